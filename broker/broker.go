@@ -1,0 +1,68 @@
+// Package broker carries work from the gateway to the processors. broker/memory
+// does it inside one process, broker/rabbitmq between many; both pass the suite in
+// broker/brokertest, which is this package's specification in code.
+//
+// A job names a request and carries nothing of it: the content stays in the store
+// and is read when an attempt starts (the claim-check pattern), so that a queue
+// never holds megabytes and a job that is delivered twice does no harm.
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of a [Broker], wrapped or as they are.
+var (
+	// ErrClosed: the broker was closed.
+	ErrClosed = errors.New("broker is closed")
+	// ErrUnavailable: the broker cannot take the job now; it was not taken.
+	ErrUnavailable = errors.New("broker is unavailable")
+	// ErrUnknownRoute: no queue was declared for the route.
+	ErrUnknownRoute = errors.New("unknown route")
+)
+
+// Job is the note that a request waits for a processor.
+type Job struct {
+	ID        string // the request's
+	Route     string
+	Priority  int       // 0 to 9, higher first; a driver may know fewer levels
+	NotBefore time.Time // zero: at once
+}
+
+// Delivery is a job handed to one consumer. Exactly one of Ack and Return must be
+// called, once; a delivery whose consumer goes away without either is handed out
+// again with Redelivered set.
+type Delivery interface {
+	Job() Job
+	// Redelivered reports whether the job may have been handed out before.
+	Redelivered() bool
+	// Ack says that the job needs no further delivery.
+	Ack() error
+	// Return hands the job back, to be delivered again as soon as possible.
+	Return() error
+}
+
+// Broker carries jobs. All methods may be called concurrently.
+type Broker interface {
+	// Publish returns nil once the broker is responsible for the job: it will
+	// be delivered at least once, not before NotBefore, unless it is discarded.
+	// After an error the job was not taken, or, if ctx ended, it is unknown.
+	Publish(ctx context.Context, j Job) error
+
+	// Discard tells that nobody needs the job any more. A hint: the job may
+	// be delivered all the same.
+	Discard(j Job)
+
+	// Consume delivers the jobs of the routes to handle, at most prefetch at a
+	// time, each in a goroutine of its own, higher priority and then older
+	// first. It blocks until ctx ends, then takes no more, waits until every
+	// handle that is running has returned, and returns nil. It survives the
+	// loss of a connection; it returns ErrUnknownRoute or ErrClosed.
+	Consume(ctx context.Context, routes []string, prefetch int, handle func(Delivery)) error
+
+	// Close ends every Consume and releases what the broker holds. Deliveries
+	// that are neither acknowledged nor returned go back.
+	Close() error
+}

@@ -1,0 +1,49 @@
+package hub
+
+import "context"
+
+// Source is where a hub reads channels from: a store. The hub knows of a channel
+// only its key, its offsets and the bytes of its messages.
+//
+// Offsets in a channel start at 1 and have no gaps. Every method may be called
+// concurrently.
+type Source interface {
+	// Read returns the messages of a channel after an offset, in order, at most
+	// limit of them (and fewer if they are large), together with the channel's
+	// top offset at the moment of reading. A channel that holds nothing has top 0.
+	// If the message after the offset is gone but later ones are there, it
+	// begins with the oldest that is.
+	Read(ctx context.Context, channel string, after uint64, limit int) (History, error)
+
+	// Reset returns the message that tells a follower that it missed messages
+	// for good. Its offset is the channel's top, from which the follower goes
+	// on. Last is set if nothing will follow.
+	Reset(ctx context.Context, channel string) (Message, error)
+
+	// Watch returns once every message that is appended to the channel from
+	// now on will reach the function given to Listen, and Unwatch ends that.
+	// Calls for one channel do not overlap and alternate.
+	Watch(ctx context.Context, channel string) error
+	Unwatch(channel string)
+
+	// Listen sets the function that is called with new messages of watched
+	// channels, those of one channel in order, though some may be missing or
+	// repeated: it is only the bell. It may be called with messages of other channels
+	// too. The function does not block for long and keeps the message.
+	// Listen is called once, before any other method.
+	Listen(func(channel string, m Message))
+}
+
+// History is an answer of [Source.Read].
+type History struct {
+	Messages []Message
+	Top      uint64 // offset of the newest message, 0 if there never was one
+}
+
+// Message is one event of a channel. It is shared by all followers: nobody
+// changes the bytes.
+type Message struct {
+	Offset uint64
+	Event  []byte // CloudEvents JSON, one line
+	Last   bool   // nothing follows in this channel
+}

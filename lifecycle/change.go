@@ -1,0 +1,262 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"mime"
+	"strings"
+	"time"
+)
+
+// Change is one step of a request's life, as reported by a processor, asked for
+// by a client, or due by the clock. The types in this file are all there are.
+type Change interface {
+	name() string
+	// apply changes r, which is the transition's own copy, and returns the type
+	// of the event that tells of it; none if followers need not know.
+	apply(r *Request, now time.Time) (EventType, error)
+}
+
+// Transition is the state machine. It returns the request as it is after the
+// change and the type of the event that tells of it; an empty type means that
+// the change has no event of its own. Sequence and UpdatedAt are advanced with the
+// event. r itself is not changed. The error is a [*TransitionError].
+//
+// It is pure: the store supplies the time, so that one clock rules.
+func Transition(r Request, c Change, now time.Time) (Request, EventType, error) {
+	next := r
+	event, err := c.apply(&next, now)
+	if err != nil {
+		return r, "", err
+	}
+	if event != "" {
+		next.Sequence++
+		next.UpdatedAt = now
+	}
+	return next, event, nil
+}
+
+// Start begins an attempt: pending → processing.
+type Start struct {
+	// Redelivered says that the queue handed this work out before and took it
+	// back because its processor went away. Only then may a request that is
+	// processing be started again, as a new attempt that fences off the old one.
+	Redelivered bool
+}
+
+func (Start) name() string { return "start" }
+
+func (c Start) apply(r *Request, now time.Time) (EventType, error) {
+	switch {
+	case r.Status == Pending:
+	case r.Status == Processing && c.Redelivered:
+		r.Failures++ // the attempt before this one died
+		if r.CancelRequested {
+			return r.end(Canceled, now), nil
+		}
+		if r.Failures >= r.MaxAttempts {
+			r.Error = &Failure{Code: "attempts-exhausted", Message: "Every attempt ended without an answer from its processor."}
+			return r.end(Failed, now), nil
+		}
+	default:
+		return "", refuse(r, c, 0)
+	}
+	r.Status = Processing
+	r.Attempt++
+	r.Step, r.Message, r.Percent, r.Error = "", "", nil, nil
+	r.NotBefore = time.Time{}
+	if r.StartedAt.IsZero() {
+		r.StartedAt = now
+	}
+	return EventStarted, nil
+}
+
+// Progress reports how far an attempt is. What is nil keeps its value.
+type Progress struct {
+	Attempt int // the attempt that reports; 0 for whichever is running
+	Step    *string
+	Percent *float64 // 0 to 100
+	Message *string
+	// Extend, if positive, lets the request's time run out this long from now
+	// instead of when it would have.
+	Extend time.Duration
+}
+
+func (Progress) name() string { return "progress" }
+
+func (c Progress) apply(r *Request, now time.Time) (EventType, error) {
+	if err := fence(r, c, c.Attempt); err != nil {
+		return "", err
+	}
+	if c.Step != nil {
+		r.Step = *c.Step
+	}
+	if c.Percent != nil {
+		r.Percent = new(min(max(*c.Percent, 0), 100))
+	}
+	if c.Message != nil {
+		r.Message = *c.Message
+	}
+	if c.Extend > 0 {
+		r.ExpiresAt = now.Add(c.Extend)
+	}
+	return EventProgress, nil
+}
+
+// Succeed ends the running attempt and with it the request.
+type Succeed struct {
+	Attempt int
+	Result  *Content // nil: success without a result
+}
+
+func (Succeed) name() string { return "succeed" }
+
+func (c Succeed) apply(r *Request, now time.Time) (EventType, error) {
+	if err := fence(r, c, c.Attempt); err != nil {
+		return "", err
+	}
+	if c.Result != nil {
+		r.Result = &Result{
+			ContentInfo: ContentInfo{Type: c.Result.Type, Size: int64(len(c.Result.Data))},
+			Value:       inline(*c.Result),
+		}
+	}
+	r.Percent = new(100.0)
+	r.Error = nil
+	return r.end(Succeeded, now), nil
+}
+
+// Fail ends the running attempt, and the request unless it may be tried again.
+// A request whose cancellation was asked for ends as canceled.
+type Fail struct {
+	Attempt int
+	Failure Failure
+	Retry   bool          // back to pending if an attempt is left
+	Delay   time.Duration // before the next attempt
+}
+
+func (Fail) name() string { return "fail" }
+
+func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
+	if err := fence(r, c, c.Attempt); err != nil {
+		return "", err
+	}
+	r.Failures++
+	r.Error = new(c.Failure)
+	if r.CancelRequested {
+		return r.end(Canceled, now), nil
+	}
+	if c.Retry && r.Failures < r.MaxAttempts {
+		return r.wait(now.Add(c.Delay)), nil
+	}
+	return r.end(Failed, now), nil
+}
+
+// Release hands work back that a processor cannot finish because it shuts down:
+// processing → pending. It costs none of the allowed attempts.
+type Release struct {
+	Attempt int
+}
+
+func (Release) name() string { return "release" }
+
+func (c Release) apply(r *Request, now time.Time) (EventType, error) {
+	if err := fence(r, c, c.Attempt); err != nil {
+		return "", err
+	}
+	if r.CancelRequested {
+		return r.end(Canceled, now), nil
+	}
+	return r.wait(now), nil
+}
+
+// Cancel asks for the end. What is pending ends at once; what is processing is
+// marked, and ends when its processor has reacted. Canceling twice is no error.
+type Cancel struct{}
+
+func (Cancel) name() string { return "cancel" }
+
+func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
+	switch r.Status {
+	case Pending:
+		r.CancelRequested = true
+		return r.end(Canceled, now), nil
+	case Processing:
+		r.CancelRequested = true
+		return "", nil
+	case Canceled:
+		return "", nil
+	default:
+		return "", refuse(r, c, 0)
+	}
+}
+
+// Expire ends a request whose time has run out.
+type Expire struct{}
+
+func (Expire) name() string { return "expire" }
+
+func (c Expire) apply(r *Request, now time.Time) (EventType, error) {
+	if r.Status.Terminal() {
+		return "", refuse(r, c, 0)
+	}
+	if now.Before(r.ExpiresAt) {
+		return "", &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: ReasonEarly, Current: r.Attempt}
+	}
+	r.Error = &Failure{Code: "expired", Message: "The request's time ran out before it was done."}
+	return r.end(Expired, now), nil
+}
+
+// end moves r to a terminal status.
+func (r *Request) end(s Status, now time.Time) EventType {
+	r.Status = s
+	r.EndedAt = now
+	r.ExpiresAt = now.Add(r.Retention)
+	r.NotBefore = time.Time{}
+	return EventType("request." + string(s))
+}
+
+// wait moves r back to pending.
+func (r *Request) wait(notBefore time.Time) EventType {
+	r.Status = Pending
+	r.NotBefore = notBefore
+	return EventRetrying
+}
+
+// fence lets only the attempt that counts report, and only while it runs.
+func fence(r *Request, c Change, attempt int) error {
+	if r.Status != Processing || (attempt != 0 && attempt != r.Attempt) {
+		return refuse(r, c, attempt)
+	}
+	return nil
+}
+
+func refuse(r *Request, c Change, attempt int) error {
+	reason := ReasonStatus
+	switch {
+	case attempt != 0 && attempt != r.Attempt:
+		reason = ReasonStale
+	case r.Status.Terminal():
+		reason = ReasonEnded
+	}
+	return &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: reason, Attempt: attempt, Current: r.Attempt}
+}
+
+// inline returns a small valid JSON body in one line, nil for every other body.
+func inline(c Content) json.RawMessage {
+	if len(c.Data) == 0 || len(c.Data) > InlineLimit || !IsJSON(c.Type) {
+		return nil
+	}
+	var line bytes.Buffer
+	if json.Compact(&line, c.Data) != nil || !validUTF8(line.Bytes()) {
+		return nil
+	}
+	return line.Bytes()
+}
+
+// IsJSON reports whether a media type is JSON: application/json or a +json type
+// (RFC 6839), whatever its parameters.
+func IsJSON(mediaType string) bool {
+	t, _, err := mime.ParseMediaType(mediaType)
+	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
+}

@@ -1,0 +1,159 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// View says how much of a request a reader may see.
+type View struct {
+	Trace bool // the stack that a processor sent with a failure
+}
+
+// AppendDocument appends the status document of r, one line of JSON, to dst. It
+// is what GET answers and what every event carries as its data.
+//
+// It is written by hand because it runs once for every event of every request,
+// inside the store's atomic step.
+func AppendDocument(dst []byte, r *Request, v View) []byte {
+	base := "/v1/requests/" + r.ID
+	dst = append(dst, `{"id":"`...)
+	dst = append(dst, r.ID...) // an id needs no escaping, see ValidID
+	dst = append(dst, `","status":"`...)
+	dst = append(dst, r.Status...)
+	dst = append(dst, `","route":`...)
+	dst = appendString(dst, r.Route)
+	dst = append(dst, `,"topic":`...)
+	dst = appendStringOrNull(dst, r.Topic)
+	dst = append(dst, `,"step":`...)
+	dst = appendStringOrNull(dst, r.Step)
+	dst = append(dst, `,"percent":`...)
+	if r.Percent == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendFloat(dst, *r.Percent, 'f', -1, 64)
+	}
+	dst = append(dst, `,"message":`...)
+	dst = appendStringOrNull(dst, r.Message)
+	dst = append(dst, `,"attempt":`...)
+	dst = strconv.AppendInt(dst, int64(r.Attempt), 10)
+	dst = append(dst, `,"position":`...)
+	if r.Position == nil || r.Status != Pending {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, int64(*r.Position), 10)
+	}
+	dst = append(dst, `,"eta":`...)
+	dst = appendTime(dst, r.ETA())
+	dst = append(dst, `,"error":`...)
+	dst = appendFailure(dst, r.Error, v)
+	dst = append(dst, `,"result":`...)
+	dst = appendResult(dst, r.Result, base)
+	dst = append(dst, `,"sequence":`...)
+	dst = strconv.AppendUint(dst, r.Sequence, 10)
+	dst = append(dst, `,"createdAt":`...)
+	dst = appendTime(dst, r.CreatedAt)
+	dst = append(dst, `,"updatedAt":`...)
+	dst = appendTime(dst, r.UpdatedAt)
+	dst = append(dst, `,"startedAt":`...)
+	dst = appendTime(dst, r.StartedAt)
+	dst = append(dst, `,"endedAt":`...)
+	dst = appendTime(dst, r.EndedAt)
+	dst = append(dst, `,"expiresAt":`...)
+	dst = appendTime(dst, r.ExpiresAt)
+	dst = append(dst, `,"links":[`...)
+	dst = appendLink(dst, "self", base, "", "GET")
+	dst = append(dst, ',')
+	dst = appendLink(dst, "result", base, "/result", "GET")
+	dst = append(dst, ',')
+	dst = appendLink(dst, "events", base, "/events", "GET")
+	dst = append(dst, ',')
+	dst = appendLink(dst, "socket", "/v1/ws?channel=request:", r.ID, "GET")
+	if !r.Status.Terminal() {
+		dst = append(dst, ',')
+		dst = appendLink(dst, "cancel", base, "/cancel", "POST")
+	}
+	return append(dst, "]}"...)
+}
+
+func appendLink(dst []byte, rel, base, rest, method string) []byte {
+	dst = append(dst, `{"rel":"`...)
+	dst = append(dst, rel...)
+	dst = append(dst, `","href":"`...)
+	dst = append(dst, base...)
+	dst = append(dst, rest...)
+	dst = append(dst, `","method":"`...)
+	dst = append(dst, method...)
+	return append(dst, `"}`...)
+}
+
+func appendFailure(dst []byte, f *Failure, v View) []byte {
+	if f == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, `{"code":`...)
+	dst = appendString(dst, f.Code)
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, f.Message)
+	dst = append(dst, `,"detail":`...)
+	dst = appendStringOrNull(dst, f.Detail)
+	if v.Trace {
+		dst = append(dst, `,"trace":`...)
+		dst = appendStringOrNull(dst, f.Trace)
+	}
+	return append(dst, '}')
+}
+
+func appendResult(dst []byte, result *Result, base string) []byte {
+	if result == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, `{"type":`...)
+	dst = appendString(dst, result.Type)
+	dst = append(dst, `,"size":`...)
+	dst = strconv.AppendInt(dst, result.Size, 10)
+	dst = append(dst, `,"href":"`...)
+	dst = append(dst, base...)
+	dst = append(dst, `/result"`...)
+	if result.Value != nil {
+		dst = append(dst, `,"value":`...)
+		dst = append(dst, result.Value...)
+	}
+	return append(dst, '}')
+}
+
+// appendTime appends t in RFC 3339 with milliseconds, in UTC; null if zero.
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, '"')
+	dst = t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z07:00")
+	return append(dst, '"')
+}
+
+func appendStringOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return appendString(dst, s)
+}
+
+// appendString appends s as a JSON string. Plain ASCII, which is nearly all of
+// it, is copied; the rest is left to encoding/json, which also replaces what is
+// not UTF-8.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(s)
+			if err != nil { // a string always marshals
+				panic(err)
+			}
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}

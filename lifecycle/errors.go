@@ -1,0 +1,66 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that a [Store] and the [Service] return, wrapped or as they are; test
+// for them with [errors.Is].
+var (
+	// ErrNotFound: no such request, or it was forgotten, or it belongs to
+	// somebody else (which must look the same from outside).
+	ErrNotFound = errors.New("request not found")
+
+	// ErrIDTaken: the id of a submission names another request already.
+	ErrIDTaken = errors.New("request id is taken by another request")
+
+	// ErrKeyReused: the idempotency key was used with another body before.
+	ErrKeyReused = errors.New("idempotency key was used with another request")
+
+	// ErrKeyInProgress: the first call with this idempotency key has not been
+	// answered yet.
+	ErrKeyInProgress = errors.New("the first request with this idempotency key is still in progress")
+
+	// ErrNotEnded: only a request that has ended can be forgotten.
+	ErrNotEnded = errors.New("request has not ended")
+
+	// ErrUnavailable: the store or the queue cannot be reached or cannot take
+	// more; nothing was changed and the call may be repeated later.
+	ErrUnavailable = errors.New("temporarily unavailable")
+)
+
+// Reason says why the state machine refused a change.
+type Reason string
+
+// The reasons of a [TransitionError].
+const (
+	ReasonStatus Reason = "status" // not from this status
+	ReasonEnded  Reason = "ended"  // the request has ended: terminal is terminal
+	ReasonStale  Reason = "stale"  // the report comes from a superseded attempt
+	ReasonEarly  Reason = "early"  // the request's time has not run out yet
+)
+
+// TransitionError is a change that the state machine refused. Nothing was
+// changed.
+type TransitionError struct {
+	ID      string
+	Change  string // "start", "progress", …
+	From    Status // where the request stands
+	Reason  Reason
+	Attempt int // the attempt that reported, 0 if it did not say
+	Current int // the attempt that counts
+}
+
+func (e *TransitionError) Error() string {
+	switch e.Reason {
+	case ReasonStale:
+		return fmt.Sprintf("request %s: %s refused: attempt %d was superseded by attempt %d", e.ID, e.Change, e.Attempt, e.Current)
+	case ReasonEnded:
+		return fmt.Sprintf("request %s: %s refused: it has ended (%s)", e.ID, e.Change, e.From)
+	case ReasonEarly:
+		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
+	default:
+		return fmt.Sprintf("request %s: %s refused: it is %s", e.ID, e.Change, e.From)
+	}
+}

@@ -1,0 +1,92 @@
+package lifecycle
+
+import "fmt"
+
+// EventType is the CloudEvents type of an event.
+type EventType string
+
+// The types of event. Reset is never stored: the hub sends it to a follower
+// that missed events which are no longer there.
+const (
+	EventAccepted  EventType = "request.accepted"
+	EventStarted   EventType = "request.started"
+	EventProgress  EventType = "request.progress"
+	EventRetrying  EventType = "request.retrying"
+	EventSucceeded EventType = "request.succeeded"
+	EventFailed    EventType = "request.failed"
+	EventCanceled  EventType = "request.canceled"
+	EventExpired   EventType = "request.expired"
+	EventReset     EventType = "request.reset"
+	EventFeedReset EventType = "feed.reset"
+)
+
+// EventID is the CloudEvents id of a request's event: unique with its source,
+// and the same on every transport and at every repetition.
+func EventID(requestID string, sequence uint64) string {
+	return fmt.Sprintf("%s/%d", requestID, sequence)
+}
+
+// AppendEvent appends the event that tells of r as it is now, as one line of
+// CloudEvents 1.0 JSON, to dst. The newest state is in it whole, so that whoever
+// shows only the newest event is right.
+func AppendEvent(dst []byte, r *Request, t EventType) []byte {
+	dst = append(dst, `{"specversion":"1.0","id":"`...)
+	dst = append(dst, r.ID...)
+	dst = append(dst, '/')
+	dst = appendUint(dst, r.Sequence, 1)
+	dst = append(dst, `","source":"/v1/requests/`...)
+	dst = append(dst, r.ID...)
+	dst = append(dst, `","type":"`...)
+	dst = append(dst, t...)
+	if r.Topic != "" {
+		dst = append(dst, `","subject":"`...)
+		dst = append(dst, r.Topic...) // a topic needs no escaping, see ValidTopic
+	}
+	dst = append(dst, `","time":`...)
+	dst = appendTime(dst, r.UpdatedAt)
+	dst = append(dst, `,"sequence":"`...)
+	dst = appendUint(dst, r.Sequence, 10)
+	dst = append(dst, `","datacontenttype":"application/json","data":`...)
+	dst = AppendDocument(dst, r, View{})
+	return append(dst, '}')
+}
+
+// AppendFeedReset appends the event that tells a follower of a feed that events
+// up to offset are gone. A feed has no document of its own; the link says where
+// the requests behind it can be listed.
+func AppendFeedReset(dst []byte, c Channel, offset uint64) []byte {
+	source, list := "/v1/events", "/v1/requests"
+	if c.Kind == TopicChannel {
+		source, list = "/v1/topics/"+c.Name+"/events", "/v1/requests?topic="+c.Name
+	}
+	dst = append(dst, `{"specversion":"1.0","id":"reset/`...)
+	dst = appendUint(dst, offset, 1)
+	dst = append(dst, `","source":"`...)
+	dst = append(dst, source...)
+	dst = append(dst, `","type":"`...)
+	dst = append(dst, EventFeedReset...)
+	dst = append(dst, `","datacontenttype":"application/json","data":{"channel":`...)
+	dst = appendString(dst, c.String())
+	dst = append(dst, `,"offset":`...)
+	dst = appendUint(dst, offset, 1)
+	dst = append(dst, `,"links":[`...)
+	dst = appendLink(dst, "requests", list, "", "GET")
+	return append(dst, "]}}"...)
+}
+
+// appendUint appends n with at least width digits. CloudEvents compares a
+// sequence as a string, so it is padded there.
+func appendUint(dst []byte, n uint64, width int) []byte {
+	var digits [20]byte
+	i := len(digits)
+	for n > 0 || i == len(digits) {
+		i--
+		digits[i] = byte('0' + n%10)
+		n /= 10
+	}
+	for len(digits)-i < width {
+		i--
+		digits[i] = '0'
+	}
+	return append(dst, digits[i:]...)
+}

@@ -1,0 +1,117 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Request is one piece of asynchronous work and where it stands. It is a value:
+// stores hand out copies, and nobody changes one in place. What was submitted and
+// what came out ([Content]) are kept beside it and read only when wanted.
+//
+// The JSON form is the stores' record, not what clients see; that is
+// [AppendDocument].
+type Request struct {
+	ID       string `json:"id"`
+	Owner    string `json:"owner"` // Subject of the principal who submitted it
+	Route    string `json:"route"`
+	Topic    string `json:"topic,omitzero"`
+	Priority int    `json:"priority,omitzero"` // 0 (default) to 9 (first)
+
+	Status  Status   `json:"status"`
+	Step    string   `json:"step,omitzero"`
+	Percent *float64 `json:"percent,omitzero"` // 0 to 100
+	Message string   `json:"message,omitzero"`
+
+	Attempt         int  `json:"attempt,omitzero"`     // the attempt that counts; 0 before the first start
+	Failures        int  `json:"failures,omitzero"`    // attempts that failed or died
+	MaxAttempts     int  `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
+	CancelRequested bool `json:"cancelRequested,omitzero"`
+
+	Error  *Failure `json:"error,omitzero"`  // of a failed request, or of the last attempt while it waits for the next
+	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one
+
+	Sequence  uint64        `json:"sequence"` // number of the newest event, from 1, without gaps
+	CreatedAt time.Time     `json:"createdAt"`
+	UpdatedAt time.Time     `json:"updatedAt"`
+	StartedAt time.Time     `json:"startedAt,omitzero"` // first start
+	EndedAt   time.Time     `json:"endedAt,omitzero"`
+	ExpiresAt time.Time     `json:"expiresAt"`          // before the end: when its time runs out; after: when it is forgotten
+	NotBefore time.Time     `json:"notBefore,omitzero"` // a delayed or retried request does not start before
+	Retention time.Duration `json:"retention"`          // how long it is kept after its end
+
+	Input   ContentInfo       `json:"input"`
+	Call    *Call             `json:"call,omitzero"`
+	Headers map[string]string `json:"headers,omitzero"` // safe-listed headers of the submission, trace context included
+
+	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
+	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner
+
+	// Position is how many requests are ahead on the same route. The store
+	// computes it when it hands out a pending request; it is never stored.
+	Position *int `json:"-"`
+}
+
+// Content is a body with its media type.
+type Content struct {
+	Type string
+	Data []byte
+}
+
+// ContentInfo describes a Content that is kept elsewhere.
+type ContentInfo struct {
+	Type string `json:"type"`
+	Size int64  `json:"size"` // bytes
+}
+
+// Call is the HTTP call that a request was made from, when it came that way.
+type Call struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Query  string `json:"query,omitzero"` // without the question mark
+}
+
+// Failure is why an attempt failed.
+type Failure struct {
+	Code    string `json:"code"`            // short and stable, for programs
+	Message string `json:"message"`         // for the user
+	Detail  string `json:"detail,omitzero"` // for the developer
+	Trace   string `json:"trace,omitzero"`  // a stack, if the processor sends one; never pushed
+}
+
+func (f *Failure) Error() string { return f.Code + ": " + f.Message }
+
+// Result describes what came out. The bytes are read with [Store.Content].
+type Result struct {
+	ContentInfo
+	Value json.RawMessage `json:"value,omitzero"` // a JSON result up to [InlineLimit], compacted
+}
+
+// InlineLimit is the size in bytes up to which a JSON result travels inside the
+// status document, so that the final event needs no second call.
+const InlineLimit = 16 << 10
+
+// Channel returns the channel that carries this request's events.
+func (r *Request) Channel() Channel { return Channel{Kind: RequestChannel, Name: r.ID} }
+
+// Channels returns every channel that this request's events go to: its own
+// first, then the feeds.
+func (r *Request) Channels() []Channel {
+	channels := make([]Channel, 0, 3)
+	channels = append(channels, r.Channel(), Channel{Kind: OwnerChannel, Name: r.Owner})
+	if r.Topic != "" {
+		channels = append(channels, Channel{Kind: TopicChannel, Owner: r.Owner, Name: r.Topic})
+	}
+	return channels
+}
+
+// ETA estimates when a request that reports a percentage will end, from the pace
+// so far; zero if there is nothing to estimate from.
+func (r *Request) ETA() time.Time {
+	if r.Status != Processing || r.Percent == nil || *r.Percent <= 0 || r.StartedAt.IsZero() {
+		return time.Time{}
+	}
+	elapsed := r.UpdatedAt.Sub(r.StartedAt)
+	total := time.Duration(float64(elapsed) * 100 / *r.Percent)
+	return r.StartedAt.Add(total)
+}

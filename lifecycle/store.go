@@ -1,0 +1,156 @@
+package lifecycle
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Store keeps requests and their events. It is the truth; whatever is pushed is
+// only the bell. Two drivers exist, and store/storetest holds both against this
+// specification.
+//
+// Every method may be called from many goroutines and, over a shared server,
+// from many processes at once. An error that wraps [ErrUnavailable] means that
+// nothing was changed, or, if the connection broke while waiting, that it is unknown
+// whether the change was made; making the same call again is then safe, because
+// Create is idempotent and the state machine refuses what was done already. When
+// a method has returned without error, what it changed survives the death of the
+// process.
+//
+// The store has the clock: every time in a request comes from it, so that the
+// clocks of the nodes do not matter.
+type Store interface {
+	// Create stores s as a pending request together with its first event, in one
+	// atomic step, or finds that it was stored before:
+	//
+	//   - A known idempotency key (scoped to the owner) with the same fingerprint
+	//     returns the request that it created, Existed, and the Reply if one was
+	//     saved. If none was and the key is still locked: ErrKeyInProgress.
+	//     Another fingerprint: ErrKeyReused.
+	//   - A known id with the same owner and fingerprint returns that request and
+	//     Existed. Anything else with a known id: ErrIDTaken.
+	//
+	// Of several concurrent calls with one id or key, exactly one creates.
+	Create(ctx context.Context, s Submission) (Created, error)
+
+	// SaveReply remembers how the first call with a key was answered, for as
+	// long as the request is kept, and unlocks the key. Without the request it
+	// does nothing.
+	SaveReply(ctx context.Context, owner, key string, r Reply) error
+
+	// Apply makes one change by [Transition] and, in the same atomic step,
+	// appends its event to all of [Request.Channels] with the next offset of
+	// each, stores the result bytes of a [Succeed], and moves the request in
+	// the indexes (route, expiry). It returns the request after the change.
+	// ErrNotFound, or the [*TransitionError] of the machine.
+	Apply(ctx context.Context, id string, c Change) (Request, error)
+
+	// Get returns a request, with its Position if it is pending.
+	// ErrNotFound if there is none.
+	Get(ctx context.Context, id string) (Request, error)
+
+	// Content returns what was submitted or what came out. ErrNotFound if there
+	// is no such request or it has no such part. The caller owns the bytes.
+	Content(ctx context.Context, id string, p Part) (Content, error)
+
+	// List returns requests of one owner, newest first.
+	List(ctx context.Context, q Query) (Page, error)
+
+	// Delete forgets a request that has ended: its state, content, own channel
+	// and idempotency key. What it put into feeds stays there until it ages out.
+	// ErrNotFound, or ErrNotEnded.
+	Delete(ctx context.Context, id string) error
+}
+
+// Keeper is the housekeeping side of a store.
+type Keeper interface {
+	// Sweep expires requests whose time has run out, with their event, and
+	// forgets ended ones whose retention has passed. It does at most limit of
+	// them, oldest first, and returns how many and when the next one is due
+	// (zero if nothing is stored). Any number of processes may sweep at once:
+	// each expiry happens once.
+	Sweep(ctx context.Context, limit int) (done int, next time.Time, err error)
+
+	// Unfinished yields every request that has not ended, in the order in which
+	// a route should work on them. It is not a snapshot: what changes meanwhile
+	// may be yielded or not.
+	Unfinished(ctx context.Context) iter.Seq2[Request, error]
+}
+
+// Cancellations tells processors of requests whose cancellation was asked for
+// while they were being processed. It is a hint, delivered at most once to each
+// process; the mark itself is in the request.
+type Cancellations interface {
+	// OnCancel calls f with the id of every such request until stop is called.
+	// f must not block.
+	OnCancel(f func(id string)) (stop func())
+}
+
+// Submission is a request to be stored. The limits have been checked.
+type Submission struct {
+	ID          string
+	Owner       string
+	Route       string
+	Topic       string
+	Priority    int
+	Delay       time.Duration // before it may start
+	Timeout     time.Duration // from now until it expires
+	Retention   time.Duration // after its end
+	MaxAttempts int
+	Content     Content
+	Call        *Call
+	Headers     map[string]string
+	Fingerprint string
+
+	Key     string        // idempotency key, "" for none
+	KeyLock time.Duration // how long a repeat is told that the first call is in progress
+}
+
+// Created is the outcome of [Store.Create].
+type Created struct {
+	Request Request
+	Existed bool
+	Reply   *Reply // of the first call with the same key
+}
+
+// Reply is how a call with an idempotency key was answered. Final answers are
+// built again from the request, which does not change any more; only an interim
+// answer needs its body kept.
+type Reply struct {
+	Status int    `json:"status"`
+	Body   []byte `json:"body,omitzero"`
+}
+
+// Part names one of the bodies of a request.
+type Part uint8
+
+// The parts.
+const (
+	Input  Part = iota // what was submitted
+	Output             // the result
+)
+
+// Query selects requests. Empty fields select all.
+type Query struct {
+	Owner  string
+	Status Status
+	Route  string
+	Topic  string
+	Cursor string // Next of the page before; "" for the newest
+	Limit  int    // 1 or more
+}
+
+// Page is a part of a list. It may hold fewer requests than the limit although
+// more follow: a store bounds how much it looks through in one call.
+type Page struct {
+	Requests []Request
+	Next     string // cursor of the next page, "" at the end
+}
+
+// ErrCursor is the error of a [Query.Cursor] that no page had.
+var ErrCursor = errCursor{}
+
+type errCursor struct{}
+
+func (errCursor) Error() string { return "unknown cursor" }
