@@ -1,0 +1,175 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// callTimeout bounds one call of the lifecycle, so that a store that hangs is an
+// outage like one that is down.
+const callTimeout = 5 * time.Second
+
+// run is one [Processor.Run]: the attempts that are under way.
+type run struct {
+	*Processor
+	stopping context.Context // ends when no more work may be taken
+	work     context.Context // ends with ErrShutdown when the drain time is over
+	outages  atomic.Int32    // starts that failed in a row
+
+	mu       sync.Mutex
+	attempts map[string]map[*attempt]struct{} // by request id; two of one id while a superseded one ends
+}
+
+// cancel ends the attempts at a request whose cancellation was asked for.
+func (r *run) cancel(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for a := range r.attempts[id] {
+		a.end(ErrCanceled)
+	}
+}
+
+// enter makes a known to cancel. This happens before the attempt starts, so that no
+// cancellation falls in between.
+func (r *run) enter(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.attempts[a.id] == nil {
+		r.attempts[a.id] = make(map[*attempt]struct{})
+	}
+	r.attempts[a.id][a] = struct{}{}
+}
+
+func (r *run) leave(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attempts[a.id], a)
+	if len(r.attempts[a.id]) == 0 {
+		delete(r.attempts, a.id)
+	}
+}
+
+// supersede ends every other attempt at the same request in this process.
+func (r *run) supersede(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for other := range r.attempts[a.id] {
+		if other != a && other.number.Load() < a.number.Load() {
+			other.end(ErrSuperseded)
+		}
+	}
+}
+
+// deliver is the whole life of one delivery; the broker runs it in a goroutine of
+// its own and waits for it.
+func (r *run) deliver(d broker.Delivery) {
+	job := d.Job()
+	if r.stopping.Err() != nil {
+		r.giveBack(d)
+		return
+	}
+	handler, ok := r.routes[job.Route]
+	if !ok {
+		r.log.Error("delivery of a route that was not asked for", slog.String("request", job.ID), slog.String("route", job.Route))
+		r.pause()
+		r.giveBack(d)
+		return
+	}
+
+	a := newAttempt(r, job.ID)
+	r.enter(a)
+	defer r.leave(a)
+	defer a.end(ErrEnded)
+
+	request, content, err := r.start(job.ID, d.Redelivered())
+	switch {
+	case err == nil:
+		r.outages.Store(0)
+	case needless(err):
+		r.outages.Store(0)
+		r.ack(d)
+		return
+	default:
+		r.log.Warn("attempt could not be started", slog.String("request", job.ID), slog.Any("error", err))
+		r.pause()
+		r.giveBack(d)
+		return
+	}
+
+	a.begin(request)
+	r.supersede(a)
+	if a.process(handler, newJob(request, content)) {
+		r.ack(d)
+	} else {
+		r.giveBack(d)
+	}
+}
+
+func (r *run) start(id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error) {
+	ctx, cancel := context.WithTimeout(r.work, callTimeout)
+	defer cancel()
+	return r.life.Start(ctx, id, redelivered)
+}
+
+// report makes one report. ctx bounds it, and so does callTimeout; an end that
+// says nothing about the request is told as lifecycle.ErrUnavailable.
+func (r *run) report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	request, err := r.life.Report(ctx, id, c)
+	if err != nil && ctx.Err() != nil && !needless(err) && !errors.Is(err, lifecycle.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
+	}
+	return request, err
+}
+
+// pause waits before a delivery goes back during an outage, longer the longer it
+// lasts: the broker hands it out again at once. The slot that it holds meanwhile
+// keeps the pressure off.
+func (r *run) pause() {
+	wait(r.stopping, backoff(int(r.outages.Add(1))))
+}
+
+func (r *run) ack(d broker.Delivery) {
+	if err := d.Ack(); err != nil {
+		r.log.Warn("delivery could not be acknowledged", slog.String("request", d.Job().ID), slog.Any("error", err))
+	}
+}
+
+func (r *run) giveBack(d broker.Delivery) {
+	if err := d.Return(); err != nil {
+		r.log.Warn("delivery could not be returned", slog.String("request", d.Job().ID), slog.Any("error", err))
+	}
+}
+
+// needless reports whether err says that a request needs this processor no more.
+func needless(err error) bool {
+	_, refused := errors.AsType[*lifecycle.TransitionError](err)
+	return refused || errors.Is(err, lifecycle.ErrNotFound)
+}
+
+// backoff is the pause after the n-th failure of a call in a row: 100 ms, doubled
+// up to 5 s, with a quarter of jitter either way.
+func backoff(n int) time.Duration {
+	d := 100 * time.Millisecond << min(max(n-1, 0), 6)
+	return time.Duration(float64(min(d, 5*time.Second)) * (0.75 + rand.Float64()/2))
+}
+
+// wait returns after d, or earlier when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
