@@ -1,0 +1,159 @@
+package hub
+
+import (
+	"context"
+	"sync"
+)
+
+// channel is one followed channel on this node.
+type channel struct {
+	hub   *Hub
+	shard *shard
+	key   string
+	name  string // as clients know it
+
+	// Under shard.mu.
+	refs    int
+	inbox   []Message
+	ringing bool // in shard.ringing
+
+	watch   sync.Mutex // held while asking the source to watch
+	watched bool       // under watch; read by the last one to leave
+
+	mu   sync.Mutex // held while delivering
+	subs []*subscription
+}
+
+// subscription is one follower's place in one channel.
+type subscription struct {
+	ch *channel
+	to follower
+
+	any bool // takes whatever the bell brings; never caught up
+
+	// Under ch.mu.
+	index   int32     // in ch.subs, -1 when not in it
+	live    bool      // in step with the bell; else somebody is catching it up
+	missed  bool      // pending overflowed
+	last    uint64    // offset of the newest message sent, while live
+	pending []Message // arrived while not live
+}
+
+// follower is where a subscription's messages go. Its methods are called by
+// one goroutine at a time for each subscription and must not block, save for room.
+type follower interface {
+	// begin tells after which offset the messages start, where the channel is,
+	// and whether everything that was asked for will follow.
+	begin(s *subscription, at, top uint64, recovered bool)
+	// send takes a batch. history says that it was read from the source, at
+	// the follower's pace, and is not subject to the bound for slow consumers.
+	send(s *subscription, b *batch, history bool)
+	// room waits until the follower can take more history.
+	room(ctx context.Context) error
+	// ended tells that nothing follows in this channel.
+	ended(s *subscription, offset uint64)
+	// broken tells that the channel could not be read.
+	broken(s *subscription, err error)
+}
+
+// pendingLimit bounds what waits for a subscription that is catching up.
+const pendingLimit = 256
+
+// ensureWatched returns once the source rings for this channel.
+func (ch *channel) ensureWatched(ctx context.Context) error {
+	ch.watch.Lock()
+	defer ch.watch.Unlock()
+	if ch.watched {
+		return nil
+	}
+	err := ch.hub.source.Watch(ctx, ch.key)
+	ch.watched = err == nil
+	return err
+}
+
+// add puts a subscription into the channel, not live yet unless it says so.
+func (ch *channel) add(s *subscription) {
+	ch.mu.Lock()
+	s.index = int32(len(ch.subs))
+	ch.subs = append(ch.subs, s)
+	ch.mu.Unlock()
+}
+
+// remove takes a subscription out. It may be called more than once.
+func (ch *channel) remove(s *subscription) {
+	ch.mu.Lock()
+	in := s.index >= 0
+	if in {
+		last := len(ch.subs) - 1
+		moved := ch.subs[last]
+		ch.subs[s.index] = moved
+		moved.index = s.index
+		ch.subs[last] = nil
+		ch.subs = ch.subs[:last]
+		s.index, s.pending = -1, nil
+	}
+	ch.mu.Unlock()
+	if in {
+		ch.shard.leave(ch)
+	}
+}
+
+// deliver sends messages, as they came from the bell, to all subscriptions.
+func (ch *channel) deliver(messages []Message) {
+	all := batch{channel: ch.name, messages: contiguous(messages)}
+	if len(all.messages) < len(messages) {
+		// The bell repeated or dropped something in between: each stretch by itself.
+		ch.deliver(all.messages)
+		ch.deliver(messages[len(all.messages):])
+		return
+	}
+	first, last := all.messages[0].Offset, all.messages[len(all.messages)-1]
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, s := range ch.subs {
+		switch {
+		case s.any:
+			s.to.send(s, &all, false)
+		case !s.live:
+			s.hold(all.messages)
+		case first == s.last+1:
+			s.last = last.Offset
+			s.to.send(s, &all, false)
+		case last.Offset <= s.last: // a repetition
+			continue
+		case first <= s.last: // a repetition in part
+			rest := all.after(s.last)
+			s.last = last.Offset
+			s.to.send(s, &rest, false)
+		default: // a bell was missed
+			s.live = false
+			s.hold(all.messages)
+			ch.hub.resync(s)
+			continue
+		}
+		if s.live && last.Last {
+			s.to.ended(s, last.Offset)
+		}
+	}
+	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
+}
+
+// hold keeps messages for the one who catches s up.
+func (s *subscription) hold(messages []Message) {
+	if len(s.pending)+len(messages) > pendingLimit {
+		s.pending, s.missed = nil, true
+	}
+	if !s.missed {
+		s.pending = append(s.pending, messages...)
+	}
+}
+
+// contiguous returns the longest beginning of messages without a gap.
+func contiguous(messages []Message) []Message {
+	for i := 1; i < len(messages); i++ {
+		if messages[i].Offset != messages[i-1].Offset+1 {
+			return messages[:i]
+		}
+	}
+	return messages
+}

@@ -1,0 +1,21 @@
+// Package hub pushes the messages of channels to the followers that are connected
+// to this node, over Server-Sent Events and WebSocket.
+//
+// The [Source] is the truth and rings the bell; the hub fans out. What happens to
+// a message:
+//
+//	Source ──bell──▶ shard queue ──▶ channel ──one batch, encoded once per wire──▶ outbox of each connection ──▶ socket
+//
+// A follower that arrives (or that missed a bell) catches up: its live messages
+// are held back, the history is read from the Source, both are merged by offset, and it
+// goes live. So every follower sees each offset exactly once and in order, or is told
+// in-band that some are gone for good (a reset).
+//
+// An idle Server-Sent Events stream holds no goroutine and no buffer. Writes never
+// block: what a socket does not take at once waits in that connection's outbox, up to
+// a bound in bytes, and then the connection is closed in a way that lets
+// its client resume.
+//
+// Locks, in the order in which they may be taken: shard.mu, channel.mu, outbox.mu,
+// wheel.mu. None is held while reading from the Source.
+package hub

@@ -1,0 +1,155 @@
+package hub
+
+import (
+	"context"
+	"time"
+)
+
+// join puts a subscription into its channel. Messages are held back for it until
+// follow has caught it up.
+func (h *Hub) join(c Channel, to follower, s *subscription) {
+	ch := h.shard(c.Key).join(h, c)
+	_, any := to.(*Waiter)
+	*s = subscription{ch: ch, to: to, any: any}
+	ch.add(s)
+}
+
+// follow catches a subscription up that has joined its channel; it returns when the
+// subscription is live or has ended. after is the follower's cursor, nil if it
+// has none. The order has no gap: hold live messages back, have the source
+// watch the channel, read the history, merge by offset, release.
+func (h *Hub) follow(ctx context.Context, s *subscription, c Channel, after *uint64) error {
+	if err := s.ch.ensureWatched(ctx); err != nil {
+		return err
+	}
+	return h.catchUp(ctx, s, cursor{after: after, live: c.Live, fresh: true})
+}
+
+// cursor is where a catch-up begins.
+type cursor struct {
+	after *uint64 // nil: no cursor
+	live  bool    // without a cursor, begin at the top
+	fresh bool    // the follower has not been told yet where it begins
+}
+
+// page is how many messages are read from the source at a time.
+const page = 128
+
+// catchUp sends a subscription what it missed until it is in step with the bell.
+// Nobody else sends to it meanwhile.
+func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
+	select {
+	case h.catchUps <- struct{}{}:
+		defer func() { <-h.catchUps }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var at uint64
+	if from.after != nil {
+		at = *from.after
+	}
+	for first := true; ; first = false {
+		history, err := h.source.Read(ctx, s.ch.key, at, page)
+		if err != nil {
+			return err
+		}
+		messages := contiguous(history.Messages)
+		if first && from.after == nil {
+			switch {
+			case from.live:
+				at, messages = history.Top, nil
+			case len(messages) > 0: // nothing is lost for one who asked for nothing
+				at = messages[0].Offset - 1
+			}
+		}
+		lost := at > history.Top ||
+			(len(messages) > 0 && messages[0].Offset != at+1) ||
+			(len(messages) == 0 && at < history.Top)
+		if first && from.fresh {
+			s.to.begin(s, at, history.Top, !lost)
+		}
+		if lost {
+			reset, err := h.source.Reset(ctx, s.ch.key)
+			if err != nil {
+				return err
+			}
+			h.stats.resets.Add(1)
+			messages = []Message{reset}
+		}
+		last := false
+		if len(messages) > 0 {
+			b := batch{channel: s.ch.name, messages: messages, reset: lost}
+			s.to.send(s, &b, true)
+			at, last = messages[len(messages)-1].Offset, messages[len(messages)-1].Last
+			if err := s.to.room(ctx); err != nil {
+				return err
+			}
+		} else if first && at > 0 && !from.live {
+			// In step already, but has the channel ended?
+			tail, err := h.source.Read(ctx, s.ch.key, at-1, 1)
+			if err != nil {
+				return err
+			}
+			last = len(tail.Messages) == 1 && tail.Messages[0].Last
+		}
+		if last {
+			s.to.ended(s, at)
+			return nil
+		}
+		if at >= history.Top && s.release(at) {
+			return nil
+		}
+	}
+}
+
+// release lets a subscription that was caught up to an offset go live, sending what
+// was held back. It reports false if there is a hole, so that more must be read.
+func (s *subscription) release(at uint64) bool {
+	ch := s.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	held := s.pending
+	s.pending = nil
+	if s.missed {
+		s.missed = false
+		return false
+	}
+	for len(held) > 0 && held[0].Offset <= at {
+		held = held[1:]
+	}
+	if len(held) > 0 {
+		if held[0].Offset != at+1 || len(contiguous(held)) < len(held) {
+			return false
+		}
+		b := batch{channel: ch.name, messages: held}
+		at = held[len(held)-1].Offset
+		s.to.send(s, &b, false)
+	}
+	s.last, s.live = at, true
+	if len(held) > 0 && held[len(held)-1].Last {
+		s.to.ended(s, at)
+	}
+	return true
+}
+
+// resync catches a live subscription up that missed a bell. Called under ch.mu.
+func (h *Hub) resync(s *subscription) {
+	h.stats.resyncs.Add(1)
+	at := s.last
+	h.tasks.Go(func() {
+		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+			err := h.catchUp(h.ctx, s, cursor{after: &at})
+			if err == nil {
+				return
+			}
+			if wait >= 5*time.Second || h.ctx.Err() != nil {
+				s.to.broken(s, err)
+				return
+			}
+			select {
+			case <-time.After(wait):
+			case <-h.ctx.Done():
+			}
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package hub
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+)
+
+// batch is a run of messages without a gap that goes to many followers. Each wire's
+// bytes are made at most once and then shared by all of them.
+type batch struct {
+	channel  string
+	messages []Message
+	reset    bool // the one message tells of a loss
+
+	sse, socket []byte
+}
+
+// after returns the part of b behind an offset that it holds.
+func (b *batch) after(offset uint64) batch {
+	skip := int(offset + 1 - b.messages[0].Offset)
+	return batch{channel: b.channel, messages: b.messages[skip:]}
+}
+
+// SSE returns the messages as server-sent events. An event holds no line break,
+// so each is one data line.
+func (b *batch) SSE() []byte {
+	if b.sse == nil {
+		size := 0
+		for _, m := range b.messages {
+			size += len("id: \ndata: \n\n") + 20 + len(m.Event)
+		}
+		dst := make([]byte, 0, size)
+		for _, m := range b.messages {
+			dst = append(dst, "id: "...)
+			dst = strconv.AppendUint(dst, m.Offset, 10)
+			dst = append(dst, "\ndata: "...)
+			dst = append(dst, m.Event...)
+			dst = append(dst, "\n\n"...)
+		}
+		b.sse = dst
+	}
+	return b.sse
+}
+
+// Socket returns the messages as WebSocket text frames, one each.
+func (b *batch) Socket() []byte {
+	if b.socket == nil {
+		size := 0
+		for _, m := range b.messages {
+			size += maxFrameHeader + len(`{"op":"event","channel":"","offset":,"event":}`) + 20 + 2*len(b.channel) + len(m.Event)
+		}
+		dst := make([]byte, 0, size)
+		for _, m := range b.messages {
+			var head [512]byte
+			h := append(head[:0], `{"op":"event","channel":`...)
+			h = appendJSONString(h, b.channel)
+			h = append(h, `,"offset":`...)
+			h = strconv.AppendUint(h, m.Offset, 10)
+			h = append(h, `,"event":`...)
+			dst = appendFrameHeader(dst, opText, len(h)+len(m.Event)+1)
+			dst = append(dst, h...)
+			dst = append(dst, m.Event...)
+			dst = append(dst, '}')
+		}
+		b.socket = dst
+	}
+	return b.socket
+}
+
+// WebSocket opcodes with the FIN bit (RFC 6455, section 5.2).
+const (
+	opText  = 0x80 | 0x1
+	opClose = 0x80 | 0x8
+	opPing  = 0x80 | 0x9
+)
+
+const maxFrameHeader = 10 // bytes; a server does not mask
+
+// appendFrameHeader appends the header of an unmasked frame with n bytes.
+func appendFrameHeader(dst []byte, op byte, n int) []byte {
+	switch {
+	case n < 126:
+		return append(dst, op, byte(n))
+	case n < 1<<16:
+		return append(dst, op, 126, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, op, 127)
+		return binary.BigEndian.AppendUint64(dst, uint64(n))
+	}
+}
+
+// textFrame returns one text frame with the payload.
+func textFrame(payload []byte) []byte {
+	dst := make([]byte, 0, maxFrameHeader+len(payload))
+	return append(appendFrameHeader(dst, opText, len(payload)), payload...)
+}
+
+// closeFrame returns a close frame (RFC 6455, section 5.5.1).
+func closeFrame(code uint16, reason string) []byte {
+	dst := appendFrameHeader(make([]byte, 0, 4+len(reason)), opClose, 2+len(reason))
+	dst = binary.BigEndian.AppendUint16(dst, code)
+	return append(dst, reason...)
+}
+
+func appendJSONString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil { // a string always marshals
+				panic(err)
+			}
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}

@@ -1,0 +1,175 @@
+package hub
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Channel is a channel as followers name it, and its key in the [Source].
+type Channel struct {
+	Key  string
+	Name string
+	// Live says that a follower without a cursor begins with what comes next,
+	// instead of with everything that is stored: a feed.
+	Live bool
+}
+
+// Options of a [Hub]. Zero fields take the defaults.
+type Options struct {
+	Heartbeat     time.Duration // between two signs of life on an idle connection; 25 s, at least 1 s
+	Retry         time.Duration // how long a client waits before it reconnects, ± a third; 2 s
+	QueueBytes    int           // what a connection may leave unread before it is closed; 1 MiB
+	WriteTimeout  time.Duration // how long a full socket may take nothing before it is closed; 30 s
+	MessageBytes  int64         // longest message that a WebSocket client may send; 32 KiB
+	Subscriptions int           // per WebSocket connection; 1000
+	CatchUps      int           // histories that are read at the same time; 128
+	Logger        *slog.Logger  // default: discard
+}
+
+func (o Options) withDefaults() Options {
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 25 * time.Second
+	}
+	o.Heartbeat = max(o.Heartbeat, time.Second)
+	if o.Retry <= 0 {
+		o.Retry = 2 * time.Second
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 1 << 20
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = 30 * time.Second
+	}
+	if o.MessageBytes <= 0 {
+		o.MessageBytes = 32 << 10
+	}
+	if o.Subscriptions <= 0 {
+		o.Subscriptions = 1000
+	}
+	if o.CatchUps <= 0 {
+		o.CatchUps = 128
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Hub fans the messages of a [Source] out to connections. Its methods may be
+// called concurrently.
+type Hub struct {
+	source Source
+	opts   Options
+	log    *slog.Logger
+
+	seed     maphash.Seed
+	shards   []*shard
+	wheel    *wheel
+	catchUps chan struct{} // a place for each history that is being read
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // every goroutine of the hub
+
+	draining atomic.Bool
+	stats    counters
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// New returns a hub that listens to source. Close it to release its goroutines.
+func New(source Source, o Options) *Hub {
+	o = o.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &Hub{
+		source: source, opts: o, log: o.Logger,
+		seed:     maphash.MakeSeed(),
+		shards:   make([]*shard, max(2, runtime.GOMAXPROCS(0))),
+		catchUps: make(chan struct{}, o.CatchUps),
+		ctx:      ctx, cancel: cancel,
+	}
+	h.wheel = newWheel(h, o.Heartbeat)
+	for i := range h.shards {
+		h.shards[i] = &shard{channels: make(map[string]*channel), wake: make(chan struct{}, 1)}
+		h.tasks.Go(func() { h.shards[i].run(ctx) })
+	}
+	h.tasks.Go(func() { h.wheel.run(ctx) })
+	source.Listen(h.publish)
+	return h
+}
+
+// publish is the bell: it hands a message to the shard of its channel, if anyone
+// here follows it. It does not block.
+func (h *Hub) publish(key string, m Message) {
+	h.shard(key).push(key, m)
+}
+
+func (h *Hub) shard(key string) *shard {
+	return h.shards[maphash.String(h.seed, key)%uint64(len(h.shards))]
+}
+
+// Drain closes every connection, spread evenly over the window, each with a hint to
+// reconnect after a jittered delay. New connections are closed at once from now
+// on. It returns when all are closed or ctx ends.
+func (h *Hub) Drain(ctx context.Context, window time.Duration) {
+	h.draining.Store(true)
+	open := h.wheel.all()
+	if len(open) == 0 {
+		return
+	}
+	const step = 20 * time.Millisecond
+	rounds := max(1, int(window/step))
+	each := (len(open) + rounds - 1) / rounds
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for len(open) > 0 && ctx.Err() == nil {
+		n := min(each, len(open))
+		for _, c := range open[:n] {
+			c.goAway()
+		}
+		if open = open[n:]; len(open) == 0 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	for ctx.Err() == nil && h.wheel.len() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Close closes every connection at once and waits until all goroutines of the
+// hub have returned.
+func (h *Hub) Close() {
+	h.draining.Store(true)
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	for _, c := range h.wheel.all() {
+		c.abort(reasonShutdown)
+	}
+	h.tasks.Wait()
+}
+
+// enter counts a connection that is being served among the hub's tasks, unless
+// the hub is closed. Each true is followed by one tasks.Done.
+func (h *Hub) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.tasks.Add(1)
+	}
+	return !h.closed
+}

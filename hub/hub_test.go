@@ -1,0 +1,319 @@
+package hub_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hark-push/hark/hub"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memorySource is a source in memory whose bell can be made unreliable.
+type memorySource struct {
+	mu       sync.Mutex
+	channels map[string]*memoryChannel
+	ring     func(string, hub.Message)
+	mangle   func(hub.Message) []hub.Message // what the bell makes of a message
+	fail     error                           // of every Read
+}
+
+type memoryChannel struct {
+	trimmed  uint64
+	messages []hub.Message
+}
+
+func newMemorySource() *memorySource {
+	return &memorySource{channels: make(map[string]*memoryChannel)}
+}
+
+func (s *memorySource) channel(key string) *memoryChannel {
+	ch := s.channels[key]
+	if ch == nil {
+		ch = new(memoryChannel)
+		s.channels[key] = ch
+	}
+	return ch
+}
+
+func (s *memorySource) append(key string, last bool) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.channel(key)
+	offset := ch.trimmed + uint64(len(ch.messages)) + 1
+	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d}`, offset), Last: last}
+	ch.messages = append(ch.messages, m)
+	rings := []hub.Message{m}
+	if s.mangle != nil {
+		rings = s.mangle(m)
+	}
+	for _, m := range rings {
+		s.ring(key, m)
+	}
+	return offset
+}
+
+func (s *memorySource) trim(key string, keep int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.channel(key)
+	if n := len(ch.messages) - keep; n > 0 {
+		ch.trimmed += uint64(n)
+		ch.messages = ch.messages[n:]
+	}
+}
+
+func (s *memorySource) Read(_ context.Context, key string, after uint64, limit int) (hub.History, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return hub.History{}, s.fail
+	}
+	ch := s.channel(key)
+	h := hub.History{Top: ch.trimmed + uint64(len(ch.messages))}
+	for _, m := range ch.messages {
+		if m.Offset > after && len(h.Messages) < limit {
+			h.Messages = append(h.Messages, m)
+		}
+	}
+	return h, nil
+}
+
+func (s *memorySource) Reset(_ context.Context, key string) (hub.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.channel(key)
+	top := ch.trimmed + uint64(len(ch.messages))
+	last := len(ch.messages) > 0 && ch.messages[len(ch.messages)-1].Last
+	return hub.Message{Offset: top, Event: []byte(`{"type":"request.reset"}`), Last: last}, nil
+}
+
+func (s *memorySource) Watch(context.Context, string) error { return nil }
+func (s *memorySource) Unwatch(string)                      {}
+func (s *memorySource) Listen(f func(string, hub.Message))  { s.ring = f }
+
+// serve accepts TCP connections and answers GET /sse?channel=&after= and
+// GET /ws as the gateway would.
+func serve(t *testing.T, h *hub.Hub) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				br := bufio.NewReader(conn)
+				r, err := http.ReadRequest(br)
+				if err != nil {
+					_ = conn.Close()
+					return
+				}
+				q := r.URL.Query()
+				var after *uint64
+				if v := q.Get("after"); v != "" {
+					n, _ := strconv.ParseUint(v, 10, 64)
+					after = &n
+				}
+				if r.URL.Path == "/sse" {
+					h.ServeStream(conn, nil, resolve(q.Get("channel")), after)
+					return
+				}
+				read, _ := br.Peek(br.Buffered())
+				h.ServeSocket(conn, read, r, hub.SocketOptions{
+					Resolve: func(_ context.Context, name string) (hub.Channel, error) {
+						if name == "forbidden" {
+							return hub.Channel{}, errors.New("forbidden")
+						}
+						return resolve(name), nil
+					},
+					Problem: func(err error) []byte {
+						b, _ := json.Marshal(map[string]string{"title": err.Error()})
+						return b
+					},
+				})
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		h.Close()
+		conns.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func resolve(name string) hub.Channel {
+	return hub.Channel{Key: name, Name: name, Live: strings.HasPrefix(name, "feed")}
+}
+
+// event is a server-sent event as the WHATWG algorithm dispatches it.
+type event struct {
+	id, name, data string
+}
+
+// sseReader reads events from a raw connection.
+type sseReader struct {
+	conn   net.Conn
+	br     *bufio.Reader
+	lastID string
+}
+
+func dialSSE(t testing.TB, addr, channel, after string) *sseReader {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "GET /sse?channel=%s&after=%s HTTP/1.1\r\nHost: x\r\n\r\n", channel, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(conn)
+	for {
+		line, err := br.ReadString('\n')
+		if err != nil {
+			t.Fatalf("head: %v", err)
+		}
+		if line == "\r\n" {
+			return &sseReader{conn: conn, br: br, lastID: after}
+		}
+	}
+}
+
+// next returns the next event that has data.
+func (r *sseReader) next() (event, error) {
+	_ = r.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	var e event
+	for {
+		line, err := r.br.ReadString('\n')
+		if err != nil {
+			return event{}, err
+		}
+		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch field {
+		case "id":
+			e.id, r.lastID = value, value
+		case "event":
+			e.name = value
+		case "data":
+			e.data = value
+		case "":
+			if e.data != "" {
+				return e, nil
+			}
+			e = event{}
+		}
+	}
+}
+
+// TestEveryFollowerSeesEachOffsetOnce drives random schedules of publishing, losing
+// and doubling bells, trimming, connecting, cutting and resuming, and holds every
+// follower to: each offset once, in order, or a loss told in-band.
+func TestEveryFollowerSeesEachOffsetOnce(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			source := newMemorySource()
+			source.mangle = func(m hub.Message) []hub.Message {
+				switch rng.IntN(10) {
+				case 0:
+					if m.Last { // the periodic top check of a driver heals a lost last bell
+						return []hub.Message{m}
+					}
+					return nil
+				case 1:
+					return []hub.Message{m, m}
+				default:
+					return []hub.Message{m}
+				}
+			}
+			trims := seed%2 == 1
+			h := hub.New(source, hub.Options{CatchUps: 2})
+			addr := serve(t, h)
+			const channels, followers, total = 3, 12, 400
+			var running sync.WaitGroup
+			for f := range followers {
+				name := fmt.Sprint("request-", f%channels)
+				frng := rand.New(rand.NewPCG(seed, uint64(100+f)))
+				running.Go(func() { followRandomly(t, addr, name, total, trims, frng) })
+			}
+			var publishing sync.WaitGroup
+			for c := range channels {
+				name := fmt.Sprint("request-", c)
+				publishing.Go(func() {
+					for n := 1; n <= total; n++ {
+						source.append(name, n == total)
+						if trims && n%50 == 0 {
+							source.trim(name, 5)
+						}
+						if n%7 == 0 {
+							time.Sleep(time.Millisecond) // pace only: lets followers interleave
+						}
+					}
+				})
+			}
+			publishing.Wait()
+			running.Wait()
+		})
+	}
+}
+
+func followRandomly(t *testing.T, addr, name string, total int, mayLose bool, rng *rand.Rand) {
+	at, resume := 0, "0"
+	for {
+		r := dialSSE(t, addr, name, resume)
+		for n, cut := 0, 1+rng.IntN(100); n < cut; n++ {
+			e, err := r.next()
+			if err != nil {
+				t.Errorf("%s after %d: %v", name, at, err)
+				return
+			}
+			if e.name == "end" {
+				if at != total {
+					t.Errorf("%s ended after %d, want %d", name, at, total)
+				}
+				return
+			}
+			id, err := strconv.Atoi(e.id)
+			if err != nil {
+				t.Errorf("id %q: %v", e.id, err)
+				return
+			}
+			if strings.Contains(e.data, "request.reset") {
+				if !mayLose {
+					t.Errorf("%s: reset at %d though nothing was lost", name, at)
+					return
+				}
+				if id < at {
+					t.Errorf("%s: reset goes back from %d to %d", name, at, id)
+				}
+			} else if id != at+1 || e.data != fmt.Sprintf(`{"n":%d}`, id) {
+				t.Errorf("%s: got offset %d (%s) after %d", name, id, e.data, at)
+				return
+			}
+			at, resume = id, e.id
+		}
+		_ = r.conn.Close()
+	}
+}

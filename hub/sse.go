@@ -1,0 +1,95 @@
+package hub
+
+import (
+	"bytes"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// stream is one Server-Sent Events connection: an outbox and its subscription, one
+// allocation.
+type stream struct {
+	outbox
+	sub   subscription
+	fresh bool // of a feed, without a cursor
+}
+
+// ServeStream answers on conn with the events of a channel as text/event-stream
+// (WHATWG HTML, section 9.2) until the channel ends or the client goes away. It
+// takes conn over and returns when the stream is live; from then on the stream
+// holds no goroutine. header is sent besides the stream's own fields. after is
+// the client's cursor, nil if it has none.
+func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *uint64) {
+	if !h.enter() {
+		_ = conn.Close()
+		return
+	}
+	defer h.tasks.Done()
+	s := &stream{fresh: c.Live && after == nil}
+	h.join(c, s, &s.sub)
+	s.init(h, conn, wireSSE, func() { s.sub.ch.remove(&s.sub) })
+	if err := s.write(streamHead(header, h.retry()), true); err != nil {
+		return
+	}
+	if h.draining.Load() {
+		s.finish(nil, reasonShutdown)
+		return
+	}
+	if err := h.follow(h.ctx, &s.sub, c, after); err != nil {
+		s.broken(&s.sub, err)
+	}
+}
+
+// streamHead is what a client gets at once.
+func streamHead(header http.Header, retry time.Duration) []byte {
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 200 OK\r\n" +
+		"Content-Type: text/event-stream\r\n" +
+		"Cache-Control: no-store\r\n" +
+		"X-Accel-Buffering: no\r\n" + // nginx: pass on at once
+		"Connection: close\r\n")
+	_ = header.Write(&head) // a buffer takes everything
+	head.WriteString("\r\n")
+	head.Write(retryField(retry))
+	return head.Bytes()
+}
+
+// retry returns how long a client should wait before it reconnects: jittered, so
+// that those who were closed together do not come back together.
+func (h *Hub) retry() time.Duration {
+	return time.Duration(float64(h.opts.Retry) * (2 + 2*rand.Float64()) / 3)
+}
+
+func retryField(d time.Duration) []byte {
+	b := append([]byte("retry: "), strconv.FormatInt(d.Milliseconds(), 10)...)
+	return append(b, "\n\n"...)
+}
+
+func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
+	if s.fresh {
+		// An id without data is stored and not dispatched: a client that is cut
+		// off before its first event still knows where it was.
+		b := append([]byte("id: "), strconv.FormatUint(at, 10)...)
+		_ = s.write(append(b, "\n\n"...), true)
+	}
+}
+
+func (s *stream) send(_ *subscription, b *batch, history bool) {
+	_ = s.write(b.SSE(), history) // a failed write has closed the outbox
+}
+
+func (s *stream) ended(_ *subscription, offset uint64) {
+	b := append([]byte("event: end\ndata: {\"offset\":"), strconv.FormatUint(offset, 10)...)
+	s.finish(append(b, "}\n\n"...), reasonEnded)
+}
+
+func (s *stream) broken(_ *subscription, err error) {
+	if s.hub.ctx.Err() == nil {
+		s.hub.log.Warn("stream closed: its channel could not be read", slog.Any("error", err))
+	}
+	s.finish(retryField(s.hub.retry()), reasonSource)
+}

@@ -1,0 +1,58 @@
+package hub
+
+import "sync/atomic"
+
+// reason is why a connection was closed.
+type reason uint8
+
+const (
+	reasonNone     reason = iota
+	reasonGone            // the client went away, or its network did
+	reasonEnded           // nothing follows in its channel
+	reasonSlow            // it did not keep up
+	reasonShutdown        // this node goes away
+	reasonProtocol        // it broke the protocol
+	reasonSource          // its channel could not be read
+	reasons               // how many there are
+)
+
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source"}
+
+type counters struct {
+	open      [2]atomic.Int64
+	closes    [2][reasons]atomic.Uint64
+	delivered atomic.Uint64
+	resets    atomic.Uint64
+	resyncs   atomic.Uint64
+	slow      atomic.Uint64
+}
+
+func (c *counters) opened(w wire) { c.open[w].Add(1) }
+
+func (c *counters) closed(w wire, why reason) {
+	c.open[w].Add(-1)
+	c.closes[w][why].Add(1)
+}
+
+// Stats is what a hub counts since it was made; Streams and Sockets are what is
+// open now.
+type Stats struct {
+	Streams, Sockets int64
+	Delivered        uint64            // messages handed to subscriptions
+	Resets           uint64            // losses told to followers
+	Resyncs          uint64            // subscriptions that missed a bell and read the source
+	Closed           map[string]uint64 // connections closed, by reason
+}
+
+// Stats returns the counts of now.
+func (h *Hub) Stats() Stats {
+	s := Stats{
+		Streams: h.stats.open[wireSSE].Load(), Sockets: h.stats.open[wireSocket].Load(),
+		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(),
+		Closed: make(map[string]uint64, reasons),
+	}
+	for why := reasonGone; why < reasons; why++ {
+		s.Closed[reasonNames[why]] = h.stats.closes[wireSSE][why].Load() + h.stats.closes[wireSocket][why].Load()
+	}
+	return s
+}
