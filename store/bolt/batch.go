@@ -1,0 +1,211 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// batch is the work of one commit. It belongs to the writer's goroutine, which
+// uses the same one again and again.
+//
+// An error of the database stays in err and fails the whole batch, so operations need
+// not look at it.
+type batch struct {
+	s   *Store
+	now time.Time // the clock as the running operation reads it
+
+	// The transaction.
+	tx      *bolt.Tx
+	buckets map[*byte]*bolt.Bucket // by the first byte of the name
+	writes  int
+	grown   int // bytes written
+	err     error
+
+	// What is made known, or taken back, when the outcome is clear.
+	changed  map[string]*record // nil: forgotten
+	undo     []func()           // of the positions, to be run backwards
+	bells    []bell
+	canceled []string
+
+	// Kept from batch to batch.
+	feeds   map[lifecycle.Channel]*feed
+	encoder *json.Encoder
+	encoded bytes.Buffer // values of this batch; bbolt holds them until the commit
+	key     []byte       // scratch, bbolt copies keys
+	event   int          // size of the newest event, a guess at the next
+}
+
+// bell is a message to be passed on after the commit.
+type bell struct {
+	channel string
+	message hub.Message
+}
+
+func newBatch(s *Store) *batch {
+	b := &batch{
+		s:       s,
+		buckets: make(map[*byte]*bolt.Bucket),
+		changed: make(map[string]*record),
+		feeds:   make(map[lifecycle.Channel]*feed),
+		event:   1024,
+	}
+	b.encoder = json.NewEncoder(&b.encoded)
+	b.encoder.SetEscapeHTML(false) // a result's value is kept as it came
+	return b
+}
+
+func (b *batch) begin(tx *bolt.Tx) { b.tx = tx }
+
+func (b *batch) run(o *op) error {
+	b.now = b.s.options.Now().Round(0).UTC() // as it will be read back
+	return o.run(b)
+}
+
+// revert takes back what was changed in memory.
+func (b *batch) revert() {
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		b.undo[i]()
+	}
+	clear(b.feeds) // read again when next needed
+}
+
+// announce rings the bell, in the order of the changes.
+func (b *batch) announce() {
+	if listener := b.s.listener.Load(); listener != nil {
+		for _, bell := range b.bells {
+			(*listener)(bell.channel, bell.message)
+		}
+	}
+	for _, id := range b.canceled {
+		b.s.cancels.tell(id)
+	}
+}
+
+// reset makes b ready for the next batch, and lets go of what is large.
+func (b *batch) reset() {
+	const most = 1 << 20
+	clear(b.buckets)
+	clear(b.changed)
+	clear(b.undo)
+	clear(b.bells)
+	b.tx, b.err, b.writes, b.grown = nil, nil, 0, 0
+	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
+	if b.encoded.Cap() > most {
+		b.encoded = bytes.Buffer{}
+	}
+	b.encoded.Reset()
+	if len(b.feeds) > maxFeeds {
+		clear(b.feeds)
+	}
+}
+
+// bucket opens each bucket once per transaction.
+func (b *batch) bucket(name []byte) *bolt.Bucket {
+	k := b.buckets[&name[0]]
+	if k == nil {
+		k = b.tx.Bucket(name)
+		// Keys mostly come at the end of a request's, a feed's or the whole
+		// bucket's range: leave little room in the page before.
+		k.FillPercent = 0.9
+		b.buckets[&name[0]] = k
+	}
+	return k
+}
+
+// put keeps value until the commit.
+func (b *batch) put(bucket, key, value []byte) {
+	b.writes++
+	b.grown += len(key) + len(value)
+	if err := b.bucket(bucket).Put(key, value); err != nil && b.err == nil {
+		b.err = fmt.Errorf("put into %s: %w", bucket, err)
+	}
+}
+
+func (b *batch) delete(bucket, key []byte) {
+	b.writes++
+	if err := b.bucket(bucket).Delete(key); err != nil && b.err == nil {
+		b.err = fmt.Errorf("delete from %s: %w", bucket, err)
+	}
+}
+
+// sequence returns the next number of a bucket, from 1.
+func (b *batch) sequence(bucket []byte) uint64 {
+	b.writes++
+	n, err := b.bucket(bucket).NextSequence()
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("number in %s: %w", bucket, err)
+	}
+	return n
+}
+
+// load returns a request as the operations before in this batch left it.
+func (b *batch) load(id string) (*record, error) {
+	if r, ok := b.changed[id]; ok {
+		if r == nil {
+			return nil, lifecycle.ErrNotFound
+		}
+		return r, nil
+	}
+	if r := b.s.live.get(id); r != nil {
+		return r, nil
+	}
+	b.key = stateKey(b.key[:0], id)
+	value := b.bucket(requestsBucket).Get(b.key)
+	if value == nil {
+		return nil, lifecycle.ErrNotFound
+	}
+	return decodeRecord(id, value)
+}
+
+// save stores a new version of a request.
+func (b *batch) save(r *record) {
+	b.key = stateKey(b.key[:0], r.ID)
+	b.encoded.Grow(2048)
+	start := b.encoded.Len()
+	b.encoded.WriteByte(statusLetter(r.Status))
+	if err := b.encoder.Encode(r); err != nil && b.err == nil {
+		b.err = fmt.Errorf("encode request %s: %w", r.ID, err)
+	}
+	value := b.encoded.Bytes()[start : b.encoded.Len()-1] // without the line's end
+	b.put(requestsBucket, b.key, value)
+	b.changed[r.ID] = r
+}
+
+// forget deletes everything of a request but what it put into feeds.
+func (b *batch) forget(r *record) {
+	for n := r.Oldest; n <= r.Sequence; n++ {
+		b.key = eventKey(b.key[:0], r.ID, n)
+		b.delete(requestsBucket, b.key)
+	}
+	b.key = stateKey(b.key[:0], r.ID)
+	b.delete(requestsBucket, b.key)
+	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
+		b.key = bodyKey(b.key[:0], r.ID, part)
+		b.delete(bodiesBucket, b.key)
+	}
+	b.delete(ownersBucket, ownerKey(r.Owner, r.Serial))
+	b.key = expiryKey(b.key[:0], r.Due, r.ID)
+	b.delete(expiryBucket, b.key)
+	if r.Key != "" {
+		b.delete(keysBucket, keyKey(r.Owner, r.Key))
+	}
+	b.changed[r.ID] = nil
+}
+
+// spare reports whether the file, if it is bounded, has room for n more bytes
+// beside a part of it that is kept back: 1/reserve.
+func (b *batch) spare(n, reserve int) bool {
+	most := b.s.options.MaxSize
+	if most <= 0 {
+		return true
+	}
+	room := max(most-b.s.db.AllocSize-int(b.tx.Size()), 0) + b.s.db.Stats().FreeAlloc
+	return n+2*b.grown+min(most/reserve, 16<<20) <= room
+}

@@ -1,0 +1,198 @@
+// Package bolt keeps requests, their events and their indexes in one bbolt file:
+// the store of a single process that needs no server beside it.
+//
+// One goroutine writes. It takes whatever operations wait, runs them in one
+// transaction, commits once and then answers all of them, so that the disk is
+// synced once for many callers. An operation that has been answered survives
+// the death of the process and of the machine.
+//
+// A file belongs to one process at a time; opening it a second time fails.
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Options of a [Store]. The zero value works.
+type Options struct {
+	// Now is the clock; default time.Now. Tests set it.
+	Now func() time.Time
+
+	// History is how many events are kept of each request, FeedHistory of each
+	// feed; up to an eighth more may be there, because the oldest go in chunks.
+	// Defaults: 256 and 10,000.
+	History     int
+	FeedHistory int
+
+	// FeedRetention is how long a feed keeps an event; the next Sweep after it
+	// (and after up to a 24th of it, an hour at most) drops the event. Default 24 hours.
+	FeedRetention time.Duration
+
+	// MaxSize bounds the file in bytes; 0 for no bound. Requests are refused
+	// with lifecycle.ErrUnavailable a little before it is reached, so that
+	// room is left to finish and to forget what is stored.
+	MaxSize int
+
+	// QueueDepth is how many operations may wait for the writer before
+	// further callers block. Default 1024.
+	QueueDepth int
+
+	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
+	// can lose what was acknowledged, and the whole file. For tests.
+	NoSync bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	set := func(n *int, to int) {
+		if *n <= 0 {
+			*n = to
+		}
+	}
+	set(&o.History, 256)
+	set(&o.FeedHistory, 10_000)
+	set(&o.QueueDepth, 1024)
+	if o.FeedRetention <= 0 {
+		o.FeedRetention = 24 * time.Hour
+	}
+	return o
+}
+
+// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations and
+// hub.Source over one file. All methods may be called concurrently.
+type Store struct {
+	options Options
+	db      *bolt.DB
+
+	// The writer's inbox.
+	ops     chan *op
+	closing chan struct{} // closed by Close: nothing new is taken
+	done    chan struct{} // closed when the writer has ended
+	close   func() error
+
+	live  cache
+	queue positions
+
+	listener atomic.Pointer[func(string, hub.Message)]
+	watched  watched
+	cancels  cancels
+}
+
+var (
+	_ lifecycle.Store         = (*Store)(nil)
+	_ lifecycle.Keeper        = (*Store)(nil)
+	_ lifecycle.Cancellations = (*Store)(nil)
+	_ hub.Source              = (*Store)(nil)
+)
+
+// lockWait is how long Open waits for another process to let go of the file: a
+// restart may overlap with the end of the process before.
+const lockWait = time.Second
+
+// Open opens the store in the file at path. The file is created if there is none,
+// readable by its owner only, and so is its directory. A file of an older layout
+// is brought up to date; one of a newer layout, and one that is no Hark store, is refused.
+func Open(path string, o Options) (*Store, error) {
+	return open(path, o, migrations)
+}
+
+func open(path string, o Options, steps []migration) (s *Store, err error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	db, err := openFile(path, o)
+	if err != nil {
+		return nil, err
+	}
+	s = &Store{
+		options: o,
+		db:      db,
+		ops:     make(chan *op, o.QueueDepth),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	if err := s.prepare(steps); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+	}
+	s.close = sync.OnceValue(func() error {
+		close(s.closing)
+		<-s.done
+		return db.Close()
+	})
+	go s.writer()
+	return s, nil
+}
+
+// Close answers what is queued, and closes the file. Operations after it fail with
+// lifecycle.ErrUnavailable.
+func (s *Store) Close() error { return s.close() }
+
+// openFile opens the database. bbolt panics where it trips over damaged pages.
+func openFile(path string, o Options) (db *bolt.DB, err error) {
+	defer recoverDamage(&err)
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:        lockWait,
+		NoFreelistSync: true,
+		FreelistType:   bolt.FreelistMapType,
+		MaxSize:        o.MaxSize,
+		NoSync:         o.NoSync,
+	})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("store %s is in use by another process", path)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return nil, fmt.Errorf("%s is not a Hark store, or it is damaged: %w", path, err)
+	case err != nil:
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if o.MaxSize > 0 {
+		// The file grows by this much at a time; all of the last step must fit.
+		db.AllocSize = min(db.AllocSize, max(o.MaxSize/16, 64<<10))
+	}
+	return db, nil
+}
+
+// prepare brings the layout up to date and rebuilds what is kept in memory.
+func (s *Store) prepare(steps []migration) (err error) {
+	defer recoverDamage(&err)
+	if err := migrate(s.db, steps); err != nil {
+		return err
+	}
+	return s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(pendingBucket).ForEach(func(key, _ []byte) error {
+			route, priority, ticket, ok := parsePendingKey(key)
+			if !ok {
+				return fmt.Errorf("damaged key %q in the queue index", key)
+			}
+			s.queue.add(route, priority, ticket)
+			return nil
+		})
+	})
+}
+
+// recoverDamage turns a panic of bbolt over a damaged page into an error.
+func recoverDamage(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("the store is damaged: %v", r)
+	}
+}
+
+// unavailable wraps what the database said.
+func unavailable(err error) error {
+	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
+}

@@ -1,0 +1,297 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// How much of a bounded file is kept back from new requests, and from changes
+// that do not end one: 1/8 and 1/16.
+const (
+	reserveCreate = 8
+	reserveChange = 16
+	perRequest    = 8 << 10 // bytes that a request takes beside its content
+)
+
+var errFull = errors.New("the file has reached its maximum size")
+
+// Create implements lifecycle.Store.
+func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+	body := encodeBody(sub.Content)
+	var created lifecycle.Created
+	err := s.write(ctx, func(b *batch) (err error) {
+		created, err = b.repeat(&sub)
+		if err != nil || created.Existed {
+			return err
+		}
+		if !b.spare(len(body)+perRequest, reserveCreate) {
+			return unavailable(errFull)
+		}
+		created.Request = b.create(&sub, body)
+		return nil
+	})
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	return created, nil
+}
+
+// repeat looks for what the submission's key or id named before.
+func (b *batch) repeat(sub *lifecycle.Submission) (lifecycle.Created, error) {
+	existed := func(r *record, reply *lifecycle.Reply) (lifecycle.Created, error) {
+		return lifecycle.Created{Request: b.s.present(r), Existed: true, Reply: reply}, nil
+	}
+	if sub.Key != "" {
+		known, err := b.loadKey(sub.Owner, sub.Key)
+		if err != nil {
+			return lifecycle.Created{}, err
+		}
+		if known != nil {
+			if known.Fingerprint != sub.Fingerprint {
+				return lifecycle.Created{}, lifecycle.ErrKeyReused
+			}
+			if known.Reply == nil && b.now.Before(known.LockedUntil) {
+				return lifecycle.Created{}, lifecycle.ErrKeyInProgress
+			}
+			r, err := b.load(known.Request)
+			if err != nil {
+				return lifecycle.Created{}, fmt.Errorf("request %s of an idempotency key: %w", known.Request, err)
+			}
+			return existed(r, known.Reply)
+		}
+	}
+	r, err := b.load(sub.ID)
+	switch {
+	case errors.Is(err, lifecycle.ErrNotFound):
+		return lifecycle.Created{}, nil
+	case err != nil:
+		return lifecycle.Created{}, err
+	case r.Owner != sub.Owner || r.Fingerprint != sub.Fingerprint:
+		return lifecycle.Created{}, lifecycle.ErrIDTaken
+	}
+	return existed(r, nil)
+}
+
+func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request {
+	r := &record{
+		Request: lifecycle.Request{
+			ID: sub.ID, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
+			Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
+			CreatedAt: b.now, UpdatedAt: b.now, ExpiresAt: b.now.Add(sub.Timeout), Retention: sub.Retention,
+			Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
+			Headers: maps.Clone(sub.Headers), Fingerprint: sub.Fingerprint, Key: sub.Key,
+		},
+		Serial: b.sequence(ownersBucket),
+		Oldest: 1,
+	}
+	if sub.Call != nil {
+		r.Call = new(*sub.Call)
+	}
+	if sub.Delay > 0 {
+		r.NotBefore = b.now.Add(sub.Delay)
+	}
+	b.put(bodiesBucket, bodyKey(nil, r.ID, lifecycle.Input), body)
+	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
+	b.schedule(r)
+	b.enqueue(r)
+	if sub.Key != "" {
+		b.saveKey(sub.Owner, sub.Key, &keyRecord{
+			Request: r.ID, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
+		})
+	}
+	return b.emit(r, lifecycle.EventAccepted)
+}
+
+// SaveReply implements lifecycle.Store.
+func (s *Store) SaveReply(ctx context.Context, owner, key string, reply lifecycle.Reply) error {
+	return s.write(ctx, func(b *batch) error {
+		known, err := b.loadKey(owner, key)
+		if err != nil || known == nil {
+			return err
+		}
+		known.Reply = &reply
+		b.saveKey(owner, key, known)
+		return nil
+	})
+}
+
+// loadKey returns nil if the key was not used.
+func (b *batch) loadKey(owner, key string) (*keyRecord, error) {
+	value := b.bucket(keysBucket).Get(keyKey(owner, key))
+	if value == nil {
+		return nil, nil
+	}
+	known := new(keyRecord)
+	if err := json.Unmarshal(value, known); err != nil {
+		return nil, fmt.Errorf("record of an idempotency key is damaged: %w", err)
+	}
+	return known, nil
+}
+
+func (b *batch) saveKey(owner, key string, known *keyRecord) {
+	value, err := json.Marshal(known)
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	b.put(keysBucket, keyKey(owner, key), value)
+}
+
+// Apply implements lifecycle.Store.
+func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	var output []byte
+	switch c := c.(type) {
+	case nil:
+		return lifecycle.Request{}, errors.New("no change to apply")
+	case lifecycle.Succeed:
+		if c.Result != nil {
+			output = encodeBody(*c.Result)
+		}
+	case *lifecycle.Succeed:
+		return s.Apply(ctx, id, *c)
+	}
+	var changed lifecycle.Request
+	err := s.write(ctx, func(b *batch) (err error) {
+		changed, err = b.change(id, c, output)
+		return err
+	})
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	return changed, nil
+}
+
+// change applies c. output is the encoded result of a Succeed.
+func (b *batch) change(id string, c lifecycle.Change, output []byte) (lifecycle.Request, error) {
+	was, err := b.load(id)
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	next, event, err := lifecycle.Transition(was.Request, c, b.now)
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	if event == "" && next.Status.Terminal() {
+		return next, nil // canceled again: nothing to store
+	}
+	if size := len(output); (size > 0 || !next.Status.Terminal()) && !b.spare(size, reserveChange) {
+		return lifecycle.Request{}, unavailable(errFull)
+	}
+	r := new(*was)
+	r.Request = next
+	b.reindex(was, r)
+	if output != nil {
+		b.put(bodiesBucket, bodyKey(nil, id, lifecycle.Output), output)
+	}
+	if event == "" {
+		b.save(r)
+		if r.CancelRequested && !was.CancelRequested && r.Status == lifecycle.Processing {
+			b.canceled = append(b.canceled, id)
+		}
+		return b.s.present(r), nil
+	}
+	return b.emit(r, event), nil
+}
+
+// reindex moves a request in the indexes.
+func (b *batch) reindex(was, is *record) {
+	if was.Status != is.Status {
+		switch was.Status {
+		case lifecycle.Pending:
+			b.dequeue(is)
+		case lifecycle.Processing:
+			b.delete(processingBucket, []byte(is.ID))
+		}
+		switch is.Status {
+		case lifecycle.Pending:
+			b.enqueue(is)
+		case lifecycle.Processing:
+			b.put(processingBucket, []byte(is.ID), nil)
+		}
+	}
+	// An extension leaves the entry where it is, too early: every progress
+	// report may carry one.
+	if due := nanos(is.ExpiresAt); due < is.Due || (is.Status.Terminal() && due != is.Due) {
+		b.key = expiryKey(b.key[:0], is.Due, is.ID)
+		b.delete(expiryBucket, b.key)
+		b.schedule(is)
+	}
+}
+
+// schedule puts a request into the index of what is due when.
+func (b *batch) schedule(r *record) {
+	r.Due = nanos(r.ExpiresAt)
+	b.key = expiryKey(b.key[:0], r.Due, r.ID)
+	b.put(expiryBucket, b.key, nil)
+}
+
+// enqueue puts a pending request behind the others of its priority.
+func (b *batch) enqueue(r *record) {
+	r.Ticket = b.sequence(pendingBucket)
+	b.put(pendingBucket, pendingKey(r), []byte(r.ID))
+	queue, route, priority, ticket := &b.s.queue, r.Route, r.Priority, r.Ticket
+	queue.add(route, priority, ticket)
+	b.undo = append(b.undo, func() { queue.remove(route, priority, ticket) })
+}
+
+func (b *batch) dequeue(r *record) {
+	b.delete(pendingBucket, pendingKey(r))
+	queue, route, priority, ticket := &b.s.queue, r.Route, r.Priority, r.Ticket
+	queue.remove(route, priority, ticket)
+	b.undo = append(b.undo, func() { queue.add(route, priority, ticket) })
+	r.Ticket = 0
+}
+
+// emit stores r together with the event that tells of it, and returns r as it is
+// handed out.
+func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
+	out := b.s.present(r)
+	value := make([]byte, eventHeader, b.event+b.event/8)
+	binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
+	last := out.Status.Terminal()
+	if last {
+		value[eventHeader-1] = eventLast
+	}
+	value = lifecycle.AppendEvent(value, &out, t)
+	b.event = min(len(value), 4<<10)
+
+	b.key = eventKey(b.key[:0], r.ID, r.Sequence)
+	b.put(requestsBucket, b.key, value)
+	keep := uint64(b.s.options.History)
+	if r.Sequence-r.Oldest+1 > keep+chunkOf(keep) {
+		for ; r.Sequence-r.Oldest+1 > keep; r.Oldest++ {
+			b.key = eventKey(b.key[:0], r.ID, r.Oldest)
+			b.delete(requestsBucket, b.key)
+		}
+	}
+	b.save(r)
+	if key, ok := b.s.watched.request(r.ID); ok {
+		b.bells = append(b.bells, bell{key, hub.Message{Offset: r.Sequence, Event: value[eventHeader:], Last: last}})
+	}
+	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, value)
+	if r.Topic != "" {
+		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, value)
+	}
+	return out
+}
+
+// Delete implements lifecycle.Store.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	return s.write(ctx, func(b *batch) error {
+		r, err := b.load(id)
+		if err != nil {
+			return err
+		}
+		if !r.Status.Terminal() {
+			return lifecycle.ErrNotEnded
+		}
+		b.forget(r)
+		return nil
+	})
+}

@@ -1,0 +1,137 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// feed is where a feed stands. The writer keeps it from batch to batch.
+type feed struct {
+	key    string // of the channel
+	prefix []byte
+	top    uint64 // offset of the newest event, 0 if there never was one
+	oldest uint64 // offset of the oldest that is kept; top+1 if none is
+	span   int64  // end of the span of time that is noted in aging
+}
+
+// maxFeeds bounds how many feeds the writer remembers.
+const maxFeeds = 64 << 10
+
+func (b *batch) feed(c lifecycle.Channel) *feed {
+	if f := b.feeds[c]; f != nil {
+		return f
+	}
+	f := &feed{key: c.Key(), prefix: feedPrefix(c)}
+	cursor := b.bucket(feedsBucket).Cursor()
+	top, value, ok := newest(cursor, f.prefix)
+	f.top, f.oldest = top, top+1
+	if ok && len(value) > 0 {
+		key, _ := cursor.Seek(f.prefix)
+		f.oldest = offsetOf(key)
+	}
+	b.feeds[c] = f
+	return f
+}
+
+// newest returns the last entry whose key is prefix and an offset.
+func newest(cursor *bolt.Cursor, prefix []byte) (offset uint64, value []byte, ok bool) {
+	var buf [600]byte
+	end := append(append(buf[:0], prefix...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	key, value := cursor.Seek(end)
+	if key == nil {
+		key, value = cursor.Last()
+	} else if !bytes.Equal(key, end) {
+		key, value = cursor.Prev()
+	}
+	if !within(key, prefix) {
+		return 0, nil, false
+	}
+	return offsetOf(key), value, true
+}
+
+// within reports whether key is prefix and an offset.
+func within(key, prefix []byte) bool {
+	return len(key) == len(prefix)+8 && bytes.HasPrefix(key, prefix)
+}
+
+func offsetOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
+// append adds an event to a feed.
+func (b *batch) append(c lifecycle.Channel, value []byte) {
+	f := b.feed(c)
+	if f.oldest > f.top && f.top > 0 { // all that is there keeps the top, which moves on
+		b.delete(feedsBucket, b.offsetKey(f, f.top))
+	}
+	f.top++
+	b.put(feedsBucket, b.offsetKey(f, f.top), value)
+	if now := nanos(b.now); now >= f.span {
+		f.span = b.s.spanEnd(now)
+		b.put(agingBucket, agingKey(f.span, c), nil)
+	}
+	keep := uint64(b.s.options.FeedHistory)
+	if f.top-f.oldest+1 > keep+chunkOf(keep) {
+		for ; f.top-f.oldest+1 > keep; f.oldest++ {
+			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
+		}
+	}
+	if b.s.watched.has(f.key) {
+		b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: value[eventHeader:]}})
+	}
+}
+
+func (b *batch) offsetKey(f *feed, offset uint64) []byte {
+	b.key = binary.BigEndian.AppendUint64(append(b.key[:0], f.prefix...), offset)
+	return b.key
+}
+
+// chunkOf is how far a history may grow beyond its bound before it is cut.
+func chunkOf(keep uint64) uint64 { return min(keep/8, 256) }
+
+// spanEnd returns the end of the span of time that now is in. Spans are what the
+// age of feeds is looked at in.
+func (s *Store) spanEnd(now int64) int64 {
+	span := int64(min(max(s.options.FeedRetention/24, time.Millisecond), time.Hour))
+	return (now/span + 1) * span
+}
+
+// age drops what is too old from feeds, about limit events of them, and reports
+// whether it is through.
+func (b *batch) age(limit int) (through bool, err error) {
+	cutoff := nanos(b.now.Add(-b.s.options.FeedRetention))
+	for limit > 0 {
+		key, _ := b.bucket(agingBucket).Cursor().First()
+		if key == nil || int64(binary.BigEndian.Uint64(key)) > cutoff {
+			return true, nil
+		}
+		c, err := lifecycle.ParseKey(string(key[8:]))
+		if err != nil {
+			return false, err
+		}
+		key = bytes.Clone(key)
+		f := b.feed(c)
+		for f.oldest <= f.top && limit > 0 {
+			value := b.bucket(feedsBucket).Get(b.offsetKey(f, f.oldest))
+			if len(value) >= eventHeader && eventTime(value) > cutoff {
+				break
+			}
+			if f.oldest == f.top {
+				b.put(feedsBucket, b.offsetKey(f, f.top), nil)
+			} else {
+				b.delete(feedsBucket, b.offsetKey(f, f.oldest))
+			}
+			f.oldest++
+			limit--
+		}
+		if limit > 0 {
+			b.delete(agingBucket, key)
+			limit--
+		}
+	}
+	return false, nil
+}

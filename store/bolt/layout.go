@@ -1,0 +1,167 @@
+package bolt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// The layout, version 1. Numbers are big-endian, so that keys sort by them; ids,
+// owners, routes and topics hold no byte below 0x02.
+var (
+	// requests: id 0x00 → status letter, record as JSON; id 0x01 sequence → event.
+	// A request and its newest events share pages, so an update dirties few.
+	requestsBucket = []byte("requests")
+	// bodies: id 0x00 part → length of the type, type, bytes.
+	bodiesBucket = []byte("bodies")
+	// feeds: channel key 0x00 offset → event. The newest key of a feed is never
+	// deleted, its value is emptied instead: it keeps the top.
+	feedsBucket = []byte("feeds")
+	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
+	agingBucket = []byte("aging")
+	// owners: owner 0x00 serial → id 0x00 route 0x00 topic. Serials rise with creation.
+	ownersBucket = []byte("owners")
+	// expiry: time, id → nothing. The time may be before the request's
+	// ExpiresAt, never after it: Sweep moves the entry when it gets there.
+	expiryBucket = []byte("expiry")
+	// pending: route 0x00 inverse priority, ticket → id. The order of work.
+	pendingBucket = []byte("pending")
+	// processing: id → nothing.
+	processingBucket = []byte("processing")
+	// keys: hash of owner and idempotency key → keyRecord as JSON.
+	keysBucket = []byte("keys")
+)
+
+// record is a request together with where it stands in the indexes. It is never
+// changed once it has been stored.
+type record struct {
+	lifecycle.Request
+	Serial uint64 `json:"_serial"`          // its place in owners
+	Ticket uint64 `json:"_ticket,omitzero"` // its place in pending, while it is
+	Oldest uint64 `json:"_oldest"`          // sequence of the oldest event that is kept
+	Due    int64  `json:"_due"`             // its place in expiry
+}
+
+func decodeRecord(id string, value []byte) (*record, error) {
+	r := new(record)
+	if len(value) == 0 {
+		return nil, fmt.Errorf("request %s: its record is empty", id)
+	}
+	if err := json.Unmarshal(value[1:], r); err != nil {
+		return nil, fmt.Errorf("request %s: its record is damaged: %w", id, err)
+	}
+	return r, nil
+}
+
+// statusLetter stands in front of a record, so that a list can skip it unread.
+func statusLetter(s lifecycle.Status) byte {
+	if s == lifecycle.Processing {
+		return 'r' // running
+	}
+	return s[0]
+}
+
+func stateKey(dst []byte, id string) []byte {
+	return append(append(dst, id...), 0x00)
+}
+
+func eventPrefix(dst []byte, id string) []byte {
+	return append(append(dst, id...), 0x01)
+}
+
+func eventKey(dst []byte, id string, sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64(eventPrefix(dst, id), sequence)
+}
+
+func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
+	return append(append(append(dst, id...), 0x00), byte(p))
+}
+
+func encodeBody(c lifecycle.Content) []byte {
+	value := make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data))
+	value = binary.AppendUvarint(value, uint64(len(c.Type)))
+	value = append(value, c.Type...)
+	return append(value, c.Data...)
+}
+
+// decodeBody copies what it returns out of value.
+func decodeBody(value []byte) (lifecycle.Content, error) {
+	length, n := binary.Uvarint(value)
+	if n <= 0 || length > uint64(len(value)-n) {
+		return lifecycle.Content{}, errors.New("body is damaged")
+	}
+	rest := value[n:]
+	return lifecycle.Content{Type: string(rest[:length]), Data: bytes.Clone(rest[length:])}, nil
+}
+
+// An event's value: when it was stored (Unix nanoseconds), whether it is the
+// last of its request, and its JSON. The same bytes go to every channel.
+const (
+	eventHeader = 9
+	eventLast   = 1
+)
+
+func eventTime(value []byte) int64 { return int64(binary.BigEndian.Uint64(value)) }
+
+func feedPrefix(c lifecycle.Channel) []byte { return append([]byte(c.Key()), 0x00) }
+
+func agingKey(end int64, c lifecycle.Channel) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(end)), c.Key()...)
+}
+
+func ownerPrefix(owner string) []byte { return append([]byte(owner), 0x00) }
+
+func ownerKey(owner string, serial uint64) []byte {
+	return binary.BigEndian.AppendUint64(ownerPrefix(owner), serial)
+}
+
+func ownerEntry(r *lifecycle.Request) []byte {
+	return []byte(r.ID + "\x00" + r.Route + "\x00" + r.Topic)
+}
+
+func expiryKey(dst []byte, due int64, id string) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, uint64(due)), id...)
+}
+
+// nanos is t on the scale of the indexes.
+func nanos(t time.Time) int64 { return max(t.UnixNano(), 0) }
+
+func pendingKey(r *record) []byte {
+	key := make([]byte, 0, len(r.Route)+10)
+	key = append(key, r.Route...)
+	key = append(key, 0x00, byte(levels-1-level(r.Priority)))
+	return binary.BigEndian.AppendUint64(key, r.Ticket)
+}
+
+func parsePendingKey(key []byte) (route string, priority int, ticket uint64, ok bool) {
+	i := len(key) - 10
+	if i < 0 || key[i] != 0 || key[i+1] >= levels {
+		return "", 0, 0, false
+	}
+	return string(key[:i]), levels - 1 - int(key[i+1]), binary.BigEndian.Uint64(key[i+2:]), true
+}
+
+// keyRecord remembers the use of an idempotency key.
+type keyRecord struct {
+	Request     string           `json:"request"`
+	Fingerprint string           `json:"fingerprint"`
+	LockedUntil time.Time        `json:"lockedUntil,omitzero"`
+	Reply       *lifecycle.Reply `json:"reply,omitzero"`
+}
+
+// keyKey hashes, because a key has no bound that bbolt would hold. What is not
+// UTF-8 is taken as JSON reads it back, so that a stored request still finds its key.
+func keyKey(owner, key string) []byte {
+	if !utf8.ValidString(key) {
+		key = string([]rune(key))
+	}
+	sum := sha256.Sum256([]byte(owner + "\x00" + key))
+	return sum[:]
+}

@@ -1,0 +1,128 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Get implements lifecycle.Store.
+func (s *Store) Get(ctx context.Context, id string) (lifecycle.Request, error) {
+	r, err := s.load(ctx, id)
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	return s.present(r), nil
+}
+
+// present returns a request as it is handed out: a pending one with its position.
+func (s *Store) present(r *record) lifecycle.Request {
+	out := r.Request
+	if out.Status == lifecycle.Pending {
+		out.Position = new(s.queue.ahead(r.Route, r.Priority, r.Ticket))
+	}
+	return out
+}
+
+// Content implements lifecycle.Store.
+func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifecycle.Content, error) {
+	var content lifecycle.Content
+	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
+		value := tx.Bucket(bodiesBucket).Get(bodyKey(nil, id, p))
+		if value == nil {
+			return lifecycle.ErrNotFound
+		}
+		content, err = decodeBody(value)
+		return err
+	})
+	return content, err
+}
+
+// maxLooked bounds how many requests one List looks through.
+const maxLooked = 2000
+
+// List implements lifecycle.Store. The newest is the one that was created last.
+func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
+	before := ^uint64(0)
+	if q.Cursor != "" {
+		serial, ok := parseCursor(q.Owner, q.Cursor)
+		if !ok {
+			return lifecycle.Page{}, lifecycle.ErrCursor
+		}
+		before = serial
+	}
+	var page lifecycle.Page
+	err := s.view(ctx, func(tx *bolt.Tx) error {
+		prefix := ownerPrefix(q.Owner)
+		requests := tx.Bucket(requestsBucket)
+		cursor := tx.Bucket(ownersBucket).Cursor()
+		key, entry := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
+		if key == nil {
+			key, entry = cursor.Last()
+		} else {
+			key, entry = cursor.Prev()
+		}
+		var last uint64 // serial of what was looked at last
+		for looked := 0; within(key, prefix); key, entry = cursor.Prev() {
+			if looked == maxLooked || len(page.Requests) >= max(q.Limit, 1) {
+				page.Next = formatCursor(q.Owner, last)
+				return nil
+			}
+			looked++
+			last = offsetOf(key)
+			r, err := match(requests, entry, q)
+			if err != nil {
+				return err
+			}
+			if r != nil {
+				page.Requests = append(page.Requests, s.present(r))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return lifecycle.Page{}, err
+	}
+	return page, nil
+}
+
+// match returns the request of an entry of owners if the query selects it, and
+// decodes it only then.
+func match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*record, error) {
+	id, rest, _ := bytes.Cut(entry, []byte{0})
+	route, topic, _ := bytes.Cut(rest, []byte{0})
+	if q.Route != "" && string(route) != q.Route || q.Topic != "" && string(topic) != q.Topic {
+		return nil, nil
+	}
+	var buf [160]byte
+	value := requests.Get(stateKey(buf[:0], string(id)))
+	if len(value) == 0 || q.Status != "" && value[0] != statusLetter(q.Status) {
+		return nil, nil
+	}
+	return decodeRecord(string(id), value)
+}
+
+// A cursor is a serial, and a sum over it and the owner that tells it from what no page had.
+func formatCursor(owner string, serial uint64) string {
+	raw := binary.BigEndian.AppendUint64(nil, serial)
+	raw = binary.BigEndian.AppendUint32(raw, cursorSum(owner, raw))
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func parseCursor(owner, cursor string) (serial uint64, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) != 12 || binary.BigEndian.Uint32(raw[8:]) != cursorSum(owner, raw[:8]) {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(raw), true
+}
+
+func cursorSum(owner string, serial []byte) uint32 {
+	return crc32.Update(crc32.ChecksumIEEE(serial), crc32.IEEETable, []byte(owner))
+}

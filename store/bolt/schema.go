@@ -1,0 +1,75 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// What marks a file as ours, and the version of its layout.
+var (
+	metaBucket = []byte("meta")
+	formatKey  = []byte("format")
+	formatName = []byte("hark")
+	versionKey = []byte("version")
+)
+
+// migration brings a file from the layout before it to the next one.
+type migration func(*bolt.Tx) error
+
+// migrations lead from an empty file to the current layout, in order. The
+// version of a file is the number of them that it has been through. One that was
+// released is never changed again.
+var migrations = []migration{
+	createBuckets,
+}
+
+// migrate brings the file up to date in one transaction.
+func migrate(db *bolt.DB, steps []migration) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if meta == nil {
+			if first, _ := tx.Cursor().First(); first != nil {
+				return errors.New("not a Hark store")
+			}
+			created, err := tx.CreateBucket(metaBucket)
+			if err != nil {
+				return err
+			}
+			if err := created.Put(formatKey, formatName); err != nil {
+				return err
+			}
+			meta = created
+		} else if !bytes.Equal(meta.Get(formatKey), formatName) {
+			return errors.New("not a Hark store")
+		}
+		version := uint64(0)
+		if v := meta.Get(versionKey); len(v) == 8 {
+			version = binary.BigEndian.Uint64(v)
+		}
+		if version > uint64(len(steps)) {
+			return fmt.Errorf("its layout is version %d, this program knows up to version %d", version, len(steps))
+		}
+		for i := version; i < uint64(len(steps)); i++ {
+			if err := steps[i](tx); err != nil {
+				return fmt.Errorf("migrate to layout %d: %w", i+1, err)
+			}
+		}
+		return meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, uint64(len(steps))))
+	})
+}
+
+func createBuckets(tx *bolt.Tx) error {
+	for _, name := range [][]byte{
+		requestsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
+		expiryBucket, pendingBucket, processingBucket, keysBucket,
+	} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
