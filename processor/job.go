@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"strings"
 	"time"
@@ -106,21 +105,20 @@ func DecodeJSON(data []byte, v any) error {
 	if err == nil {
 		return nil
 	}
-	message := "The content is not valid: " + err.Error() + "."
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if wrong.Field == "" {
-			message = fmt.Sprintf("The content must not be a JSON %s.", wrong.Value)
-		} else {
-			message = fmt.Sprintf("The field %q must not be a JSON %s.", wrong.Field, wrong.Value)
-		}
-	} else if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		message = fmt.Sprintf("The content is not valid JSON, see byte %d.", syntax.Offset)
-	} else if errors.Is(err, io.ErrUnexpectedEOF) {
-		message = "The content is not valid JSON: it ends too early."
-	} else if _, ok := errors.AsType[*json.InvalidUnmarshalError](err); ok {
+	if _, ok := errors.AsType[*json.InvalidUnmarshalError](err); ok {
 		return err // the handler's mistake, not the user's
 	}
-	return Fail(CodeBadContent, message, err)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		// The text of err names types of the program, so it stays here.
+		if wrong.Field == "" {
+			return Fail(CodeBadContent, fmt.Sprintf("The content must not be a JSON %s.", wrong.Value), nil)
+		}
+		return Fail(CodeBadContent, fmt.Sprintf("The field %q must not be a JSON %s.", wrong.Field, wrong.Value), nil)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return Fail(CodeBadContent, fmt.Sprintf("The content is not valid JSON, see byte %d.", syntax.Offset), err)
+	}
+	return Fail(CodeBadContent, "The content has a value that this route does not take.", err)
 }
 
 // mediaType names a media type for a message, without its parameters.
