@@ -58,7 +58,7 @@ func spread(b *testing.B, writers int, op func(worker, i int)) {
 		})
 	}
 	wg.Wait()
-	b.ReportMetric(float64((cpu() - before).Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
 var benchWriters = []int{1, 32, 128}
