@@ -1,0 +1,169 @@
+// The page: submit, watch, look at what came out. Everything that speaks to the
+// gateway is in hark.js; everything about one followed request is in live.js.
+
+import * as hark from './hark.js';
+import { Live } from './live.js';
+import { draw, sample } from './picture.js';
+import { ago, bytes, element } from './show.js';
+
+const $ = (id) => document.getElementById(id);
+
+const live = new Live($('live'), {
+  transport: () => document.querySelector('input[name=transport]:checked').value,
+  onEnd: () => refresh(),
+});
+
+// What kind of work: tabs, with the arrow keys as in the ARIA pattern.
+
+const tabs = [...document.querySelectorAll('[role=tab]')];
+
+function choose(tab) {
+  for (const each of tabs) {
+    const chosen = each === tab;
+    each.setAttribute('aria-selected', String(chosen));
+    each.tabIndex = chosen ? 0 : -1;
+    $(each.getAttribute('aria-controls')).hidden = !chosen;
+  }
+  complain();
+}
+
+for (const [i, tab] of tabs.entries()) {
+  tab.addEventListener('click', () => choose(tab));
+  tab.addEventListener('keydown', ({ key }) => {
+    const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tabs.length - 1 }[key];
+    if (to === undefined) return;
+    const next = tabs.at(to % tabs.length);
+    choose(next);
+    next.focus();
+  });
+}
+
+// The picture.
+
+let picture = null;
+
+async function take(file) {
+  complain();
+  try {
+    const size = await draw(file, $('chosen-picture'), 640);
+    picture = file;
+    $('chosen').hidden = false;
+    $('chosen-name').textContent = `${file.name || 'pasted picture'}, ${size.width} × ${size.height}, ${bytes(file.size)}`;
+    $('send-image').disabled = false;
+  } catch {
+    complain('This is not a picture that the browser can read.');
+  }
+}
+
+$('file').addEventListener('change', ({ target }) => target.files[0] && take(target.files[0]));
+$('sample').addEventListener('click', async () => {
+  await take(await sample());
+  $('send-image').focus();
+});
+
+const drop = $('drop');
+for (const type of ['dragenter', 'dragover']) {
+  drop.addEventListener(type, (event) => {
+    event.preventDefault();
+    drop.classList.add('over');
+  });
+}
+for (const type of ['dragleave', 'drop']) drop.addEventListener(type, () => drop.classList.remove('over'));
+drop.addEventListener('drop', (event) => {
+  event.preventDefault();
+  if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+});
+document.addEventListener('paste', ({ clipboardData }) => {
+  const file = [...(clipboardData?.files ?? [])].find((each) => each.type.startsWith('image/'));
+  if (!file) return;
+  choose($('tab-images'));
+  take(file);
+});
+
+// Submitting.
+
+function complain(error) {
+  const problems = error?.problem?.errors?.map((each) => `${each.pointer ? `${each.pointer.replace(/^#\//, '')}: ` : ''}${each.detail}`);
+  $('problem').textContent = !error ? '' : problems?.join('. ') || error.message || String(error);
+}
+
+function submits(form, request) {
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const button = form.querySelector('[type=submit]');
+    if (button.getAttribute('aria-busy') === 'true') return;
+    button.setAttribute('aria-busy', 'true');
+    complain();
+    try {
+      const [content, options] = request();
+      open(await hark.submit(content, options));
+      refresh();
+    } catch (error) {
+      complain(error instanceof TypeError ? new Error('The gateway cannot be reached.') : error);
+    } finally {
+      button.removeAttribute('aria-busy');
+    }
+  });
+}
+
+submits($('pane-images'), () => [picture, { route: 'images', type: picture.type }]);
+submits($('pane-sleep'), () => [{ steps: Number($('steps').value), duration: $('duration').value.trim() }, { route: 'sleep' }]);
+submits($('pane-fetch'), () => [{ url: $('address').value }, { route: 'fetch' }]);
+
+/** Shows a request, given its document or its id, and follows it. */
+function open(request) {
+  const id = request.id ?? request;
+  history.replaceState(null, '', `#${id}`);
+  live.open(request);
+  for (const item of $('recent').querySelectorAll('button')) item.setAttribute('aria-current', String(item.dataset.id === id));
+  if (matchMedia('(max-width: 55rem)').matches) $('live').scrollIntoView({ block: 'start' });
+}
+
+for (const radio of document.querySelectorAll('input[name=transport]')) radio.addEventListener('change', () => live.reconnect());
+$('cut').addEventListener('click', () => live.cut());
+$('cancel').addEventListener('click', async () => {
+  try {
+    await hark.cancel(live.id);
+    live.announce('Cancel was asked for.');
+  } catch (error) {
+    complain(error);
+  }
+});
+
+// Recent requests.
+
+let shown = 0;
+let next = null;
+
+async function refresh(cursor) {
+  try {
+    const page = await hark.list({ limit: 8, cursor });
+    next = page.next;
+    shown = (cursor ? shown : 0) + page.requests.length;
+    const items = page.requests.map((request) =>
+      element('li', {}, [
+        element('button', { type: 'button', 'data-id': request.id, 'aria-current': String(request.id === live.id) }, [
+          element('span', { class: 'badge', 'data-status': request.status }, request.status),
+          element('span', { class: 'route' }, request.route),
+          element('time', { datetime: request.createdAt, title: new Date(request.createdAt).toLocaleString() }, ago(request.createdAt)),
+        ]),
+      ]),
+    );
+    if (cursor) $('recent').append(...items);
+    else $('recent').replaceChildren(...items);
+    $('recent-none').hidden = shown > 0;
+    $('older').hidden = !next;
+  } catch (error) {
+    if (!(error instanceof TypeError)) complain(error); // unreachable: the live view says so
+  }
+}
+
+$('recent').addEventListener('click', ({ target }) => {
+  const button = target.closest('button');
+  if (button) open(button.dataset.id);
+});
+$('refresh').addEventListener('click', () => refresh());
+$('older').addEventListener('click', () => refresh(next));
+
+refresh();
+if (/^#[A-Za-z0-9_-]+$/.test(location.hash)) open(location.hash.slice(1));

@@ -1,0 +1,268 @@
+// The live view of one request: where it stands, its steps, its raw events, and
+// what came out of it.
+
+import * as hark from './hark.js';
+import { draw } from './picture.js';
+import { bytes, element, span } from './show.js';
+import { unzip } from './zip.js';
+
+const NAMES = { sse: 'SSE', websocket: 'WebSocket', poll: 'polling' };
+const LOG = 200; // entries that are kept
+const STEPS = 40;
+
+const OUTCOMES = { succeeded: 'Succeeded', failed: 'Failed', canceled: 'Canceled', expired: 'Expired' };
+
+export class Live {
+  #root; #transport; #onEnd;
+  #follower = null;
+  #document = null;
+  #step = null; // the step that the timeline ends with
+  #events = 0;
+  #resumed = null; // the offset at which the connection was lost
+  #announced = 0;
+  #shows = 0; // which request's result may be shown
+
+  /** @param {HTMLElement} root @param {{transport: () => hark.Transport, onEnd: () => void}} options */
+  constructor(root, { transport, onEnd }) {
+    this.#root = root;
+    this.#transport = transport;
+    this.#onEnd = onEnd;
+  }
+
+  get id() { return this.#document?.id ?? null; }
+
+  /** @param {string|hark.StatusDocument} request */
+  open(request) {
+    this.#follower?.close();
+    this.#document = typeof request === 'string' ? { id: request } : request;
+    this.#step = this.#resumed = null;
+    this.#events = 0;
+    this.#shows++;
+    this.#$('idle').hidden = true;
+    this.#$('request').hidden = false;
+    this.#$('request-id').textContent = this.id;
+    for (const list of ['timeline', 'log', 'pictures']) this.#$(list).replaceChildren();
+    for (const part of ['result', 'failure', 'download', 'result-text']) this.#$(part).hidden = true;
+    this.#$('log-count').textContent = '0';
+    if (this.#document.status) this.#render(this.#document);
+    this.#follow(0);
+  }
+
+  /** Goes on over the transport that is chosen now. */
+  reconnect() {
+    if (!this.#follower || this.#over()) return;
+    const after = this.#follower.offset;
+    this.#follower.close();
+    this.#follow(after);
+  }
+
+  /** Drops the connection. */
+  cut() {
+    this.#note(`You cut the connection after event ${this.#follower.offset}.`, 'cut');
+    this.#follower.cut();
+  }
+
+  /** Tells those who listen instead of looking. */
+  announce(text) {
+    this.#announced = Date.now();
+    document.getElementById('announcer').textContent = text;
+  }
+
+  #$(id) { return document.getElementById(id); }
+  #over() { return this.#document?.status && hark.hasEnded(this.#document.status); }
+
+  #follow(after) {
+    this.#follower = hark.follow(this.#document.links ?? this.id, {
+      transport: this.#transport(),
+      after,
+      onEvent: (event, offset) => this.#event(event, offset),
+      onReset: (event, offset) => {
+        this.#note('Events were missed for good. This is how it stands now.', 'reset');
+        this.#event(event, offset);
+      },
+      onState: (state) => this.#connection(state),
+      onEnd: (document, error) => this.#end(document, error),
+    });
+  }
+
+  #event(event, offset) {
+    const before = this.#document;
+    this.#document = event.data;
+    this.#log(event, offset);
+    this.#render(event.data);
+    this.#timeline(event);
+    const { status, step, percent } = event.data;
+    if (status !== before.status) this.announce(`The request is ${status}.`);
+    else if (step && step !== before.step && Date.now() - this.#announced > 4000) {
+      this.announce(`${step}${percent === null ? '' : `, ${Math.round(percent)} percent`}`);
+    }
+  }
+
+  #end(document, error) {
+    if (error) {
+      this.#root.dataset.status = 'unknown';
+      this.#$('status').textContent = 'unknown';
+      this.#$('status').dataset.status = 'unknown';
+      this.#$('message').textContent = error.type === '/problems/request-not-found' ? 'There is no such request any more.' : error.message;
+      this.#$('cancel').parentElement.hidden = true;
+      return;
+    }
+    this.#document = document;
+    this.#render(document);
+    this.#onEnd();
+    if (document.error && document.status !== 'succeeded') {
+      this.#$('failure').hidden = false;
+      this.#$('failure-message').textContent = document.error.message;
+      this.#$('failure-detail').textContent = [document.error.code, document.error.detail].filter(Boolean).join(' · ');
+    }
+    if (document.status === 'succeeded' && document.result) this.#result(document, this.#shows);
+  }
+
+  #render(d) {
+    const percent = d.percent ?? 0;
+    const over = hark.hasEnded(d.status);
+    this.#root.dataset.status = d.status;
+    this.#$('status').textContent = d.status;
+    this.#$('status').dataset.status = d.status;
+    this.#$('percent').textContent = String(Math.round(percent));
+    this.#$('bar').value = percent;
+    this.#$('step').textContent = over ? { succeeded: 'Done' }[d.status] ?? '' : d.step ?? (d.status === 'pending' ? 'Waiting for a processor' : 'Working');
+    this.#$('message').textContent =
+      d.status === 'pending' && d.position !== null && d.position > 0 ? `${d.position} ahead on this route` : (!over && d.message) || '';
+    const facts = [d.route, d.attempt > 1 ? `attempt ${d.attempt}` : '', d.topic ? `topic ${d.topic}` : ''];
+    if (d.endedAt) facts.push(`took ${span(Date.parse(d.endedAt) - Date.parse(d.createdAt))}`);
+    else if (d.eta) facts.push(`done at about ${new Date(d.eta).toLocaleTimeString()}`);
+    this.#$('facts').textContent = facts.filter(Boolean).join(' · ');
+    const actions = this.#$('cancel').parentElement;
+    if (over && actions.contains(document.activeElement)) this.#root.focus({ preventScroll: true });
+    actions.hidden = over;
+    document.title = over ? `${d.status} · Hark` : `${Math.round(percent)} % · Hark`;
+  }
+
+  #timeline(event) {
+    const d = event.data;
+    const kind = event.type.replace(/^request\./, '');
+    const label = {
+      accepted: 'Accepted',
+      started: d.attempt > 1 ? `Attempt ${d.attempt} started` : 'Started',
+      retrying: 'Waiting for the next attempt',
+      reset: 'Some events were missed',
+      progress: d.step !== this.#step ? d.step : null,
+    }[kind] ?? OUTCOMES[kind];
+    const list = this.#$('timeline');
+    if (kind === 'progress' || kind === 'started') this.#step = d.step;
+    const detail = kind === 'retrying' ? d.error?.message : kind === 'progress' ? d.message : '';
+    if (!label) {
+      if (detail && list.lastElementChild) list.lastElementChild.querySelector('.detail').textContent = detail;
+      return;
+    }
+    list.lastElementChild?.removeAttribute('aria-current');
+    list.append(
+      element('li', { class: kind, ...(hark.hasEnded(d.status) ? {} : { 'aria-current': 'step' }) }, [
+        element('span', { class: 'label' }, label),
+        element('span', { class: 'detail' }, detail || ''),
+        element('time', { datetime: event.time ?? d.updatedAt }, `+${span(Date.parse(d.updatedAt) - Date.parse(d.createdAt))}`),
+      ]),
+    );
+    if (list.children.length > STEPS) list.children[2].remove(); // the first two tell how it began
+  }
+
+  #connection({ state, transport, offset, delay }) {
+    const name = NAMES[transport];
+    this.#root.dataset.connection = state;
+    this.#root.dataset.transport = transport;
+    this.#$('connection').textContent = {
+      connecting: `connecting by ${name}`,
+      open: `live by ${name}`,
+      waiting: 'connection lost, coming back',
+      ended: '',
+      closed: '',
+    }[state];
+    if (state === 'waiting') {
+      this.#resumed ??= offset;
+      this.#note(delay === undefined ? 'The connection was lost.' : `Coming back in ${span(delay)}.`, 'lost');
+    } else if (state === 'open') {
+      this.#note(this.#resumed === null ? `Connected by ${name}.` : `Connected again by ${name}, resuming after event ${this.#resumed}.`, 'open');
+      if (this.#resumed !== null) this.announce('Connected again.');
+      this.#resumed = null;
+    }
+  }
+
+  #log(event, offset) {
+    this.#events++;
+    this.#$('log-count').textContent = String(this.#events);
+    const summary = element('summary', {}, [
+      element('b', {}, String(offset)),
+      element('span', {}, event.type),
+      element('small', {}, NAMES[this.#follower.transport]),
+    ]);
+    const entry = element('details', {}, [summary]);
+    entry.addEventListener('toggle', () => {
+      if (entry.children.length === 1) entry.append(element('pre', {}, JSON.stringify(event, null, 2)));
+    });
+    this.#enter(element('li', { 'data-offset': String(offset), 'data-type': event.type }, [entry]));
+  }
+
+  #note(text, kind) {
+    this.#enter(element('li', { class: `note ${kind}` }, text));
+  }
+
+  #enter(item) {
+    const log = this.#$('log');
+    log.prepend(item);
+    if (log.children.length > LOG) log.lastElementChild.remove();
+  }
+
+  async #result({ id, result }, turn) {
+    const current = () => turn === this.#shows;
+    const type = result.type.split(';')[0].trim().toLowerCase();
+    const text = (content) => {
+      this.#$('result-text').textContent = content;
+      this.#$('result-text').hidden = false;
+    };
+    this.#$('result').hidden = false;
+    this.#$('download').href = result.href;
+    this.#$('download').download = `${id}${{ 'application/zip': '.zip', 'application/json': '.json', 'text/html': '.html', 'text/plain': '.txt' }[type] ?? ''}`;
+    this.#$('download').textContent = `Download (${type}, ${bytes(result.size)})`;
+    this.#$('download').hidden = false;
+    try {
+      if ('value' in result) return text(JSON.stringify(result.value, null, 2));
+      if (result.size > 64 << 20) return;
+      const blob = await hark.result(id);
+      if (!current()) return;
+      if (type === 'application/zip') {
+        for (const file of await unzip(await blob.arrayBuffer())) {
+          if (!current()) return;
+          if (file.name.endsWith('.json')) text(pretty(new TextDecoder().decode(file.bytes)));
+          else await this.#picture(file.name, new Blob([file.bytes]), current);
+        }
+        this.announce(`${this.#$('pictures').children.length} pictures are there.`);
+      } else if (type.startsWith('image/')) await this.#picture('result', blob, current);
+      else if (type.startsWith('text/') || type.endsWith('json') || type.endsWith('xml')) text(pretty(await blob.slice(0, 65536).text()));
+    } catch (error) {
+      if (current()) text(`The result cannot be shown: ${error.message}`);
+    }
+  }
+
+  async #picture(name, blob, current) {
+    const canvas = element('canvas', { role: 'img' });
+    const label = name.replace(/^.*\//, '').replace(/\.\w+$/, '');
+    const { width, height } = await draw(blob, canvas);
+    if (!current()) return;
+    canvas.setAttribute('aria-label', `${label}, ${width} by ${height} pixels`);
+    this.#$('pictures').append(
+      element('figure', { 'data-name': label }, [
+        canvas,
+        element('figcaption', {}, [element('b', {}, label), element('span', {}, `${width} × ${height} · ${bytes(blob.size)}`)]),
+      ]),
+    );
+  }
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
