@@ -39,6 +39,9 @@ const (
 // names.
 func extract(body []byte, contentType string, at *url.URL) (Page, error) {
 	page := Page{URL: at.String()}
+	if len(body) == 0 {
+		return page, nil
+	}
 	r, err := charset.NewReader(bytes.NewReader(body), contentType)
 	if err != nil {
 		return Page{}, err
