@@ -192,7 +192,7 @@ func code(err error) string {
 }
 
 func TestImagesMakesAllSizes(t *testing.T) {
-	content := lifecycle.Content{Type: "application/octet-stream", Data: asPNG(quadrants(2000, 1000, plain))}
+	content := lifecycle.Content{Type: "application/octet-stream", Data: asPNG(quadrants(2000, 500, plain))}
 	result, steps, err := do(t.Context(), NewImages(ImagesOptions{}), content, "")
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func TestImagesMakesAllSizes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", p.File, err)
 		}
-		if want := image.Pt(widths[p.Name], widths[p.Name]/2); m.Bounds().Size() != want || p.Width != want.X || p.Height != want.Y || p.Size != len(files[p.File]) {
+		if want := image.Pt(widths[p.Name], widths[p.Name]/4); m.Bounds().Size() != want || p.Width != want.X || p.Height != want.Y || p.Size != len(files[p.File]) {
 			t.Errorf("%s is %v, manifest %+v, want %v", p.Name, m.Bounds(), p, want)
 		}
 		if !alike(seen(m), plain) {
