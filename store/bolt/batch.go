@@ -30,6 +30,7 @@ type batch struct {
 
 	// What is made known, or taken back, when the outcome is clear.
 	changed  map[string]*record // nil: forgotten
+	begun    int                // requests created less those ended
 	undo     []func()           // of the positions, to be run backwards
 	bells    []bell
 	canceled []string
@@ -76,8 +77,10 @@ func (b *batch) revert() {
 	clear(b.feeds) // read again when next needed
 }
 
-// announce rings the bell, in the order of the changes.
+// announce makes known what has been committed: it rings the bell, in the order
+// of the changes.
 func (b *batch) announce() {
+	b.s.unfinished += b.begun
 	if listener := b.s.listener.Load(); listener != nil {
 		for _, bell := range b.bells {
 			(*listener)(bell.channel, bell.message)
@@ -95,7 +98,7 @@ func (b *batch) reset() {
 	clear(b.changed)
 	clear(b.undo)
 	clear(b.bells)
-	b.tx, b.err, b.writes, b.grown = nil, nil, 0, 0
+	b.tx, b.err, b.writes, b.grown, b.begun = nil, nil, 0, 0, 0
 	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
 	if b.encoded.Cap() > most {
 		b.encoded = bytes.Buffer{}
@@ -199,13 +202,24 @@ func (b *batch) forget(r *record) {
 	b.changed[r.ID] = nil
 }
 
-// spare reports whether the file, if it is bounded, has room for n more bytes
-// beside a part of it that is kept back: 1/reserve.
-func (b *batch) spare(n, reserve int) bool {
+// How much of a bounded file is kept back from new requests, and from changes
+// that do not end one, so that what is stored can always end and be forgotten: a
+// part of the file, and room for the end of everything unfinished.
+const (
+	reserveCreate = 8
+	reserveChange = 16
+	perEnd        = 5 << 10  // bytes that the end of a request takes at most, without a result
+	mostReserved  = 64 << 20 // of the part
+)
+
+// spare reports whether a bounded file has room for n more bytes beside what is
+// kept back: 1/part of it, and what the unfinished requests need.
+func (b *batch) spare(n, part int) bool {
 	most := b.s.options.MaxSize
 	if most <= 0 {
 		return true
 	}
 	room := max(most-b.s.db.AllocSize-int(b.tx.Size()), 0) + b.s.db.Stats().FreeAlloc
-	return n+2*b.grown+min(most/reserve, 16<<20) <= room
+	kept := min(most/part, mostReserved) + (b.s.unfinished+b.begun)*perEnd
+	return n+2*b.grown+kept <= room
 }

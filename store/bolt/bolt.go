@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +41,9 @@ type Options struct {
 	// (and after up to a 24th of it, an hour at most) drops the event. Default 24 hours.
 	FeedRetention time.Duration
 
-	// MaxSize bounds the file in bytes; 0 for no bound. Requests are refused
-	// with lifecycle.ErrUnavailable a little before it is reached, so that
-	// room is left to finish and to forget what is stored.
+	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused
+	// with lifecycle.ErrUnavailable before it is reached, so that room is left
+	// to finish and to forget what is stored. Some megabytes are the least that makes sense.
 	MaxSize int
 
 	// QueueDepth is how many operations may wait for the writer before
@@ -84,11 +85,11 @@ type Store struct {
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
 
-	live  cache
-	queue positions
+	live       cache
+	queue      positions
+	unfinished int // requests that have not ended; the writer's
 
 	listener atomic.Pointer[func(string, hub.Message)]
-	watched  watched
 	cancels  cancels
 }
 
@@ -115,9 +116,12 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if err := inspect(path); err != nil {
+		return nil, refused(path, err)
+	}
 	db, err := openFile(path, o)
 	if err != nil {
-		return nil, err
+		return nil, refused(path, err)
 	}
 	s = &Store{
 		options: o,
@@ -142,29 +146,56 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 // lifecycle.ErrUnavailable.
 func (s *Store) Close() error { return s.close() }
 
-// openFile opens the database. bbolt panics where it trips over damaged pages.
-func openFile(path string, o Options) (db *bolt.DB, err error) {
-	defer recoverDamage(&err)
-	db, err = bolt.Open(path, 0o600, &bolt.Options{
+// openFile opens the database for reading and writing.
+func openFile(path string, o Options) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:        lockWait,
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
 		MaxSize:        o.MaxSize,
 		NoSync:         o.NoSync,
 	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("store %s is in use by another process", path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%s is not a Hark store, or it is damaged: %w", path, err)
-	case err != nil:
-		return nil, fmt.Errorf("open store: %w", err)
+	if err != nil {
+		return nil, err
 	}
 	if o.MaxSize > 0 {
 		// The file grows by this much at a time; all of the last step must fit.
 		db.AllocSize = min(db.AllocSize, max(o.MaxSize/16, 64<<10))
 	}
 	return db, nil
+}
+
+// inspect walks through every page of the tree before the file is opened for
+// writing. bbolt does so too, to find the free pages, but in a goroutine of its own,
+// where a damaged page is a panic that nobody can recover.
+func inspect(path string) (err error) {
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		return nil // there will be a new one
+	}
+	defer recoverDamage(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // pages beyond the end of a file that was cut
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(_, _ []byte) error { return nil })
+		})
+	})
+}
+
+// refused says why a file was not opened.
+func refused(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("store %s is in use by another process", path)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return fmt.Errorf("open store %s: not a Hark store, or it is damaged: %w", path, err)
+	default:
+		return fmt.Errorf("open store %s: %w", path, err)
+	}
 }
 
 // prepare brings the layout up to date and rebuilds what is kept in memory.
@@ -174,12 +205,19 @@ func (s *Store) prepare(steps []migration) (err error) {
 		return err
 	}
 	return s.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(pendingBucket).ForEach(func(key, _ []byte) error {
+		if err := tx.Bucket(pendingBucket).ForEach(func(key, _ []byte) error {
 			route, priority, ticket, ok := parsePendingKey(key)
 			if !ok {
 				return fmt.Errorf("damaged key %q in the queue index", key)
 			}
 			s.queue.add(route, priority, ticket)
+			s.unfinished++
+			return nil
+		}); err != nil {
+			return err
+		}
+		return tx.Bucket(processingBucket).ForEach(func(_, _ []byte) error {
+			s.unfinished++
 			return nil
 		})
 	})

@@ -12,13 +12,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// How much of a bounded file is kept back from new requests, and from changes
-// that do not end one: 1/8 and 1/16.
-const (
-	reserveCreate = 8
-	reserveChange = 16
-	perRequest    = 8 << 10 // bytes that a request takes beside its content
-)
+// perRequest is about what a new request takes in the file beside its content, in bytes.
+const perRequest = 8 << 10
 
 var errFull = errors.New("the file has reached its maximum size")
 
@@ -101,6 +96,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
 	b.schedule(r)
 	b.enqueue(r)
+	b.begun++
 	if sub.Key != "" {
 		b.saveKey(sub.Owner, sub.Key, &keyRecord{
 			Request: r.ID, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
@@ -213,6 +209,8 @@ func (b *batch) reindex(was, is *record) {
 			b.enqueue(is)
 		case lifecycle.Processing:
 			b.put(processingBucket, []byte(is.ID), nil)
+		default:
+			b.begun--
 		}
 	}
 	// An extension leaves the entry where it is, too early: every progress
@@ -271,9 +269,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		}
 	}
 	b.save(r)
-	if key, ok := b.s.watched.request(r.ID); ok {
-		b.bells = append(b.bells, bell{key, hub.Message{Offset: r.Sequence, Event: value[eventHeader:], Last: last}})
-	}
+	b.bells = append(b.bells, bell{r.Channel().Key(), hub.Message{Offset: r.Sequence, Event: value[eventHeader:], Last: last}})
 	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, value)
 	if r.Topic != "" {
 		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, value)

@@ -80,9 +80,7 @@ func (b *batch) append(c lifecycle.Channel, value []byte) {
 			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
 		}
 	}
-	if b.s.watched.has(f.key) {
-		b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: value[eventHeader:]}})
-	}
+	b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: value[eventHeader:]}})
 }
 
 func (b *batch) offsetKey(f *feed, offset uint64) []byte {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"math"
-	"sync"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -87,61 +86,23 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 	}, nil
 }
 
-// Watch implements hub.Source.
-func (s *Store) Watch(ctx context.Context, channel string) error {
+// Watch implements hub.Source. Every change rings, watched or not: whoever
+// listens is in this process and knows best what it wants. To pick here what is
+// watched would have to happen after the commit, or a message that is committed
+// just now could be missed by one who watches and then reads.
+func (s *Store) Watch(ctx context.Context, _ string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.isClosed() {
 		return unavailable(errClosed)
 	}
-	s.watched.add(channel)
 	return nil
 }
 
 // Unwatch implements hub.Source.
-func (s *Store) Unwatch(channel string) { s.watched.remove(channel) }
+func (s *Store) Unwatch(string) {}
 
 // Listen implements hub.Source. f runs on the goroutine that all changes pass
 // through: it must not call the store.
 func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
-
-// watched is the set of channels whose messages are passed on.
-type watched struct {
-	mu       sync.RWMutex
-	channels map[string]struct{}
-}
-
-func (w *watched) add(channel string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.channels == nil {
-		w.channels = make(map[string]struct{})
-	}
-	w.channels[channel] = struct{}{}
-}
-
-func (w *watched) remove(channel string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.channels, channel)
-}
-
-func (w *watched) has(channel string) bool {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	_, ok := w.channels[channel]
-	return ok
-}
-
-// request returns the key of a request's channel if that is watched.
-func (w *watched) request(id string) (key string, ok bool) {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if len(w.channels) == 0 {
-		return "", false
-	}
-	key = (lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id}).Key()
-	_, ok = w.channels[key]
-	return key, ok
-}

@@ -1,0 +1,199 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+func request(id string) lifecycle.Submission {
+	return lifecycle.Submission{ID: id, Owner: "alice", Route: "images", MaxAttempts: 1, Timeout: time.Hour, Retention: time.Hour}
+}
+
+func TestMigration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	open1, err := open(path, Options{}, migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open1.Create(t.Context(), request("a")); err != nil {
+		t.Fatal(err)
+	}
+	open1.Close()
+
+	ran := 0
+	step := func(tx *bolt.Tx) error {
+		ran++
+		_, err := tx.CreateBucket([]byte("new"))
+		return err
+	}
+	failing := func(*bolt.Tx) error { return errors.New("no way") }
+	if _, err := open(path, Options{}, append(migrations[:len(migrations):len(migrations)], step, failing)); err == nil || !strings.Contains(err.Error(), "no way") {
+		t.Fatalf("a step that fails: %v", err)
+	}
+	newer := append(migrations[:len(migrations):len(migrations)], step)
+	for range 2 { // the failed one left nothing behind; the second time there is nothing to do
+		s, err := open(path, Options{}, newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Get(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+	}
+	if ran != 2 {
+		t.Errorf("the step ran %d times", ran)
+	}
+
+	_, err = Open(path, Options{})
+	want := fmt.Sprintf("version %d, this program knows up to version %d", len(newer), len(migrations))
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a newer layout: %v", err)
+	}
+}
+
+// TestFailedCommit: when the database fails, nobody's change is made, on disk or in memory.
+func TestFailedCommit(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := s.Create(ctx, request(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broken := errors.New("the disk is gone")
+	block, entered := make(chan struct{}), make(chan struct{})
+	answers := make(chan error, 10)
+	// The first occupies the writer, so that the others share one batch.
+	go func() {
+		answers <- s.write(ctx, func(*batch) error { close(entered); <-block; return nil })
+	}()
+	<-entered
+	enqueue := func(op func() error) {
+		before := len(s.ops)
+		go func() { answers <- op() }()
+		for len(s.ops) == before {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	enqueue(func() error { _, err := s.Apply(ctx, "a", lifecycle.Start{}); return err })
+	enqueue(func() error { _, err := s.Create(ctx, request("d")); return err })
+	enqueue(func() error { return s.write(ctx, func(b *batch) error { b.err = broken; return nil }) })
+	canceled, cancel := context.WithCancel(ctx)
+	enqueue(func() error { _, err := s.Apply(canceled, "b", lifecycle.Cancel{}); return err })
+	cancel()
+	if err := <-answers; !errors.Is(err, context.Canceled) { // before the writer took it
+		t.Errorf("canceled while queued: %v", err)
+	}
+	close(block)
+	if err := <-answers; err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		if err := <-answers; !errors.Is(err, lifecycle.ErrUnavailable) || !errors.Is(err, broken) {
+			t.Errorf("%v", err)
+		}
+	}
+	for i, id := range []string{"a", "b", "c"} {
+		r, err := s.Get(ctx, id)
+		if err != nil || r.Status != lifecycle.Pending || r.Position == nil || *r.Position != i {
+			t.Errorf("%s: %+v, %v", id, r, err)
+		}
+	}
+	if _, err := s.Get(ctx, "d"); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Errorf("d: %v", err)
+	}
+	// And all goes on without a gap.
+	if r, err := s.Apply(ctx, "a", lifecycle.Start{}); err != nil || r.Sequence != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if h, err := s.Read(ctx, "owner:alice", 0, 10); err != nil || h.Top != 4 || len(h.Messages) != 4 {
+		t.Errorf("feed: top %d, %d messages, %v", h.Top, len(h.Messages), err)
+	}
+	// A panic in an operation is its batch's error.
+	if err := s.write(ctx, func(*batch) error { panic("oops") }); !errors.Is(err, lifecycle.ErrUnavailable) {
+		t.Errorf("panic: %v", err)
+	}
+	if _, err := s.Apply(ctx, "b", lifecycle.Cancel{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPositions compares with plain sets.
+func TestPositions(t *testing.T) {
+	var p positions
+	random := rand.New(rand.NewPCG(3, 4))
+	in := [levels]map[uint64]bool{}
+	for i := range in {
+		in[i] = map[uint64]bool{}
+	}
+	for range 20_000 {
+		priority, ticket := random.IntN(levels), random.Uint64N(50_000)
+		if random.IntN(2) == 0 {
+			p.add("r", priority, ticket)
+			in[priority][ticket] = true
+		} else {
+			p.remove("r", priority, ticket)
+			delete(in[priority], ticket)
+		}
+	}
+	for range 100 {
+		priority, ticket := random.IntN(levels), random.Uint64N(50_000)
+		want := 0
+		for i := priority; i < levels; i++ {
+			for other := range in[i] {
+				if i > priority || other < ticket {
+					want++
+				}
+			}
+		}
+		if got := p.ahead("r", priority, ticket); got != want {
+			t.Errorf("ahead of %d at %d: %d, want %d", ticket, priority, got, want)
+		}
+	}
+	if p.ahead("unknown", 0, 7) != 0 {
+		t.Error("an unknown route has something ahead")
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add("alice", formatCursor("alice", 1))
+	f.Add("alice", formatCursor("alice", 1<<63))
+	f.Add("bob", "")
+	f.Add("", "AAAA")
+	f.Fuzz(func(t *testing.T, owner, cursor string) {
+		serial, ok := parseCursor(owner, cursor)
+		if ok && formatCursor(owner, serial) != cursor {
+			t.Errorf("%q is not the cursor of %d", cursor, serial)
+		}
+		formatted := formatCursor(owner, serial)
+		if again, ok := parseCursor(owner, formatted); !ok || again != serial {
+			t.Errorf("%q does not parse", formatted)
+		}
+	})
+}
+
+func BenchmarkPosition(b *testing.B) {
+	var p positions
+	for ticket := range uint64(100_000) {
+		p.add("r", int(ticket%3), ticket)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.ahead("r", 0, 99_999)
+	}
+}
