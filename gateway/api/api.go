@@ -1,0 +1,232 @@
+// Package api is what clients and processors see of Hark: the HTTP resources, and
+// the doors to the push streams. It translates between the wire and the
+// lifecycle; what a request may do is decided there.
+package api
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Options of the [API].
+type Options struct {
+	Service *lifecycle.Service
+	Hub     *hub.Hub
+	Source  hub.Source // what the hub reads, for answers in one piece
+	Routes  []string   // those that exist
+	// Authenticate tells who calls.
+	Authenticate auth.Authenticator
+	// Hosts, if not empty, are the host names under which browsers may reach
+	// the gateway. An open gateway on loopback needs it: otherwise any web
+	// page could reach it by letting its own name point there.
+	Hosts []string
+	// Origins are other origins whose pages may call, like "https://app.example".
+	Origins []string
+
+	MaxBody      int           // bytes; 32 MiB
+	MaxWait      time.Duration // longest that a call waits for the end; 30 s
+	AsyncDefault bool          // answer 202 at once also without respond-async
+
+	Ready   func(context.Context) error // nil means always ready
+	Metrics http.Handler                // nil for none
+	Demo    fs.FS                       // the page at /, nil for none
+	Logger  *slog.Logger
+}
+
+// API serves Hark's HTTP interface.
+type API struct {
+	Options
+	log    *slog.Logger
+	app    *fiber.App
+	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
+	drain  context.CancelFunc
+	routes map[string]bool
+	socks  sync.WaitGroup // WebSocket connections, which have a goroutine each
+}
+
+// New returns the API. Serve it with its App.
+func New(o Options) *API {
+	if o.MaxBody <= 0 {
+		o.MaxBody = 32 << 20
+	}
+	if o.MaxWait <= 0 {
+		o.MaxWait = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes))}
+	for _, route := range o.Routes {
+		a.routes[route] = true
+	}
+	a.ctx, a.drain = context.WithCancel(context.Background())
+	a.app = fiber.New(fiber.Config{
+		AppName:               "hark",
+		BodyLimit:             o.MaxBody,
+		ReadBufferSize:        16 << 10, // bounds the header of a request
+		DisableStartupMessage: true,
+		DisableDefaultDate:    false,
+		ErrorHandler:          a.fail,
+		IdleTimeout:           2 * time.Minute,
+		ReadTimeout:           time.Minute, // of one request
+		UnescapePath:          true,
+	})
+	// The hub keeps the connections that it is handed.
+	a.app.Server().KeepHijackedConns = true
+	a.route()
+	return a
+}
+
+// App returns the server.
+func (a *API) App() *fiber.App { return a.app }
+
+// Drain lets every call that waits answer with what it has.
+func (a *API) Drain() { a.drain() }
+
+// Wait returns when no WebSocket connection is open any more; close them first.
+func (a *API) Wait() { a.socks.Wait() }
+
+// route is the table of all resources.
+func (a *API) route() {
+	app := a.app
+	app.Use(a.recoverPanic, a.guardOrigin)
+	if len(a.Origins) > 0 {
+		app.Use(cors.New(cors.Config{
+			AllowOrigins:     strings.Join(a.Origins, ","),
+			AllowHeaders:     "Accept,Authorization,Content-Type,Idempotency-Key,If-None-Match,Last-Event-ID,Prefer,Range",
+			ExposeHeaders:    "ETag,Location,Operation-Location,Preference-Applied,Retry-After,Content-Range",
+			AllowMethods:     "GET,HEAD,POST,PUT,PATCH,DELETE",
+			MaxAge:           600,
+			AllowCredentials: false,
+		}))
+	}
+
+	client, processor := a.as(lifecycle.RoleClient), a.as(lifecycle.RoleProcessor)
+	v1 := app.Group("/v1")
+	v1.Post("/requests", client(a.submit))
+	v1.Get("/requests", client(a.list))
+	v1.Get("/requests/:id", client(a.get))
+	v1.Delete("/requests/:id", client(a.forget))
+	v1.Get("/requests/:id/result", client(a.result))
+	v1.Get("/requests/:id/events", client(a.requestEvents))
+	v1.Post("/requests/:id/cancel", client(a.cancel))
+	v1.Get("/topics/:topic/events", client(a.topicEvents))
+	v1.Get("/events", client(a.ownerEvents))
+	v1.Get("/ws", client(a.socket))
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		v1.Add(method, "/call/:route", client(a.call))
+		v1.Add(method, "/call/:route/*", client(a.call))
+	}
+
+	v1.Post("/work/:id/start", processor(a.start))
+	v1.Post("/work/:id/progress", processor(a.progress))
+	v1.Put("/work/:id/result", processor(a.succeed))
+	v1.Post("/work/:id/complete", processor(a.complete))
+	v1.Put("/work/:id/error", processor(a.failWork))
+
+	app.Get("/health/live", a.live)
+	app.Get("/health/ready", a.ready)
+	app.Get("/openapi.yaml", a.openAPI)
+	app.Get("/asyncapi.yaml", a.asyncAPI)
+	app.Get("/problems/:name", a.problemPage)
+	if a.Metrics != nil {
+		app.Get("/metrics", a.metrics)
+	}
+	if a.Demo != nil {
+		a.serveDemo()
+	}
+}
+
+// handler answers a call of a caller who may make it.
+type handler func(c *fiber.Ctx, caller lifecycle.Principal) error
+
+// as lets only callers with a role through to a handler.
+func (a *API) as(role lifecycle.Role) func(handler) fiber.Handler {
+	return func(h handler) fiber.Handler {
+		return func(c *fiber.Ctx) error {
+			caller, err := a.Authenticate(c.Get(fiber.HeaderAuthorization))
+			if err != nil {
+				c.Set(fiber.HeaderWWWAuthenticate, `Bearer realm="hark"`)
+				return err
+			}
+			if !caller.Is(role) {
+				return &problem{kind: kindForbidden, detail: "This call needs the role " + string(role) + "."}
+			}
+			return h(c, caller)
+		}
+	}
+}
+
+// recoverPanic turns a panic into an internal error.
+func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.log.Error("panic in a handler", slog.Any("panic", v), slog.String("path", c.Path()))
+			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
+		}
+	}()
+	return c.Next()
+}
+
+// guardOrigin refuses what a browser sends on behalf of a page from elsewhere:
+// calls that change something (cross-site request forgery), WebSocket handshakes,
+// and, where Hosts are set, every call under another host name (DNS rebinding).
+func (a *API) guardOrigin(c *fiber.Ctx) error {
+	host := strings.ToLower(string(c.Request().Host()))
+	if len(a.Hosts) > 0 && !slices.Contains(a.Hosts, hostname(host)) {
+		return &problem{kind: kindOrigin, detail: "This gateway does not go by that host name. It runs without keys and therefore answers to loopback names only."}
+	}
+	method := c.Method()
+	safe := method == "GET" || method == "HEAD" || method == "OPTIONS"
+	if safe && !c.Context().Request.Header.ConnectionUpgrade() {
+		return c.Next()
+	}
+	origin := c.Get(fiber.HeaderOrigin)
+	if origin != "" && slices.Contains(a.Origins, origin) {
+		return c.Next()
+	}
+	foreign := origin != "" && originHost(origin) != host
+	switch c.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		foreign = true
+	case "same-origin", "none":
+		foreign = false
+	}
+	if foreign {
+		return &problem{kind: kindOrigin, detail: "A page from another origin may not do this."}
+	}
+	return c.Next()
+}
+
+// hostname returns a host without its port.
+func hostname(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
+		host = host[:i]
+	}
+	return strings.Trim(host, "[]")
+}
+
+// originHost returns the host and port of an origin, "" if it has none.
+func originHost(origin string) string {
+	_, host, _ := strings.Cut(origin, "://")
+	return strings.ToLower(host)
+}
+
+// param returns a path parameter that may be kept.
+func param(c *fiber.Ctx, name string) string { return strings.Clone(c.Params(name)) }
+
+// query returns a query parameter that may be kept.
+func query(c *fiber.Ctx, name string) string { return strings.Clone(c.Query(name)) }

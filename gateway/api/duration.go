@@ -1,0 +1,54 @@
+package api
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var errDuration = errors.New(`want a duration like "90s", "1h30m" or "PT90S"`)
+
+// parseDuration reads a duration as Go writes it ("1h30m") or in ISO 8601
+// ("PT1H30M", "P2D", "P1W"). Years and months have no fixed length and are refused.
+func parseDuration(s string) (time.Duration, error) {
+	if !strings.HasPrefix(s, "P") {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return 0, errDuration
+		}
+		return d, nil
+	}
+	rest := s[1:]
+	if rest == "" || strings.HasSuffix(rest, "T") {
+		return 0, errDuration
+	}
+	var seconds float64
+	units := "WDHMS"
+	inTime := false
+	for rest != "" {
+		if rest[0] == 'T' {
+			if inTime {
+				return 0, errDuration
+			}
+			inTime, rest = true, rest[1:]
+		}
+		n := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' && r != ',' })
+		if n <= 0 {
+			return 0, errDuration
+		}
+		value, err := strconv.ParseFloat(strings.Replace(rest[:n], ",", ".", 1), 64)
+		at := strings.IndexByte(units, rest[n])
+		if err != nil || at < 0 || inTime != (units[at] == 'H' || units[at] == 'M' || units[at] == 'S') {
+			return 0, errDuration
+		}
+		scale := map[byte]float64{'W': 7 * 24 * 3600, 'D': 24 * 3600, 'H': 3600, 'M': 60, 'S': 1}[units[at]]
+		seconds += value * scale
+		units, rest = units[at+1:], rest[n+1:]
+	}
+	if seconds > math.MaxInt64/1e9 {
+		return 0, errDuration
+	}
+	return time.Duration(seconds * 1e9), nil
+}

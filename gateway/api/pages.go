@@ -1,0 +1,102 @@
+package api
+
+import (
+	_ "embed" // the API documents
+	"html/template"
+	"io/fs"
+	"mime"
+	"path"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+)
+
+// OpenAPI and AsyncAPI are the documents that describe this package's interface.
+var (
+	//go:embed openapi.yaml
+	OpenAPI []byte
+	//go:embed asyncapi.yaml
+	AsyncAPI []byte
+)
+
+func (a *API) openAPI(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "application/yaml")
+	return c.Send(OpenAPI)
+}
+
+func (a *API) asyncAPI(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "application/yaml")
+	return c.Send(AsyncAPI)
+}
+
+// live answers whether the process runs.
+func (a *API) live(c *fiber.Ctx) error {
+	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
+}
+
+// ready answers whether the node should get calls: not while it drains, and not
+// while the store or the bell do not work.
+func (a *API) ready(c *fiber.Ctx) error {
+	if a.ctx.Err() != nil {
+		return &problem{kind: kindUnavailable, detail: "The node is shutting down.", retryAfter: 5}
+	}
+	if a.Ready != nil {
+		ctx, cancel := storeContext()
+		defer cancel()
+		if err := a.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ready"}`))
+}
+
+func (a *API) metrics(c *fiber.Ctx) error {
+	fasthttpadaptor.NewFastHTTPHandler(a.Metrics)(c.Context())
+	return nil
+}
+
+var problemTemplate = template.Must(template.New("problem").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{.Title}} – Hark</title>
+<style>body{font:1.1rem/1.6 system-ui,sans-serif;max-width:40rem;margin:10vh auto;padding:0 1rem;color-scheme:light dark}code{font-size:.9em}</style>
+<h1>{{.Title}}</h1><p><code>/problems/{{.Name}}</code> · HTTP status {{.Status}}</p><p>{{.Explain}}</p></html>
+`))
+
+// problemPage explains a problem type to a person who followed its URI.
+func (a *API) problemPage(c *fiber.Ctx) error {
+	for _, k := range kinds {
+		if k.Name == c.Params("name") {
+			c.Set(fiber.HeaderContentType, "text/html; charset=utf-8")
+			c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; style-src 'unsafe-inline'")
+			return problemTemplate.Execute(c, k)
+		}
+	}
+	return fiber.ErrNotFound
+}
+
+// serveDemo serves the files of the page. They are few and fixed, so each has its own
+// route and unknown paths stay problems.
+func (a *API) serveDemo() {
+	_ = fs.WalkDir(a.Demo, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		at := "/" + name
+		if name == "index.html" {
+			at = "/"
+		}
+		content, err := fs.ReadFile(a.Demo, name)
+		if err != nil {
+			return err
+		}
+		a.app.Get(at, func(c *fiber.Ctx) error {
+			c.Set(fiber.HeaderContentType, mime.TypeByExtension(path.Ext(name)))
+			c.Set(fiber.HeaderCacheControl, "no-cache")
+			c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+			c.Set("Referrer-Policy", "no-referrer")
+			c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'self'; img-src 'self' blob: data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
+			return c.Send(content)
+		})
+		return nil
+	})
+}

@@ -1,0 +1,216 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// problem is an error as clients see it: problem details (RFC 9457).
+type problem struct {
+	kind       kind
+	detail     string
+	errors     []fieldError   // of invalid input
+	members    map[string]any // extension members
+	retryAfter int            // seconds, 0 for none
+}
+
+// fieldError is one thing that is wrong with the input.
+type fieldError struct {
+	Pointer string `json:"pointer"` // JSON pointer into the body (RFC 6901), or ?name of a query parameter
+	Detail  string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.kind.Title + ": " + p.detail }
+
+// kind is a problem type: the last part of its URI, which never changes, its
+// status and its title. /problems/{name} explains it.
+type kind struct {
+	Name    string
+	Status  int
+	Title   string
+	Explain string
+}
+
+// The problem types.
+var (
+	kindMalformed     = kind{"malformed-request", 400, "Malformed request", "The body or a header field cannot be read as what it claims to be. Sending the same bytes again will fail again."}
+	kindUnauthorized  = kind{"unauthenticated", 401, "Not authenticated", "The call does not prove who makes it."}
+	kindForbidden     = kind{"forbidden", 403, "Not allowed", "The caller has not the role that this call needs."}
+	kindOrigin        = kind{"origin-not-allowed", 403, "Origin not allowed", "A browser sent this on behalf of a page from another origin, or to a host name that this gateway does not go by. Origins are allowed with --origins."}
+	kindNotFound      = kind{"not-found", 404, "No such resource", "There is nothing at this path."}
+	kindNoRequest     = kind{"request-not-found", 404, "No such request", "The id names no request of the caller: it was never accepted, or it was forgotten after its retention."}
+	kindNotReady      = kind{"result-not-ready", 404, "The result is not ready", "The request has not ended. The member requestStatus says where it stands and position how many requests are ahead of it."}
+	kindMethod        = kind{"method-not-allowed", 405, "Method not allowed", "The resource does not know this method; the field Allow lists those that it does."}
+	kindNotAcceptable = kind{"not-acceptable", 406, "Not acceptable", "The resource has none of the media types in the field Accept."}
+	kindIDTaken       = kind{"id-taken", 409, "The id is taken", "Another request has this id. The same id may be sent again only with the same body."}
+	kindKeyInProgress = kind{"idempotency-key-in-progress", 409, "Still in progress", "The first call with this Idempotency-Key has not been answered yet. Repeat the call later."}
+	kindTransition    = kind{"invalid-transition", 409, "Not in this status", "The request does not stand where this step is possible. The member requestStatus says where it stands."}
+	kindSuperseded    = kind{"attempt-superseded", 409, "The attempt was superseded", "Another attempt works on the request now; this one must stop. The member attempt is the one that counts."}
+	kindNotEnded      = kind{"not-ended", 409, "The request has not ended", "Only a request that has ended can be forgotten. Cancel it first."}
+	kindCanceled      = kind{"request-canceled", 409, "The request was canceled", "The request was canceled and has no result."}
+	kindTooLarge      = kind{"content-too-large", 413, "Content too large", "The body is larger than this gateway takes."}
+	kindMediaType     = kind{"unsupported-media-type", 415, "Unsupported media type", "The body's Content-Type or Content-Encoding is not one that the resource takes."}
+	kindRange         = kind{"range-not-satisfiable", 416, "Range not satisfiable", "The result has no such range of bytes."}
+	kindInvalid       = kind{"invalid-request", 422, "Invalid request", "The body can be read, but some of its values are not allowed. The member errors lists each with a pointer to it."}
+	kindKeyReused     = kind{"idempotency-key-reused", 422, "The idempotency key was reused", "This Idempotency-Key was used before with another body."}
+	kindUpgrade       = kind{"upgrade-required", 426, "Upgrade required", "This resource speaks WebSocket (RFC 6455) only."}
+	kindHeaders       = kind{"header-fields-too-large", 431, "Header fields too large", "The header of the request is larger than this gateway takes."}
+	kindFailed        = kind{"request-failed", 500, "The request failed", "The processor could not do the work. The member error says why; the gateway itself is well."}
+	kindInternal      = kind{"internal", 500, "Internal error", "Something went wrong inside the gateway. It has been logged."}
+	kindUnavailable   = kind{"unavailable", 503, "Temporarily unavailable", "The gateway cannot take or look up requests at the moment. Nothing was changed; repeat the call after Retry-After."}
+	kindExpired       = kind{"request-expired", 504, "The request expired", "The request's time ran out before it was done."}
+	kindMessage       = kind{"malformed-message", 400, "Malformed message", "The WebSocket message is not a JSON object of this protocol."}
+	kindUnknownOp     = kind{"unknown-op", 400, "Unknown op", "The WebSocket message asks for an operation that the protocol hark.v1 does not have."}
+	kindChannel       = kind{"channel-not-found", 404, "No such channel", "The name is not that of a channel that the caller may follow."}
+	kindNotSubscribed = kind{"not-subscribed", 409, "Not subscribed", "The connection has no subscription to this channel."}
+	kindSubscriptions = kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
+	kindNoTokens      = kind{"tokens-not-used", 400, "No tokens", "This gateway runs without keys and takes no tokens."}
+)
+
+// kinds are all problem types, for their pages.
+var kinds = []kind{
+	kindMalformed, kindUnauthorized, kindForbidden, kindOrigin, kindNotFound, kindNoRequest, kindNotReady, kindMethod,
+	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
+	kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
+	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
+}
+
+func invalid(errs ...fieldError) *problem {
+	return &problem{kind: kindInvalid, detail: "Some values are not allowed.", errors: errs}
+}
+
+// asProblem is the one place where errors become statuses. What is not known
+// here is logged and told as internal, without its text.
+func (a *API) asProblem(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if t, ok := errors.AsType[*lifecycle.TransitionError](err); ok {
+		p := &problem{kind: kindTransition, detail: "The request is " + string(t.From) + ".", members: map[string]any{"requestStatus": t.From, "attempt": t.Current}}
+		if t.Reason == lifecycle.ReasonStale {
+			p.kind, p.detail = kindSuperseded, "The report comes from attempt "+strconv.Itoa(t.Attempt)+", but attempt "+strconv.Itoa(t.Current)+" counts."
+		}
+		return p
+	}
+	if e, ok := errors.AsType[*fiber.Error](err); ok {
+		return fiberProblem(e)
+	}
+	known := func(k kind, detail string) *problem { return &problem{kind: k, detail: detail} }
+	switch {
+	case errors.Is(err, lifecycle.ErrNotFound):
+		return known(kindNoRequest, "The id names no request of yours.")
+	case errors.Is(err, lifecycle.ErrIDTaken):
+		return known(kindIDTaken, "Another request has this id.")
+	case errors.Is(err, lifecycle.ErrKeyReused):
+		return known(kindKeyReused, "The Idempotency-Key was used with another body.")
+	case errors.Is(err, lifecycle.ErrKeyInProgress):
+		return &problem{kind: kindKeyInProgress, detail: "The first call with this Idempotency-Key has not been answered yet.", retryAfter: 1}
+	case errors.Is(err, lifecycle.ErrNotEnded):
+		return known(kindNotEnded, "The request has not ended.")
+	case errors.Is(err, lifecycle.ErrCursor):
+		return invalid(fieldError{"?cursor", "is not a cursor of this list"})
+	case errors.Is(err, lifecycle.ErrChannelName), errors.Is(err, errNoChannel):
+		return known(kindChannel, "The name is not that of a channel that you may follow.")
+	case errors.Is(err, hub.ErrMessage):
+		return known(kindMessage, "The message is not a JSON object of this protocol.")
+	case errors.Is(err, hub.ErrUnknownOp):
+		return known(kindUnknownOp, "Known are subscribe, unsubscribe, ping and auth.")
+	case errors.Is(err, hub.ErrNotSubscribed):
+		return known(kindNotSubscribed, "There is no subscription to this channel.")
+	case errors.Is(err, hub.ErrTooMany):
+		return known(kindSubscriptions, "The connection has as many subscriptions as it may have.")
+	case errors.Is(err, hub.ErrNoTokens):
+		return known(kindNoTokens, "This gateway runs without keys and takes no tokens.")
+	case errors.Is(err, auth.ErrUnauthenticated):
+		return known(kindUnauthorized, "The call does not prove who makes it.")
+	case errors.Is(err, lifecycle.ErrUnavailable):
+		a.log.Warn("call refused", slog.Any("error", err))
+		return &problem{kind: kindUnavailable, detail: "The request was not taken; nothing was changed.", retryAfter: 2}
+	default:
+		a.log.Error("internal error", slog.Any("error", err))
+		return known(kindInternal, "Something went wrong inside the gateway.")
+	}
+}
+
+// fiberProblem translates what the HTTP server itself refuses.
+func fiberProblem(e *fiber.Error) *problem {
+	switch e.Code {
+	case http.StatusNotFound:
+		return &problem{kind: kindNotFound, detail: "There is nothing at this path."}
+	case http.StatusMethodNotAllowed:
+		return &problem{kind: kindMethod, detail: "The resource does not know this method."}
+	case http.StatusRequestEntityTooLarge:
+		return &problem{kind: kindTooLarge, detail: "The body is larger than this gateway takes."}
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return &problem{kind: kindHeaders, detail: "The header of the request is too large."}
+	default:
+		if e.Code >= 400 && e.Code < 500 {
+			return &problem{kind: kindMalformed, detail: "The request is not valid HTTP."}
+		}
+		return &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
+	}
+}
+
+// body returns the problem as one line of JSON.
+func (p *problem) body(instance string) []byte {
+	members := map[string]any{
+		"type": "/problems/" + p.kind.Name, "title": p.kind.Title, "status": p.kind.Status,
+	}
+	if p.detail != "" {
+		members["detail"] = p.detail
+	}
+	if instance != "" {
+		members["instance"] = instance
+	}
+	if len(p.errors) > 0 {
+		members["errors"] = p.errors
+	}
+	maps.Copy(members, p.members)
+	b, err := json.Marshal(members)
+	if err != nil { // members are plain values
+		panic(err)
+	}
+	return b
+}
+
+// fail answers with an error. It is Fiber's error handler.
+func (a *API) fail(c *fiber.Ctx, err error) error {
+	p := a.asProblem(err)
+	if p.retryAfter > 0 {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(p.retryAfter))
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	c.Set(fiber.HeaderContentType, "application/problem+json")
+	c.Response().Header.Del(fiber.HeaderETag)
+	return c.Status(p.kind.Status).Send(p.body(string(c.Request().URI().Path())))
+}
+
+// outcomeProblem is how a request that ended without success answers whoever
+// asked for its result.
+func outcomeProblem(r *lifecycle.Request) *problem {
+	p := &problem{kind: kindFailed, members: map[string]any{"requestId": r.ID}}
+	switch r.Status {
+	case lifecycle.Canceled:
+		p.kind, p.detail = kindCanceled, "The request was canceled."
+	case lifecycle.Expired:
+		p.kind, p.detail = kindExpired, "The request's time ran out before it was done."
+	}
+	if r.Error != nil {
+		if r.Status == lifecycle.Failed {
+			p.detail = r.Error.Message
+		}
+		p.members["code"] = r.Error.Code
+		p.members["error"] = map[string]string{"code": r.Error.Code, "message": r.Error.Message, "detail": r.Error.Detail}
+	}
+	return p
+}

@@ -1,0 +1,198 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+func storeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), storeTime)
+}
+
+// get answers GET /v1/requests/{id}: at once, or with Prefer: wait=N when something has
+// happened since the state that the client knows.
+func (a *API) get(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	r, err := a.Service.Get(ctx, caller, param(c, "id"))
+	if err != nil {
+		return err
+	}
+	prefer := preferred(c)
+	known := c.Get(fiber.HeaderIfNoneMatch)
+	c.Set(fiber.HeaderVary, "Prefer")
+	if prefer.wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
+		since := r.Sequence
+		r, err = a.waitFor(caller, r, min(*prefer.wait, a.MaxWait), func(r *lifecycle.Request) bool {
+			return r.Sequence != since || r.Status.Terminal()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if prefer.wait != nil {
+		c.Set("Preference-Applied", preference{wait: prefer.wait}.applied(false))
+	}
+	c.Set(fiber.HeaderETag, etag(&r))
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	if !r.Status.Terminal() {
+		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
+	}
+	if known != "" && matches(known, etag(&r)) {
+		return c.Status(fiber.StatusNotModified).Send(nil)
+	}
+	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+}
+
+// etag is weak, because the queue position changes without an event.
+func etag(r *lifecycle.Request) string {
+	return `W/"` + strconv.FormatUint(r.Sequence, 10) + `"`
+}
+
+// matches compares If-None-Match weakly (RFC 9110, section 13.1.2).
+func matches(ifNoneMatch, tag string) bool {
+	opaque := strings.TrimPrefix(tag, "W/")
+	for _, candidate := range splitUnquoted(ifNoneMatch, ',') {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == opaque {
+			return true
+		}
+	}
+	return false
+}
+
+// list answers GET /v1/requests.
+func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
+	q := lifecycle.Query{Route: query(c, "route"), Topic: query(c, "topic"), Cursor: query(c, "cursor"), Limit: 50}
+	var errs []fieldError
+	if s := c.Query("status"); s != "" {
+		var err error
+		if q.Status, err = lifecycle.ParseStatus(s); err != nil {
+			errs = append(errs, fieldError{"?status", "must be one of pending, processing, succeeded, failed, canceled, expired"})
+		}
+	}
+	if s := c.Query("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 200 {
+			errs = append(errs, fieldError{"?limit", "must be a whole number from 1 to 200"})
+		}
+		q.Limit = n
+	}
+	if len(errs) > 0 {
+		return invalid(errs...)
+	}
+	ctx, cancel := storeContext()
+	defer cancel()
+	page, err := a.Service.List(ctx, caller, q)
+	if err != nil {
+		return err
+	}
+	body := []byte(`{"requests":[`)
+	for i := range page.Requests {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = lifecycle.AppendDocument(body, &page.Requests[i], view(caller))
+	}
+	if page.Next == "" {
+		body = append(body, `],"next":null}`...)
+	} else {
+		body = append(append(append(body, `],"next":"`...), page.Next...), `"}`...)
+	}
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	return sendJSON(c, fiber.StatusOK, body)
+}
+
+// cancel answers POST /v1/requests/{id}/cancel.
+func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	r, err := a.Service.Cancel(ctx, caller, param(c, "id"))
+	if err != nil {
+		return err
+	}
+	status := fiber.StatusOK
+	if !r.Status.Terminal() { // its processor has been asked
+		status = fiber.StatusAccepted
+		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
+	}
+	return sendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
+}
+
+// forget answers DELETE /v1/requests/{id}.
+func (a *API) forget(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	if err := a.Service.Delete(ctx, caller, param(c, "id")); err != nil {
+		return err
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+// result answers GET /v1/requests/{id}/result.
+func (a *API) result(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	r, err := a.Service.Get(ctx, caller, param(c, "id"))
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	return a.sendResult(c, caller, &r)
+}
+
+// sendResult answers with what a request brought: its bytes, nothing, its error, or
+// that it is not ready.
+func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request) error {
+	switch {
+	case !r.Status.Terminal():
+		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
+		p.retryAfter, _ = strconv.Atoi(retryAfter(r))
+		return p
+	case r.Status != lifecycle.Succeeded:
+		return outcomeProblem(r)
+	case r.Result == nil:
+		return c.SendStatus(fiber.StatusNoContent)
+	}
+	ctx, cancel := storeContext()
+	defer cancel()
+	_, content, err := a.Service.Result(ctx, caller, r.ID)
+	if err != nil {
+		return err
+	}
+	// What a processor made is shown, never run in this origin.
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
+	tag := `"` + r.ID + "-" + strconv.FormatUint(r.Sequence, 10) + `"`
+	if c.Method() == http.MethodGet || c.Method() == http.MethodHead {
+		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
+			return sendRange(c, content, tag, r.EndedAt)
+		}
+		c.Set(fiber.HeaderAcceptRanges, "bytes")
+	}
+	c.Set(fiber.HeaderETag, tag)
+	c.Set(fiber.HeaderContentType, content.Type)
+	return c.Status(fiber.StatusOK).Send(content.Data)
+}
+
+// sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http.
+func sendRange(c *fiber.Ctx, content lifecycle.Content, tag string, modified time.Time) error {
+	fasthttpadaptor.NewFastHTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", content.Type)
+		w.Header().Set("ETag", tag)
+		http.ServeContent(w, r, "", modified.Truncate(time.Second), bytes.NewReader(content.Data))
+	})(c.Context())
+	if c.Response().StatusCode() == http.StatusRequestedRangeNotSatisfiable {
+		return &problem{kind: kindRange, detail: "The result has " + strconv.Itoa(len(content.Data)) + " bytes."}
+	}
+	return nil
+}

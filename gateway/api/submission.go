@@ -1,0 +1,301 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// reader collects what is wrong with a submission, so that a client learns all of it
+// at once.
+type reader struct {
+	limits lifecycle.Limits
+	routes map[string]bool
+	sub    lifecycle.Submission
+	errs   []fieldError
+}
+
+func (r *reader) wrong(pointer, format string, args ...any) {
+	r.errs = append(r.errs, fieldError{pointer, fmt.Sprintf(format, args...)})
+}
+
+// readSubmission reads the body of POST /v1/requests and, for options, its query.
+func (a *API) readSubmission(c *fiber.Ctx) (lifecycle.Submission, error) {
+	r := reader{limits: a.Service.Limits(), routes: a.routes}
+	content, err := readContent(c)
+	if err != nil {
+		return r.sub, err
+	}
+	for key, value := range c.Context().QueryArgs().All() {
+		r.option("?", string(key), string(value))
+	}
+	if lifecycle.IsJSON(content.Type) && isPlainJSON(content.Type) {
+		if err := r.envelope(content.Data); err != nil {
+			return r.sub, err
+		}
+	} else {
+		r.sub.Content = content
+		if len(content.Data) == 0 {
+			r.wrong("", "the body is empty: it is the work to be done")
+		}
+	}
+	return r.finish()
+}
+
+// isPlainJSON tells application/json, which is an envelope, from the +json types,
+// which are work like any other bytes.
+func isPlainJSON(mediaType string) bool {
+	t, _, _ := strings.Cut(mediaType, ";")
+	return strings.EqualFold(strings.TrimSpace(t), "application/json")
+}
+
+// readContent returns a body with its media type; a body without one is
+// application/octet-stream (RFC 9110, section 8.3).
+func readContent(c *fiber.Ctx) (lifecycle.Content, error) {
+	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
+		c.Set(fiber.HeaderAcceptEncoding, "identity")
+		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "Send the body without a content encoding."}
+	}
+	content := lifecycle.Content{Type: strings.Clone(c.Get(fiber.HeaderContentType)), Data: bytes.Clone(c.Request().Body())}
+	if content.Type == "" {
+		content.Type = "application/octet-stream"
+	}
+	if len(content.Type) > 256 {
+		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "The Content-Type is too long."}
+	}
+	t, params, err := mime.ParseMediaType(content.Type)
+	if err != nil || !strings.Contains(t, "/") {
+		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "The Content-Type is not a media type."}
+	}
+	if charset := params["charset"]; charset != "" && lifecycle.IsJSON(content.Type) && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
+		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "JSON is sent in UTF-8 (RFC 8259)."}
+	}
+	return content, nil
+}
+
+// envelope reads a JSON body.
+func (r *reader) envelope(body []byte) error {
+	if !utf8.Valid(body) {
+		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
+	}
+	fields, err := readObject(body)
+	if err != nil {
+		return err
+	}
+	raw, ok := fields["content"]
+	if !ok {
+		r.wrong("/content", "is required: the work to be done, any JSON value")
+	}
+	r.sub.Content = lifecycle.Content{Type: "application/json", Data: raw}
+	for name, raw := range fields {
+		var text string
+		switch name {
+		case "content":
+			continue
+		case "webhook":
+			r.wrong("/webhook", "webhooks are not served by this version")
+			continue
+		case "priority", "maxAttempts":
+			if text = string(raw); text == "null" {
+				continue
+			}
+		default:
+			var s *string
+			if json.Unmarshal(raw, &s) != nil {
+				r.wrong("/"+escapePointer(name), "must be a string")
+				continue
+			}
+			if s == nil { // null: not given
+				continue
+			}
+			text = *s
+		}
+		if !r.option("/", name, text) {
+			r.wrong("/"+escapePointer(name), "is not a field of a request")
+		}
+	}
+	return nil
+}
+
+// readObject reads a JSON object.
+func readObject(body []byte) (map[string]json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
+		detail := "The body is not a JSON object."
+		if syntax, ok := err.(*json.SyntaxError); ok { //nolint:errorlint // Unmarshal returns it bare
+			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
+		}
+		return nil, &problem{kind: kindMalformed, detail: detail}
+	}
+	return fields, nil
+}
+
+func escapePointer(name string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}
+
+// option sets one option and reports whether there is one of that name. where is
+// what a pointer to it begins with.
+func (r *reader) option(where, name, text string) bool {
+	at := where + name
+	switch name {
+	case "id":
+		r.sub.ID = text
+		if !lifecycle.ValidID(text) {
+			r.wrong(at, "must match [A-Za-z0-9_-]{1,128}")
+		}
+	case "route":
+		r.sub.Route = text
+		if !r.routes[text] {
+			r.wrong(at, "is not a route of this gateway")
+		}
+	case "topic":
+		r.sub.Topic = text
+		if !lifecycle.ValidTopic(text) {
+			r.wrong(at, "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -")
+		}
+	case "priority":
+		r.sub.Priority = r.integer(at, text, 0, 9)
+	case "maxAttempts":
+		r.sub.MaxAttempts = r.integer(at, text, 1, r.limits.MaxAttempts)
+	case "delay":
+		r.sub.Delay = r.duration(at, text, 0, r.limits.MaxDelay)
+	case "timeout":
+		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
+	case "retention":
+		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *reader) integer(at, text string, least, most int) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		r.wrong(at, "must be a whole number from %d to %d", least, most)
+		return 0
+	}
+	return n
+}
+
+func (r *reader) duration(at, text string, least, most time.Duration) time.Duration {
+	d, err := parseDuration(text)
+	if err != nil {
+		r.wrong(at, "%v", err)
+		return 0
+	}
+	if d < least || d > most {
+		r.wrong(at, "must be from %v to %v", least, most)
+		return 0
+	}
+	return d
+}
+
+// finish checks what depends on several options, fills in what was left out, and
+// returns the submission or all that is wrong with it.
+func (r *reader) finish() (lifecycle.Submission, error) {
+	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
+		r.wrong("/delay", "must be shorter than timeout, which counts from the submission")
+	}
+	if len(r.errs) > 0 {
+		return r.sub, invalid(r.errs...)
+	}
+	if r.sub.Route == "" {
+		r.sub.Route = "default"
+		if !r.routes["default"] {
+			return r.sub, invalid(fieldError{"/route", "is required: this gateway has no route named default"})
+		}
+	}
+	r.sub.Fingerprint = fingerprint(&r.sub)
+	if r.sub.Delay > 0 && r.sub.Timeout == 0 {
+		r.sub.Timeout = min(r.sub.Delay+r.limits.Timeout, r.limits.MaxTimeout+r.sub.Delay)
+	}
+	if r.sub.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return r.sub, fmt.Errorf("%w: no randomness for an id: %w", lifecycle.ErrUnavailable, err)
+		}
+		r.sub.ID = id.String()
+	}
+	return r.sub, nil
+}
+
+// fingerprint identifies what was asked for, so that a repetition can be told from
+// a conflict. White space in JSON does not matter.
+func fingerprint(s *lifecycle.Submission) string {
+	data := s.Content.Data
+	if lifecycle.IsJSON(s.Content.Type) {
+		var line bytes.Buffer
+		if json.Compact(&line, data) == nil {
+			data = line.Bytes()
+		}
+	}
+	hash := sha256.New()
+	part := func(b []byte) { // with its length, so that parts cannot run into each other
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		hash.Write(n[:])
+		hash.Write(b)
+	}
+	part([]byte(s.Content.Type))
+	part(data)
+	part([]byte(s.ID))
+	part([]byte(s.Route))
+	part([]byte(s.Topic))
+	for _, n := range []int64{int64(s.Priority), int64(s.MaxAttempts), int64(s.Delay), int64(s.Timeout), int64(s.Retention)} {
+		part(strconv.AppendInt(nil, n, 10))
+	}
+	if s.Call != nil {
+		part([]byte(s.Call.Method))
+		part([]byte(s.Call.Path))
+		part([]byte(s.Call.Query))
+	}
+	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
+}
+
+// safeHeaders are the header fields that a processor gets to see: nothing that
+// proves who the caller is.
+var safeHeaders = []string{
+	"Accept", "Accept-Language", "Content-Language", "Content-Disposition", "User-Agent",
+	"X-Request-Id", "X-Correlation-Id", "Traceparent", "Tracestate", "Baggage",
+}
+
+func readHeaders(c *fiber.Ctx) map[string]string {
+	var headers map[string]string
+	for _, name := range safeHeaders {
+		if v := c.Get(name); v != "" && len(v) <= 1024 && utf8.ValidString(v) {
+			if headers == nil {
+				headers = make(map[string]string)
+			}
+			headers[name] = strings.Clone(v)
+		}
+	}
+	return headers
+}
+
+// readKey returns the Idempotency-Key, which is a structured-field string by the
+// draft (draft-ietf-httpapi-idempotency-key-header), but often sent bare.
+func readKey(c *fiber.Ctx) (string, error) {
+	key := unquote(strings.TrimSpace(c.Get("Idempotency-Key")))
+	if len(c.Request().Header.PeekAll("Idempotency-Key")) == 0 {
+		return "", nil
+	}
+	if key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", &problem{kind: kindMalformed, detail: "The Idempotency-Key must be 1 to 255 printable ASCII characters."}
+	}
+	return strings.Clone(key), nil
+}

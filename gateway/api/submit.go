@@ -1,0 +1,198 @@
+package api
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// storeTime bounds what a call waits for the store and the queue.
+const storeTime = 15 * time.Second
+
+// submit answers POST /v1/requests.
+func (a *API) submit(c *fiber.Ctx, caller lifecycle.Principal) error {
+	sub, err := a.readSubmission(c)
+	if err != nil {
+		return err
+	}
+	return a.accept(c, caller, sub)
+}
+
+// call answers any method on /v1/call/{route}/{path…}: a request made of the HTTP
+// call itself.
+func (a *API) call(c *fiber.Ctx, caller lifecycle.Principal) error {
+	r := reader{limits: a.Service.Limits(), routes: a.routes}
+	route := param(c, "route")
+	r.option("", "route", route)
+	if len(r.errs) > 0 {
+		return &problem{kind: kindNotFound, detail: "There is no such route."}
+	}
+	content := lifecycle.Content{}
+	if len(c.Request().Body()) > 0 {
+		var err error
+		if content, err = readContent(c); err != nil {
+			return err
+		}
+	}
+	r.sub.Content = content
+	r.sub.Call = &lifecycle.Call{
+		Method: strings.Clone(c.Method()),
+		Path:   "/" + param(c, "*"),
+		Query:  string(c.Request().URI().QueryString()),
+	}
+	sub, err := r.finish()
+	if err != nil {
+		return err
+	}
+	return a.accept(c, caller, sub)
+}
+
+// accept stores a submission and answers when it has ended, when the client or the
+// server will wait no longer, or at once, as preferred.
+func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Submission) error {
+	key, err := readKey(c)
+	if err != nil {
+		return err
+	}
+	prefer := preferred(c)
+	c.Set(fiber.HeaderVary, "Prefer")
+	wait := a.MaxWait
+	if (prefer.async || a.AsyncDefault) && prefer.wait == nil {
+		wait = 0
+	}
+	if prefer.wait != nil {
+		wait = min(*prefer.wait, a.MaxWait)
+	}
+	sub.Headers = readHeaders(c)
+	sub.Key, sub.KeyLock = key, wait+storeTime
+
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	created, err := a.Service.Submit(ctx, caller, sub)
+	if err != nil {
+		return err
+	}
+	r := created.Request
+	if created.Existed && created.Reply != nil {
+		c.Set("Idempotency-Replayed", "true")
+		if created.Reply.Status == fiber.StatusAccepted {
+			return a.accepted(c, &r, prefer, created.Reply.Body)
+		}
+		return a.outcome(c, caller, &r, prefer)
+	}
+	if wait > 0 && !r.Status.Terminal() {
+		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
+			return err
+		}
+	}
+	reply := lifecycle.Reply{Status: fiber.StatusAccepted}
+	ended := r.Status.Terminal() && wait > 0
+	if ended {
+		reply.Status = fiber.StatusOK
+	} else {
+		reply.Body = lifecycle.AppendDocument(nil, &r, view(caller))
+	}
+	if key != "" {
+		if err := a.saveReply(caller, key, reply); err != nil {
+			return err
+		}
+	}
+	if ended {
+		return a.outcome(c, caller, &r, prefer)
+	}
+	return a.accepted(c, &r, prefer, reply.Body)
+}
+
+func (a *API) saveReply(caller lifecycle.Principal, key string, reply lifecycle.Reply) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
+	return a.Service.SaveReply(ctx, caller, key, reply)
+}
+
+// accepted answers 202 with a status document.
+func (a *API) accepted(c *fiber.Ctx, r *lifecycle.Request, prefer preference, document []byte) error {
+	self := "/v1/requests/" + r.ID
+	c.Set(fiber.HeaderLocation, self)
+	c.Set("Operation-Location", self)
+	c.Set(fiber.HeaderRetryAfter, retryAfter(r))
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if applied := prefer.applied(true); applied != "" {
+		c.Set("Preference-Applied", applied)
+	}
+	return sendJSON(c, fiber.StatusAccepted, document)
+}
+
+// outcome answers with what became of a request that has ended.
+func (a *API) outcome(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request, prefer preference) error {
+	self := "/v1/requests/" + r.ID
+	c.Set(fiber.HeaderContentLocation, self+"/result")
+	c.Set("Operation-Location", self)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if applied := prefer.applied(false); applied != "" {
+		c.Set("Preference-Applied", applied)
+	}
+	return a.sendResult(c, caller, r)
+}
+
+// retryAfter is how many seconds a poller should leave between two looks.
+func retryAfter(r *lifecycle.Request) string {
+	seconds := 1
+	if eta := r.ETA(); !eta.IsZero() {
+		seconds = min(max(int(eta.Sub(r.UpdatedAt).Seconds()), 1), 30)
+	}
+	return strconv.Itoa(seconds)
+}
+
+// waitFor returns the request once done holds, or as it is when limit has passed or the
+// server drains.
+func (a *API) waitFor(caller lifecycle.Principal, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, limit)
+	defer cancel()
+	bell, err := a.Hub.Wait(ctx, channelOf(r.Channel()))
+	if err != nil {
+		return r, nil // no bell, no waiting: the client can poll
+	}
+	defer bell.Close()
+	for {
+		next, err := a.Service.Get(context.WithoutCancel(ctx), caller, r.ID)
+		if err != nil {
+			return r, err
+		}
+		if r = next; done(&r) {
+			return r, nil
+		}
+		select {
+		case <-bell.C:
+		case <-ctx.Done():
+			return r, nil
+		}
+	}
+}
+
+func channelOf(c lifecycle.Channel) hub.Channel {
+	return hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()}
+}
+
+func preferred(c *fiber.Ctx) preference {
+	var fields []string
+	for _, field := range c.Request().Header.PeekAll("Prefer") {
+		fields = append(fields, string(field))
+	}
+	return parsePrefer(fields)
+}
+
+// view is how much of a request a caller may see.
+func view(caller lifecycle.Principal) lifecycle.View {
+	return lifecycle.View{Trace: caller.Is(lifecycle.RoleAdmin)}
+}
+
+func sendJSON(c *fiber.Ctx, status int, body []byte) error {
+	c.Set(fiber.HeaderContentType, "application/json")
+	return c.Status(status).Send(body)
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// assignment is what a processor gets when it starts an attempt.
+type assignment struct {
+	Attempt       int               `json:"attempt"`
+	ID            string            `json:"id"`
+	Route         string            `json:"route"`
+	Topic         string            `json:"topic,omitzero"`
+	Priority      int               `json:"priority,omitzero"`
+	Caller        string            `json:"caller"`
+	CreatedAt     string            `json:"createdAt"`
+	Deadline      string            `json:"deadline"`
+	Headers       map[string]string `json:"headers,omitzero"`
+	Call          *lifecycle.Call   `json:"call,omitzero"`
+	ContentType   string            `json:"contentType,omitzero"`
+	Content       json.RawMessage   `json:"content,omitzero"`       // of JSON work
+	ContentBase64 *string           `json:"contentBase64,omitzero"` // of any other work
+}
+
+// start answers POST /v1/work/{id}/start.
+func (a *API) start(c *fiber.Ctx, _ lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	r, content, err := a.Service.Start(ctx, param(c, "id"), c.QueryBool("redelivered"))
+	if err != nil {
+		return err
+	}
+	const format = "2006-01-02T15:04:05.000Z07:00"
+	work := assignment{
+		Attempt: r.Attempt, ID: r.ID, Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
+		CreatedAt: r.CreatedAt.UTC().Format(format), Deadline: r.ExpiresAt.UTC().Format(format),
+		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
+	}
+	if lifecycle.IsJSON(content.Type) && json.Valid(content.Data) && utf8.Valid(content.Data) {
+		work.Content = content.Data
+	} else {
+		work.ContentBase64 = new(base64.StdEncoding.EncodeToString(content.Data))
+	}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(work); err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, body.Bytes())
+}
+
+// progress answers POST /v1/work/{id}/progress.
+func (a *API) progress(c *fiber.Ctx, _ lifecycle.Principal) error {
+	var body struct {
+		Step    *string  `json:"step"`
+		Percent *float64 `json:"percent"`
+		Message *string  `json:"message"`
+		Attempt int      `json:"attempt"`
+		Timeout string   `json:"timeout"`
+	}
+	if err := readReport(c, &body); err != nil {
+		return err
+	}
+	var errs []fieldError
+	tooLong(&errs, "/step", body.Step, 200)
+	tooLong(&errs, "/message", body.Message, 2000)
+	if body.Percent != nil && (*body.Percent < 0 || *body.Percent > 100) {
+		errs = append(errs, fieldError{"/percent", "must be from 0 to 100"})
+	}
+	change := lifecycle.Progress{Step: body.Step, Percent: body.Percent, Message: body.Message}
+	if body.Timeout != "" {
+		d, err := parseDuration(body.Timeout)
+		if err != nil || d <= 0 {
+			errs = append(errs, fieldError{"/timeout", errDuration.Error()})
+		}
+		change.Extend = d
+	}
+	change.Attempt = readAttempt(c, body.Attempt, &errs)
+	if len(errs) > 0 {
+		return invalid(errs...)
+	}
+	r, err := a.report(c, change)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, append(strconv.AppendBool([]byte(`{"cancel":`), r.CancelRequested), '}'))
+}
+
+// succeed answers PUT /v1/work/{id}/result.
+func (a *API) succeed(c *fiber.Ctx, caller lifecycle.Principal) error {
+	content, err := readContent(c)
+	if err != nil {
+		return err
+	}
+	return a.endWork(c, caller, func(attempt int) lifecycle.Change {
+		return lifecycle.Succeed{Attempt: attempt, Result: &content}
+	})
+}
+
+// complete answers POST /v1/work/{id}/complete.
+func (a *API) complete(c *fiber.Ctx, caller lifecycle.Principal) error {
+	return a.endWork(c, caller, func(attempt int) lifecycle.Change { return lifecycle.Succeed{Attempt: attempt} })
+}
+
+func (a *API) endWork(c *fiber.Ctx, caller lifecycle.Principal, change func(attempt int) lifecycle.Change) error {
+	var errs []fieldError
+	attempt := readAttempt(c, 0, &errs)
+	if len(errs) > 0 {
+		return invalid(errs...)
+	}
+	r, err := a.report(c, change(attempt))
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+}
+
+// failWork answers PUT /v1/work/{id}/error.
+func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
+	var body struct {
+		Code    string  `json:"code"`
+		Message *string `json:"message"`
+		Detail  string  `json:"detail"`
+		Trace   string  `json:"trace"`
+		Retry   bool    `json:"retry"`
+		Attempt int     `json:"attempt"`
+	}
+	if err := readReport(c, &body); err != nil {
+		return err
+	}
+	var errs []fieldError
+	if body.Message == nil || *body.Message == "" {
+		errs = append(errs, fieldError{"/message", "is required: what to tell the user"})
+	}
+	tooLong(&errs, "/code", &body.Code, 100)
+	tooLong(&errs, "/message", body.Message, 2000)
+	tooLong(&errs, "/detail", &body.Detail, 8000)
+	tooLong(&errs, "/trace", &body.Trace, 64000)
+	attempt := readAttempt(c, body.Attempt, &errs)
+	if len(errs) > 0 {
+		return invalid(errs...)
+	}
+	if body.Code == "" {
+		body.Code = "error"
+	}
+	r, err := a.report(c, lifecycle.Fail{
+		Attempt: attempt, Retry: body.Retry,
+		Failure: lifecycle.Failure{Code: body.Code, Message: *body.Message, Detail: body.Detail, Trace: body.Trace},
+	})
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+}
+
+func (a *API) report(c *fiber.Ctx, change lifecycle.Change) (lifecycle.Request, error) {
+	ctx, cancel := storeContext()
+	defer cancel()
+	return a.Service.Report(ctx, param(c, "id"), change)
+}
+
+// readReport reads a JSON object into a struct. An empty body is an empty object.
+func readReport(c *fiber.Ctx, into any) error {
+	content, err := readContent(c)
+	if err != nil {
+		return err
+	}
+	if len(content.Data) == 0 {
+		return nil
+	}
+	if c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(content.Type) {
+		return &problem{kind: kindMediaType, detail: "A report is application/json."}
+	}
+	if !utf8.Valid(content.Data) {
+		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
+	}
+	if _, err := readObject(content.Data); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content.Data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		pointer, detail := "", err.Error()
+		if t, ok := err.(*json.UnmarshalTypeError); ok { //nolint:errorlint // Decode returns it bare
+			pointer, detail = "/"+t.Field, "must not be a "+t.Value
+		} else if name, ok := strings.CutPrefix(detail, "json: unknown field "); ok {
+			pointer, detail = "/"+escapePointer(strings.Trim(name, `"`)), "is not a field of this report"
+		}
+		return invalid(fieldError{pointer, detail})
+	}
+	return nil
+}
+
+// readAttempt returns the attempt that reports: from the query, the header
+// Hark-Attempt or the body; 0 if it does not say.
+func readAttempt(c *fiber.Ctx, body int, errs *[]fieldError) int {
+	text, pointer := c.Query("attempt"), "?attempt"
+	if text == "" {
+		text = c.Get("Hark-Attempt")
+	}
+	if text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			*errs = append(*errs, fieldError{pointer, "must be the number of an attempt"})
+		}
+		return n
+	}
+	if body < 0 {
+		*errs = append(*errs, fieldError{"/attempt", "must be the number of an attempt"})
+	}
+	return body
+}
+
+func tooLong(errs *[]fieldError, pointer string, s *string, most int) {
+	if s != nil && len(*s) > most {
+		*errs = append(*errs, fieldError{pointer, "must have at most " + strconv.Itoa(most) + " bytes"})
+	}
+}

@@ -1,0 +1,230 @@
+// Package config reads how the gateway is to run: flags, their HARK_* twins in the
+// environment, and a file, in this order of precedence.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"gopkg.in/yaml.v3"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Config is the gateway's configuration. Durations are written like "30s" or "1h30m".
+type Config struct {
+	Listen  string   `env:"HARK_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Without keys only loopback is allowed, unless --insecure."`
+	Data    string   `env:"HARK_DATA" default:"./data" placeholder:"DIR" help:"Folder of the embedded store."`
+	Routes  []string `env:"HARK_ROUTES" default:"default,images,fetch,sleep" placeholder:"NAME,…" help:"Routes that requests may take; each has a work queue of its own."`
+	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors (routes default, images, fetch, sleep) inside."`
+
+	Redis string `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
+	AMQP  string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/."`
+
+	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything."`
+	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
+
+	MaxBody      int           `env:"HARK_MAX_BODY" default:"33554432" placeholder:"BYTES" help:"Largest body of a request or a result."`
+	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request."`
+	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
+	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
+	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for."`
+	Retention    time.Duration `env:"HARK_RETENTION" default:"24h" help:"How long a request is kept after its end, if it does not say."`
+	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
+	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
+	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
+	Concurrency  int           `env:"HARK_CONCURRENCY" default:"4" help:"Requests that the sample processors work on at the same time."`
+	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
+
+	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`
+	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
+	Drain     time.Duration `env:"HARK_DRAIN" default:"10s" help:"Window over which the streams are closed at shutdown."`
+	LogLevel  string        `env:"HARK_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+
+	File string `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front."`
+}
+
+// ErrHelp: help was asked for and printed; there is nothing to run.
+var ErrHelp = errors.New("help was printed")
+
+// Error is a value that is not allowed.
+type Error struct {
+	Key     string // the flag's name; its twin is HARK_ and the same in capitals
+	Value   string
+	Allowed string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %q is not allowed: want %s", e.Key, e.Value, e.Allowed)
+}
+
+// Parse reads the configuration from arguments, the environment and the file that
+// they name. Help goes to out.
+func Parse(args []string, out io.Writer) (Config, error) {
+	var c Config
+	helped := false
+	options := []kong.Option{
+		kong.Name("gateway"),
+		kong.Description("Hark, a real-time push gateway for asynchronous requests."),
+		kong.Writers(out, out),
+		kong.Exit(func(int) { helped = true }),
+	}
+	if file := filePath(args); file != "" {
+		resolver, err := readFile(file)
+		if err != nil {
+			return c, err
+		}
+		options = append(options, kong.Resolvers(resolver))
+	}
+	parser, err := kong.New(&c, options...)
+	if err != nil {
+		return c, err
+	}
+	_, err = parser.Parse(args)
+	if helped {
+		return c, ErrHelp
+	}
+	if err != nil {
+		return c, err
+	}
+	return c, c.check()
+}
+
+// filePath finds the configuration file before the rest is read, because it
+// ranks below flags and environment.
+func filePath(args []string) string {
+	for i, arg := range args {
+		for _, flag := range []string{"--config", "-c"} {
+			if value, ok := strings.CutPrefix(arg, flag+"="); ok {
+				return value
+			}
+			if arg == flag && i+1 < len(args) {
+				return args[i+1]
+			}
+		}
+	}
+	return os.Getenv("HARK_CONFIG")
+}
+
+func readFile(path string) (kong.Resolver, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, &Error{"config", path, "a YAML file that can be read: " + err.Error()}
+	}
+	values := make(map[string]any)
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, &Error{"config", path, "valid YAML: " + err.Error()}
+	}
+	return &fileResolver{path: path, values: values}, nil
+}
+
+// fileResolver gives kong the values of the file.
+type fileResolver struct {
+	path   string
+	values map[string]any
+}
+
+// Validate refuses keys that no flag has, so that a typing error does not pass as
+// a default.
+func (r *fileResolver) Validate(app *kong.Application) error {
+	var known []string
+	for _, flag := range app.Flags {
+		known = append(known, flag.Name)
+	}
+	slices.Sort(known)
+	for key := range r.values {
+		if !slices.Contains(known, key) || key == "help" || key == "config" {
+			return &Error{"config", key, "one of the keys " + strings.Join(known, ", ")}
+		}
+	}
+	return nil
+}
+
+// Resolve implements [kong.Resolver].
+func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	switch v := r.values[flag.Name].(type) {
+	case nil:
+		return nil, nil //nolint:nilnil // kong's way to say: not here
+	case []any:
+		items := make([]string, len(v))
+		for i, item := range v {
+			items[i] = fmt.Sprint(item)
+		}
+		return strings.Join(items, ","), nil
+	case map[string]any:
+		return nil, &Error{flag.Name, fmt.Sprint(v), "a plain value or a list"}
+	default:
+		return fmt.Sprint(v), nil
+	}
+}
+
+func (c *Config) check() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil || port == "" {
+		return &Error{"listen", c.Listen, "HOST:PORT"}
+	}
+	if !c.Insecure && !Loopback(host) {
+		return &Error{"listen", c.Listen, "a loopback address, because without keys everybody may do everything (or --insecure)"}
+	}
+	if len(c.Routes) == 0 {
+		return &Error{"routes", "", "at least one name"}
+	}
+	for _, route := range c.Routes {
+		if !lifecycle.ValidRoute(route) {
+			return &Error{"routes", route, "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -"}
+		}
+	}
+	for _, origin := range c.Origins {
+		scheme, rest, ok := strings.Cut(origin, "://")
+		if !ok || (scheme != "http" && scheme != "https") || rest == "" || strings.ContainsAny(rest, "/*") {
+			return &Error{"origins", origin, "scheme://host or scheme://host:port"}
+		}
+	}
+	for _, n := range []struct {
+		key         string
+		value       int
+		least, most int
+	}{
+		{"max-body", c.MaxBody, 1024, 1 << 30}, {"attempts", c.Attempts, 1, 20}, {"concurrency", c.Concurrency, 1, 10000},
+	} {
+		if n.value < n.least || n.value > n.most {
+			return &Error{n.key, fmt.Sprint(n.value), fmt.Sprintf("%d to %d", n.least, n.most)}
+		}
+	}
+	for _, d := range []struct {
+		key         string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"max-wait", c.MaxWait, 0, 10 * time.Minute},
+		{"max-timeout", c.MaxTimeout, time.Second, 365 * 24 * time.Hour}, {"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
+		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour}, {"retention", c.Retention, time.Millisecond, c.MaxRetention},
+		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
+		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute}, {"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
+		{"drain", c.Drain, 0, time.Hour},
+	} {
+		if d.value < d.least || d.value > d.most {
+			return &Error{d.key, d.value.String(), fmt.Sprintf("%v to %v", d.least, d.most)}
+		}
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		return &Error{"log-level", c.LogLevel, "debug, info, warn or error"}
+	}
+	return nil
+}
+
+// Loopback reports whether only this machine reaches a host.
+func Loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/broker/memory"
+	"github.com/hark-push/hark/gateway/api"
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/processor"
+	"github.com/hark-push/hark/processor/samples"
+	"github.com/hark-push/hark/store/bolt"
+	webdemo "github.com/hark-push/hark/web-demo"
+)
+
+// gateway is everything that runs in this process, wired together.
+type gateway struct {
+	config   config.Config
+	log      *slog.Logger
+	listener net.Listener
+	store    *bolt.Store
+	broker   broker.Broker
+	hub      *hub.Hub
+	service  *lifecycle.Service
+	api      *api.API
+	worker   *processor.Processor // nil without samples
+}
+
+// open opens what the configuration names, in the order of the flow. On an error
+// nothing stays open.
+func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
+	g := &gateway{config: c, log: log}
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	// The address first: a second gateway on the same port should say so.
+	if g.listener, err = listen(c.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	path := filepath.Join(c.Data, "hark.db")
+	if g.store, err = bolt.Open(path, bolt.Options{}); err != nil {
+		return nil, err
+	}
+	queue := memory.New(c.Routes, memory.Options{})
+	g.broker = queue
+	g.hub = hub.New(g.store, hub.Options{Heartbeat: c.Heartbeat, Retry: c.Retry, Logger: log})
+	g.service = lifecycle.New(g.store, brokerQueue{queue}, lifecycle.Options{
+		Logger: log,
+		Limits: lifecycle.Limits{
+			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
+			Attempts: c.Attempts, RetryBase: c.RetryDelay,
+		},
+	})
+	if err := recoverWork(queue, g.store); err != nil {
+		return nil, fmt.Errorf("unfinished requests: %w", err)
+	}
+	if c.Samples {
+		g.worker = g.sampleProcessor()
+	}
+	options := api.Options{
+		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes,
+		Authenticate: auth.Open(), Origins: c.Origins,
+		MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
+	}
+	if !c.Insecure {
+		host, _, _ := net.SplitHostPort(c.Listen)
+		options.Hosts = []string{"localhost", "127.0.0.1", "::1", strings.ToLower(host)}
+	}
+	g.api = api.New(options)
+	return g, nil
+}
+
+// listen opens the port. Data that a peer does not acknowledge for a minute ends
+// a connection, so that streams to vanished clients are found.
+func listen(address string) (net.Listener, error) {
+	config := net.ListenConfig{
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			controlErr := raw.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(time.Minute.Milliseconds()))
+			})
+			return errors.Join(controlErr, err)
+		},
+	}
+	return config.Listen(context.Background(), "tcp", address)
+}
+
+// recoverWork hands every stored request that has not ended to the queue: what was
+// processed when the last process died, as a redelivery.
+func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
+	var failed error
+	var unfinished iter.Seq2[broker.Job, bool] = func(yield func(broker.Job, bool) bool) {
+		for r, err := range store.Unfinished(context.Background()) {
+			if err != nil {
+				failed = err
+				return
+			}
+			if !yield(jobOf(r), r.Status == lifecycle.Processing) {
+				return
+			}
+		}
+	}
+	return errors.Join(queue.Recover(unfinished), failed)
+}
+
+// brokerQueue is a broker as the lifecycle sees it.
+type brokerQueue struct{ broker.Broker }
+
+func (q brokerQueue) Enqueue(ctx context.Context, r lifecycle.Request) error {
+	return q.Publish(ctx, jobOf(r))
+}
+
+func (q brokerQueue) Discard(r lifecycle.Request) { q.Broker.Discard(jobOf(r)) }
+
+func jobOf(r lifecycle.Request) broker.Job {
+	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
+}
+
+// sampleProcessor makes the processor of those sample routes that exist.
+func (g *gateway) sampleProcessor() *processor.Processor {
+	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: g.config.FetchPrivate}})
+	for route := range handlers {
+		if route == "default" || !slices.Contains(g.config.Routes, route) {
+			delete(handlers, route)
+		}
+	}
+	if len(handlers) == 0 {
+		return nil
+	}
+	return processor.New(g.service, g.store, g.broker, handlers, processor.Options{
+		Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
+	})
+}
+
+// ready reports whether the store answers.
+func (g *gateway) ready(ctx context.Context) error {
+	if _, err := g.store.Get(ctx, "ready"); err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
+		return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// welcome says where Hark is and how to try it.
+func (g *gateway) welcome(out io.Writer) {
+	url := "http://" + g.listener.Addr().String()
+	_, _ = fmt.Fprintf(out, `Hark listens on %s
+  store   embedded, %s
+  broker  in memory, refilled from the store
+  routes  %s
+Try it:
+  curl -sN "%s$(curl -s -X POST %s/v1/requests -H 'Prefer: respond-async' -H 'Content-Type: application/json' -d '{"route":"%s","content":{"steps":5,"duration":"1s"}}' | grep -o '/v1/requests/[^/"]*/events')"
+`, url, filepath.Join(g.config.Data, "hark.db"), strings.Join(g.config.Routes, ", "), url, url, g.tryRoute())
+}
+
+func (g *gateway) tryRoute() string {
+	if slices.Contains(g.config.Routes, "sleep") {
+		return "sleep"
+	}
+	return g.config.Routes[0]
+}
+
+// serve runs until ctx ends, then drains.
+func (g *gateway) serve(ctx context.Context) error {
+	defer g.close()
+	var running sync.WaitGroup
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	if g.worker != nil {
+		running.Go(func() {
+			if err := g.worker.Run(work); err != nil {
+				g.log.Error("sample processor stopped", slog.Any("error", err))
+			}
+		})
+	}
+	sweeping, stopSweeping := context.WithCancel(context.Background())
+	running.Go(func() { g.sweep(sweeping) })
+
+	served := make(chan error, 1)
+	go func() { served <- g.api.App().Listener(g.listener) }()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		g.log.Info("draining", slog.Duration("window", g.config.Drain))
+	}
+	g.api.Drain()
+	draining, cancel := context.WithTimeout(context.Background(), g.config.Drain+10*time.Second)
+	defer cancel()
+	var closing sync.WaitGroup
+	closing.Go(func() { g.hub.Drain(draining, g.config.Drain) })
+	closing.Go(func() {
+		if e := g.api.App().ShutdownWithContext(draining); e != nil {
+			g.log.Warn("calls were cut off", slog.Any("error", e))
+		}
+	})
+	closing.Wait()
+	stopWork()
+	stopSweeping()
+	running.Wait()
+	g.log.Info("stopped")
+	return err
+}
+
+// sweep expires and forgets what is due, as soon as it is due.
+func (g *gateway) sweep(ctx context.Context) {
+	const batch, longest = 500, time.Second
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		done, next, err := g.store.Sweep(ctx, batch)
+		if err != nil && ctx.Err() == nil {
+			g.log.Warn("sweep failed", slog.Any("error", err))
+		}
+		wait := longest // a request that is submitted meanwhile may be due earlier
+		if done == batch {
+			wait = 0
+		} else if !next.IsZero() {
+			wait = min(max(time.Until(next), 10*time.Millisecond), longest)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// close closes what is open, against the order of the flow.
+func (g *gateway) close() {
+	if g.hub != nil {
+		g.hub.Close()
+	}
+	if g.api != nil {
+		g.api.Wait()
+	}
+	if g.broker != nil {
+		_ = g.broker.Close()
+	}
+	if g.store != nil {
+		if err := g.store.Close(); err != nil {
+			g.log.Error("store did not close", slog.Any("error", err))
+		}
+	}
+	if g.listener != nil {
+		_ = g.listener.Close()
+	}
+}

@@ -1,0 +1,60 @@
+// Command gateway is Hark: it takes requests over HTTP, has processors work on them, and
+// pushes every step of their lives.
+//
+//	go run ./gateway
+//
+// runs all of it in one process with nothing beside it: the state rests in one file
+// under ./data, and the sample processors run inside. Kill it at any moment; what
+// was answered with 202 goes on when it is started again. See --help for all options.
+//
+// SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they
+// have, streams are closed spread over --drain, processors finish or hand their
+// work back. A second signal ends the process at once.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hark-push/hark/gateway/config"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, out, errOut io.Writer) int {
+	c, err := config.Parse(args, out)
+	switch {
+	case errors.Is(err, config.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintln(errOut, "hark:", err)
+		return 2
+	}
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked by config
+	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills
+
+	g, err := open(c, logger)
+	if err != nil {
+		_, _ = fmt.Fprintln(errOut, "hark:", err)
+		return 1
+	}
+	g.welcome(out)
+	if err := g.serve(ctx); err != nil {
+		logger.Error("stopped", slog.Any("error", err))
+		return 1
+	}
+	return 0
+}
