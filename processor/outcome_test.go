@@ -92,7 +92,7 @@ func TestOutcomes(t *testing.T) {
 			failure: lifecycle.Failure{Code: "panic", Message: "The work could not be done.", Detail: "panic: oh", Trace: "outcome_test.go"},
 		},
 		"panic with nil": {
-			handle: func(int) (processor.Result, error) { panic(nil) }, //nolint:govet // on purpose
+			handle: func(int) (processor.Result, error) { panic(nil) },
 			status: lifecycle.Failed, attempts: 3, after: 2 * time.Second,
 			failure: lifecycle.Failure{Code: "panic", Message: "The work could not be done.", Detail: "panic: panic called with nil argument", Trace: "outcome_test.go"},
 		},

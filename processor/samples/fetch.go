@@ -160,7 +160,7 @@ func (h *Fetch) download(ctx context.Context, job *processor.Job, r *http.Respon
 		if int64(body.Len()) > h.maxBytes {
 			return nil, tooLarge
 		}
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) {
 			return body.Bytes(), nil
 		}
 		if err != nil {

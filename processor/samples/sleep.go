@@ -39,17 +39,13 @@ func Sleep(ctx context.Context, job *processor.Job) (processor.Result, error) {
 	if err != nil {
 		return processor.Result{}, err
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	<-timer.C
 	for i := range order.Steps {
 		percent := 100 * float64(i) / float64(order.Steps)
 		if err := job.Progress(ctx, "sleeping", percent, fmt.Sprintf("Step %d of %d", i+1, order.Steps)); err != nil {
 			return processor.Result{}, err
 		}
-		timer.Reset(time.Duration(order.Duration))
 		select {
-		case <-timer.C:
+		case <-time.After(time.Duration(order.Duration)):
 		case <-ctx.Done():
 			return processor.Result{}, context.Cause(ctx)
 		}
