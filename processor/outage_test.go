@@ -110,8 +110,11 @@ func TestOutageIsPaced(t *testing.T) {
 		w.submit(lifecycle.Request{ID: "r"}, lifecycle.Content{})
 		stop := w.run(handle(nil), processor.Options{})
 		time.Sleep(10 * time.Minute)
-		if calls < 60 || calls > 200 {
-			t.Errorf("%d calls in 10 minutes", calls)
+		w.mu.Lock()
+		n := calls
+		w.mu.Unlock()
+		if n < 60 || n > 200 {
+			t.Errorf("%d calls in 10 minutes", n)
 		}
 		begin := time.Now()
 		_ = stop()
