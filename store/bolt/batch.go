@@ -114,9 +114,12 @@ func (b *batch) bucket(name []byte) *bolt.Bucket {
 	k := b.buckets[&name[0]]
 	if k == nil {
 		k = b.tx.Bucket(name)
-		// Keys mostly come at the end of a request's, a feed's or the whole
-		// bucket's range: leave little room in the page before.
-		k.FillPercent = 0.9
+		switch &name[0] {
+		case &eventsBucket[0]: // only grows at its end
+			k.FillPercent = 1
+		case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]: // at the ends of its parts
+			k.FillPercent = 0.9
+		}
 		b.buckets[&name[0]] = k
 	}
 	return k
@@ -159,8 +162,7 @@ func (b *batch) load(id string) (*record, error) {
 	if r := b.s.live.get(id); r != nil {
 		return r, nil
 	}
-	b.key = stateKey(b.key[:0], id)
-	value := b.bucket(requestsBucket).Get(b.key)
+	value := b.bucket(requestsBucket).Get([]byte(id))
 	if value == nil {
 		return nil, lifecycle.ErrNotFound
 	}
@@ -169,7 +171,6 @@ func (b *batch) load(id string) (*record, error) {
 
 // save stores a new version of a request.
 func (b *batch) save(r *record) {
-	b.key = stateKey(b.key[:0], r.ID)
 	b.encoded.Grow(2048)
 	start := b.encoded.Len()
 	b.encoded.WriteByte(statusLetter(r.Status))
@@ -177,18 +178,16 @@ func (b *batch) save(r *record) {
 		b.err = fmt.Errorf("encode request %s: %w", r.ID, err)
 	}
 	value := b.encoded.Bytes()[start : b.encoded.Len()-1] // without the line's end
-	b.put(requestsBucket, b.key, value)
+	b.put(requestsBucket, []byte(r.ID), value)
 	b.changed[r.ID] = r
 }
 
 // forget deletes everything of a request but what it put into feeds.
 func (b *batch) forget(r *record) {
-	for n := r.Oldest; n <= r.Sequence; n++ {
-		b.key = eventKey(b.key[:0], r.ID, n)
-		b.delete(requestsBucket, b.key)
+	for _, at := range r.Trail.all() {
+		b.unref(at)
 	}
-	b.key = stateKey(b.key[:0], r.ID)
-	b.delete(requestsBucket, b.key)
+	b.delete(requestsBucket, []byte(r.ID))
 	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
 		b.key = bodyKey(b.key[:0], r.ID, part)
 		b.delete(bodiesBucket, b.key)
@@ -211,6 +210,30 @@ const (
 	perEnd        = 5 << 10  // bytes that the end of a request takes at most, without a result
 	mostReserved  = 64 << 20 // of the part
 )
+
+// unref tells that one channel less refers to an event; the last one deletes it.
+// The count that is left is kept apart from the event: writing that again would
+// take as much room as it frees.
+func (b *batch) unref(at uint64) {
+	b.key = position(b.key[:0], at)
+	var left byte
+	count := b.bucket(refsBucket).Get(b.key)
+	if len(count) == 1 {
+		left = count[0]
+	} else if value := b.bucket(eventsBucket).Get(b.key); len(value) >= eventHeader {
+		left = value[eventRefs]
+	} else {
+		return // gone
+	}
+	if left > 1 {
+		b.put(refsBucket, b.key, []byte{left - 1})
+		return
+	}
+	b.delete(eventsBucket, b.key)
+	if count != nil {
+		b.delete(refsBucket, b.key)
+	}
+}
 
 // spare reports whether a bounded file has room for n more bytes beside what is
 // kept back: 1/part of it, and what the unfinished requests need.

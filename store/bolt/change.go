@@ -84,7 +84,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 			Headers: maps.Clone(sub.Headers), Fingerprint: sub.Fingerprint, Key: sub.Key,
 		},
 		Serial: b.sequence(ownersBucket),
-		Oldest: 1,
+		Trail:  trail{Oldest: 1},
 	}
 	if sub.Call != nil {
 		r.Call = new(*sub.Call)
@@ -250,29 +250,35 @@ func (b *batch) dequeue(r *record) {
 // handed out.
 func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	out := b.s.present(r)
+	refs := byte(2)
+	if r.Topic != "" {
+		refs++
+	}
 	value := make([]byte, eventHeader, b.event+b.event/8)
 	binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
-	last := out.Status.Terminal()
-	if last {
-		value[eventHeader-1] = eventLast
-	}
+	value[eventRefs] = refs
 	value = lifecycle.AppendEvent(value, &out, t)
+	event := value[eventHeader:]
 	b.event = min(len(value), 4<<10)
 
-	b.key = eventKey(b.key[:0], r.ID, r.Sequence)
-	b.put(requestsBucket, b.key, value)
-	keep := uint64(b.s.options.History)
-	if r.Sequence-r.Oldest+1 > keep+chunkOf(keep) {
-		for ; r.Sequence-r.Oldest+1 > keep; r.Oldest++ {
-			b.key = eventKey(b.key[:0], r.ID, r.Oldest)
-			b.delete(requestsBucket, b.key)
+	at := b.sequence(eventsBucket)
+	b.key = position(b.key[:0], at)
+	b.put(eventsBucket, b.key, value)
+	r.Trail.add(at)
+	if keep := uint64(b.s.options.History); r.Sequence-r.Trail.Oldest+1 > keep+chunkOf(keep) {
+		oldest := r.Sequence - keep + 1
+		for sequence, at := range r.Trail.all() {
+			if sequence < oldest {
+				b.unref(at)
+			}
 		}
+		r.Trail = r.Trail.from(oldest)
 	}
 	b.save(r)
-	b.bells = append(b.bells, bell{r.Channel().Key(), hub.Message{Offset: r.Sequence, Event: value[eventHeader:], Last: last}})
-	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, value)
+	b.bells = append(b.bells, bell{r.Channel().Key(), hub.Message{Offset: r.Sequence, Event: event, Last: out.Status.Terminal()}})
+	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, at, event)
 	if r.Topic != "" {
-		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, value)
+		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, at, event)
 	}
 	return out
 }

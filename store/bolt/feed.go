@@ -62,14 +62,14 @@ func within(key, prefix []byte) bool {
 
 func offsetOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
 
-// append adds an event to a feed.
-func (b *batch) append(c lifecycle.Channel, value []byte) {
+// append adds an event, which is at a position of the log, to a feed.
+func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 	f := b.feed(c)
 	if f.oldest > f.top && f.top > 0 { // all that is there keeps the top, which moves on
 		b.delete(feedsBucket, b.offsetKey(f, f.top))
 	}
 	f.top++
-	b.put(feedsBucket, b.offsetKey(f, f.top), value)
+	b.put(feedsBucket, b.offsetKey(f, f.top), position(nil, at))
 	if now := nanos(b.now); now >= f.span {
 		f.span = b.s.spanEnd(now)
 		b.put(agingBucket, agingKey(f.span, c), nil)
@@ -77,15 +77,28 @@ func (b *batch) append(c lifecycle.Channel, value []byte) {
 	keep := uint64(b.s.options.FeedHistory)
 	if f.top-f.oldest+1 > keep+chunkOf(keep) {
 		for ; f.top-f.oldest+1 > keep; f.oldest++ {
+			b.unref(b.at(f, f.oldest))
 			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
 		}
 	}
-	b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: value[eventHeader:]}})
+	b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: event}})
 }
 
 func (b *batch) offsetKey(f *feed, offset uint64) []byte {
 	b.key = binary.BigEndian.AppendUint64(append(b.key[:0], f.prefix...), offset)
 	return b.key
+}
+
+// at returns the position of a feed's event, 0 if it is gone.
+func (b *batch) at(f *feed, offset uint64) uint64 {
+	return positionOf(b.bucket(feedsBucket).Get(b.offsetKey(f, offset)))
+}
+
+func positionOf(value []byte) uint64 {
+	if len(value) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(value)
 }
 
 // chunkOf is how far a history may grow beyond its bound before it is cut.
@@ -114,10 +127,13 @@ func (b *batch) age(limit int) (through bool, err error) {
 		key = bytes.Clone(key)
 		f := b.feed(c)
 		for f.oldest <= f.top && limit > 0 {
-			value := b.bucket(feedsBucket).Get(b.offsetKey(f, f.oldest))
+			at := b.at(f, f.oldest)
+			b.key = position(b.key[:0], at)
+			value := b.bucket(eventsBucket).Get(b.key)
 			if len(value) >= eventHeader && eventTime(value) > cutoff {
 				break
 			}
+			b.unref(at)
 			if f.oldest == f.top {
 				b.put(feedsBucket, b.offsetKey(f, f.top), nil)
 			} else {

@@ -238,11 +238,11 @@ func TestSpaceIsReused(t *testing.T) {
 	s := open(t, path, bolt.Options{NoSync: true, Now: clock.Now, FeedRetention: time.Hour})
 	body := make([]byte, 2000)
 	var sizes []int64
-	for round := range 12 {
+	for round := range 8 {
 		var wg sync.WaitGroup
 		for w := range 8 {
 			wg.Go(func() {
-				for i := range 100 {
+				for i := range 30 {
 					sub := submission(fmt.Sprintf("r%d-%d-%d", round, w, i))
 					sub.Content.Data, sub.Topic, sub.Key = body, fmt.Sprintf("t%d", w), sub.ID
 					_, err := s.Create(t.Context(), sub)
@@ -262,7 +262,7 @@ func TestSpaceIsReused(t *testing.T) {
 		}
 		wg.Wait()
 		clock.Advance(3 * time.Hour)
-		if done, next, err := s.Sweep(t.Context(), 10_000); err != nil || done != 800 || !next.IsZero() {
+		if done, next, err := s.Sweep(t.Context(), 10_000); err != nil || done != 240 || !next.IsZero() {
 			t.Fatalf("sweep: %d, %v, %v", done, next, err)
 		}
 		info, err := os.Stat(path)
@@ -278,7 +278,7 @@ func TestSpaceIsReused(t *testing.T) {
 
 // TestPositionOfMany: a position costs microseconds however many wait.
 func TestPositionOfMany(t *testing.T) {
-	const n = 20_000
+	const n = 5000
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := open(t, path, bolt.Options{NoSync: true})
 	var wg sync.WaitGroup

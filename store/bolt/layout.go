@@ -14,14 +14,19 @@ import (
 )
 
 // The layout, version 1. Numbers are big-endian, so that keys sort by them; ids,
-// owners, routes and topics hold no byte below 0x02.
+// owners, routes and topics hold no NUL.
 var (
-	// requests: id 0x00 → status letter, record as JSON; id 0x01 sequence → event.
-	// A request and its newest events share pages, so an update dirties few.
+	// requests: id → status letter, record as JSON.
 	requestsBucket = []byte("requests")
+	// events: position → event. A log to which all channels refer, so that an event is
+	// written once and next to the others of its commit.
+	eventsBucket = []byte("events")
+	// refs: position → how many channels still refer to the event, once it is not
+	// as many as at first.
+	refsBucket = []byte("refs")
 	// bodies: id 0x00 part → length of the type, type, bytes.
 	bodiesBucket = []byte("bodies")
-	// feeds: channel key 0x00 offset → event. The newest key of a feed is never
+	// feeds: channel key 0x00 offset → position. The newest key of a feed is never
 	// deleted, its value is emptied instead: it keeps the top.
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
@@ -45,8 +50,8 @@ type record struct {
 	lifecycle.Request
 	Serial uint64 `json:"_serial"`          // its place in owners
 	Ticket uint64 `json:"_ticket,omitzero"` // its place in pending, while it is
-	Oldest uint64 `json:"_oldest"`          // sequence of the oldest event that is kept
 	Due    int64  `json:"_due"`             // its place in expiry
+	Trail  trail  `json:"_trail"`           // its events
 }
 
 func decodeRecord(id string, value []byte) (*record, error) {
@@ -66,18 +71,6 @@ func statusLetter(s lifecycle.Status) byte {
 		return 'r' // running
 	}
 	return s[0]
-}
-
-func stateKey(dst []byte, id string) []byte {
-	return append(append(dst, id...), 0x00)
-}
-
-func eventPrefix(dst []byte, id string) []byte {
-	return append(append(dst, id...), 0x01)
-}
-
-func eventKey(dst []byte, id string, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(eventPrefix(dst, id), sequence)
 }
 
 func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
@@ -101,14 +94,16 @@ func decodeBody(value []byte) (lifecycle.Content, error) {
 	return lifecycle.Content{Type: string(rest[:length]), Data: bytes.Clone(rest[length:])}, nil
 }
 
-// An event's value: when it was stored (Unix nanoseconds), whether it is the
-// last of its request, and its JSON. The same bytes go to every channel.
+// An event's value: when it was stored (Unix nanoseconds), how many channels
+// referred to it at first, and its JSON.
 const (
 	eventHeader = 9
-	eventLast   = 1
+	eventRefs   = 8
 )
 
 func eventTime(value []byte) int64 { return int64(binary.BigEndian.Uint64(value)) }
+
+func position(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
 
 func feedPrefix(c lifecycle.Channel) []byte { return append([]byte(c.Key()), 0x00) }
 

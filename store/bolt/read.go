@@ -100,8 +100,7 @@ func match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*record, err
 	if q.Route != "" && string(route) != q.Route || q.Topic != "" && string(topic) != q.Topic {
 		return nil, nil
 	}
-	var buf [160]byte
-	value := requests.Get(stateKey(buf[:0], string(id)))
+	value := requests.Get(id)
 	if len(value) == 0 || q.Status != "" && value[0] != statusLetter(q.Status) {
 		return nil, nil
 	}

@@ -64,7 +64,7 @@ func migrate(db *bolt.DB, steps []migration) error {
 
 func createBuckets(tx *bolt.Tx) error {
 	for _, name := range [][]byte{
-		requestsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
+		requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
 		expiryBucket, pendingBucket, processingBucket, keysBucket,
 	} {
 		if _, err := tx.CreateBucket(name); err != nil {

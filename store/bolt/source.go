@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,44 +22,83 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	if err != nil {
 		return hub.History{}, err
 	}
-	bucket, prefix := feedsBucket, []byte(nil)
-	if c.Feed() {
-		prefix = feedPrefix(c)
-	} else {
-		bucket, prefix = requestsBucket, eventPrefix(nil, c.Name)
-	}
 	var history hub.History
-	err = s.view(ctx, func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(bucket).Cursor()
-		top, _, ok := newest(cursor, prefix)
-		if !ok {
+	err = s.view(ctx, func(tx *bolt.Tx) (err error) {
+		if c.Feed() {
+			history = readFeed(tx, c, after, limit)
 			return nil
 		}
-		history.Top = top
-		if after >= top || limit <= 0 {
-			return nil
-		}
-		size := 0
-		key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
-		for ; within(key, prefix) && len(history.Messages) < limit; key, value = cursor.Next() {
-			if len(value) < eventHeader { // keeps the top of a feed
-				continue
-			}
-			if size += len(value); size > maxRead && len(history.Messages) > 0 {
-				break
-			}
-			if history.Messages == nil {
-				history.Messages = make([]hub.Message, 0, min(uint64(limit), top-after, 1024))
-			}
-			history.Messages = append(history.Messages, hub.Message{
-				Offset: offsetOf(key),
-				Event:  bytes.Clone(value[eventHeader:]),
-				Last:   !c.Feed() && value[eventHeader-1]&eventLast != 0,
-			})
-		}
-		return nil
+		history, err = readRequest(tx, c.Name, after, limit)
+		return err
 	})
 	return history, err
+}
+
+func readRequest(tx *bolt.Tx, id string, after uint64, limit int) (hub.History, error) {
+	r, err := readRecord(tx, id)
+	if errors.Is(err, lifecycle.ErrNotFound) {
+		return hub.History{}, nil
+	}
+	if err != nil {
+		return hub.History{}, err
+	}
+	p := newPage(tx, r.Sequence, after, limit)
+	for sequence, at := range r.Trail.all() {
+		last := sequence == r.Sequence && r.Status.Terminal()
+		if sequence > after && !p.add(sequence, at, last) {
+			break
+		}
+	}
+	return p.History, nil
+}
+
+func readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) hub.History {
+	prefix := feedPrefix(c)
+	cursor := tx.Bucket(feedsBucket).Cursor()
+	top, _, _ := newest(cursor, prefix)
+	p := newPage(tx, top, after, limit)
+	if after >= top {
+		return p.History
+	}
+	key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
+	for within(key, prefix) && p.add(offsetOf(key), positionOf(value), false) {
+		key, value = cursor.Next()
+	}
+	return p.History
+}
+
+// page is an answer that is being gathered.
+type page struct {
+	hub.History
+	events *bolt.Bucket
+	limit  int
+	size   int
+}
+
+func newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
+	p := &page{History: hub.History{Top: top}, events: tx.Bucket(eventsBucket), limit: limit}
+	if after < top && limit > 0 {
+		p.Messages = make([]hub.Message, 0, min(uint64(limit), top-after, 1024))
+	}
+	return p
+}
+
+// add adds the event at a position of the log, if it is there, and reports whether
+// there is room for it.
+func (p *page) add(offset, at uint64, last bool) bool {
+	if len(p.Messages) >= p.limit {
+		return false
+	}
+	var key [8]byte
+	value := p.events.Get(position(key[:0], at))
+	if len(value) < eventHeader { // the entry only keeps the top of a feed
+		return true
+	}
+	if p.size += len(value); p.size > maxRead && len(p.Messages) > 0 {
+		return false
+	}
+	p.Messages = append(p.Messages, hub.Message{Offset: offset, Event: bytes.Clone(value[eventHeader:]), Last: last})
+	return true
 }
 
 // Reset implements hub.Source. The channel of an unknown request is

@@ -209,8 +209,7 @@ func (s *Store) isClosed() bool {
 
 // readRecord returns lifecycle.ErrNotFound if there is no such request.
 func readRecord(tx *bolt.Tx, id string) (*record, error) {
-	var buf [160]byte
-	value := tx.Bucket(requestsBucket).Get(stateKey(buf[:0], id))
+	value := tx.Bucket(requestsBucket).Get([]byte(id))
 	if value == nil {
 		return nil, lifecycle.ErrNotFound
 	}
