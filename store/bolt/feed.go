@@ -113,18 +113,19 @@ func (s *Store) spanEnd(now int64) int64 {
 
 // age drops what is too old from feeds, about limit events of them, and reports
 // whether it is through.
-func (b *batch) age(limit int) (through bool, err error) {
+func (b *batch) age(limit int) (through bool) {
 	cutoff := nanos(b.now.Add(-b.s.options.FeedRetention))
 	for limit > 0 {
 		key, _ := b.bucket(agingBucket).Cursor().First()
 		if key == nil || int64(binary.BigEndian.Uint64(key)) > cutoff {
-			return true, nil
-		}
-		c, err := lifecycle.ParseKey(string(key[8:]))
-		if err != nil {
-			return false, err
+			return true
 		}
 		key = bytes.Clone(key)
+		c, err := lifecycle.ParseKey(string(key[8:]))
+		if err != nil { // nobody can read it
+			b.delete(agingBucket, key)
+			continue
+		}
 		f := b.feed(c)
 		for f.oldest <= f.top && limit > 0 {
 			at := b.at(f, f.oldest)
@@ -147,5 +148,5 @@ func (b *batch) age(limit int) (through bool, err error) {
 			limit--
 		}
 	}
-	return false, nil
+	return false
 }

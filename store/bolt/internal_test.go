@@ -133,6 +133,82 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeft: when all is forgotten and aged, every bucket is empty but for
+// the tops of feeds.
+func TestNothingIsLeft(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{
+		NoSync: true, Now: func() time.Time { return now }, History: 8, FeedHistory: 16, FeedRetention: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	for i := range 20 {
+		sub := request(fmt.Sprintf("r%d", i))
+		sub.Key, sub.Topic, sub.Retention = sub.ID, []string{"", "t"}[i%2], []time.Duration{time.Minute, 5 * time.Hour}[i%2]
+		if _, err := s.Create(ctx, sub); err != nil {
+			t.Fatal(err)
+		}
+		changes := []lifecycle.Change{lifecycle.Start{}, lifecycle.Release{}, lifecycle.Start{Redelivered: true}, lifecycle.Progress{Extend: 2 * time.Hour}}
+		for range i {
+			changes = append(changes, lifecycle.Progress{})
+		}
+		if i%3 == 0 { // the others run out of time
+			changes = append(changes, lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("x")}})
+		}
+		for _, c := range changes {
+			if _, err := s.Apply(ctx, sub.ID, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 4 { // requests go before what they put into feeds, and after it
+		now = now.Add(150 * time.Minute)
+		if _, _, err := s.Sweep(ctx, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+			keys := b.Stats().KeyN
+			if want := map[string]int{"meta": 2, "feeds": 2}[string(name)]; keys != want {
+				t.Errorf("%s: %d keys, want %d", name, keys, want)
+			}
+			return nil
+		})
+	}); err != nil {
+		t.Error(err)
+	}
+	if s.unfinished != 0 || len(s.live.records) != 0 {
+		t.Errorf("%d unfinished, %d in the cache", s.unfinished, len(s.live.records))
+	}
+}
+
+func TestTrail(t *testing.T) {
+	var want []uint64
+	tr := trail{Oldest: 1}
+	for i := range uint64(300) {
+		want = append(want, i*i*i+1)
+		tr.add(want[i])
+	}
+	for _, oldest := range []uint64{1, 2, 250, 300} {
+		cut := tr.from(oldest)
+		cut.add(1 << 40)
+		next := oldest
+		for sequence, position := range cut.all() {
+			if sequence != next || sequence <= 300 && position != want[sequence-1] || sequence == 301 && position != 1<<40 {
+				t.Fatalf("from %d: %d at %d", oldest, sequence, position)
+			}
+			next++
+		}
+		if next != 302 {
+			t.Errorf("from %d: up to %d", oldest, next)
+		}
+	}
+}
+
 // TestPositions compares with plain sets.
 func TestPositions(t *testing.T) {
 	var p positions

@@ -38,9 +38,9 @@ func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time,
 		}
 	}
 	for through := false; !through; {
-		err := s.write(ctx, func(b *batch) (err error) {
-			through, err = b.age(sweepEvents)
-			return err
+		err := s.write(ctx, func(b *batch) error {
+			through = b.age(sweepEvents)
+			return nil
 		})
 		if err != nil {
 			return done, time.Time{}, err
