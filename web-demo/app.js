@@ -122,9 +122,9 @@ function open(request) {
 for (const radio of document.querySelectorAll('input[name=transport]')) radio.addEventListener('change', () => live.reconnect());
 $('cut').addEventListener('click', () => live.cut());
 $('cancel').addEventListener('click', async () => {
+  live.announce('Cancel was asked for.'); // first: the answer may come behind the end
   try {
     await hark.cancel(live.id);
-    live.announce('Cancel was asked for.');
   } catch (error) {
     complain(error);
   }

@@ -417,12 +417,14 @@ class Following {
     this.#drop = () => abort.abort();
     const headers = { Accept: 'application/json' };
     let newest = null;
+    let opened = false;
     try {
       while (!abort.signal.aborted) {
         const events = await this.#env.call(withQuery(this.#target.events, { after: this.#offset }), { headers, signal: abort.signal });
         if (events.status === 204) return this.#ask();
         const answer = await events.json();
-        if (this.#fresh) this.#opened();
+        if (!opened) this.#opened();
+        opened = true;
         // The list is without gaps, so the last offset gives those before it.
         answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i)));
         if (this.#done) return;

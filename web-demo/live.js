@@ -147,15 +147,13 @@ export class Live {
       started: d.attempt > 1 ? `Attempt ${d.attempt} started` : 'Started',
       retrying: 'Waiting for the next attempt',
       reset: 'Some events were missed',
-      progress: d.step !== this.#step ? d.step : null,
+      progress: d.step ?? d.message,
     }[kind] ?? OUTCOMES[kind];
+    const step = `${d.attempt} ${d.step} ${d.message}`; // a new percentage alone is no new step
+    if (!label || (kind === 'progress' && step === this.#step)) return;
+    this.#step = step;
     const list = this.#$('timeline');
-    if (kind === 'progress' || kind === 'started') this.#step = d.step;
-    const detail = kind === 'retrying' ? d.error?.message : kind === 'progress' ? d.message : '';
-    if (!label) {
-      if (detail && list.lastElementChild) list.lastElementChild.querySelector('.detail').textContent = detail;
-      return;
-    }
+    const detail = kind === 'retrying' ? d.error?.message : kind === 'progress' && d.step ? d.message : '';
     list.lastElementChild?.removeAttribute('aria-current');
     list.append(
       element('li', { class: kind, ...(hark.hasEnded(d.status) ? {} : { 'aria-current': 'step' }) }, [
