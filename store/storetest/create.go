@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
@@ -179,125 +178,6 @@ func testKeyConcurrently(s *suite) {
 	}
 	if n := len(s.all(ownerChannel(alice), 0, 100)); n != 1 {
 		s.Errorf("%d events", n)
-	}
-}
-
-func testContent(s *suite) {
-	every := make([]byte, 256)
-	for i := range every {
-		every[i] = byte(i)
-	}
-	large := make([]byte, 1<<20)
-	rand.Read(large)
-	for i, c := range []lifecycle.Content{
-		{Type: "application/octet-stream", Data: every},
-		{Type: "image/png", Data: large},
-		{Type: "text/plain; charset=utf-8"},
-		{Type: "", Data: []byte{0}},
-		{Type: "application/json", Data: []byte("{ \"spaces\" : \"<kept>\" }\n")},
-	} {
-		id := fmt.Sprintf("r%d", i)
-		sub := submission(id)
-		sub.Content = lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
-		s.create(sub)
-		clear(sub.Content.Data) // the store has its own
-		s.apply(id, lifecycle.Start{})
-		if _, err := s.Content(s.ctx, id, lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
-			s.Errorf("result before the end: %v", err)
-		}
-		result := lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
-		s.apply(id, lifecycle.Succeed{Result: &result})
-		clear(result.Data)
-		for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
-			for range 2 {
-				got, err := s.Content(s.ctx, id, part)
-				if err != nil || got.Type != c.Type || !bytes.Equal(got.Data, c.Data) {
-					s.Fatalf("content %d part %d: %q, %d bytes, %v; want %q, %d bytes", i, part, got.Type, len(got.Data), err, c.Type, len(c.Data))
-				}
-				clear(got.Data) // the caller owns it
-			}
-		}
-	}
-	if r := s.get("r4"); string(r.Result.Value) != `{"spaces":"<kept>"}` {
-		s.Errorf("inlined result: %s", r.Result.Value)
-	}
-	s.into("without", lifecycle.Succeeded)
-	if _, err := s.Content(s.ctx, "without", lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("success without a result: %v", err)
-	}
-	if _, err := s.Content(s.ctx, "unknown", lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("unknown request: %v", err)
-	}
-}
-
-func testDelete(s *suite) {
-	if err := s.Delete(s.ctx, "unknown"); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("unknown: %v", err)
-	}
-	sub := keyed("a", "k")
-	sub.Topic = "t"
-	s.create(sub)
-	for range 2 { // pending, processing
-		if err := s.Delete(s.ctx, "a"); !errors.Is(err, lifecycle.ErrNotEnded) {
-			s.Errorf("not ended: %v", err)
-		}
-		if s.get("a").Status == lifecycle.Pending {
-			s.apply("a", lifecycle.Start{})
-		}
-	}
-	s.apply("a", lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte("x")}})
-	if err := s.Delete(s.ctx, "a"); err != nil {
-		s.Fatal(err)
-	}
-	s.gone("a")
-	if err := s.Delete(s.ctx, "a"); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("twice: %v", err)
-	}
-	for _, channel := range []string{ownerChannel(alice), topicChannel(alice, "t")} {
-		if n := len(s.all(channel, 0, 10)); n != 3 {
-			s.Errorf("feed %q has %d events left, want 3", channel, n)
-		}
-	}
-	r := s.create(sub) // the id and the key are free
-	if r.Sequence != 1 {
-		s.Errorf("sequence %d", r.Sequence)
-	}
-	if types := s.types("a"); len(types) != 1 {
-		s.Errorf("events of the new request: %v", types)
-	}
-	if n := len(s.all(ownerChannel(alice), 0, 10)); n != 4 {
-		s.Errorf("the feed has %d events, want 4", n)
-	}
-}
-
-// gone checks that nothing of a request is left but in feeds.
-func (s *suite) gone(id string) {
-	s.Helper()
-	if _, err := s.Get(s.ctx, id); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("get %s: %v", id, err)
-	}
-	if _, err := s.Apply(s.ctx, id, lifecycle.Cancel{}); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("apply to %s: %v", id, err)
-	}
-	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
-		if _, err := s.Content(s.ctx, id, part); !errors.Is(err, lifecycle.ErrNotFound) {
-			s.Errorf("content of %s: %v", id, err)
-		}
-	}
-	if h, err := s.Read(s.ctx, requestChannel(id), 0, 10); err != nil || h.Top != 0 || len(h.Messages) != 0 {
-		s.Errorf("channel of %s: %d events, top %d, %v", id, len(h.Messages), h.Top, err)
-	}
-	if _, err := s.Reset(s.ctx, requestChannel(id)); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("reset of %s: %v", id, err)
-	}
-	page, err := s.List(s.ctx, lifecycle.Query{Owner: alice, Limit: 1000})
-	if err != nil {
-		s.Error(err)
-	}
-	for _, r := range page.Requests {
-		if r.ID == id {
-			s.Errorf("%s is listed", id)
-		}
 	}
 }
 

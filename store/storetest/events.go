@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -254,121 +253,5 @@ func testReset(s *suite) {
 		if want := lifecycle.AppendFeedReset(nil, c, top); err != nil || m.Offset != top || m.Last || !bytes.Equal(m.Event, want) {
 			s.Errorf("reset of %q: %d, last %v, %v\n%s", channel, m.Offset, m.Last, err, m.Event)
 		}
-	}
-}
-
-// ear gathers what Listen is given.
-type ear struct {
-	mu    sync.Mutex
-	heard map[string][]hub.Message
-	rings chan struct{}
-}
-
-func (e *ear) hear(channel string, m hub.Message) {
-	e.mu.Lock()
-	e.heard[channel] = append(e.heard[channel], m)
-	e.mu.Unlock()
-	select {
-	case e.rings <- struct{}{}:
-	default:
-	}
-}
-
-// until waits for a message at or above an offset.
-func (e *ear) until(s *suite, channel string, offset uint64) []hub.Message {
-	s.Helper()
-	late := time.After(20 * time.Second)
-	for {
-		e.mu.Lock()
-		heard := slices.Clone(e.heard[channel])
-		e.mu.Unlock()
-		if n := len(heard); n > 0 && heard[n-1].Offset >= offset {
-			return heard
-		}
-		select {
-		case <-e.rings:
-		case <-late:
-			s.Fatalf("%q: %d messages heard, none with offset %d", channel, len(heard), offset)
-		}
-	}
-}
-
-func testListen(s *suite) {
-	e := &ear{heard: map[string][]hub.Message{}, rings: make(chan struct{}, 1)}
-	s.Listen(e.hear)
-	const lives, events = 8, 10
-	channels := map[string]uint64{ownerChannel(alice): lives * events, topicChannel(alice, "t"): lives * events}
-	for i := range lives {
-		channels[requestChannel(fmt.Sprintf("r%d", i))] = events
-	}
-	for channel := range channels {
-		if err := s.Watch(s.ctx, channel); err != nil {
-			s.Fatal(err)
-		}
-	}
-	parallel(lives, func(i int) { s.life(fmt.Sprintf("r%d", i), "t", events) })
-	for channel, top := range channels {
-		heard := e.until(s, channel, top)
-		stored := s.all(channel, 0, 1000)
-		// Nothing failed here, so nothing may be missing; repeats are allowed.
-		heard = slices.CompactFunc(heard, func(a, b hub.Message) bool { return a.Offset == b.Offset })
-		if !slices.EqualFunc(heard, stored, func(a, b hub.Message) bool {
-			return a.Offset == b.Offset && a.Last == b.Last && bytes.Equal(a.Event, b.Event)
-		}) {
-			s.Errorf("%q: heard %d messages, stored are %d, or they differ", channel, len(heard), len(stored))
-		}
-	}
-	s.Unwatch(ownerChannel(alice))
-	s.life("later", "t", 3)
-	e.until(s, topicChannel(alice, "t"), lives*events+3)
-	if err := s.Watch(s.ctx, ownerChannel(alice)); err != nil {
-		s.Fatal(err)
-	}
-	s.life("latest", "", 3)
-	e.until(s, ownerChannel(alice), lives*events+6)
-}
-
-func testCancellations(s *suite) {
-	told := make(chan string, 16)
-	stop := s.OnCancel(func(id string) { told <- id })
-	next := func(want string) {
-		s.Helper()
-		select {
-		case id := <-told:
-			if id != want {
-				s.Errorf("told of %s, want %s", id, want)
-			}
-		case <-time.After(20 * time.Second):
-			s.Fatalf("not told of %s", want)
-		}
-	}
-	s.into("pending", lifecycle.Pending)
-	s.into("a", lifecycle.Processing)
-	s.into("b", lifecycle.Processing)
-	s.apply("pending", lifecycle.Cancel{}) // ended at once: nobody works on it
-	s.apply("a", lifecycle.Cancel{})
-	s.apply("a", lifecycle.Cancel{}) // known
-	s.apply("b", lifecycle.Cancel{})
-	next("a")
-	next("b")
-	if r := s.get("a"); r.Status != lifecycle.Processing || !r.CancelRequested {
-		s.Errorf("canceled while processing: %+v", r)
-	}
-
-	stop()
-	again := make(chan string, 16)
-	defer s.OnCancel(func(id string) { again <- id })()
-	s.into("c", lifecycle.Processing)
-	s.apply("c", lifecycle.Cancel{})
-	select {
-	case id := <-again:
-		if id != "c" {
-			s.Errorf("told of %s, want c", id)
-		}
-	case <-time.After(20 * time.Second):
-		s.Fatal("not told of c")
-	}
-	if len(told) > 0 {
-		s.Errorf("told of %s after stop", <-told)
 	}
 }
