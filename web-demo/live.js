@@ -231,8 +231,7 @@ export class Live {
       if (type === 'application/zip') {
         for (const file of await unzip(await blob.arrayBuffer())) {
           if (!current()) return;
-          if (file.name.endsWith('.json')) text(pretty(new TextDecoder().decode(file.bytes)));
-          else await this.#picture(file.name, new Blob([file.bytes]), current);
+          if (/\.(jpe?g|png|gif|webp)$/i.test(file.name)) await this.#picture(file.name, new Blob([file.bytes]), current);
         }
         this.announce(`${this.#$('pictures').children.length} pictures are there.`);
       } else if (type.startsWith('image/')) await this.#picture('result', blob, current);
