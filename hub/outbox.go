@@ -316,6 +316,6 @@ func (o *outbox) goAway() {
 }
 
 var (
-	heartbeatSSE    = []byte(":\n\n")
+	heartbeatSSE    = []byte(":\n") // a comment
 	heartbeatSocket = []byte{opPing, 0}
 )

@@ -64,9 +64,12 @@ func (h *Hub) retry() time.Duration {
 	return time.Duration(float64(h.opts.Retry) * (2 + 2*rand.Float64()) / 3)
 }
 
+// retryField is a field without an empty line behind it: it counts when it is read
+// (WHATWG HTML, section 9.2.6), and some clients dispatch an event without data
+// when a block holds nothing else.
 func retryField(d time.Duration) []byte {
 	b := append([]byte("retry: "), strconv.FormatInt(d.Milliseconds(), 10)...)
-	return append(b, "\n\n"...)
+	return append(b, '\n')
 }
 
 func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {

@@ -1,0 +1,501 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/gorilla/websocket"
+	"github.com/tmaxmax/go-sse"
+)
+
+// cloudEvent parses an event with the CloudEvents SDK, which also validates it.
+func cloudEvent(t testing.TB, text []byte) event.Event {
+	t.Helper()
+	var e event.Event
+	if err := json.Unmarshal(text, &e); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if err := e.Validate(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return e
+}
+
+// short returns the types of events without their prefix.
+func short(types []string) string {
+	for i := range types {
+		types[i] = strings.TrimPrefix(types[i], "request.")
+	}
+	return strings.Join(types, " ")
+}
+
+// process works on a request over HTTP: start, one progress, a result.
+func (s *server) process(id string) {
+	s.t.Helper()
+	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	s.call("POST", "/v1/work/"+id+"/progress", `{"step":"half","percent":50}`).want(200)
+	s.call("PUT", "/v1/work/"+id+"/result", `{"ok":true}`).want(200)
+}
+
+func TestStreamWithIndependentClient(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1, "topic=t")
+	request, _ := http.NewRequest("GET", s.url+"/v1/requests/"+id+"/events", nil)
+	connection := (&sse.Client{HTTPClient: s.http}).NewConnection(request)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var types []string
+	var ids []string
+	first := make(chan struct{})
+	connection.SubscribeMessages(func(e sse.Event) {
+		var ce event.Event
+		if err := json.Unmarshal([]byte(e.Data), &ce); err != nil {
+			t.Errorf("%v: %q", err, e.Data)
+			return
+		}
+		types, ids = append(types, ce.Type()), append(ids, e.LastEventID)
+		if ce.Source() != "/v1/requests/"+id || ce.Subject() != "t" || ce.ID() != id+"/"+e.LastEventID || ce.Extensions()["sequence"] != fmt.Sprintf("%010s", e.LastEventID) {
+			t.Errorf("event %v", ce)
+		}
+		if len(types) == 1 {
+			close(first)
+		}
+	})
+	connection.SubscribeEvent("end", func(sse.Event) { cancel() })
+	done := make(chan error, 1)
+	go func() { done <- connection.Connect() }()
+	_ = ctx
+	<-first
+	s.process(id)
+	<-ctx.Done()
+	// The client reconnects with its cursor and is told to stay away: 204.
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "204") && !errors.Is(err, io.EOF) {
+		t.Logf("client ended with %v", err)
+	}
+	if got := short(types); got != "accepted started progress succeeded" || !slices.Equal(ids, []string{"1", "2", "3", "4"}) {
+		t.Errorf("%s %v", got, ids)
+	}
+}
+
+// stream is an open event stream, read by hand.
+type stream struct {
+	t   testing.TB
+	res *http.Response
+	r   *bufio.Reader
+}
+
+func (s *server) stream(path string, headers ...string) *stream {
+	s.t.Helper()
+	r, _ := http.NewRequest("GET", s.url+path, nil)
+	r.Header.Set("Accept", "text/event-stream")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	res, err := s.http.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = res.Body.Close() })
+	return &stream{t: s.t, res: res, r: bufio.NewReader(res.Body)}
+}
+
+type sseEvent struct{ id, name, data, retry, comment string }
+
+// block reads up to the next empty line.
+func (s *stream) block() (e sseEvent, err error) {
+	for {
+		line, err := s.r.ReadString('\n')
+		if err != nil {
+			return e, err
+		}
+		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch field {
+		case "":
+			return e, nil
+		case "id":
+			e.id = value
+		case "event":
+			e.name = value
+		case "data":
+			e.data = value
+		case "retry":
+			e.retry = value
+		case ":":
+			return sseEvent{comment: "heartbeat"}, nil
+		}
+	}
+}
+
+// next returns the next event with data.
+func (s *stream) next() sseEvent {
+	s.t.Helper()
+	for {
+		e, err := s.block()
+		if err != nil {
+			s.t.Fatalf("stream: %v", err)
+		}
+		if e.data != "" {
+			return e
+		}
+	}
+}
+
+// rest returns types and ids of all events until the stream is closed.
+func (s *stream) rest() (got []string) {
+	s.t.Helper()
+	for {
+		e, err := s.block()
+		if err != nil {
+			return got
+		}
+		if e.name != "" {
+			got = append(got, e.name)
+		} else if e.data != "" {
+			got = append(got, e.id+":"+strings.TrimPrefix(cloudEvent(s.t, []byte(e.data)).Type(), "request."))
+		}
+	}
+}
+
+func TestStreamResumes(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	path := "/v1/requests/" + id + "/events"
+	live := s.stream(path)
+	if live.res.Header.Get("Content-Type") != "text/event-stream" || live.res.Header.Get("Cache-Control") != "no-store" || live.res.Header.Get("X-Accel-Buffering") != "no" {
+		t.Errorf("head: %v", live.res.Header)
+	}
+	if line, err := live.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "retry: ") {
+		t.Errorf("first bytes: %q %v", line, err)
+	}
+	s.process(id)
+	all := "1:accepted 2:started 3:progress 4:succeeded end"
+	for name, c := range map[string]struct {
+		s    *stream
+		want string
+	}{
+		"live":             {live, all},
+		"replay":           {s.stream(path), all},
+		"header":           {s.stream(path, "Last-Event-ID: 2"), "3:progress 4:succeeded end"},
+		"query":            {s.stream(path + "?lastEventId=3"), "4:succeeded end"},
+		"other query":      {s.stream(path + "?last_event_id=1"), "2:started 3:progress 4:succeeded end"},
+		"header wins":      {s.stream(path+"?lastEventId=1", "Last-Event-ID: 3"), "4:succeeded end"},
+		"zero":             {s.stream(path, "Last-Event-ID: 0"), all},
+		"beyond the top":   {s.stream(path, "Last-Event-ID: 9"), "4:reset end"},
+		"never given out":  {s.stream(path, "Last-Event-ID: x"), "4:reset end"},
+		"negative":         {s.stream(path, "Last-Event-ID: -1"), "4:reset end"},
+		"larger than fits": {s.stream(path, "Last-Event-ID: 99999999999999999999"), "4:reset end"},
+	} {
+		if got := strings.Join(c.s.rest(), " "); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+	s.call("GET", path, nil, "Accept: text/event-stream", "Last-Event-ID: 4").want(204)
+	s.call("GET", "/v1/requests/unknown/events", nil, "Accept: text/event-stream").problem(404, "request-not-found")
+
+	stored := s.call("GET", path+"?after=2", nil, "Accept: application/json").want(200).json()
+	if events := stored["events"].([]any); len(events) != 2 || stored["offset"] != 4.0 {
+		t.Errorf("stored: %v", stored)
+	}
+	s.call("GET", path+"?after=x", nil, "Accept: application/json").problem(422, "invalid-request")
+}
+
+func TestHistoryThatIsGoneIsTold(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	for n := range 400 { // more than is kept
+		s.call("POST", "/v1/work/"+id+"/progress", fmt.Sprintf(`{"percent":%d}`, n%100)).want(200)
+	}
+	late := s.stream("/v1/requests/"+id+"/events", "Last-Event-ID: 3")
+	e := late.next()
+	ce := cloudEvent(t, []byte(e.data))
+	var doc map[string]any
+	if err := ce.DataAs(&doc); err != nil || ce.Type() != "request.reset" || e.id != "402" || doc["sequence"] != 402.0 {
+		t.Errorf("reset: %+v", e)
+	}
+	s.call("POST", "/v1/work/"+id+"/complete", nil).want(200)
+	if got := strings.Join(late.rest(), " "); got != "403:succeeded end" {
+		t.Errorf("after the reset: %s", got)
+	}
+}
+
+func TestFeeds(t *testing.T) {
+	s := start(t)
+	before := s.submit("default", 1, "topic=t1")
+	topic, all := s.stream("/v1/topics/t1/events"), s.stream("/v1/events")
+	// The cursor of one who has seen nothing yet.
+	for _, f := range []*stream{topic, all} {
+		for {
+			b, err := f.block()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.id != "" {
+				if b.id != "1" || b.data != "" {
+					t.Errorf("cursor: %+v", b)
+				}
+				break
+			}
+		}
+	}
+	other := s.submit("default", 2, "topic=t2")
+	after := s.submit("default", 3, "topic=t1")
+	if e := topic.next(); e.id != "2" || !strings.Contains(e.data, after) {
+		t.Errorf("topic: %+v", e)
+	}
+	for n, id := range []string{other, after} {
+		if e := all.next(); e.id != fmt.Sprint(n+2) || !strings.Contains(e.data, id) {
+			t.Errorf("all: %+v", e)
+		}
+	}
+	if e := s.stream("/v1/topics/t1/events?lastEventId=0").next(); e.id != "1" || !strings.Contains(e.data, before) {
+		t.Errorf("replay: %+v", e)
+	}
+	if e := s.stream("/v1/events", "Last-Event-ID: 77").next(); e.id != "3" || !strings.Contains(e.data, "feed.reset") {
+		t.Errorf("reset: %+v", e)
+	}
+}
+
+// dial connects a WebSocket client that is not ours.
+func (s *server) dial(query string) *websocket.Conn {
+	s.t.Helper()
+	d := websocket.Dialer{Subprotocols: []string{"hark.v1"}}
+	conn, res, err := d.Dial("ws"+strings.TrimPrefix(s.url, "http")+"/v1/ws"+query, nil)
+	if err != nil {
+		s.t.Fatal(err, res)
+	}
+	if conn.Subprotocol() != "hark.v1" {
+		s.t.Errorf("subprotocol %q", conn.Subprotocol())
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// say sends a message and expect reads one and compares its members.
+func say(t testing.TB, conn *websocket.Conn, message string) {
+	t.Helper()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t testing.TB, conn *websocket.Conn, want string) map[string]any {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	var got, wanted map[string]any
+	if err := conn.ReadJSON(&got); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(want), &wanted); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range wanted {
+		if fmt.Sprint(got[key]) != fmt.Sprint(value) {
+			t.Fatalf("%s: %v, want %v, in %v", key, got[key], value, got)
+		}
+	}
+	return got
+}
+
+func TestSocketWithIndependentClient(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1, "topic=t")
+	channel := "request:" + id
+	conn := s.dial("?channel=" + channel)
+	expect(t, conn, `{"op":"subscribed","channel":"`+channel+`","offset":1,"recovered":true}`)
+	m := expect(t, conn, `{"op":"event","channel":"`+channel+`","offset":1}`)
+	text, _ := json.Marshal(m["event"])
+	if cloudEvent(t, text).Type() != "request.accepted" {
+		t.Errorf("%s", text)
+	}
+	say(t, conn, `{"op":"subscribe","channel":"topic:t"}`)
+	expect(t, conn, `{"op":"subscribed","channel":"topic:t","offset":1,"recovered":true}`)
+	say(t, conn, `{"op":"ping"}`)
+	expect(t, conn, `{"op":"pong"}`)
+	s.process(id)
+	ops := map[string]int{}
+	for range 7 { // three events each, and the end of one
+		m := expect(t, conn, `{}`)
+		ops[fmt.Sprint(m["op"], " ", m["channel"])]++
+	}
+	if ops["event "+channel] != 3 || ops["event topic:t"] != 3 || ops["end "+channel] != 1 {
+		t.Errorf("%v", ops)
+	}
+	say(t, conn, `{"op":"unsubscribe","channel":"topic:t"}`)
+	expect(t, conn, `{"op":"unsubscribed","channel":"topic:t"}`)
+
+	for message, problem := range map[string]string{
+		`{"op":"unsubscribe","channel":"topic:t"}`:      "/problems/not-subscribed",
+		`{"op":"subscribe","channel":"request:no"}`:     "/problems/request-not-found",
+		`{"op":"subscribe","channel":"owner:somebody"}`: "/problems/channel-not-found",
+		`{"op":"subscribe","channel":"nonsense"}`:       "/problems/channel-not-found",
+		`{"op":"subscribe"}`:                            "/problems/channel-not-found",
+		`{"op":"dance"}`:                                "/problems/unknown-op",
+		`{"op":"auth","token":"x"}`:                     "/problems/tokens-not-used",
+		`{"op":7}`:                                      "/problems/malformed-message",
+		`{"op":"subscribe","after":-1}`:                 "/problems/malformed-message",
+		`[]`:                                            "/problems/malformed-message",
+		`{`:                                             "/problems/malformed-message",
+	} {
+		say(t, conn, message)
+		got := expect(t, conn, `{"op":"error"}`)
+		if p := got["problem"].(map[string]any); p["type"] != problem {
+			t.Errorf("%s: %v, want %s", message, p, problem)
+		}
+	}
+
+	// Resuming: from the middle, at the end, beyond it.
+	say(t, conn, `{"op":"subscribe","channel":"`+channel+`","after":3}`)
+	expect(t, conn, `{"op":"subscribed","offset":4,"recovered":true}`)
+	expect(t, conn, `{"op":"event","offset":4}`)
+	expect(t, conn, `{"op":"end","offset":4}`)
+	say(t, conn, `{"op":"subscribe","channel":"`+channel+`","after":4}`)
+	expect(t, conn, `{"op":"subscribed","offset":4,"recovered":true}`)
+	expect(t, conn, `{"op":"end","offset":4}`)
+	say(t, conn, `{"op":"subscribe","channel":"`+channel+`","after":9}`)
+	expect(t, conn, `{"op":"subscribed","offset":4,"recovered":false}`)
+	if m := expect(t, conn, `{"op":"event","offset":4}`); m["event"].(map[string]any)["type"] != "request.reset" {
+		t.Errorf("%v", m)
+	}
+	expect(t, conn, `{"op":"end","offset":4}`)
+	say(t, conn, `{"op":"subscribe","channel":"owner"}`)
+	expect(t, conn, `{"op":"subscribed","channel":"owner","offset":4}`)
+}
+
+func TestSocketIsClosedWithACode(t *testing.T) {
+	s := start(t)
+	closed := func(conn *websocket.Conn) int {
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for {
+			if _, _, err := conn.ReadMessage(); err != nil {
+				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
+					return c.Code
+				}
+				t.Errorf("closed without a code: %v", err)
+				return 0
+			}
+		}
+	}
+	conn := s.dial("")
+	if err := conn.WriteMessage(websocket.BinaryMessage, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if code := closed(conn); code != 4500 {
+		t.Errorf("binary: %d", code)
+	}
+	conn = s.dial("")
+	say(t, conn, `{"op":"`+strings.Repeat("x", 40<<10)+`"}`)
+	if code := closed(conn); code != 1009 {
+		t.Errorf("too big: %d", code)
+	}
+	conn = s.dial("")
+	if err := conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if code := closed(conn); code != 1000 {
+		t.Errorf("goodbye: %d", code)
+	}
+	conn = s.dial("")
+	say(t, conn, `{"op":"ping"}`)
+	expect(t, conn, `{"op":"pong"}`)
+	stream := s.stream("/v1/events")
+	go s.stop()
+	if code := closed(conn); code != 1012 {
+		t.Errorf("restart: %d", code)
+	}
+	if got := stream.rest(); got != nil {
+		t.Errorf("stream at restart: %v", got)
+	}
+	s.stop()
+}
+
+// TestSpeaksBeforeItListens sends frames right behind the handshake, in one packet.
+func TestSpeaksBeforeItListens(t *testing.T) {
+	s := start(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ping := []byte{0x81, 0x80 | 13, 0, 0, 0, 0}
+	ping = append(ping, `{"op":"ping"}`...)
+	_, err = fmt.Fprintf(conn, "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s%s", ping, ping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("%v %v", err, res)
+	}
+	want := "\x81\x0d{\"op\":\"pong\"}\x81\x0d{\"op\":\"pong\"}"
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Errorf("%v %q", err, got)
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	s := start(t, "--heartbeat=1s")
+	stream := s.stream("/v1/events")
+	for {
+		b, err := stream.block()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.comment != "" {
+			break
+		}
+	}
+	conn := s.dial("")
+	pinged := make(chan struct{}, 1)
+	conn.SetPingHandler(func(string) error {
+		pinged <- struct{}{}
+		return io.EOF
+	})
+	_, _, _ = conn.ReadMessage()
+	<-pinged
+}
+
+func TestForeignPageMayNotConnect(t *testing.T) {
+	s := start(t, "--origins=https://app.example")
+	dial := func(origin string) int {
+		_, res, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(s.url, "http")+"/v1/ws", http.Header{"Origin": {origin}})
+		if err != nil && res == nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode
+	}
+	if a, b, c := dial("https://evil.example"), dial("https://app.example"), dial(s.url); a != 403 || b != 101 || c != 101 {
+		t.Errorf("%d %d %d", a, b, c)
+	}
+	if a := s.call("GET", "/v1/requests", nil, "Origin: https://app.example").want(200); a.header.Get("Access-Control-Allow-Origin") != "https://app.example" {
+		t.Errorf("%v", a.header)
+	}
+	if a := s.stream("/v1/events", "Origin: https://app.example"); a.res.Header.Get("Access-Control-Allow-Origin") != "https://app.example" {
+		t.Errorf("%v", a.res.Header)
+	}
+	r, _ := http.NewRequest("GET", s.url+"/v1/requests", nil)
+	r.Host = "evil.example"
+	res, err := s.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != 403 {
+		t.Errorf("rebound name: %d", res.StatusCode)
+	}
+}
