@@ -171,11 +171,21 @@ func testKeyboard(t *testing.T, p *page) {
 
 func testPhone(t *testing.T, p *page) {
 	p.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateScale(2), chromedp.EmulateMobile))
-	p.sleep(3, "50ms")
+	p.fits()
+	p.sleep(4, "200ms")
+	p.until(`document.querySelectorAll('#log [data-type="request.progress"]').length >= 1`)
+	p.do(chromedp.Evaluate[chromedp.Void](`void (document.querySelector('.log').open = true)`), chromedp.Click(chromedp.CSS("#cut")))
+	p.fits() // with the longest text that tells of the connection
 	p.until(`document.querySelector('#live').dataset.status === 'succeeded'`)
+	p.fits()
+}
+
+// fits checks that nothing is wider than a phone of 360 px.
+func (p *page) fits() {
+	p.t.Helper()
 	wide := eval[[]string](p, `[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 361 && !e.closest('.hidden, .skip')).map(e => e.tagName + '#' + e.id + '.' + e.className)`)
 	if len(wide) > 0 {
-		t.Errorf("wider than a phone of 360 px: %v", wide)
+		p.t.Errorf("wider than a phone of 360 px: %v", wide)
 	}
 }
 
@@ -380,13 +390,14 @@ func (p *page) choose(transport string) {
 // sleep submits work that takes steps times as long.
 func (p *page) sleep(steps int, each string) {
 	p.t.Helper()
+	before := eval[string](p, `location.hash`)
 	p.do(
 		chromedp.Click(chromedp.CSS("#tab-sleep")),
 		chromedp.SetValue(chromedp.CSS("#steps"), fmt.Sprint(steps)),
 		chromedp.SetValue(chromedp.CSS("#duration"), each),
 		chromedp.Click(chromedp.CSS("#pane-sleep button")),
 	)
-	p.until(`!document.querySelector('#request').hidden`)
+	p.until(`location.hash !== '` + before + `' && !document.querySelector('#request').hidden`)
 }
 
 // sawAll checks that every event came exactly once and in order, and that those
