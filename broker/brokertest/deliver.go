@@ -64,7 +64,7 @@ func testPrefetch(s *suite) {
 	c := s.consume(prefetch, "a")
 	defer c.stop()
 	var out []broker.Delivery
-	for n := 0; n < jobs; n++ {
+	for n := range jobs {
 		// A place that is free is used; with all of them taken nothing comes.
 		out = append(out, c.next())
 		if len(out) == prefetch || n == jobs-1 {
