@@ -108,8 +108,12 @@ func (s *server) stream(path string, headers ...string) *stream {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = res.Body.Close() })
-	return &stream{t: s.t, res: res, r: bufio.NewReader(res.Body)}
+	st := newStream(res)
+	st.t = s.t
+	return st
 }
+
+func newStream(res *http.Response) *stream { return &stream{res: res, r: bufio.NewReader(res.Body)} }
 
 type sseEvent struct{ id, name, data, retry, comment string }
 

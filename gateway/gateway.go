@@ -40,7 +40,7 @@ type gateway struct {
 	hub      *hub.Hub
 	service  *lifecycle.Service
 	api      *api.API
-	worker   *processor.Processor // nil without samples
+	workers  []*processor.Processor // the samples
 }
 
 // open opens what the configuration names, in the order of the flow. On an error
@@ -74,7 +74,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		return nil, fmt.Errorf("unfinished requests: %w", err)
 	}
 	if c.Samples {
-		g.worker = g.sampleProcessor()
+		g.workers = g.sampleProcessors()
 	}
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes,
@@ -136,20 +136,20 @@ func jobOf(r lifecycle.Request) broker.Job {
 	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
 }
 
-// sampleProcessor makes the processor of those sample routes that exist.
-func (g *gateway) sampleProcessor() *processor.Processor {
+// sampleProcessors makes a processor for each sample whose route exists, so that
+// slow work of one kind does not hold up another.
+func (g *gateway) sampleProcessors() []*processor.Processor {
+	var workers []*processor.Processor
 	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: g.config.FetchPrivate}})
-	for route := range handlers {
-		if route == "default" || !slices.Contains(g.config.Routes, route) {
-			delete(handlers, route)
+	for route, handler := range handlers {
+		if !slices.Contains(g.config.Routes, route) {
+			continue
 		}
+		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: handler}, processor.Options{
+			Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
+		}))
 	}
-	if len(handlers) == 0 {
-		return nil
-	}
-	return processor.New(g.service, g.store, g.broker, handlers, processor.Options{
-		Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
-	})
+	return workers
 }
 
 // ready reports whether the store answers.
@@ -185,9 +185,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	var running sync.WaitGroup
 	work, stopWork := context.WithCancel(ctx)
 	defer stopWork()
-	if g.worker != nil {
+	for _, worker := range g.workers {
 		running.Go(func() {
-			if err := g.worker.Run(work); err != nil {
+			if err := worker.Run(work); err != nil {
 				g.log.Error("sample processor stopped", slog.Any("error", err))
 			}
 		})

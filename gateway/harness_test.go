@@ -358,4 +358,3 @@ func (s *server) submit(route string, content any, more ...string) string {
 	}
 	return s.call("POST", "/v1/requests", body, async).want(202).json()["id"].(string)
 }
-

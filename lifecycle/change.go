@@ -91,7 +91,7 @@ func (c Progress) apply(r *Request, now time.Time) (EventType, error) {
 	if c.Step != nil {
 		r.Step = *c.Step
 	}
-	if c.Percent != nil {
+	if c.Percent != nil && *c.Percent == *c.Percent { // JSON knows no NaN
 		r.Percent = new(min(max(*c.Percent, 0), 100))
 	}
 	if c.Message != nil {

@@ -23,7 +23,7 @@ type Config struct {
 	Listen  string   `env:"HARK_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Without keys only loopback is allowed, unless --insecure."`
 	Data    string   `env:"HARK_DATA" default:"./data" placeholder:"DIR" help:"Folder of the embedded store."`
 	Routes  []string `env:"HARK_ROUTES" default:"default,images,fetch,sleep" placeholder:"NAME,…" help:"Routes that requests may take; each has a work queue of its own."`
-	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors (routes default, images, fetch, sleep) inside."`
+	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors inside, for those of the routes images, fetch, sleep and echo that exist."`
 
 	Redis string `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
 	AMQP  string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/."`
@@ -40,7 +40,7 @@ type Config struct {
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
 	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
 	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
-	Concurrency  int           `env:"HARK_CONCURRENCY" default:"4" help:"Requests that the sample processors work on at the same time."`
+	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
 	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
 
 	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`

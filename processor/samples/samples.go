@@ -17,16 +17,16 @@ type Options struct {
 
 // Handlers returns the sample of each route:
 //
-//	default  echoes the content, see [Echo]
+//	echo     returns the content, see [Echo]
 //	images   makes smaller sizes of an image, see [Images]
 //	fetch    reads a web page, see [Fetch]
 //	sleep    takes its time, see [Sleep]
 func Handlers(o Options) map[string]processor.Handler {
 	return map[string]processor.Handler{
-		"default": processor.HandlerFunc(Echo),
-		"images":  NewImages(o.Images),
-		"fetch":   NewFetch(o.Fetch),
-		"sleep":   processor.HandlerFunc(Sleep),
+		"echo":   processor.HandlerFunc(Echo),
+		"images": NewImages(o.Images),
+		"fetch":  NewFetch(o.Fetch),
+		"sleep":  processor.HandlerFunc(Sleep),
 	}
 }
 

@@ -21,7 +21,7 @@ func crcPNG(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
 
 func TestHandlersCoverTheRoutes(t *testing.T) {
 	handlers := Handlers(Options{})
-	for _, route := range []string{"default", "images", "fetch", "sleep"} {
+	for _, route := range []string{"echo", "images", "fetch", "sleep"} {
 		if handlers[route] == nil {
 			t.Errorf("no handler for %s", route)
 		}
