@@ -194,6 +194,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	}
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	running.Go(func() { g.sweep(sweeping) })
+	running.Go(func() { rest(sweeping) })
 
 	served := make(chan error, 1)
 	go func() { served <- g.api.App().Listener(g.listener) }()
@@ -250,9 +251,6 @@ func (g *gateway) sweep(ctx context.Context) {
 func (g *gateway) close() {
 	if g.hub != nil {
 		g.hub.Close()
-	}
-	if g.api != nil {
-		g.api.Wait()
 	}
 	if g.broker != nil {
 		_ = g.broker.Close()

@@ -59,7 +59,7 @@ type socket struct {
 
 // ServeSocket speaks the protocol hark.v1 on conn, whose handshake request is r,
 // and takes conn over. read is what was received behind the handshake already. It
-// returns when the connection ends.
+// returns when the handshake is done.
 func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketOptions) {
 	if !h.enter() {
 		_ = conn.Close()
@@ -67,6 +67,7 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	}
 	defer h.tasks.Done()
 	s := &socket{opts: o, subs: make(map[string]*subscription, 1)}
+	s.opts.Subscribe = nil
 	s.init(h, conn, wireSocket, s.leave)
 	ws, err := websocket.Accept(&handshake{socket: s, read: read, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
@@ -84,8 +85,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	for _, sub := range o.Subscribe {
 		s.subscribe(h.ctx, sub)
 	}
-	s.opts.Subscribe = nil
-	s.linger(s.readAll(ws))
+	// A new goroutine waits for the client: its stack has not grown yet.
+	h.tasks.Go(func() { s.linger(s.readAll(ws)) })
 }
 
 // linger closes a connection whose reading ended with err. What the client still
@@ -117,7 +118,14 @@ func (s *socket) readAll(ws *websocket.Conn) error {
 		if err != nil {
 			return err
 		}
-		s.handle(s.hub.ctx, text)
+		// Elsewhere, because the stack that waits for the next message must
+		// stay small: there is one for each connection.
+		handled := make(chan struct{})
+		s.hub.tasks.Go(func() {
+			defer close(handled)
+			s.handle(s.hub.ctx, text)
+		})
+		<-handled
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -54,7 +53,6 @@ type API struct {
 	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
 	drain  context.CancelFunc
 	routes map[string]bool
-	socks  sync.WaitGroup // WebSocket connections, which have a goroutine each
 }
 
 // New returns the API. Serve it with its App.
@@ -95,9 +93,6 @@ func (a *API) App() *fiber.App { return a.app }
 
 // Drain lets every call that waits answer with what it has.
 func (a *API) Drain() { a.drain() }
-
-// Wait returns when no WebSocket connection is open any more; close them first.
-func (a *API) Wait() { a.socks.Wait() }
 
 // route is the table of all resources.
 func (a *API) route() {

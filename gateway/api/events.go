@@ -178,9 +178,7 @@ func (a *API) socket(c *fiber.Ctx, caller lifecycle.Principal) error {
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, read := takeOver(conn, true)
-		// In a goroutine of its own, so that the server can reuse what it
-		// keeps for each request.
-		a.socks.Go(func() { a.Hub.ServeSocket(raw, read, request, options) })
+		a.Hub.ServeSocket(raw, read, request, options)
 	})
 	return nil
 }
