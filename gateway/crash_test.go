@@ -161,7 +161,7 @@ func readEvents(res *http.Response, f func(sseEvent) error) (ended bool, err err
 		e, err := s.block()
 		switch {
 		case err != nil:
-			return false, nil //nolint:nilerr // broken off
+			return false, nil
 		case e.name == "end":
 			return true, nil
 		case e.data != "":

@@ -137,7 +137,7 @@ func spawn(t testing.TB, data string, args ...string) *process {
 		t.Fatal(err)
 	}
 	binaryUsed = true
-	cmd := exec.Command(path, append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=warn"}, args...)...) //nolint:gosec // our own binary
+	cmd := exec.Command(path, append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=warn"}, args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
 		Status:                 res.StatusCode, Header: res.Header, Body: io.NopCloser(bytes.NewReader(body)),
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
 	})
-	if err != nil && !(res.StatusCode == http.StatusMethodNotAllowed) {
+	if err != nil && res.StatusCode != http.StatusMethodNotAllowed {
 		v.t.Errorf("%s %s answered %d against its document: %v\n%s", r.Method, r.URL, res.StatusCode, err, body)
 	}
 	return res, nil

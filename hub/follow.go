@@ -9,8 +9,8 @@ import (
 // follow has caught it up.
 func (h *Hub) join(c Channel, to follower, s *subscription) {
 	ch := h.shard(c.Key).join(h, c)
-	_, any := to.(*Waiter)
-	*s = subscription{ch: ch, to: to, any: any}
+	_, waits := to.(*Waiter)
+	*s = subscription{ch: ch, to: to, any: waits}
 	ch.add(s)
 }
 

@@ -71,8 +71,8 @@ type Call struct {
 	Query  string `json:"query,omitzero"` // without the question mark
 }
 
-// Failure is why an attempt failed.
-type Failure struct {
+// Failure is why an attempt failed. A handler may return one as its error.
+type Failure struct { //nolint:errname // it is what the domain calls it, and an error besides
 	Code    string `json:"code"`            // short and stable, for programs
 	Message string `json:"message"`         // for the user
 	Detail  string `json:"detail,omitzero"` // for the developer

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 )
@@ -149,8 +150,4 @@ type Page struct {
 }
 
 // ErrCursor is the error of a [Query.Cursor] that no page had.
-var ErrCursor = errCursor{}
-
-type errCursor struct{}
-
-func (errCursor) Error() string { return "unknown cursor" }
+var ErrCursor = errors.New("unknown cursor")

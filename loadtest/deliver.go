@@ -41,7 +41,7 @@ func newCounted() *counted { return &counted{latency: hdrhistogram.New(1, 60_000
 func (c *counted) read(f *follower, at uint64, sent func(offset uint64) time.Time) {
 	local := hdrhistogram.New(1, 60_000_000, 3)
 	for {
-		offset, _, err := f.next()
+		offset, err := f.next()
 		if err != nil {
 			break
 		}
@@ -84,7 +84,7 @@ func (s *broadcast) run(g *gateway) ([]figure, error) {
 	events := s.Rate * int(s.Duration.Seconds())
 	due := make([]atomic.Int64, events+3) // by offset: 1 accepted, 2 started
 	followers := make([]*follower, s.Followers)
-	if err := each(s.Followers, 64, func(n int) (err error) {
+	if err := each(s.Followers, func(n int) (err error) {
 		followers[n], err = g.follow(s.Wire, "/v1/topics/broadcast/events", "topic:broadcast")
 		return err
 	}); err != nil {
@@ -134,7 +134,7 @@ func (s *unicast) run(g *gateway) ([]figure, error) {
 	ids := make([]string, s.Requests)
 	followers := make([]*follower, s.Requests)
 	sent := make([]atomic.Int64, s.Requests) // when the newest report on each was begun
-	if err := each(s.Requests, 64, func(n int) (err error) {
+	if err := each(s.Requests, func(n int) (err error) {
 		if ids[n], err = g.submit(""); err != nil {
 			return err
 		}

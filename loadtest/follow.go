@@ -61,50 +61,50 @@ func (g *gateway) follow(wire, path, channel string) (*follower, error) {
 	}
 }
 
-// next returns the offset and the bytes of the next event, valid until the call after.
-func (f *follower) next() (offset uint64, event []byte, err error) {
+// next returns the offset of the next event.
+func (f *follower) next() (offset uint64, err error) {
 	if f.wire == "ws" {
 		return f.nextFrame()
 	}
 	for {
 		line, err := f.line()
 		if err != nil {
-			return 0, nil, err
+			return 0, err
 		}
 		if id, ok := strings.CutPrefix(string(line[:min(len(line), 24)]), "id: "); ok {
 			if offset, err = strconv.ParseUint(strings.TrimSpace(id), 10, 64); err != nil {
-				return 0, nil, err
+				return 0, err
 			}
 		} else if len(line) > 6 && line[0] == 'd' {
-			return offset, line[6:], nil
+			return offset, nil
 		}
 	}
 }
 
 func (f *follower) line() ([]byte, error) { return f.r.ReadSlice('\n') }
 
-func (f *follower) nextFrame() (uint64, []byte, error) {
+func (f *follower) nextFrame() (uint64, error) {
 	for {
 		var head [10]byte
 		if _, err := io.ReadFull(f.r, head[:2]); err != nil {
-			return 0, nil, err
+			return 0, err
 		}
 		n := int(head[1])
 		switch n {
 		case 126:
 			if _, err := io.ReadFull(f.r, head[2:4]); err != nil {
-				return 0, nil, err
+				return 0, err
 			}
 			n = int(binary.BigEndian.Uint16(head[2:]))
 		case 127:
 			if _, err := io.ReadFull(f.r, head[2:10]); err != nil {
-				return 0, nil, err
+				return 0, err
 			}
 			n = int(binary.BigEndian.Uint64(head[2:]))
 		}
 		payload, err := f.r.Peek(n)
 		if err != nil {
-			return 0, nil, err
+			return 0, err
 		}
 		_, _ = f.r.Discard(n) // it was peeked
 		_, rest, ok := strings.Cut(string(payload[:min(n, 512)]), `"offset":`)
@@ -112,7 +112,6 @@ func (f *follower) nextFrame() (uint64, []byte, error) {
 			continue
 		}
 		digits := strings.IndexAny(rest, ",}")
-		offset, err := strconv.ParseUint(rest[:digits], 10, 64)
-		return offset, payload, err
+		return strconv.ParseUint(rest[:digits], 10, 64)
 	}
 }

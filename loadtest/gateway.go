@@ -49,11 +49,11 @@ func launch(args []string) (*gateway, error) {
 		return nil, err
 	}
 	binary := filepath.Join(dir, "gateway")
-	if out, err := exec.Command("go", "build", "-o", binary, "./gateway").CombinedOutput(); err != nil { //nolint:gosec // our own
+	if out, err := exec.Command("go", "build", "-o", binary, "./gateway").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build: %w: %s", err, out)
 	}
 	args = append([]string{"--listen=127.0.0.1:0", "--data=" + filepath.Join(dir, "data"), "--drain=1s", "--log-level=error"}, args...)
-	cmd := exec.Command(binary, args...) //nolint:gosec // our own
+	cmd := exec.Command(binary, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -16,7 +16,7 @@ type idle struct {
 
 func (s *idle) run(g *gateway) ([]figure, error) {
 	ids := make([]string, s.Connections)
-	if err := each(s.Connections, 64, func(n int) (err error) {
+	if err := each(s.Connections, func(n int) (err error) {
 		ids[n], err = g.submit("")
 		return err
 	}); err != nil {
@@ -29,12 +29,12 @@ func (s *idle) run(g *gateway) ([]figure, error) {
 		return nil, err
 	}
 	followers := make([]*follower, s.Connections)
-	if err := each(s.Connections, 64, func(n int) (err error) {
+	if err := each(s.Connections, func(n int) (err error) {
 		followers[n], err = g.follow(s.Wire, "/v1/requests/"+ids[n]+"/events", "request:"+ids[n])
 		if err != nil {
 			return err
 		}
-		offset, _, err := followers[n].next()
+		offset, err := followers[n].next()
 		if err == nil && offset != 1 {
 			err = fmt.Errorf("first offset is %d", offset)
 		}
@@ -55,8 +55,9 @@ func (s *idle) run(g *gateway) ([]figure, error) {
 	}, err
 }
 
-// each calls f for 0 to n-1, a number of them at a time, and returns the first error.
-func each(n, atATime int, f func(int) error) error {
+// each calls f for 0 to n-1, some of them at a time, and returns the first error.
+func each(n int, f func(int) error) error {
+	const atATime = 64
 	var running sync.WaitGroup
 	work, failed := make(chan int), make(chan error, atATime)
 	for range atATime {

@@ -281,7 +281,7 @@ func TestExtendMovesTheDeadline(t *testing.T) {
 		if acked, _, _ := w.queue.counts(); acked != 0 {
 			t.Error("ended too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if acked, _, _ := w.queue.counts(); acked != 1 {
 			t.Error("did not end")

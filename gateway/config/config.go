@@ -114,7 +114,7 @@ func filePath(args []string) string {
 }
 
 func readFile(path string) (kong.Resolver, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, &Error{"config", path, "a YAML file that can be read: " + err.Error()}
 	}

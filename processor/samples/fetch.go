@@ -105,7 +105,7 @@ func (h *Fetch) Process(ctx context.Context, job *processor.Job) (processor.Resu
 	if err != nil {
 		return processor.Result{}, explain(ctx, err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if err := accept(response); err != nil {
 		return processor.Result{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -78,7 +79,7 @@ var privateNetworks = []netip.Prefix{
 func newGuard(o FetchOptions) *guard {
 	g := &guard{allow: o.Allow, public: ssrf.New()}
 	if o.AllowPrivate {
-		g.allow = append(g.allow[:len(g.allow):len(g.allow)], privateNetworks...)
+		g.allow = append(slices.Clip(g.allow), privateNetworks...)
 	}
 	return g
 }

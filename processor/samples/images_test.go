@@ -29,10 +29,10 @@ var (
 	green = color.NRGBA{0, 255, 0, 255}
 	blue  = color.NRGBA{0, 0, 255, 255}
 	white = color.NRGBA{255, 255, 255, 255}
-	clear = color.NRGBA{}
+	blank = color.NRGBA{}
 )
 
-// quadrants draws four colours: top left, top right, bottom left, bottom right.
+// quadrants draws four colors: top left, top right, bottom left, bottom right.
 func quadrants(w, h int, colors [4]color.NRGBA) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -50,7 +50,7 @@ func quadrants(w, h int, colors [4]color.NRGBA) *image.NRGBA {
 	return m
 }
 
-// seen returns the colours in the middle of the four quadrants.
+// seen returns the colors in the middle of the four quadrants.
 func seen(m image.Image) (colors [4]color.NRGBA) {
 	b := m.Bounds()
 	for i := range colors {
@@ -61,11 +61,11 @@ func seen(m image.Image) (colors [4]color.NRGBA) {
 	return colors
 }
 
-// alike allows for what JPEG does to colours.
+// alike allows for what JPEG does to colors.
 func alike(a, b [4]color.NRGBA) bool {
 	near := func(x, y uint8) bool { return max(x, y)-min(x, y) <= 20 }
 	for i := range a {
-		if a[i].A != b[i].A || a[i].A != 0 && !(near(a[i].R, b[i].R) && near(a[i].G, b[i].G) && near(a[i].B, b[i].B)) {
+		if a[i].A != b[i].A || a[i].A != 0 && (!near(a[i].R, b[i].R) || !near(a[i].G, b[i].G) || !near(a[i].B, b[i].B)) {
 			return false
 		}
 	}
@@ -89,7 +89,7 @@ func asPNG(m image.Image) []byte {
 // asGIF writes an animation: the picture in a corner of a larger canvas, then
 // something else.
 func asGIF(m image.Image, canvas image.Point) []byte {
-	palette := color.Palette{clear, red, green, blue, white}
+	palette := color.Palette{blank, red, green, blue, white}
 	frames := gif.GIF{Config: image.Config{ColorModel: palette, Width: canvas.X, Height: canvas.Y}, Delay: []int{1, 1}}
 	for _, bounds := range []image.Rectangle{m.Bounds(), image.Rect(0, 0, 1, 1)} {
 		frame := image.NewPaletted(bounds, palette)
@@ -119,7 +119,7 @@ func asWebP(m image.Image) []byte {
 	put(size.X-1, 14)
 	put(size.Y-1, 14)
 	put(0, 1+3)   // no alpha, version 0
-	put(0, 1+1+1) // no transform, no colour cache, one set of codes
+	put(0, 1+1+1) // no transform, no color cache, one set of codes
 	for range 3 { // green, red, blue: a code of two symbols
 		put(0b11, 2) // simple, two
 		put(0, 1+1)  // the first is the single bit 0
@@ -245,7 +245,7 @@ func TestImagesMakesTheSameOfTheSame(t *testing.T) {
 }
 
 func TestImagesReadsEveryFormat(t *testing.T) {
-	half := [4]color.NRGBA{red, clear, blue, clear}
+	half := [4]color.NRGBA{red, blank, blue, blank}
 	tests := map[string]struct {
 		file   []byte
 		query  string
@@ -259,7 +259,7 @@ func TestImagesReadsEveryFormat(t *testing.T) {
 		"png, transparent":      {asPNG(quadrants(400, 200, half)), "size=small", "image/png", image.Pt(320, 160), half},
 		"transparent onto jpeg": {asPNG(quadrants(400, 200, half)), "size=small&format=jpg", "image/jpeg", image.Pt(320, 160), [4]color.NRGBA{red, white, blue, white}},
 		"gif":                   {asGIF(quadrants(400, 200, plain), image.Pt(400, 200)), "size=thumb", "image/jpeg", image.Pt(96, 48), plain},
-		"gif, small frame":      {asGIF(quadrants(100, 100, [4]color.NRGBA{red, red, red, red}), image.Pt(200, 200)), "size=thumb", "image/png", image.Pt(96, 96), [4]color.NRGBA{red, clear, clear, clear}},
+		"gif, small frame":      {asGIF(quadrants(100, 100, [4]color.NRGBA{red, red, red, red}), image.Pt(200, 200)), "size=thumb", "image/png", image.Pt(96, 96), [4]color.NRGBA{red, blank, blank, blank}},
 		"webp":                  {asWebP(quadrants(400, 200, plain)), "size=thumb", "image/jpeg", image.Pt(96, 48), plain},
 		"never larger":          {asPNG(quadrants(40, 20, plain)), "size=large", "image/jpeg", image.Pt(40, 20), plain},
 		"very flat":             {asPNG(quadrants(4000, 2, plain)), "size=thumb&format=png", "image/png", image.Pt(96, 1), [4]color.NRGBA{}},

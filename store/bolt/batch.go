@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -71,8 +72,8 @@ func (b *batch) run(o *op) error {
 
 // revert takes back what was changed in memory.
 func (b *batch) revert() {
-	for i := len(b.undo) - 1; i >= 0; i-- {
-		b.undo[i]()
+	for _, v := range slices.Backward(b.undo) {
+		v()
 	}
 	clear(b.feeds) // read again when next needed
 }

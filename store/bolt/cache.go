@@ -41,8 +41,8 @@ func (c *cache) keep(changed map[string]*record) {
 			continue
 		}
 		if len(c.records) >= cacheSize {
-			for any := range c.records { // whichever comes first
-				delete(c.records, any)
+			for other := range c.records { // whichever comes first
+				delete(c.records, other)
 				break
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +38,10 @@ func TestMigration(t *testing.T) {
 		return err
 	}
 	failing := func(*bolt.Tx) error { return errors.New("no way") }
-	if _, err := open(path, Options{}, append(migrations[:len(migrations):len(migrations)], step, failing)); err == nil || !strings.Contains(err.Error(), "no way") {
+	if _, err := open(path, Options{}, append(slices.Clip(migrations), step, failing)); err == nil || !strings.Contains(err.Error(), "no way") {
 		t.Fatalf("a step that fails: %v", err)
 	}
-	newer := append(migrations[:len(migrations):len(migrations)], step)
+	newer := append(slices.Clip(migrations), step)
 	for range 2 { // the failed one left nothing behind; the second time there is nothing to do
 		s, err := open(path, Options{}, newer)
 		if err != nil {

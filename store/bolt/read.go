@@ -62,12 +62,12 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 		prefix := ownerPrefix(q.Owner)
 		requests := tx.Bucket(requestsBucket)
 		cursor := tx.Bucket(ownersBucket).Cursor()
-		key, entry := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
+		key, _ := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
+		step := cursor.Prev
 		if key == nil {
-			key, entry = cursor.Last()
-		} else {
-			key, entry = cursor.Prev()
+			step = cursor.Last
 		}
+		key, entry := step()
 		var last uint64 // serial of what was looked at last
 		for looked := 0; within(key, prefix); key, entry = cursor.Prev() {
 			if looked == maxLooked || len(page.Requests) >= max(q.Limit, 1) {

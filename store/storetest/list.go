@@ -122,8 +122,7 @@ func testListWhileOthersWrite(s *suite) {
 					s.Error(err)
 				}
 				if _, err := s.Apply(s.ctx, fmt.Sprintf("old%02d", (w*10+i%10)%before), lifecycle.Start{Redelivered: true}); err != nil {
-					var refusal *lifecycle.TransitionError
-					if !errors.As(err, &refusal) {
+					if _, ok := errors.AsType[*lifecycle.TransitionError](err); !ok {
 						s.Error(err)
 					}
 				}

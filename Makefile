@@ -1,0 +1,48 @@
+# The verbs of this project. `make help` lists them; continuous integration calls the same.
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 5s
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-go test-js setup lint fmt fuzz bench idle clean
+
+help: ## list these verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## run the gateway: the embedded store under ./data, the samples inside
+	$(GO) run ./gateway
+
+build: ## build bin/hark, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
+
+test: ## run all tests, bringing what they need (a browser, a C compiler for -race)
+	@sh scripts/setup.sh $(MAKE) test-js test-go
+
+test-go: ## the Go tests, with the race detector, in random order
+	HARK_REQUIRE_BROWSER=1 $(GO) test -race -shuffle=on -timeout=10m ./...
+
+test-js: ## the tests of the client module
+	cd web-demo && node --test
+
+setup: ## bring what the tests need and do nothing else
+	@sh scripts/setup.sh true
+
+lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
+	@sh scripts/lint.sh
+
+fmt: ## format everything
+	$(TOOL) gofumpt -w .
+
+fuzz: ## run each fuzz target for FUZZTIME (default 5s)
+	@GO="$(GO)" sh scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting connections
+	$(GO) test -run=- -bench=. -benchmem ./lifecycle ./store/bolt ./broker/memory ./hub
+	@sh scripts/idle.sh
+
+idle: ## memory of 10,000 waiting connections, beside its targets
+	@sh scripts/idle.sh
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+func seconds(n int) *time.Duration { return new(time.Duration(n) * time.Second) }
+
+func TestParsePrefer(t *testing.T) {
+	for _, c := range []struct {
+		fields []string
+		async  bool
+		wait   *time.Duration
+	}{
+		{nil, false, nil},
+		{[]string{"respond-async"}, true, nil},
+		{[]string{"Respond-ASYNC"}, true, nil},
+		{[]string{"respond-async, wait=5"}, true, seconds(5)},
+		{[]string{"wait=5,respond-async"}, true, seconds(5)},
+		{[]string{"wait = 5"}, false, seconds(5)},
+		{[]string{`wait="7"`}, false, seconds(7)},
+		{[]string{"wait=1, wait=2"}, false, seconds(1)}, // the first counts
+		{[]string{"wait=1", "wait=2"}, false, seconds(1)},
+		{[]string{"wait=x, wait=2"}, false, nil}, // also when it is malformed
+		{[]string{"wait=-1"}, false, nil},
+		{[]string{"wait=99999999999999999999"}, false, nil},
+		{[]string{"wait=9999999999"}, false, seconds(86400)},
+		{[]string{`x="respond-async, wait=3"`}, false, nil},
+		{[]string{`x="a\"b", respond-async`}, true, nil},
+		{[]string{"respond-async; wait=3"}, true, nil}, // a parameter, not a preference
+		{[]string{"handling=lenient; a=b", "return=minimal, respond-async"}, true, nil},
+		{[]string{"respond-async-not"}, false, nil},
+		{[]string{`x="unclosed, respond-async`}, false, nil},
+		{[]string{",,;=,"}, false, nil},
+	} {
+		p := parsePrefer(c.fields)
+		if p.async != c.async || (p.wait == nil) != (c.wait == nil) || (p.wait != nil && *p.wait != *c.wait) {
+			t.Errorf("%q: %+v", c.fields, p)
+		}
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "500ms": 500 * time.Millisecond, "0s": 0,
+		"PT90S": 90 * time.Second, "PT1H30M": 90 * time.Minute, "P2D": 48 * time.Hour, "P1W": 168 * time.Hour,
+		"P1DT1H": 25 * time.Hour, "PT0.5S": 500 * time.Millisecond, "PT0,5S": 500 * time.Millisecond,
+	} {
+		if d, err := parseDuration(text); err != nil || d != want {
+			t.Errorf("%q: %v %v, want %v", text, d, err, want)
+		}
+	}
+	for _, text := range []string{"", "5", "P", "PT", "P1Y", "P1M", "P1H", "PT1D", "PT1S1H", "P1D1D", "-1s", "PT-1S", "P1DT", "PTT1S", "soon", "PT99999999999999999999S"} {
+		if d, err := parseDuration(text); err == nil {
+			t.Errorf("%q was taken for %v", text, d)
+		}
+	}
+}
+
+func FuzzPrefer(f *testing.F) {
+	f.Add("respond-async, wait=5")
+	f.Add(`x="a,b\"";y=1, wait="2"`)
+	f.Fuzz(func(t *testing.T, field string) {
+		p := parsePrefer([]string{field})
+		if p.wait != nil && (*p.wait < 0 || *p.wait > 24*time.Hour) {
+			t.Errorf("wait %v", *p.wait)
+		}
+		if p.async && !strings.Contains(strings.ToLower(field), "respond-async") {
+			t.Error("async out of nothing")
+		}
+	})
+}
+
+func FuzzDuration(f *testing.F) {
+	f.Add("PT1H30M")
+	f.Add("1h30m")
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, err := parseDuration(text); err == nil && d < 0 {
+			t.Errorf("%q is %v", text, d)
+		}
+	})
+}
+
+func FuzzRequestBody(f *testing.F) {
+	f.Add([]byte(`{"content":{"a":[1,null]},"id":"x","route":"default","topic":"t","priority":3,"delay":"1s","timeout":"PT1H"}`))
+	f.Add([]byte(`{"content":1,"a/b~":2}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := reader{limits: lifecycle.Limits{}.WithDefaults(), routes: map[string]bool{"default": true}}
+		if r.envelope(body) != nil {
+			return
+		}
+		sub, err := r.finish()
+		if err != nil {
+			for _, e := range r.errs {
+				if e.Detail == "" || (e.Pointer != "" && e.Pointer[0] != '/') {
+					t.Errorf("%+v", e)
+				}
+			}
+			return
+		}
+		if !json.Valid(sub.Content.Data) || !utf8.Valid(sub.Content.Data) || !lifecycle.ValidID(sub.ID) || sub.Route != "default" || sub.Fingerprint == "" {
+			t.Errorf("%q gave %+v", body, sub)
+		}
+	})
+}
+
+func FuzzIfNoneMatch(f *testing.F) {
+	f.Add(`W/"3", "4"`)
+	f.Fuzz(func(t *testing.T, field string) {
+		if matches(field, `W/"3"`) && !strings.Contains(field, `"3"`) && !strings.Contains(field, "*") {
+			t.Errorf("%q matches", field)
+		}
+	})
+}

@@ -1,0 +1,86 @@
+// Package hark_test holds the rules of the house: who may import whom.
+package hark_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/hark-push/hark"
+
+// rooms says what each room may import besides the standard library and itself: other rooms
+// of this module, by their path in it, and other modules. A room's rule holds for
+// the rooms inside it unless they have one of their own.
+var rooms = map[string][]string{
+	"lifecycle":         {},
+	"broker":            {},
+	"hub":               {"github.com/coder/websocket"},
+	"store/bolt":        {"lifecycle", "hub", "go.etcd.io/bbolt"},
+	"processor":         {"lifecycle", "broker"},
+	"processor/samples": {"lifecycle", "processor", "golang.org/x", "code.dny.dev/ssrf"},
+	"loadtest":          {"github.com"},
+	"web-demo":          {},
+	"gateway":           {"lifecycle", "broker", "hub", "store", "processor", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
+	// Suites that drivers call from their tests.
+	"broker/brokertest": {"broker"},
+	"store/storetest":   {"lifecycle", "hub"},
+}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		room := strings.TrimPrefix(strings.TrimPrefix(fields[0], module), "/")
+		if room == "" {
+			continue
+		}
+		rule, name := ruleOf(room)
+		if name == "" {
+			t.Errorf("%s is a room without a rule", room)
+			continue
+		}
+		seen[name] = true
+		for _, path := range fields[1:] {
+			if !strings.Contains(strings.Split(path, "/")[0], ".") { // the standard library
+				continue
+			}
+			if inside, ok := strings.CutPrefix(path, module+"/"); ok {
+				path = inside
+				if within(path, name) {
+					continue
+				}
+			}
+			if !slices.ContainsFunc(rule, func(allowed string) bool { return within(path, allowed) }) {
+				t.Errorf("%s imports %s, but may import only %v", room, path, rule)
+			}
+		}
+	}
+	for name := range rooms {
+		if !seen[name] {
+			t.Errorf("there is no room %s any more", name)
+		}
+	}
+}
+
+// ruleOf returns the rule of the innermost room that has one.
+func ruleOf(room string) ([]string, string) {
+	for name := room; name != ""; {
+		if rule, ok := rooms[name]; ok {
+			return rule, name
+		}
+		cut := strings.LastIndexByte(name, '/')
+		if cut < 0 {
+			break
+		}
+		name = name[:cut]
+	}
+	return nil, ""
+}
+
+func within(path, room string) bool { return path == room || strings.HasPrefix(path, room+"/") }

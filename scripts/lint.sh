@@ -1,0 +1,33 @@
+#!/bin/sh
+# Everything that is checked without running the code.
+set -eu
+tool() { go tool -modfile=tools/go.mod "$@"; }
+
+echo "lint: gofumpt"
+unformatted=$(tool gofumpt -l .)
+if [ -n "$unformatted" ]; then
+	echo "not formatted (make fmt): $unformatted" >&2
+	exit 1
+fi
+echo "lint: go vet"
+go vet ./...
+echo "lint: go fix"
+outdated=$(go fix -diff ./... 2>&1 || true)
+if [ -n "$outdated" ]; then
+	echo "$outdated" >&2
+	exit 1
+fi
+echo "lint: go mod tidy"
+go mod tidy -diff
+echo "lint: golangci-lint"
+tool golangci-lint run ./...
+echo "lint: govulncheck"
+# Needs its database; without a network that is said, not failed.
+if out=$(tool govulncheck ./... 2>&1); then
+	:
+elif echo "$out" | grep -qiE 'dial tcp|no such host|connection refused|Forbidden|fetching vulnerabilities|TLS'; then
+	echo "govulncheck: skipped, its database cannot be reached" >&2
+else
+	echo "$out" >&2
+	exit 1
+fi

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Brings what the tests need and then runs the command given: what is on PATH is
+# used, else it comes from Debian's packages (as root), else everything runs in a
+# container, else this says what to install.
+set -eu
+
+missing=""
+need() { # program package...
+	command -v "$1" >/dev/null 2>&1 || { shift; missing="$missing $*"; }
+}
+need gcc gcc libc6-dev # for the race detector
+need node nodejs
+if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+	missing="$missing chromium"
+fi
+
+if [ -n "$missing" ]; then
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+		echo "setup: installing$missing" >&2
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq
+		# shellcheck disable=SC2086 # a list of words
+		apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
+		echo "setup: running in a container, because these are not installed:$missing" >&2
+		exec docker run --rm --shm-size=1g -v "$PWD:/src" -w /src golang:1.26-bookworm \
+			sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends make >/dev/null && exec sh scripts/setup.sh "$@"' setup "$@"
+	else
+		echo "setup: please install$missing (or start Docker, or run this as root on Debian)" >&2
+		exit 1
+	fi
+fi
+exec "$@"
