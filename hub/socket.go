@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -89,13 +88,13 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	h.tasks.Go(func() { s.linger(s.readAll(ws)) })
 }
 
-// linger closes a connection whose reading ended with err. What the client still
-// sends is read and dropped for a moment, unless it said goodbye itself, because
-// closing with bytes unread resets the connection and takes our close frame with it.
+// linger closes a connection whose reading ended with err. Unless the client said
+// goodbye itself, what is queued still goes out, and what the client still sends
+// is read and dropped meanwhile: closing with bytes unread resets the connection
+// and takes our close frame with it. The outbox's timeouts end it.
 func (s *socket) linger(err error) {
 	if websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.finish(nil, reasonProtocol)
-		_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.Copy(io.Discard, s.conn)
 	}
 	s.abort(reasonGone)

@@ -41,6 +41,7 @@ type Stats struct {
 	Delivered        uint64            // messages handed to subscriptions
 	Resets           uint64            // losses told to followers
 	Resyncs          uint64            // subscriptions that missed a bell and read the source
+	Slow             uint64            // connections that did not keep up; they are closed once what is queued has left
 	Closed           map[string]uint64 // connections closed, by reason
 }
 
@@ -48,7 +49,7 @@ type Stats struct {
 func (h *Hub) Stats() Stats {
 	s := Stats{
 		Streams: h.stats.open[wireSSE].Load(), Sockets: h.stats.open[wireSocket].Load(),
-		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(),
+		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Slow: h.stats.slow.Load(),
 		Closed: make(map[string]uint64, reasons),
 	}
 	for why := reasonGone; why < reasons; why++ {
