@@ -17,7 +17,7 @@ import (
 var (
 	// ErrClosed: the broker was closed.
 	ErrClosed = errors.New("broker is closed")
-	// ErrUnavailable: the broker cannot take the job now; it was not taken.
+	// ErrUnavailable: the broker cannot take the job now, or did not confirm it.
 	ErrUnavailable = errors.New("broker is unavailable")
 	// ErrUnknownRoute: no queue was declared for the route.
 	ErrUnknownRoute = errors.New("unknown route")
@@ -48,7 +48,8 @@ type Delivery interface {
 type Broker interface {
 	// Publish returns nil once the broker is responsible for the job: it will
 	// be delivered at least once, not before NotBefore, unless it is discarded.
-	// After an error the job was not taken, or, if ctx ended, it is unknown.
+	// After an error the job was not taken; if ctx ended, or a driver between
+	// processes says ErrUnavailable, it may have been all the same.
 	Publish(ctx context.Context, j Job) error
 
 	// Discard tells that nobody needs the job any more. A hint: the job may

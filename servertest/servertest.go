@@ -18,6 +18,7 @@ package servertest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -173,14 +174,17 @@ func (s *Server) wait(patience time.Duration) {
 	s.process = nil
 }
 
-// freeAddr returns an address of the loopback interface that nobody listens on.
+// freeAddr returns an address of the loopback interface that nobody listens on. Its
+// port is below those that outgoing connections get, so that it stays free until the
+// server takes it, and while it is down.
 func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(17000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func port(addr string) string {
@@ -220,12 +224,18 @@ func open[T starter](t testing.TB, create func(dir string) T) T {
 		if err = s.start(); err == nil {
 			return s
 		}
-		if text := strings.ToLower(err.Error()); !strings.Contains(text, "in use") && !strings.Contains(text, "eaddrinuse") {
+		if !portTaken(err) {
 			break
 		}
 	}
 	t.Fatal(err)
 	panic("unreachable")
+}
+
+// portTaken reports whether a server did not start because of its port.
+func portTaken(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "in use") || strings.Contains(text, "eaddrinuse")
 }
 
 func (s *Server) failWith(fatal func(string, ...any)) { s.fatal = fatal }
@@ -250,11 +260,21 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 	require(t, "rabbitmq-server", "rabbitmq-server")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broker == nil && s.err == nil {
-		if s.dir, s.err = os.MkdirTemp("", "hark-servertest-"); s.err == nil {
-			s.broker = newRabbitMQ(s.dir, nil)
-			s.broker.fatal = func(format string, arguments ...any) { panic(fmt.Sprintf(format, arguments...)) }
-			s.err = s.broker.start()
+	for try := 0; s.broker == nil && s.err == nil; try++ {
+		if s.dir, s.err = os.MkdirTemp("", "hark-servertest-"); s.err != nil {
+			break
+		}
+		b := newRabbitMQ(s.dir, nil)
+		b.fatal = func(format string, arguments ...any) { panic(fmt.Sprintf(format, arguments...)) }
+		err := b.start()
+		if err == nil {
+			s.broker = b
+			break
+		}
+		b.end()
+		_ = os.RemoveAll(s.dir)
+		if try == 2 || !portTaken(err) {
+			s.err = err
 		}
 	}
 	if s.err != nil {

@@ -1,0 +1,235 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hark-push/hark/broker"
+)
+
+// Consume implements broker.Broker. At most prefetch handles run at a time; since
+// quorum queues bound what is out only for each queue, up to prefetch jobs of each
+// further route may wait in this process for a place. Routes whose jobs take long do
+// better with a Consume of their own.
+//
+// Handles go on when their connection is lost, but the server hands their jobs out
+// again, as redelivered, and their Ack or Return has no effect. After Close it returns
+// broker.ErrClosed once every handle has returned.
+func (b *Broker) Consume(ctx context.Context, routes []string, prefetch int, handle func(broker.Delivery)) error {
+	for _, route := range routes {
+		if !b.topology.knows(route) {
+			return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, route)
+		}
+	}
+	if b.ctx.Err() != nil {
+		return broker.ErrClosed
+	}
+	prefetch = min(max(prefetch, 1), math.MaxUint16)
+	c := &consumer{
+		Broker: b, routes: slices.Compact(slices.Sorted(slices.Values(routes))), prefetch: prefetch,
+		handle: handle, places: make(chan struct{}, prefetch),
+	}
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	for try := 0; work.Err() == nil; {
+		g := b.consuming.get(work, 0)
+		if g == nil {
+			break
+		}
+		start := time.Now()
+		err := c.session(work, g)
+		if work.Err() != nil {
+			break
+		}
+		b.counts.consumerLost.Add(1)
+		b.log.Warn("consuming was interrupted", slog.Any("routes", c.routes), slog.Any("error", err))
+		if try++; time.Since(start) > 10*time.Second {
+			try = 1
+		}
+		pause(work, backoff(try-1))
+	}
+	c.running.Wait()
+	if ctx.Err() == nil {
+		return broker.ErrClosed
+	}
+	return nil
+}
+
+// consumer is one running Consume. It outlives its sessions.
+type consumer struct {
+	*Broker
+	routes   []string
+	prefetch int
+	handle   func(broker.Delivery)
+	places   chan struct{}  // holds one for each handle that runs
+	running  sync.WaitGroup // its handles
+}
+
+// session is one channel of a consumer. Its deliveries can be settled on it alone.
+type session struct {
+	*consumer
+	ctx     context.Context // of the Consume
+	channel *amqp.Channel
+	ended   chan struct{}  // closed when the channel takes nothing any more
+	intake  sync.WaitGroup // what reads deliveries and what holds back those that are not due
+}
+
+// session consumes until ctx ends, waits for the handles, and returns nil; or until
+// the channel is lost, and returns why.
+func (c *consumer) session(ctx context.Context, g *generation) error {
+	// Somebody may have deleted a queue, which ended the last session.
+	if err := c.topology.declareRoutes(g, c.routes); err != nil {
+		return err
+	}
+	s := &session{consumer: c, ctx: ctx, ended: make(chan struct{})}
+	streams := make(map[string]<-chan amqp.Delivery)
+	closed := make(chan *amqp.Error, 1)
+	canceled := make(chan string, len(c.routes)) // by the server; has room for all
+	err := g.call(func() (err error) {
+		if s.channel, err = g.conn.Channel(); err != nil {
+			return err
+		}
+		s.channel.NotifyClose(closed)
+		s.channel.NotifyCancel(canceled)
+		if err = s.channel.Qos(c.prefetch, 0, false); err != nil {
+			return err
+		}
+		for _, route := range c.routes {
+			// The route serves as the tag, which need be unique on the channel only.
+			if streams[route], err = s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+
+	for route, stream := range streams {
+		s.intake.Go(func() {
+			for d := range stream {
+				s.take(route, &d)
+			}
+		})
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			_ = g.call(s.cancel)
+			s.intake.Wait()
+			c.running.Wait() // they settle on this channel
+		case reason, ok := <-closed:
+			if err = errLost; ok {
+				err = reason
+			}
+		case route, ok := <-canceled:
+			if err = errLost; ok {
+				err = fmt.Errorf("the queue of route %q was deleted", route)
+			}
+		}
+	}
+	close(s.ended)
+	if s.channel != nil {
+		_ = g.call(s.channel.Close)
+	}
+	s.intake.Wait()
+	return err
+}
+
+// cancel tells the server to deliver nothing more.
+func (s *session) cancel() error {
+	for _, route := range s.routes {
+		if err := s.channel.Cancel(route, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take deals with one message: it is handed to a handle as soon as there is a place.
+func (s *session) take(route string, m *amqp.Delivery) {
+	job, redelivered, err := decode(m)
+	if err == nil && job.Route != route {
+		err = fmt.Errorf("a job of route %q", job.Route)
+	}
+	if err != nil {
+		s.counts.badMessages.Add(1)
+		s.log.Error("message is no job of Hark, moved to the dead queue", slog.String("queue", s.topology.workQueue(route)),
+			slog.String("message", m.MessageId), slog.Any("error", err))
+		_ = s.channel.Reject(m.DeliveryTag, false)
+		return
+	}
+	d := &delivery{session: s, tag: m.DeliveryTag, earlier: deliveries(m), job: job, redelivered: redelivered}
+	if time.Until(job.NotBefore) > 0 {
+		s.intake.Go(func() { s.holdBack(d) })
+		return
+	}
+	s.hand(d)
+}
+
+// hand starts the handle once there is a place.
+func (s *session) hand(d *delivery) {
+	select {
+	case <-s.ctx.Done():
+		_ = d.Return()
+		return
+	default:
+	}
+	select {
+	case s.places <- struct{}{}:
+	case <-s.ctx.Done():
+		_ = d.Return()
+		return
+	case <-s.ended:
+		return
+	}
+	s.counts.delivered.Add(1)
+	if d.redelivered {
+		s.counts.redelivered.Add(1)
+	}
+	s.running.Go(func() {
+		defer func() { <-s.places }()
+		s.handle(d)
+	})
+}
+
+// holdBack sends a job that is not due on to its next delay step. What remains after
+// the shortest step it waits here, and so it does while nothing can be published.
+func (s *session) holdBack(d *delivery) {
+	shortest := s.topology.options.Delays[0]
+	for {
+		left := time.Until(d.job.NotBefore)
+		if left <= 0 {
+			s.hand(d)
+			return
+		}
+		if left >= shortest {
+			ctx, cancel := context.WithDeadline(s.ctx, d.job.NotBefore)
+			err := s.send(ctx, d.job, d.redelivered)
+			cancel()
+			if err == nil {
+				s.counts.deferred.Add(1)
+				_ = d.Ack()
+				return
+			}
+			left = min(left, time.Second)
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			timer.Stop()
+			_ = d.Return()
+			return
+		case <-s.ended:
+			timer.Stop()
+			return
+		}
+	}
+}

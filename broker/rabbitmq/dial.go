@@ -1,0 +1,104 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Bounds of a single step with the server, so that one that hangs is noticed.
+const (
+	dialTimeout  = 10 * time.Second // TCP, TLS and the opening of the connection together
+	callTimeout  = 15 * time.Second // a declaration, the opening of a channel
+	writeTimeout = 10 * time.Second // one write; the library holds a lock over it
+	closeTimeout = 2 * time.Second
+)
+
+// server is one URL. addr is safe to show, url has the password.
+type server struct{ url, addr string }
+
+func parseURLs(urls []string) ([]server, error) {
+	if len(urls) == 0 {
+		return nil, errors.New("rabbitmq: no URL")
+	}
+	var servers []server
+	for i, url := range urls {
+		uri, err := amqp.ParseURI(url)
+		if err != nil {
+			// Not the library's words alone: they can hold the password.
+			return nil, fmt.Errorf("rabbitmq: URL %d is not of the form amqp://user:password@host:port/vhost", i+1)
+		}
+		servers = append(servers, server{url, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))})
+	}
+	return servers, nil
+}
+
+// dial opens a connection and returns it with the socket below, which can be closed
+// whatever the library's locks are doing.
+func (b *Broker) dial(ctx context.Context, s server, purpose string) (*amqp.Connection, net.Conn, error) {
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(b.options.Name + " " + purpose)
+	var tlsConfig *tls.Config
+	if b.options.TLS != nil {
+		tlsConfig = b.options.TLS.Clone() // the library sets its ServerName
+	}
+	var socket net.Conn
+	stop := func() bool { return true }
+	defer func() { stop() }()
+	conn, err := amqp.DialConfig(s.url, amqp.Config{
+		Heartbeat:       b.options.Heartbeat,
+		TLSClientConfig: tlsConfig,
+		Properties:      properties,
+		Recovery:        nil, // it acknowledges messages that were never processed
+		Dial: func(network, addr string) (net.Conn, error) {
+			dialer := net.Dialer{Timeout: dialTimeout}
+			raw, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			// Until the connection is open its deadline is its only bound; the
+			// library clears it then.
+			if err := raw.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+				_ = raw.Close()
+				return nil, err
+			}
+			socket = raw
+			stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
+			return &bounded{Conn: raw}, nil
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, socket, nil
+}
+
+// bounded is a connection whose writes give up.
+type bounded struct{ net.Conn }
+
+func (c *bounded) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// lasting reports whether err will not go away by itself.
+func lasting(err error) bool {
+	if _, ok := errors.AsType[*MismatchError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return e.Server && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed || e.Code == amqp.PreconditionFailed)
+	}
+	return false
+}

@@ -1,0 +1,207 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// topology is what exists on the server. It does not change.
+type topology struct {
+	prefix  string
+	routes  []string
+	options Options
+}
+
+func newTopology(routes []string, o Options) (topology, error) {
+	t := topology{prefix: o.Prefix, routes: slices.Compact(slices.Sorted(slices.Values(routes))), options: o}
+	for _, route := range t.routes {
+		if route == "" || len(t.workQueue(route)) > maxKey {
+			return t, fmt.Errorf("rabbitmq: route %q: the name of its queue must not exceed %d bytes", route, maxKey)
+		}
+	}
+	if o.DeliveryLimit < 1 || o.MaxWaiting < 0 || o.Delays[0] < time.Millisecond || o.Heartbeat < time.Second ||
+		o.PublishTimeout < 0 || o.DeadRetention < time.Millisecond {
+		return t, errors.New("rabbitmq: options out of range: DeliveryLimit from 1, MaxWaiting from 0, Delays and DeadRetention from 1ms, Heartbeat from 1s")
+	}
+	return t, nil
+}
+
+func (t topology) workExchange() string            { return t.prefix + ".work" }
+func (t topology) workQueue(route string) string   { return t.prefix + ".work." + route }
+func (t topology) deadExchange() string            { return t.prefix + ".dead" }
+func (t topology) deadQueue(route string) string   { return t.prefix + ".dead." + route }
+func (t topology) delay(step time.Duration) string { return t.prefix + ".delay." + stepName(step) }
+
+// stepName is a duration without the zero units that String writes: 10m, not 10m0s.
+func stepName(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func (t topology) knows(route string) bool {
+	_, found := slices.BinarySearch(t.routes, route)
+	return found
+}
+
+// exchangeFor returns where a job goes: to work, or to the longest delay step that
+// is not too long. Less than the shortest step is left to the consumer.
+func (t topology) exchangeFor(notBefore time.Time) string {
+	wait := time.Until(notBefore)
+	for _, step := range slices.Backward(t.options.Delays) {
+		if step <= wait {
+			return t.delay(step)
+		}
+	}
+	return t.workExchange()
+}
+
+// queue is a queue with its arguments.
+type queue struct {
+	name, exchange, key string
+	arguments           amqp.Table
+}
+
+func (t topology) routeQueues(route string) []queue {
+	work := amqp.Table{
+		amqp.QueueTypeArg:        amqp.QueueTypeQuorum,
+		"x-delivery-limit":       int64(t.options.DeliveryLimit),
+		"x-dead-letter-exchange": t.deadExchange(),
+		"x-dead-letter-strategy": "at-least-once", // needs reject-publish
+		amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
+	}
+	if t.options.MaxWaiting > 0 {
+		work[amqp.QueueMaxLenArg] = int64(t.options.MaxWaiting)
+	}
+	return []queue{
+		// The dead queue first: dead letters of the other need it.
+		{t.deadQueue(route), t.deadExchange(), route, amqp.Table{
+			amqp.QueueTypeArg:       amqp.QueueTypeQuorum,
+			amqp.QueueMessageTTLArg: t.options.DeadRetention.Milliseconds(),
+		}},
+		{t.workQueue(route), t.workExchange(), route, work},
+	}
+}
+
+// delayQueue gives all messages of a step the same time to live: one that differs
+// would hold back what is behind it.
+func (t topology) delayQueue(step time.Duration) queue {
+	return queue{t.delay(step), t.delay(step), "", amqp.Table{
+		amqp.QueueTypeArg:        amqp.QueueTypeQuorum,
+		amqp.QueueMessageTTLArg:  step.Milliseconds(),
+		"x-dead-letter-exchange": t.workExchange(),
+		"x-dead-letter-strategy": "at-least-once",
+		amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
+	}}
+}
+
+// declare makes everything exist.
+func (t topology) declare(g *generation) error {
+	if err := t.declareRoutes(g, t.routes); err != nil {
+		return err
+	}
+	return g.onChannel(func(ch *amqp.Channel) error {
+		for _, step := range t.options.Delays {
+			if err := exchangeDeclare(g, ch, t.delay(step), amqp.ExchangeFanout); err != nil {
+				return err
+			}
+			if err := t.delayQueue(step).declare(g, ch); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// declareRoutes makes what consumers of the routes need exist.
+func (t topology) declareRoutes(g *generation, routes []string) error {
+	return g.onChannel(func(ch *amqp.Channel) error {
+		for _, exchange := range []string{t.deadExchange(), t.workExchange()} {
+			if err := exchangeDeclare(g, ch, exchange, amqp.ExchangeDirect); err != nil {
+				return err
+			}
+		}
+		for _, route := range routes {
+			for _, q := range t.routeQueues(route) {
+				if err := q.declare(g, ch); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func exchangeDeclare(g *generation, ch *amqp.Channel, name, kind string) error {
+	return mismatch("exchange", name, g.call(func() error {
+		return ch.ExchangeDeclare(name, kind, true, false, false, false, nil)
+	}))
+}
+
+func (q queue) declare(g *generation, ch *amqp.Channel) error {
+	if err := g.call(func() error {
+		_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+		return err
+	}); err != nil {
+		return mismatch("queue", q.name, err)
+	}
+	return g.call(func() error { return ch.QueueBind(q.name, q.key, q.exchange, false, nil) })
+}
+
+// MismatchError says that a queue or an exchange exists with other settings than
+// the options ask for.
+type MismatchError struct {
+	Kind, Name          string // "queue" or "exchange", and its name
+	Setting, Want, Have string // the server's name of the setting; all "" if it did not say
+	err                 error
+}
+
+func (e *MismatchError) Error() string {
+	differs := e.err.Error()
+	if e.Setting != "" {
+		differs = fmt.Sprintf("its %s is %s, and the options here ask for %s", e.Setting, e.Have, e.Want)
+	}
+	return fmt.Sprintf("rabbitmq: the %s %q exists with other settings: %s. Give every gateway and processor the same options, "+
+		"or let the queue run empty, delete it (rabbitmqctl delete_queue %s) and start again", e.Kind, e.Name, differs, e.Name)
+}
+
+func (e *MismatchError) Unwrap() error { return e.err }
+
+var inequivalent = regexp.MustCompile(`inequivalent arg '([^']+)'.*received (?:the value )?(.+) but current is (?:the value )?(.+)$`)
+
+// mismatch words the server's refusal to declare what exists otherwise.
+func mismatch(kind, name string, err error) error {
+	refusal, ok := errors.AsType[*amqp.Error](err)
+	if !ok || refusal.Code != amqp.PreconditionFailed {
+		return err
+	}
+	e := &MismatchError{Kind: kind, Name: name, err: err}
+	if m := inequivalent.FindStringSubmatch(refusal.Reason); m != nil {
+		e.Setting, e.Want, e.Have = m[1], plain(m[2]), plain(m[3])
+	}
+	return e
+}
+
+var quoted = regexp.MustCompile(`^'([^']*)'(?: of type .*)?$`)
+
+// plain takes a value out of the server's words for it.
+func plain(s string) string {
+	if s == "none" {
+		return "not set"
+	}
+	if m := quoted.FindStringSubmatch(s); m != nil {
+		return m[1]
+	}
+	return s
+}
