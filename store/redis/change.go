@@ -1,0 +1,224 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Apply implements lifecycle.Store.
+func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	switch changed := c.(type) {
+	case nil:
+		return lifecycle.Request{}, errors.New("no change to apply")
+	case *lifecycle.Succeed:
+		c = *changed
+	}
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Request{}, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	r, err := s.apply(bound, id, c)
+	var refusal *lifecycle.TransitionError
+	if err == nil || errors.As(err, &refusal) || errors.Is(err, lifecycle.ErrNotFound) {
+		return r, err
+	}
+	return lifecycle.Request{}, failed(ctx, err)
+}
+
+func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	p, err := s.look(ctx, id, "", countTail, "")
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	st := step{s: s, id: id, partition: s.partition(id), change: c}
+	for n := range attempts {
+		if p.r == nil {
+			return lifecycle.Request{}, lifecycle.ErrNotFound
+		}
+		var r lifecycle.Request
+		r, p, err = st.try(ctx, p)
+		if !errors.Is(err, errConflict) {
+			return r, err
+		}
+		if err := pause(ctx, n); err != nil {
+			return lifecycle.Request{}, err
+		}
+	}
+	return lifecycle.Request{}, errContended
+}
+
+// step is one call of Apply.
+type step struct {
+	s         *Store
+	id        string
+	partition int
+	change    lifecycle.Change
+
+	staged bool // the output has been prepared
+	output []byte
+	stage  string
+}
+
+// try makes the change to the record that was read. With errConflict comes what
+// is there now.
+func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, error) {
+	s, was := st.s, p.r
+	next, event, err := lifecycle.Transition(was.Request, st.change, p.now)
+	if err != nil {
+		return lifecycle.Request{}, p, err
+	}
+	if event == "" && (next.Status.Terminal() || next.CancelRequested == was.CancelRequested) {
+		return next, p, nil // canceled again: nothing to store
+	}
+	if err := st.prepare(ctx); err != nil {
+		return lifecycle.Request{}, p, err
+	}
+	args, outboxes, err := st.args(ctx, &next, event, p)
+	if err != nil {
+		return lifecycle.Request{}, p, err
+	}
+	answer, err := s.run(ctx, scripts.change, st.partition, args...)
+	if err != nil {
+		return lifecycle.Request{}, p, err
+	}
+	switch verdict(answer) {
+	case "ok":
+		s.relayNow(ctx, st.partition, outboxes)
+		return next, p, nil
+	case "gone":
+		return lifecycle.Request{}, p, lifecycle.ErrNotFound
+	case "unstaged":
+		return lifecycle.Request{}, p, errUnstaged
+	case "conflict":
+		newer, err := decodeProbe(st.id, answer[1:])
+		return lifecycle.Request{}, newer, errors.Join(err, errConflict)
+	default:
+		return lifecycle.Request{}, p, errAnswer
+	}
+}
+
+// args are the arguments of the script. next gets its position.
+func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecycle.EventType, p probed) ([]any, []int, error) {
+	s, was := st.s, p.r
+	value, err := encodeRequest(next)
+	if err != nil {
+		return nil, nil, err
+	}
+	requeue, expires, ended, result, cancels := "", "", "", "", ""
+	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
+		n, err := s.tail(ctx, was.queue, p.count)
+		if err != nil {
+			return nil, nil, err
+		}
+		next.Position, requeue = &n, "1"
+	}
+	if !next.ExpiresAt.Equal(was.ExpiresAt) {
+		expires = strconv.FormatInt(micros(next.ExpiresAt), 10)
+	}
+	last := "0"
+	if next.Status.Terminal() {
+		last = "1"
+		ended = strconv.FormatInt((next.ExpiresAt.Sub(p.now) + s.options.Margin).Milliseconds(), 10)
+	}
+	if st.staged {
+		result = "1"
+	}
+	sequence, line := "", []byte(nil)
+	if event != "" {
+		sequence = strconv.FormatUint(next.Sequence, 10)
+		line = lifecycle.AppendEvent(make([]byte, 0, 1024), next, event)
+	} else if next.Status == lifecycle.Processing {
+		cancels = s.cancelChannel()
+	}
+	keep := s.options.History
+	args := append(make([]any, 0, 32),
+		s.ahead.Load(), st.id, was.token, newToken(), statusLetter(next.Status), value,
+		sequence, line, last, requeue, expires, ended, result, st.output, st.stage, cancels, keep, chunkOf(keep))
+	args = s.feedArgs(args)
+	if event == "" {
+		return args, nil, nil
+	}
+	args, outboxes := s.feeds(args, next, st.partition)
+	return args, outboxes, nil
+}
+
+// prepare encodes the result of a Succeed, once.
+func (st *step) prepare(ctx context.Context) (err error) {
+	succeed, ok := st.change.(lifecycle.Succeed)
+	if !ok || succeed.Result == nil || st.staged {
+		return nil
+	}
+	st.output, st.stage, err = st.s.stage(ctx, st.partition, succeed.Result)
+	st.staged = err == nil
+	return err
+}
+
+// pause waits a little before the n-th further attempt, so that those who were in
+// each other's way go apart.
+func pause(ctx context.Context, n int) error {
+	if n == 0 {
+		return ctx.Err()
+	}
+	longest := min(time.Duration(n)*200*time.Microsecond, 5*time.Millisecond)
+	timer := time.NewTimer(rand.N(longest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Delete implements lifecycle.Store.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	for range attempts {
+		p, err := s.look(bound, id, "", countNothing, "")
+		switch {
+		case err != nil:
+			return failed(ctx, err)
+		case p.r == nil:
+			return lifecycle.ErrNotFound
+		case !p.r.Status.Terminal():
+			return lifecycle.ErrNotEnded
+		}
+		done, err := s.forget(bound, p.r)
+		if err != nil {
+			return failed(ctx, err)
+		}
+		if done {
+			return nil
+		}
+	}
+	return failed(ctx, errContended)
+}
+
+// forget removes a request that has ended. It reports false if somebody else
+// changed or forgot it.
+func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
+	partition, d := s.partition(r.ID), digest(r.Owner, r.Key)
+	localKey := ""
+	if d != "" && s.partition(d) == partition {
+		localKey = d
+	}
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey)
+	if err != nil || verdict(answer) != "ok" {
+		return false, err
+	}
+	if d != "" && localKey == "" {
+		// If this does not happen, the key names nothing and is free all the same.
+		_, err = s.run(ctx, scripts.unclaim, s.partition(d), d, r.ID, "")
+	}
+	return true, err
+}

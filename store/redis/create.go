@@ -1,0 +1,190 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// attempts bounds how often a step is tried that others are faster with.
+const attempts = 200
+
+var (
+	errContended = errors.New("too many others change the same at once")
+	errUnstaged  = errors.New("a large body has vanished before it was stored")
+)
+
+// Create implements lifecycle.Store.
+func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Created{}, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	c := creation{s: s, sub: &sub, partition: s.partition(sub.ID), digest: digest(sub.Owner, sub.Key)}
+	c.local = c.digest == "" || s.partition(c.digest) == c.partition
+	for n := range attempts {
+		created, err := c.try(bound)
+		switch {
+		case err == nil:
+			return created, nil
+		case errors.Is(err, errConflict):
+			if err := pause(bound, n); err != nil {
+				return lifecycle.Created{}, failed(ctx, err)
+			}
+		case refused(err):
+			return lifecycle.Created{}, err
+		default:
+			return lifecycle.Created{}, failed(ctx, err)
+		}
+	}
+	return lifecycle.Created{}, failed(ctx, errContended)
+}
+
+// refused reports whether err is an answer of Create and not a failure.
+func refused(err error) bool {
+	return errors.Is(err, lifecycle.ErrIDTaken) || errors.Is(err, lifecycle.ErrKeyReused) || errors.Is(err, lifecycle.ErrKeyInProgress)
+}
+
+// creation is one call of Create.
+type creation struct {
+	s         *Store
+	sub       *lifecycle.Submission
+	partition int
+	digest    string // of the idempotency key, "" for none
+	local     bool   // the key, if any, lives in the request's partition
+}
+
+// try does all of it once. errConflict: others were faster.
+func (c *creation) try(ctx context.Context) (lifecycle.Created, error) {
+	token := newToken()
+	if !c.local {
+		known, err := c.claim(ctx, token)
+		if err != nil || known != nil {
+			return c.existed(ctx, known, err)
+		}
+	}
+	created, err := c.store(ctx, token)
+	if !c.local && (err != nil || created.Existed) {
+		return c.withdraw(ctx, token, created, err)
+	}
+	return created, err
+}
+
+// store creates the request unless it exists.
+func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, error) {
+	s, sub := c.s, c.sub
+	localKey := ""
+	if c.local {
+		localKey = c.digest
+	}
+	queue := queueOf(sub.Route, sub.Priority)
+	p, err := s.look(ctx, sub.ID, localKey, countQueue, queue)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	replaces := ""
+	if known := decodeKey(p.known); known != nil {
+		created, err := c.known(ctx, known, p.now)
+		if !errors.Is(err, errDangling) {
+			return created, err
+		}
+		replaces = known.token
+	}
+	if p.r != nil {
+		return c.repeated(ctx, p.r)
+	}
+	n, err := s.tail(ctx, queue, p.count)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	r := newRequest(sub, p.now)
+	value, err := encodeRequest(&r)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	r.Position = &n
+	body, stage, err := s.stage(ctx, c.partition, &sub.Content)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	claim := ""
+	if !c.local {
+		claim = token
+	}
+	args := []any{
+		s.ahead.Load(), r.ID, token, queue, value, lifecycle.AppendEvent(nil, &r, lifecycle.EventAccepted),
+		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), body, stage,
+		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
+	}
+	args, outboxes := s.feeds(s.feedArgs(args), &r, c.partition)
+	answer, err := s.run(ctx, scripts.create, c.partition, args...)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	switch verdict(answer) {
+	case "ok":
+		s.relayNow(ctx, c.partition, outboxes)
+		return lifecycle.Created{Request: r}, nil
+	case "conflict":
+		return lifecycle.Created{}, errConflict
+	case "unstaged":
+		return lifecycle.Created{}, errUnstaged
+	default:
+		return lifecycle.Created{}, errAnswer
+	}
+}
+
+// repeated answers a submission whose id is known.
+func (c *creation) repeated(ctx context.Context, r *record) (lifecycle.Created, error) {
+	if r.Owner != c.sub.Owner || r.Fingerprint != c.sub.Fingerprint {
+		return lifecycle.Created{}, lifecycle.ErrIDTaken
+	}
+	_, request, err := c.s.load(ctx, r.ID) // with its position
+	if err == nil && request.ID == "" {
+		err = errConflict
+	}
+	return lifecycle.Created{Request: request, Existed: true}, err
+}
+
+func newRequest(sub *lifecycle.Submission, now time.Time) lifecycle.Request {
+	r := lifecycle.Request{
+		ID: sub.ID, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
+		Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
+		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
+		Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
+		Headers: maps.Clone(sub.Headers), Fingerprint: sub.Fingerprint, Key: sub.Key,
+	}
+	if sub.Call != nil {
+		r.Call = new(*sub.Call)
+	}
+	if sub.Delay > 0 {
+		r.NotBefore = now.Add(sub.Delay)
+	}
+	return r
+}
+
+// Bodies above this many bytes are not passed through a script, which would copy
+// them twice while everybody waits: they are stored under a name of their own
+// first, and renamed in the step.
+const stageSize = 64 << 10
+
+// stageTTL is how long a body waits for a step that may never come.
+const stageTTL = 10 * time.Minute
+
+// stage returns a body as a script takes it: either itself or the name under which it was stored.
+func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (body []byte, stage string, err error) {
+	body = encodeBody(*c)
+	if len(body) <= stageSize {
+		return body, "", nil
+	}
+	stage = newToken()
+	if err := s.client.Set(ctx, s.tags[partition]+"s:"+stage, body, stageTTL).Err(); err != nil {
+		return nil, "", fmt.Errorf("store a body: %w", err)
+	}
+	return nil, stage, nil
+}

@@ -1,0 +1,51 @@
+// Package redis keeps requests, their events and their indexes in Redis: the store
+// of any number of gateways and processors at once.
+//
+// # Partitions
+//
+// All keys of a request carry the hash tag of its partition, {pN}, where N is a hash
+// of the request's id modulo the number of partitions. A single server or a
+// Sentinel group has one partition; a Cluster has more, so that its nodes share the load. The
+// number is set when the store is first opened and kept in the store.
+//
+// # Steps
+//
+// Every step of a request's life takes two commands. The first, a script that only
+// reads, fetches the record and the server's time. Then lifecycle.Transition runs in
+// this process with that time. The second, a script that writes, checks that the
+// record is the one that was read and stores record, event, indexes, result
+// and feeds in one atomic step, publishing to each channel. If somebody else was
+// faster, it answers with the newer record, and the step is tried again with that.
+//
+// Each write carries a token that is kept with what it wrote. A write whose answer
+// was lost is sent again by the client, finds its own token, and is not done twice.
+//
+// So create, start, progress and succeed cost eight commands from the client; inside
+// the server they execute a fixed number of further ones (a test holds them to it).
+// The bell costs no reading: what is published is the event itself.
+//
+// # Feeds
+//
+// A feed lives in the partition of its name. If that is the request's own, which is
+// always so with one partition, the event goes there in the same atomic step.
+// Otherwise it goes to an outbox in the request's partition, in that step, and is relayed
+// from there: at once by whoever made the step, or by the next Sweep of any
+// process if that one died or could not reach the other partition. An outbox is read from its oldest entry on and
+// the receiving partition remembers how far it came, so each event gets into a
+// feed once, and those of a request in order.
+//
+// # The bell
+//
+// Each process subscribes to the channels that are watched in it and no others. When a
+// connection breaks, what was published meanwhile is lost: once subscribed again, the newest
+// message of each channel is read and rung with, which makes followers
+// read what they miss. The same is checked now and then without any sign of a loss.
+//
+// # What may be lost
+//
+// A server with appendonly yes and appendfsync everysec loses nothing when its
+// process dies and up to about a second of changes when its machine does; with appendfsync always
+// nothing. A failover loses what the replica has not got yet (see
+// min-replicas-to-write). What is lost is lost as a whole: a record and its events always agree.
+// A client that was told of an offset which is lost is reset.
+package redis

@@ -1,0 +1,172 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// An idempotency key lives in the partition of its digest. If that is the request's
+// own, the key is taken in the step that creates the request. If not:
+//
+//  1. The key is claimed for the request, with a token and the lock that the
+//     submission asks for. Others are told that the first call is in progress.
+//  2. The request is created, which fails if the token was declared void.
+//
+// Whoever finds a claim whose lock has passed and whose request is not there first
+// declares the token void in the request's partition, so that the one who claimed
+// cannot create it any more however slow it is, and then replaces the claim.
+
+var (
+	errConflict = errors.New("changed meanwhile")
+	errDangling = errors.New("the key names a request that is not there")
+)
+
+// keyRecord is the use of an idempotency key.
+type keyRecord struct {
+	request     string
+	fingerprint string
+	locked      time.Time // until
+	token       string
+	reply       *lifecycle.Reply
+}
+
+// decodeKey returns nil if the key was not used.
+func decodeKey(fields []any) *keyRecord {
+	if text(fields, 3) == "" {
+		return nil
+	}
+	k := &keyRecord{request: text(fields, 0), fingerprint: text(fields, 1), token: text(fields, 3)}
+	if locked, err := strconv.ParseInt(text(fields, 2), 10, 64); err == nil {
+		k.locked = time.UnixMicro(locked)
+	}
+	if raw := text(fields, 4); raw != "" {
+		reply := new(lifecycle.Reply)
+		if json.Unmarshal([]byte(raw), reply) == nil {
+			k.reply = reply
+		}
+	}
+	return k
+}
+
+// keyMargin is how much longer than its request is expected to live a key is kept
+// by Redis at most. A request that is extended for longer than that loses its key.
+const keyMargin = 30 * 24 * time.Hour
+
+func (c *creation) keyTTL() time.Duration { return c.sub.Timeout + c.sub.Retention + keyMargin }
+
+// known answers a submission whose key was used before. errDangling: what it was
+// used for is not there, and the key is free.
+func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (lifecycle.Created, error) {
+	locked := k.reply == nil && now.Before(k.locked)
+	r, request, err := c.s.load(ctx, k.request)
+	switch {
+	case err != nil:
+		return lifecycle.Created{}, err
+	case r == nil && !locked, r != nil && digest(r.Owner, r.Key) != c.digest:
+		return lifecycle.Created{}, errDangling
+	case k.fingerprint != c.sub.Fingerprint:
+		return lifecycle.Created{}, lifecycle.ErrKeyReused
+	case locked:
+		return lifecycle.Created{}, lifecycle.ErrKeyInProgress
+	}
+	return lifecycle.Created{Request: request, Existed: true, Reply: k.reply}, nil
+}
+
+// claim takes the key in its partition, or returns what it was used for.
+func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created, error) {
+	s, replaces := c.s, ""
+	for range 2 {
+		answer, err := s.run(ctx, scripts.claim, s.partition(c.digest), s.ahead.Load(), c.digest, c.sub.ID, c.sub.Fingerprint,
+			c.sub.KeyLock.Microseconds(), token, c.keyTTL().Milliseconds(), replaces)
+		if err != nil {
+			return nil, err
+		}
+		if verdict(answer) == "ok" {
+			return nil, nil
+		}
+		now, err := number(answer, 1)
+		k := decodeKey(list(answer, 2))
+		if err != nil || k == nil {
+			return nil, errAnswer
+		}
+		created, err := c.known(ctx, k, time.UnixMicro(now))
+		if !errors.Is(err, errDangling) {
+			return &created, err
+		}
+		if r, err := s.void(ctx, k.request, k.token); err != nil || r != nil && digest(r.Owner, r.Key) == c.digest {
+			if err == nil {
+				err = errConflict // it was created just now
+			}
+			return nil, err
+		}
+		replaces = k.token
+	}
+	return nil, errConflict
+}
+
+// existed answers with what the key was used for.
+func (c *creation) existed(_ context.Context, known *lifecycle.Created, err error) (lifecycle.Created, error) {
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
+	return *known, nil
+}
+
+// void makes sure that a creation does not happen from now on, and returns the
+// request if it is there.
+func (s *Store) void(ctx context.Context, id, token string) (*record, error) {
+	answer, err := s.run(ctx, scripts.void, s.partition(id), id, token, (24 * time.Hour).Milliseconds())
+	if err != nil {
+		return nil, err
+	}
+	if value := text(answer, 0); value != "" {
+		return decodeRecord(id, value)
+	}
+	return nil, nil
+}
+
+// withdrawTime bounds the attempt to free a claimed key after a failure.
+const withdrawTime = time.Second
+
+// withdraw gives the claimed key back after a creation that did not happen, or is
+// not known to have happened. What cannot be told now is told when the key's lock has passed.
+func (c *creation) withdraw(ctx context.Context, token string, created lifecycle.Created, failure error) (lifecycle.Created, error) {
+	s := c.s
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTime)
+	defer cancel()
+	if failure != nil && !refused(failure) && !errors.Is(failure, errConflict) {
+		r, err := s.void(bound, c.sub.ID, token)
+		if err != nil {
+			return lifecycle.Created{}, failure
+		}
+		if r != nil && digest(r.Owner, r.Key) == c.digest {
+			return lifecycle.Created{}, failure // it happened, but the answer was lost
+		}
+	}
+	if _, err := s.run(bound, scripts.unclaim, s.partition(c.digest), c.digest, "", token); err != nil && failure == nil {
+		return lifecycle.Created{}, err
+	}
+	return created, failure
+}
+
+// SaveReply implements lifecycle.Store.
+func (s *Store) SaveReply(ctx context.Context, owner, key string, reply lifecycle.Reply) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	value, err := json.Marshal(reply)
+	if err != nil {
+		return fmt.Errorf("reply to an idempotency key: %w", err)
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	d := digest(owner, key)
+	_, err = s.run(bound, scripts.reply, s.partition(d), d, value)
+	return failed(ctx, err)
+}

@@ -1,0 +1,147 @@
+package redis
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// The layout, version 1. Behind the prefix and the hash tag of the partition stand:
+//
+//	r:<id>       record: header and JSON, see below
+//	e:<id>       stream of the request's events, id = sequence-0: t token, l last, e event
+//	i:<id> o:<id>  content and result: length of the type, type, bytes
+//	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
+//	processing   sorted by name: id
+//	expiry       by time in µs: id
+//	own:<owner>  by serial: id NUL route NUL topic
+//	k:<digest>   idempotency key: r request, f fingerprint, l locked until, t token, y reply
+//	v:<token>    a claim on a key that was taken over: its creation must not happen
+//	t:<channel>  top offset of a feed
+//	f:<channel>  stream of a feed, id = offset-0: t time in µs, l always 0, e event
+//	aging        by time in µs of the oldest event: feed
+//	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event
+//	relayed      for each partition, up to which entry its outbox has been relayed to here
+//	s:<token>    a large body on its way into i: or o:
+//	clock        the newest ticket, serial or tick: microseconds, rising
+//
+// and, published, b:<channel>: offset ':' last event. Without a tag: meta (how the
+// store was made) and cancel, a channel that carries ids.
+
+// record is a request together with what its header holds.
+type record struct {
+	lifecycle.Request
+	token  string // of the last write
+	ticket string // its place in pending, when it got there last
+	serial string // its place in the owner's list
+	queue  string // route NUL inverse-priority
+}
+
+// Columns of the header. The queue and a line feed follow, then JSON.
+const (
+	tokenSize  = 16
+	statusAt   = tokenSize
+	ticketAt   = statusAt + 1
+	ticketSize = 16
+	serialAt   = ticketAt + ticketSize
+	queueAt    = serialAt + ticketSize
+)
+
+func decodeRecord(id, value string) (*record, error) {
+	end := strings.IndexByte(value, '\n')
+	if end < queueAt {
+		return nil, fmt.Errorf("request %s: its record is damaged", id)
+	}
+	r := &record{token: value[:tokenSize], ticket: value[ticketAt:serialAt], serial: value[serialAt:queueAt], queue: value[queueAt:end]}
+	if err := json.Unmarshal([]byte(value[end+1:]), &r.Request); err != nil {
+		return nil, fmt.Errorf("request %s: its record is damaged: %w", id, err)
+	}
+	return r, nil
+}
+
+// encodeRequest writes JSON as it came: a result that is kept in a record is not escaped.
+func encodeRequest(r *lifecycle.Request) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(r)
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
+}
+
+// member is the record's entry in pending.
+func (r *record) member() string { return r.queue + r.ticket + r.ID }
+
+// ownerEntry is the entry of a request in the list of its owner.
+func ownerEntry(r *lifecycle.Request) string { return r.ID + "\x00" + r.Route + "\x00" + r.Topic }
+
+// queueOf is where requests with this route and priority wait.
+func queueOf(route string, priority int) string {
+	return route + "\x00" + string(rune('9'-min(max(priority, 0), 9)))
+}
+
+// statusLetter stands for a status in the header.
+func statusLetter(s lifecycle.Status) string {
+	switch s {
+	case "":
+		return ""
+	case lifecycle.Processing:
+		return "r" // running
+	default:
+		return string(s[:1])
+	}
+}
+
+// newToken names one write.
+func newToken() string {
+	var raw [tokenSize * 3 / 4]byte
+	_, _ = rand.Read(raw[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// digest is the name of an idempotency key. What is not UTF-8 is taken as JSON
+// reads it back, so that a stored request still finds its key.
+func digest(owner, key string) string {
+	if key == "" {
+		return ""
+	}
+	if !utf8.ValidString(key) {
+		key = string([]rune(key))
+	}
+	sum := sha256.Sum256([]byte(owner + "\x00" + key))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// partition is where a request, a feed or a key lives. It never changes for a name.
+func (s *Store) partition(name string) int {
+	return int(crc32.ChecksumIEEE([]byte(name)) % uint32(len(s.tags)))
+}
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func encodeBody(c lifecycle.Content) []byte {
+	value := make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data))
+	value = binary.AppendUvarint(value, uint64(len(c.Type)))
+	value = append(value, c.Type...)
+	return append(value, c.Data...)
+}
+
+// decodeBody takes value over.
+func decodeBody(value []byte) (lifecycle.Content, error) {
+	length, n := binary.Uvarint(value)
+	if n <= 0 || length > uint64(len(value)-n) {
+		return lifecycle.Content{}, errors.New("body is damaged")
+	}
+	rest := value[n:]
+	return lifecycle.Content{Type: string(rest[:length]), Data: rest[length:]}, nil
+}

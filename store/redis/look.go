@@ -1,0 +1,153 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// What a probe counts.
+const (
+	countNothing = ""
+	countAhead   = "own"   // how many are before a pending request
+	countTail    = "tail"  // how many there are up to its priority
+	countQueue   = "queue" // how many there are in a queue given
+)
+
+// probed is what a step knows before it is taken.
+type probed struct {
+	now   time.Time
+	r     *record // nil: there is none
+	count int     // in this partition
+	known []any   // the idempotency key, if one was asked for
+}
+
+func (s *Store) look(ctx context.Context, id, digest, count, queue string) (probed, error) {
+	answer, err := s.run(ctx, scripts.probe, s.partition(id), s.ahead.Load(), id, digest, count, queue)
+	if err != nil {
+		return probed{}, err
+	}
+	return decodeProbe(id, answer)
+}
+
+func decodeProbe(id string, answer []any) (p probed, err error) {
+	now, err := number(answer, 0)
+	if err != nil {
+		return probed{}, err
+	}
+	count, err := number(answer, 2)
+	if err != nil {
+		return probed{}, err
+	}
+	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3)}
+	if value := text(answer, 1); value != "" {
+		p.r, err = decodeRecord(id, value)
+	}
+	return p, err
+}
+
+// tail returns how many wait in a queue's route up to the end of its priority,
+// over all partitions. own is what the request's partition said.
+func (s *Store) tail(ctx context.Context, queue string, own int) (int, error) {
+	return s.count(ctx, []span{{queue, queue + "\xff"}}, own)
+}
+
+// span is a stretch of a route in pending: from its beginning to an entry, exclusive.
+type span struct{ queue, to string }
+
+// count sums over all partitions how many entries a span has. The partitions are
+// asked one after the other, not at one moment, so that with several of them a
+// position may be off by what changed meanwhile.
+func (s *Store) count(ctx context.Context, spans []span, own int) (int, error) {
+	if len(s.tags) == 1 {
+		return own, nil
+	}
+	counts, err := s.counts(ctx, spans)
+	if err != nil {
+		return 0, err
+	}
+	return counts[0], nil
+}
+
+// counts returns for each span how many entries it has in all partitions.
+func (s *Store) counts(ctx context.Context, spans []span) ([]int, error) {
+	commands := make([]*goredis.IntCmd, 0, len(spans)*len(s.tags))
+	if _, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for _, span := range spans {
+			route := span.queue[:len(span.queue)-1]
+			for _, tag := range s.tags {
+				commands = append(commands, p.ZLexCount(ctx, tag+"pending", "["+route, "("+span.to))
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	counts := make([]int, len(spans))
+	for i, command := range commands {
+		counts[i/len(s.tags)] += int(command.Val())
+	}
+	return counts, nil
+}
+
+// present returns a request as it is handed out: a pending one with its position.
+// count is what its own partition said.
+func (s *Store) present(ctx context.Context, r *record, count int) (lifecycle.Request, error) {
+	out := r.Request
+	if out.Status != lifecycle.Pending {
+		return out, nil
+	}
+	n, err := s.count(ctx, []span{{r.queue, r.member()}}, count)
+	if err != nil {
+		return lifecycle.Request{}, err
+	}
+	out.Position = &n
+	return out, nil
+}
+
+// load returns a request as it is handed out, and its record; nil if there is none.
+func (s *Store) load(ctx context.Context, id string) (*record, lifecycle.Request, error) {
+	p, err := s.look(ctx, id, "", countAhead, "")
+	if err != nil || p.r == nil {
+		return nil, lifecycle.Request{}, err
+	}
+	out, err := s.present(ctx, p.r, p.count)
+	return p.r, out, err
+}
+
+// feeds appends to the arguments of a script the feeds of a request, and returns
+// the partitions whose outbox the event goes to.
+func (s *Store) feeds(args []any, r *lifecycle.Request, partition int) ([]any, []int) {
+	var outboxes []int
+	for _, channel := range r.Channels()[1:] {
+		key := channel.Key()
+		at := s.partition(key)
+		if at == partition {
+			args = append(args, key, "")
+			continue
+		}
+		args = append(args, key, strconv.Itoa(at))
+		if len(outboxes) == 0 || outboxes[0] != at {
+			outboxes = append(outboxes, at)
+		}
+	}
+	return args, outboxes
+}
+
+// feedArgs is how feeds are kept, as the scripts want it.
+func (s *Store) feedArgs(args []any) []any {
+	keep := s.options.FeedHistory
+	return append(args, s.publish, keep, chunkOf(keep), s.feedTTL().Milliseconds())
+}
+
+// feedTTL is when Redis drops a feed that nothing has been appended to, with its
+// top, by itself. It is so long because a feed that begins at 1 again could be mistaken
+// for the old one by a client that comes back after that time.
+func (s *Store) feedTTL() time.Duration { return 2*s.options.FeedRetention + 30*24*time.Hour }
+
+// chunkOf is how many events are dropped at a time from a channel that keeps n.
+func chunkOf(n int) int { return max(n/8, 1) }

@@ -1,0 +1,207 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+	"strconv"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Get implements lifecycle.Store.
+func (s *Store) Get(ctx context.Context, id string) (lifecycle.Request, error) {
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Request{}, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	r, out, err := s.load(bound, id)
+	if err == nil && r == nil {
+		return lifecycle.Request{}, lifecycle.ErrNotFound
+	}
+	return out, failed(ctx, err)
+}
+
+// Content implements lifecycle.Store.
+func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifecycle.Content, error) {
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Content{}, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	kind := "i:"
+	if p == lifecycle.Output {
+		kind = "o:"
+	}
+	value, err := s.client.Get(bound, s.tags[s.partition(id)]+kind+id).Result()
+	if errors.Is(err, goredis.Nil) {
+		return lifecycle.Content{}, lifecycle.ErrNotFound
+	}
+	if err != nil {
+		return lifecycle.Content{}, failed(ctx, err)
+	}
+	content, err := decodeBody([]byte(value))
+	return content, failed(ctx, err)
+}
+
+// maxLooked bounds how many requests one List looks through in each partition.
+const maxLooked = 2000
+
+// place is where a request stands in the list of its owner. Serials are times, so
+// partitions can be merged; within one they never repeat.
+type place struct {
+	serial    int64
+	partition int
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.serial, q.serial), cmp.Compare(p.partition, q.partition))
+}
+
+type listed struct {
+	place
+	r     *record
+	count int
+}
+
+// List implements lifecycle.Store. The newest is the one that was created last.
+func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Page{}, err
+	}
+	before := place{serial: 1 << 53}
+	if q.Cursor != "" {
+		parsed, ok := parseCursor(q.Owner, q.Cursor)
+		if !ok || parsed.partition >= len(s.tags) {
+			return lifecycle.Page{}, lifecycle.ErrCursor
+		}
+		before = parsed
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	limit := max(q.Limit, 1)
+	var found []listed
+	horizon := place{serial: -1} // below it, not all has been looked at
+	for i := range s.tags {
+		part, last, err := s.listPartition(bound, i, q, before, limit)
+		if err != nil {
+			return lifecycle.Page{}, failed(ctx, err)
+		}
+		found = append(found, part...)
+		if last.compare(horizon) > 0 {
+			horizon = last
+		}
+	}
+	slices.SortFunc(found, func(a, b listed) int { return b.compare(a.place) })
+	found = slices.DeleteFunc(found, func(l listed) bool { return l.compare(horizon) < 0 })
+	var page lifecycle.Page
+	switch {
+	case len(found) > limit:
+		found = found[:limit]
+		page.Next = formatCursor(q.Owner, found[limit-1].place)
+	case horizon.serial >= 0:
+		page.Next = formatCursor(q.Owner, horizon)
+	}
+	var err error
+	page.Requests, err = s.presentAll(bound, found)
+	if err != nil {
+		return lifecycle.Page{}, failed(ctx, err)
+	}
+	return page, nil
+}
+
+// listPartition returns the newest of one partition that are before a place, and
+// where it stopped looking; a negative serial if it has seen all.
+func (s *Store) listPartition(ctx context.Context, i int, q lifecycle.Query, before place, limit int) ([]listed, place, error) {
+	highest := strconv.FormatInt(before.serial, 10)
+	if i >= before.partition {
+		highest = "(" + highest
+	}
+	// One more than the limit tells whether another page follows.
+	answer, err := s.run(ctx, scripts.list, i, q.Owner, highest, q.Route, q.Topic, statusLetter(q.Status), limit+1, maxLooked)
+	if err != nil {
+		return nil, place{}, err
+	}
+	stopped := place{serial: -1}
+	if more, err := number(answer, 1); err != nil {
+		return nil, place{}, err
+	} else if more == 1 {
+		serial, err := number(answer, 0)
+		if err != nil {
+			return nil, place{}, err
+		}
+		stopped = place{serial, i}
+	}
+	rows := list(answer, 2)
+	found := make([]listed, 0, len(rows)/4)
+	for n := 0; n+3 < len(rows); n += 4 {
+		serial, err := number(rows, n+1)
+		if err != nil {
+			return nil, place{}, err
+		}
+		r, err := decodeRecord(text(rows, n), text(rows, n+2))
+		if err != nil {
+			return nil, place{}, err
+		}
+		count, err := number(rows, n+3)
+		if err != nil {
+			return nil, place{}, err
+		}
+		found = append(found, listed{place{serial, i}, r, int(count)})
+	}
+	return found, stopped, nil
+}
+
+// presentAll returns requests as they are handed out.
+func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Request, error) {
+	out := make([]lifecycle.Request, len(found))
+	var spans []span
+	var waiting []int
+	for i := range found {
+		out[i] = found[i].r.Request
+		if out[i].Status == lifecycle.Pending {
+			out[i].Position = &found[i].count
+			spans = append(spans, span{found[i].r.queue, found[i].r.member()})
+			waiting = append(waiting, i)
+		}
+	}
+	if len(s.tags) == 1 || len(spans) == 0 {
+		return out, nil
+	}
+	counts, err := s.counts(ctx, spans)
+	if err != nil {
+		return nil, err
+	}
+	for n, i := range waiting {
+		out[i].Position = &counts[n]
+	}
+	return out, nil
+}
+
+// A cursor is a place, and a sum over it and the owner that tells it from what no page had.
+func formatCursor(owner string, p place) string {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(p.serial))
+	raw = binary.BigEndian.AppendUint16(raw, uint16(p.partition))
+	raw = binary.BigEndian.AppendUint32(raw, cursorSum(owner, raw))
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func parseCursor(owner, cursor string) (place, bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) != 14 || binary.BigEndian.Uint32(raw[10:]) != cursorSum(owner, raw[:10]) {
+		return place{}, false
+	}
+	p := place{int64(binary.BigEndian.Uint64(raw)), int(binary.BigEndian.Uint16(raw[8:]))}
+	return p, p.serial >= 0 && p.serial <= 1<<53
+}
+
+func cursorSum(owner string, place []byte) uint32 {
+	return crc32.Update(crc32.ChecksumIEEE(place), crc32.IEEETable, []byte(owner))
+}

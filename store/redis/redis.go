@@ -1,0 +1,198 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Options of a [Store]. The zero value works.
+type Options struct {
+	// Client, if set, is how to reach Redis instead of a URL. Timeout, retries
+	// and the protocol are set by Open.
+	Client *goredis.UniversalOptions
+
+	// Prefix begins every key and every channel; default "hark". Two stores
+	// on one server need two.
+	Prefix string
+
+	// Partitions is into how many hash slots the requests are spread. 0: as the
+	// store was made with; a new one gets 1, or 16 on a Cluster. Opening with
+	// another number than the store was made with fails.
+	Partitions int
+
+	// Timeout bounds every call to the store, retries included; default 5 s.
+	Timeout time.Duration
+
+	// History is how many events are kept of each request, FeedHistory of each
+	// feed; up to an eighth more may be there. Defaults: 256 and 10,000.
+	History     int
+	FeedHistory int
+
+	// FeedRetention is how long a feed keeps an event; the next Sweep after it drops
+	// the event. Default 24 hours.
+	FeedRetention time.Duration
+
+	// Margin is how long an ended request stays beyond its retention if nobody
+	// sweeps; Redis then drops it by itself. Default 24 hours. Requests that have
+	// not ended stay for ever.
+	Margin time.Duration
+
+	// Check is how often the newest offset of each watched channel is compared
+	// with what has been heard; default 30 s, ± a quarter.
+	Check time.Duration
+
+	Logger *slog.Logger // default: discard
+}
+
+func (o Options) withDefaults() Options {
+	if o.Prefix == "" {
+		o.Prefix = "hark"
+	}
+	set := func(n *int, to int) {
+		if *n <= 0 {
+			*n = to
+		}
+	}
+	set(&o.History, 256)
+	set(&o.FeedHistory, 10_000)
+	wait := func(d *time.Duration, to time.Duration) {
+		if *d <= 0 {
+			*d = to
+		}
+	}
+	wait(&o.Timeout, 5*time.Second)
+	wait(&o.FeedRetention, 24*time.Hour)
+	wait(&o.Margin, 24*time.Hour)
+	wait(&o.Check, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations and
+// hub.Source over Redis. All methods may be called concurrently.
+//
+// Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
+type Store struct {
+	options Options
+	log     *slog.Logger
+	client  goredis.UniversalClient
+	tags    []string // the beginning of every key of each partition
+	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	ahead   atomic.Int64
+
+	bells    []*bell // by partition where pub/sub is sharded, else one for all
+	plain    *bell   // for what is not sharded
+	listener atomic.Pointer[func(string, hub.Message)]
+	stale    stale
+	relays   map[route]*relay
+	cancels  cancels
+	probe    probes
+
+	stop    context.CancelFunc // ends every goroutine
+	running sync.WaitGroup
+	closing sync.Once
+}
+
+var (
+	_ lifecycle.Store         = (*Store)(nil)
+	_ lifecycle.Keeper        = (*Store)(nil)
+	_ lifecycle.Cancellations = (*Store)(nil)
+	_ hub.Source              = (*Store)(nil)
+)
+
+// Open connects to Redis and opens the store in it; an empty database becomes a
+// new store. See [ParseURL] for the forms of url. It fails if Redis cannot be reached, is older
+// than 6.2, or holds a store of a newer layout or of other partitions. Close the store.
+func Open(ctx context.Context, url string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	how := o.Client
+	if how == nil {
+		parsed, err := ParseURL(url)
+		if err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+		how = parsed
+	} else {
+		how = new(*how)
+	}
+	how.ContextTimeoutEnabled = true
+	how.Protocol = 2 // the replies that scripts give are the same in both
+	how.MaxRetries = 2
+	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
+	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	how.DisableIdentity = true
+	s := &Store{options: o, log: o.Logger, client: goredis.NewUniversalClient(how), publish: "PUBLISH"}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.client.Close())
+	}
+	s.start()
+	return s, nil
+}
+
+// start starts the goroutines of the store.
+func (s *Store) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.plain = newBell(s, false)
+	s.bells = []*bell{s.plain}
+	if s.publish == "SPUBLISH" {
+		s.bells = nil
+		for range s.tags {
+			s.bells = append(s.bells, newBell(s, true))
+		}
+		s.plain.run(ctx)
+	}
+	for _, b := range s.bells {
+		b.run(ctx)
+	}
+	s.stale.wake = make(chan struct{}, 1)
+	s.running.Go(func() { s.resync(ctx) })
+	s.running.Go(func() { s.check(ctx) })
+}
+
+// Close ends the subscriptions and closes the connections. Operations after it
+// fail with lifecycle.ErrUnavailable.
+func (s *Store) Close() error {
+	var err error
+	s.closing.Do(func() {
+		s.stop()
+		for _, b := range append(s.bells, s.plain) {
+			b.close()
+		}
+		s.running.Wait()
+		err = s.client.Close()
+	})
+	return err
+}
+
+// bounded returns ctx with the store's timeout.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.options.Timeout)
+}
+
+// failed wraps what Redis or the connection said. What the caller's own context
+// says is found in it too.
+func failed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		err = errors.Join(cause, err)
+	}
+	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
+}

@@ -1,0 +1,68 @@
+package redis_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t testing.TB, url string, o redis.Options) *redis.Store {
+	t.Helper()
+	s, err := redis.Open(t.Context(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	server := servertest.Redis(t)
+	for _, partitions := range []int{1, 7} {
+		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
+			var n atomic.Int32
+			storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
+				o := redis.Options{
+					Prefix: fmt.Sprintf("test%d-%d", partitions, n.Add(1)), Partitions: partitions,
+					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention,
+				}
+				s := open(t, server.URL, o)
+				return storetest.Instance{
+					Store:   s,
+					Advance: func(d time.Duration) { s.Advance(d) },
+					Reopen: func() storetest.Store {
+						ahead := s.Ahead()
+						if err := s.Close(); err != nil {
+							t.Fatal(err)
+						}
+						s = open(t, server.URL, o)
+						s.Advance(ahead)
+						return s
+					},
+				}
+			})
+		})
+	}
+}
+
+func submission(id string) lifecycle.Submission {
+	return lifecycle.Submission{
+		ID: id, Owner: "alice", Route: "images", MaxAttempts: 3,
+		Timeout: time.Hour, Retention: time.Hour, Fingerprint: "f-" + id,
+		Content: lifecycle.Content{Type: "application/json", Data: []byte(`{"image":"cat.png","width":640}`)},
+	}
+}

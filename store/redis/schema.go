@@ -1,0 +1,120 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// layout is the version of what this program stores.
+const layout = 1
+
+// clusterPartitions is how many partitions a new store on a Cluster gets.
+const clusterPartitions = 16
+
+const mostPartitions = 1024
+
+// prepare looks at the server and at what it holds.
+func (s *Store) prepare(ctx context.Context) error {
+	major, minor, cluster, err := s.server(ctx)
+	if err != nil {
+		return err
+	}
+	if major < 6 || major == 6 && minor < 2 {
+		return fmt.Errorf("needs Redis 6.2 or newer, the server is %d.%d", major, minor)
+	}
+	if cluster && major >= 7 {
+		s.publish = "SPUBLISH"
+	}
+	s.advise(ctx)
+
+	want := s.options.Partitions
+	if want < 0 || want > mostPartitions {
+		return fmt.Errorf("%d partitions, want 1 to %d", want, mostPartitions)
+	}
+	begin := want
+	if begin == 0 {
+		begin = 1
+		if cluster {
+			begin = clusterPartitions
+		}
+	}
+	meta := s.options.Prefix + ":meta"
+	answer, err := scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin).Slice()
+	if err != nil {
+		return fmt.Errorf("%s: %w", meta, err)
+	}
+	text := make([]string, 3)
+	for i := range min(len(answer), 3) {
+		text[i], _ = answer[i].(string)
+	}
+	version, versionErr := strconv.Atoi(text[1])
+	partitions, partitionsErr := strconv.Atoi(text[2])
+	switch {
+	case text[0] != "hark" || versionErr != nil || partitionsErr != nil || partitions < 1 || partitions > mostPartitions:
+		return fmt.Errorf("%s is not that of a Hark store", meta)
+	case version > layout:
+		return fmt.Errorf("its layout is version %d, this program knows up to version %d", version, layout)
+	case want != 0 && want != partitions:
+		return fmt.Errorf("it was made with %d partitions, not %d", partitions, want)
+	}
+	s.tags = make([]string, partitions)
+	for i := range s.tags {
+		s.tags[i] = s.options.Prefix + ":{p" + strconv.Itoa(i) + "}:"
+	}
+	s.relays = make(map[route]*relay)
+	for from := range partitions {
+		for to := range partitions {
+			if from != to {
+				s.relays[route{from, to}] = new(relay)
+			}
+		}
+	}
+	return nil
+}
+
+// server returns what the server calls itself.
+func (s *Store) server(ctx context.Context) (major, minor int, cluster bool, err error) {
+	info, err := s.client.Info(ctx).Result()
+	if err != nil {
+		return 0, 0, false, err
+	}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch name {
+		case "redis_version":
+			if _, err := fmt.Sscanf(value, "%d.%d", &major, &minor); err != nil {
+				return 0, 0, false, fmt.Errorf("server version %q: %w", value, err)
+			}
+		case "cluster_enabled":
+			cluster = value == "1"
+		}
+	}
+	if major == 0 {
+		return 0, 0, false, errors.New("the server does not tell its version")
+	}
+	if _, ok := s.client.(*goredis.ClusterClient); cluster && !ok {
+		return 0, 0, false, errors.New("the server is part of a Cluster: add ?cluster=true to its URL")
+	}
+	return major, minor, cluster, nil
+}
+
+// advise warns of settings with which accepted requests can be lost. A server
+// that does not show its settings is believed.
+func (s *Store) advise(ctx context.Context) {
+	for _, setting := range []struct{ name, want, why string }{
+		{"appendonly", "yes", "what was accepted is lost when Redis dies"},
+		{"maxmemory-policy", "noeviction", "Redis drops requests when its memory is full"},
+	} {
+		got, err := s.client.ConfigGet(ctx, setting.name).Result()
+		if value := got[setting.name]; err == nil && value != "" && value != setting.want {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Redis is not set up for keeping requests: "+setting.why,
+				slog.String("setting", setting.name), slog.String("value", value), slog.String("want", setting.want))
+		}
+	}
+}

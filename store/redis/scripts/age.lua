@@ -1,0 +1,23 @@
+-- Drops events that are too old from the feed that has the oldest one.
+-- ARGV: time ahead, age in µs. Answers whether there may be more to do.
+local before = time(ARGV[1]) - ARGV[2]
+local channel = call('ZRANGEBYSCORE', tag .. 'aging', '-inf', digits(before), 'LIMIT', 0, 1)[1]
+if not channel then
+  return 0
+end
+local stream = tag .. 'f:' .. channel
+local page = call('XRANGE', stream, '-', '+', 'COUNT', 200)
+for _, entry in ipairs(page) do
+  if tonumber(entry[2][2]) > before then
+    call('XTRIM', stream, 'MINID', entry[1])
+    call('ZADD', tag .. 'aging', entry[2][2], channel)
+    return 1
+  end
+end
+if #page == 0 then
+  call('ZREM', tag .. 'aging', channel)
+else
+  local ms = string.match(page[#page][1], '^%d+')
+  call('XTRIM', stream, 'MINID', digits(ms + 1) .. '-0')
+end
+return 1

@@ -1,0 +1,78 @@
+-- Stores a request as it is after a change, if it has not been changed meanwhile.
+local ahead, id, expected, token, status, json = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
+local requeue, expires, ended = ARGV[10], ARGV[11], ARGV[12] -- expires '': as before; ended: ttl in ms, '' if not
+local result, output, stage = ARGV[13], ARGV[14], ARGV[15]
+local cancels = ARGV[16] -- channel that tells of a cancellation, '' if none was asked for
+local keep, chunk = tonumber(ARGV[17]), tonumber(ARGV[18])
+local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
+local first = 23
+
+local key = tag .. 'r:' .. id
+local old = call('GET', key)
+if not old then
+  return { 'gone' }
+end
+if token_of(old) ~= expected then
+  if token_of(old) == token then
+    return { 'ok' } -- the answer to the first time was lost
+  end
+  if sequence ~= '' then
+    local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
+    if mine and mine[2][2] == token then
+      return { 'ok' } -- likewise, and others came after it
+    end
+  end
+  return { 'conflict', digits(time(ahead)), old, behind(queue_of(old)) }
+end
+if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
+  return { 'unstaged' }
+end
+
+local now = time(ahead)
+local was, queue = status_of(old), queue_of(old)
+local before, ticket = ticket_of(old), ticket_of(old)
+if requeue == '1' then
+  ticket = string.format('%016.0f', tick(now))
+end
+call('SET', key, token .. status .. ticket .. string.sub(old, 34, 49) .. queue .. '\n' .. json)
+if requeue == '1' then
+  call('SET', tag .. 'clock', ticket)
+end
+if was ~= status then
+  if was == 'p' then
+    call('ZREM', tag .. 'pending', queue .. before .. id)
+  else
+    call('ZREM', tag .. 'processing', id)
+  end
+  if status == 'p' then
+    call('ZADD', tag .. 'pending', 0, queue .. ticket .. id)
+  elseif status == 'r' then
+    call('ZADD', tag .. 'processing', 0, id)
+  end
+end
+if expires ~= '' then
+  call('ZADD', tag .. 'expiry', expires, id)
+end
+if stage ~= '' then
+  call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. id)
+  call('PERSIST', tag .. 'o:' .. id)
+elseif result == '1' then
+  call('SET', tag .. 'o:' .. id, output)
+end
+if sequence ~= '' then
+  emit(id, sequence, token, last, event, now, feed, first)
+  local n = tonumber(sequence)
+  if n > keep and n % chunk == 0 then
+    call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)
+  end
+end
+if ended ~= '' then
+  for _, kind in ipairs({ 'r:', 'e:', 'i:', 'o:' }) do
+    call('PEXPIRE', tag .. kind .. id, ended)
+  end
+end
+if cancels ~= '' then
+  call('PUBLISH', cancels, id)
+end
+return { 'ok' }

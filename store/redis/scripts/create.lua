@@ -1,0 +1,49 @@
+-- Stores a new request with everything that belongs to it.
+local ahead, id, token, queue, json, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
+local claim = ARGV[17]
+local feed = { publish = ARGV[18], keep = tonumber(ARGV[19]), chunk = tonumber(ARGV[20]), ttl = ARGV[21] }
+local first = 22
+
+local key = tag .. 'r:' .. id
+local old = call('GET', key)
+if old then
+  local begin = call('XRANGE', tag .. 'e:' .. id, '1-0', '1-0')[1]
+  if token_of(old) == token or (begin and begin[2][2] == token) then
+    return { 'ok' } -- the answer to the first time was lost
+  end
+  return { 'conflict' }
+end
+if claim ~= '' and call('EXISTS', tag .. 'v:' .. claim) == 1 then
+  return { 'conflict' } -- too slow: the claim on the key has been taken over
+end
+if digest ~= '' and (call('HGET', tag .. 'k:' .. digest, 't') or '') ~= replaces then
+  return { 'conflict' }
+end
+if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
+  return { 'unstaged' }
+end
+
+local now = time(ahead)
+local serial = tick(now)
+local ticket = string.format('%016.0f', serial)
+call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
+call('SET', tag .. 'clock', ticket)
+if stage ~= '' then
+  call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. id)
+  call('PERSIST', tag .. 'i:' .. id)
+else
+  call('SET', tag .. 'i:' .. id, body)
+end
+call('UNLINK', tag .. 'o:' .. id, tag .. 'e:' .. id)
+call('ZADD', tag .. 'own:' .. owner, digits(serial), member)
+call('ZADD', tag .. 'expiry', expires, id)
+call('ZADD', tag .. 'pending', 0, queue .. ticket .. id)
+if digest ~= '' then
+  call('DEL', tag .. 'k:' .. digest)
+  call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
+  call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
+end
+emit(id, '1', token, '0', event, now, feed, first)
+return { 'ok' }

@@ -1,0 +1,13 @@
+-- What a sweeper has to do in a partition.
+-- ARGV: time ahead, limit, age of feeds in µs, number of partitions.
+local now = time(ARGV[1])
+local aging = call('ZCOUNT', tag .. 'aging', '-inf', digits(now - ARGV[3]))
+local outboxes = {}
+if ARGV[4] ~= '1' then
+  for i = 0, ARGV[4] - 1 do
+    if call('XLEN', tag .. 'x:' .. i) > 0 then
+      outboxes[#outboxes + 1] = i
+    end
+  end
+end
+return { digits(now), call('ZRANGEBYSCORE', tag .. 'expiry', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]), aging, outboxes }

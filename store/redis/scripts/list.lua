@@ -1,0 +1,29 @@
+-- Looks through an owner's requests, newest first.
+-- ARGV: owner, highest serial, route, topic, status letter, limit, how many to look through.
+local owner, highest, route, topic, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local limit, most = tonumber(ARGV[6]), tonumber(ARGV[7])
+local found, looked, last, more = {}, 0, '', 0
+while true do
+  local page = call('ZREVRANGEBYSCORE', tag .. 'own:' .. owner, highest, '-inf', 'WITHSCORES', 'LIMIT', 0, 100)
+  for i = 1, #page, 2 do
+    if looked == most or #found == limit * 4 then
+      return { last, 1, found }
+    end
+    looked, last = looked + 1, page[i + 1]
+    local id, its_route, its_topic = string.match(page[i], '^(.-)%z(.-)%z(.*)$')
+    if (route == '' or route == its_route) and (topic == '' or topic == its_topic) then
+      local record = call('GET', tag .. 'r:' .. id)
+      if not record then
+        redis.pcall('ZREM', tag .. 'own:' .. owner, page[i]) -- it reached the end of its safety time
+      elseif status == '' or status == status_of(record) then
+        local n = #found
+        found[n + 1], found[n + 2], found[n + 3] = id, last, record
+        found[n + 4] = status_of(record) == 'p' and ahead_of(record, id) or 0
+      end
+    end
+  end
+  if #page < 200 then
+    return { last, 0, found }
+  end
+  highest = '(' .. last
+end

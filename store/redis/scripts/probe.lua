@@ -1,0 +1,18 @@
+-- What a step has to know before it is taken.
+-- ARGV: time ahead, id, digest of an idempotency key or '', what to count ('own':
+-- before the request; 'tail': in its queue; 'queue': in the queue given; ''), queue.
+local id, what = ARGV[2], ARGV[4]
+local record = call('GET', tag .. 'r:' .. id)
+local count = 0
+if what == 'queue' then
+  count = behind(ARGV[5])
+elseif record and what == 'tail' then
+  count = behind(queue_of(record))
+elseif record and what == 'own' and status_of(record) == 'p' then
+  count = ahead_of(record, id)
+end
+local known = {}
+if ARGV[3] ~= '' then
+  known = call('HMGET', tag .. 'k:' .. ARGV[3], 'r', 'f', 'l', 't', 'y')
+end
+return { digits(time(ARGV[1])), record, count, known }

@@ -1,0 +1,97 @@
+package redis
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// maxRead bounds the bytes of an answer of Read.
+const maxRead = 1 << 20
+
+// Read implements hub.Source.
+func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
+	c, err := lifecycle.ParseKey(channel)
+	if err != nil {
+		return hub.History{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return hub.History{}, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	partition, stream := s.home(c)
+	answer, err := s.run(bound, scripts.read, partition, stream, strconv.FormatUint(after, 10), limit, maxRead)
+	if err != nil {
+		return hub.History{}, failed(ctx, err)
+	}
+	var h hub.History
+	if h.Top, err = offsetOf(text(answer, 0)); err != nil {
+		return hub.History{}, failed(ctx, err)
+	}
+	for i := 1; i+2 < len(answer); i += 3 {
+		offset, err := offsetOf(text(answer, i))
+		if err != nil {
+			return hub.History{}, failed(ctx, err)
+		}
+		h.Messages = append(h.Messages, hub.Message{Offset: offset, Last: text(answer, i+1) == "1", Event: []byte(text(answer, i+2))})
+	}
+	return h, nil
+}
+
+// home is the partition of a channel and the end of the name of its stream.
+func (s *Store) home(c lifecycle.Channel) (partition int, stream string) {
+	if c.Feed() {
+		return s.partition(c.Key()), "f:" + c.Key()
+	}
+	return s.partition(c.Name), "e:" + c.Name
+}
+
+// offsetOf reads "17" and "17-0".
+func offsetOf(id string) (uint64, error) {
+	number, _, _ := strings.Cut(id, "-")
+	return strconv.ParseUint(number, 10, 64)
+}
+
+// Reset implements hub.Source. The channel of an unknown request is
+// lifecycle.ErrNotFound.
+func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) {
+	c, err := lifecycle.ParseKey(channel)
+	if err != nil {
+		return hub.Message{}, err
+	}
+	if c.Feed() {
+		history, err := s.Read(ctx, channel, math.MaxInt64, 0)
+		if err != nil {
+			return hub.Message{}, err
+		}
+		return feedReset(c, history.Top), nil
+	}
+	r, err := s.Get(ctx, c.Name)
+	if err != nil {
+		return hub.Message{}, err
+	}
+	return hub.Message{
+		Offset: r.Sequence,
+		Event:  lifecycle.AppendEvent(nil, &r, lifecycle.EventReset),
+		Last:   r.Status.Terminal(),
+	}, nil
+}
+
+func feedReset(c lifecycle.Channel, top uint64) hub.Message {
+	return hub.Message{Offset: top, Event: lifecycle.AppendFeedReset(nil, c, top)}
+}
+
+// Listen implements hub.Source. f runs on the goroutine that reads from Redis.
+func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
+
+// ring calls the listener.
+func (s *Store) ring(channel string, m hub.Message) {
+	if f := s.listener.Load(); f != nil {
+		(*f)(channel, m)
+	}
+}

@@ -1,0 +1,147 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Sweep implements lifecycle.Keeper. It also drops events that are too old from
+// feeds and relays what others could not, which next does not tell of: sweep every few
+// minutes in any case.
+func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, time.Time{}, err
+	}
+	due, err := s.gather(ctx, limit)
+	if err != nil {
+		return 0, time.Time{}, failed(ctx, err)
+	}
+	for _, d := range due {
+		did, err := s.settle(ctx, d.id)
+		if err != nil {
+			return done, time.Time{}, err
+		}
+		if did {
+			done++
+		}
+	}
+	next, err = s.nextDue(ctx)
+	return done, next, failed(ctx, err)
+}
+
+// due is a request whose time has come.
+type due struct {
+	at int64 // µs
+	id string
+}
+
+// gather returns the first limit of what is due in all partitions. On its way it
+// ages feeds and empties outboxes.
+func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
+	var all []due
+	for i := range s.tags {
+		bound, cancel := s.bounded(ctx)
+		answer, err := s.run(bound, scripts.due, i, s.ahead.Load(), limit, s.options.FeedRetention.Microseconds(), len(s.tags))
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		entries := list(answer, 1)
+		for n := 0; n+1 < len(entries); n += 2 {
+			at, err := number(entries, n+1)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, due{at, text(entries, n)})
+		}
+		if aging, err := number(answer, 2); err != nil {
+			return nil, err
+		} else if aging > 0 {
+			if err := s.age(ctx, i); err != nil {
+				return nil, err
+			}
+		}
+		for n := range list(answer, 3) {
+			to, err := number(list(answer, 3), n)
+			if err != nil {
+				return nil, err
+			}
+			bound, cancel := s.bounded(ctx)
+			err = s.relayAll(bound, route{i, int(to)})
+			cancel()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b due) int { return cmp.Compare(a.at, b.at) })
+	return all[:min(limit, len(all))], nil
+}
+
+// age drops what is too old from the feeds of a partition.
+func (s *Store) age(ctx context.Context, partition int) error {
+	for {
+		bound, cancel := s.bounded(ctx)
+		more, err := scripts.age.Run(bound, s.client, []string{s.tags[partition]}, s.ahead.Load(), s.options.FeedRetention.Microseconds()).Int()
+		cancel()
+		if err != nil || more == 0 {
+			return err
+		}
+	}
+}
+
+// settle expires or forgets one request, and reports whether it was this call that did.
+func (s *Store) settle(ctx context.Context, id string) (bool, error) {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	p, err := s.look(bound, id, "", countNothing, "")
+	switch {
+	case err != nil:
+		return false, failed(ctx, err)
+	case p.r == nil: // Redis dropped it, after the margin
+		_, err := s.run(bound, scripts.tidy, s.partition(id), id)
+		return false, failed(ctx, err)
+	case p.now.Before(p.r.ExpiresAt):
+		return false, nil // extended meanwhile
+	case p.r.Status.Terminal():
+		did, err := s.forget(bound, p.r)
+		return did, failed(ctx, err)
+	}
+	_, err = s.Apply(ctx, id, lifecycle.Expire{})
+	var refusal *lifecycle.TransitionError
+	if errors.As(err, &refusal) || errors.Is(err, lifecycle.ErrNotFound) {
+		return false, nil // another one was faster
+	}
+	return err == nil, err
+}
+
+// nextDue returns when the next request is due, zero if none is stored.
+func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	commands := make([]*goredis.ZSliceCmd, len(s.tags))
+	if _, err := s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
+		for i, tag := range s.tags {
+			commands[i] = p.ZRangeWithScores(bound, tag+"expiry", 0, 0)
+		}
+		return nil
+	}); err != nil {
+		return time.Time{}, err
+	}
+	var next time.Time
+	for _, command := range commands {
+		for _, z := range command.Val() {
+			if at := time.UnixMicro(int64(z.Score)).UTC(); next.IsZero() || at.Before(next) {
+				next = at
+			}
+		}
+	}
+	return next, nil
+}
