@@ -18,12 +18,15 @@ var rooms = map[string][]string{
 	"broker":            {},
 	"hub":               {"github.com/coder/websocket"},
 	"store/bolt":        {"lifecycle", "hub", "go.etcd.io/bbolt"},
+	"store/redis":       {"lifecycle", "hub", "github.com/redis"},
+	"broker/rabbitmq":   {"broker", "github.com/rabbitmq"},
 	"processor":         {"lifecycle", "broker"},
 	"processor/samples": {"lifecycle", "processor", "golang.org/x", "code.dny.dev/ssrf"},
 	"loadtest":          {"github.com"},
 	"web-demo":          {},
 	"gateway":           {"lifecycle", "broker", "hub", "store", "processor", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
-	// Suites that drivers call from their tests.
+	// What only tests use.
+	"servertest":        {"github.com"},
 	"broker/brokertest": {"broker"},
 	"store/storetest":   {"lifecycle", "hub"},
 }

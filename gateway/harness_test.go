@@ -111,8 +111,10 @@ func startOn(t testing.TB, data string, args ...string) *server {
 func newServer(t testing.TB, url string) *server {
 	s := &server{t: t, url: url}
 	transport := &http.Transport{DisableCompression: true}
-	s.http = &http.Client{Transport: validating{t: t, next: transport}, Timeout: 60 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	s.http = &http.Client{
+		Transport: validating{t: t, next: transport}, Timeout: 60 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	return s
 }
 

@@ -11,11 +11,12 @@
 // goes live. So every follower sees each offset exactly once and in order, or is told
 // in-band that some are gone for good (a reset).
 //
-// An idle Server-Sent Events stream holds no goroutine and no buffer. Writes never
+// A waiting connection holds no goroutine and no buffer, whichever wire it is: one
+// poller tells when a client has said something or has gone. Writes never
 // block: what a socket does not take at once waits in that connection's outbox, up to
 // a bound in bytes, and then the connection is closed in a way that lets
 // its client resume.
 //
 // Locks, in the order in which they may be taken: shard.mu, channel.mu, outbox.mu,
-// wheel.mu. None is held while reading from the Source.
+// then wheel.mu or poller.mu. None is held while reading from the Source.
 package hub

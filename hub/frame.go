@@ -73,6 +73,7 @@ const (
 	opText  = 0x80 | 0x1
 	opClose = 0x80 | 0x8
 	opPing  = 0x80 | 0x9
+	opPong  = 0x80 | 0xA
 )
 
 const maxFrameHeader = 10 // bytes; a server does not mask

@@ -70,6 +70,7 @@ type Hub struct {
 	seed     maphash.Seed
 	shards   []*shard
 	wheel    *wheel
+	poller   *poller
 	catchUps chan struct{} // a place for each history that is being read
 
 	ctx    context.Context // ends with Close
@@ -83,7 +84,8 @@ type Hub struct {
 	closed bool
 }
 
-// New returns a hub that listens to source. Close it to release its goroutines.
+// New returns a hub that listens to source. Close it to release its goroutines. It
+// panics if the system gives it no descriptors.
 func New(source Source, o Options) *Hub {
 	o = o.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -95,11 +97,16 @@ func New(source Source, o Options) *Hub {
 		ctx:      ctx, cancel: cancel,
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
+	var err error
+	if h.poller, err = newPoller(); err != nil {
+		panic("hub: " + err.Error())
+	}
 	for i := range h.shards {
 		h.shards[i] = &shard{channels: make(map[string]*channel), wake: make(chan struct{}, 1)}
 		h.tasks.Go(func() { h.shards[i].run(ctx) })
 	}
 	h.tasks.Go(func() { h.wheel.run(ctx) })
+	h.tasks.Go(func() { h.poller.run(ctx) })
 	source.Listen(h.publish)
 	return h
 }

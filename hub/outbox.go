@@ -35,8 +35,16 @@ type outbox struct {
 	queued   int      // bytes in queue and in the flusher's hands
 	empty    chan struct{}
 
+	owner connection
+}
+
+// connection is what an outbox belongs to.
+type connection interface {
+	// readable is called when the client has sent something or has gone, and then
+	// not again until the poller is armed. It does not block.
+	readable()
 	// leave is called once, in a goroutine of its own, after the connection was closed.
-	leave func()
+	leave()
 }
 
 type outboxState uint8
@@ -57,8 +65,8 @@ const (
 
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, w wire, leave func()) {
-	o.hub, o.conn, o.wire, o.leave, o.slot, o.fd = h, conn, w, leave, -1, -1
+func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection) {
+	o.hub, o.conn, o.wire, o.owner, o.slot, o.fd = h, conn, w, owner, -1, -1
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) { o.fd = int(fd) })
@@ -119,6 +127,44 @@ func tryWrite(fd int, b []byte) (int, error) {
 		default:
 			return 0, err
 		}
+	}
+}
+
+// tryRead reads what the socket has without blocking; closed tells that the client
+// has gone, or we have.
+func (o *outbox) tryRead(b []byte) (n int, closed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == outboxClosed {
+		return 0, true
+	}
+	for {
+		n, err := syscall.Read(o.fd, b)
+		switch {
+		case err == syscall.EINTR: //nolint:errorlint // a bare errno
+			continue
+		case err == syscall.EAGAIN: //nolint:errorlint // a bare errno
+			return 0, false
+		case n <= 0:
+			return 0, true
+		}
+		return n, false
+	}
+}
+
+// open reports whether the connection takes part yet.
+func (o *outbox) open() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == outboxOpen
+}
+
+// arm has the poller tell of the next thing that the client does.
+func (o *outbox) arm() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state != outboxClosed {
+		o.hub.poller.arm(o)
 	}
 }
 
@@ -287,9 +333,12 @@ func (o *outbox) close(why reason) {
 	o.queue = nil
 	o.wakeRoom()
 	o.hub.wheel.remove(o)
+	if o.fd >= 0 {
+		o.hub.poller.forget(o)
+	}
 	o.hub.stats.closed(o.wire, o.reason)
 	_ = o.conn.Close()
-	o.hub.tasks.Go(o.leave)
+	o.hub.tasks.Go(o.owner.leave)
 }
 
 // beat sends a sign of life, unless bytes are under way anyway.

@@ -5,11 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/coder/websocket"
@@ -47,28 +48,33 @@ var (
 	ErrNoTokens      = errors.New("this gateway takes no tokens")
 )
 
-// socket is one WebSocket connection.
+// socket is one WebSocket connection. While it waits it holds no goroutine and no
+// buffer. The handshake is coder/websocket's; afterwards the frames are read here, as
+// they arrive, because a blocked reader costs a stack for each connection.
 type socket struct {
 	outbox
-	opts SocketOptions
+	resolve func(ctx context.Context, name string) (Channel, error)
+	problem func(error) []byte
+
+	in *inbound // of one reader at a time: whoever was told that there is something
 
 	subsMu sync.Mutex
-	subs   map[string]*subscription // by channel name
+	left   bool
+	subs   []*subscription
 }
 
 // ServeSocket speaks the protocol hark.v1 on conn, whose handshake request is r,
 // and takes conn over. read is what was received behind the handshake already. It
-// returns when the handshake is done.
+// returns when the handshake is done and the first subscriptions are made.
 func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketOptions) {
 	if !h.enter() {
 		_ = conn.Close()
 		return
 	}
 	defer h.tasks.Done()
-	s := &socket{opts: o, subs: make(map[string]*subscription, 1)}
-	s.opts.Subscribe = nil
-	s.init(h, conn, wireSocket, s.leave)
-	ws, err := websocket.Accept(&handshake{socket: s, read: read, header: make(http.Header)}, r, &websocket.AcceptOptions{
+	s := &socket{resolve: o.Resolve, problem: o.Problem}
+	s.init(h, conn, wireSocket, s)
+	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
 		CompressionMode: websocket.CompressionDisabled,
@@ -77,55 +83,81 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		s.finish(nil, reasonProtocol)
 		return
 	}
-	ws.SetReadLimit(h.opts.MessageBytes)
+	_ = accepted.CloseNow() // of what Hijack gave it; else its finalizer keeps it for long
 	if h.draining.Load() {
 		s.finish(closeFrame(uint16(CloseTryLater), "restarting, try later"), reasonShutdown)
 	}
 	for _, sub := range o.Subscribe {
 		s.subscribe(h.ctx, sub)
 	}
-	// A new goroutine waits for the client: its stack has not grown yet.
-	h.tasks.Go(func() { s.linger(s.readAll(ws)) })
-}
-
-// linger closes a connection whose reading ended with err. Unless the client said
-// goodbye itself, what is queued still goes out, and what the client still sends
-// is read and dropped meanwhile: closing with bytes unread resets the connection
-// and takes our close frame with it. The outbox's timeouts end it.
-func (s *socket) linger(err error) {
-	if websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		s.finish(nil, reasonProtocol)
-		_, _ = io.Copy(io.Discard, s.conn)
+	s.take(read)
+	if s.fd < 0 || h.poller.add(&s.outbox) != nil {
+		h.tasks.Go(s.readBlocking)
 	}
-	s.abort(reasonGone)
 }
 
-// readAll handles what the client sends until the connection ends.
-func (s *socket) readAll(ws *websocket.Conn) error {
+// readable implements connection. The reading, and what comes of it, has a goroutine for as
+// long as it takes.
+func (s *socket) readable() { s.hub.tasks.Go(s.readReady) }
+
+// readReady takes what has arrived and then waits again.
+func (s *socket) readReady() {
+	buffer := make([]byte, 2048)
 	for {
-		// No deadline: heartbeats find out whether the client is there, and
-		// closing the connection ends the read.
-		kind, message, err := ws.Reader(context.Background())
-		if err != nil {
-			return err
+		n, closed := s.tryRead(buffer)
+		if closed {
+			s.abort(reasonGone)
+			return
 		}
-		if kind != websocket.MessageText {
-			s.finish(closeFrame(uint16(CloseProtocol), "want text messages"), reasonProtocol)
-			return errClosed
+		if n == 0 {
+			s.arm()
+			return
 		}
-		text, err := io.ReadAll(message)
-		if err != nil {
-			return err
-		}
-		// Elsewhere, because the stack that waits for the next message must
-		// stay small: there is one for each connection.
-		handled := make(chan struct{})
-		s.hub.tasks.Go(func() {
-			defer close(handled)
-			s.handle(s.hub.ctx, text)
-		})
-		<-handled
+		s.take(buffer[:n])
 	}
+}
+
+// readBlocking reads a connection that the poller does not watch.
+func (s *socket) readBlocking() {
+	buffer := make([]byte, 2048)
+	for {
+		n, err := s.conn.Read(buffer)
+		if err != nil {
+			s.abort(reasonGone)
+			return
+		}
+		s.take(buffer[:n])
+	}
+}
+
+// take handles what the client has sent. Once the connection is closing, that is
+// dropped: closing with bytes unread would reset the connection and take our
+// close frame with it.
+func (s *socket) take(b []byte) {
+	if len(b) == 0 || !s.open() {
+		return
+	}
+	in, err := s.in.take(b, s.hub.opts.MessageBytes, s.message, s.control)
+	s.in = in
+	if w, ok := errors.AsType[*wireError](err); ok {
+		s.finish(closeFrame(uint16(w.code), w.reason), reasonProtocol)
+	}
+}
+
+// control handles a control frame.
+func (s *socket) control(f frame) error {
+	switch f.op {
+	case framePing:
+		b := appendFrameHeader(make([]byte, 0, 2+maxControlPayload), opPong, len(f.payload))
+		_ = s.write(append(b, f.payload...), false)
+	case frameClose:
+		b, err := closeReply(f)
+		if err != nil {
+			return err
+		}
+		s.finish(b, reasonGone)
+	}
+	return nil
 }
 
 // command is what a client may send.
@@ -144,52 +176,56 @@ func parseCommand(text []byte) (command, error) {
 	return c, nil
 }
 
-func (s *socket) handle(ctx context.Context, text []byte) {
+// message handles a text message.
+func (s *socket) message(text []byte) {
 	c, err := parseCommand(text)
 	if err != nil {
-		s.problem("", err)
+		s.refuse("", err)
 		return
 	}
 	switch c.Op {
 	case "subscribe":
-		s.subscribe(ctx, Subscribe{Channel: c.Channel, After: c.After})
+		s.subscribe(s.hub.ctx, Subscribe{Channel: c.Channel, After: c.After})
 	case "unsubscribe":
 		if !s.unsubscribe(c.Channel) {
-			s.problem(c.Channel, ErrNotSubscribed)
+			s.refuse(c.Channel, ErrNotSubscribed)
 			return
 		}
 		s.tell("unsubscribed", c.Channel, nil)
 	case "ping":
 		s.reply([]byte(`{"op":"pong"}`))
 	case "auth":
-		s.problem("", ErrNoTokens)
+		s.refuse("", ErrNoTokens)
 	default:
-		s.problem(c.Channel, ErrUnknownOp)
+		s.refuse(c.Channel, ErrUnknownOp)
 	}
 }
 
 // subscribe makes a subscription, in place of one to the same channel.
 func (s *socket) subscribe(ctx context.Context, want Subscribe) {
-	c, err := s.opts.Resolve(ctx, want.Channel)
+	c, err := s.resolve(ctx, want.Channel)
 	if err != nil {
-		s.problem(want.Channel, err)
+		s.refuse(want.Channel, err)
 		return
 	}
 	c.Name = want.Channel
+	if c.Key == want.Channel {
+		c.Name = c.Key // one string instead of two
+	}
 	s.unsubscribe(want.Channel)
 	s.subsMu.Lock()
-	if s.subs == nil { // closed meanwhile
+	if s.left {
 		s.subsMu.Unlock()
 		return
 	}
 	if len(s.subs) >= s.hub.opts.Subscriptions {
 		s.subsMu.Unlock()
-		s.problem(want.Channel, ErrTooMany)
+		s.refuse(want.Channel, ErrTooMany)
 		return
 	}
 	sub := new(subscription)
 	s.hub.join(c, s, sub)
-	s.subs[want.Channel] = sub
+	s.subs = append(s.subs, sub)
 	s.subsMu.Unlock()
 	if err := s.hub.follow(ctx, sub, c, want.After); err != nil && !errors.Is(err, errClosed) {
 		s.broken(sub, err)
@@ -198,22 +234,29 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 
 // unsubscribe reports whether there was a subscription.
 func (s *socket) unsubscribe(name string) bool {
+	return s.drop(func(sub *subscription) bool { return sub.ch.name == name })
+}
+
+// drop ends the subscription that is meant and reports whether there was one.
+func (s *socket) drop(meant func(*subscription) bool) bool {
 	s.subsMu.Lock()
-	sub := s.subs[name]
-	delete(s.subs, name)
-	s.subsMu.Unlock()
-	if sub == nil {
+	i := slices.IndexFunc(s.subs, meant)
+	if i < 0 {
+		s.subsMu.Unlock()
 		return false
 	}
+	sub := s.subs[i]
+	s.subs = slices.Delete(s.subs, i, i+1)
+	s.subsMu.Unlock()
 	sub.ch.remove(sub)
 	return true
 }
 
-// leave ends all subscriptions of a connection that was closed.
+// leave implements connection.
 func (s *socket) leave() {
 	s.subsMu.Lock()
 	subs := s.subs
-	s.subs = nil
+	s.subs, s.left = nil, true
 	s.subsMu.Unlock()
 	for _, sub := range subs {
 		sub.ch.remove(sub)
@@ -234,12 +277,7 @@ func (s *socket) ended(sub *subscription, offset uint64) {
 	s.tell("end", sub.ch.name, strconv.AppendUint([]byte(`,"offset":`), offset, 10))
 	// Under the channel's lock here, which removing takes.
 	s.hub.tasks.Go(func() {
-		s.subsMu.Lock()
-		if s.subs[sub.ch.name] == sub {
-			delete(s.subs, sub.ch.name)
-		}
-		s.subsMu.Unlock()
-		sub.ch.remove(sub)
+		s.drop(func(other *subscription) bool { return other == sub })
 	})
 }
 
@@ -258,23 +296,21 @@ func (s *socket) tell(op, channel string, rest []byte) {
 	s.reply(append(append(b, rest...), '}'))
 }
 
-// problem sends an error, about a channel if one is named.
-func (s *socket) problem(channel string, err error) {
+// refuse sends an error, about a channel if one is named.
+func (s *socket) refuse(channel string, err error) {
 	b := []byte(`{"op":"error"`)
 	if channel != "" {
 		b = appendJSONString(append(b, `,"channel":`...), channel)
 	}
-	b = append(append(b, `,"problem":`...), s.opts.Problem(err)...)
+	b = append(append(b, `,"problem":`...), s.problem(err)...)
 	s.reply(append(b, '}'))
 }
 
 func (s *socket) reply(payload []byte) { _ = s.write(textFrame(payload), false) }
 
-// handshake lets websocket.Accept write its answer, and afterwards everything else
-// that it has to say, through the outbox.
+// handshake lets websocket.Accept write its answer through the outbox.
 type handshake struct {
 	socket *socket
-	read   []byte
 	header http.Header
 	status int
 }
@@ -286,70 +322,25 @@ func (w *handshake) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	head := append([]byte("HTTP/1.1 "), strconv.Itoa(status)...)
-	head = append(append(head, ' '), http.StatusText(status)...)
-	b := &headWriter{b: append(head, "\r\n"...)}
 	if status != http.StatusSwitchingProtocols {
 		w.header.Set("Connection", "close")
 	}
-	_ = w.header.Write(b) // a headWriter takes everything
-	_ = w.socket.write(append(b.b, "\r\n"...), true)
+	var head strings.Builder
+	head.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n")
+	_ = w.header.Write(&head) // a builder takes everything
+	head.WriteString("\r\n")
+	_ = w.socket.write([]byte(head.String()), true)
 }
 
 func (w *handshake) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	return len(b), w.socket.write(append([]byte(nil), b...), true)
+	return len(b), w.socket.write(slices.Clone(b), true)
 }
 
-// Hijack implements [http.Hijacker]. The buffers are small because every
-// connection has them: the reader enters for commands only, and the writer holds one
-// control frame (at most 127 bytes), so that each leaves in one write.
+// Hijack implements [http.Hijacker]. What Accept makes of the connection is not
+// used, so it does not get it.
 func (w *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn := outboxConn{Conn: w.socket.conn, o: &w.socket.outbox}
-	br := bufio.NewReaderSize(io.MultiReader(newPrefix(w.read), conn), max(128, len(w.read)))
-	if len(w.read) > 0 {
-		if _, err := br.Peek(len(w.read)); err != nil {
-			return nil, nil, err
-		}
-	}
-	return conn, bufio.NewReadWriter(br, bufio.NewWriterSize(conn, 144)), nil
-}
-
-type headWriter struct{ b []byte }
-
-func (w *headWriter) Write(b []byte) (int, error) {
-	w.b = append(w.b, b...)
-	return len(b), nil
-}
-
-// prefix reads bytes that were received before.
-type prefix struct{ b []byte }
-
-func newPrefix(b []byte) *prefix { return &prefix{b} }
-
-func (p *prefix) Read(b []byte) (int, error) {
-	if len(p.b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, p.b)
-	p.b = p.b[n:]
-	return n, nil
-}
-
-// outboxConn is a connection whose writes go through its outbox.
-type outboxConn struct {
-	net.Conn
-	o *outbox
-}
-
-func (c outboxConn) Write(b []byte) (int, error) {
-	if err := c.o.write(append([]byte(nil), b...), false); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-func (c outboxConn) Close() error {
-	c.o.finish(nil, reasonGone)
-	return nil
+	none, other := net.Pipe()
+	_ = other.Close()
+	return none, bufio.NewReadWriter(bufio.NewReaderSize(none, 16), bufio.NewWriterSize(none, 16)), nil
 }

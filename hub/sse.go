@@ -31,7 +31,7 @@ func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *u
 	defer h.tasks.Done()
 	s := &stream{fresh: c.Live && after == nil}
 	h.join(c, s, &s.sub)
-	s.init(h, conn, wireSSE, func() { s.sub.ch.remove(&s.sub) })
+	s.init(h, conn, wireSSE, s)
 	if err := s.write(streamHead(header, h.retry()), true); err != nil {
 		return
 	}
@@ -41,6 +41,30 @@ func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *u
 	}
 	if err := h.follow(h.ctx, &s.sub, c, after); err != nil {
 		s.broken(&s.sub, err)
+		return
+	}
+	if s.fd >= 0 {
+		_ = h.poller.add(&s.outbox) // without it the heartbeat finds out who has gone
+	}
+}
+
+// leave implements connection.
+func (s *stream) leave() { s.sub.ch.remove(&s.sub) }
+
+// readable implements connection: a client of a stream has nothing to say, so it
+// has gone, or what it says is dropped.
+func (s *stream) readable() {
+	var drop [512]byte
+	for {
+		n, closed := s.tryRead(drop[:])
+		if closed {
+			s.abort(reasonGone)
+			return
+		}
+		if n == 0 {
+			s.arm()
+			return
+		}
 	}
 }
 

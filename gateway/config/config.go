@@ -204,10 +204,13 @@ func (c *Config) check() error {
 		least, most time.Duration
 	}{
 		{"max-wait", c.MaxWait, 0, 10 * time.Minute},
-		{"max-timeout", c.MaxTimeout, time.Second, 365 * 24 * time.Hour}, {"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
-		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour}, {"retention", c.Retention, time.Millisecond, c.MaxRetention},
+		{"max-timeout", c.MaxTimeout, time.Second, 365 * 24 * time.Hour},
+		{"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
+		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour},
+		{"retention", c.Retention, time.Millisecond, c.MaxRetention},
 		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
-		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute}, {"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
+		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
+		{"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
 		{"drain", c.Drain, 0, time.Hour},
 	} {
 		if d.value < d.least || d.value > d.most {

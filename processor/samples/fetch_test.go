@@ -257,9 +257,11 @@ func TestFetchRefusesWhatIsNotPublic(t *testing.T) {
 }
 
 func TestFetchRefusesURLs(t *testing.T) {
-	for _, at := range []string{"", "example.com", "/path", "ftp://example.com/", "file:///etc/passwd", "javascript:1", "http://", "http:///x",
+	for _, at := range []string{
+		"", "example.com", "/path", "ftp://example.com/", "file:///etc/passwd", "javascript:1", "http://", "http:///x",
 		"http://user@example.com/", "http://user:pass@example.com/", "http://exa mple.com/", "http://[::1", "http://a/%zz", "gopher://127.0.0.1/",
-		"https://example.com/" + strings.Repeat("x", 2048)} {
+		"https://example.com/" + strings.Repeat("x", 2048),
+	} {
 		if _, _, err := fetch(t.Context(), FetchOptions{}, at); code(err) != "bad-url" {
 			t.Errorf("%q: %v", at, err)
 		}

@@ -45,7 +45,9 @@ func childMain(path string) {
 				created, err := s.Create(ctx, submission(id))
 				report(created.Request, err)
 				for _, c := range []lifecycle.Change{
-					lifecycle.Start{}, lifecycle.Progress{Percent: new(50.0)}, lifecycle.Progress{},
+					lifecycle.Start{},
+					lifecycle.Progress{Percent: new(50.0)},
+					lifecycle.Progress{},
 					lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte(id)}},
 				} {
 					report(s.Apply(ctx, id, c))
