@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type gateway struct {
 	service  *lifecycle.Service
 	api      *api.API
 	workers  []*processor.Processor // the samples
+	debug    *http.Server           // nil unless asked for
 }
 
 // open opens what the configuration names, in the order of the flow. On an error
@@ -55,6 +57,13 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	// The address first: a second gateway on the same port should say so.
 	if g.listener, err = listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if c.Debug != "" {
+		var addr net.Addr
+		if g.debug, addr, err = debugServer(c.Debug); err != nil {
+			return nil, fmt.Errorf("debug: %w", err)
+		}
+		log.Info("profiles", slog.String("url", "http://"+addr.String()+"/debug/pprof/"))
 	}
 	path := filepath.Join(c.Data, "hark.db")
 	if g.store, err = bolt.Open(path, bolt.Options{}); err != nil {
@@ -262,5 +271,8 @@ func (g *gateway) close() {
 	}
 	if g.listener != nil {
 		_ = g.listener.Close()
+	}
+	if g.debug != nil {
+		_ = g.debug.Close()
 	}
 }

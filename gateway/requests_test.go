@@ -161,7 +161,9 @@ func TestWorkOverHTTP(t *testing.T) {
 	for _, bad := range []string{`{"percent":101}`, `{"percent":-1}`, `{"percent":"x"}`, `{"step":1}`, `{"nope":1}`, `{"timeout":"x"}`, `{"attempt":-1}`} {
 		s.call("POST", work+"/progress", bad).problem(422, "invalid-request")
 	}
-	s.call("POST", work+"/progress", `{`).problem(400, "malformed-request")
+	for _, bad := range []string{`{`, `[]`, `null`, `{} x`, `{}{}`, "{\"step\":\"\xff\"}"} {
+		s.call("POST", work+"/progress", bad).problem(400, "malformed-request")
+	}
 	s.call("POST", work+"/progress", []byte(`{}`), "Content-Type: text/plain").problem(415, "unsupported-media-type")
 	s.call("PUT", work+"/error", `{}`).problem(422, "invalid-request")
 	s.call("POST", work+"/progress?attempt=x", `{}`).problem(422, "invalid-request")

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -183,19 +185,22 @@ func readReport(c *fiber.Ctx, into any) error {
 	if !utf8.Valid(content.Data) {
 		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
 	}
-	if _, err := readObject(content.Data); err != nil {
-		return err
+	if text := bytes.TrimLeft(content.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' {
+		return &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content.Data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		pointer, detail := "", err.Error()
-		if t, ok := err.(*json.UnmarshalTypeError); ok { //nolint:errorlint // Decode returns it bare
-			pointer, detail = "/"+t.Field, "must not be a "+t.Value
-		} else if name, ok := strings.CutPrefix(detail, "json: unknown field "); ok {
-			pointer, detail = "/"+escapePointer(strings.Trim(name, `"`)), "is not a field of this report"
+		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return invalid(fieldError{"/" + t.Field, "must not be a " + t.Value})
 		}
-		return invalid(fieldError{pointer, detail})
+		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			return invalid(fieldError{"/" + escapePointer(strings.Trim(name, `"`)), "is not a field of this report"})
+		}
+		return &problem{kind: kindMalformed, detail: "The body is not JSON."}
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return &problem{kind: kindMalformed, detail: "There is more than one JSON value in the body."}
 	}
 	return nil
 }

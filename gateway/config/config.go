@@ -46,6 +46,7 @@ type Config struct {
 	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`
 	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
 	Drain     time.Duration `env:"HARK_DRAIN" default:"10s" help:"Window over which the streams are closed at shutdown."`
+	Debug     string        `env:"HARK_DEBUG" placeholder:"HOST:PORT" help:"Serve profiles (net/http/pprof) on this address, which must be loopback."`
 	LogLevel  string        `env:"HARK_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 
 	File string `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front."`
@@ -172,6 +173,11 @@ func (c *Config) check() error {
 	}
 	if !c.Insecure && !Loopback(host) {
 		return &Error{"listen", c.Listen, "a loopback address, because without keys everybody may do everything (or --insecure)"}
+	}
+	if c.Debug != "" {
+		if host, _, err := net.SplitHostPort(c.Debug); err != nil || !Loopback(host) {
+			return &Error{"debug", c.Debug, "HOST:PORT of a loopback address"}
+		}
 	}
 	if len(c.Routes) == 0 {
 		return &Error{"routes", "", "at least one name"}
