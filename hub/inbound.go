@@ -32,8 +32,8 @@ const (
 
 // Close codes of RFC 6455, section 7.4.1, about what a client sent.
 const (
-	closeBadFrame     CloseCode = 1002
-	closeBadText      CloseCode = 1007
+	closeBadFrame CloseCode = 1002
+	closeBadText  CloseCode = 1007
 )
 
 const maxControlPayload = 125 // bytes (RFC 6455, section 5.5)

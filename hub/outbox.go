@@ -141,9 +141,9 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 	for {
 		n, err := syscall.Read(o.fd, b)
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // a bare errno
+		case err == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN: //nolint:errorlint // a bare errno
+		case err == syscall.EAGAIN:
 			return 0, false
 		case n <= 0:
 			return 0, true

@@ -91,7 +91,7 @@ func (p *poller) run(ctx context.Context) {
 	events := make([]syscall.EpollEvent, 256)
 	for {
 		n, err := syscall.EpollWait(p.epoll, events, -1)
-		if err != nil && err != syscall.EINTR { //nolint:errorlint // a bare errno
+		if err != nil && err != syscall.EINTR {
 			return
 		}
 		for _, event := range events[:max(n, 0)] {
