@@ -61,7 +61,6 @@ type watched struct {
 const (
 	linger  = 500 * time.Millisecond // a channel that is not wanted any more stays subscribed this long
 	overdue = 2 * time.Second        // a command without confirmation is sent again
-	silence = 5 * time.Second        // without any message the connection is tried; twice that, and it is given up
 	burst   = 512                    // channels in one command
 )
 
@@ -212,8 +211,10 @@ func (b *bell) send(ctx context.Context, pubsub *goredis.PubSub, on, off []strin
 	}
 }
 
-// read takes what comes from Redis and hands it on at once.
+// read takes what comes from Redis and hands it on at once. After as long without a
+// message as a call may take, the connection is tried, and after twice that it is given up.
 func (b *bell) read(ctx context.Context) {
+	silence := b.store.options.Timeout
 	quiet, wait := 0, 50*time.Millisecond
 	for ctx.Err() == nil {
 		pubsub := b.current()

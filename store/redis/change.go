@@ -37,6 +37,7 @@ func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 		return lifecycle.Request{}, err
 	}
 	st := step{s: s, id: id, partition: s.partition(id), change: c}
+	defer func() { s.unstage(ctx, st.partition, st.output) }()
 	for n := range attempts {
 		if p.r == nil {
 			return lifecycle.Request{}, lifecycle.ErrNotFound
@@ -60,9 +61,7 @@ type step struct {
 	partition int
 	change    lifecycle.Change
 
-	staged bool // the output has been prepared
-	output []byte
-	stage  string
+	output *staged // of a Succeed with a result
 }
 
 // try makes the change to the record that was read. With errConflict comes what
@@ -89,6 +88,9 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	}
 	switch verdict(answer) {
 	case "ok":
+		if st.output != nil {
+			st.output.used = true
+		}
 		s.relayNow(ctx, st.partition, outboxes)
 		return next, p, nil
 	case "gone":
@@ -126,8 +128,9 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 		last = "1"
 		ended = strconv.FormatInt((next.ExpiresAt.Sub(p.now) + s.options.Margin).Milliseconds(), 10)
 	}
-	if st.staged {
-		result = "1"
+	output := new(staged)
+	if st.output != nil {
+		output, result = st.output, "1"
 	}
 	sequence, line := "", []byte(nil)
 	if event != "" {
@@ -139,7 +142,7 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 	keep := s.options.History
 	args := append(make([]any, 0, 32),
 		s.ahead.Load(), st.id, was.token, newToken(), statusLetter(next.Status), value,
-		sequence, line, last, requeue, expires, ended, result, st.output, st.stage, cancels, keep, chunkOf(keep))
+		sequence, line, last, requeue, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
 	args = s.feedArgs(args)
 	if event == "" {
 		return args, nil, nil
@@ -151,11 +154,10 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 // prepare encodes the result of a Succeed, once.
 func (st *step) prepare(ctx context.Context) (err error) {
 	succeed, ok := st.change.(lifecycle.Succeed)
-	if !ok || succeed.Result == nil || st.staged {
+	if !ok || succeed.Result == nil || st.output != nil {
 		return nil
 	}
-	st.output, st.stage, err = st.s.stage(ctx, st.partition, succeed.Result)
-	st.staged = err == nil
+	st.output, err = st.s.stage(ctx, st.partition, succeed.Result)
 	return err
 }
 

@@ -27,6 +27,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 	defer cancel()
 	c := creation{s: s, sub: &sub, partition: s.partition(sub.ID), digest: digest(sub.Owner, sub.Key)}
 	c.local = c.digest == "" || s.partition(c.digest) == c.partition
+	defer func() { s.unstage(bound, c.partition, c.body) }()
 	for n := range attempts {
 		created, err := c.try(bound)
 		switch {
@@ -57,6 +58,7 @@ type creation struct {
 	partition int
 	digest    string // of the idempotency key, "" for none
 	local     bool   // the key, if any, lives in the request's partition
+	body      *staged
 }
 
 // try does all of it once. errConflict: others were faster.
@@ -108,9 +110,10 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		return lifecycle.Created{}, err
 	}
 	r.Position = &n
-	body, stage, err := s.stage(ctx, c.partition, &sub.Content)
-	if err != nil {
-		return lifecycle.Created{}, err
+	if c.body == nil {
+		if c.body, err = s.stage(ctx, c.partition, &sub.Content); err != nil {
+			return lifecycle.Created{}, err
+		}
 	}
 	claim := ""
 	if !c.local {
@@ -118,7 +121,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	args := []any{
 		s.ahead.Load(), r.ID, token, queue, value, lifecycle.AppendEvent(nil, &r, lifecycle.EventAccepted),
-		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), body, stage,
+		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 	}
 	args, outboxes := s.feeds(s.feedArgs(args), &r, c.partition)
@@ -128,6 +131,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	switch verdict(answer) {
 	case "ok":
+		c.body.used = true
 		s.relayNow(ctx, c.partition, outboxes)
 		return lifecycle.Created{Request: r}, nil
 	case "conflict":
@@ -176,15 +180,30 @@ const stageSize = 64 << 10
 // stageTTL is how long a body waits for a step that may never come.
 const stageTTL = 10 * time.Minute
 
-// stage returns a body as a script takes it: either itself or the name under which it was stored.
-func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (body []byte, stage string, err error) {
-	body = encodeBody(*c)
-	if len(body) <= stageSize {
-		return body, "", nil
+// staged is a body as a script takes it: either itself or the name that it has been
+// stored under.
+type staged struct {
+	value []byte
+	name  string
+	used  bool // by a step
+}
+
+func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (*staged, error) {
+	body := &staged{value: encodeBody(*c)}
+	if len(body.value) <= stageSize {
+		return body, nil
 	}
-	stage = newToken()
-	if err := s.client.Set(ctx, s.tags[partition]+"s:"+stage, body, stageTTL).Err(); err != nil {
-		return nil, "", fmt.Errorf("store a body: %w", err)
+	body.name = newToken()
+	if err := s.client.Set(ctx, s.tags[partition]+"s:"+body.name, body.value, stageTTL).Err(); err != nil {
+		return nil, fmt.Errorf("store a body: %w", err)
 	}
-	return nil, stage, nil
+	body.value = nil
+	return body, nil
+}
+
+// unstage drops a body that no step has used. If that fails it goes by itself.
+func (s *Store) unstage(ctx context.Context, partition int, body *staged) {
+	if body != nil && body.name != "" && !body.used && ctx.Err() == nil {
+		_ = s.client.Unlink(ctx, s.tags[partition]+"s:"+body.name).Err()
+	}
 }
