@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js setup lint fmt fuzz bench idle clean
+.PHONY: help run build test test-go test-js test-shared setup lint fmt fuzz bench idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,11 +16,14 @@ run: ## run the gateway: the embedded store under ./data, the samples inside
 build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
-test: ## run all tests, bringing what they need (a browser, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) test-js test-go
+test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, a C compiler for -race)
+	@sh scripts/setup.sh $(MAKE) test-js test-go test-shared
 
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 $(GO) test -race -shuffle=on -timeout=10m ./...
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./...
+
+test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test

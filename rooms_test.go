@@ -21,6 +21,7 @@ var rooms = map[string][]string{
 	"store/redis":       {"lifecycle", "hub", "github.com/redis"},
 	"broker/rabbitmq":   {"broker", "github.com/rabbitmq"},
 	"processor":         {"lifecycle", "broker"},
+	"processor/cmd":     {"lifecycle", "broker", "store", "processor", "github.com/alecthomas"},
 	"processor/samples": {"lifecycle", "processor", "golang.org/x", "code.dny.dev/ssrf"},
 	"loadtest":          {"github.com"},
 	"web-demo":          {},

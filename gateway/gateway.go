@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/hark-push/hark/broker"
-	"github.com/hark-push/hark/broker/memory"
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/config"
@@ -27,7 +23,6 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
-	"github.com/hark-push/hark/store/bolt"
 	webdemo "github.com/hark-push/hark/web-demo"
 )
 
@@ -36,13 +31,12 @@ type gateway struct {
 	config   config.Config
 	log      *slog.Logger
 	listener net.Listener
-	store    *bolt.Store
-	broker   broker.Broker
-	hub      *hub.Hub
-	service  *lifecycle.Service
-	api      *api.API
-	workers  []*processor.Processor // the samples
-	debug    *http.Server           // nil unless asked for
+	*backends
+	hub     *hub.Hub
+	service *lifecycle.Service
+	api     *api.API
+	workers []*processor.Processor // the samples
+	debug   *http.Server           // nil unless asked for
 }
 
 // open opens what the configuration names, in the order of the flow. On an error
@@ -65,23 +59,17 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		}
 		log.Info("profiles", slog.String("url", "http://"+addr.String()+"/debug/pprof/"))
 	}
-	path := filepath.Join(c.Data, "hark.db")
-	if g.store, err = bolt.Open(path, bolt.Options{}); err != nil {
+	if g.backends, err = openBackends(context.Background(), c, log); err != nil {
 		return nil, err
 	}
-	queue := memory.New(c.Routes, memory.Options{})
-	g.broker = queue
 	g.hub = hub.New(g.store, hub.Options{Heartbeat: c.Heartbeat, Retry: c.Retry, Logger: log})
-	g.service = lifecycle.New(g.store, brokerQueue{queue}, lifecycle.Options{
+	g.service = lifecycle.New(g.store, processor.Queue(g.broker), lifecycle.Options{
 		Logger: log,
 		Limits: lifecycle.Limits{
 			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		},
 	})
-	if err := recoverWork(queue, g.store); err != nil {
-		return nil, fmt.Errorf("unfinished requests: %w", err)
-	}
 	if c.Samples {
 		g.workers = g.sampleProcessors()
 	}
@@ -89,7 +77,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes,
 		Authenticate: auth.Open(), Origins: c.Origins,
 		MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
+		Ready: g.backends.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -114,37 +102,6 @@ func listen(address string) (net.Listener, error) {
 	return config.Listen(context.Background(), "tcp", address)
 }
 
-// recoverWork hands every stored request that has not ended to the queue: what was
-// processed when the last process died, as a redelivery.
-func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
-	var failed error
-	var unfinished iter.Seq2[broker.Job, bool] = func(yield func(broker.Job, bool) bool) {
-		for r, err := range store.Unfinished(context.Background()) {
-			if err != nil {
-				failed = err
-				return
-			}
-			if !yield(jobOf(r), r.Status == lifecycle.Processing) {
-				return
-			}
-		}
-	}
-	return errors.Join(queue.Recover(unfinished), failed)
-}
-
-// brokerQueue is a broker as the lifecycle sees it.
-type brokerQueue struct{ broker.Broker }
-
-func (q brokerQueue) Enqueue(ctx context.Context, r lifecycle.Request) error {
-	return q.Publish(ctx, jobOf(r))
-}
-
-func (q brokerQueue) Discard(r lifecycle.Request) { q.Broker.Discard(jobOf(r)) }
-
-func jobOf(r lifecycle.Request) broker.Job {
-	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
-}
-
 // sampleProcessors makes a processor for each sample whose route exists, so that
 // slow work of one kind does not hold up another.
 func (g *gateway) sampleProcessors() []*processor.Processor {
@@ -161,24 +118,16 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 	return workers
 }
 
-// ready reports whether the store answers.
-func (g *gateway) ready(ctx context.Context) error {
-	if _, err := g.store.Get(ctx, "ready"); err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
-		return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
-	}
-	return nil
-}
-
 // welcome says where Hark is and how to try it.
 func (g *gateway) welcome(out io.Writer) {
 	url := "http://" + g.listener.Addr().String()
 	_, _ = fmt.Fprintf(out, `Hark listens on %s
-  store   embedded, %s
-  broker  in memory, refilled from the store
+  store   %s
+  broker  %s
   routes  %s
 Try it:
   curl -sN "%s$(curl -s -X POST %s/v1/requests -H 'Prefer: respond-async' -H 'Content-Type: application/json' -d '{"route":"%s","content":{"steps":5,"duration":"1s"}}' | grep -o '/v1/requests/[^/"]*/events')"
-`, url, filepath.Join(g.config.Data, "hark.db"), strings.Join(g.config.Routes, ", "), url, url, g.tryRoute())
+`, url, g.storeName, g.brokerName, strings.Join(g.config.Routes, ", "), url, url, g.tryRoute())
 }
 
 func (g *gateway) tryRoute() string {
@@ -204,6 +153,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { rest(sweeping) })
+	if g.shared {
+		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
+	}
 
 	served := make(chan error, 1)
 	go func() { served <- g.api.App().Listener(g.listener) }()
@@ -231,42 +183,14 @@ func (g *gateway) serve(ctx context.Context) error {
 	return err
 }
 
-// sweep expires and forgets what is due, as soon as it is due.
-func (g *gateway) sweep(ctx context.Context) {
-	const batch, longest = 500, time.Second
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		done, next, err := g.store.Sweep(ctx, batch)
-		if err != nil && ctx.Err() == nil {
-			g.log.Warn("sweep failed", slog.Any("error", err))
-		}
-		wait := longest // a request that is submitted meanwhile may be due earlier
-		if done == batch {
-			wait = 0
-		} else if !next.IsZero() {
-			wait = min(max(time.Until(next), 10*time.Millisecond), longest)
-		}
-		timer.Reset(wait)
-	}
-}
-
 // close closes what is open, against the order of the flow.
 func (g *gateway) close() {
 	if g.hub != nil {
 		g.hub.Close()
 	}
-	if g.broker != nil {
-		_ = g.broker.Close()
-	}
-	if g.store != nil {
-		if err := g.store.Close(); err != nil {
-			g.log.Error("store did not close", slog.Any("error", err))
+	if g.backends != nil {
+		if err := g.backends.close(); err != nil {
+			g.log.Error("store or broker did not close", slog.Any("error", err))
 		}
 	}
 	if g.listener != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/servertest"
 )
 
 // binary is the gateway as it is shipped, built once, with the race detector if
@@ -48,6 +50,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	shared.Stop()
 	if path, err := binary(); err == nil && binaryUsed {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
@@ -67,6 +70,38 @@ func TestMain(m *testing.M) {
 
 var binaryUsed bool
 
+// shared is RabbitMQ for all tests that want it; each has a Redis of its own.
+var shared servertest.Shared
+
+// backendsOf returns the arguments that name the store and the broker of a data
+// folder: none, or with HARK_TEST_BACKENDS=shared real servers, so that every test
+// here runs in both ways.
+func backendsOf(t testing.TB, data string) []string {
+	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+		return nil
+	}
+	backendsMu.Lock()
+	defer backendsMu.Unlock()
+	args := backendArgs[data]
+	if args == nil {
+		args = sharedBackends(t)
+		backendArgs[data] = args
+	}
+	return args
+}
+
+var (
+	backendsMu  sync.Mutex
+	backendArgs = make(map[string][]string)
+)
+
+// sharedBackends starts servers for a test and returns the arguments that name them.
+func sharedBackends(t testing.TB) []string {
+	t.Helper()
+	redis, rabbit := servertest.Redis(t), shared.RabbitMQ(t)
+	return []string{"--redis=" + redis.URL, "--amqp=" + rabbit.URL, "--prefix=t" + rand.Text()[:10], "--requeue=2s"}
+}
+
 // server is a gateway under test and a client that holds every answer against the
 // OpenAPI document.
 type server struct {
@@ -84,7 +119,7 @@ func start(t testing.TB, args ...string) *server {
 
 func startOn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
-	args = append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=error"}, args...)
+	args = append(append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=error"}, backendsOf(t, data)...), args...)
 	c, err := config.Parse(args, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +174,8 @@ func spawn(t testing.TB, data string, args ...string) *process {
 		t.Fatal(err)
 	}
 	binaryUsed = true
-	cmd := exec.Command(path, append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=warn"}, args...)...)
+	args = append(append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=error"}, backendsOf(t, data)...), args...)
+	cmd := exec.Command(path, args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@
 # container, else this says what to install.
 set -eu
 
+PATH="$PATH:/usr/sbin:/usr/local/sbin" # where Debian puts servers
 missing=""
 need() { # program package...
 	command -v "$1" >/dev/null 2>&1 || { shift; missing="$missing $*"; }
@@ -14,13 +15,20 @@ if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/
 	missing="$missing chromium"
 fi
 
+need redis-server redis-server
+need rabbitmq-server rabbitmq-server
+
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 		echo "setup: installing$missing" >&2
 		export DEBIAN_FRONTEND=noninteractive
+		# Packages are told not to start their services: tests start their own.
+		policy=/usr/sbin/policy-rc.d
+		[ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && trap 'rm -f "$policy"' EXIT; }
 		apt-get update -qq
 		# shellcheck disable=SC2086 # a list of words
 		apt-get install -y -qq --no-install-recommends $missing >/dev/null
+		[ ! -e "$policy" ] || ! grep -q 'exit 101' "$policy" || rm -f "$policy"
 	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
 		echo "setup: running in a container, because these are not installed:$missing" >&2
 		exec docker run --rm --shm-size=1g -v "$PWD:/src" -w /src golang:1.26-bookworm \

@@ -246,7 +246,9 @@ func (s *Server) end() {
 }
 
 // Shared is one RabbitMQ for the tests of a package, started by the first that asks.
-// TestMain calls Stop. Tests keep apart by the names of what they declare.
+// TestMain calls Stop. Tests keep apart by the names of what they declare. It should
+// not be killed: RabbitMQ 3.10 may not take new queues after that if many were deleted
+// shortly before.
 type Shared struct {
 	mu     sync.Mutex
 	broker *RabbitMQServer

@@ -25,8 +25,11 @@ type Config struct {
 	Routes  []string `env:"HARK_ROUTES" default:"default,images,fetch,sleep" placeholder:"NAME,…" help:"Routes that requests may take; each has a work queue of its own."`
 	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors inside, for those of the routes images, fetch, sleep and echo that exist."`
 
-	Redis string `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
-	AMQP  string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/."`
+	Redis      string        `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
+	AMQP       string        `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/. Goes with --redis."`
+	Prefix     string        `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ."`
+	Partitions int           `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later."`
+	Requeue    time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
 
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
@@ -179,6 +182,12 @@ func (c *Config) check() error {
 			return &Error{"debug", c.Debug, "HOST:PORT of a loopback address"}
 		}
 	}
+	if (c.Redis == "") != (c.AMQP == "") {
+		return &Error{"redis", "", "both --redis and --amqp, or neither: many nodes need both"}
+	}
+	if !lifecycle.ValidRoute(c.Prefix) {
+		return &Error{"prefix", c.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -"}
+	}
 	if len(c.Routes) == 0 {
 		return &Error{"routes", "", "at least one name"}
 	}
@@ -198,7 +207,7 @@ func (c *Config) check() error {
 		value       int
 		least, most int
 	}{
-		{"max-body", c.MaxBody, 1024, 1 << 30}, {"attempts", c.Attempts, 1, 20}, {"concurrency", c.Concurrency, 1, 10000},
+		{"max-body", c.MaxBody, 1024, 1 << 30}, {"partitions", c.Partitions, 1, 1024}, {"attempts", c.Attempts, 1, 20}, {"concurrency", c.Concurrency, 1, 10000},
 	} {
 		if n.value < n.least || n.value > n.most {
 			return &Error{n.key, fmt.Sprint(n.value), fmt.Sprintf("%d to %d", n.least, n.most)}
@@ -214,6 +223,7 @@ func (c *Config) check() error {
 		{"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
 		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour},
 		{"retention", c.Retention, time.Millisecond, c.MaxRetention},
+		{"requeue", c.Requeue, 100 * time.Millisecond, 24 * time.Hour},
 		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
 		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
 		{"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/broker/memory"
+	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/processor"
+	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// store is what the gateway needs of a store.
+type store interface {
+	lifecycle.Store
+	lifecycle.Keeper
+	lifecycle.Cancellations
+	hub.Source
+	Close() error
+}
+
+// backends are the servers behind the gateway, or what stands in for them in one process.
+type backends struct {
+	store  store
+	broker broker.Broker
+	// ready says that both work.
+	ready func(context.Context) error
+	// shared: others use the same store and broker, so work that is stored but not
+	// queued has to be looked for. Alone, that is done once, at start.
+	shared bool
+	// storeName and brokerName say what they are.
+	storeName, brokerName string
+}
+
+// openBackends opens what the configuration names: Redis and RabbitMQ, or one file and
+// a queue in memory.
+func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
+	if c.Redis != "" {
+		return openShared(ctx, c, log)
+	}
+	path := filepath.Join(c.Data, "hark.db")
+	s, err := bolt.Open(path, bolt.Options{})
+	if err != nil {
+		return nil, err
+	}
+	queue := memory.New(c.Routes, memory.Options{})
+	b := &backends{
+		store: s, broker: queue, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
+		ready: func(ctx context.Context) error {
+			_, err := s.Get(ctx, "ready")
+			if errors.Is(err, lifecycle.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
+	}
+	if err := recoverWork(queue, s); err != nil {
+		return nil, errors.Join(fmt.Errorf("unfinished requests: %w", err), b.close())
+	}
+	return b, nil
+}
+
+func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
+	s, err := redis.Open(ctx, c.Redis, redis.Options{Prefix: c.Prefix, Partitions: c.Partitions, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{Prefix: c.Prefix, Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &backends{
+		store: s, broker: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
+		ready: func(ctx context.Context) error {
+			if err := s.Probe(ctx); err != nil {
+				return err
+			}
+			if err := queue.Ready(ctx); err != nil {
+				return fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// redact returns the servers of a URL without what proves who may use them.
+func redact(text string) string {
+	servers := strings.Split(text, ",")
+	for i, s := range servers {
+		if u, err := url.Parse(s); err == nil && u.Host != "" {
+			servers[i] = u.Host
+		} else {
+			servers[i] = "…"
+		}
+	}
+	return strings.Join(servers, ", ")
+}
+
+func (b *backends) close() error {
+	return errors.Join(b.broker.Close(), b.store.Close())
+}
+
+// recoverWork hands every stored request that has not ended to the queue: what was
+// processed when the last process died, as a redelivery.
+func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
+	var failed error
+	var unfinished iter.Seq2[broker.Job, bool] = func(yield func(broker.Job, bool) bool) {
+		for r, err := range store.Unfinished(context.Background()) {
+			if err != nil {
+				failed = err
+				return
+			}
+			if !yield(processor.BrokerJob(r), r.Status == lifecycle.Processing) {
+				return
+			}
+		}
+	}
+	return errors.Join(queue.Recover(unfinished), failed)
+}

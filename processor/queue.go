@@ -1,0 +1,25 @@
+package processor
+
+import (
+	"context"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Queue is a broker as a [lifecycle.Service] hands work to it, for processors that
+// consume from the same broker.
+func Queue(b broker.Broker) lifecycle.Queue { return queue{b} }
+
+type queue struct{ broker broker.Broker }
+
+func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
+	return q.broker.Publish(ctx, BrokerJob(r))
+}
+
+func (q queue) Discard(r lifecycle.Request) { q.broker.Discard(BrokerJob(r)) }
+
+// BrokerJob returns the note by which a broker carries a request.
+func BrokerJob(r lifecycle.Request) broker.Job {
+	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
+}
