@@ -12,7 +12,7 @@
 //
 // The programs are taken from PATH. Where one is missing the test is skipped, unless
 // HARK_REQUIRE_SERVERS or CI is set in the environment: then it fails.
-// servertest/install.sh installs them.
+// `make setup` installs them.
 package servertest
 
 import (
@@ -198,7 +198,7 @@ func require(t testing.TB, program, debian string) {
 	if _, err := exec.LookPath(program); err == nil {
 		return
 	}
-	message := fmt.Sprintf("%s is not on PATH: run servertest/install.sh, or install it (Debian: apt-get install --no-install-recommends %s)", program, debian)
+	message := fmt.Sprintf("%s is not on PATH: run make setup, or install it (Debian: apt-get install --no-install-recommends %s)", program, debian)
 	if os.Getenv("HARK_REQUIRE_SERVERS") != "" || os.Getenv("CI") != "" {
 		t.Fatal(message)
 	}
