@@ -104,9 +104,11 @@ func (c *consumer) session(ctx context.Context, g *generation) error {
 		}
 		for _, route := range c.routes {
 			// The route serves as the tag, which need be unique on the channel only.
-			if streams[route], err = s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, nil); err != nil {
+			stream, err := s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, nil)
+			if err != nil {
 				return err
 			}
+			streams[route] = stream
 		}
 		return nil
 	})

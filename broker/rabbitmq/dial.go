@@ -52,6 +52,7 @@ func (b *Broker) dial(ctx context.Context, s server, purpose string) (*amqp.Conn
 	stop := func() bool { return true }
 	defer func() { stop() }()
 	conn, err := amqp.DialConfig(s.url, amqp.Config{
+		SASL:            logins(s, properties),
 		Heartbeat:       b.options.Heartbeat,
 		TLSClientConfig: tlsConfig,
 		Properties:      properties,
@@ -77,6 +78,33 @@ func (b *Broker) dial(ctx context.Context, s server, purpose string) (*amqp.Conn
 		return nil, nil, err
 	}
 	return conn, socket, nil
+}
+
+// login is a user and a password that the server refuses in words. Without being asked
+// for them it just closes the connection after some seconds, as a server does that
+// goes down, and the library cannot ask.
+type login struct {
+	*amqp.PlainAuth
+	properties amqp.Table
+}
+
+// logins returns nil, which leaves it to the library, for a URL that asks for another
+// way.
+func logins(s server, properties amqp.Table) []amqp.Authentication {
+	uri, err := amqp.ParseURI(s.url)
+	if err != nil || uri.AuthMechanism != nil {
+		return nil
+	}
+	return []amqp.Authentication{login{uri.PlainAuth(), properties}}
+}
+
+// Response is called when the library has made up its capabilities and before it
+// sends them.
+func (l login) Response() string {
+	if capabilities, ok := l.properties["capabilities"].(amqp.Table); ok {
+		capabilities["authentication_failure_close"] = true
+	}
+	return l.PlainAuth.Response()
 }
 
 // bounded is a connection whose writes give up.

@@ -62,6 +62,15 @@ func (b *Broker) publish(ctx context.Context, exchange, key string, m amqp.Publi
 		err = ctx.Err()
 	case <-timer.C:
 		err = errUnconfirmed
+	case <-g.lane.ended:
+		select {
+		case err = <-p.done:
+			if err == nil {
+				return nil
+			}
+		default: // too late to be written
+			err = errLost
+		}
 	}
 	if !errors.Is(err, errRefused) {
 		b.counts.unconfirmed.Add(1)
