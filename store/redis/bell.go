@@ -24,11 +24,12 @@ type bell struct {
 	store   *Store
 	sharded bool
 	wake    chan struct{} // holds a token when there is something to write
+	opened  chan struct{} // holds a token when there is a new connection to read from
 
 	ringing sync.Mutex
 
 	mu       sync.Mutex
-	pubsub   *goredis.PubSub
+	pubsub   *goredis.PubSub     // nil until there is something to subscribe to
 	channels map[string]*watched // by name in Redis
 	dirty    map[string]struct{} // those whose state is not as wanted
 }
@@ -66,13 +67,12 @@ const (
 
 func newBell(s *Store, sharded bool) *bell {
 	return &bell{
-		store: s, sharded: sharded, wake: make(chan struct{}, 1),
+		store: s, sharded: sharded, wake: make(chan struct{}, 1), opened: make(chan struct{}, 1),
 		channels: make(map[string]*watched), dirty: make(map[string]struct{}),
 	}
 }
 
 func (b *bell) run(ctx context.Context) {
-	b.pubsub = b.store.client.Subscribe(ctx)
 	b.store.running.Go(func() { b.read(ctx) })
 	b.store.running.Go(func() { b.write(ctx) })
 }
@@ -146,17 +146,17 @@ func (b *bell) write(ctx context.Context) {
 			return
 		}
 		for ctx.Err() == nil {
-			pubsub, on, off := b.pending(time.Now())
+			on, off := b.pending(time.Now())
 			if len(on)+len(off) == 0 {
 				break
 			}
-			b.send(ctx, pubsub, on, off)
+			b.send(ctx, on, off)
 		}
 	}
 }
 
 // pending takes the next commands out of what is dirty.
-func (b *bell) pending(now time.Time) (pubsub *goredis.PubSub, on, off []string) {
+func (b *bell) pending(now time.Time) (on, off []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for name := range b.dirty {
@@ -184,10 +184,18 @@ func (b *bell) pending(now time.Time) (pubsub *goredis.PubSub, on, off []string)
 			delete(b.channels, name)
 		}
 	}
-	return b.pubsub, on, off
+	return on, off
 }
 
-func (b *bell) send(ctx context.Context, pubsub *goredis.PubSub, on, off []string) {
+func (b *bell) send(ctx context.Context, on, off []string) {
+	pubsub := b.current()
+	fresh := pubsub == nil
+	if fresh {
+		if len(on) == 0 { // the connection that had them is gone
+			return
+		}
+		pubsub = b.store.client.Subscribe(ctx)
+	}
 	var err error
 	// An error leaves the channels with the PubSub, which subscribes to them when
 	// it has a connection again.
@@ -206,6 +214,18 @@ func (b *bell) send(ctx context.Context, pubsub *goredis.PubSub, on, off []strin
 			err = errors.Join(err, pubsub.Subscribe(ctx, on...))
 		}
 	}
+	if fresh { // only now: a connection to a Cluster goes where its first channel lives
+		b.mu.Lock()
+		b.pubsub = pubsub
+		b.mu.Unlock()
+		select {
+		case b.opened <- struct{}{}:
+		default:
+		}
+		if ctx.Err() != nil { // Close may have come before
+			_ = pubsub.Close()
+		}
+	}
 	if err != nil && ctx.Err() == nil {
 		b.store.log.LogAttrs(ctx, slog.LevelWarn, "subscription is delayed", slog.Any("error", err))
 	}
@@ -218,6 +238,13 @@ func (b *bell) read(ctx context.Context) {
 	quiet, wait := 0, 50*time.Millisecond
 	for ctx.Err() == nil {
 		pubsub := b.current()
+		if pubsub == nil {
+			select {
+			case <-b.opened:
+			case <-ctx.Done():
+			}
+			continue
+		}
 		m, err := pubsub.ReceiveTimeout(ctx, silence)
 		if err == nil {
 			quiet, wait = 0, 50*time.Millisecond
@@ -232,18 +259,22 @@ func (b *bell) read(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if timeout := interface{ Timeout() bool }(nil); errors.As(err, &timeout) && timeout.Timeout() && quiet < 1 {
+		timeout, isTimeout := errors.AsType[interface {
+			error
+			Timeout() bool
+		}](err)
+		answer, isAnswer := errors.AsType[goredis.Error](err)
+		switch {
+		case isTimeout && timeout.Timeout() && quiet == 0:
 			quiet++
 			_ = pubsub.Ping(ctx)
 			continue
-		}
-		if quiet >= 1 {
+		case quiet > 0, isAnswer && goredis.HasErrorPrefix(answer, "MOVED"):
 			quiet = 0
 			b.renew(ctx)
-			continue
+		default: // the PubSub connects again by itself
+			b.store.log.LogAttrs(ctx, slog.LevelDebug, "bell is interrupted", slog.Any("error", err))
 		}
-		// The PubSub connects again by itself.
-		b.store.log.LogAttrs(ctx, slog.LevelDebug, "bell is interrupted", slog.Any("error", err))
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
@@ -254,16 +285,21 @@ func (b *bell) read(ctx context.Context) {
 
 // renew replaces a connection that is dead, or that a Cluster has moved away from.
 func (b *bell) renew(ctx context.Context) {
+	if cluster, ok := b.store.client.(*goredis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
 	b.mu.Lock()
 	old := b.pubsub
-	b.pubsub = b.store.client.Subscribe(ctx)
+	b.pubsub = nil
 	for name, w := range b.channels {
 		w.again = w.again || w.state == subscribed
 		w.state = idle
 		b.dirty[name] = struct{}{}
 	}
 	b.mu.Unlock()
-	_ = old.Close()
+	if old != nil {
+		_ = old.Close()
+	}
 	b.wakeUp()
 }
 

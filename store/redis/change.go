@@ -32,7 +32,16 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 }
 
 func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
-	p, err := s.look(ctx, id, "", countTail, "")
+	count := countNothing
+	switch c := c.(type) {
+	case lifecycle.Release:
+		count = countTail
+	case lifecycle.Fail:
+		if c.Retry {
+			count = countTail
+		}
+	}
+	p, err := s.look(ctx, id, "", count, "")
 	if err != nil {
 		return lifecycle.Request{}, err
 	}

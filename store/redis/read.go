@@ -67,8 +67,9 @@ func (p place) compare(q place) int {
 
 type listed struct {
 	place
-	r     *record
-	count int
+	id, value string
+	r         *record // value, once it is decoded
+	count     int
 }
 
 // List implements lifecycle.Store. The newest is the one that was created last.
@@ -87,10 +88,21 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	limit := max(q.Limit, 1)
+	answers, err := s.runAll(bound, scripts.list, func(i int) []any {
+		highest := strconv.FormatInt(before.serial, 10)
+		if i >= before.partition {
+			highest = "(" + highest
+		}
+		// One more than the limit tells whether another page follows.
+		return []any{q.Owner, highest, q.Route, q.Topic, statusLetter(q.Status), limit + 1, maxLooked}
+	})
+	if err != nil {
+		return lifecycle.Page{}, failed(ctx, err)
+	}
 	var found []listed
 	horizon := place{serial: -1} // below it, not all has been looked at
-	for i := range s.tags {
-		part, last, err := s.listPartition(bound, i, q, before, limit)
+	for i, answer := range answers {
+		part, last, err := decodeList(i, answer)
 		if err != nil {
 			return lifecycle.Page{}, failed(ctx, err)
 		}
@@ -109,7 +121,6 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	case horizon.serial >= 0:
 		page.Next = formatCursor(q.Owner, horizon)
 	}
-	var err error
 	page.Requests, err = s.presentAll(bound, found)
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)
@@ -117,18 +128,9 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	return page, nil
 }
 
-// listPartition returns the newest of one partition that are before a place, and
-// where it stopped looking; a negative serial if it has seen all.
-func (s *Store) listPartition(ctx context.Context, i int, q lifecycle.Query, before place, limit int) ([]listed, place, error) {
-	highest := strconv.FormatInt(before.serial, 10)
-	if i >= before.partition {
-		highest = "(" + highest
-	}
-	// One more than the limit tells whether another page follows.
-	answer, err := s.run(ctx, scripts.list, i, q.Owner, highest, q.Route, q.Topic, statusLetter(q.Status), limit+1, maxLooked)
-	if err != nil {
-		return nil, place{}, err
-	}
+// decodeList reads what one partition has found, and where it stopped looking; a
+// negative serial if it has seen all.
+func decodeList(i int, answer []any) ([]listed, place, error) {
 	stopped := place{serial: -1}
 	if more, err := number(answer, 1); err != nil {
 		return nil, place{}, err
@@ -146,15 +148,11 @@ func (s *Store) listPartition(ctx context.Context, i int, q lifecycle.Query, bef
 		if err != nil {
 			return nil, place{}, err
 		}
-		r, err := decodeRecord(text(rows, n), text(rows, n+2))
-		if err != nil {
-			return nil, place{}, err
-		}
 		count, err := number(rows, n+3)
 		if err != nil {
 			return nil, place{}, err
 		}
-		found = append(found, listed{place{serial, i}, r, int(count)})
+		found = append(found, listed{place: place{serial, i}, id: text(rows, n), value: text(rows, n+2), count: int(count)})
 	}
 	return found, stopped, nil
 }
@@ -165,6 +163,10 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 	var spans []span
 	var waiting []int
 	for i := range found {
+		var err error
+		if found[i].r, err = decodeRecord(found[i].id, found[i].value); err != nil {
+			return nil, err
+		}
 		out[i] = found[i].r.Request
 		if out[i].Status == lifecycle.Pending {
 			out[i].Position = &found[i].count

@@ -67,6 +67,32 @@ func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, 
 	return script.Run(ctx, s.client, []string{s.tags[partition]}, args...).Slice()
 }
 
+// runAll runs a script on every partition, in one round trip to each server.
+func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(partition int) []any) ([][]any, error) {
+	answers := make([][]any, len(s.tags))
+	commands := make([]*goredis.Cmd, len(s.tags))
+	if len(s.tags) > 1 {
+		_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+			for i, tag := range s.tags {
+				commands[i] = script.EvalSha(ctx, p, []string{tag}, args(i)...)
+			}
+			return nil
+		})
+	}
+	for i, command := range commands {
+		var err error
+		if command == nil || goredis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
+			answers[i], err = s.run(ctx, script, i, args(i)...)
+		} else {
+			answers[i], err = command.Slice()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
 // verdict is the first part of the answer of a script that writes.
 func verdict(answer []any) string { return text(answer, 0) }
 

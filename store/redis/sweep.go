@@ -45,14 +45,16 @@ type due struct {
 // gather returns the first limit of what is due in all partitions. On its way it
 // ages feeds and empties outboxes.
 func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	answers, err := s.runAll(bound, scripts.due, func(int) []any {
+		return []any{s.ahead.Load(), limit, s.options.FeedRetention.Microseconds(), len(s.tags)}
+	})
+	if err != nil {
+		return nil, err
+	}
 	var all []due
-	for i := range s.tags {
-		bound, cancel := s.bounded(ctx)
-		answer, err := s.run(bound, scripts.due, i, s.ahead.Load(), limit, s.options.FeedRetention.Microseconds(), len(s.tags))
-		cancel()
-		if err != nil {
-			return nil, err
-		}
+	for i, answer := range answers {
 		entries := list(answer, 1)
 		for n := 0; n+1 < len(entries); n += 2 {
 			at, err := number(entries, n+1)
