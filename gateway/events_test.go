@@ -213,6 +213,13 @@ func TestStreamResumes(t *testing.T) {
 		t.Errorf("stored: %v", stored)
 	}
 	s.call("GET", path+"?after=x", nil, "Accept: application/json").problem(422, "invalid-request")
+	// Who takes anything gets the stream, or what is stored if asking for it.
+	if got := strings.Join(s.stream(path, "Accept: */*").rest(), " "); got != all {
+		t.Errorf("any: %s", got)
+	}
+	if stored := s.call("GET", path+"?after=0", nil, "Accept: */*").want(200).json(); len(stored["events"].([]any)) != 4 {
+		t.Errorf("stored for any: %v", stored)
+	}
 }
 
 func TestHistoryThatIsGoneIsTold(t *testing.T) {

@@ -47,7 +47,11 @@ func (a *API) ownerEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 // that are stored. r is the request of a request's own channel.
 func (a *API) events(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Request) error {
 	c.Set(fiber.HeaderVary, fiber.HeaderAccept)
-	switch c.Accepts("text/event-stream", "application/json") {
+	offers := []string{"text/event-stream", "application/json"}
+	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
+		offers = []string{"application/json", "text/event-stream"}
+	}
+	switch c.Accepts(offers...) {
 	case "text/event-stream":
 		return a.stream(c, channel, r)
 	case "application/json":

@@ -153,6 +153,11 @@ func (r *fileResolver) Validate(app *kong.Application) error {
 
 // Resolve implements [kong.Resolver].
 func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs { // kong asks resolvers last; the environment ranks higher
+		if _, ok := os.LookupEnv(name); ok {
+			return nil, nil //nolint:nilnil // kong's way to say: not here
+		}
+	}
 	switch v := r.values[flag.Name].(type) {
 	case nil:
 		return nil, nil //nolint:nilnil // kong's way to say: not here

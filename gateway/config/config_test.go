@@ -1,0 +1,110 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/gateway/config"
+)
+
+func parse(t *testing.T, args ...string) (config.Config, error) {
+	t.Helper()
+	var out bytes.Buffer
+	return config.Parse(args, &out)
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hark.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := parse(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:8080" || c.Data != "./data" || !slices.Equal(c.Routes, []string{"default", "images", "fetch", "sleep"}) || !c.Samples || c.MaxWait != 30*time.Second {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestPrecedence: a flag beats the environment, which beats the file, which beats
+// the default.
+func TestPrecedence(t *testing.T) {
+	path := file(t, "max-wait: 1s\nretention: 2h\nattempts: 4\nroutes: [a, b]\nsamples: false\n")
+	t.Setenv("HARK_RETENTION", "3h")
+	t.Setenv("HARK_ATTEMPTS", "5")
+	c, err := parse(t, "--config", path, "--attempts=6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MaxWait != time.Second || c.Retention != 3*time.Hour || c.Attempts != 6 || !slices.Equal(c.Routes, []string{"a", "b"}) || c.Samples {
+		t.Errorf("%+v", c)
+	}
+	if c, err = parse(t, "--config", path, "--samples=true"); err != nil || !c.Samples {
+		t.Errorf("%v %v", c.Samples, err)
+	}
+	t.Setenv("HARK_CONFIG", path)
+	if c, err = parse(t); err != nil || c.Attempts != 5 || c.MaxWait != time.Second {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
+// TestErrorsSayWhatIsAllowed: each names the key, the value and what is allowed.
+func TestErrorsSayWhatIsAllowed(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--listen=8080"}, []string{"listen", `"8080"`, "HOST:PORT"}},
+		{[]string{"--listen=0.0.0.0:8080"}, []string{"listen", "0.0.0.0:8080", "loopback", "--insecure"}},
+		{[]string{"--listen=:8080"}, []string{"listen", "loopback"}},
+		{[]string{"--routes=a,b c"}, []string{"routes", `"b c"`}},
+		{[]string{"--max-wait=11m"}, []string{"max-wait", "11m0s", "10m0s"}},
+		{[]string{"--timeout=25h"}, []string{"timeout", "25h0m0s", "24h0m0s"}},
+		{[]string{"--max-body=1"}, []string{"max-body", `"1"`, "1024"}},
+		{[]string{"--origins=app.example"}, []string{"origins", "app.example", "scheme://host"}},
+		{[]string{"--log-level=loud"}, []string{"log-level", "loud", "debug"}},
+		{[]string{"--redis=redis://x"}, []string{"redis", "both --redis and --amqp"}},
+		{[]string{"--debug=0.0.0.0:1"}, []string{"debug", "loopback"}},
+		{[]string{"--heartbeat=soon"}, []string{"heartbeat", "soon"}},
+		{[]string{"--nonsense"}, []string{"nonsense"}},
+		{[]string{"--config", "/does/not/exist"}, []string{"config", "/does/not/exist"}},
+		{[]string{"--config", file(t, "lisen: x")}, []string{"config", "lisen", "listen"}},
+		{[]string{"--config", file(t, "a: [")}, []string{"config", "YAML"}},
+		{[]string{"--config", file(t, "listen: {a: b}")}, []string{"listen", "plain value"}},
+	} {
+		_, err := parse(t, c.args...)
+		if err == nil {
+			t.Errorf("%v was taken", c.args)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %q does not say %q", c.args, err, want)
+			}
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	if _, err := config.Parse([]string{"--help"}, &out); !errors.Is(err, config.ErrHelp) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"--listen", "HARK_LISTEN", "--redis", "--config"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("help does not say %s", want)
+		}
+	}
+}
