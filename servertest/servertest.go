@@ -216,20 +216,18 @@ type starter interface {
 // with the test.
 func open[T starter](t testing.TB, create func(dir string) T) T {
 	t.Helper()
-	var err error
-	for range 3 {
+	for try := 1; ; try++ {
 		s := create(t.TempDir())
 		s.failWith(t.Fatalf)
 		t.Cleanup(s.end)
-		if err = s.start(); err == nil {
+		err := s.start()
+		if err == nil {
 			return s
 		}
-		if !portTaken(err) {
-			break
+		if try == 3 || !portTaken(err) {
+			t.Fatal(err)
 		}
 	}
-	t.Fatal(err)
-	panic("unreachable")
 }
 
 // portTaken reports whether a server did not start because of its port.
