@@ -53,28 +53,40 @@ func decodeProbe(id string, answer []any) (p probed, err error) {
 // tail returns how many wait in a queue's route up to the end of its priority,
 // over all partitions. own is what the request's partition said.
 func (s *Store) tail(ctx context.Context, queue string, own int) (int, error) {
-	return s.count(ctx, []span{{queue, queue + "\xff"}}, own)
+	return s.count(ctx, span{queue, queue + "\xff"}, own)
 }
 
 // span is a stretch of a route in pending: from its beginning to an entry, exclusive.
 type span struct{ queue, to string }
 
-// count sums over all partitions how many entries a span has. The partitions are
-// asked one after the other, not at one moment, so that with several of them a
-// position may be off by what changed meanwhile.
-func (s *Store) count(ctx context.Context, spans []span, own int) (int, error) {
+// count sums over all partitions how many entries a span has; own is what the
+// request's partition said.
+func (s *Store) count(ctx context.Context, where span, own int) (int, error) {
 	if len(s.tags) == 1 {
 		return own, nil
 	}
-	counts, err := s.counts(ctx, spans)
-	if err != nil {
-		return 0, err
-	}
-	return counts[0], nil
+	counts := s.counts(ctx, []span{where}, []int{own})
+	return counts[0], ctx.Err()
 }
 
-// counts returns for each span how many entries it has in all partitions.
-func (s *Store) counts(ctx context.Context, spans []span) ([]int, error) {
+// countPause is for how long other partitions are left out of positions after one
+// of them did not answer.
+const countPause = time.Second
+
+// countWait bounds how long a call waits for the positions alone.
+const countWait = 500 * time.Millisecond
+
+// counts returns for each span how many entries it has in all partitions. They are
+// asked at once but answer one after the other, so that with several of them a position
+// may be off by what changed meanwhile. A partition that does not answer is left
+// out: a position is not worth failing for. own is what the requests' own partitions said.
+func (s *Store) counts(ctx context.Context, spans []span, own []int) []int {
+	now := time.Now()
+	if now.UnixNano() < s.countAgain.Load() {
+		return own
+	}
+	ctx, cancel := context.WithTimeout(ctx, countWait)
+	defer cancel()
 	commands := make([]*goredis.IntCmd, 0, len(spans)*len(s.tags))
 	if _, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for _, span := range spans {
@@ -85,13 +97,16 @@ func (s *Store) counts(ctx context.Context, spans []span) ([]int, error) {
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		s.countAgain.Store(now.Add(countPause).UnixNano())
 	}
 	counts := make([]int, len(spans))
 	for i, command := range commands {
 		counts[i/len(s.tags)] += int(command.Val())
 	}
-	return counts, nil
+	for i := range counts {
+		counts[i] = max(counts[i], own[i])
+	}
+	return counts
 }
 
 // present returns a request as it is handed out: a pending one with its position.
@@ -101,7 +116,7 @@ func (s *Store) present(ctx context.Context, r *record, count int) (lifecycle.Re
 	if out.Status != lifecycle.Pending {
 		return out, nil
 	}
-	n, err := s.count(ctx, []span{{r.queue, r.member()}}, count)
+	n, err := s.count(ctx, span{r.queue, r.member()}, count)
 	if err != nil {
 		return lifecycle.Request{}, err
 	}

@@ -161,7 +161,7 @@ func decodeList(i int, answer []any) ([]listed, place, error) {
 func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Request, error) {
 	out := make([]lifecycle.Request, len(found))
 	var spans []span
-	var waiting []int
+	var own, waiting []int
 	for i := range found {
 		var err error
 		if found[i].r, err = decodeRecord(found[i].id, found[i].value); err != nil {
@@ -171,20 +171,18 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 		if out[i].Status == lifecycle.Pending {
 			out[i].Position = &found[i].count
 			spans = append(spans, span{found[i].r.queue, found[i].r.member()})
+			own = append(own, found[i].count)
 			waiting = append(waiting, i)
 		}
 	}
 	if len(s.tags) == 1 || len(spans) == 0 {
 		return out, nil
 	}
-	counts, err := s.counts(ctx, spans)
-	if err != nil {
-		return nil, err
-	}
+	counts := s.counts(ctx, spans, own)
 	for n, i := range waiting {
 		out[i].Position = &counts[n]
 	}
-	return out, nil
+	return out, ctx.Err()
 }
 
 // A cursor is a place, and a sum over it and the owner that tells it from what no page had.

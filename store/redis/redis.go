@@ -89,9 +89,11 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	client  goredis.UniversalClient
-	tags    []string // the beginning of every key of each partition
-	publish string   // the command that publishes: PUBLISH or SPUBLISH
-	ahead   atomic.Int64
+	tags    []string     // the beginning of every key of each partition
+	publish string       // the command that publishes: PUBLISH or SPUBLISH
+	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
+
+	countAgain atomic.Int64 // when other partitions are asked for positions again
 
 	bells    []*bell // by partition where pub/sub is sharded, else one for all
 	plain    *bell   // for what is not sharded
@@ -131,6 +133,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	how.ContextTimeoutEnabled = true
 	how.Protocol = 2 // the replies that scripts give are the same in both
 	how.MaxRetries = 2
+	how.DialerRetries = 1 // a call is bounded by its time, not by a number of dials
 	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
 	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	how.DisableIdentity = true

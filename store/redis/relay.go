@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -18,6 +19,7 @@ type relay struct {
 	mu      sync.Mutex
 	running bool
 	waiting []chan turn // for the next round
+	again   time.Time   // after a failure, steps leave it to the sweeps until then
 }
 
 // turn is what one who waits is told.
@@ -30,12 +32,32 @@ type turn struct {
 // relayNow empties the outboxes that a step has put something into. It returns
 // when what was in them is in the feeds, or when that fails: then it is done by the next step or sweep.
 func (s *Store) relayNow(ctx context.Context, from int, outboxes []int) {
+	if len(outboxes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, relayWait)
+	defer cancel()
 	for _, to := range outboxes {
+		r := s.relays[route{from, to}]
+		r.mu.Lock()
+		skip := time.Now().Before(r.again)
+		r.mu.Unlock()
+		if skip {
+			continue
+		}
 		if err := s.relayAll(ctx, route{from, to}); err != nil {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "feeds get their events late", slog.Any("error", err))
+			r.mu.Lock()
+			r.again = time.Now().Add(relayPause)
+			r.mu.Unlock()
 		}
 	}
 }
+
+const (
+	relayWait  = time.Second // a step that has been made does not wait longer for its feeds
+	relayPause = time.Second
+)
 
 // relayAll returns once everything that was in an outbox before the call has been
 // relayed, by this goroutine or another one.

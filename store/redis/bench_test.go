@@ -1,0 +1,129 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// ownCPU is the CPU time of this process, user and system.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// serverCPU is that of a server, from /proc, in steps of 10 ms.
+func serverCPU(b *testing.B, s *servertest.Server) time.Duration {
+	b.Helper()
+	info, err := client(b, s).Info(context.Background(), "server").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(info, "process_id:")
+	pid, _, _ := strings.Cut(rest, "\r\n")
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		b.Skip(err)
+	}
+	_, fields, _ := strings.Cut(string(stat), ") ")
+	columns := strings.Fields(fields)
+	user, _ := strconv.Atoi(columns[11])
+	system, _ := strconv.Atoi(columns[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// spread runs op b.N times on a number of goroutines and reports the CPU time of
+// each on both sides.
+func spread(b *testing.B, s *servertest.Server, callers int, op func(caller, i int)) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	own, servers := ownCPU(), serverCPU(b, s)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range callers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				op(w, i)
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64((ownCPU()-own).Microseconds())/float64(b.N), "client-µs/op")
+	b.ReportMetric(float64((serverCPU(b, s)-servers).Microseconds())/float64(b.N), "redis-µs/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+}
+
+var benchCallers = []int{1, 32, 128}
+
+func BenchmarkCreate(b *testing.B) {
+	for _, callers := range benchCallers {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			server := servertest.Redis(b)
+			s := open(b, server.URL, redis.Options{})
+			ctx := context.Background()
+			spread(b, server, callers, func(w, i int) {
+				if _, err := s.Create(ctx, submission(fmt.Sprintf("r%012d", i))); err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkApply reports progress, each caller on a request of its own.
+func BenchmarkApply(b *testing.B) {
+	for _, callers := range benchCallers {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			server := servertest.Redis(b)
+			s := open(b, server.URL, redis.Options{})
+			ctx := context.Background()
+			for w := range callers {
+				id := fmt.Sprintf("r%012d", w)
+				if _, err := s.Create(ctx, submission(id)); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := s.Apply(ctx, id, lifecycle.Start{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			step := "resizing the image"
+			spread(b, server, callers, func(w, i int) {
+				percent := float64(i % 100)
+				if _, err := s.Apply(ctx, fmt.Sprintf("r%012d", w), lifecycle.Progress{Step: &step, Percent: &percent}); err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	server := servertest.Redis(b)
+	s := open(b, server.URL, redis.Options{})
+	ctx := context.Background()
+	if _, err := s.Create(ctx, submission("r")); err != nil {
+		b.Fatal(err)
+	}
+	spread(b, server, 32, func(w, i int) {
+		if _, err := s.Get(ctx, "r"); err != nil {
+			b.Error(err)
+		}
+	})
+}
