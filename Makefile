@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-shared setup lint fmt fuzz bench idle clean
+.PHONY: help run build test test-go test-js test-shared chaos setup lint fmt fuzz bench idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-js: ## the tests of the client module
 
 setup: ## bring what the tests need and do nothing else
 	@sh scripts/setup.sh true
+
+chaos: ## 10,000 requests over three gateways while one thing after the other is killed, paused, cut; prints what clients met
+	HARK_CHAOS=10000 HARK_REQUIRE_SERVERS=1 $(GO) test -v -timeout=30m -run='TestManyNodes|TestChaos' ./gateway
 
 lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
 	@sh scripts/lint.sh

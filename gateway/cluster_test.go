@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,7 +26,8 @@ type cluster struct {
 	t       testing.TB
 	redis   *servertest.Server
 	rabbit  *servertest.RabbitMQServer
-	args    []string // that name the backends
+	proxy   *servertest.ProxyServer // between the first gateway and Redis
+	args    []string                // that name the backends
 	mu      sync.Mutex
 	nodes   []*process
 	workers []*exec.Cmd
@@ -55,7 +58,10 @@ func newCluster(t testing.TB, nodes, workers int) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: servertest.Redis(t), rabbit: servertest.RabbitMQ(t)}
 	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms"}
-	for range nodes {
+	c.proxy = servertest.Proxy(t, c.redis.Addr)
+	behind := "--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1)
+	c.nodes = append(c.nodes, c.gateway(behind))
+	for len(c.nodes) < nodes {
 		c.nodes = append(c.nodes, c.gateway())
 	}
 	for range workers {
@@ -64,8 +70,8 @@ func newCluster(t testing.TB, nodes, workers int) *cluster {
 	return c
 }
 
-func (c *cluster) gateway() *process {
-	return spawn(c.t, c.t.TempDir(), append([]string{"--samples=false"}, c.args...)...)
+func (c *cluster) gateway(more ...string) *process {
+	return spawn(c.t, c.t.TempDir(), slices.Concat([]string{"--samples=false"}, c.args, more)...)
 }
 
 func (c *cluster) worker() *exec.Cmd {
@@ -215,7 +221,7 @@ var followClient = &http.Client{Transport: &http.Transport{DisableCompression: t
 func (c *cluster) load(requests, steps int, each string, progress *atomic.Int64) {
 	var working, following sync.WaitGroup
 	const submitters = 16
-	slots := make(chan struct{}, 3000) // followers at a time
+	slots := make(chan struct{}, 2000) // followers at a time
 	for w := range submitters {
 		working.Go(func() {
 			for n := w; n < requests; n += submitters {
@@ -279,7 +285,10 @@ func (c *cluster) report(requests int, ended *atomic.Int64, began time.Time) {
 // 202 is lost, no request ends in two ways, no follower has a gap that it is not told of.
 func TestChaos(t *testing.T) {
 	c := newCluster(t, 3, 3)
-	requests := chaosSize(t, 1500)
+	requests, long := chaosSize(t, 1500), 7*time.Second
+	if requests >= 10_000 {
+		long = 30 * time.Second
+	}
 	faults := []struct {
 		name string
 		do   func()
@@ -287,9 +296,14 @@ func TestChaos(t *testing.T) {
 		{"a worker is killed", func() { c.replaceWorker(0) }},
 		{"a gateway is killed", func() { c.replaceGateway(1) }},
 		{"RabbitMQ is killed and started again", func() { c.rabbit.Kill(); c.rabbit.Restart() }},
+		{"one gateway's connections to Redis are silent", func() {
+			c.proxy.Drop(servertest.ToServer | servertest.ToClient)
+			time.Sleep(long) // the fault itself
+			c.proxy.Restore()
+		}},
 		{"Redis is paused", func() {
 			c.redis.Pause()
-			time.Sleep(7 * time.Second) // the fault itself: longer than any timeout
+			time.Sleep(long) // the fault itself: longer than the store's timeout
 			c.redis.Resume()
 		}},
 		{"Redis is killed and started again", func() { c.redis.Kill(); c.redis.Restart() }},

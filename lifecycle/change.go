@@ -172,7 +172,19 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 
 // Cancel asks for the end. What is pending ends at once; what is processing is
 // marked, and ends when its processor has reacted. Canceling twice is no error.
-type Cancel struct{}
+type Cancel struct {
+	// Withdrawn says that the request was never accepted, because its work could not
+	// be queued. It is about to be forgotten; if that fails, this tells it from one
+	// that somebody canceled.
+	Withdrawn bool
+}
+
+const codeWithdrawn = "withdrawn"
+
+// withdrawn reports whether r was never accepted.
+func (r *Request) withdrawn() bool {
+	return r.Status == Canceled && r.Error != nil && r.Error.Code == codeWithdrawn
+}
 
 func (Cancel) name() string { return "cancel" }
 
@@ -180,6 +192,9 @@ func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
 	switch r.Status {
 	case Pending:
 		r.CancelRequested = true
+		if c.Withdrawn {
+			r.Error = &Failure{Code: codeWithdrawn, Message: "The request was not accepted, because its work could not be queued."}
+		}
 		return r.end(Canceled, now), nil
 	case Processing:
 		r.CancelRequested = true

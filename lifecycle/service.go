@@ -11,6 +11,10 @@ import (
 
 // Queue is where the service hands work over to the processors.
 type Queue interface {
+	// Ready returns an error if Enqueue is known to fail now, without asking a
+	// server.
+	Ready(ctx context.Context) error
+
 	// Enqueue returns nil once the work is sure to reach a processor of its
 	// route, not before r.NotBefore. Handing the same work over twice is
 	// harmless, because the second start is refused.
@@ -99,7 +103,17 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 	if sub.MaxAttempts <= 0 {
 		sub.MaxAttempts = s.limits.Attempts
 	}
+	if err := s.queue.Ready(ctx); err != nil { // so that nothing needs to be taken back
+		return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
+	}
 	created, err := s.store.Create(ctx, sub)
+	if err == nil && created.Existed && created.Request.withdrawn() {
+		// An earlier attempt to submit it left this behind.
+		if err := s.store.Delete(ctx, created.Request.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			return Created{}, err
+		}
+		created, err = s.store.Create(ctx, sub)
+	}
 	if err != nil || created.Existed {
 		return created, err
 	}
@@ -112,10 +126,13 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 
 // withdraw takes back a request that could not be queued. Followers of a feed may
 // have seen that it was accepted, so it ends with an event before it is forgotten.
+// If the store fails as well, at the first step, it stays pending and is queued
+// later, which a repeated submission with its id finds; at the second, it is
+// canceled, and a repeated submission replaces it.
 func (s *Service) withdraw(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err := s.store.Apply(ctx, id, Cancel{})
+	_, err := s.store.Apply(ctx, id, Cancel{Withdrawn: true})
 	if err == nil {
 		err = s.store.Delete(ctx, id)
 	}

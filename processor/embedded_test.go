@@ -8,25 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/memory"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/store/bolt"
 )
-
-// memoryQueue is a broker as the lifecycle sees it.
-type memoryQueue struct{ broker.Broker }
-
-func (q memoryQueue) job(r lifecycle.Request) broker.Job {
-	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
-}
-
-func (q memoryQueue) Enqueue(ctx context.Context, r lifecycle.Request) error {
-	return q.Publish(ctx, q.job(r))
-}
-
-func (q memoryQueue) Discard(r lifecycle.Request) { q.Broker.Discard(q.job(r)) }
 
 // The processor with the real service, store and broker of a single process.
 func TestEmbedded(t *testing.T) {
@@ -37,7 +23,7 @@ func TestEmbedded(t *testing.T) {
 	defer store.Close()
 	queue := memory.New([]string{"work"}, memory.Options{})
 	defer queue.Close()
-	service := lifecycle.New(store, memoryQueue{queue}, lifecycle.Options{Limits: lifecycle.Limits{RetryBase: time.Millisecond}})
+	service := lifecycle.New(store, processor.Queue(queue), lifecycle.Options{Limits: lifecycle.Limits{RetryBase: time.Millisecond}})
 
 	waiting := make(chan string, 1)
 	p := processor.New(service, store, queue, processor.Routes{"work": processor.HandlerFunc(

@@ -13,6 +13,13 @@ func Queue(b broker.Broker) lifecycle.Queue { return queue{b} }
 
 type queue struct{ broker broker.Broker }
 
+func (q queue) Ready(ctx context.Context) error {
+	if b, ok := q.broker.(interface{ Ready(context.Context) error }); ok {
+		return b.Ready(ctx)
+	}
+	return nil
+}
+
 func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 	return q.broker.Publish(ctx, BrokerJob(r))
 }

@@ -1,0 +1,115 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/bolt"
+)
+
+// brokenQueue fails as told and counts what it took.
+type brokenQueue struct {
+	ready, enqueue error
+	took           int
+}
+
+func (q *brokenQueue) Ready(context.Context) error { return q.ready }
+func (q *brokenQueue) Discard(lifecycle.Request)   {}
+
+func (q *brokenQueue) Enqueue(context.Context, lifecycle.Request) error {
+	if q.enqueue == nil {
+		q.took++
+	}
+	return q.enqueue
+}
+
+var client = lifecycle.Principal{Subject: "me", Roles: []lifecycle.Role{lifecycle.RoleClient}}
+
+func newService(t *testing.T, q lifecycle.Queue) (*lifecycle.Service, *bolt.Store) {
+	t.Helper()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "hark.db"), bolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return lifecycle.New(store, q, lifecycle.Options{}), store
+}
+
+// TestNothingHalfDoneStaysBehind: a submission whose work cannot be queued is refused,
+// leaves nothing, and may be repeated.
+func TestNothingHalfDoneStaysBehind(t *testing.T) {
+	down := errors.New("down")
+	for name, q := range map[string]*brokenQueue{"known before": {ready: down}, "found out": {enqueue: down}} {
+		t.Run(name, func(t *testing.T) {
+			s, store := newService(t, q)
+			sub := lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f", Key: "k"}
+			if _, err := s.Submit(t.Context(), client, sub); !errors.Is(err, lifecycle.ErrUnavailable) {
+				t.Fatalf("submit: %v", err)
+			}
+			if _, err := store.Get(t.Context(), "a"); !errors.Is(err, lifecycle.ErrNotFound) {
+				t.Errorf("left behind: %v", err)
+			}
+			*q = brokenQueue{}
+			created, err := s.Submit(t.Context(), client, sub)
+			if err != nil || created.Existed || created.Request.Status != lifecycle.Pending || q.took != 1 {
+				t.Errorf("again: %+v %v", created, err)
+			}
+		})
+	}
+}
+
+// TestWithdrawnIsReplaced: when the store fails while a submission is taken back, what is
+// left does not stand in the way of its repetition; what a client canceled does.
+func TestWithdrawnIsReplaced(t *testing.T) {
+	q := new(brokenQueue)
+	s, store := newService(t, q)
+	sub := lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f"}
+	for n, cancel := range []lifecycle.Cancel{{Withdrawn: true}, {}} {
+		if _, err := s.Submit(t.Context(), client, sub); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Apply(t.Context(), "a", cancel); err != nil {
+			t.Fatal(err)
+		}
+		created, err := s.Submit(t.Context(), client, sub)
+		if err != nil || created.Existed == cancel.Withdrawn || (created.Request.Status == lifecycle.Pending) != cancel.Withdrawn {
+			t.Errorf("%d: %+v %v", n, created, err)
+		}
+		if _, err := s.Cancel(t.Context(), client, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), client, "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOnlyTheOwnerReads(t *testing.T) {
+	s, _ := newService(t, new(brokenQueue))
+	if _, err := s.Submit(t.Context(), client, lifecycle.Submission{ID: "a", Route: "r", Topic: "t", Fingerprint: "f"}); err != nil {
+		t.Fatal(err)
+	}
+	stranger := lifecycle.Principal{Subject: "you", Roles: []lifecycle.Role{lifecycle.RoleClient}}
+	_, get := s.Get(t.Context(), stranger, "a")
+	_, _, result := s.Result(t.Context(), stranger, "a")
+	_, cancel := s.Cancel(t.Context(), stranger, "a")
+	for what, err := range map[string]error{
+		"get": get, "result": result, "cancel": cancel, "delete": s.Delete(t.Context(), stranger, "a"),
+		"follow": s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: "a"}),
+		"owner":  s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "me"}),
+		"topic":  s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "me", Name: "t"}),
+	} {
+		if !errors.Is(err, lifecycle.ErrNotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if page, err := s.List(t.Context(), stranger, lifecycle.Query{Limit: 10}); err != nil || len(page.Requests) != 0 {
+		t.Errorf("list: %v %v", page, err)
+	}
+	if _, err := s.Submit(t.Context(), stranger, lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f"}); !errors.Is(err, lifecycle.ErrIDTaken) {
+		t.Errorf("somebody else's id: %v", err)
+	}
+}
