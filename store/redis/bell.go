@@ -92,22 +92,10 @@ func (b *bell) current() *goredis.PubSub {
 
 // watch returns once name is subscribed to.
 func (b *bell) watch(ctx context.Context, name, key string, hear func(string)) error {
-	b.mu.Lock()
-	w := b.channels[name]
-	if w == nil {
-		w = &watched{key: key, hear: hear}
-		b.channels[name] = w
-	}
-	w.want = true
-	if w.state == subscribed {
-		b.mu.Unlock()
+	confirmed := b.want(name, key, hear)
+	if confirmed == nil {
 		return nil
 	}
-	confirmed := make(chan struct{})
-	w.waiters = append(w.waiters, confirmed)
-	b.dirty[name] = struct{}{}
-	b.mu.Unlock()
-	b.wakeUp()
 	select {
 	case <-confirmed:
 		return nil
@@ -115,6 +103,27 @@ func (b *bell) watch(ctx context.Context, name, key string, hear func(string)) e
 		b.unwatch(name)
 		return ctx.Err()
 	}
+}
+
+// want asks for a subscription. It returns nil if there is one, or what is closed
+// when there is.
+func (b *bell) want(name, key string, hear func(string)) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := b.channels[name]
+	if w == nil {
+		w = &watched{key: key, hear: hear}
+		b.channels[name] = w
+	}
+	w.want = true
+	if w.state == subscribed {
+		return nil
+	}
+	confirmed := make(chan struct{})
+	w.waiters = append(w.waiters, confirmed)
+	b.dirty[name] = struct{}{}
+	b.wakeUp()
+	return confirmed
 }
 
 func (b *bell) unwatch(name string) {
@@ -351,15 +360,17 @@ func (b *bell) message(m *goredis.Message) {
 		if !ok || err != nil || rest == "" {
 			return
 		}
-		b.rung(w, hub.Message{Offset: n, Last: rest[0] == '1', Event: []byte(rest[1:])})
+		b.rung(w, hub.Message{Offset: n, Last: rest[0] == '1', Event: []byte(rest[1:])}, false)
 	}
 }
 
-// rung calls the listener, unless it has heard of that before.
-func (b *bell) rung(w *watched, m hub.Message) {
+// rung calls the listener. What the bell brought is passed on whatever was heard
+// before, because the offsets of a request begin again when it is forgotten and
+// its id used again; what was read from the store only if it is news.
+func (b *bell) rung(w *watched, m hub.Message, read bool) {
 	b.ringing.Lock()
 	defer b.ringing.Unlock()
-	if m.Offset <= w.heard {
+	if read && m.Offset <= w.heard {
 		return
 	}
 	w.heard = m.Offset

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -36,22 +35,13 @@ func (s *Store) OnCancel(f func(id string)) (stop func()) {
 	name := s.cancelChannel()
 	if err := s.plain.watch(ctx, name, "", s.cancels.tell); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "cancellations are not heard yet", slog.Any("error", err))
-		s.plain.want(name)
+		s.plain.want(name, "", s.cancels.tell)
 	}
 	return func() {
 		c.stopped.Store(true)
 		s.cancels.mu.Lock()
 		defer s.cancels.mu.Unlock()
 		s.cancels.list = slices.DeleteFunc(slices.Clone(s.cancels.list), func(other *canceler) bool { return other == c })
-	}
-}
-
-// want keeps a channel wanted without waiting for it.
-func (b *bell) want(name string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if w := b.channels[name]; w != nil {
-		w.want = true
 	}
 }
 
@@ -63,65 +53,5 @@ func (c *cancels) tell(id string) {
 		if !canceler.stopped.Load() {
 			canceler.f(id)
 		}
-	}
-}
-
-// probes is who waits for a message to itself.
-type probes struct {
-	once sync.Once
-	name string // of this store object
-
-	mu      sync.Mutex
-	waiting map[string]chan struct{}
-}
-
-// Probe publishes a message to this process on every connection of the bell and
-// returns once it has come back: then live events reach this process.
-// lifecycle.ErrUnavailable if it does not within the store's timeout.
-func (s *Store) Probe(ctx context.Context) error {
-	bound, cancel := s.bounded(ctx)
-	defer cancel()
-	s.probe.once.Do(func() {
-		s.probe.name = "b:probe:" + newToken()
-		s.probe.waiting = make(map[string]chan struct{})
-	})
-	for i, b := range s.bells {
-		if err := s.probeBell(bound, b, s.tags[i]+s.probe.name); err != nil {
-			return failed(ctx, err)
-		}
-	}
-	return nil
-}
-
-func (s *Store) probeBell(ctx context.Context, b *bell, name string) error {
-	if err := b.watch(ctx, name, "", s.probe.heard); err != nil {
-		return err
-	}
-	nonce, back := rand.Text(), make(chan struct{})
-	s.probe.mu.Lock()
-	s.probe.waiting[nonce] = back
-	s.probe.mu.Unlock()
-	defer func() {
-		s.probe.mu.Lock()
-		delete(s.probe.waiting, nonce)
-		s.probe.mu.Unlock()
-	}()
-	if err := s.client.Do(ctx, s.publish, name, nonce).Err(); err != nil {
-		return err
-	}
-	select {
-	case <-back:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (p *probes) heard(nonce string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if back, ok := p.waiting[nonce]; ok {
-		close(back)
-		delete(p.waiting, nonce)
 	}
 }

@@ -31,7 +31,8 @@ type Options struct {
 	// another number than the store was made with fails.
 	Partitions int
 
-	// Timeout bounds every call to the store, retries included; default 5 s.
+	// Timeout bounds every call to the store, retries included, but for one that
+	// sends those of others along, which may take twice as long; default 5 s.
 	Timeout time.Duration
 
 	// History is how many events are kept of each request, FeedHistory of each
@@ -89,6 +90,7 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	client  goredis.UniversalClient
+	pipe    *pipe        // nil on a Cluster
 	tags    []string     // the beginning of every key of each partition
 	publish string       // the command that publishes: PUBLISH or SPUBLISH
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
@@ -142,6 +144,9 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.client.Close())
+	}
+	if _, cluster := s.client.(*goredis.ClusterClient); !cluster {
+		s.pipe = &pipe{client: s.client, timeout: o.Timeout}
 	}
 	s.start()
 	return s, nil

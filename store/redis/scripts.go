@@ -64,6 +64,9 @@ var errAnswer = errors.New("unexpected answer of a script")
 // run runs a script on a partition. A server that does not know it yet is given its
 // text. Errors are those of go-redis.
 func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, args ...any) ([]any, error) {
+	if s.pipe != nil {
+		return s.pipe.do(ctx, script, s.tags[partition], args)
+	}
 	return script.Run(ctx, s.client, []string{s.tags[partition]}, args...).Slice()
 }
 

@@ -202,7 +202,7 @@ func (s *Store) compare(ctx context.Context, keys []string) error {
 			if len(m.Event) == 0 { // it has aged away: tell of the loss
 				m = feedReset(part[i].channel, offset)
 			}
-			part[i].b.rung(part[i].w, m)
+			part[i].b.rung(part[i].w, m, true)
 		}
 	}
 	return nil
