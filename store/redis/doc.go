@@ -22,7 +22,11 @@
 //
 // So create, start, progress and succeed cost eight commands from the client; inside
 // the server they execute a fixed number of further ones (a test holds them to it).
-// The bell costs no reading: what is published is the event itself.
+// The bell costs no reading: what is published is the event itself. A body above
+// 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the
+// other ones for the position, and an event of another partition's feed costs up to three
+// commands to relay, fewer the busier it is. Against a single server the commands
+// of concurrent callers travel together.
 //
 // # Feeds
 //
@@ -43,9 +47,10 @@
 //
 // # What may be lost
 //
-// A server with appendonly yes and appendfsync everysec loses nothing when its
-// process dies and up to about a second of changes when its machine does; with appendfsync always
-// nothing. A failover loses what the replica has not got yet (see
-// min-replicas-to-write). What is lost is lost as a whole: a record and its events always agree.
-// A client that was told of an offset which is lost is reset.
+// With appendonly yes and appendfsync always, nothing that was acknowledged. With
+// appendfsync everysec up to about two seconds of changes when the server's machine dies; when only
+// its process is killed normally nothing, and no more than that while the disk is so slow
+// that Redis holds its writes back. A failover loses what the replica has not got yet
+// (see min-replicas-to-write). What is lost is lost as a whole: a record and its events
+// always agree, and offsets have no gaps.
 package redis
