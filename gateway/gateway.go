@@ -77,7 +77,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes,
 		Authenticate: auth.Open(), Origins: c.Origins,
 		MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Ready: g.backends.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
+		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure {
 		host, _, _ := net.SplitHostPort(c.Listen)
