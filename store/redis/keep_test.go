@@ -2,19 +2,15 @@ package redis_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -190,202 +186,6 @@ func TestSafetyTimes(t *testing.T) {
 	sub.Key = "ended"
 	if c, err := s.Create(t.Context(), sub); err != nil || c.Existed {
 		t.Errorf("the id and the key are not free: %+v, %v", c, err)
-	}
-}
-
-// TestSweepers: many sweepers of many nodes expire each request once.
-func TestSweepers(t *testing.T) {
-	server := servertest.Redis(t)
-	for _, partitions := range []int{1, 3} {
-		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
-			o := redis.Options{Prefix: fmt.Sprint("sweep", partitions), Partitions: partitions}
-			nodes := []*redis.Store{open(t, server.URL, o), open(t, server.URL, o), open(t, server.URL, o)}
-			const n = 60
-			for i := range n {
-				if _, err := nodes[0].Create(t.Context(), submission(fmt.Sprint("r", i))); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, node := range nodes {
-				node.Advance(time.Hour)
-			}
-			var expired atomic.Int32
-			var sweeping sync.WaitGroup
-			for _, node := range nodes {
-				for range 3 {
-					sweeping.Go(func() {
-						for {
-							done, next, err := node.Sweep(t.Context(), 7)
-							if err != nil {
-								t.Error(err)
-								return
-							}
-							expired.Add(int32(done))
-							if done == 0 && next.After(time.Now().Add(90*time.Minute)) { // nothing but ended ones
-								return
-							}
-						}
-					})
-				}
-			}
-			sweeping.Wait()
-			if expired.Load() != n {
-				t.Errorf("%d expired, want %d", expired.Load(), n)
-			}
-			for i := range n {
-				if r := agree(t, nodes[1], fmt.Sprint("r", i)); r.Status != lifecycle.Expired || r.Sequence != 2 {
-					t.Errorf("%s: %s at %d", r.ID, r.Status, r.Sequence)
-				}
-			}
-			h, err := nodes[2].Read(t.Context(), aliceFeed.Key(), 0, 1000)
-			if err != nil || h.Top != 2*n || len(h.Messages) != 2*n {
-				t.Errorf("feed: %d events, top %d, %v", len(h.Messages), h.Top, err)
-			}
-		})
-	}
-}
-
-// TestOutbox: what could not be relayed at once gets into the feeds by the next
-// sweep, once and in order.
-func TestOutbox(t *testing.T) {
-	server := servertest.Redis(t)
-	admin := client(t, server)
-	s := open(t, server.URL, redis.Options{Partitions: 4})
-	blocked := make([]string, 4)
-	for i := range blocked {
-		blocked[i] = fmt.Sprintf("hark:{p%d}:relayed", i)
-		if err := admin.LPush(t.Context(), blocked[i], "of a wrong type").Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range 12 {
-		work(t.Context(), t, s, fmt.Sprint("w", i), 1)
-	}
-	h, err := s.Read(t.Context(), aliceFeed.Key(), 0, 1000)
-	if err != nil || h.Top == 60 {
-		t.Fatalf("nothing waits: top %d, %v", h.Top, err)
-	}
-	if err := admin.Del(t.Context(), blocked...).Err(); err != nil {
-		t.Fatal(err)
-	}
-	var sweeping sync.WaitGroup
-	for range 4 {
-		sweeping.Go(func() {
-			node, err := redis.Open(t.Context(), server.URL, redis.Options{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer func() { _ = node.Close() }()
-			if _, _, err := node.Sweep(t.Context(), 10); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	sweeping.Wait()
-	h, err = s.Read(t.Context(), aliceFeed.Key(), 0, 1000)
-	if err != nil || h.Top != 60 || len(h.Messages) != 60 {
-		t.Fatalf("%d events, top %d, %v", len(h.Messages), h.Top, err)
-	}
-	inOrder(t, h, 5)
-}
-
-// inOrder checks that a feed has n events of each request in their order.
-func inOrder(t testing.TB, h hub.History, n int) {
-	t.Helper()
-	contiguous(t, h)
-	seen := map[string]int{}
-	for _, m := range h.Messages {
-		_, rest, _ := bytes.Cut(m.Event, []byte(`"id":"`))
-		event, _, _ := bytes.Cut(rest, []byte(`"`))
-		id, sequence, _ := strings.Cut(string(event), "/")
-		if seen[id]++; strconv.Itoa(seen[id]) != sequence {
-			t.Errorf("%s at place %d of its request", event, seen[id])
-		}
-	}
-	for id, count := range seen {
-		if count != n {
-			t.Errorf("%d events of %s, want %d", count, id, n)
-		}
-	}
-}
-
-// TestWatchThenReadMissesNothing: whoever watches a channel and then reads it gets
-// every message either from the reading or from the bell.
-func TestWatchThenReadMissesNothing(t *testing.T) {
-	server := servertest.Redis(t)
-	s := open(t, server.URL, redis.Options{})
-	var rung sync.Map // channel key → *atomic.Uint64, the newest offset that rang
-	s.Listen(func(channel string, m hub.Message) {
-		if top, ok := rung.Load(channel); ok {
-			top.(*atomic.Uint64).Store(m.Offset)
-		}
-	})
-	ctx := context.Background()
-	for n := range 200 {
-		id := fmt.Sprint("r", n)
-		created, err := s.Create(ctx, submission(id))
-		if err != nil {
-			t.Fatal(err)
-		}
-		key := created.Request.Channel().Key()
-		var starting sync.WaitGroup
-		starting.Go(func() {
-			if _, err := s.Apply(ctx, id, lifecycle.Start{}); err != nil {
-				t.Error(err)
-			}
-		})
-		top := new(atomic.Uint64)
-		rung.Store(key, top)
-		if err := s.Watch(ctx, key); err != nil {
-			t.Fatal(err)
-		}
-		history, err := s.Read(ctx, key, 0, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		starting.Wait()
-		if history.Top < 2 {
-			within(t, 5*time.Second, "the bell", func() bool { return top.Load() >= 2 })
-		}
-		s.Unwatch(key)
-		rung.Delete(key)
-	}
-}
-
-// TestInterest: what nobody watches any more is not subscribed to.
-func TestInterest(t *testing.T) {
-	server := servertest.Redis(t)
-	s := open(t, server.URL, redis.Options{})
-	admin := client(t, server)
-	channels := func() int {
-		names, err := admin.PubSubChannels(t.Context(), "*").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(names)
-	}
-	var watching sync.WaitGroup
-	for i := range 1000 {
-		watching.Go(func() {
-			if err := s.Watch(t.Context(), fmt.Sprint("owner:", i)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	watching.Wait()
-	if n := channels(); n != 1000 {
-		t.Errorf("%d channels, want 1000", n)
-	}
-	for i := range 990 {
-		s.Unwatch(fmt.Sprint("owner:", i))
-	}
-	if err := s.Watch(t.Context(), "owner:5"); err != nil {
-		t.Fatal(err)
-	}
-	within(t, 10*time.Second, "11 channels are left", func() bool { return channels() == 11 })
-	if err := s.Watch(t.Context(), "owner:6"); err != nil || channels() != 12 {
-		t.Error(err)
 	}
 }
 

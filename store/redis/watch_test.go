@@ -1,0 +1,126 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// TestWatchThenReadMissesNothing: whoever watches a channel and then reads it gets
+// every message either from the reading or from the bell.
+func TestWatchThenReadMissesNothing(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	var rung sync.Map // channel key → *atomic.Uint64, the newest offset that rang
+	s.Listen(func(channel string, m hub.Message) {
+		if top, ok := rung.Load(channel); ok {
+			top.(*atomic.Uint64).Store(m.Offset)
+		}
+	})
+	ctx := context.Background()
+	for n := range 200 {
+		id := fmt.Sprint("r", n)
+		created, err := s.Create(ctx, submission(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := created.Request.Channel().Key()
+		var starting sync.WaitGroup
+		starting.Go(func() {
+			if _, err := s.Apply(ctx, id, lifecycle.Start{}); err != nil {
+				t.Error(err)
+			}
+		})
+		top := new(atomic.Uint64)
+		rung.Store(key, top)
+		if err := s.Watch(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+		history, err := s.Read(ctx, key, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		starting.Wait()
+		if history.Top < 2 {
+			within(t, 5*time.Second, "the bell", func() bool { return top.Load() >= 2 })
+		}
+		s.Unwatch(key)
+		rung.Delete(key)
+	}
+}
+
+// TestInterest: what nobody watches any more is not subscribed to.
+func TestInterest(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	admin := client(t, server)
+	channels := func() int {
+		names, err := admin.PubSubChannels(t.Context(), "*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	var watching sync.WaitGroup
+	for i := range 1000 {
+		watching.Go(func() {
+			if err := s.Watch(t.Context(), fmt.Sprint("owner:", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	watching.Wait()
+	if n := channels(); n != 1000 {
+		t.Errorf("%d channels, want 1000", n)
+	}
+	for i := range 990 {
+		s.Unwatch(fmt.Sprint("owner:", i))
+	}
+	if err := s.Watch(t.Context(), "owner:5"); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 10*time.Second, "11 channels are left", func() bool { return channels() == 11 })
+	if err := s.Watch(t.Context(), "owner:6"); err != nil || channels() != 12 {
+		t.Error(err)
+	}
+}
+
+// TestUsedAgain: the bell rings for a request whose id was used before.
+func TestUsedAgain(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	heard := make(chan uint64, 16)
+	s.Listen(func(_ string, m hub.Message) { heard <- m.Offset })
+	if err := s.Watch(t.Context(), "request:a"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Create(t.Context(), submission("a")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Apply(t.Context(), "a", lifecycle.Cancel{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []uint64{1, 2, 1, 2} {
+		select {
+		case got := <-heard:
+			if got != want {
+				t.Errorf("heard %d, want %d", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d was not heard", want)
+		}
+	}
+}
