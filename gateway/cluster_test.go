@@ -57,7 +57,7 @@ var workerBinary = sync.OnceValues(func() (string, error) {
 func newCluster(t testing.TB, nodes, workers int) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: servertest.Redis(t), rabbit: servertest.RabbitMQ(t)}
-	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms"}
+	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms", "--log-level=info"}
 	c.proxy = servertest.Proxy(t, c.redis.Addr)
 	behind := "--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1)
 	c.nodes = append(c.nodes, c.gateway(behind))

@@ -165,13 +165,12 @@ func (g *gateway) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		g.log.Info("draining", slog.Duration("window", g.config.Drain))
 	}
-	g.api.Drain()
 	draining, cancel := context.WithTimeout(context.Background(), g.config.Drain+10*time.Second)
 	defer cancel()
 	var closing sync.WaitGroup
 	closing.Go(func() { g.hub.Drain(draining, g.config.Drain) })
 	closing.Go(func() {
-		if e := g.api.App().ShutdownWithContext(draining); e != nil {
+		if e := g.api.Shutdown(draining); e != nil {
 			g.log.Warn("calls were cut off", slog.Any("error", e))
 		}
 	})

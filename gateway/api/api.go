@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -53,6 +54,7 @@ type API struct {
 	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
 	drain  context.CancelFunc
 	routes map[string]bool
+	calls  atomic.Int64 // under way
 }
 
 // New returns the API. Serve it with its App.
@@ -90,9 +92,6 @@ func New(o Options) *API {
 
 // App returns the server.
 func (a *API) App() *fiber.App { return a.app }
-
-// Drain lets every call that waits answer with what it has.
-func (a *API) Drain() { a.drain() }
 
 // route is the table of all resources.
 func (a *API) route() {
@@ -165,9 +164,12 @@ func (a *API) as(role lifecycle.Role) func(handler) fiber.Handler {
 	}
 }
 
-// recoverPanic turns a panic into an internal error.
+// recoverPanic counts a call while it is under way and turns a panic into an
+// internal error.
 func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
+	a.calls.Add(1)
 	defer func() {
+		a.calls.Add(-1)
 		if v := recover(); v != nil {
 			a.log.Error("panic in a handler", slog.Any("panic", v), slog.String("path", c.Path()))
 			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
