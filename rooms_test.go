@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"web-demo":          {},
 	"gateway":           {"lifecycle", "broker", "hub", "store", "processor", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
 	// What only tests use.
+	"deploy":            {},
 	"servertest":        {"github.com"},
 	"broker/brokertest": {"broker"},
 	"store/storetest":   {"lifecycle", "hub"},

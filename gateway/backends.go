@@ -128,3 +128,10 @@ func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
 	}
 	return errors.Join(queue.Recover(unfinished), failed)
 }
+
+// redisLog passes on what go-redis itself logs, which is about its connections.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.LogAttrs(ctx, slog.LevelWarn, "redis: "+fmt.Sprintf(format, args...))
+}

@@ -22,6 +22,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/hark-push/hark/gateway/config"
 )
 
@@ -41,6 +43,8 @@ func run(args []string, out, errOut io.Writer) int {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked by config
 	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
+
+	goredis.SetLogger(redisLog{logger}) // one for the process
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -30,6 +30,8 @@ func (a *API) Shutdown(ctx context.Context) error {
 		}
 	}
 	stop()
-	<-done
-	return ctx.Err()
+	if err := <-done; ctx.Err() != nil {
+		return err
+	}
+	return nil // or it was our stop that ended it
 }

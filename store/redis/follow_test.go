@@ -133,7 +133,9 @@ func work(ctx context.Context, t testing.TB, s *redis.Store, name string, reques
 		id := fmt.Sprintf("%s-%d", name, i)
 		again(t, func() error { _, err := s.Create(ctx, submission(id)); return err })
 		for _, c := range []lifecycle.Change{
-			lifecycle.Start{}, lifecycle.Progress{Percent: new(10.0)}, lifecycle.Progress{Percent: new(90.0)},
+			lifecycle.Start{},
+			lifecycle.Progress{Percent: new(10.0)},
+			lifecycle.Progress{Percent: new(90.0)},
 			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte(id)}},
 		} {
 			again(t, func() error { _, err := s.Apply(ctx, id, c); return err })

@@ -104,7 +104,7 @@ func (s *Store) counts(ctx context.Context, spans []span, own []int) []int {
 		counts[i/len(s.tags)] += int(command.Val())
 	}
 	for i := range counts {
-		counts[i] = max(counts[i], own[i])
+		counts[i] = max(counts[i], own[i]) //nolint:gosec // both are as long as spans
 	}
 	return counts
 }

@@ -58,8 +58,7 @@ func ParseURL(raw string) (*goredis.UniversalOptions, error) {
 	first, err := goredis.ParseURL(head)
 	if err != nil {
 		// Its errors may show the whole URL, with the password.
-		var bad *url.Error
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*url.Error](err); ok {
 			err = bad.Err
 		}
 		return nil, fmt.Errorf("bad URL of Redis: %w", err)
