@@ -26,6 +26,7 @@ amqp_port=${AMQP_PORT:-15673}
 epmd_port=${EPMD_PORT:-14369}
 dist_port=${DIST_PORT:-25673}
 drain=${DRAIN:-1s}
+bin=${BIN:+$(cd "$BIN" && pwd)}
 
 say() { echo "cluster: $*" >&2; }
 
@@ -61,6 +62,7 @@ if [ -z "$data" ]; then
 fi
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
+cd "$data" # what a program writes when it crashes goes there too
 
 # --- starting and stopping ---
 
@@ -231,9 +233,9 @@ start_epmd
 await epmd open "$epmd_port"
 start_rabbitmq
 start_redis
-bin=${BIN:-$data/bin}
-if [ -z "${BIN:-}" ]; then
+if [ -z "$bin" ]; then
 	say "building"
+	bin=$data/bin
 	(cd "$here/.." && CGO_ENABLED=0 go build -trimpath -o "$bin/" ./gateway ./processor/cmd/worker)
 fi
 await redis pong "$redis_port"

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -134,19 +135,25 @@ func (c *cluster) stop(t *testing.T) {
 	}
 }
 
+// freePorts returns ports that nobody listens on, below those that the kernel gives to
+// outgoing connections, which could take one before the program that it is for.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
 	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		if len(ports) == n {
+			return ports
+		}
+		port := strconv.Itoa(20000 + mathrand.IntN(12000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close() // after all are chosen, so that they differ
-		_, port, _ := net.SplitHostPort(l.Addr().String())
 		ports = append(ports, port)
 	}
-	return ports
+	t.Fatal("no free ports")
+	return nil
 }
 
 // client calls one address.

@@ -5,6 +5,8 @@ package deploy_test
 import (
 	"context"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -324,17 +326,43 @@ func TestDockerfile(t *testing.T) {
 			}
 		}
 	}
-	if built != 2 {
+	if built != 3 {
 		t.Errorf("builds %d programs", built)
 	}
-	for _, want := range []string{"CGO_ENABLED=0", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", `CMD ["/wget"`} {
+	for _, want := range []string{"CGO_ENABLED=0", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", `CMD ["/health"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
+		}
+	}
+	// What is built is not left out.
+	for _, want := range []string{"/deploy/*", "!/deploy/health"} {
+		if !slices.Contains(strings.Split(read(t, ".dockerignore"), "\n"), want) {
+			t.Errorf(".dockerignore has no %s", want)
 		}
 	}
 	major, _, _ := strings.Cut(strings.TrimPrefix(regexp.MustCompile(`(?m)^go \d+\.\d+`).FindString(read(t, "go.mod")), "go "), "\n")
 	if !strings.Contains(text, "FROM golang:"+major+"-") {
 		t.Errorf("go.mod wants Go %s", major)
+	}
+}
+
+// TestHealth: the program ends as health checks want it.
+func TestHealth(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "health")
+	if out, err := exec.Command("go", "build", "-o", path, "./health").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	for _, test := range []struct{ status, code int }{{200, 0}, {503, 1}, {0, 1}} {
+		if status = test.status; status == 0 {
+			server.Close()
+		}
+		c := exec.Command(path, server.URL)
+		out, _ := c.CombinedOutput()
+		if code := c.ProcessState.ExitCode(); code != test.code || (len(out) > 0) != (code != 0) {
+			t.Errorf("%d: ended with %d: %s", status, code, out)
+		}
 	}
 }
 
