@@ -5,10 +5,10 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-shared chaos setup lint fmt fuzz bench idle clean
+.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench idle clean
 
 help: ## list these verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## run the gateway: the embedded store under ./data, the samples inside
 	$(GO) run ./gateway
@@ -16,7 +16,7 @@ run: ## run the gateway: the embedded store under ./data, the samples inside
 build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
-test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, a C compiler for -race)
+test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, nginx, a C compiler for -race)
 	@sh scripts/setup.sh $(MAKE) test-js test-go test-shared
 
 test-go: ## the Go tests, with the race detector, in random order
@@ -30,6 +30,9 @@ test-js: ## the tests of the client module
 
 setup: ## bring what the tests need and do nothing else
 	@sh scripts/setup.sh true
+
+cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from the programs on PATH
+	deploy/cluster.sh
 
 chaos: ## 10,000 requests over three gateways while one thing after the other is killed, paused, cut; prints what clients met
 	HARK_CHAOS=10000 HARK_REQUIRE_SERVERS=1 $(GO) test -v -timeout=30m -run='TestManyNodes|TestChaos' ./gateway

@@ -56,8 +56,11 @@ var workerBinary = sync.OnceValues(func() (string, error) {
 
 func newCluster(t testing.TB, nodes, workers int) *cluster {
 	t.Helper()
+	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+		t.Skip("runs on real servers in the other run of these tests")
+	}
 	c := &cluster{t: t, redis: servertest.Redis(t), rabbit: servertest.RabbitMQ(t)}
-	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms", "--log-level=info"}
+	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms"}
 	c.proxy = servertest.Proxy(t, c.redis.Addr)
 	behind := "--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1)
 	c.nodes = append(c.nodes, c.gateway(behind))

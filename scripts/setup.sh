@@ -17,6 +17,7 @@ fi
 
 need redis-server redis-server
 need rabbitmq-server rabbitmq-server
+need nginx nginx-light
 
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
