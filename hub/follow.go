@@ -6,13 +6,16 @@ import (
 )
 
 // join puts a subscription into its channel. Messages are held back for it until
-// follow has caught it up.
+// follow has caught it up. The caller releases s.ch when it is through with that.
 func (h *Hub) join(c Channel, to follower, s *subscription) {
 	ch := h.shard(c.Key).join(h, c)
 	_, waits := to.(*Waiter)
 	*s = subscription{ch: ch, to: to, any: waits}
 	ch.add(s)
 }
+
+// release gives the caller's own reference back.
+func (h *Hub) release(ch *channel) { ch.shard.leave(ch) }
 
 // follow catches a subscription up that has joined its channel; it returns when the
 // subscription is live or has ended. after is the follower's cursor, nil if it

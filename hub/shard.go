@@ -68,7 +68,9 @@ func (s *shard) run(ctx context.Context) {
 	}
 }
 
-// join returns the channel with one more reference, making it if it is new.
+// join returns the channel with two more references, making it if it is new: one of
+// the subscription, which ends with remove, and one of the caller, who may still be asking the
+// source to watch the channel when the subscription has ended already.
 func (s *shard) join(h *Hub, c Channel) *channel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +79,7 @@ func (s *shard) join(h *Hub, c Channel) *channel {
 		ch = &channel{hub: h, shard: s, key: c.Key, name: c.Name}
 		s.channels[c.Key] = ch
 	}
-	ch.refs++
+	ch.refs += 2
 	return ch
 }
 

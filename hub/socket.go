@@ -225,6 +225,7 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 	}
 	sub := new(subscription)
 	s.hub.join(c, s, sub)
+	defer s.hub.release(sub.ch)
 	s.subs = append(s.subs, sub)
 	s.subsMu.Unlock()
 	if err := s.hub.follow(ctx, sub, c, want.After); err != nil && !errors.Is(err, errClosed) {

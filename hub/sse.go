@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -31,6 +32,7 @@ func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *u
 	defer h.tasks.Done()
 	s := &stream{fresh: c.Live && after == nil}
 	h.join(c, s, &s.sub)
+	defer h.release(s.sub.ch)
 	s.init(h, conn, wireSSE, s)
 	if err := s.write(streamHead(header, h.retry()), true); err != nil {
 		return
@@ -40,7 +42,9 @@ func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *u
 		return
 	}
 	if err := h.follow(h.ctx, &s.sub, c, after); err != nil {
-		s.broken(&s.sub, err)
+		if !errors.Is(err, errClosed) {
+			s.broken(&s.sub, err)
+		}
 		return
 	}
 	if s.fd >= 0 {

@@ -17,6 +17,7 @@ func (h *Hub) Wait(ctx context.Context, c Channel) (*Waiter, error) {
 	w := &Waiter{c: make(chan struct{}, 1)}
 	w.C = w.c
 	h.join(c, w, &w.sub)
+	defer h.release(w.sub.ch)
 	if err := w.sub.ch.ensureWatched(ctx); err != nil {
 		w.Close()
 		return nil, err
