@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -352,16 +353,16 @@ func TestHealth(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", path, "./health").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	status := http.StatusOK
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	var status atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) }))
 	for _, test := range []struct{ status, code int }{{200, 0}, {503, 1}, {0, 1}} {
-		if status = test.status; status == 0 {
+		if status.Store(int64(test.status)); test.status == 0 {
 			server.Close()
 		}
 		c := exec.Command(path, server.URL)
 		out, _ := c.CombinedOutput()
 		if code := c.ProcessState.ExitCode(); code != test.code || (len(out) > 0) != (code != 0) {
-			t.Errorf("%d: ended with %d: %s", status, code, out)
+			t.Errorf("%d: ended with %d: %s", test.status, code, out)
 		}
 	}
 }
