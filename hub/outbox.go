@@ -159,6 +159,20 @@ func (o *outbox) open() bool {
 	return o.state == outboxOpen
 }
 
+// watch has the poller tell of the client from now on. The connection cannot be
+// closed meanwhile, and its descriptor become another's.
+func (o *outbox) watch() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == outboxClosed {
+		return errClosed
+	}
+	if o.fd < 0 {
+		return errors.ErrUnsupported
+	}
+	return o.hub.poller.add(o)
+}
+
 // arm has the poller tell of the next thing that the client does.
 func (o *outbox) arm() {
 	o.mu.Lock()

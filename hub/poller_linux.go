@@ -51,7 +51,7 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// add begins to watch a connection.
+// add begins to watch a connection. Called under o.mu while it is open.
 func (p *poller) add(o *outbox) error {
 	p.mu.Lock()
 	for len(p.conns) <= o.fd {

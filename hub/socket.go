@@ -91,8 +91,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		s.subscribe(h.ctx, sub)
 	}
 	s.take(read)
-	if s.fd < 0 || h.poller.add(&s.outbox) != nil {
-		h.tasks.Go(s.readBlocking)
+	if s.watch() != nil {
+		h.tasks.Go(s.readBlocking) // ends at once if the connection is closed
 	}
 }
 

@@ -47,9 +47,7 @@ func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *u
 		}
 		return
 	}
-	if s.fd >= 0 {
-		_ = h.poller.add(&s.outbox) // without it the heartbeat finds out who has gone
-	}
+	_ = s.watch() // without it the heartbeat finds out who has gone
 }
 
 // leave implements connection.
