@@ -118,6 +118,11 @@ func TestBadSubmissions(t *testing.T) {
 	if n := len(p["errors"].([]any)); n != 4 {
 		t.Errorf("%d errors, want 4: %v", n, p["errors"])
 	}
+	// A name that was mistyped is told as that, whatever its value.
+	a := s.call("POST", "/v1/requests", `{"content":1,"topik":1}`, async)
+	if a.problem(422, "invalid-request"); !bytes.Contains(a.body, []byte("is not a field of a request")) {
+		t.Errorf("%s", a.body)
+	}
 	s.call("POST", "/v1/requests", []byte("x"), "Content-Type: text/plain", "Content-Encoding: gzip", async).problem(415, "unsupported-media-type")
 }
 

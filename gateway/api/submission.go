@@ -114,6 +114,10 @@ func (r *reader) envelope(body []byte) error {
 			}
 		default:
 			var s *string
+			if !isOption(name) {
+				r.wrong("/"+escapePointer(name), "is not a field of a request")
+				continue
+			}
 			if json.Unmarshal(raw, &s) != nil {
 				r.wrong("/"+escapePointer(name), "must be a string")
 				continue
@@ -123,9 +127,7 @@ func (r *reader) envelope(body []byte) error {
 			}
 			text = *s
 		}
-		if !r.option("/", name, text) {
-			r.wrong("/"+escapePointer(name), "is not a field of a request")
-		}
+		r.option("/", name, text)
 	}
 	return nil
 }
@@ -147,9 +149,18 @@ func escapePointer(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
-// option sets one option and reports whether there is one of that name. where is
+// isOption reports whether a submission has an option of that name.
+func isOption(name string) bool {
+	switch name {
+	case "id", "route", "topic", "priority", "maxAttempts", "delay", "timeout", "retention":
+		return true
+	}
+	return false
+}
+
+// option sets one option; what is none is passed over, as in any query. where is
 // what a pointer to it begins with.
-func (r *reader) option(where, name, text string) bool {
+func (r *reader) option(where, name, text string) {
 	at := where + name
 	switch name {
 	case "id":
@@ -177,10 +188,7 @@ func (r *reader) option(where, name, text string) bool {
 		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
 	case "retention":
 		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
-	default:
-		return false
 	}
-	return true
 }
 
 func (r *reader) integer(at, text string, least, most int) int {
