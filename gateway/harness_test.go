@@ -138,6 +138,7 @@ func startOn(t testing.TB, data string, args ...string) *server {
 		if err := <-done; err != nil {
 			t.Error("serve:", err)
 		}
+		s.http.CloseIdleConnections() // also what was dialed meanwhile
 	})
 	t.Cleanup(s.stop)
 	return s
@@ -232,6 +233,14 @@ func undocumented(status int) bool {
 		return true
 	}
 	return false
+}
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for: without it
+// a gateway's connections outlive its test.
+func (v validating) CloseIdleConnections() {
+	if idle, ok := v.next.(interface{ CloseIdleConnections() }); ok {
+		idle.CloseIdleConnections()
+	}
 }
 
 func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
