@@ -13,9 +13,10 @@ type channel struct {
 	name  string // as clients know it
 
 	// Under shard.mu.
-	refs    int
-	inbox   []Message
-	ringing bool // in shard.ringing
+	refs     int
+	inbox    []Message
+	replaced bool // its end was replaced, which followers are to be told
+	ringing  bool // in shard.ringing
 
 	watch   sync.Mutex // held while asking the source to watch
 	watched bool       // under watch; read by the last one to leave
@@ -35,6 +36,7 @@ type subscription struct {
 	index   int32     // in ch.subs, -1 when not in it
 	live    bool      // in step with the bell; else somebody is catching it up
 	missed  bool      // pending overflowed
+	reset   bool      // while not live: the channel's end was replaced
 	last    uint64    // offset of the newest message sent, while live
 	pending []Message // arrived while not live
 }
@@ -128,7 +130,7 @@ func (ch *channel) deliver(messages []Message) {
 		default: // a bell was missed
 			s.live = false
 			s.hold(all.messages)
-			ch.hub.resync(s)
+			ch.hub.resync(s, false)
 			continue
 		}
 		if s.live && last.Last {
@@ -136,6 +138,23 @@ func (ch *channel) deliver(messages []Message) {
 		}
 	}
 	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
+}
+
+// reset tells all subscriptions that what they have seen does not hold any more.
+func (ch *channel) reset() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, s := range ch.subs {
+		switch {
+		case s.any:
+			s.to.send(s, &batch{channel: ch.name}, false)
+		case s.live:
+			s.live = false
+			ch.hub.resync(s, true)
+		default:
+			s.reset = true
+		}
+	}
 }
 
 // hold keeps messages for the one who catches s up.

@@ -33,6 +33,7 @@ type cursor struct {
 	after *uint64 // nil: no cursor
 	live  bool    // without a cursor, begin at the top
 	fresh bool    // the follower has not been told yet where it begins
+	reset bool    // what was sent so far does not hold any more
 }
 
 // page is how many messages are read from the source at a time.
@@ -51,6 +52,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	if from.after != nil {
 		at = *from.after
 	}
+	reset := from.reset
 	for first := true; ; first = false {
 		history, err := h.source.Read(ctx, s.ch.key, at, page)
 		if err != nil {
@@ -65,19 +67,19 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 				at = messages[0].Offset - 1
 			}
 		}
-		lost := at > history.Top ||
+		lost := reset || at > history.Top ||
 			(len(messages) > 0 && messages[0].Offset != at+1) ||
 			(len(messages) == 0 && at < history.Top)
 		if first && from.fresh {
 			s.to.begin(s, at, history.Top, !lost)
 		}
 		if lost {
-			reset, err := h.source.Reset(ctx, s.ch.key)
+			m, err := h.source.Reset(ctx, s.ch.key)
 			if err != nil {
 				return err
 			}
 			h.stats.resets.Add(1)
-			messages = []Message{reset}
+			messages = []Message{m}
 		}
 		last := false
 		if len(messages) > 0 {
@@ -99,30 +101,36 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			s.to.ended(s, at)
 			return nil
 		}
-		if at >= history.Top && s.release(at) {
-			return nil
+		reset = false
+		if at >= history.Top {
+			var released bool
+			if released, reset = s.release(at); released {
+				return nil
+			}
 		}
 	}
 }
 
 // release lets a subscription that was caught up to an offset go live, sending what
-// was held back. It reports false if there is a hole, so that more must be read.
-func (s *subscription) release(at uint64) bool {
+// was held back. It reports false if there is a hole, so that more must be read, and
+// whether what was sent so far does not hold any more.
+func (s *subscription) release(at uint64) (released, reset bool) {
 	ch := s.ch
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	held := s.pending
 	s.pending = nil
-	if s.missed {
-		s.missed = false
-		return false
+	if s.missed || s.reset {
+		reset = s.reset
+		s.missed, s.reset = false, false
+		return false, reset
 	}
 	for len(held) > 0 && held[0].Offset <= at {
 		held = held[1:]
 	}
 	if len(held) > 0 {
 		if held[0].Offset != at+1 || len(contiguous(held)) < len(held) {
-			return false
+			return false, false
 		}
 		b := batch{channel: ch.name, messages: held}
 		at = held[len(held)-1].Offset
@@ -132,16 +140,17 @@ func (s *subscription) release(at uint64) bool {
 	if len(held) > 0 && held[len(held)-1].Last {
 		s.to.ended(s, at)
 	}
-	return true
+	return true, false
 }
 
-// resync catches a live subscription up that missed a bell. Called under ch.mu.
-func (h *Hub) resync(s *subscription) {
+// resync catches a live subscription up that missed a bell, or whose messages do not
+// hold any more. Called under ch.mu.
+func (h *Hub) resync(s *subscription, reset bool) {
 	h.stats.resyncs.Add(1)
 	at := s.last
 	h.tasks.Go(func() {
 		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-			err := h.catchUp(h.ctx, s, cursor{after: &at})
+			err := h.catchUp(h.ctx, s, cursor{after: &at, reset: reset})
 			if err == nil {
 				return
 			}

@@ -32,6 +32,7 @@ type memorySource struct {
 }
 
 type memoryChannel struct {
+	life     int // how often it has lost its end
 	trimmed  uint64
 	messages []hub.Message
 }
@@ -54,7 +55,7 @@ func (s *memorySource) append(key string, last bool) uint64 {
 	defer s.mu.Unlock()
 	ch := s.channel(key)
 	offset := ch.trimmed + uint64(len(ch.messages)) + 1
-	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d}`, offset), Last: last}
+	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d,"life":%d}`, offset, ch.life), Last: last}
 	ch.messages = append(ch.messages, m)
 	rings := []hub.Message{m}
 	if s.mangle != nil {
@@ -74,6 +75,20 @@ func (s *memorySource) trim(key string, keep int) {
 		ch.trimmed += uint64(n)
 		ch.messages = ch.messages[n:]
 	}
+}
+
+// rewind makes a channel lose its newest messages, as a server does that takes over
+// without them, and says so after the next ones.
+func (s *memorySource) rewind(key string, lost, more int) {
+	s.mu.Lock()
+	ch := s.channel(key)
+	ch.messages = ch.messages[:max(0, len(ch.messages)-lost)]
+	ch.life++
+	s.mu.Unlock()
+	for range more {
+		s.append(key, false)
+	}
+	s.ring(key, hub.Message{})
 }
 
 func (s *memorySource) Read(_ context.Context, key string, after uint64, limit int) (hub.History, error) {
@@ -98,7 +113,7 @@ func (s *memorySource) Reset(_ context.Context, key string) (hub.Message, error)
 	ch := s.channel(key)
 	top := ch.trimmed + uint64(len(ch.messages))
 	last := len(ch.messages) > 0 && ch.messages[len(ch.messages)-1].Last
-	return hub.Message{Offset: top, Event: []byte(`{"type":"request.reset"}`), Last: last}, nil
+	return hub.Message{Offset: top, Event: fmt.Appendf(nil, `{"type":"request.reset","life":%d}`, ch.life), Last: last}, nil
 }
 
 func (s *memorySource) Watch(context.Context, string) error { return nil }
@@ -308,7 +323,7 @@ func followRandomly(t *testing.T, addr, name string, total int, mayLose bool, rn
 				if id < at {
 					t.Errorf("%s: reset goes back from %d to %d", name, at, id)
 				}
-			} else if id != at+1 || e.data != fmt.Sprintf(`{"n":%d}`, id) {
+			} else if id != at+1 || e.data != fmt.Sprintf(`{"n":%d,"life":0}`, id) {
 				t.Errorf("%s: got offset %d (%s) after %d", name, id, e.data, at)
 				return
 			}
@@ -316,4 +331,68 @@ func followRandomly(t *testing.T, addr, name string, total int, mayLose bool, rn
 		}
 		_ = r.conn.Close()
 	}
+}
+
+// TestRewind lets a channel lose its newest messages again and again while it goes on:
+// whoever got messages of one life after those of another is told, if only after it.
+func TestRewind(t *testing.T) {
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{CatchUps: 2})
+	addr := serve(t, h)
+	const name, followers, lives, end = "request-1", 6, 20, 1000
+	waiter, err := h.Wait(t.Context(), resolve(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiter.Close()
+	var running sync.WaitGroup
+	for range followers {
+		r := dialSSE(t, addr, name, "0")
+		running.Go(func() {
+			at, life, resets, owed := 0, 0, 0, false
+			for {
+				e, err := r.next()
+				if err != nil {
+					t.Errorf("after %d: %v", at, err)
+					return
+				}
+				if e.name == "end" {
+					if resets == 0 || life != lives || owed {
+						t.Errorf("ended in life %d after %d resets, untold %v", life, resets, owed)
+					}
+					return
+				}
+				var m struct {
+					Type string
+					N    int
+					Life int
+				}
+				if err := json.Unmarshal([]byte(e.data), &m); err != nil {
+					t.Error(err)
+					return
+				}
+				if m.Type == "request.reset" {
+					resets, owed = resets+1, false
+					m.N, _ = strconv.Atoi(e.id)
+				} else if m.N != at+1 {
+					t.Errorf("offset %d after %d", m.N, at)
+				} else if m.Life != life {
+					owed = true
+				}
+				at, life = m.N, m.Life
+			}
+		})
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range lives {
+		for range 1 + rng.IntN(20) {
+			source.append(name, false)
+		}
+		source.rewind(name, rng.IntN(5), rng.IntN(8))
+		<-waiter.C // it is told too
+	}
+	for n := uint64(0); n < end; {
+		n = source.append(name, n >= end-1)
+	}
+	running.Wait()
 }

@@ -29,7 +29,11 @@ func (s *shard) push(key string, m Message) {
 	if len(ch.inbox) >= inboxLimit {
 		ch.inbox = ch.inbox[:0]
 	}
-	ch.inbox = append(ch.inbox, m)
+	if m.Event == nil {
+		ch.inbox, ch.replaced = ch.inbox[:0], true // what came before may not hold either
+	} else {
+		ch.inbox = append(ch.inbox, m)
+	}
 	first := !ch.ringing
 	if first {
 		ch.ringing = true
@@ -58,10 +62,15 @@ func (s *shard) run(ctx context.Context) {
 		s.mu.Unlock()
 		for i, ch := range ringing {
 			s.mu.Lock()
-			messages := ch.inbox
-			ch.inbox, ch.ringing = nil, false
+			messages, replaced := ch.inbox, ch.replaced
+			ch.inbox, ch.replaced, ch.ringing = nil, false, false
 			s.mu.Unlock()
-			ch.deliver(messages)
+			if replaced {
+				ch.reset()
+			}
+			if len(messages) > 0 {
+				ch.deliver(messages)
+			}
 			ringing[i] = nil
 		}
 		s.spare = ringing

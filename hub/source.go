@@ -29,7 +29,10 @@ type Source interface {
 	// Listen sets the function that is called with new messages of watched
 	// channels, those of one channel in order, though some may be missing or
 	// repeated: it is only the bell. It may be called with messages of other channels
-	// too. The function does not block for long and keeps the message.
+	// too. A message without Event says that the end of the channel was replaced, as
+	// when a server without its newest writes takes over: offsets that followers have seen
+	// stand for other messages now. They are told of it as of a loss, see Reset.
+	// The function does not block for long and keeps the message.
 	// Listen is called once, before any other method.
 	Listen(func(channel string, m Message))
 }

@@ -20,11 +20,11 @@ const (
 type ProxyServer struct {
 	Addr string // host:port that clients connect to
 
-	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string
 	links   map[*link]struct{}
 	drops   Flow // for new connections
 	refuses bool
@@ -66,6 +66,14 @@ func (p *ProxyServer) Cut() {
 		_ = l.client.Close()
 		_ = l.server.Close()
 	}
+}
+
+// Retarget leads new connections to another server and closes those there are.
+func (p *ProxyServer) Retarget(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.Cut()
 }
 
 // Refuse closes new connections at once, until Restore.
@@ -120,7 +128,10 @@ func (p *ProxyServer) accept() {
 
 func (p *ProxyServer) serve(client net.Conn) {
 	defer func() { _ = client.Close() }()
-	server, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
 		return
 	}

@@ -2,12 +2,16 @@ package redis
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // see markOf
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/hub"
 )
 
 // bell is one connection that subscribes to what is watched, with one goroutine
@@ -52,7 +56,22 @@ type watched struct {
 	key  string            // the channel, "" for one of the store's own
 	hear func(data string) // what to do with messages of the store's own
 
-	heard uint64 // offset of the newest message; under bell.ringing
+	// Under bell.ringing.
+	heard uint64 // offset of the newest message
+	mark  mark
+}
+
+// mark is a message that was seen in a channel. Looking for it later tells whether the
+// channel has lost its end meanwhile: a replica that takes over may lack what its
+// server acknowledged last, and gives the same offsets to other messages then.
+type mark struct {
+	offset uint64 // 0: none was seen
+	sum    string // what newest.lua makes of the event; "" if only the offset is known
+}
+
+func markOf(m hub.Message) mark {
+	sum := sha1.Sum(m.Event) //nolint:gosec // the one that Redis's scripts have; it guards against nobody
+	return mark{m.Offset, hex.EncodeToString(sum[:8])}
 }
 
 const (

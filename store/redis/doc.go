@@ -52,5 +52,11 @@
 // its process is killed normally nothing, and no more than that while the disk is so slow
 // that Redis holds its writes back. A failover loses what the replica has not got yet
 // (see min-replicas-to-write). What is lost is lost as a whole: a record and its events
-// always agree, and offsets have no gaps.
+// always agree, and offsets have no gaps. But the offsets of lost events are given to
+// others, and a follower that has seen the lost ones would take the others for
+// repetitions. So a process remembers of each watched channel one message, by offset and
+// checksum, and looks for it when its connection has been replaced: if it is gone, the
+// listener is told that the end of the channel was replaced, and followers get a reset.
+// A client that was away during the failover is told so only if the channel ends before
+// its cursor.
 package redis

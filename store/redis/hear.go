@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +114,11 @@ func (b *bell) confirmed(ctx context.Context, c *goredis.Subscription) {
 	case moved:
 		b.renew(ctx)
 	case missed && w.key != "":
-		b.store.stale.add(w.key)
+		// As of before the first message of the new connection, which is read after this.
+		b.ringing.Lock()
+		before := seen{w.heard, w.mark}
+		b.ringing.Unlock()
+		b.store.stale.add(w.key, before)
 	case !missed:
 		b.wakeUp()
 	}
@@ -146,6 +152,41 @@ func (b *bell) rung(w *watched, m hub.Message, read bool) {
 	if read && m.Offset <= w.heard {
 		return
 	}
-	w.heard = m.Offset
+	w.heard, w.mark = m.Offset, markOf(m)
 	b.store.ring(w.key, m)
+}
+
+// replaced tells the listener that a channel has lost its end; at is what it has now.
+func (b *bell) replaced(w *watched, at mark) {
+	b.ringing.Lock()
+	defer b.ringing.Unlock()
+	w.heard, w.mark = at.offset, at
+	b.store.ring(w.key, hub.Message{Offset: at.offset})
+}
+
+// noteRead compares what was read of a channel with what was seen before, and remembers
+// its top: followers have seen that although the bell has not brought it. What was
+// read is not known to belong with what was seen unless it holds that message.
+func (b *bell) noteRead(name string, h hub.History) {
+	b.mu.Lock()
+	w := b.channels[name]
+	b.mu.Unlock()
+	if w == nil {
+		return
+	}
+	b.ringing.Lock()
+	defer b.ringing.Unlock()
+	top := mark{offset: h.Top}
+	n := len(h.Messages)
+	if n > 0 && h.Messages[n-1].Offset == h.Top {
+		top = markOf(h.Messages[n-1])
+	}
+	same := w.mark.offset == 0
+	if n > 0 && w.mark.sum != "" && h.Messages[0].Offset <= w.mark.offset && w.mark.offset <= h.Messages[n-1].Offset {
+		i, found := slices.BinarySearchFunc(h.Messages, w.mark.offset, func(m hub.Message, offset uint64) int { return cmp.Compare(m.Offset, offset) })
+		same = found && markOf(h.Messages[i]) == w.mark
+	}
+	if same && top.offset > w.mark.offset {
+		w.mark = top
+	}
 }

@@ -40,6 +40,8 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		}
 		h.Messages = append(h.Messages, hub.Message{Offset: offset, Last: text(answer, i+1) == "1", Event: []byte(text(answer, i+2))})
 	}
+	b, name := s.bellOf(c)
+	b.noteRead(name, h)
 	return h, nil
 }
 

@@ -41,19 +41,29 @@ func (s *Store) Unwatch(channel string) {
 	}
 }
 
-// stale is the channels in which messages may have been missed.
-type stale struct {
-	mu   sync.Mutex
-	keys map[string]struct{}
-	wake chan struct{}
+// seen is what was known of a channel at some time.
+type seen struct {
+	heard uint64
+	mark  mark
 }
 
-func (x *stale) add(key string) {
+// stale is the channels in which messages may have been missed, with what was known of
+// them before.
+type stale struct {
+	mu       sync.Mutex
+	channels map[string]seen
+	wake     chan struct{}
+}
+
+// add keeps what was known first.
+func (x *stale) add(key string, before seen) {
 	x.mu.Lock()
-	if x.keys == nil {
-		x.keys = make(map[string]struct{})
+	if x.channels == nil {
+		x.channels = make(map[string]seen)
 	}
-	x.keys[key] = struct{}{}
+	if _, ok := x.channels[key]; !ok {
+		x.channels[key] = before
+	}
 	x.mu.Unlock()
 	select {
 	case x.wake <- struct{}{}:
@@ -62,16 +72,16 @@ func (x *stale) add(key string) {
 }
 
 // take returns up to n of them.
-func (x *stale) take(n int) []string {
+func (x *stale) take(n int) map[string]seen {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	taken := make([]string, 0, min(n, len(x.keys)))
-	for key := range x.keys {
+	taken := make(map[string]seen, min(n, len(x.channels)))
+	for key, before := range x.channels {
 		if len(taken) == n {
 			break
 		}
-		taken = append(taken, key)
-		delete(x.keys, key)
+		taken[key] = before
+		delete(x.channels, key)
 	}
 	return taken
 }
@@ -88,18 +98,18 @@ func (s *Store) resync(ctx context.Context) {
 			return
 		}
 		for wait := 50 * time.Millisecond; ; {
-			keys := s.stale.take(resyncBatch)
-			if len(keys) == 0 {
+			channels := s.stale.take(resyncBatch)
+			if len(channels) == 0 {
 				break
 			}
-			err := s.compare(ctx, keys)
+			err := s.compare(ctx, channels)
 			if err == nil {
 				continue
 			}
-			for _, key := range keys {
-				s.stale.add(key)
+			for key, before := range channels {
+				s.stale.add(key, before)
 			}
-			s.log.LogAttrs(ctx, slog.LevelWarn, "channels may be behind", slog.Int("channels", len(keys)), slog.Any("error", err))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "channels may be behind", slog.Int("channels", len(channels)), slog.Any("error", err))
 			select {
 			case <-time.After(wait):
 				wait = min(2*wait, 5*time.Second)
@@ -129,7 +139,7 @@ func (s *Store) check(ctx context.Context) {
 		for range max(batches, 1) {
 			n := min(resyncBatch, len(keys))
 			if n > 0 {
-				if err := s.compare(ctx, keys[:n]); err != nil && ctx.Err() == nil {
+				if err := s.compare(ctx, s.seen(keys[:n])); err != nil && ctx.Err() == nil {
 					s.log.LogAttrs(ctx, slog.LevelDebug, "watched channels could not be checked", slog.Any("error", err))
 				}
 				keys = keys[n:]
@@ -154,8 +164,34 @@ func (b *bell) watchedKeys(keys []string) []string {
 	return keys
 }
 
-// compare rings with the newest message of each channel of which less was heard.
-func (s *Store) compare(ctx context.Context, keys []string) error {
+// seen returns what is known of watched channels now.
+func (s *Store) seen(keys []string) map[string]seen {
+	known := make(map[string]seen, len(keys))
+	for _, key := range keys {
+		if b, w, _ := s.watchedAs(key); w != nil {
+			b.ringing.Lock()
+			known[key] = seen{w.heard, w.mark}
+			b.ringing.Unlock()
+		}
+	}
+	return known
+}
+
+// watchedAs returns who watches a channel, and as what; nil if nobody does.
+func (s *Store) watchedAs(key string) (*bell, *watched, lifecycle.Channel) {
+	c, err := lifecycle.ParseKey(key)
+	if err != nil {
+		return nil, nil, c
+	}
+	b, name := s.bellOf(c)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b, b.channels[name], c
+}
+
+// compare rings with the newest message of each channel of which less was heard, and
+// tells of those that have lost their end.
+func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 	type asked struct {
 		b       *bell
 		w       *watched
@@ -163,24 +199,14 @@ func (s *Store) compare(ctx context.Context, keys []string) error {
 	}
 	parts := make(map[int][]asked)
 	args := make(map[int][]any)
-	for _, key := range keys {
-		c, err := lifecycle.ParseKey(key)
-		if err != nil {
-			continue
-		}
-		b, name := s.bellOf(c)
-		b.mu.Lock()
-		w := b.channels[name]
-		b.mu.Unlock()
+	for key, before := range channels {
+		b, w, c := s.watchedAs(key)
 		if w == nil {
 			continue
 		}
-		b.ringing.Lock()
-		heard := w.heard
-		b.ringing.Unlock()
 		partition, _ := s.home(c)
 		parts[partition] = append(parts[partition], asked{b, w, c})
-		args[partition] = append(args[partition], key, heard)
+		args[partition] = append(args[partition], key, before.heard, before.mark.offset, before.mark.sum)
 	}
 	for partition, part := range parts {
 		bound, cancel := s.bounded(ctx)
@@ -189,7 +215,7 @@ func (s *Store) compare(ctx context.Context, keys []string) error {
 		if err != nil {
 			return err
 		}
-		for n := 0; n+3 < len(answer); n += 4 {
+		for n := 0; n+4 < len(answer); n += 5 {
 			i, err := number(answer, n)
 			if err != nil || int(i) >= len(part) {
 				return errAnswer
@@ -198,11 +224,16 @@ func (s *Store) compare(ctx context.Context, keys []string) error {
 			if err != nil {
 				return err
 			}
+			to := part[i]
 			m := hub.Message{Offset: offset, Last: text(answer, n+2) == "1", Event: []byte(text(answer, n+3))}
-			if len(m.Event) == 0 { // it has aged away: tell of the loss
-				m = feedReset(part[i].channel, offset)
+			switch {
+			case text(answer, n+4) == "1":
+				to.b.replaced(to.w, markOf(m))
+			case len(m.Event) == 0: // it has aged away: tell of the loss
+				to.b.rung(to.w, feedReset(to.channel, offset), true)
+			default:
+				to.b.rung(to.w, m, true)
 			}
-			part[i].b.rung(part[i].w, m, true)
 		}
 	}
 	return nil

@@ -1,25 +1,29 @@
--- The newest messages of channels of which less has been heard.
--- ARGV: pairs of a channel and the offset heard. Answers: number of the pair, offset, last, event.
+-- The newest messages of channels of which less has been heard, or which have lost
+-- their end: less is there than was seen, or another event in the place of one.
+-- ARGV, for each: channel, offset heard, offset and sum of an event seen (0: none; '': not known).
+-- Answers, for those: index, offset, last, event, whether the end is lost.
 local answer = {}
-for i = 1, #ARGV, 2 do
-  local channel, heard = ARGV[i], tonumber(ARGV[i + 1])
+for i = 1, #ARGV, 4 do
+  local channel, heard, seen, sum = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3]
   local feed = string.sub(channel, 1, 8) ~= 'request:'
-  local top = 0
+  local stream = tag .. (feed and 'f:' .. channel or 'e:' .. string.sub(channel, 9))
+  local newest, top
   if feed then
     top = tonumber(call('GET', tag .. 't:' .. channel) or '0')
+  else
+    newest = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    top = newest and tonumber(string.match(newest[1], '^%d+')) or 0
   end
-  if not feed or top > heard then
-    local stream = feed and 'f:' .. channel or 'e:' .. string.sub(channel, 9)
-    local newest = call('XREVRANGE', tag .. stream, '+', '-', 'COUNT', 1)[1]
-    local n = #answer
-    if newest then
-      local offset = string.match(newest[1], '^%d+')
-      if tonumber(offset) > heard then
-        answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = (i - 1) / 2, offset, newest[2][4], newest[2][6]
-      end
-    elseif feed then
-      answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = (i - 1) / 2, digits(top), '0', ''
-    end
+  local lost = top < seen
+  if not lost and sum ~= '' then
+    local event = call('XRANGE', stream, digits(seen) .. '-0', digits(seen) .. '-0')[1]
+    lost = event and string.sub(redis.sha1hex(event[2][6]), 1, 16) ~= sum or false
+  end
+  if lost or top > heard then
+    newest = newest or call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    local n, fields = #answer, newest and newest[2]
+    answer[n + 1], answer[n + 2], answer[n + 5] = (i - 1) / 4, digits(top), lost and '1' or '0'
+    answer[n + 3], answer[n + 4] = fields and fields[4] or '0', fields and fields[6] or ''
   end
 end
 return answer
