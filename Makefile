@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench idle clean
+.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench bench-work idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ fuzz: ## run each fuzz target for FUZZTIME (default 5s)
 bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting connections
 	$(GO) test -run=- -bench=. -benchmem ./lifecycle ./store/bolt ./broker/memory ./hub
 	@sh scripts/idle.sh
+
+bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitMQ, beside RabbitMQ and asynq alone
+	$(GO) run ./loadtest lifecycle
+	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared lifecycle
 
 idle: ## memory of 10,000 waiting connections, beside its targets
 	@sh scripts/idle.sh

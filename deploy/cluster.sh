@@ -12,7 +12,8 @@
 # In the environment: PROXY (nginx or caddy), PROXY_PORT (8080), GATEWAY_1_PORT,
 # GATEWAY_2_PORT, REDIS_PORT, AMQP_PORT, EPMD_PORT, DIST_PORT, DRAIN (the gateways' and the
 # workers' --drain), BIN (a folder with the programs "gateway" and "worker", else they are
-# built), and whatever the gateways take (HARK_MAX_WAIT=5s).
+# built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone), and whatever
+# the gateways take (HARK_MAX_WAIT=5s).
 set -euo pipefail
 exec </dev/null
 PATH=$PATH:/usr/sbin:/usr/local/sbin # where Debian puts servers
@@ -27,6 +28,7 @@ epmd_port=${EPMD_PORT:-14369}
 dist_port=${DIST_PORT:-25673}
 drain=${DRAIN:-1s}
 bin=${BIN:+$(cd "$BIN" && pwd)}
+programs=${PROGRAMS:-epmd rabbitmq redis gateway-1 gateway-2 worker-1 worker-2 proxy}
 
 say() { echo "cluster: $*" >&2; }
 
@@ -34,6 +36,10 @@ fail() { # message [program]
 	say "$1"
 	[ -z "${2-}" ] || tail -n 20 "$data/log/$2.log" >&2 || true
 	exit 1
+}
+
+wanted() { # name: whether it is one of those to run
+	case " $programs " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 # --- what is needed ---
@@ -44,7 +50,9 @@ if [ -z "$proxy" ]; then
 	command -v nginx >/dev/null || ! command -v caddy >/dev/null || proxy=caddy
 fi
 case $proxy in nginx | caddy) ;; *) fail "PROXY: $proxy is not allowed: want nginx or caddy" ;; esac
-for program in redis-server rabbitmq-server epmd "$proxy"; do
+needs=(redis-server rabbitmq-server epmd)
+! wanted proxy || needs+=("$proxy")
+for program in "${needs[@]}"; do
 	command -v "$program" >/dev/null ||
 		fail "$program is not on PATH; Debian: apt-get install --no-install-recommends redis-server rabbitmq-server nginx-light"
 done
@@ -65,8 +73,6 @@ data=$(cd "$data" && pwd)
 cd "$data" # what a program writes when it crashes goes there too
 
 # --- starting and stopping ---
-
-programs="epmd rabbitmq redis gateway-1 gateway-2 worker-1 worker-2 proxy"
 
 # Each program leads a process group, so that it can be ended with all that it started.
 # Where the kernel can do that (Linux), it is also told to end when this script is killed.
@@ -233,24 +239,30 @@ start_epmd
 await epmd open "$epmd_port"
 start_rabbitmq
 start_redis
-if [ -z "$bin" ]; then
+if [ -z "$bin" ] && wanted gateway-1; then
 	say "building"
 	bin=$data/bin
 	(cd "$here/.." && CGO_ENABLED=0 go build -trimpath -o "$bin/" ./gateway ./processor/cmd/worker)
 fi
 await redis pong "$redis_port"
 await rabbitmq open "$amqp_port"
-for name in gateway-1 gateway-2 worker-1 worker-2 proxy; do "start_$name"; done
-await gateway-1 healthy "$gateway_1_port"
-await gateway-2 healthy "$gateway_2_port"
-await proxy healthy "$proxy_port"
+for name in gateway-1 gateway-2 worker-1 worker-2 proxy; do
+	! wanted "$name" || "start_$name"
+done
+! wanted gateway-1 || await gateway-1 healthy "$gateway_1_port"
+! wanted gateway-2 || await gateway-2 healthy "$gateway_2_port"
+! wanted proxy || await proxy healthy "$proxy_port"
 
-cat <<END
-Hark listens on http://127.0.0.1:$proxy_port
-  proxy     $proxy
-  gateways  http://127.0.0.1:$gateway_1_port http://127.0.0.1:$gateway_2_port
-  data      $data
-END
+if wanted proxy; then
+	cat <<-END
+		Hark listens on http://127.0.0.1:$proxy_port
+		  proxy     $proxy
+		  gateways  http://127.0.0.1:$gateway_1_port http://127.0.0.1:$gateway_2_port
+		  data      $data
+	END
+else
+	echo "running: $programs"
+fi
 
 # What dies is started again, as the restart policy of docker-compose.yml does it.
 while sleep 0.5; do

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -15,103 +17,157 @@ import (
 // follower is one push connection, as thin as it gets, so that the client costs
 // little beside the server.
 type follower struct {
-	conn net.Conn
-	r    *bufio.Reader
-	wire string
+	addr    string
+	conn    net.Conn
+	r       *bufio.Reader
+	message func(f *follower) (id, message []byte, err error) // of the wire
+
+	// number finds a message's number in its channel; id is that of the wire.
+	number func(id, message []byte) (int, bool)
+	// skip, if there is one, says which messages are none of the channel.
+	skip func(message []byte) bool
 }
 
 var dials atomic.Uint32
 
-// follow opens a connection. path is that of the events, channel their name on the
-// WebSocket. Connections come from several loopback addresses, so that ports do
+// dial opens a connection. They come from several loopback addresses, so that ports do
 // not run out.
-func (g *gateway) follow(wire, path, channel string) (*follower, error) {
+func dial(addr string) (*follower, error) {
 	n := dials.Add(1)
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n%8))}}
-	conn, err := dialer.Dial("tcp", g.addr)
+	conn, err := dialer.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{conn: conn, r: bufio.NewReaderSize(conn, 4096), wire: wire}
-	want := http.StatusOK
-	if wire == "ws" {
-		want = http.StatusSwitchingProtocols
-		_, err = fmt.Fprintf(conn, "GET /v1/ws?channel=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: hark.v1\r\n\r\n", channel, g.addr)
-	} else {
-		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n\r\n", path, g.addr)
+	return &follower{addr: addr, conn: conn, r: bufio.NewReaderSize(conn, 4096)}, nil
+}
+
+// stream asks for server-sent events.
+func (f *follower) stream(path string, headers ...string) error {
+	f.message = (*follower).event
+	return f.ask(http.StatusOK, path, append(headers, "Accept: text/event-stream")...)
+}
+
+// socket asks for a WebSocket.
+func (f *follower) socket(path, protocol string) error {
+	f.message = (*follower).frame
+	headers := []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
+	if protocol != "" {
+		headers = append(headers, "Sec-WebSocket-Protocol: "+protocol)
 	}
+	return f.ask(http.StatusSwitchingProtocols, path, headers...)
+}
+
+func (f *follower) ask(want int, path string, headers ...string) error {
+	_, err := fmt.Fprintf(f.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", path, f.addr, strings.Join(headers, "\r\n"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	status, err := f.r.ReadString('\n')
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if fields := strings.Fields(status); len(fields) < 2 || fields[1] != strconv.Itoa(want) {
-		return nil, fmt.Errorf("%s: %s", path, status)
+		return fmt.Errorf("%s: %s", path, status)
 	}
 	for {
 		line, err := f.r.ReadString('\n')
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if line == "\r\n" {
-			return f, nil
+			return nil
 		}
 	}
 }
 
-// next returns the offset of the next event.
-func (f *follower) next() (offset uint64, err error) {
-	if f.wire == "ws" {
-		return f.nextFrame()
-	}
+// next returns the number of the next message.
+func (f *follower) next() (int, error) {
 	for {
-		line, err := f.line()
+		id, message, err := f.message(f)
 		if err != nil {
 			return 0, err
 		}
-		if id, ok := strings.CutPrefix(string(line[:min(len(line), 24)]), "id: "); ok {
-			if offset, err = strconv.ParseUint(strings.TrimSpace(id), 10, 64); err != nil {
-				return 0, err
-			}
-		} else if len(line) > 6 && line[0] == 'd' {
-			return offset, nil
+		if f.skip != nil && f.skip(message) {
+			continue
+		}
+		n, ok := f.number(id, message)
+		if !ok {
+			return 0, fmt.Errorf("a message without a number: %s %s", id, message)
+		}
+		return n, nil
+	}
+}
+
+// event reads a server-sent event of one data line.
+func (f *follower) event() (id, data []byte, err error) {
+	for {
+		line, err := f.r.ReadSlice('\n')
+		if err != nil {
+			return nil, nil, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if value, ok := bytes.CutPrefix(line, []byte("id:")); ok {
+			id = bytes.Clone(bytes.TrimPrefix(value, []byte(" "))) // the next line may move the buffer
+		} else if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			return id, value, nil
 		}
 	}
 }
 
-func (f *follower) line() ([]byte, error) { return f.r.ReadSlice('\n') }
-
-func (f *follower) nextFrame() (uint64, error) {
+// frame reads a data frame of a WebSocket.
+func (f *follower) frame() (_, payload []byte, err error) {
 	for {
 		var head [10]byte
 		if _, err := io.ReadFull(f.r, head[:2]); err != nil {
-			return 0, err
+			return nil, nil, err
 		}
 		n := int(head[1])
 		switch n {
 		case 126:
 			if _, err := io.ReadFull(f.r, head[2:4]); err != nil {
-				return 0, err
+				return nil, nil, err
 			}
 			n = int(binary.BigEndian.Uint16(head[2:]))
 		case 127:
 			if _, err := io.ReadFull(f.r, head[2:10]); err != nil {
-				return 0, err
+				return nil, nil, err
 			}
 			n = int(binary.BigEndian.Uint64(head[2:]))
 		}
-		payload, err := f.r.Peek(n)
-		if err != nil {
-			return 0, err
+		if payload, err = f.r.Peek(n); err != nil {
+			return nil, nil, err
 		}
 		_, _ = f.r.Discard(n) // it was peeked
-		_, rest, ok := strings.Cut(string(payload[:min(n, 512)]), `"offset":`)
-		if !strings.HasPrefix(string(payload[:min(n, 20)]), `{"op":"event"`) || !ok {
-			continue
+		switch opcode := head[0] & 0xf; opcode {
+		case 1, 2:
+			return nil, payload, nil
+		case 9:
+			if err := f.write(10, payload); err != nil {
+				return nil, nil, err
+			}
 		}
-		digits := strings.IndexAny(rest, ",}")
-		return strconv.ParseUint(rest[:digits], 10, 64)
 	}
+}
+
+// write sends a frame of at most 125 bytes.
+func (f *follower) write(opcode byte, payload []byte) error {
+	out := append(make([]byte, 0, 6+len(payload)), 0x80|opcode, 0x80|byte(len(payload)), 0, 0, 0, 0)
+	_, _ = rand.Read(out[2:6])
+	for i, b := range payload {
+		out = append(out, b^out[2+i%4])
+	}
+	_, err := f.conn.Write(out)
+	return err
+}
+
+// after returns the number behind a key in JSON, less an amount.
+func after(message []byte, key string, less int) (int, bool) {
+	_, rest, ok := bytes.Cut(message, []byte(key))
+	if !ok {
+		return 0, false
+	}
+	end := bytes.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	n, err := strconv.Atoi(string(rest[:max(end, 0)]))
+	return n - less, err == nil
 }

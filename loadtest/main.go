@@ -1,14 +1,17 @@
-// Command loadtest puts load on a gateway and says what it costs.
+// Command loadtest puts load on a gateway, or on another push server, and says what it
+// costs.
 //
 //	go run ./loadtest idle       memory of connections that wait
-//	go run ./loadtest broadcast  one feed with many followers: CPU and latency of each delivery
-//	go run ./loadtest unicast    many requests with a follower each, progress reported over HTTP
+//	go run ./loadtest broadcast  one channel with many followers: CPU and latency of each delivery
+//	go run ./loadtest unicast    many channels with a follower each, published to over HTTP
+//	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do
 //
-// It speaks the public wire only and imports nothing of Hark. Without --url it
-// builds and starts a gateway of its own on a free port, with data in a temporary folder,
-// and stops it again. CPU and memory are those of the gateway's process, read from
-// /proc, so the client's share does not count. It checks what it counts: an event
-// that is lost, doubled or out of order fails the run.
+// It speaks the public wires only and imports nothing of Hark. It builds and starts what it
+// puts under load by itself, on free ports, with data in a temporary folder, and stops it
+// again: a gateway with everything inside, with --backends=shared one on Redis and
+// RabbitMQ of its own, or with --on another server if it is installed. CPU and memory are those
+// of the servers' processes, read from /proc, so the client's share does not count. It
+// checks what it counts: an event that is lost, doubled or out of order fails the run.
 package main
 
 import (
@@ -22,19 +25,20 @@ import (
 )
 
 type options struct {
-	URL  string   `placeholder:"URL" help:"Gateway to load, like http://127.0.0.1:8080; needs --pid. Default: one of its own."`
-	PID  int      `placeholder:"PID" help:"Process of the gateway at --url."`
-	Args []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the own gateway."`
-	JSON bool     `help:"Print the figures as JSON."`
+	On       string   `default:"hark" enum:"hark,nchan" help:"Server to put under load: hark or nchan (nginx with its nchan module)."`
+	Backends string   `default:"embedded" enum:"embedded,shared" help:"What is behind the gateway: embedded (nothing) or shared (Redis and RabbitMQ, started by deploy/cluster.sh)."`
+	Args     []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
+	JSON     bool     `help:"Print the figures as JSON."`
 
 	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
-	Broadcast broadcast `cmd:"" help:"One feed with many followers."`
-	Unicast   unicast   `cmd:"" help:"Many requests with a follower each."`
+	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
+	Unicast   unicast   `cmd:"" help:"Many channels with a follower each."`
+	Lifecycle lifecycle `cmd:"" help:"From POST to the pushed result."`
 }
 
 // scene is one kind of load.
 type scene interface {
-	run(g *gateway) ([]figure, error)
+	run(t *target) ([]figure, error)
 }
 
 // figure is one result of a scene.
@@ -46,8 +50,8 @@ type figure struct {
 
 func main() {
 	var o options
-	command := kong.Parse(&o, kong.Description("Puts load on a gateway and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast}
+	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle}
 	if err := play(&o, scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)
@@ -55,19 +59,20 @@ func main() {
 }
 
 func play(o *options, s scene) (err error) {
-	g, err := connect(o)
+	t, err := start(o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, g.stop()) }()
+	defer func() { err = errors.Join(err, t.stop()) }()
 	began := time.Now()
-	figures, err := s.run(g)
+	figures, err := s.run(t)
 	if err != nil {
 		return err
 	}
 	if o.JSON {
 		return json.NewEncoder(os.Stdout).Encode(figures)
 	}
+	fmt.Println(t.name)
 	for _, f := range figures {
 		fmt.Printf("%-36s %12.2f %s\n", f.Name, f.Value, f.Unit)
 	}

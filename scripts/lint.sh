@@ -19,6 +19,8 @@ if [ -n "$outdated" ]; then
 fi
 echo "lint: go mod tidy"
 go mod tidy -diff
+echo "lint: loadtest/asynq, a module of its own"
+(cd loadtest/asynq && go mod tidy -diff && go vet ./...)
 echo "lint: golangci-lint"
 tool golangci-lint run ./...
 echo "lint: govulncheck"

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// hark is a gateway. A channel is that of a request, which is being processed over HTTP;
+// a message is a report of its progress.
+type hark struct {
+	addr        string
+	client      *http.Client
+	environment []string // of the servers behind it, if there are any
+}
+
+// The offsets of a request's events before the first report: accepted and started.
+const beforeProgress = 2
+
+func startHark(shared bool, args []string) (_ *target, err error) {
+	t, h := &target{name: "Hark, embedded"}, &hark{client: newClient()}
+	t.peer = h
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.stop())
+		}
+	}()
+	dir, err := t.folder()
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := build(dir, "./gateway")
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"--listen=127.0.0.1:0", "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128"}, args...)
+	if shared {
+		t.name = "Hark on Redis and RabbitMQ"
+		if h.environment, err = t.servers(); err != nil {
+			return nil, err
+		}
+		worker, err := build(dir, "./processor/cmd/worker")
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--samples=false")
+		cmd := exec.Command(worker, "--routes=echo", "--concurrency=128", "--drain=1s")
+		cmd.Env = append(os.Environ(), h.environment...)
+		if _, err := t.launch("worker", cmd); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.Command(gateway, args...)
+	cmd.Env = append(os.Environ(), h.environment...)
+	line, err := t.launch("gateway", cmd)
+	if err != nil {
+		return nil, err
+	}
+	h.addr = regexp.MustCompile(`[0-9.]+:[0-9]+`).FindString(line)
+	return t, h.ready()
+}
+
+// ready waits until the gateway says that all that it needs works.
+func (h *hark) ready() error {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		res, err := h.client.Get("http://" + h.addr + "/health/ready")
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("the gateway is not ready"), err)
+		}
+	}
+}
+
+// newClient returns a client that keeps its connections.
+func newClient() *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+}
+
+// post makes a call and reads the answer to its end.
+func post(client *http.Client, url, contentType string, body []byte, headers ...string) error {
+	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", contentType)
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %d %s", url, res.StatusCode, answer)
+	}
+	return err
+}
+
+func (h *hark) post(path string, body any, headers ...string) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return post(h.client, "http://"+h.addr+path, "application/json", text, headers...)
+}
+
+// submit submits a request and returns when it is accepted.
+func (h *hark) submit(body map[string]any) error {
+	return h.post("/v1/requests", body, "Prefer", "respond-async")
+}
+
+func (h *hark) create(channel string) error {
+	// Nobody processes the default route by itself.
+	if err := h.submit(map[string]any{"id": channel, "content": 1}); err != nil {
+		return err
+	}
+	return h.post("/v1/work/"+channel+"/start", nil)
+}
+
+func (h *hark) publish(channel string, n int) error {
+	return h.post("/v1/work/"+channel+"/progress", map[string]any{"percent": n % 100, "message": padding})
+}
+
+func (h *hark) follow(wire, channel string) (*follower, error) {
+	f, err := h.open(wire, "/v1/requests/"+channel+"/events", "request:"+channel)
+	if err != nil {
+		return nil, err
+	}
+	// The history comes first; then it is known to follow.
+	for range beforeProgress {
+		if _, err := f.next(); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// open opens a stream of events, or a socket with a channel.
+func (h *hark) open(wire, path, channel string) (*follower, error) {
+	f, err := dial(h.addr)
+	if err != nil {
+		return nil, err
+	}
+	if wire == "ws" {
+		f.number = func(_, message []byte) (int, bool) { return after(message, `"offset":`, beforeProgress) }
+		f.skip = func(message []byte) bool { return !bytes.HasPrefix(message, []byte(`{"op":"event"`)) }
+		return f, f.socket("/v1/ws?channel="+channel, "hark.v1")
+	}
+	f.number = func(id, _ []byte) (int, bool) {
+		offset, err := strconv.Atoi(string(id))
+		return offset - beforeProgress, err == nil
+	}
+	return f, f.stream(path)
+}
+
+func (h *hark) rest() { h.client.CloseIdleConnections() }
+
+// padding makes a message about as long as that of the others.
+var padding = strings.Repeat("as many bytes as a message has, for a fair comparison; ", 3)

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// folder makes a temporary folder that ends with the target.
+func (t *target) folder() (string, error) {
+	dir, err := os.MkdirTemp("", "hark-loadtest-")
+	if err == nil {
+		t.onStop(func() error { return os.RemoveAll(dir) })
+	}
+	return dir, err
+}
+
+// launch starts a program whose CPU counts, and returns the first line that it prints.
+func (t *target) launch(name string, cmd *exec.Cmd) (line string, err error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := t.run(name, cmd); err != nil {
+		return "", err
+	}
+	if line, err = bufio.NewReader(out).ReadString('\n'); err != nil {
+		return "", fmt.Errorf("%s did not start: %w", name, err)
+	}
+	return line, nil
+}
+
+// run starts a program whose CPU counts. It ends with the target.
+func (t *target) run(name string, cmd *exec.Cmd) error {
+	if err := t.spawn(cmd); err != nil {
+		return fmt.Errorf("%s did not start: %w", name, err)
+	}
+	t.processes = append(t.processes, process{name, cmd.Process.Pid})
+	return nil
+}
+
+// spawn starts a program that ends with the target.
+func (t *target) spawn(cmd *exec.Cmd) error {
+	said := new(bytes.Buffer)
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	t.onStop(func() error {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		err := cmd.Wait()
+		if err != nil {
+			err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said.String())
+		}
+		return err
+	})
+	return nil
+}
+
+// build builds a program of this module into a folder.
+func build(dir, path string) (string, error) {
+	binary := filepath.Join(dir, filepath.Base(path))
+	out, err := exec.Command("go", "build", "-o", binary, path).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", path, err, out)
+	}
+	return binary, nil
+}
+
+// servers starts Redis and RabbitMQ, and returns the environment that names them.
+func (t *target) servers() (environment []string, err error) {
+	dir, err := t.folder()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("deploy/cluster.sh", dir)
+	cmd.Env = append(os.Environ(), "PROGRAMS=epmd rabbitmq redis",
+		"REDIS_PORT="+ports[0], "AMQP_PORT="+ports[1], "EPMD_PORT="+ports[2], "DIST_PORT="+ports[3])
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.spawn(cmd); err != nil {
+		return nil, err
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("deploy/cluster.sh did not start the servers: %w", err)
+	}
+	for _, name := range []string{"redis", "rabbitmq"} {
+		text, err := os.ReadFile(filepath.Join(dir, "pid", name))
+		if err != nil {
+			return nil, err
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			return nil, err
+		}
+		t.processes = append(t.processes, process{name, pid})
+	}
+	secrets, err := os.ReadFile(filepath.Join(dir, "secrets"))
+	if err != nil {
+		return nil, err
+	}
+	password := make(map[string]string)
+	for line := range strings.Lines(string(secrets)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		password[key] = value
+	}
+	return []string{
+		fmt.Sprintf("HARK_REDIS=redis://:%s@127.0.0.1:%s/0", password["REDIS_PASSWORD"], ports[0]),
+		fmt.Sprintf("HARK_AMQP=amqp://hark:%s@127.0.0.1:%s/", password["RABBITMQ_PASSWORD"], ports[1]),
+	}, nil
+}
+
+// freePorts returns ports that nobody listens on. They are below those that the kernel
+// gives to outgoing connections, so that none takes them meanwhile.
+func freePorts(n int) (ports []string, err error) {
+	for tries := 0; len(ports) < n; tries++ {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			if tries > 100 {
+				return nil, err
+			}
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
+
+// reachable waits until somebody listens.
+func reachable(addr string) error {
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		var conn net.Conn
+		if conn, err = net.Dial("tcp", addr); err == nil {
+			return conn.Close()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.Join(errors.New("nobody listens on "+addr), err)
+}

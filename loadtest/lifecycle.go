@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// lifecycle has producers that submit a request each, wait until its success has been
+// pushed to them, and submit the next. Beside it runs what queues do alone, if they are there.
+type lifecycle struct {
+	Producers int           `default:"64" help:"Requests at the same time."`
+	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
+	Duration  time.Duration `default:"10s" help:"How long."`
+	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared: run asynq on the same Redis before it."`
+}
+
+func (s *lifecycle) run(t *target) ([]figure, error) {
+	h, ok := t.peer.(*hark)
+	if !ok {
+		return nil, errors.New("only Hark has this scene")
+	}
+	figures, err := s.baselines(h)
+	if err != nil {
+		return nil, err
+	}
+	c := newCounted(s.Producers)
+	defer c.close()
+	topic := func(n int) string { return fmt.Sprint("producer", n) }
+	if err := each(s.Producers, func(n int) (err error) {
+		c.followers[n], err = h.open(s.Wire, "/v1/topics/"+topic(n)+"/events", "topic:"+topic(n))
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	time.Sleep(settle)
+	var completed atomic.Int64
+	latency := newHistogram()
+	cpu, took, err := t.measured(func() error {
+		end := time.Now().Add(s.Duration)
+		return each(s.Producers, func(n int) error {
+			local := newHistogram()
+			for count := 0; time.Now().Before(end); count++ {
+				id := fmt.Sprintf("%s-%d", topic(n), count)
+				began := time.Now()
+				if err := h.submit(map[string]any{"id": id, "route": "echo", "topic": topic(n), "content": padding}); err != nil {
+					return err
+				}
+				if err := c.followers[n].lives(id); err != nil {
+					return err
+				}
+				_ = local.RecordValue(max(1, time.Since(began).Microseconds())) // capped by the range
+				completed.Add(1)
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			latency.Merge(local)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	done := float64(completed.Load())
+	figures = append(figures,
+		figure{"completed", done, ""},
+		figure{"completed per second", done / took.Seconds(), "/s"},
+		figure{"POST to pushed success p50", float64(latency.ValueAtQuantile(50)) / 1000, "ms"},
+		figure{"POST to pushed success p99", float64(latency.ValueAtQuantile(99)) / 1000, "ms"},
+	)
+	for i, p := range t.processes {
+		figures = append(figures, figure{"CPU per completed, " + p.name, cpu[i] * 1e6 / done, "µs"})
+	}
+	return figures, nil
+}
+
+// lives reads all events of a request, which come one after the other: accepted,
+// started and succeeded.
+func (f *follower) lives(id string) error {
+	for n, kind := range []string{"request.accepted", "request.started", "request.succeeded"} {
+		_, event, err := f.message(f)
+		if err == nil && f.skip != nil {
+			for err == nil && f.skip(event) {
+				_, event, err = f.message(f)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(event, fmt.Appendf(nil, `"id":"%s/%d"`, id, n+1)) || !bytes.Contains(event, fmt.Appendf(nil, `"type":"%s"`, kind)) {
+			return fmt.Errorf("event %d of %s is %s", n+1, id, event)
+		}
+	}
+	return nil
+}
+
+// baselines measures what queues do alone on the servers behind the gateway: nobody
+// submits over HTTP, nothing is stored, nobody is told.
+func (s *lifecycle) baselines(h *hark) ([]figure, error) {
+	var figures []figure
+	for _, v := range h.environment {
+		if url, ok := strings.CutPrefix(v, "HARK_AMQP="); ok {
+			n, err := bareQueue(url, s.Producers, s.Duration)
+			if err != nil {
+				return nil, fmt.Errorf("RabbitMQ alone: %w", err)
+			}
+			figures = append(figures, figure{"RabbitMQ alone", n, "/s"})
+		}
+		if url, ok := strings.CutPrefix(v, "HARK_REDIS="); ok && s.Asynq {
+			cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", url, strconv.Itoa(s.Producers), s.Duration.String())
+			cmd.Stderr = os.Stderr
+			out, err := cmd.Output()
+			if err != nil {
+				return nil, fmt.Errorf("asynq: %w", err)
+			}
+			n, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+			if err != nil {
+				return nil, fmt.Errorf("asynq: %w", err)
+			}
+			figures = append(figures, figure{"asynq", n, "/s"})
+		}
+	}
+	return figures, nil
+}

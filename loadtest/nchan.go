@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// nchan is nginx with its nchan module.
+type nchan struct {
+	addr   string
+	client *http.Client
+}
+
+// nchanModule is where Debian puts the module.
+const nchanModule = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+
+const nchanConfig = `daemon off;
+pid %[1]s/nginx.pid;
+error_log stderr crit;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+load_module ` + nchanModule + `;
+events { worker_connections 19500; }
+http {
+	access_log off;
+	nchan_shared_memory_size 512M;
+	server {
+		listen %[2]s backlog=4096;
+		client_body_temp_path %[1]s/body;
+		keepalive_requests 100000000;
+		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 10; nchan_message_timeout 5m; }
+		location ~ ^/follow/(\w+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }
+	}
+}
+`
+
+func startNchan() (_ *target, err error) {
+	t := &target{name: "nchan, one worker process"}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.stop())
+		}
+	}()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		return nil, fmt.Errorf("nginx is not on PATH: %w", err)
+	}
+	if _, err := os.Stat(nchanModule); err != nil {
+		return nil, fmt.Errorf("nchan is not installed (Debian: libnginx-mod-nchan): %w", err)
+	}
+	dir, err := t.folder()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient()}
+	t.peer = n
+	config := filepath.Join(dir, "nginx.conf")
+	text := fmt.Sprintf(nchanConfig, dir, n.addr)
+	if os.Getuid() == 0 { // else it gives its processes away to a user who cannot read the folder
+		text = "user root;\n" + text
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(nginx, "-p", dir, "-c", config, "-e", "stderr")
+	if err := t.run("nginx", cmd); err != nil {
+		return nil, err
+	}
+	if err := reachable(n.addr); err != nil {
+		return nil, err
+	}
+	return t, t.addChildren(cmd.Process.Pid)
+}
+
+// addChildren adds the processes that another one starts.
+func (t *target) addChildren(pid int) error {
+	var text []byte
+	for deadline := time.Now().Add(10 * time.Second); len(text) == 0; time.Sleep(10 * time.Millisecond) {
+		var err error
+		if text, err = os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return errors.New("it has no worker processes")
+		}
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			return err
+		}
+		t.processes = append(t.processes, process{"worker", child})
+	}
+	return nil
+}
+
+// create does nothing: a channel is there when it is used.
+func (n *nchan) create(string) error { return nil }
+
+func (n *nchan) follow(wire, channel string) (*follower, error) {
+	f, err := dial(n.addr)
+	if err != nil {
+		return nil, err
+	}
+	f.number = func(_, message []byte) (int, bool) { return after(message, `"n":`, 0) }
+	if wire == "ws" {
+		return f, f.socket("/follow/"+channel, "")
+	}
+	return f, f.stream("/follow/" + channel)
+}
+
+func (n *nchan) publish(channel string, number int) error {
+	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number))
+}
+
+func (n *nchan) rest() { n.client.CloseIdleConnections() }
+
+// payload is a message of 200 bytes.
+func payload(n int) []byte {
+	message := fmt.Appendf(nil, `{"n":%d,"message":"`, n)
+	for len(message) < 198 {
+		message = append(message, padding[len(message)%len(padding)])
+	}
+	return append(message, `"}`...)
+}
