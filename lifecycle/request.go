@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -44,6 +45,8 @@ type Request struct {
 	Call    *Call             `json:"call,omitzero"`
 	Headers map[string]string `json:"headers,omitzero"` // safe-listed headers of the submission, trace context included
 
+	Webhook *Webhook `json:"webhook,omitzero"` // the one-off endpoint that its events are delivered to, besides its owner's
+
 	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
 	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner
 
@@ -69,6 +72,19 @@ type Call struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Query  string `json:"query,omitzero"` // without the question mark
+}
+
+// Webhook names an endpoint that gets the events of one request. The store makes a delivery to
+// it in the step that stores the event; that endpoints are there, and what happens to
+// deliveries, is no concern of the lifecycle.
+type Webhook struct {
+	Endpoint string      `json:"endpoint"`       // its id; it belongs to the request's owner
+	Types    []EventType `json:"types,omitzero"` // of the events it gets; empty: all
+}
+
+// Wants reports whether events of a type are delivered.
+func (w *Webhook) Wants(t EventType) bool {
+	return w != nil && (len(w.Types) == 0 || slices.Contains(w.Types, t))
 }
 
 // Failure is why an attempt failed. A handler may return one as its error.

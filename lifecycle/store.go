@@ -102,6 +102,7 @@ type Submission struct {
 	Content     Content
 	Call        *Call
 	Headers     map[string]string
+	Webhook     *Webhook
 	Fingerprint string
 
 	Key     string        // idempotency key, "" for none

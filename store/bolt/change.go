@@ -81,7 +81,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 			Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
 			CreatedAt: b.now, UpdatedAt: b.now, ExpiresAt: b.now.Add(sub.Timeout), Retention: sub.Retention,
 			Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
-			Headers: maps.Clone(sub.Headers), Fingerprint: sub.Fingerprint, Key: sub.Key,
+			Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
 		},
 		Serial: b.sequence(ownersBucket),
 		Trail:  trail{Oldest: 1},

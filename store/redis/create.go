@@ -161,7 +161,7 @@ func newRequest(sub *lifecycle.Submission, now time.Time) lifecycle.Request {
 		Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
 		Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
-		Headers: maps.Clone(sub.Headers), Fingerprint: sub.Fingerprint, Key: sub.Key,
+		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
 	}
 	if sub.Call != nil {
 		r.Call = new(*sub.Call)

@@ -1,0 +1,81 @@
+package dispatch
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Endpoint is somebody's URL that events are delivered to.
+type Endpoint struct {
+	ID          string `json:"id"`
+	Owner       string `json:"owner"`
+	URL         string `json:"url"`
+	Description string `json:"description,omitempty"`
+	Status      Status `json:"status"`
+	// Reason says why, when Disabled.
+	Reason string `json:"reason,omitempty"`
+
+	// What it wants. An empty list wants all.
+	Types  []string `json:"types,omitempty"`
+	Routes []string `json:"routes,omitempty"`
+	Topics []string `json:"topics,omitempty"` // one that ends in * is a prefix
+
+	Secrets []Secret          `json:"secrets,omitempty"` // the current one first
+	Headers map[string]string `json:"headers,omitempty"` // sent with every delivery
+
+	Timeout     time.Duration   `json:"timeout"`            // of an attempt
+	Schedule    []time.Duration `json:"schedule"`           // between attempts; after the last one it is dead
+	Rate        float64         `json:"rate,omitempty"`     // deliveries per second at most; 0: any number
+	Concurrency int             `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
+	Coalesce    bool            `json:"coalesce,omitempty"` // a newer event of a request supersedes progress that waits
+
+	// OneOff endpoints are those of requests that name a URL of their own. They get only
+	// what names them, are in no list, and are forgotten when nothing has named them for a
+	// while, see the driver's options.
+	OneOff bool `json:"oneOff,omitempty"`
+
+	Challenge string    `json:"challenge,omitempty"` // what proves it, while Pending
+	Version   uint64    `json:"version"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+}
+
+// Status is whether an endpoint gets deliveries.
+type Status string
+
+// The statuses.
+const (
+	Active   Status = "active"
+	Paused   Status = "paused"   // events are enqueued and wait
+	Pending  Status = "pending"  // its owner has not proven yet that it may be used; nothing is enqueued
+	Disabled Status = "disabled" // after failing for too long, or 410 Gone; nothing is enqueued
+)
+
+// Secret signs deliveries.
+type Secret struct {
+	Value []byte    `json:"value"`          // as it is stored: sealed, if a key is configured
+	Until time.Time `json:"until,omitzero"` // it signs until then beside the current one
+}
+
+// Wants reports whether an event of this type, route and topic is enqueued for e. The
+// store's own matching must agree with it; a OneOff endpoint wants nothing by itself.
+func (e *Endpoint) Wants(eventType, route, topic string) bool {
+	if e.OneOff || e.Status == Pending || e.Status == Disabled {
+		return false
+	}
+	return wants(e.Types, eventType) && wants(e.Routes, route) &&
+		(len(e.Topics) == 0 || slices.ContainsFunc(e.Topics, func(pattern string) bool {
+			prefix, open := strings.CutSuffix(pattern, "*")
+			return open && strings.HasPrefix(topic, prefix) || pattern == topic
+		}))
+}
+
+func wants(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
+
+// MessageID returns the id of the message that carries an event of a request. It has no dot, which
+// separates it from the rest in what is signed.
+func MessageID(request string, sequence uint64) string {
+	return request + "_" + strconv.FormatUint(sequence, 10)
+}
