@@ -45,6 +45,10 @@ type Endpoints interface {
 
 	// DeleteEndpoint forgets an endpoint with its deliveries, also those under way. ErrNotFound.
 	DeleteEndpoint(ctx context.Context, owner, id string) error
+
+	// Keep stores a value under a name for good, unless there is one already, and returns the
+	// one that is there.
+	Keep(ctx context.Context, name string, value []byte) ([]byte, error)
 }
 
 // Deliveries is the log of an endpoint: what is to be delivered, was delivered, or is given up.
@@ -74,7 +78,9 @@ type Queue interface {
 	// they are not settled, they are due again at once. Of an endpoint it takes
 	//
 	//   - none unless it is Active, and none while it is held;
-	//   - no more than its Concurrency at a time, all dispatchers together;
+	//   - no more than its Concurrency at a time, all dispatchers together, and no more than
+	//     one more than it has had successes since its last failure, so that one that is dead,
+	//     or not known to be alive, takes one slot;
 	//   - no more per second than its Rate, spread evenly;
 	//   - the one due first, and if its Concurrency is 1, of each lane only the oldest that is
 	//     not settled, so that a lane arrives in order although deliveries fail.
@@ -188,6 +194,7 @@ type Page struct {
 // Health is how an endpoint fares.
 type Health struct {
 	Failures     int       `json:"failures"`              // attempts that failed since the last that did not
+	Successes    int       `json:"successes"`             // attempts that did not since the last that failed
 	FailingSince time.Time `json:"failingSince,omitzero"` // time of the first of those
 	LastSuccess  time.Time `json:"lastSuccess,omitzero"`
 	HeldUntil    time.Time `json:"heldUntil,omitzero"`
