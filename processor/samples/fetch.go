@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hark-push/hark/egress"
 	"github.com/hark-push/hark/processor"
 )
 
@@ -57,7 +58,7 @@ type Fetch struct {
 // "unreachable" (tried again; why is not told), "bad-status" (tried again from
 // 500 and for 429), "not-a-page" (neither HTML nor text), "too-large".
 func NewFetch(o FetchOptions) *Fetch {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: newGuard(o).control}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: newGuard(o).Control}
 	return &Fetch{
 		maxBytes:  cmp.Or(max(o.MaxBytes, 0), 4<<20),
 		timeout:   cmp.Or(max(o.Timeout, 0), 30*time.Second),
@@ -183,7 +184,7 @@ func explain(ctx context.Context, err error) error {
 	if errors.Is(err, errRedirects) {
 		return processor.Fail("unreachable", fmt.Sprintf("The page redirects more than %d times.", maxRedirects), nil)
 	}
-	if blocked(err) {
+	if egress.Blocked(err) {
 		return errBlocked
 	}
 	if f, ok := errors.AsType[*urlError](err); ok { // of a redirect

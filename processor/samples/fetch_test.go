@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/egress"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 )
@@ -295,7 +296,7 @@ func FuzzFetchTarget(f *testing.F) {
 				}
 				continue
 			}
-			if u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Hostname() == "" || numeric(u.Hostname()) {
+			if u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Hostname() == "" || egress.Numeric(u.Hostname()) {
 				t.Errorf("accepted %s", u)
 			}
 		}

@@ -1,15 +1,11 @@
 package samples
 
 import (
-	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
-	"syscall"
 
-	"code.dny.dev/ssrf"
-
+	"github.com/hark-push/hark/egress"
 	"github.com/hark-push/hark/processor"
 )
 
@@ -35,34 +31,10 @@ func checkURL(u *url.URL) error {
 		return &urlError{badURL("A URL with a user name or password is not fetched.")}
 	case host == "":
 		return &urlError{badURL("The URL names no host.")}
-	case numeric(host):
+	case egress.Numeric(host):
 		return &urlError{errBlocked}
 	}
 	return nil
-}
-
-// numeric reports whether a host is an IPv4 address in a form that some resolvers
-// know and netip does not: decimal, octal, hexadecimal, shortened. There is no
-// honest use for them.
-func numeric(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
-	host = strings.TrimSuffix(host, ".")
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	if last == "" {
-		return true
-	}
-	if hex, ok := strings.CutPrefix(strings.ToLower(last), "0x"); ok {
-		return strings.Trim(hex, "0123456789abcdef") == ""
-	}
-	return strings.Trim(last, "0123456789") == ""
-}
-
-// guard decides which addresses may be connected to.
-type guard struct {
-	allow  []netip.Prefix
-	public *ssrf.Guardian
 }
 
 // The networks that FetchOptions.AllowPrivate opens.
@@ -76,29 +48,10 @@ var privateNetworks = []netip.Prefix{
 	netip.MustParsePrefix("fc00::/7"),
 }
 
-func newGuard(o FetchOptions) *guard {
-	g := &guard{allow: o.Allow, public: ssrf.New()}
+func newGuard(o FetchOptions) *egress.Guard {
+	allow := o.Allow
 	if o.AllowPrivate {
-		g.allow = append(slices.Clip(g.allow), privateNetworks...)
+		allow = append(slices.Clip(allow), privateNetworks...)
 	}
-	return g
-}
-
-// control is the Control of a net.Dialer: it sees the address that is really
-// connected to, so a name that resolves differently the second time is no way in.
-func (g *guard) control(network, address string, conn syscall.RawConn) error {
-	if at, err := netip.ParseAddrPort(address); err == nil {
-		for _, prefix := range g.allow {
-			if prefix.Contains(at.Addr().Unmap().WithZone("")) {
-				return nil
-			}
-		}
-	}
-	return g.public.Safe(network, address, conn)
-}
-
-// blocked reports whether a guard refused the connection.
-func blocked(err error) bool {
-	return errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedPort) ||
-		errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrInvalidHostPort)
+	return egress.New(allow, 80, 443)
 }
