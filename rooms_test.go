@@ -19,7 +19,7 @@ var rooms = map[string][]string{
 	"hub":               {"github.com/coder/websocket"},
 	"egress":            {"code.dny.dev/ssrf"},
 	"webhook":           {},
-	"webhook/dispatch":  {"webhook", "lifecycle", "egress"},
+	"webhook/dispatch":  {"webhook", "lifecycle", "egress", "golang.org/x"},
 	"store/bolt":        {"lifecycle", "hub", "webhook/dispatch", "go.etcd.io/bbolt"},
 	"store/redis":       {"lifecycle", "hub", "webhook/dispatch", "github.com/redis"},
 	"broker/rabbitmq":   {"broker", "github.com/rabbitmq"},

@@ -131,8 +131,9 @@ type Claim struct {
 	Message
 	Endpoint Endpoint // as it is now
 	Health   Health
-	Attempt  int    // the number of the attempt that this is for, from 1, since it was enqueued or resent
-	Token    string // proves the claim
+	Attempt  int       // the number of the attempt that this is for, from 1, since it was enqueued or resent
+	At       time.Time // when it was claimed
+	Token    string    // proves the claim
 }
 
 // Outcome is how an attempt went.

@@ -1,0 +1,118 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// The bounds and defaults of an endpoint's options.
+const (
+	defaultTimeout     = 15 * time.Second
+	maxTimeout         = 60 * time.Second
+	defaultConcurrency = 8
+	maxConcurrency     = 64
+	maxRate            = 10_000
+	maxAttempts        = 20
+	maxDelay           = 7 * 24 * time.Hour
+	maxFilters         = 100
+	maxHeaders         = 20
+)
+
+// defaultSchedule is what the Standard Webhooks specification recommends: ten attempts in
+// three and a half days.
+var defaultSchedule = []time.Duration{
+	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+	10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+}
+
+// check sets defaults and refuses what is not allowed.
+func (s *Service) check(ctx context.Context, e *Endpoint) error {
+	if err := s.checkOptions(e); err != nil {
+		return err
+	}
+	if err := s.sender.checkURL(ctx, e.URL); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (s *Service) checkOptions(e *Endpoint) error {
+	e.Timeout = cmp.Or(e.Timeout, defaultTimeout)
+	e.Concurrency = cmp.Or(e.Concurrency, defaultConcurrency)
+	if e.Schedule == nil {
+		e.Schedule = defaultSchedule
+	}
+	switch {
+	case e.Timeout < time.Second || e.Timeout > maxTimeout:
+		return &InvalidError{"timeout", "want 1s to 60s"}
+	case e.Concurrency < 1 || e.Concurrency > maxConcurrency:
+		return &InvalidError{"concurrency", "want 1 to 64"}
+	case math.IsNaN(e.Rate) || e.Rate < 0 || e.Rate > maxRate:
+		return &InvalidError{"rate", "want 0 to 10000 a second"}
+	case len(e.Schedule) > maxAttempts-1:
+		return &InvalidError{"schedule", "want at most 19 delays"}
+	case len(e.Description) > 500:
+		return &InvalidError{"description", "want at most 500 bytes"}
+	}
+	for i, d := range e.Schedule {
+		if d < 0 || d > maxDelay {
+			return &InvalidError{fmt.Sprintf("schedule/%d", i), "want 0s to 168h"}
+		}
+	}
+	if err := checkFilters(e); err != nil {
+		return err
+	}
+	return checkHeaders(e.Headers)
+}
+
+func checkFilters(e *Endpoint) error {
+	for name, list := range map[string][]string{"events": e.Types, "routes": e.Routes, "topics": e.Topics} {
+		if len(list) > maxFilters {
+			return &InvalidError{name, "want at most 100"}
+		}
+	}
+	for i, t := range e.Types {
+		if !slices.Contains(eventTypes, t) {
+			return &InvalidError{fmt.Sprintf("events/%d", i), "want one of " + strings.Join(eventTypes, ", ")}
+		}
+	}
+	for i, route := range e.Routes {
+		if !lifecycle.ValidRoute(route) {
+			return &InvalidError{fmt.Sprintf("routes/%d", i), "want the name of a route"}
+		}
+	}
+	for i, topic := range e.Topics {
+		if prefix, open := strings.CutSuffix(topic, "*"); (!open || prefix != "") && !lifecycle.ValidTopic(prefix) {
+			return &InvalidError{fmt.Sprintf("topics/%d", i), "want a topic, or the beginning of one and *"}
+		}
+	}
+	return nil
+}
+
+// checkHeaders refuses headers that are ours or the connection's.
+func checkHeaders(headers map[string]string) error {
+	if len(headers) > maxHeaders {
+		return &InvalidError{"headers", "want at most 20"}
+	}
+	for name, value := range headers {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) || len(name)+len(value) > 1024:
+			return &InvalidError{"headers", fmt.Sprintf("%q is no header, or too long", name)}
+		case strings.HasPrefix(canonical, "Webhook-"), strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "Proxy-"),
+			slices.Contains([]string{"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "Expect"}, canonical):
+			return &InvalidError{"headers", canonical + " cannot be set"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Options of a [Service] and a [Dispatcher]. The zero value works.
+type Options struct {
+	// AllowCIDRs are networks that may be reached although they are not public.
+	AllowCIDRs []netip.Prefix
+	// AllowHTTP lets URLs begin with http://.
+	AllowHTTP bool
+	// Key seals secrets in the store, 32 bytes; nil: they are stored as they are.
+	Key []byte
+	// Challenge is what every endpoint must pass before it is used, whatever it asks for.
+	// Default [ChallengeNone].
+	Challenge Challenge
+	// Origin is what the ownership handshake says of where deliveries come from, a
+	// DNS name. Default "hark".
+	Origin string
+	// DisableAfter is how long every attempt to deliver to an endpoint may fail before
+	// it is disabled. Default 5 days.
+	DisableAfter time.Duration
+	// Slots is how many deliveries one dispatcher sends at a time. Default 1024.
+	Slots int
+	// Certificate is what endpoints are shown that ask for one (mutual TLS).
+	Certificate *tls.Certificate
+	// RootCAs are whose certificates endpoints may have. Default: those of the system.
+	RootCAs *x509.CertPool
+	// Events returns events of an owner after an offset in their feed, oldest first, and
+	// the offset of the last one; none at the end. [Service.Recover] needs it.
+	Events func(ctx context.Context, owner string, after uint64) (events [][]byte, last uint64, err error)
+	Logger *slog.Logger // default: discard
+}
+
+func (o Options) withDefaults() Options {
+	o.Challenge = cmp.Or(o.Challenge, ChallengeNone)
+	o.Origin = cmp.Or(o.Origin, "hark")
+	o.DisableAfter = cmp.Or(max(o.DisableAfter, 0), 5*24*time.Hour)
+	o.Slots = cmp.Or(max(o.Slots, 0), 1024)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}

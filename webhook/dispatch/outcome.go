@@ -1,0 +1,75 @@
+package dispatch
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// verdict is what follows from an answer.
+type verdict struct {
+	outcome Outcome
+	hold    time.Duration // the endpoint asked for a pause
+	gone    bool          // the endpoint wants nothing any more
+}
+
+// judge decides what an answer means:
+//
+//   - 2xx: delivered.
+//   - 410: the endpoint wants nothing any more.
+//   - 429, 502, 503, 504: it has too much to do. It is left alone for as long as it asks for.
+//   - everything else, redirects too, and no answer: tried again by the schedule.
+func judge(c *Claim, a answer) verdict {
+	v := verdict{outcome: Outcome{
+		Attempt: Attempt{Latency: a.latency, Status: a.status, Class: a.class, Response: a.body},
+		State:   Waiting,
+	}}
+	switch {
+	case a.status >= 200 && a.status <= 299:
+		v.outcome.State = Delivered
+		return v
+	case a.status == http.StatusGone:
+		v.outcome.Attempt.Class, v.outcome.State, v.gone = ClassGone, Dead, true
+		return v
+	case a.status >= 300 && a.status <= 399:
+		v.outcome.Attempt.Class = ClassRedirect
+	case a.status > 0:
+		v.outcome.Attempt.Class = ClassStatus
+	}
+	switch a.status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		v.hold = a.retryAfter
+	}
+	if c.Attempt > len(c.Endpoint.Schedule) {
+		v.outcome.State = Dead
+		return v
+	}
+	v.outcome.After = max(jitter(c.Endpoint.Schedule[c.Attempt-1]), v.hold)
+	return v
+}
+
+// jitter moves a duration by up to a fifth either way, so that what failed together does
+// not come back together.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// The circuit breaker: after so many failures in a row an endpoint is left alone for a
+// time, which doubles with each further one. Then one attempt shows whether it is back:
+// the store lends no second one before it succeeds.
+const (
+	breakerAfter = 5
+	breakerFirst = 15 * time.Second
+	breakerMost  = 10 * time.Minute
+)
+
+func breaker(failures int) time.Duration {
+	if failures < breakerAfter {
+		return 0
+	}
+	d := breakerFirst
+	for n := breakerAfter; n < failures && d < breakerMost; n++ {
+		d *= 2
+	}
+	return jitter(min(d, breakerMost))
+}
