@@ -43,7 +43,7 @@ func (v *vault) seal(value, context string) []byte {
 	}
 	out := make([]byte, 1+v.aead.NonceSize(), 1+v.aead.NonceSize()+len(value)+v.aead.Overhead())
 	out[0] = sealed
-	_, _ = rand.Read(out[1:]) // never fails, see crypto/rand
+	_, _ = rand.Read(out[1:])                                        // never fails, see crypto/rand
 	return v.aead.Seal(out, out[1:], []byte(value), []byte(context)) //nolint:gosec // the nonce is random, see above
 }
 
