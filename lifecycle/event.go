@@ -20,6 +20,15 @@ const (
 	EventFeedReset EventType = "feed.reset"
 )
 
+// Known reports whether t is the type of an event that stands in a request's life.
+func (t EventType) Known() bool {
+	switch t {
+	case EventAccepted, EventStarted, EventProgress, EventRetrying, EventSucceeded, EventFailed, EventCanceled, EventExpired:
+		return true
+	}
+	return false
+}
+
 // EventID is the CloudEvents id of a request's event: unique with its source,
 // and the same on every transport and at every repetition.
 func EventID(requestID string, sequence uint64) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // problem is an error as clients see it: problem details (RFC 9457).
@@ -58,6 +59,9 @@ var (
 	kindSuperseded    = kind{"attempt-superseded", 409, "The attempt was superseded", "Another attempt works on the request now; this one must stop. The member attempt is the one that counts."}
 	kindNotEnded      = kind{"not-ended", 409, "The request has not ended", "Only a request that has ended can be forgotten. Cancel it first."}
 	kindCanceled      = kind{"request-canceled", 409, "The request was canceled", "The request was canceled and has no result."}
+	kindNoWebhook     = kind{"webhook-not-found", 404, "No such webhook", "The id names no webhook endpoint of the caller, or no delivery to it."}
+	kindWebhookState  = kind{"webhook-conflict", 409, "Not possible now", "The webhook endpoint or the delivery does not stand where this is possible: it is disabled, has not been proven, is being sent, or was changed meanwhile."}
+	kindUnproven      = kind{"webhook-not-proven", 409, "The webhook was not proven", "The endpoint did not answer its challenge, so nothing is delivered to it. The detail says what was wrong; verify tries again."}
 	kindTooLarge      = kind{"content-too-large", 413, "Content too large", "The body is larger than this gateway takes."}
 	kindMediaType     = kind{"unsupported-media-type", 415, "Unsupported media type", "The body's Content-Type or Content-Encoding is not one that the resource takes."}
 	kindRange         = kind{"range-not-satisfiable", 416, "Range not satisfiable", "The result has no such range of bytes."}
@@ -81,6 +85,7 @@ var (
 var kinds = []kind{
 	kindMalformed, kindUnauthorized, kindForbidden, kindOrigin, kindNotFound, kindNoRequest, kindNotReady, kindMethod,
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
+	kindNoWebhook, kindWebhookState, kindUnproven,
 	kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
 }
@@ -105,6 +110,12 @@ func (a *API) asProblem(err error) *problem {
 	if e, ok := errors.AsType[*fiber.Error](err); ok {
 		return fiberProblem(e)
 	}
+	if e, ok := errors.AsType[*dispatch.InvalidError](err); ok {
+		return invalid(fieldError{"/" + e.Field, e.Detail})
+	}
+	if e, ok := errors.AsType[*dispatch.UnprovenError](err); ok {
+		return &problem{kind: kindUnproven, detail: e.Detail}
+	}
 	known := func(k kind, detail string) *problem { return &problem{kind: k, detail: detail} }
 	switch {
 	case errors.Is(err, lifecycle.ErrNotFound):
@@ -117,6 +128,10 @@ func (a *API) asProblem(err error) *problem {
 		return &problem{kind: kindKeyInProgress, detail: "The first call with this Idempotency-Key has not been answered yet.", retryAfter: 1}
 	case errors.Is(err, lifecycle.ErrNotEnded):
 		return known(kindNotEnded, "The request has not ended.")
+	case errors.Is(err, dispatch.ErrNotFound):
+		return known(kindNoWebhook, "The id names no webhook of yours, or no delivery to it.")
+	case errors.Is(err, dispatch.ErrConflict):
+		return known(kindWebhookState, "The webhook or the delivery does not stand where this is possible.")
 	case errors.Is(err, lifecycle.ErrCursor):
 		return invalid(fieldError{"?cursor", "is not a cursor of this list"})
 	case errors.Is(err, lifecycle.ErrChannelName), errors.Is(err, errNoChannel):

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // reader collects what is wrong with a submission, so that a client learns all of it
@@ -26,6 +28,15 @@ type reader struct {
 	routes map[string]bool
 	sub    lifecycle.Submission
 	errs   []fieldError
+
+	webhook *oneOff // nil: none was asked for
+}
+
+// oneOff is an endpoint for one request alone.
+type oneOff struct {
+	URL    *string               `json:"url"`
+	Secret string                `json:"secret"`
+	Events []lifecycle.EventType `json:"events"`
 }
 
 func (r *reader) wrong(pointer, format string, args ...any) {
@@ -33,7 +44,7 @@ func (r *reader) wrong(pointer, format string, args ...any) {
 }
 
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
-func (a *API) readSubmission(c *fiber.Ctx) (lifecycle.Submission, error) {
+func (a *API) readSubmission(c *fiber.Ctx, caller lifecycle.Principal) (lifecycle.Submission, error) {
 	r := reader{limits: a.Service.Limits(), routes: a.routes}
 	content, err := readContent(c)
 	if err != nil {
@@ -52,7 +63,26 @@ func (a *API) readSubmission(c *fiber.Ctx) (lifecycle.Submission, error) {
 			r.wrong("", "the body is empty: it is the work to be done")
 		}
 	}
-	return r.finish()
+	sub, err := r.finish()
+	if err != nil || r.webhook == nil {
+		return sub, err
+	}
+	sub.Webhook, err = a.oneOff(caller, r.webhook)
+	return sub, err
+}
+
+// oneOff makes the endpoint of a request that names one of its own.
+func (a *API) oneOff(caller lifecycle.Principal, w *oneOff) (*lifecycle.Webhook, error) {
+	if a.Webhooks == nil {
+		return nil, invalid(fieldError{"/webhook", "this gateway delivers no webhooks"})
+	}
+	ctx, cancel := storeContext()
+	defer cancel()
+	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)
+	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
+		return nil, invalid(fieldError{"/webhook/" + wrong.Field, wrong.Detail})
+	}
+	return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
 }
 
 // isPlainJSON tells application/json, which is an envelope, from the +json types,
@@ -106,7 +136,7 @@ func (r *reader) envelope(body []byte) error {
 		case "content":
 			continue
 		case "webhook":
-			r.wrong("/webhook", "webhooks are not served by this version")
+			r.readWebhook(raw)
 			continue
 		case "priority", "maxAttempts":
 			if text = string(raw); text == "null" {
@@ -130,6 +160,30 @@ func (r *reader) envelope(body []byte) error {
 		r.option("/", name, text)
 	}
 	return nil
+}
+
+// readWebhook reads the field of that name.
+func (r *reader) readWebhook(raw json.RawMessage) {
+	if string(raw) == "null" {
+		return
+	}
+	w := new(oneOff)
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(w); err != nil {
+		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
+		return
+	}
+	if w.URL == nil {
+		r.wrong("/webhook/url", "is required: where deliveries go")
+		return
+	}
+	for i, t := range w.Events {
+		if !t.Known() {
+			r.wrong("/webhook/events/"+strconv.Itoa(i), "is not the type of an event of a request")
+		}
+	}
+	r.webhook = w
 }
 
 // readObject reads a JSON object.
@@ -188,6 +242,8 @@ func (r *reader) option(where, name, text string) {
 		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
 	case "retention":
 		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
+	case "webhook": // in a query: the URL alone
+		r.webhook = &oneOff{URL: &text}
 	}
 }
 
@@ -228,7 +284,7 @@ func (r *reader) finish() (lifecycle.Submission, error) {
 			return r.sub, invalid(fieldError{"/route", "is required: this gateway has no route named default"})
 		}
 	}
-	r.sub.Fingerprint = fingerprint(&r.sub)
+	r.sub.Fingerprint = fingerprint(&r.sub, r.webhook)
 	if r.sub.Delay > 0 && r.sub.Timeout == 0 {
 		r.sub.Timeout = min(r.sub.Delay+r.limits.Timeout, r.limits.MaxTimeout+r.sub.Delay)
 	}
@@ -244,7 +300,7 @@ func (r *reader) finish() (lifecycle.Submission, error) {
 
 // fingerprint identifies what was asked for, so that a repetition can be told from
 // a conflict. White space in JSON does not matter.
-func fingerprint(s *lifecycle.Submission) string {
+func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 	data := s.Content.Data
 	if lifecycle.IsJSON(s.Content.Type) {
 		var line bytes.Buffer
@@ -266,6 +322,13 @@ func fingerprint(s *lifecycle.Submission) string {
 	part([]byte(s.Topic))
 	for _, n := range []int64{int64(s.Priority), int64(s.MaxAttempts), int64(s.Delay), int64(s.Timeout), int64(s.Retention)} {
 		part(strconv.AppendInt(nil, n, 10))
+	}
+	if w != nil {
+		part([]byte(*w.URL))
+		part([]byte(w.Secret))
+		for _, t := range w.Events {
+			part([]byte(t))
+		}
 	}
 	if s.Call != nil {
 		part([]byte(s.Call.Method))

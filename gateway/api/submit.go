@@ -17,7 +17,7 @@ const storeTime = 15 * time.Second
 
 // submit answers POST /v1/requests.
 func (a *API) submit(c *fiber.Ctx, caller lifecycle.Principal) error {
-	sub, err := a.readSubmission(c)
+	sub, err := a.readSubmission(c, caller)
 	if err != nil {
 		return err
 	}

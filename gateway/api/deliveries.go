@@ -1,0 +1,149 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// deliveryDocument is a delivery as clients see it.
+type deliveryDocument struct {
+	ID        string            `json:"id"`
+	Type      string            `json:"type"`
+	Request   string            `json:"request,omitempty"`
+	State     dispatch.State    `json:"state"`
+	Attempts  int               `json:"attempts"`
+	Due       *time.Time        `json:"due"` // of the next attempt
+	CreatedAt time.Time         `json:"createdAt"`
+	SettledAt *time.Time        `json:"settledAt"`
+	Event     json.RawMessage   `json:"event,omitempty"`
+	Log       []attemptDocument `json:"log,omitempty"`
+	Links     []link            `json:"links"`
+}
+
+type attemptDocument struct {
+	At       time.Time `json:"at"`
+	Latency  float64   `json:"latency"` // seconds
+	Status   *int      `json:"status"`
+	Error    *string   `json:"error"`
+	Response string    `json:"response"`
+}
+
+func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
+	self := "/v1/webhooks/" + endpoint + "/deliveries/" + d.ID
+	out := deliveryDocument{
+		ID: d.ID, Type: d.Type, State: d.State, Attempts: d.Attempts, CreatedAt: d.CreatedAt, Event: d.Body,
+		Links: []link{{"self", self, "GET"}, {"resend", self + "/resend", "POST"}},
+	}
+	if d.Lane != d.ID { // else it is about the endpoint itself
+		out.Request = d.Lane
+	}
+	if d.State == dispatch.Waiting {
+		out.Due = &d.Due
+	}
+	if !d.SettledAt.IsZero() {
+		out.SettledAt = &d.SettledAt
+	}
+	for _, a := range d.Log {
+		at := attemptDocument{At: a.At, Latency: a.Latency.Seconds(), Response: printable(a.Response)}
+		if a.Status != 0 {
+			at.Status = &a.Status
+		}
+		if a.Class != "" {
+			at.Error = &a.Class
+		}
+		out.Log = append(out.Log, at)
+	}
+	return out
+}
+
+// printable is the beginning of a response as text; JSON holds nothing else.
+func printable(b []byte) string {
+	for !utf8.Valid(b) && len(b) > 0 && len(b) > utf8.UTFMax {
+		if r, size := utf8.DecodeLastRune(b); r == utf8.RuneError && size == 1 {
+			b = b[:len(b)-1] // cut in the middle of a character
+			continue
+		}
+		break
+	}
+	return string([]rune(string(b)))
+}
+
+// listDeliveries answers GET /v1/webhooks/{id}/deliveries.
+func (a *API) listDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
+	limit, err := limitOf(c)
+	if err != nil {
+		return err
+	}
+	q := dispatch.Query{State: dispatch.State(query(c, "state")), Type: query(c, "type"), Cursor: query(c, "cursor"), Limit: limit}
+	switch q.State {
+	case "", dispatch.Waiting, dispatch.Sending, dispatch.Delivered, dispatch.Dead, dispatch.Superseded:
+	default:
+		return invalid(fieldError{"?state", "must be one of waiting, sending, delivered, dead, superseded"})
+	}
+	ctx, cancel := storeContext()
+	defer cancel()
+	id := param(c, "id")
+	found, err := a.Webhooks.ListDeliveries(ctx, caller.Subject, id, q)
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Deliveries []deliveryDocument `json:"deliveries"`
+		Next       *string            `json:"next"`
+	}{Deliveries: make([]deliveryDocument, len(found.Deliveries))}
+	for i := range found.Deliveries {
+		page.Deliveries[i] = deliveryOf(id, &found.Deliveries[i])
+	}
+	if found.Next != "" {
+		page.Next = &found.Next
+	}
+	return send(c, fiber.StatusOK, page)
+}
+
+// getDelivery answers GET /v1/webhooks/{id}/deliveries/{message}.
+func (a *API) getDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	id := param(c, "id")
+	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, param(c, "message"))
+	if err != nil {
+		return err
+	}
+	return send(c, fiber.StatusOK, deliveryOf(id, &d))
+}
+
+// resendDelivery answers POST /v1/webhooks/{id}/deliveries/{message}/resend.
+func (a *API) resendDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
+	ctx, cancel := storeContext()
+	defer cancel()
+	id, message := param(c, "id"), param(c, "message")
+	if err := a.Webhooks.Resend(ctx, caller.Subject, id, message); err != nil {
+		return err
+	}
+	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, message)
+	if err != nil {
+		return err
+	}
+	return send(c, fiber.StatusAccepted, deliveryOf(id, &d))
+}
+
+// recoverDeliveries answers POST /v1/webhooks/{id}/recover?since=.
+func (a *API) recoverDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
+	since, err := time.Parse(time.RFC3339, query(c, "since"))
+	if err != nil {
+		return invalid(fieldError{"?since", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"})
+	}
+	ctx, cancel := challengeContext()
+	defer cancel()
+	n, err := a.Webhooks.Recover(ctx, caller.Subject, param(c, "id"), since)
+	if err != nil {
+		return err
+	}
+	return send(c, fiber.StatusAccepted, map[string]int{"recovered": n})
+}
