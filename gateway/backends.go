@@ -39,6 +39,10 @@ type backends struct {
 	// shared: others use the same store and broker, so work that is stored but not
 	// queued has to be looked for. Alone, that is done once, at start.
 	shared bool
+	// rabbit is the broker if it is RabbitMQ, callback publishes to an exchange of it if
+	// one is configured; else nil.
+	rabbit   *rabbitmq.Broker
+	callback *callback
 	// storeName and brokerName say what they are.
 	storeName, brokerName string
 }
@@ -76,12 +80,14 @@ func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backen
 	if err != nil {
 		return nil, err
 	}
-	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{Prefix: c.Prefix, Logger: log})
+	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{
+		Prefix: c.Prefix, CallbackExchange: c.CallbackExchange, Logger: log,
+	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &backends{
-		store: s, broker: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
+	b := &backends{
+		store: s, broker: queue, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
 				return err
@@ -91,7 +97,13 @@ func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backen
 			}
 			return nil
 		},
-	}, nil
+	}
+	if c.CallbackExchange != "" {
+		if b.callback, err = newCallback(ctx, s.Callback(redis.CallbackOptions{Backlog: c.CallbackBacklog}), queue, log); err != nil {
+			return nil, errors.Join(fmt.Errorf("callback exchange: %w", err), b.close())
+		}
+	}
+	return b, nil
 }
 
 // redact returns the servers of a URL without what proves who may use them.

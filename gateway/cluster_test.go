@@ -31,6 +31,7 @@ type cluster struct {
 	mu      sync.Mutex
 	nodes   []*process
 	workers []*exec.Cmd
+	topics  int // that requests are spread over, every fourth without one
 
 	// What clients met.
 	refused, resumed, resets atomic.Int64
@@ -54,13 +55,15 @@ var workerBinary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-func newCluster(t testing.TB, nodes, workers int) *cluster {
+// newCluster starts gateways, with further arguments, and workers.
+func newCluster(t testing.TB, nodes, workers int, more ...string) *cluster {
 	t.Helper()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
 	c := &cluster{t: t, redis: servertest.Redis(t), rabbit: servertest.RabbitMQ(t)}
 	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms"}
+	c.args = append(c.args, more...)
 	c.proxy = servertest.Proxy(t, c.redis.Addr)
 	behind := "--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1)
 	c.nodes = append(c.nodes, c.gateway(behind))
@@ -229,7 +232,11 @@ func (c *cluster) load(requests, steps int, each string, progress *atomic.Int64)
 		working.Go(func() {
 			for n := w; n < requests; n += submitters {
 				id := fmt.Sprintf("load-%d", n)
-				body := fmt.Sprintf(`{"id":%q,"route":"sleep","maxAttempts":20,"content":{"steps":%d,"duration":%q,"result":%d}}`, id, steps, each, n)
+				topic := ""
+				if c.topics > 0 && n%4 != 3 {
+					topic = fmt.Sprintf(`"topic":"load.%d",`, n%c.topics)
+				}
+				body := fmt.Sprintf(`{"id":%q,"route":"sleep",%s"maxAttempts":20,"content":{"steps":%d,"duration":%q,"result":%d}}`, id, topic, steps, each, n)
 				if !c.submit(n, id, body) {
 					return
 				}

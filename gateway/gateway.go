@@ -156,6 +156,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	if g.shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
+	if g.callback != nil {
+		running.Go(func() { g.callback.run(sweeping) })
+	}
 
 	served := make(chan error, 1)
 	go func() { served <- g.api.App().Listener(g.listener) }()

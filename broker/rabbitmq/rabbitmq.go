@@ -17,6 +17,8 @@
 //	hark.dead           direct exchange, routing key = route
 //	hark.dead.<route>   jobs whose consumers went away too often, and messages that are no jobs
 //
+// and the topic exchange of [Options.CallbackExchange], for [Broker.PublishEvents].
+//
 // Gateways and processors must agree on the options that shape the queues: Prefix,
 // Delays, DeliveryLimit, MaxWaiting and DeadRetention. [New] tells where they do not.
 //
@@ -58,6 +60,10 @@ type Options struct {
 	MaxWaiting int
 	// DeadRetention is after how long a dead queue forgets a job. Default 7 days.
 	DeadRetention time.Duration
+
+	// CallbackExchange is the topic exchange that events are published to; see
+	// [ValidExchange]. It is declared as durable. Default: none.
+	CallbackExchange string
 
 	// PublishTimeout bounds a Publish whose context does not end earlier. Default 5 s.
 	PublishTimeout time.Duration

@@ -2,7 +2,7 @@ package rabbitmq
 
 import "sync/atomic"
 
-// Stats are the figures of one broker since it was made.
+// Stats are the figures of one broker since it was made. Publications are jobs and events.
 type Stats struct {
 	Connected bool // both connections are up
 	Blocked   bool // the server is short of memory or disk and takes no jobs

@@ -25,6 +25,9 @@ func newTopology(routes []string, o Options) (topology, error) {
 			return t, fmt.Errorf("rabbitmq: route %q: the name of its queue must not exceed %d bytes", route, maxKey)
 		}
 	}
+	if o.CallbackExchange != "" && !ValidExchange(o.CallbackExchange) {
+		return t, fmt.Errorf("rabbitmq: callback exchange %q: want %s", o.CallbackExchange, ExchangeNames)
+	}
 	if o.DeliveryLimit < 1 || o.MaxWaiting < 0 || o.Delays[0] < time.Millisecond || o.Heartbeat < time.Second ||
 		o.PublishTimeout < 0 || o.DeadRetention < time.Millisecond {
 		return t, errors.New("rabbitmq: options out of range: DeliveryLimit from 1, MaxWaiting from 0, Delays and DeadRetention from 1ms, Heartbeat from 1s")
@@ -120,6 +123,10 @@ func (t topology) declare(g *generation) error {
 				return err
 			}
 		}
+		// After those of the jobs, so that a name of theirs is told as a mismatch.
+		if name := t.options.CallbackExchange; name != "" {
+			return exchangeDeclare(g, ch, name, amqp.ExchangeTopic)
+		}
 		return nil
 	})
 }
@@ -171,6 +178,10 @@ func (e *MismatchError) Error() string {
 	differs := e.err.Error()
 	if e.Setting != "" {
 		differs = fmt.Sprintf("its %s is %s, and the options here ask for %s", e.Setting, e.Have, e.Want)
+	}
+	if e.Kind == "exchange" {
+		return fmt.Sprintf("rabbitmq: the exchange %q exists with other settings: %s. Choose another name, "+
+			"or delete it (rabbitmqadmin delete exchange name=%s) and start again", e.Name, differs, e.Name)
 	}
 	return fmt.Sprintf("rabbitmq: the %s %q exists with other settings: %s. Give every gateway and processor the same options, "+
 		"or let the queue run empty, delete it (rabbitmqctl delete_queue %s) and start again", e.Kind, e.Name, differs, e.Name)

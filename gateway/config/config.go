@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
+	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -30,6 +31,9 @@ type Config struct {
 	Prefix     string        `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ."`
 	Partitions int           `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later."`
 	Requeue    time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
+
+	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
+	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
 
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
@@ -190,6 +194,12 @@ func (c *Config) check() error {
 	if (c.Redis == "") != (c.AMQP == "") {
 		return &Error{"redis", "", "both --redis and --amqp, or neither: many nodes need both"}
 	}
+	if c.CallbackExchange != "" && c.AMQP == "" {
+		return &Error{"callback-exchange", c.CallbackExchange, "--redis and --amqp beside it, or nothing: events are published through RabbitMQ"}
+	}
+	if c.CallbackExchange != "" && !rabbitmq.ValidExchange(c.CallbackExchange) {
+		return &Error{"callback-exchange", c.CallbackExchange, rabbitmq.ExchangeNames}
+	}
 	if !lifecycle.ValidRoute(c.Prefix) {
 		return &Error{"prefix", c.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -"}
 	}
@@ -212,7 +222,11 @@ func (c *Config) check() error {
 		value       int
 		least, most int
 	}{
-		{"max-body", c.MaxBody, 1024, 1 << 30}, {"partitions", c.Partitions, 1, 1024}, {"attempts", c.Attempts, 1, 20}, {"concurrency", c.Concurrency, 1, 10000},
+		{"max-body", c.MaxBody, 1024, 1 << 30},
+		{"partitions", c.Partitions, 1, 1024},
+		{"attempts", c.Attempts, 1, 20},
+		{"concurrency", c.Concurrency, 1, 10000},
+		{"callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {
 			return &Error{n.key, fmt.Sprint(n.value), fmt.Sprintf("%d to %d", n.least, n.most)}

@@ -45,6 +45,14 @@
 // message of each channel is read and rung with, which makes followers
 // read what they miss. The same is checked now and then without any sign of a loss.
 //
+// # The callback exchange
+//
+// Whoever publishes all events elsewhere has them collected ([Callback]): as long as a flag says so,
+// which expires a day after it was last set, each step adds its event to a further stream,
+// atomically and whoever makes the step. It stands in the partition of its topic's feed, that of a request
+// without a topic in the request's, so what is taken out in order is in the order of the feed. One at a
+// time takes from a partition, by a lease; what was published is removed only by who still has it.
+//
 // # What may be lost
 //
 // With appendonly yes and appendfsync always, nothing that was acknowledged. With

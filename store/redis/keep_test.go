@@ -60,7 +60,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	if got["evalsha"] != 8*requests {
 		t.Errorf("%d scripts for %d requests, want 8 each", got["evalsha"], requests)
 	}
-	if most := 60 * requests; inside > most {
+	if most := 64 * requests; inside > most {
 		t.Errorf("%d commands in scripts for %d requests, want at most %d", inside, requests, most)
 	}
 }

@@ -33,10 +33,16 @@ import (
 //	aging        by time in µs of the oldest event: feed
 //	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event
 //	relayed      for each partition, up to which entry its outbox has been relayed to here
+//	callback     how many events are collected for the callback exchange at most; not
+//	             there: none are
+//	callback:events   stream of them: t topic, e event
+//	callback:lease    until when, in µs, and token of who publishes them
+//	callback:dropped  how many were dropped because there were too many
 //	s:<token>    a large body on its way into i: or o:
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
-// and, published, b:<channel>: offset ':' last event. Without a tag: meta (how the
+// and, published, b:<channel>: offset ':' last event, and b:callback: the token of who
+// is to look at callback:events, '' for anybody. Without a tag: meta (how the
 // store was made) and cancel, a channel that carries ids.
 
 // record is a request together with what its header holds.

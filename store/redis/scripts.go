@@ -19,6 +19,8 @@ var (
 	changeScript string
 	//go:embed scripts/claim.lua
 	claimScript string
+	//go:embed scripts/collect.lua
+	collectScript string
 	//go:embed scripts/create.lua
 	createScript string
 	//go:embed scripts/due.lua
@@ -37,8 +39,12 @@ var (
 	readScript string
 	//go:embed scripts/relay.lua
 	relayScript string
+	//go:embed scripts/release.lua
+	releaseScript string
 	//go:embed scripts/reply.lua
 	replyScript string
+	//go:embed scripts/take.lua
+	takeScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
@@ -48,13 +54,14 @@ var (
 )
 
 var scripts = struct {
-	age, change, claim, create, due, forget, list, meta, newest,
-	probe, read, relay, reply, tidy, unclaim, void *goredis.Script
+	age, change, claim, collect, create, due, forget, list, meta, newest,
+	probe, read, relay, release, reply, take, tidy, unclaim, void *goredis.Script
 }{
-	age: script(ageScript), change: script(changeScript), claim: script(claimScript), create: script(createScript),
-	due: script(dueScript), forget: script(forgetScript), list: script(listScript), meta: script(metaScript),
-	newest: script(newestScript), probe: script(probeScript), read: script(readScript), relay: script(relayScript),
-	reply: script(replyScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	age: script(ageScript), change: script(changeScript), claim: script(claimScript), collect: script(collectScript),
+	create: script(createScript), due: script(dueScript), forget: script(forgetScript), list: script(listScript),
+	meta: script(metaScript), newest: script(newestScript), probe: script(probeScript), read: script(readScript),
+	relay: script(relayScript), release: script(releaseScript), reply: script(replyScript), take: script(takeScript),
+	tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
 func script(source string) *goredis.Script { return goredis.NewScript(commonScript + source) }

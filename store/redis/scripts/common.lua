@@ -38,8 +38,43 @@ local function ahead_of(record, id)
   return call('ZLEXCOUNT', tag .. 'pending', '[' .. string.sub(queue, 1, -2), '(' .. queue .. ticket_of(record) .. id)
 end
 
+-- Who publishes what is collected for the callback exchange, and until when the
+-- lease runs, in microseconds.
+local function publisher()
+  local lease = call('GET', tag .. 'callback:lease')
+  if not lease then
+    return '', 0
+  end
+  return string.sub(lease, 17), tonumber(string.sub(lease, 1, 16))
+end
+
+-- What is collected stays for a week after the last gateway with a callback exchange.
+local collected_ttl = 7 * 24 * 3600 * 1000
+
+-- Collects an event for the callback exchange, if a gateway has one, and rings if it is
+-- the first. Beyond the bound the oldest are dropped, and counted.
+local function collect(topic, event, publish)
+  local most = tonumber(call('GET', tag .. 'callback'))
+  if not most then
+    return
+  end
+  local stream = tag .. 'callback:events'
+  call('XADD', stream, '*', 't', topic, 'e', event)
+  local waiting = call('XLEN', stream)
+  if waiting == 1 then
+    call('PEXPIRE', stream, collected_ttl)
+    call(publish, tag .. 'b:callback', (publisher()))
+  elseif waiting > most then
+    call('INCRBY', tag .. 'callback:dropped', call('XTRIM', stream, 'MAXLEN', most))
+  end
+end
+
+-- The topic whose feed a channel is, nil if it is another feed.
+local function topic_of(channel) return string.match(channel, '^topic:[^%z]*%z(.*)$') end
+
 -- Appends to a feed of this partition and rings. feed: keep, chunk, ttl in
--- milliseconds, the command that publishes.
+-- milliseconds, the command that publishes. An event with a topic is collected here, so
+-- that it reaches the callback exchange in the order of its topic's feed.
 local function append(channel, event, now, feed)
   local top, stream = tag .. 't:' .. channel, tag .. 'f:' .. channel
   local offset = call('INCR', top)
@@ -52,6 +87,10 @@ local function append(channel, event, now, feed)
     call('PEXPIRE', stream, feed.ttl)
   end
   call(feed.publish, tag .. 'b:' .. channel, digits(offset) .. ':0' .. event)
+  local topic = topic_of(channel)
+  if topic then
+    collect(topic, event, feed.publish)
+  end
 end
 
 -- Appends an event to its request's own channel and to the feeds that stand in
@@ -60,8 +99,9 @@ end
 local function emit(id, sequence, token, last, event, now, feed, first)
   call('XADD', tag .. 'e:' .. id, sequence .. '-0', 't', token, 'l', last, 'e', event)
   call(feed.publish, tag .. 'b:request:' .. id, sequence .. ':' .. last .. event)
-  local out
+  local out, topic
   for i = first, #ARGV, 2 do
+    topic = topic or topic_of(ARGV[i])
     if ARGV[i + 1] == '' then
       append(ARGV[i], event, now, feed)
     else
@@ -71,5 +111,8 @@ local function emit(id, sequence, token, last, event, now, feed, first)
       end
       call('XADD', tag .. 'x:' .. ARGV[i + 1], out .. '-' .. i, 'c', ARGV[i], 'e', event)
     end
+  end
+  if not topic then
+    collect('', event, feed.publish)
   end
 end

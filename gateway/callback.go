@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// outbox is where events wait for the callback exchange, see [redis.Callback].
+type outbox interface {
+	Partitions() int
+	Lease() time.Duration
+	Collect(ctx context.Context) (redis.Backlog, error)
+	Listen(wake func(partition int)) (stop func())
+	Take(ctx context.Context, partition int, published []string) ([]redis.CallbackEvent, time.Duration, error)
+	Release(ctx context.Context, partition int, published []string) error
+}
+
+// exchange is where they go, see [rabbitmq.Broker].
+type exchange interface {
+	Ready(ctx context.Context) error
+	PublishEvents(ctx context.Context, events []rabbitmq.Event) (confirmed int, err error)
+}
+
+// callback publishes what any node has stored to the callback exchange: each partition
+// by the node that has its lease, in order, at least once.
+type callback struct {
+	outbox   outbox
+	exchange exchange
+	log      *slog.Logger
+	wake     []chan struct{} // of each partition; holds a token when it has events again
+
+	published, failures atomic.Int64
+	failure             atomic.Pointer[error] // the last one
+	backlog             atomic.Pointer[redis.Backlog]
+}
+
+// collectEvery is how often a gateway says that events are to be collected, and looks
+// how many wait.
+const collectEvery = 5 * time.Second
+
+// newCallback has events collected from now on; run publishes them.
+func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger) (*callback, error) {
+	c := &callback{outbox: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
+	for partition := range c.wake {
+		c.wake[partition] = make(chan struct{}, 1)
+	}
+	backlog, err := from.Collect(ctx)
+	c.backlog.Store(&backlog)
+	return c, err
+}
+
+// run publishes until ctx ends, then gives up what it has the lease of and returns.
+func (c *callback) run(ctx context.Context) {
+	stop := c.outbox.Listen(func(partition int) {
+		select {
+		case c.wake[partition] <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	var running sync.WaitGroup
+	for partition := range c.wake {
+		running.Go(func() { (&publisher{callback: c, partition: partition}).run(ctx) })
+	}
+	running.Go(func() { c.observe(ctx) })
+	running.Wait()
+}
+
+// observe renews the collection, and tells when events pile up or are lost.
+func (c *callback) observe(ctx context.Context) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	dropped, failures, failing := c.backlog.Load().Dropped, int64(0), false
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		b, err := c.outbox.Collect(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.log.Warn("collecting events for the callback exchange could not be renewed", slog.Any("error", err))
+			}
+			continue
+		}
+		c.backlog.Store(&b)
+		if b.Dropped > dropped {
+			c.log.Error("events were dropped before they reached the callback exchange: too many wait", slog.Int64("dropped", b.Dropped-dropped))
+		}
+		dropped = b.Dropped
+		failed := c.failures.Load() > failures
+		failures = c.failures.Load()
+		switch {
+		case failed && !failing:
+			c.log.Warn("events wait for the callback exchange", slog.Int("events", b.Events), slog.Duration("oldest", b.Oldest), slog.Any("error", *c.failure.Load()))
+		case failing && !failed:
+			c.log.Info("events reach the callback exchange again")
+		}
+		failing = failed
+	}
+}
+
+// publisher publishes the events of one partition while it has the lease.
+type publisher struct {
+	*callback
+	partition int
+	leased    bool     // as far as known
+	confirmed []string // and still to be removed from the outbox
+}
+
+func (p *publisher) run(ctx context.Context) {
+	defer p.release(ctx)
+	for failed := 0; ctx.Err() == nil; {
+		wake := p.wake[p.partition]
+		wait, err := p.turn(ctx)
+		switch {
+		case errors.Is(err, redis.ErrLeaseLost):
+			p.leased, p.confirmed = false, nil
+			continue
+		case err != nil && ctx.Err() == nil:
+			p.failures.Add(1)
+			p.failure.Store(&err)
+			wait, wake = backoff(failed), nil // a bell does not make it work
+			failed++
+		case err == nil:
+			failed = 0
+		}
+		if wait <= 0 {
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// turn removes what was published and publishes the next batch. It returns how long to
+// wait for the next turn if no bell comes; 0: there may be more at once.
+func (p *publisher) turn(ctx context.Context) (wait time.Duration, err error) {
+	if err := p.exchange.Ready(ctx); err != nil {
+		p.release(ctx) // another node may reach the exchange
+		return 0, err
+	}
+	waiting, held, err := p.outbox.Take(ctx, p.partition, p.confirmed)
+	if err != nil {
+		return 0, err
+	}
+	p.leased, p.confirmed = held == 0, nil
+	switch {
+	case held > 0:
+		return held, nil
+	case len(waiting) == 0:
+		return p.outbox.Lease() / 3, nil // it has to be renewed
+	}
+	events := make([]rabbitmq.Event, len(waiting))
+	for i, e := range waiting {
+		events[i] = eventOf(e)
+	}
+	// A batch that was begun is finished, so that a node that stops leaves none that
+	// are published twice; and in time, while the lease lasts.
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.outbox.Lease()/2)
+	defer cancel()
+	n, err := p.exchange.PublishEvents(bound, events)
+	for _, e := range waiting[:n] {
+		p.confirmed = append(p.confirmed, e.Entry)
+	}
+	p.published.Add(int64(n))
+	if err != nil {
+		p.release(ctx)
+	}
+	return 0, err
+}
+
+// release gives the lease up. If that fails it runs out by itself.
+func (p *publisher) release(ctx context.Context) {
+	if !p.leased {
+		return
+	}
+	err := p.outbox.Release(context.WithoutCancel(ctx), p.partition, p.confirmed)
+	if err != nil && !errors.Is(err, redis.ErrLeaseLost) {
+		p.log.Warn("a partition of the callback exchange could not be given up", slog.Int("partition", p.partition), slog.Any("error", err))
+	}
+	p.leased, p.confirmed = false, nil
+}
+
+// eventOf is an event as the exchange gets it.
+func eventOf(e redis.CallbackEvent) rabbitmq.Event {
+	var attributes struct {
+		ID, Type string
+		Time     time.Time
+	}
+	_ = json.Unmarshal(e.Event, &attributes) // it is our own; if not, it goes as it is
+	return rabbitmq.Event{ID: attributes.ID, Type: attributes.Type, Time: attributes.Time, Topic: e.Topic, Body: e.Event}
+}
+
+// backoff is the pause after a failure: 100 ms, doubled up to 5 s, up to a quarter less.
+func backoff(failures int) time.Duration {
+	d := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
+	return d - rand.N(d/4)
+}

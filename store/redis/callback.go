@@ -1,0 +1,170 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// ErrLeaseLost: somebody else took over while events were published, and may publish
+// them again.
+var ErrLeaseLost = errors.New("the lease on a partition's events was lost")
+
+// CallbackOptions of a [Callback]. The zero value works.
+type CallbackOptions struct {
+	// Backlog is how many events wait at most, over all partitions; beyond it the
+	// oldest are dropped. The last one who collects decides. Default 100,000.
+	Backlog int
+
+	// Lease is for how long a partition stays with who takes its events and then
+	// gives no sign of life; by the server's clock. Default 10 s.
+	Lease time.Duration
+
+	// Batch is how many events are taken at a time; default 256.
+	Batch int
+}
+
+// Callback is what the store collects for the callback exchange, as one of those who
+// publish it there sees it. All methods may be called concurrently, those that name
+// a partition by one goroutine for each. What goes wrong with Redis is lifecycle.ErrUnavailable.
+type Callback struct {
+	s       *Store
+	options CallbackOptions
+	token   string // names this one in leases
+}
+
+// Callback returns what is collected. A store has one.
+func (s *Store) Callback(o CallbackOptions) *Callback {
+	if o.Backlog <= 0 {
+		o.Backlog = 100_000
+	}
+	if o.Lease <= 0 {
+		o.Lease = 10 * time.Second
+	}
+	if o.Batch <= 0 {
+		o.Batch = 256
+	}
+	return &Callback{s: s, options: o, token: newToken()}
+}
+
+// Partitions is into how many parts the events are spread. A topic is in one, and so
+// are the events of a request.
+func (c *Callback) Partitions() int { return len(c.s.tags) }
+
+// Lease is that of the options.
+func (c *Callback) Lease() time.Duration { return c.options.Lease }
+
+// Backlog is what waits to be published, over all partitions.
+type Backlog struct {
+	Events  int
+	Oldest  time.Duration // age of the oldest
+	Dropped int64         // events dropped so far because too many waited
+}
+
+// collectFor is for how long events are collected after the last Collect.
+const collectFor = 24 * time.Hour
+
+// Collect has all events that anybody stores from now on collected, for a day, and
+// returns what waits.
+func (c *Callback) Collect(ctx context.Context) (Backlog, error) {
+	bound, cancel := c.s.bounded(ctx)
+	defer cancel()
+	partitions := len(c.s.tags)
+	most := (c.options.Backlog + partitions - 1) / partitions
+	answers, err := c.s.runAll(bound, scripts.collect, func(int) []any { return []any{most, collectFor.Milliseconds()} })
+	if err != nil {
+		return Backlog{}, failed(ctx, err)
+	}
+	var sum Backlog
+	for _, answer := range answers {
+		events, err1 := number(answer, 0)
+		age, err2 := number(answer, 1)
+		dropped, err3 := number(answer, 2)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return Backlog{}, failed(ctx, err)
+		}
+		sum.Events += int(events)
+		sum.Oldest = max(sum.Oldest, time.Duration(age)*time.Millisecond)
+		sum.Dropped += dropped
+	}
+	return sum, nil
+}
+
+// Listen calls wake when a partition has events again that this one may take. It must
+// not block. Now and then a call is lost, so look without it too.
+func (c *Callback) Listen(wake func(partition int)) (stop func()) {
+	name := func(partition int) string { return c.s.tags[partition] + "b:callback" }
+	bellOf := func(partition int) *bell { return c.s.bells[partition%len(c.s.bells)] }
+	for partition := range c.s.tags {
+		bellOf(partition).want(name(partition), "", func(holder string) {
+			if holder == "" || holder == c.token {
+				wake(partition)
+			}
+		})
+	}
+	return func() {
+		for partition := range c.s.tags {
+			bellOf(partition).unwatch(name(partition))
+		}
+	}
+}
+
+// CallbackEvent is an event that waits to be published.
+type CallbackEvent struct {
+	Entry string // its place in the partition, for Take and Release
+	Topic string // "" without one
+	Event []byte // CloudEvents JSON
+}
+
+// Take removes the events that were published from a partition and returns the oldest of the
+// others, in order. It takes or renews the lease. If somebody else has it, held is how long
+// they may at least keep it. ErrLeaseLost: nothing was removed; take anew, with nothing published.
+func (c *Callback) Take(ctx context.Context, partition int, published []string) (events []CallbackEvent, held time.Duration, err error) {
+	args := []any{c.s.ahead.Load(), c.token, c.options.Lease.Microseconds(), c.options.Batch}
+	answer, err := c.run(ctx, scripts.take, partition, args, published)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch verdict(answer) {
+	case "ok":
+		for _, entry := range list(answer, 1) {
+			parts, _ := entry.([]any)
+			fields := list(parts, 1)
+			events = append(events, CallbackEvent{Entry: text(parts, 0), Topic: text(fields, 1), Event: []byte(text(fields, 3))})
+		}
+		return events, 0, nil
+	case "held":
+		if len(published) > 0 {
+			return nil, 0, ErrLeaseLost
+		}
+		µs, err := number(answer, 1)
+		return nil, time.Duration(µs) * time.Microsecond, failed(ctx, err)
+	case "lost":
+		return nil, 0, ErrLeaseLost
+	default:
+		return nil, 0, failed(ctx, errAnswer)
+	}
+}
+
+// Release removes the events that were published from a partition and gives the lease
+// up, so that others need not wait. ErrLeaseLost: nothing was removed.
+func (c *Callback) Release(ctx context.Context, partition int, published []string) error {
+	answer, err := c.run(ctx, scripts.release, partition, []any{c.token, c.s.publish}, published)
+	if err == nil && verdict(answer) != "ok" {
+		err = ErrLeaseLost
+	}
+	return err
+}
+
+// run runs a script by itself: what it answers is large, so that others should not wait behind it.
+func (c *Callback) run(ctx context.Context, script *goredis.Script, partition int, args []any, entries []string) ([]any, error) {
+	for _, entry := range entries {
+		args = append(args, entry)
+	}
+	bound, cancel := c.s.bounded(ctx)
+	defer cancel()
+	answer, err := script.Run(bound, c.s.client, []string{c.s.tags[partition]}, args...).Slice()
+	return answer, failed(ctx, err)
+}
