@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Endpoint is somebody's URL that events are delivered to.
@@ -29,11 +31,12 @@ type Endpoint struct {
 	Schedule    []time.Duration `json:"schedule"`           // between attempts; after the last one it is dead
 	Rate        float64         `json:"rate,omitempty"`     // deliveries per second at most; 0: any number
 	Concurrency int             `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
-	Coalesce    bool            `json:"coalesce,omitempty"` // a newer event of a request supersedes progress that waits
+	Coalesce    bool            `json:"coalesce,omitempty"` // an event of a request supersedes its progress that waits and was never claimed
 
 	// OneOff endpoints are those of requests that name a URL of their own. They get only
-	// what names them, are in no list, and are forgotten when nothing has named them for a
-	// while, see the driver's options.
+	// what names them, and are in no list. One is named by CreateEndpoint, and by every event of a
+	// request that has it, from then until the request's ExpiresAt. When it has not been named for the
+	// driver's Options.WebhookRetention, and nothing of it waits, Sweep forgets it.
 	OneOff bool `json:"oneOff,omitempty"`
 
 	Challenge string    `json:"challenge,omitempty"` // what proves it, while Pending
@@ -70,6 +73,15 @@ func (e *Endpoint) Wants(eventType, route, topic string) bool {
 			prefix, open := strings.CutSuffix(pattern, "*")
 			return open && strings.HasPrefix(topic, prefix) || pattern == topic
 		}))
+}
+
+// Takes reports whether an event of r of this type is enqueued for e, which is of the
+// same owner: because e wants it, or because r names e and wants it to be.
+func (e *Endpoint) Takes(r *lifecycle.Request, t lifecycle.EventType) bool {
+	if !e.OneOff {
+		return e.Wants(string(t), r.Route, r.Topic)
+	}
+	return r.Webhook.Wants(t) && r.Webhook.Endpoint == e.ID && e.Status != Pending && e.Status != Disabled
 }
 
 func wants(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }

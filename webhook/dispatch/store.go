@@ -11,8 +11,8 @@ import (
 //
 // Deliveries of events are not made here: the store makes them itself, in the atomic step
 // that appends an event to the feed of its owner, one for each endpoint of that owner that
-// wants it (see [Endpoint.Wants]) and one for the one-off endpoint that the
-// request names. So no event that was stored is without its deliveries, whatever dies.
+// takes it (see [Endpoint.Takes]), the one-off endpoint that the request names
+// among them. So no event that was stored is without its deliveries, whatever dies.
 //
 // Every method may be called from many goroutines and processes at once. Errors wrap
 // lifecycle.ErrUnavailable if the store cannot be used now. The store has the clock: what is
@@ -34,7 +34,8 @@ type Endpoints interface {
 	Endpoint(ctx context.Context, owner, id string) (Endpoint, Health, error)
 
 	// ListEndpoints returns the endpoints of an owner, newest first, without those
-	// that are OneOff. after is the id of the last one of the page before, "" for the first page.
+	// that are OneOff. after is the id of the last one of the page before, "" for the first page;
+	// ErrNotFound if that one is gone.
 	ListEndpoints(ctx context.Context, owner, after string, limit int) ([]Endpoint, error)
 
 	// UpdateEndpoint replaces an endpoint as it was read: ErrConflict if its Version
@@ -52,21 +53,25 @@ type Endpoints interface {
 }
 
 // Deliveries is the log of an endpoint: what is to be delivered, was delivered, or is given up.
-// What is settled is kept for [Options.Retention] of the driver after it was, what is not for as long as it takes.
+// What is settled is kept for the driver's Options.WebhookRetention after it was, what is not for as long as it takes.
+// The next Sweep of the store (see lifecycle.Keeper) after that forgets it; neither what Sweep
+// says to have done nor when the next one is due counts it.
 type Deliveries interface {
 	// Enqueue makes deliveries of messages to an endpoint, in their order, as the store does for
-	// events. A message that there is a delivery of already is left out. It returns
-	// how many were made. ErrNotFound if there is no such endpoint.
+	// events, but whatever the endpoint wants, whatever its status, and without superseding
+	// anything. A message that there is a delivery of already, settled or not, is left out. It
+	// returns how many were made. ErrNotFound if there is no such endpoint.
 	Enqueue(ctx context.Context, owner, endpoint string, messages []Message) (int, error)
 
-	// ListDeliveries returns deliveries of an endpoint, newest first, without their attempts.
+	// ListDeliveries returns deliveries of an endpoint, the one enqueued last first, without
+	// their attempts. ErrNotFound if there is no such endpoint, lifecycle.ErrCursor.
 	ListDeliveries(ctx context.Context, owner, endpoint string, q Query) (Page, error)
 
 	// Delivery returns a delivery with its attempts, oldest first. ErrNotFound.
 	Delivery(ctx context.Context, owner, endpoint, id string) (Delivery, error)
 
 	// Resend makes a delivery due at once, whatever its state, with its schedule
-	// beginning anew; its attempts stay in the log. While it is being
+	// beginning anew; its attempts stay in the log, and it keeps its place in its lane. While it is being
 	// sent that is ErrConflict. ErrNotFound.
 	Resend(ctx context.Context, owner, endpoint, id string) error
 }
@@ -82,28 +87,35 @@ type Queue interface {
 	//     one more than it has had successes since its last failure, so that one that is dead,
 	//     or not known to be alive, takes one slot;
 	//   - no more per second than its Rate, spread evenly;
-	//   - the one due first, and if its Concurrency is 1, of each lane only the oldest that is
+	//   - the one due first, and if its Concurrency is 1, of each lane only the one enqueued first that is
 	//     not settled, so that a lane arrives in order although deliveries fail.
 	//
 	// Endpoints take turns: one with much due does not keep the others waiting. Next says
-	// when to claim again, if nothing new comes: how long until something is due, 0 if
-	// more is due now.
+	// when to claim again, if nothing new comes: how long until something may be claimed (leases
+	// that run out, holds that end and rates that allow it included), 0 if that is
+	// now. It is never more than [MaxNext], which it is when there is nothing to wait for.
 	Claim(ctx context.Context, limit int, lease time.Duration) (claims []Claim, next time.Duration, err error)
 
 	// Settle ends a claim: it adds the attempt to the log, and then the delivery is Delivered,
 	// or Dead, or due again after a time. It returns how the endpoint fares now.
 	// ErrNotClaimed if the lease has run out and the delivery was claimed by somebody
-	// else since, or it is gone; then nothing changes.
+	// else or resent since, if it was settled already, or is gone; then nothing changes. Of
+	// the claim it needs the message's ID, the endpoint's Owner and ID, and the Token.
+	//
+	// Delivered is a success of the endpoint, the others are failures of it.
 	Settle(ctx context.Context, c Claim, o Outcome) (Health, error)
 
 	// Hold lets nothing of an endpoint be claimed for a time, unless it is
-	// held for longer already.
+	// held for longer already. ErrNotFound.
 	Hold(ctx context.Context, owner, endpoint string, d time.Duration) error
 
 	// OnDue calls f when something may have become due before the time that Claim
 	// said, until stop is called. It is a hint. f must not block.
 	OnDue(f func()) (stop func())
 }
+
+// MaxNext is the longest time until the next [Queue.Claim].
+const MaxNext = time.Hour
 
 // The errors of a [Store].
 var (
@@ -161,7 +173,7 @@ type Delivery struct {
 	Lane      string
 	Type      string
 	State     State
-	Attempts  int       // made so far
+	Attempts  int       // made so far, those before it was resent among them
 	Due       time.Time // next attempt, when Waiting
 	CreatedAt time.Time
 	SettledAt time.Time // zero until then
@@ -171,7 +183,7 @@ type Delivery struct {
 
 // Attempt is one try to deliver.
 type Attempt struct {
-	At       time.Time     `json:"at"` // set by the store
+	At       time.Time     `json:"at"` // when it was settled; set by the store
 	Latency  time.Duration `json:"latency"`
 	Status   int           `json:"status"` // of HTTP; 0 if there was no answer
 	Class    string        `json:"class"`  // of the error, see the constants; "" if there was none
