@@ -24,6 +24,7 @@ import (
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	webdemo "github.com/hark-push/hark/web-demo"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // gateway is everything that runs in this process, wired together.
@@ -32,11 +33,13 @@ type gateway struct {
 	log      *slog.Logger
 	listener net.Listener
 	*backends
-	hub     *hub.Hub
-	service *lifecycle.Service
-	api     *api.API
-	workers []*processor.Processor // the samples
-	debug   *http.Server           // nil unless asked for
+	hub        *hub.Hub
+	service    *lifecycle.Service
+	api        *api.API
+	webhooks   *dispatch.Service
+	dispatcher *dispatch.Dispatcher
+	workers    []*processor.Processor // the samples
+	debug      *http.Server           // nil unless asked for
 }
 
 // open opens what the configuration names, in the order of the flow. On an error
@@ -62,7 +65,10 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if g.backends, err = openBackends(context.Background(), c, log); err != nil {
 		return nil, err
 	}
-	g.hub = hub.New(g.store, hub.Options{Heartbeat: c.Heartbeat, Retry: c.Retry, Logger: log})
+	g.hub = hub.New(g.store, hub.Options{
+		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
+		Connections: connections(c.MaxConnections), PerCaller: c.MaxPerCaller, ConnectRate: c.ConnectRate, Logger: log,
+	})
 	g.service = lifecycle.New(g.store, processor.Queue(g.broker), lifecycle.Options{
 		Logger: log,
 		Limits: lifecycle.Limits{
@@ -70,13 +76,19 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		},
 	})
+	if g.webhooks, err = webhooks(context.Background(), g.store, c, log); err != nil {
+		return nil, err
+	}
+	if g.webhooks != nil {
+		g.dispatcher = dispatch.NewDispatcher(g.webhooks)
+	}
 	if c.Samples {
 		g.workers = g.sampleProcessors()
 	}
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes,
+		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks,
 		Authenticate: auth.Open(), Origins: c.Origins,
-		MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure {
@@ -153,6 +165,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { rest(sweeping) })
+	if g.dispatcher != nil {
+		running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
+	}
 	if g.shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
@@ -189,6 +204,9 @@ func (g *gateway) serve(ctx context.Context) error {
 func (g *gateway) close() {
 	if g.hub != nil {
 		g.hub.Close()
+	}
+	if g.webhooks != nil {
+		g.webhooks.Close()
 	}
 	if g.backends != nil {
 		if err := g.backends.close(); err != nil {

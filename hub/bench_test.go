@@ -50,7 +50,7 @@ func BenchmarkBroadcast(b *testing.B) {
 			defer h.Close()
 			channel := Channel{Key: "request:bench", Name: "request:bench"}
 			for range followers {
-				h.ServeStream(nullConn{file: null}, nil, channel, nil)
+				h.ServeStream(nullConn{file: null}, channel, StreamOptions{})
 			}
 			ch := h.shard(channel.Key).channels[channel.Key]
 			b.ReportAllocs()

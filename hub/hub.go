@@ -28,6 +28,9 @@ type Options struct {
 	MessageBytes  int64         // longest message that a WebSocket client may send; 32 KiB
 	Subscriptions int           // per WebSocket connection; 1000
 	CatchUps      int           // histories that are read at the same time; 128
+	Connections   int           // at most; 0: any number
+	PerCaller     int           // connections of one caller at most; 0: any number
+	ConnectRate   float64       // new connections per second at most, as many at once as in one second; 0: any number
 	Logger        *slog.Logger  // default: discard
 }
 
@@ -77,8 +80,9 @@ type Hub struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the hub
 
-	draining atomic.Bool
-	stats    counters
+	admission *admission
+	draining  atomic.Bool
+	stats     counters
 
 	mu     sync.Mutex
 	closed bool
@@ -95,6 +99,7 @@ func New(source Source, o Options) *Hub {
 		shards:   make([]*shard, max(2, runtime.GOMAXPROCS(0))),
 		catchUps: make(chan struct{}, o.CatchUps),
 		ctx:      ctx, cancel: cancel,
+		admission: newAdmission(o),
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
 	var err error

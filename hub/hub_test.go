@@ -149,11 +149,12 @@ func serve(t *testing.T, h *hub.Hub) string {
 					after = &n
 				}
 				if r.URL.Path == "/sse" {
-					h.ServeStream(conn, nil, resolve(q.Get("channel")), after)
+					h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller")})
 					return
 				}
 				read, _ := br.Peek(br.Buffered())
 				h.ServeSocket(conn, read, r, hub.SocketOptions{
+					Caller: q.Get("caller"),
 					Resolve: func(_ context.Context, name string) (hub.Channel, error) {
 						if name == "forbidden" {
 							return hub.Channel{}, errors.New("forbidden")

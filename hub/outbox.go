@@ -35,7 +35,8 @@ type outbox struct {
 	queued   int      // bytes in queue and in the flusher's hands
 	empty    chan struct{}
 
-	owner connection
+	owner  connection
+	caller *caller // nil if callers are not counted
 }
 
 // connection is what an outbox belongs to.
@@ -65,8 +66,8 @@ const (
 
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection) {
-	o.hub, o.conn, o.wire, o.owner, o.slot, o.fd = h, conn, w, owner, -1, -1
+func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *caller) {
+	o.hub, o.conn, o.wire, o.owner, o.caller, o.slot, o.fd = h, conn, w, owner, caller, -1, -1
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) { o.fd = int(fd) })
@@ -351,6 +352,7 @@ func (o *outbox) close(why reason) {
 		o.hub.poller.forget(o)
 	}
 	o.hub.stats.closed(o.wire, o.reason)
+	o.hub.admission.leave(o.caller)
 	_ = o.conn.Close()
 	o.hub.tasks.Go(o.owner.leave)
 }

@@ -31,6 +31,8 @@ type SocketOptions struct {
 	Problem func(error) []byte
 	// Subscribe are subscriptions to make at once.
 	Subscribe []Subscribe
+	// Caller is who connects, for Options.PerCaller.
+	Caller string
 }
 
 // Subscribe asks for a channel, after an offset if the client has one.
@@ -72,8 +74,9 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		return
 	}
 	defer h.tasks.Done()
+	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
 	s := &socket{resolve: o.Resolve, problem: o.Problem}
-	s.init(h, conn, wireSocket, s)
+	s.init(h, conn, wireSocket, s, who)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
@@ -84,7 +87,10 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		return
 	}
 	_ = accepted.CloseNow() // of what Hijack gave it; else its finalizer keeps it for long
-	if h.draining.Load() {
+	switch {
+	case !ok:
+		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
+	case h.draining.Load():
 		s.finish(closeFrame(uint16(CloseTryLater), "restarting, try later"), reasonShutdown)
 	}
 	for _, sub := range o.Subscribe {

@@ -19,22 +19,38 @@ type stream struct {
 	fresh bool // of a feed, without a cursor
 }
 
+// StreamOptions of [Hub.ServeStream].
+type StreamOptions struct {
+	Header http.Header // sent besides the stream's own fields
+	After  *uint64     // the client's cursor, nil if it has none
+	Caller string      // who connects, for [Options.PerCaller]
+}
+
 // ServeStream answers on conn with the events of a channel as text/event-stream
 // (WHATWG HTML, section 9.2) until the channel ends or the client goes away. It
 // takes conn over and returns when the stream is live; from then on the stream
-// holds no goroutine. header is sent besides the stream's own fields. after is
-// the client's cursor, nil if it has none.
-func (h *Hub) ServeStream(conn net.Conn, header http.Header, c Channel, after *uint64) {
+// holds no goroutine. A stream that is one too many is told to come back much later: with
+// any other answer than 200 an EventSource would never come back.
+func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if !h.enter() {
 		_ = conn.Close()
 		return
 	}
 	defer h.tasks.Done()
+	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
+	if !ok {
+		h.stats.shed(wireSSE)
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write(append(streamHead(o.Header, h.shedRetry()), '\n')) // if it does not arrive, it is lost on somebody who has gone
+		_ = conn.Close()
+		return
+	}
+	after := o.After
 	s := &stream{fresh: c.Live && after == nil}
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
-	s.init(h, conn, wireSSE, s)
-	if err := s.write(streamHead(header, h.retry()), true); err != nil {
+	s.init(h, conn, wireSSE, s, who)
+	if err := s.write(streamHead(o.Header, h.retry()), true); err != nil {
 		return
 	}
 	if h.draining.Load() {

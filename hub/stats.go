@@ -13,10 +13,11 @@ const (
 	reasonShutdown        // this node goes away
 	reasonProtocol        // it broke the protocol
 	reasonSource          // its channel could not be read
+	reasonShed            // there were too many
 	reasons               // how many there are
 )
 
-var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source"}
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed"}
 
 type counters struct {
 	open      [2]atomic.Int64
@@ -28,6 +29,11 @@ type counters struct {
 }
 
 func (c *counters) opened(w wire) { c.open[w].Add(1) }
+
+func (c *counters) openNow() int64 { return c.open[wireSSE].Load() + c.open[wireSocket].Load() }
+
+// shed counts a connection that was not taken on.
+func (c *counters) shed(w wire) { c.closes[w][reasonShed].Add(1) }
 
 func (c *counters) closed(w wire, why reason) {
 	c.open[w].Add(-1)

@@ -42,7 +42,7 @@ func TestClientThatLeavesEarlyLeavesNoWatch(t *testing.T) {
 	defer h.Close()
 	server, client := net.Pipe()
 	var serving sync.WaitGroup
-	serving.Go(func() { h.ServeStream(server, nil, resolve("request-a"), nil) })
+	serving.Go(func() { h.ServeStream(server, resolve("request-a"), hub.StreamOptions{}) })
 	<-source.entered
 	_ = client.Close()
 	ctx, cancel := context.WithCancel(t.Context())

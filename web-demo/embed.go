@@ -10,5 +10,5 @@ import "embed"
 
 // FS holds the page's files, index.html among them.
 //
-//go:embed index.html *.js *.css *.svg
+//go:embed *.html *.js *.css *.svg
 var FS embed.FS

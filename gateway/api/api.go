@@ -7,6 +7,7 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ type Options struct {
 	Origins []string
 
 	MaxBody      int           // bytes; 32 MiB
+	MaxCalls     int           // under way at a time, others are refused; 0: any number
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
@@ -185,10 +187,10 @@ func (a *API) as(role lifecycle.Role) func(handler) fiber.Handler {
 	}
 }
 
-// recoverPanic counts a call while it is under way and turns a panic into an
-// internal error.
+// recoverPanic counts a call while it is under way, refuses what is too much, and turns a
+// panic into an internal error.
 func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
-	a.calls.Add(1)
+	under := a.calls.Add(1)
 	defer func() {
 		a.calls.Add(-1)
 		if v := recover(); v != nil {
@@ -196,6 +198,9 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
 		}
 	}()
+	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !strings.HasPrefix(c.Path(), "/health/") {
+		return &problem{kind: kindUnavailable, detail: "The gateway has too many calls under way.", retryAfter: 1 + rand.IntN(5)}
+	}
 	return c.Next()
 }
 

@@ -26,7 +26,7 @@ func (a *API) requestEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if err != nil {
 		return err
 	}
-	return a.events(c, r.Channel(), &r)
+	return a.events(c, caller, r.Channel(), &r)
 }
 
 // topicEvents answers GET /v1/topics/{topic}/events.
@@ -35,17 +35,17 @@ func (a *API) topicEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if err != nil {
 		return err
 	}
-	return a.events(c, channel, nil)
+	return a.events(c, caller, channel, nil)
 }
 
 // ownerEvents answers GET /v1/events.
 func (a *API) ownerEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
-	return a.events(c, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil)
+	return a.events(c, caller, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil)
 }
 
 // events answers with a channel's events as the client prefers: as a stream, or those
 // that are stored. r is the request of a request's own channel.
-func (a *API) events(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Request) error {
+func (a *API) events(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle.Channel, r *lifecycle.Request) error {
 	c.Set(fiber.HeaderVary, fiber.HeaderAccept)
 	offers := []string{"text/event-stream", "application/json"}
 	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
@@ -53,7 +53,7 @@ func (a *API) events(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Reque
 	}
 	switch c.Accepts(offers...) {
 	case "text/event-stream":
-		return a.stream(c, channel, r)
+		return a.stream(c, caller, channel, r)
 	case "application/json":
 		return a.storedEvents(c, channel)
 	default:
@@ -62,7 +62,7 @@ func (a *API) events(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Reque
 }
 
 // stream hands the connection to the hub.
-func (a *API) stream(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Request) error {
+func (a *API) stream(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle.Channel, r *lifecycle.Request) error {
 	after := readCursor(c)
 	if r != nil && r.Status.Terminal() && after != nil && *after == r.Sequence {
 		// Nothing will follow: 204 tells an EventSource to stay away.
@@ -84,7 +84,7 @@ func (a *API) stream(c *fiber.Ctx, channel lifecycle.Channel, r *lifecycle.Reque
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, _ := takeOver(conn, false)
-		a.Hub.ServeStream(raw, header, channelOf(channel), after)
+		a.Hub.ServeStream(raw, channelOf(channel), hub.StreamOptions{Header: header, After: after, Caller: caller.Subject})
 	})
 	return nil
 }
@@ -178,6 +178,7 @@ func (a *API) socket(c *fiber.Ctx, caller lifecycle.Principal) error {
 		Resolve:   func(ctx context.Context, name string) (hub.Channel, error) { return a.resolve(ctx, caller, name) },
 		Problem:   func(err error) []byte { return a.asProblem(err).body("") },
 		Subscribe: subscribe,
+		Caller:    caller.Subject,
 	}
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {

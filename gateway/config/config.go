@@ -38,6 +38,18 @@ type Config struct {
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
 
+	WebhookAllowCIDRs   []string      `env:"HARK_WEBHOOK_ALLOW_CIDRS" name:"webhook-allow-cidrs" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, like 10.0.0.0/8."`
+	WebhookAllowHTTP    bool          `env:"HARK_WEBHOOK_ALLOW_HTTP" name:"webhook-allow-http" help:"Let webhook URLs begin with http://."`
+	WebhookKey          string        `env:"HARK_WEBHOOK_KEY" placeholder:"BASE64" help:"32 bytes in base64 that seal webhook secrets in the store. All nodes need the same."`
+	WebhookChallenge    string        `env:"HARK_WEBHOOK_CHALLENGE" default:"none" placeholder:"NAME" help:"How every webhook endpoint has to prove that it may be used: none, handshake or echo."`
+	WebhookOrigin       string        `env:"HARK_WEBHOOK_ORIGIN" default:"hark" placeholder:"NAME" help:"Name that the handshake says deliveries come from, like hooks.example.org."`
+	WebhookDisableAfter time.Duration `env:"HARK_WEBHOOK_DISABLE_AFTER" default:"120h" help:"How long every attempt to reach a webhook endpoint may fail before it is disabled."`
+	WebhookRetention    time.Duration `env:"HARK_WEBHOOK_RETENTION" default:"168h" help:"How long webhook deliveries are kept after their end."`
+	WebhookSlots        int           `env:"HARK_WEBHOOK_SLOTS" default:"1024" help:"Webhook deliveries that this node sends at the same time."`
+	WebhookCA           string        `env:"HARK_WEBHOOK_CA" name:"webhook-ca" placeholder:"FILE" help:"PEM file of certificate authorities of webhook endpoints, beside the system's."`
+	WebhookCert         string        `env:"HARK_WEBHOOK_CERT" placeholder:"FILE" help:"PEM file of the client certificate for webhook endpoints that ask for one."`
+	WebhookCertKey      string        `env:"HARK_WEBHOOK_CERT_KEY" placeholder:"FILE" help:"PEM file of its key."`
+
 	MaxBody      int           `env:"HARK_MAX_BODY" default:"33554432" placeholder:"BYTES" help:"Largest body of a request or a result."`
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
@@ -49,6 +61,13 @@ type Config struct {
 	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
 	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
+
+	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
+	MaxPerCaller   int     `env:"HARK_MAX_PER_CALLER" default:"0" help:"Push connections of one caller to this node at most; 0: any number."`
+	ConnectRate    float64 `env:"HARK_CONNECT_RATE" default:"0" help:"New push connections per second at most; 0: any number."`
+	Subscriptions  int     `env:"HARK_SUBSCRIPTIONS" default:"1000" help:"Subscriptions of one WebSocket connection at most."`
+	MaxMessage     int     `env:"HARK_MAX_MESSAGE" default:"32768" placeholder:"BYTES" help:"Longest message that a WebSocket client may send."`
+	MaxCalls       int     `env:"HARK_MAX_CALLS" default:"10000" help:"Calls under way at most, those that wait included; others are answered with 503."`
 
 	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`
 	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
@@ -217,6 +236,9 @@ func (c *Config) check() error {
 			return &Error{"origins", origin, "scheme://host or scheme://host:port"}
 		}
 	}
+	if err := c.checkWebhooks(); err != nil {
+		return err
+	}
 	for _, n := range []struct {
 		key         string
 		value       int
@@ -226,6 +248,12 @@ func (c *Config) check() error {
 		{"partitions", c.Partitions, 1, 1024},
 		{"attempts", c.Attempts, 1, 20},
 		{"concurrency", c.Concurrency, 1, 10000},
+		{"webhook-slots", c.WebhookSlots, 1, 10000},
+		{"max-connections", c.MaxConnections, 0, 10_000_000},
+		{"max-per-caller", c.MaxPerCaller, 0, 10_000_000},
+		{"subscriptions", c.Subscriptions, 1, 1_000_000},
+		{"max-message", c.MaxMessage, 256, 16 << 20},
+		{"max-calls", c.MaxCalls, 1, 10_000_000},
 		{"callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {
@@ -244,6 +272,8 @@ func (c *Config) check() error {
 		{"retention", c.Retention, time.Millisecond, c.MaxRetention},
 		{"requeue", c.Requeue, 100 * time.Millisecond, 24 * time.Hour},
 		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
+		{"webhook-disable-after", c.WebhookDisableAfter, time.Second, 365 * 24 * time.Hour},
+		{"webhook-retention", c.WebhookRetention, time.Second, 365 * 24 * time.Hour},
 		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
 		{"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
 		{"drain", c.Drain, 0, time.Hour},
@@ -251,6 +281,9 @@ func (c *Config) check() error {
 		if d.value < d.least || d.value > d.most {
 			return &Error{d.key, d.value.String(), fmt.Sprintf("%v to %v", d.least, d.most)}
 		}
+	}
+	if !(c.ConnectRate >= 0 && c.ConnectRate <= 1e6) {
+		return &Error{"connect-rate", fmt.Sprint(c.ConnectRate), "0 to 1000000"}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		return &Error{"log-level", c.LogLevel, "debug, info, warn or error"}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,7 +55,7 @@ func follow(t testing.TB, h *hub.Hub, channel lifecycle.Channel, after *uint64) 
 		_ = mine.Close()
 		reading.Wait()
 	})
-	h.ServeStream(theirs, http.Header{}, hub.Channel{Key: channel.Key(), Name: channel.String(), Live: channel.Feed()}, after)
+	h.ServeStream(theirs, hub.Channel{Key: channel.Key(), Name: channel.String(), Live: channel.Feed()}, hub.StreamOptions{After: after})
 	return f
 }
 

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"os"
+
+	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// webhooks returns the service that owners of endpoints use, over the gateway's store.
+func webhooks(ctx context.Context, s store, c config.Config, log *slog.Logger) (*dispatch.Service, error) {
+	o := dispatch.Options{
+		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
+		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
+		DisableAfter: c.WebhookDisableAfter, Slots: c.WebhookSlots,
+		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
+			return ownerEvents(ctx, s, owner, after)
+		},
+		Logger: log,
+	}
+	if c.WebhookCA != "" {
+		pem, err := os.ReadFile(c.WebhookCA)
+		if err != nil {
+			return nil, &config.Error{Key: "webhook-ca", Value: c.WebhookCA, Allowed: "a PEM file that can be read: " + err.Error()}
+		}
+		if o.RootCAs, err = x509.SystemCertPool(); err != nil {
+			o.RootCAs = x509.NewCertPool()
+		}
+		if !o.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &config.Error{Key: "webhook-ca", Value: c.WebhookCA, Allowed: "a PEM file with a certificate"}
+		}
+	}
+	if c.WebhookCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.WebhookCert, c.WebhookCertKey)
+		if err != nil {
+			return nil, &config.Error{Key: "webhook-cert", Value: c.WebhookCert, Allowed: "PEM files of a certificate and its key: " + err.Error()}
+		}
+		o.Certificate = &pair
+	}
+	endpoints, ok := s.(dispatch.Store)
+	if !ok {
+		return nil, nil //nolint:nilnil // a store that holds no endpoints
+	}
+	return dispatch.New(ctx, endpoints, o)
+}
+
+// ownerEvents reads the feed of an owner's events.
+func ownerEvents(ctx context.Context, source hub.Source, owner string, after uint64) (events [][]byte, last uint64, err error) {
+	const page = 200
+	feed := lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: owner}
+	history, err := source.Read(ctx, feed.Key(), after, page)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, m := range history.Messages {
+		events, last = append(events, m.Event), m.Offset
+	}
+	return events, last, nil
+}

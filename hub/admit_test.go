@@ -1,0 +1,138 @@
+package hub_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/hark-push/hark/hub"
+)
+
+// connect opens a stream and returns the retry field in milliseconds, and whether the
+// stream stays open.
+func connect(t *testing.T, addr, caller string) (retry int, stays bool, leave func()) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, _ = fmt.Fprintf(conn, "GET /sse?channel=request-1&caller=%s HTTP/1.1\r\nHost: x\r\n\r\n", caller)
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	var said strings.Builder
+	buffer := make([]byte, 4096)
+	for !strings.Contains(said.String(), `{"n":1`) {
+		n, err := conn.Read(buffer)
+		said.Write(buffer[:n])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err, said.String())
+		}
+	}
+	if !strings.HasPrefix(said.String(), "HTTP/1.1 200 OK\r\n") || !strings.Contains(said.String(), "text/event-stream") {
+		t.Errorf("answered %q", said.String())
+	}
+	_, rest, _ := strings.Cut(said.String(), "retry: ")
+	digits, _, _ := strings.Cut(rest, "\n")
+	retry, err = strconv.Atoi(digits)
+	if err != nil {
+		t.Errorf("no retry in %q", said.String())
+	}
+	return retry, strings.Contains(said.String(), `{"n":1`), func() { _ = conn.Close() }
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+func limited(t *testing.T, o hub.Options) (*hub.Hub, string) {
+	t.Helper()
+	source := newMemorySource()
+	o.Retry = time.Second
+	h := hub.New(source, o)
+	source.append("request-1", false)
+	return h, serve(t, h)
+}
+
+// TestShedding: who is one too many is told to come back much later, in the form that
+// its client understands, and is taken on when there is room again.
+func TestShedding(t *testing.T) {
+	h, addr := limited(t, hub.Options{Connections: 2})
+	_, stays, leave := connect(t, addr, "a")
+	if !stays {
+		t.Fatal("the first was shed")
+	}
+	if _, stays, _ := connect(t, addr, "a"); !stays {
+		t.Fatal("the second was shed")
+	}
+	retry, stays, _ := connect(t, addr, "b")
+	if stays || retry < 10_000 || retry > 20_000 {
+		t.Errorf("the third: stays %v, retry %d ms", stays, retry)
+	}
+	ws, _, err := (&websocket.Dialer{Subprotocols: []string{hub.Subprotocol}}).Dial("ws://"+addr+"/ws", http.Header{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ws.Close() }()
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseTryAgainLater) {
+		t.Errorf("the WebSocket was told %v", err)
+	}
+	_ = ws.Close()
+	until(t, "both are counted as shed", func() bool { return h.Stats().Closed["shed"] == 2 })
+	leave()
+	until(t, "room for one", func() bool { return h.Stats().Streams+h.Stats().Sockets == 1 })
+	if _, stays, _ := connect(t, addr, "b"); !stays {
+		t.Error("shed although there is room")
+	}
+}
+
+func TestPerCaller(t *testing.T) {
+	h, addr := limited(t, hub.Options{PerCaller: 1})
+	_, stays, leave := connect(t, addr, "a")
+	if !stays {
+		t.Fatal("the first was shed")
+	}
+	if _, stays, _ := connect(t, addr, "a"); stays {
+		t.Error("a second one of the same caller stays")
+	}
+	if _, stays, _ := connect(t, addr, "b"); !stays {
+		t.Error("another caller was shed")
+	}
+	leave()
+	until(t, "the first has left", func() bool { return h.Stats().Streams == 1 })
+	if _, stays, _ := connect(t, addr, "a"); !stays {
+		t.Error("shed although the other one has left")
+	}
+}
+
+func TestConnectRate(t *testing.T) {
+	_, addr := limited(t, hub.Options{ConnectRate: 3})
+	took := 0
+	for range 10 {
+		if _, stays, _ := connect(t, addr, "a"); stays {
+			took++
+		}
+	}
+	if took < 3 || took > 6 { // three at once, and what comes while we try
+		t.Errorf("%d of 10 were taken on", took)
+	}
+	until(t, "another one is taken on", func() bool {
+		_, stays, _ := connect(t, addr, "a")
+		return stays
+	})
+}
