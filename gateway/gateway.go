@@ -55,6 +55,13 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if g.listener, err = listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	if c.TLSCert != "" {
+		secured, err := secure(g.listener, c)
+		if err != nil {
+			return nil, err
+		}
+		g.listener = secured
+	}
 	if c.Debug != "" {
 		var addr net.Addr
 		if g.debug, addr, err = debugServer(c.Debug); err != nil {
@@ -133,6 +140,9 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 // welcome says where Hark is and how to try it.
 func (g *gateway) welcome(out io.Writer) {
 	url := "http://" + g.listener.Addr().String()
+	if g.config.TLSCert != "" {
+		url = "https" + url[len("http"):]
+	}
 	_, _ = fmt.Fprintf(out, `Hark listens on %s
   store   %s
   broker  %s

@@ -22,6 +22,8 @@ import (
 // Config is the gateway's configuration. Durations are written like "30s" or "1h30m".
 type Config struct {
 	Listen  string   `env:"HARK_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Without keys only loopback is allowed, unless --insecure."`
+	TLSCert string   `env:"HARK_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Serve TLS with the certificate in this PEM file. It is read again when it has changed."`
+	TLSKey  string   `env:"HARK_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM file of its key."`
 	Data    string   `env:"HARK_DATA" default:"./data" placeholder:"DIR" help:"Folder of the embedded store."`
 	Routes  []string `env:"HARK_ROUTES" default:"default,images,fetch,sleep" placeholder:"NAME,…" help:"Routes that requests may take; each has a work queue of its own."`
 	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors inside, for those of the routes images, fetch, sleep and echo that exist."`
@@ -204,6 +206,9 @@ func (c *Config) check() error {
 	}
 	if !c.Insecure && !Loopback(host) {
 		return &Error{"listen", c.Listen, "a loopback address, because without keys everybody may do everything (or --insecure)"}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return &Error{"tls-cert", c.TLSCert, "both --tls-cert and --tls-key, or neither"}
 	}
 	if c.Debug != "" {
 		if host, _, err := net.SplitHostPort(c.Debug); err != nil || !Loopback(host) {
