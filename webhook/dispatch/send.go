@@ -132,7 +132,7 @@ func classOf(ctx context.Context, err error) string {
 	switch {
 	case egress.Blocked(err):
 		return ClassUnreachable
-	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return ClassTLS
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), isTimeout(err):
 		return ClassTimeout
