@@ -1,0 +1,289 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/servertest"
+)
+
+// servers are a Redis and a RabbitMQ of which one is about to fail.
+type servers struct {
+	t      *testing.T
+	redis  *servertest.Server
+	admin  *goredis.Client
+	rabbit *servertest.RabbitMQServer
+	proxy  *servertest.ProxyServer // in front of RabbitMQ
+	prefix string
+}
+
+func startServers(t *testing.T) *servers {
+	t.Helper()
+	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+		t.Skip("runs on real servers in the other run of these tests")
+	}
+	// Redis writes a snapshot only when it is told to; that it may lets it fail.
+	s := &servers{t: t, redis: servertest.Redis(t, "--save", "86400 1000000"), rabbit: shared.RabbitMQ(t), prefix: "t" + rand.Text()[:10]}
+	s.admin = goredis.NewClient(&goredis.Options{Addr: s.redis.Addr, Protocol: 2, DisableIdentity: true})
+	t.Cleanup(func() { _ = s.admin.Close() })
+	s.proxy = servertest.Proxy(t, s.rabbit.Addr)
+	return s
+}
+
+// args name the servers, RabbitMQ at the given address.
+func (s *servers) args(rabbit string, more ...string) []string {
+	return append([]string{
+		"--redis=" + s.redis.URL, "--amqp=" + strings.Replace(s.rabbit.URL, s.rabbit.Addr, rabbit, 1),
+		"--prefix=" + s.prefix, "--requeue=500ms",
+	}, more...)
+}
+
+func (s *servers) ctl(arguments ...string) {
+	s.t.Helper()
+	if _, err := s.rabbit.Ctl(arguments...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *servers) set(name, value string) {
+	s.t.Helper()
+	if err := s.admin.ConfigSet(s.t.Context(), name, value).Err(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *servers) channel() *amqp.Channel {
+	s.t.Helper()
+	conn, err := amqp.Dial(s.rabbit.URL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	ch, err := conn.Channel()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ch
+}
+
+// snapshot has Redis write one, and returns whether it could.
+func (s *servers) snapshot() bool {
+	s.t.Helper()
+	if err := s.admin.BgSave(s.t.Context()).Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	var info string
+	for info = ""; !strings.Contains(info, "rdb_bgsave_in_progress:0"); time.Sleep(5 * time.Millisecond) {
+		info = s.admin.Info(s.t.Context(), "persistence").Val()
+	}
+	return strings.Contains(info, "rdb_last_bgsave_status:ok")
+}
+
+// inTheWay is a folder where Redis wants to put its snapshot.
+func (s *servers) inTheWay() string {
+	return filepath.Join(s.admin.ConfigGet(s.t.Context(), "dir").Val()["dir"], "dump.rdb")
+}
+
+// TestFaults: what a client meets when a server refuses, in every way that it has.
+// A submission is answered with 503 and nothing of it stays behind, what is stored can be
+// read all the while, and the same submission, made again when the fault is over, is
+// worked on once, as is what waited.
+func TestFaults(t *testing.T) {
+	for _, fault := range []struct {
+		name        string
+		begin, end  func(*servers)
+		first, then time.Duration // longest that the first refusal may take, and one after it
+	}{
+		{
+			"RabbitMQ's confirm never comes",
+			func(s *servers) { s.proxy.Drop(servertest.ToClient) },
+			func(s *servers) { s.proxy.Restore(); s.proxy.Cut() },
+			8 * time.Second, 0, // publish timeout and withdrawal
+		},
+		{
+			"the queue is deleted",
+			func(s *servers) {
+				if _, err := s.channel().QueueDelete(s.prefix+".work.sleep", false, false, false); err != nil {
+					s.t.Fatal(err)
+				}
+			},
+			func(*servers) {}, // the gateway declares it again
+			2 * time.Second, 0,
+		},
+		{
+			"the queue is full",
+			func(s *servers) {
+				s.t.Cleanup(func() { s.ctl("clear_policy", "full") })
+				s.ctl("set_policy", "--apply-to", "queues", "full", `^`+s.prefix+`\.work\.sleep$`, `{"max-length":1}`)
+			},
+			func(*servers) {}, // processors empty it
+			2 * time.Second, 2 * time.Second,
+		},
+		{
+			"RabbitMQ is short of memory",
+			func(s *servers) {
+				s.t.Cleanup(func() { s.ctl("set_vm_memory_high_watermark", "0.4") }) // others use it too
+				s.ctl("set_vm_memory_high_watermark", "0")
+			},
+			func(s *servers) { s.ctl("set_vm_memory_high_watermark", "0.4") },
+			2 * time.Second, time.Second,
+		},
+		{
+			"RabbitMQ is short of disk",
+			func(s *servers) {
+				s.t.Cleanup(func() { s.ctl("set_disk_free_limit", "50MB") })
+				s.ctl("set_disk_free_limit", "1000000GB")
+			},
+			func(s *servers) { s.ctl("set_disk_free_limit", "50MB") },
+			2 * time.Second, time.Second,
+		},
+		{
+			"Redis is full",
+			func(s *servers) { s.set("maxmemory", "1") },
+			func(s *servers) { s.set("maxmemory", "0") },
+			2 * time.Second, 2 * time.Second,
+		},
+		{
+			"Redis cannot write to its disk",
+			func(s *servers) {
+				if err := os.Mkdir(s.inTheWay(), 0o700); err != nil {
+					s.t.Fatal(err)
+				}
+				if s.snapshot() {
+					s.t.Fatal("it can")
+				}
+			},
+			func(s *servers) {
+				if err := os.Remove(s.inTheWay()); err != nil || !s.snapshot() {
+					s.t.Fatal(err)
+				}
+			},
+			2 * time.Second, 2 * time.Second,
+		},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			s := startServers(t)
+			g := start(t, s.args(s.proxy.Addr, "--samples=false")...)
+			post := func(id string) answer {
+				return g.call("POST", "/v1/requests", fmt.Sprintf(`{"id":%q,"route":"sleep","content":{"steps":1,"duration":"1ms","result":1}}`, id), async)
+			}
+			post("before").want(202)
+			accepted := []string{"before"}
+
+			fault.begin(s)
+			var began time.Time
+			id := ""
+			for n := 0; ; n++ { // RabbitMQ notices some faults a little late
+				began, id = time.Now(), fmt.Sprint("r", n)
+				if a := post(id); a.status != 202 || n == 100 {
+					refused(a, time.Since(began), fault.first)
+					break
+				}
+				accepted = append(accepted, id)
+			}
+			gone := func() {
+				t.Helper()
+				g.call("GET", "/v1/requests/"+id, nil).problem(404, "request-not-found")
+				for _, id := range accepted {
+					g.call("GET", "/v1/requests/"+id, nil).want(200)
+				}
+				if n := len(g.call("GET", "/v1/requests?limit=200", nil).want(200).json()["requests"].([]any)); n != len(accepted) {
+					t.Errorf("%d requests are listed, %d were accepted", n, len(accepted))
+				}
+			}
+			gone()
+			if fault.then > 0 { // it lasts
+				began = time.Now()
+				refused(post(id), time.Since(began), fault.then)
+				gone()
+			}
+
+			fault.end(s)
+			start(t, s.args(s.rabbit.Addr)...) // with processors
+			g.eventually(func() bool {
+				a := post(id)
+				if a.status != 202 {
+					a.problem(503, "unavailable")
+				}
+				return a.status == 202
+			})
+			accepted = append(accepted, id)
+			for _, id := range accepted {
+				g.eventually(func() bool { return g.call("GET", "/v1/requests/"+id, nil).want(200).json()["status"] == "succeeded" })
+				events := g.call("GET", "/v1/requests/"+id+"/events?after=0", nil, "Accept: application/json").want(200).json()["events"].([]any)
+				starts := 0
+				for n, e := range events {
+					event := e.(map[string]any)
+					if event["data"].(map[string]any)["sequence"] != float64(n+1) {
+						t.Errorf("%s: event %d is %v", id, n+1, event)
+					}
+					if event["type"] == "request.started" {
+						starts++
+					}
+				}
+				if starts != 1 {
+					t.Errorf("%s was started %d times: %v", id, starts, events)
+				}
+			}
+		})
+	}
+}
+
+// refused holds the answer to a submission during a fault against what is promised of it.
+func refused(a answer, took, most time.Duration) {
+	a.t.Helper()
+	a.problem(503, "unavailable")
+	if after := a.header.Get("Retry-After"); after != "2" {
+		a.t.Errorf("Retry-After is %q", after)
+	}
+	if took > most {
+		a.t.Errorf("the refusal took %v, at most %v are promised", took, most)
+	}
+}
+
+// TestForeignQueue: a queue that somebody made with other arguments is not worked
+// with: the gateway says what differs and ends.
+func TestForeignQueue(t *testing.T) {
+	s := startServers(t)
+	queue := s.prefix + ".work.sleep"
+	if _, err := s.channel().QueueDeclare(queue, true, false, false, false, amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeQuorum, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
+		"x-dead-letter-exchange": s.prefix + ".dead", "x-dead-letter-strategy": "at-least-once", "x-delivery-limit": 3,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaryUsed = true
+	out, err := exec.Command(path, s.args(s.rabbit.Addr, "--listen=127.0.0.1:0")...).CombinedOutput()
+	if err == nil {
+		t.Error("it runs")
+	}
+	for _, want := range []string{queue, "x-delivery-limit is 3", "ask for 20", "rabbitmqctl delete_queue"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not in what it says: %s", want, out)
+		}
+	}
+	for _, kind := range []string{"queues", "exchanges"} {
+		names, err := s.rabbit.Ctl("list_"+kind, "name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range strings.FieldsSeq(names) {
+			if strings.HasPrefix(name, s.prefix) && name != queue {
+				t.Errorf("it made %s", name)
+			}
+		}
+	}
+}
