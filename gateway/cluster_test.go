@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,70 +15,85 @@ import (
 
 // cluster is several gateways and workers on one Redis and one RabbitMQ, as processes of their own.
 type cluster struct {
-	t       testing.TB
-	redis   *servertest.Server
-	rabbit  *servertest.RabbitMQServer
-	proxy   *servertest.ProxyServer // between the first gateway and Redis
-	args    []string                // that name the backends
+	t               testing.TB
+	redis           *servertest.Server
+	rabbit          *servertest.RabbitMQServer
+	proxy           *servertest.ProxyServer // between the first gateway and Redis
+	gateway, worker string                  // programs
+	servers         []string                // arguments that name the servers
+	options         []string                // further arguments of the gateways
+	environment     []string                // of what is started next, beside the test's own
+	topics          int                     // that requests are spread over, every fourth without one
+
 	mu      sync.Mutex
 	nodes   []*process
 	workers []*exec.Cmd
-	topics  int // that requests are spread over, every fourth without one
 
 	// What clients met.
 	refused, resumed, resets atomic.Int64
 	longest                  atomic.Int64 // ns without an answer
 }
 
-var workerBinary = sync.OnceValues(func() (string, error) {
-	path, err := binary()
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(filepath.Dir(path), "worker")
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "../processor/cmd/worker")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
+// newCluster starts a cluster on servers of its own. The gateways are given further arguments.
+func newCluster(t testing.TB, nodes, workers int, options ...string) *cluster {
+	t.Helper()
+	c := emptyCluster(t)
+	c.options = options
+	c.redis, c.rabbit = servertest.Redis(t), servertest.RabbitMQ(t)
+	c.servers = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL}
+	c.proxy = servertest.Proxy(t, c.redis.Addr)
+	c.addGateway("--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1))
+	c.grow(nodes-1, workers)
+	return c
+}
 
-// newCluster starts gateways, with further arguments, and workers.
-func newCluster(t testing.TB, nodes, workers int, more ...string) *cluster {
+// emptyCluster is a cluster that has neither servers nor nodes yet.
+func emptyCluster(t testing.TB) *cluster {
 	t.Helper()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
-	c := &cluster{t: t, redis: servertest.Redis(t), rabbit: servertest.RabbitMQ(t)}
-	c.args = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL, "--requeue=2s", "--timeout=10m", "--retry=300ms"}
-	c.args = append(c.args, more...)
-	c.proxy = servertest.Proxy(t, c.redis.Addr)
-	behind := "--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1)
-	c.nodes = append(c.nodes, c.gateway(behind))
-	for len(c.nodes) < nodes {
-		c.nodes = append(c.nodes, c.gateway())
+	c := &cluster{t: t}
+	var err error
+	if c.gateway, err = binary(); err != nil {
+		t.Fatal(err)
 	}
-	for range workers {
-		c.workers = append(c.workers, c.worker())
+	binaryUsed = true
+	if c.worker, err = workerBinary(); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }
 
-func (c *cluster) gateway(more ...string) *process {
-	return spawn(c.t, c.t.TempDir(), slices.Concat([]string{"--samples=false"}, c.args, more)...)
+// grow adds gateways and workers.
+func (c *cluster) grow(nodes, workers int) {
+	c.t.Helper()
+	for range nodes {
+		c.addGateway()
+	}
+	for range workers {
+		c.addWorker()
+	}
 }
 
-func (c *cluster) worker() *exec.Cmd {
+func (c *cluster) addGateway(more ...string) { c.nodes = append(c.nodes, c.startGateway(more...)) }
+
+func (c *cluster) addWorker() { c.workers = append(c.workers, c.startWorker()) }
+
+func (c *cluster) startGateway(more ...string) *process {
 	c.t.Helper()
-	path, err := workerBinary()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	cmd := exec.Command(path, c.args[0], c.args[1], "--routes=sleep", "--concurrency=40", "--drain=1s")
+	cmd := exec.Command(c.gateway, slices.Concat([]string{
+		"--listen=127.0.0.1:0", "--samples=false", "--drain=200ms", "--log-level=warn", "--requeue=2s", "--timeout=10m", "--retry=300ms",
+	}, c.servers, c.options, more)...)
+	cmd.Env = append(os.Environ(), c.environment...)
+	return listening(c.t, cmd)
+}
+
+func (c *cluster) startWorker() *exec.Cmd {
+	c.t.Helper()
+	cmd := exec.Command(c.worker, append([]string{"--routes=sleep,fetch", "--fetch-private", "--concurrency=40", "--drain=1s"}, c.servers...)...)
+	cmd.Env = append(os.Environ(), c.environment...)
+	cmd.Stderr = &processLog{t: c.t}
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -97,7 +110,7 @@ func (c *cluster) node(n int) *process {
 
 func (c *cluster) replaceGateway(n int) {
 	c.node(n).kill()
-	next := c.gateway()
+	next := c.startGateway()
 	c.mu.Lock()
 	c.nodes[n%len(c.nodes)] = next
 	c.mu.Unlock()
@@ -106,5 +119,5 @@ func (c *cluster) replaceGateway(n int) {
 func (c *cluster) replaceWorker(n int) {
 	_ = c.workers[n].Process.Signal(syscall.SIGKILL)
 	_ = c.workers[n].Wait()
-	c.workers[n] = c.worker()
+	c.workers[n] = c.startWorker()
 }

@@ -27,7 +27,7 @@ func TestRollingRestart(t *testing.T) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		old, next := c.node(n), c.gateway()
+		old, next := c.node(n), c.startGateway()
 		c.mu.Lock()
 		c.nodes[n] = next
 		c.mu.Unlock()
