@@ -58,10 +58,13 @@ func (t topology) knows(route string) bool {
 	return found
 }
 
+// left returns how long a job has to wait from now on.
+func (t topology) left(notBefore time.Time) time.Duration { return notBefore.Sub(t.options.Now()) }
+
 // exchangeFor returns where a job goes: to work, or to the longest delay step that
 // is not too long. Less than the shortest step is left to the consumer.
 func (t topology) exchangeFor(notBefore time.Time) string {
-	wait := time.Until(notBefore)
+	wait := t.left(notBefore)
 	for _, step := range slices.Backward(t.options.Delays) {
 		if step <= wait {
 			return t.delay(step)

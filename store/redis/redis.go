@@ -90,9 +90,10 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	client  goredis.UniversalClient
-	pipe    *pipe        // nil on a Cluster
-	tags    []string     // the beginning of every key of each partition
-	publish string       // the command that publishes: PUBLISH or SPUBLISH
+	pipe    *pipe    // nil on a Cluster
+	tags    []string // the beginning of every key of each partition
+	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	clock   clock
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	countAgain atomic.Int64 // when other partitions are asked for positions again
