@@ -175,7 +175,8 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 type Cancel struct {
 	// Withdrawn says that the request was never accepted, because its work could not
 	// be queued. It is about to be forgotten; if that fails, this tells it from one
-	// that somebody canceled.
+	// that somebody canceled. It is refused once a processor has begun: then the work
+	// was queued after all.
 	Withdrawn bool
 }
 
@@ -189,6 +190,9 @@ func (r *Request) withdrawn() bool {
 func (Cancel) name() string { return "cancel" }
 
 func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
+	if c.Withdrawn && r.Status != Canceled && r.Attempt > 0 {
+		return "", refuse(r, c, 0)
+	}
 	switch r.Status {
 	case Pending:
 		r.CancelRequested = true

@@ -117,28 +117,33 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 	if err != nil || created.Existed {
 		return created, err
 	}
-	if err := s.queue.Enqueue(ctx, created.Request); err != nil {
-		s.withdraw(ctx, created.Request.ID)
+	if err := s.queue.Enqueue(ctx, created.Request); err != nil && s.withdraw(ctx, created.Request.ID) {
 		return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
 	}
 	return created, nil
 }
 
-// withdraw takes back a request that could not be queued. Followers of a feed may
+// withdraw takes back a request that could not be queued, and returns false if that
+// is too late: it was queued, only the queue's word was lost, and a processor has begun.
+// Followers of a feed may
 // have seen that it was accepted, so it ends with an event before it is forgotten.
 // If the store fails as well, at the first step, it stays pending and is queued
 // later, which a repeated submission with its id finds; at the second, it is
 // canceled, and a repeated submission replaces it.
-func (s *Service) withdraw(ctx context.Context, id string) {
+func (s *Service) withdraw(ctx context.Context, id string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_, err := s.store.Apply(ctx, id, Cancel{Withdrawn: true})
+	if _, late := errors.AsType[*TransitionError](err); late {
+		return false
+	}
 	if err == nil {
 		err = s.store.Delete(ctx, id)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", id), slog.Any("error", err))
 	}
+	return true
 }
 
 // SaveReply remembers how the caller's first call with a key was answered.
