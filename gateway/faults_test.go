@@ -1,97 +1,18 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/servertest"
 )
-
-// servers are a Redis and a RabbitMQ of which one is about to fail.
-type servers struct {
-	t      *testing.T
-	redis  *servertest.Server
-	admin  *goredis.Client
-	rabbit *servertest.RabbitMQServer
-	proxy  *servertest.ProxyServer // in front of RabbitMQ
-	prefix string
-}
-
-func startServers(t *testing.T) *servers {
-	t.Helper()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
-		t.Skip("runs on real servers in the other run of these tests")
-	}
-	// Redis writes a snapshot only when it is told to; that it may lets it fail.
-	s := &servers{t: t, redis: servertest.Redis(t, "--save", "86400 1000000"), rabbit: shared.RabbitMQ(t), prefix: "t" + rand.Text()[:10]}
-	s.admin = goredis.NewClient(&goredis.Options{Addr: s.redis.Addr, Protocol: 2, DisableIdentity: true})
-	t.Cleanup(func() { _ = s.admin.Close() })
-	s.proxy = servertest.Proxy(t, s.rabbit.Addr)
-	return s
-}
-
-// args name the servers, RabbitMQ at the given address.
-func (s *servers) args(rabbit string, more ...string) []string {
-	return append([]string{
-		"--redis=" + s.redis.URL, "--amqp=" + strings.Replace(s.rabbit.URL, s.rabbit.Addr, rabbit, 1),
-		"--prefix=" + s.prefix, "--requeue=500ms",
-	}, more...)
-}
-
-func (s *servers) ctl(arguments ...string) {
-	s.t.Helper()
-	if _, err := s.rabbit.Ctl(arguments...); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *servers) set(name, value string) {
-	s.t.Helper()
-	if err := s.admin.ConfigSet(s.t.Context(), name, value).Err(); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *servers) channel() *amqp.Channel {
-	s.t.Helper()
-	conn, err := amqp.Dial(s.rabbit.URL)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return ch
-}
-
-// snapshot has Redis write one, and returns whether it could.
-func (s *servers) snapshot() bool {
-	s.t.Helper()
-	if err := s.admin.BgSave(s.t.Context()).Err(); err != nil {
-		s.t.Fatal(err)
-	}
-	var info string
-	for info = ""; !strings.Contains(info, "rdb_bgsave_in_progress:0"); time.Sleep(5 * time.Millisecond) {
-		info = s.admin.Info(s.t.Context(), "persistence").Val()
-	}
-	return strings.Contains(info, "rdb_last_bgsave_status:ok")
-}
-
-// inTheWay is a folder where Redis wants to put its snapshot.
-func (s *servers) inTheWay() string {
-	return filepath.Join(s.admin.ConfigGet(s.t.Context(), "dir").Val()["dir"], "dump.rdb")
-}
 
 // TestFaults: what a client meets when a server refuses, in every way that it has.
 // A submission is answered with 503 and nothing of it stays behind, what is stored can be
@@ -248,6 +169,26 @@ func refused(a answer, took, most time.Duration) {
 	if took > most {
 		a.t.Errorf("the refusal took %v, at most %v are promised", took, most)
 	}
+}
+
+// TestRepeatedElsewhere: a client that waits no longer for a node which cannot reach
+// RabbitMQ submits again at another. What that one accepts the first does not take back.
+func TestRepeatedElsewhere(t *testing.T) {
+	s := startServers(t)
+	silent, well := start(t, s.args(s.proxy.Addr, "--samples=false")...), start(t, s.args(s.rabbit.Addr, "--samples=false")...)
+	body := `{"id":"a","route":"sleep","content":{"steps":1,"duration":"1ms"}}`
+	s.proxy.Drop(servertest.ToServer | servertest.ToClient)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if a, err := silent.try("POST", "/v1/requests", body, async); err != nil || a.status != 202 {
+			t.Errorf("at the first: %v %d %s", err, a.status, a.body)
+		}
+	})
+	well.eventually(func() bool { return well.call("GET", "/v1/requests/a", nil).status == 200 })
+	well.call("POST", "/v1/requests", body, async).want(202)
+	waiting.Wait()
+	start(t, s.args(s.rabbit.Addr)...) // with processors
+	well.eventually(func() bool { return well.call("GET", "/v1/requests/a", nil).want(200).json()["status"] == "succeeded" })
 }
 
 // TestForeignQueue: a queue that somebody made with other arguments is not worked

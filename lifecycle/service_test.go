@@ -92,6 +92,29 @@ func TestQueuedAfterAll(t *testing.T) {
 	}
 }
 
+// TestRepeatedMeanwhile: a client that waits no longer submits again, at another node,
+// and is told that its request is accepted. The first node does not take that back.
+func TestRepeatedMeanwhile(t *testing.T) {
+	q := &brokenQueue{enqueue: errors.New("not confirmed in time")}
+	s, store := newService(t, q)
+	well := new(brokenQueue)
+	other := lifecycle.New(store, well, lifecycle.Options{})
+	sub := lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f"}
+	q.meanwhile = func(lifecycle.Request) {
+		for range 2 {
+			if created, err := other.Submit(t.Context(), client, sub); err != nil || !created.Existed {
+				t.Errorf("meanwhile: %+v %v", created, err)
+			}
+		}
+	}
+	if _, err := s.Submit(t.Context(), client, sub); err != nil {
+		t.Errorf("submit: %v", err)
+	}
+	if r, err := store.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
+		t.Errorf("%+v %v, queued %d times", r, err, well.took)
+	}
+}
+
 // TestWithdrawnIsReplaced: when the store fails while a submission is taken back, what is
 // left does not stand in the way of its repetition; what a client canceled does.
 func TestWithdrawnIsReplaced(t *testing.T) {
