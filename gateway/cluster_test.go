@@ -31,6 +31,7 @@ type cluster struct {
 
 	// What clients met.
 	refused, resumed, resets atomic.Int64
+	again                    atomic.Int64 // requests that took more than one attempt
 	longest                  atomic.Int64 // ns without an answer
 }
 

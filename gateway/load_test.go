@@ -162,7 +162,6 @@ func chaosSize(t testing.TB, least int) int {
 }
 
 func (c *cluster) report(requests int, ended *atomic.Int64, began time.Time) {
-	again := 0
 	for n := range requests {
 		var doc struct{ Attempt int }
 		a := c.node(n).call("GET", fmt.Sprintf("/v1/requests/load-%d", n), nil).want(200)
@@ -170,9 +169,9 @@ func (c *cluster) report(requests int, ended *atomic.Int64, began time.Time) {
 			c.t.Fatal(err)
 		}
 		if doc.Attempt > 1 {
-			again++
+			c.again.Add(1)
 		}
 	}
 	c.t.Logf("accepted %d, ended %d, re-delivered %d, resumed streams %d, resets %d, refused with 503 %d, longest outage seen by a client %v, took %v",
-		requests, ended.Load(), again, c.resumed.Load(), c.resets.Load(), c.refused.Load(), time.Duration(c.longest.Load()).Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		requests, ended.Load(), c.again.Load(), c.resumed.Load(), c.resets.Load(), c.refused.Load(), time.Duration(c.longest.Load()).Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }

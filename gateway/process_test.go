@@ -117,6 +117,7 @@ func (l *processLog) Write(b []byte) (int, error) {
 		switch {
 		case bytes.Contains(line, []byte("CROSSSLOT")), bytes.Contains(line, []byte("DATA RACE")), bytes.HasPrefix(line, []byte("panic:")):
 			l.t.Errorf("%s", line)
+		case bytes.HasPrefix(line, []byte("redis: ")): // the client's own words about connections
 		case !bytes.HasPrefix(line, []byte("{")), bytes.Contains(line, []byte(`"level":"ERROR"`)):
 			l.t.Logf("%s", line)
 		}
