@@ -140,7 +140,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
 	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	how.DisableIdentity = true
-	s := &Store{options: o, log: o.Logger, client: goredis.NewUniversalClient(how), publish: "PUBLISH"}
+	s := &Store{options: o, log: o.Logger, client: newClient(how), publish: "PUBLISH"}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {
@@ -151,6 +151,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	s.start()
 	return s, nil
+}
+
+func newClient(how *goredis.UniversalOptions) goredis.UniversalClient {
+	if how.MasterName != "" || len(how.Addrs) == 1 && !how.IsClusterMode {
+		return goredis.NewUniversalClient(how)
+	}
+	o := how.Cluster()
+	// Of a master that died go-redis is not told, only of one that sends it elsewhere.
+	o.ClusterStateReloadInterval = time.Second
+	return goredis.NewClusterClient(o)
 }
 
 // start starts the goroutines of the store.
