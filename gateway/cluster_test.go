@@ -24,6 +24,7 @@ type cluster struct {
 	options         []string                // further arguments of the gateways
 	environment     []string                // of what is started next, beside the test's own
 	topics          int                     // that requests are spread over, every fourth without one
+	failover        bool                    // a replica that takes over may lack the newest writes
 
 	mu      sync.Mutex
 	nodes   []*process
@@ -32,6 +33,7 @@ type cluster struct {
 	// What clients met.
 	refused, resumed, resets atomic.Int64
 	again                    atomic.Int64 // requests that took more than one attempt
+	lost                     atomic.Int64 // requests that were accepted and are not there, by a failover
 	longest                  atomic.Int64 // ns without an answer
 }
 
