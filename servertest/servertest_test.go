@@ -3,7 +3,6 @@ package servertest_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -181,45 +180,4 @@ func TestProxy(t *testing.T) {
 	if err := say(dial(), 5*time.Second); err == nil {
 		t.Error("accepted")
 	}
-}
-
-// TestRedisCluster: a master that is killed is replaced by its replica, and comes back
-// as one.
-func TestRedisCluster(t *testing.T) {
-	c := servertest.RedisCluster(t, true)
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{c.Masters[1].Addr, c.Replicas[2].Addr}, ClusterStateReloadInterval: time.Second})
-	defer client.Close()
-	set := func(value string) bool {
-		for i := range 30 { // enough to meet every master
-			if client.Set(t.Context(), fmt.Sprint("key", i), value, 0).Err() != nil {
-				return false
-			}
-		}
-		return true
-	}
-	if !set("before") {
-		t.Fatal("it cannot be used")
-	}
-	eventually := func(what string, holds func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
-	c.Masters[0].Kill()
-	began := time.Now()
-	eventually("no replica takes over", func() bool { return set("after") })
-	t.Logf("replaced after %v", time.Since(began).Round(time.Millisecond))
-	c.Masters[0].Restart()
-	back := redis.NewClient(&redis.Options{Addr: c.Masters[0].Addr})
-	defer back.Close()
-	eventually("it does not come back as a replica", func() bool {
-		role, err := back.Do(t.Context(), "role").Slice()
-		return err == nil && role[0] == "slave"
-	})
-	c.Masters[1].Pause()
-	eventually("no replica takes over from a paused master", func() bool { return set("paused") })
-	c.Masters[1].Resume()
 }
