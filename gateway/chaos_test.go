@@ -48,6 +48,7 @@ func TestChaos(t *testing.T) {
 }
 
 // chaos runs the load with the faults spread over it, in an order that HARK_SEED repeats.
+// The load goes on until they are over.
 func (c *cluster) chaos(requests int, faults []fault) {
 	c.t.Helper()
 	seed := rand.Uint64()
@@ -62,19 +63,12 @@ func (c *cluster) chaos(requests int, faults []fault) {
 
 	var ended atomic.Int64
 	began := time.Now()
-	loaded := make(chan struct{})
-	go func() {
-		defer close(loaded)
-		c.load(requests, 3, "300ms", &ended)
-	}()
+	loaded, over := make(chan int, 1), make(chan struct{})
+	go func() { loaded <- c.load(requests, 3, "300ms", &ended, over) }()
 	for n, fault := range faults {
 		due := int64((n + 1) * requests / (len(faults) + 2))
 		for ended.Load() < due {
-			select {
-			case <-loaded:
-				c.t.Fatal("the load ended before the faults")
-			case <-time.After(time.Millisecond):
-			}
+			time.Sleep(time.Millisecond) // a poll
 			if time.Since(began) > 8*time.Minute {
 				c.t.Fatalf("stuck before %q: %d ended", fault.name, ended.Load())
 			}
@@ -82,8 +76,8 @@ func (c *cluster) chaos(requests int, faults []fault) {
 		c.t.Logf("%v: %s after %d", time.Since(began).Round(time.Millisecond), fault.name, ended.Load())
 		fault.do()
 	}
-	<-loaded
-	c.report(requests, &ended, began)
+	close(over)
+	c.report(<-loaded, &ended, began)
 }
 
 // killInBurst kills a gateway while submissions to it are in flight, some of which are
@@ -151,7 +145,7 @@ func (c *cluster) killInBurst(n int) {
 	}
 	following.Wait()
 	c.t.Logf("of %d submissions to it %d were answered; of the others %d were stored, and all were submitted again", burst, answered.Load(), stored.Load())
-	if answered.Load() == burst || stored.Load() == 0 {
+	if c.rabbit != nil && (answered.Load() == burst || stored.Load() == 0) {
 		c.t.Error("none was in flight")
 	}
 }

@@ -128,14 +128,31 @@ func (c *cluster) follow(n int, id string) {
 
 var followClient = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: -1}}
 
-// load submits requests over all nodes, each with a follower, and returns when all have ended.
-func (c *cluster) load(requests, steps int, each string, progress *atomic.Int64) {
+// load submits requests over all nodes, each with a follower, at least so many and on
+// until enough is closed. It returns when all have ended, with their number.
+func (c *cluster) load(requests, steps int, each string, progress *atomic.Int64, enough <-chan struct{}) int {
+	var next atomic.Int64
+	more := func(n int) bool {
+		select {
+		case <-enough:
+			return n < requests
+		default:
+			return true
+		}
+	}
 	var working, following sync.WaitGroup
 	const submitters = 16
 	slots := make(chan struct{}, 2000) // followers at a time
-	for w := range submitters {
+	for range submitters {
 		working.Go(func() {
-			for n := w; n < requests; n += submitters {
+			for {
+				n := int(next.Load())
+				if !more(n) {
+					return
+				}
+				if !next.CompareAndSwap(int64(n), int64(n+1)) {
+					continue
+				}
 				id := fmt.Sprintf("load-%d", n)
 				topic := ""
 				if c.topics > 0 && n%4 != 3 {
@@ -156,7 +173,15 @@ func (c *cluster) load(requests, steps int, each string, progress *atomic.Int64)
 	}
 	working.Wait()
 	following.Wait()
+	return int(next.Load())
 }
+
+// atOnce is an enough for a load of a given size.
+var atOnce = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 func chaosSize(t testing.TB, least int) int {
 	t.Helper()

@@ -13,7 +13,7 @@ func TestManyNodes(t *testing.T) {
 	requests := chaosSize(t, 1500)
 	var ended atomic.Int64
 	began := time.Now()
-	c.load(requests, 2, "5ms", &ended)
+	c.load(requests, 2, "5ms", &ended, atOnce)
 	c.report(requests, &ended, began)
 	if c.resets.Load() != 0 {
 		t.Errorf("%d resets without a reason", c.resets.Load())

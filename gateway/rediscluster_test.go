@@ -59,7 +59,7 @@ func TestRedisCluster(t *testing.T) {
 	}
 	var ended atomic.Int64
 	began := time.Now()
-	c.load(requests, 2, "5ms", &ended)
+	c.load(requests, 2, "5ms", &ended, atOnce)
 	feeds.Wait()
 	c.report(requests, &ended, began)
 	if c.resets.Load() != 0 {

@@ -17,7 +17,7 @@ func TestRollingRestart(t *testing.T) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		c.load(requests, 3, "200ms", &ended)
+		c.load(requests, 3, "200ms", &ended, atOnce)
 	}()
 	for n := range 3 {
 		for due := int64((n + 1) * requests / 5); ended.Load() < due; {
