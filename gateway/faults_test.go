@@ -28,7 +28,7 @@ func TestFaults(t *testing.T) {
 			"RabbitMQ's confirm never comes",
 			func(s *servers) { s.proxy.Drop(servertest.ToClient) },
 			func(s *servers) { s.proxy.Restore(); s.proxy.Cut() },
-			8 * time.Second, 0, // publish timeout and withdrawal
+			10 * time.Second, 0, // publish timeout and withdrawal
 		},
 		{
 			"the queue is deleted",
@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 				}
 			},
 			func(*servers) {}, // the gateway declares it again
-			2 * time.Second, 0,
+			4 * time.Second, 0,
 		},
 		{
 			"the queue is full",
@@ -47,7 +47,7 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_policy", "--apply-to", "queues", "full", `^`+s.prefix+`\.work\.sleep$`, `{"max-length":1}`)
 			},
 			func(*servers) {}, // processors empty it
-			2 * time.Second, 2 * time.Second,
+			4 * time.Second, 4 * time.Second,
 		},
 		{
 			"RabbitMQ is short of memory",
@@ -56,7 +56,7 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_vm_memory_high_watermark", "0")
 			},
 			func(s *servers) { s.ctl("set_vm_memory_high_watermark", "0.4") },
-			2 * time.Second, time.Second,
+			4 * time.Second, 2 * time.Second,
 		},
 		{
 			"RabbitMQ is short of disk",
@@ -65,13 +65,13 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_disk_free_limit", "1000000GB")
 			},
 			func(s *servers) { s.ctl("set_disk_free_limit", "50MB") },
-			2 * time.Second, time.Second,
+			4 * time.Second, 2 * time.Second,
 		},
 		{
 			"Redis is full",
 			func(s *servers) { s.set("maxmemory", "1") },
 			func(s *servers) { s.set("maxmemory", "0") },
-			2 * time.Second, 2 * time.Second,
+			4 * time.Second, 4 * time.Second,
 		},
 		{
 			"Redis cannot write to its disk",
@@ -88,7 +88,7 @@ func TestFaults(t *testing.T) {
 					s.t.Fatal(err)
 				}
 			},
-			2 * time.Second, 2 * time.Second,
+			4 * time.Second, 4 * time.Second,
 		},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
