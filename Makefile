@@ -20,7 +20,7 @@ test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, ngi
 	@sh scripts/setup.sh $(MAKE) test-js test-go test-shared
 
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./...
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway
@@ -34,8 +34,9 @@ setup: ## bring what the tests need and do nothing else
 cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from the programs on PATH
 	deploy/cluster.sh
 
-chaos: ## 10,000 requests over three gateways while one thing after the other is killed, paused, cut; prints what clients met
-	HARK_CHAOS=10000 HARK_REQUIRE_SERVERS=1 $(GO) test -v -timeout=30m -run='TestManyNodes|TestChaos' ./gateway
+CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies
+chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met
+	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway ./broker/rabbitmq
 
 lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
 	@sh scripts/lint.sh

@@ -81,7 +81,7 @@ func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backen
 		return nil, err
 	}
 	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{
-		Prefix: c.Prefix, CallbackExchange: c.CallbackExchange, Logger: log,
+		Prefix: c.Prefix, Now: s.Now, CallbackExchange: c.CallbackExchange, Logger: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -122,7 +122,7 @@ func TestCallbackExchange(t *testing.T) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		c.load(requests, 3, "60ms", &ended)
+		c.load(requests, 3, "60ms", &ended, atOnce)
 	}()
 	for n, fault := range []func(){
 		func() {

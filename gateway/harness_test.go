@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -28,25 +26,6 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/servertest"
 )
-
-// binary is the gateway as it is shipped, built once, with the race detector if
-// the tests run with it.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hark-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "gateway")
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, ".")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -67,8 +46,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
-
-var binaryUsed bool
 
 // shared is RabbitMQ for all tests that want it; each has a Redis of its own.
 var shared servertest.Shared
@@ -159,53 +136,6 @@ type testWriter struct{ t testing.TB }
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimSpace(b))
 	return len(b), nil
-}
-
-// process is a gateway of its own, to be killed.
-type process struct {
-	*server
-	cmd *exec.Cmd
-}
-
-// spawn runs the binary and waits until it says where it listens.
-func spawn(t testing.TB, data string, args ...string) *process {
-	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaryUsed = true
-	args = append(append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=error"}, backendsOf(t, data)...), args...)
-	cmd := exec.Command(path, args...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = testWriter{t}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	head := make([]byte, 4096)
-	var said strings.Builder
-	for {
-		n, err := out.Read(head)
-		said.Write(head[:n])
-		if url := regexp.MustCompile(`http://[0-9.:]+`).FindString(said.String()); url != "" {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return &process{server: newServer(t, url), cmd: cmd}
-		}
-		if err != nil {
-			t.Fatalf("gateway ended: %v, having said %q", err, said.String())
-		}
-	}
-}
-
-// kill ends the process as a power cut for processes does.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
-	p.http.CloseIdleConnections()
 }
 
 // document is the API description that the server serves.

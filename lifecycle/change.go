@@ -170,12 +170,28 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 	return r.wait(now), nil
 }
 
+// Repeat tells of a second submission of a request that waits. Both may be answered,
+// and the first may still learn that the work could not be queued: from now on it is
+// not withdrawn any more.
+type Repeat struct{}
+
+func (Repeat) name() string { return "repeat" }
+
+func (c Repeat) apply(r *Request, _ time.Time) (EventType, error) {
+	if r.Status != Pending {
+		return "", refuse(r, c, 0)
+	}
+	r.Repeated = true
+	return "", nil
+}
+
 // Cancel asks for the end. What is pending ends at once; what is processing is
 // marked, and ends when its processor has reacted. Canceling twice is no error.
 type Cancel struct {
 	// Withdrawn says that the request was never accepted, because its work could not
 	// be queued. It is about to be forgotten; if that fails, this tells it from one
-	// that somebody canceled.
+	// that somebody canceled. It is refused once a processor has begun, because then the
+	// work was queued after all, and once it was submitted again, see [Repeat].
 	Withdrawn bool
 }
 
@@ -189,6 +205,9 @@ func (r *Request) withdrawn() bool {
 func (Cancel) name() string { return "cancel" }
 
 func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
+	if c.Withdrawn && r.Status != Canceled && (r.Attempt > 0 || r.Repeated) {
+		return "", refuse(r, c, 0)
+	}
 	switch r.Status {
 	case Pending:
 		r.CancelRequested = true

@@ -28,6 +28,7 @@ type Request struct {
 	Failures        int  `json:"failures,omitzero"`    // attempts that failed or died
 	MaxAttempts     int  `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
 	CancelRequested bool `json:"cancelRequested,omitzero"`
+	Repeated        bool `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
 
 	Error  *Failure `json:"error,omitzero"`  // of a failed request, or of the last attempt while it waits for the next
 	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one

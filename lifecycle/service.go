@@ -90,7 +90,7 @@ func (s *Service) Limits() Limits { return s.limits }
 
 // Submit stores a request for the caller and hands it to its route. When it
 // returns without error, the work will be done or end otherwise; when it returns
-// ErrUnavailable, nothing of it is left. Other errors are those of
+// ErrUnavailable, nothing of it is left, unless it was submitted twice at a time. Other errors are those of
 // [Store.Create]. Zero options of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
 	sub.Owner = caller.Subject
@@ -106,39 +106,59 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 	if err := s.queue.Ready(ctx); err != nil { // so that nothing needs to be taken back
 		return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
 	}
-	created, err := s.store.Create(ctx, sub)
-	if err == nil && created.Existed && created.Request.withdrawn() {
-		// An earlier attempt to submit it left this behind.
-		if err := s.store.Delete(ctx, created.Request.ID); err != nil && !errors.Is(err, ErrNotFound) {
+	for range 3 { // what a submission finds may be gone before it is taken up
+		created, err := s.store.Create(ctx, sub)
+		r := created.Request
+		switch {
+		case err != nil:
+			return created, err
+		case !created.Existed:
+			if err := s.queue.Enqueue(ctx, r); err != nil && s.withdraw(ctx, r.ID) {
+				return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
+			}
+			return created, nil
+		case r.withdrawn():
+			// An earlier attempt to submit it left this behind.
+			err = s.store.Delete(ctx, r.ID)
+		case r.Status != Pending || r.Attempt > 0 || r.Repeated || created.Reply != nil:
+			return created, nil
+		default:
+			if _, err = s.store.Apply(ctx, r.ID, Repeat{}); err == nil {
+				// It stays, even if nobody can queue it now.
+				if err := s.queue.Enqueue(ctx, r); err != nil {
+					return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
+				}
+				return created, nil
+			}
+		}
+		if _, changed := errors.AsType[*TransitionError](err); err != nil && !changed && !errors.Is(err, ErrNotFound) {
 			return Created{}, err
 		}
-		created, err = s.store.Create(ctx, sub)
 	}
-	if err != nil || created.Existed {
-		return created, err
-	}
-	if err := s.queue.Enqueue(ctx, created.Request); err != nil {
-		s.withdraw(ctx, created.Request.ID)
-		return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
-	}
-	return created, nil
+	return Created{}, fmt.Errorf("%w: the request keeps changing", ErrUnavailable)
 }
 
-// withdraw takes back a request that could not be queued. Followers of a feed may
+// withdraw takes back a request that could not be queued, and returns false if that
+// is too late: it was queued, only the queue's word was lost, and a processor has
+// begun; or it was submitted again meanwhile, and that may have been answered. Followers of a feed may
 // have seen that it was accepted, so it ends with an event before it is forgotten.
 // If the store fails as well, at the first step, it stays pending and is queued
 // later, which a repeated submission with its id finds; at the second, it is
 // canceled, and a repeated submission replaces it.
-func (s *Service) withdraw(ctx context.Context, id string) {
+func (s *Service) withdraw(ctx context.Context, id string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_, err := s.store.Apply(ctx, id, Cancel{Withdrawn: true})
+	if _, late := errors.AsType[*TransitionError](err); late {
+		return false
+	}
 	if err == nil {
 		err = s.store.Delete(ctx, id)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", id), slog.Any("error", err))
 	}
+	return true
 }
 
 // SaveReply remembers how the caller's first call with a key was answered.

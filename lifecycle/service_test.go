@@ -13,13 +13,17 @@ import (
 // brokenQueue fails as told and counts what it took.
 type brokenQueue struct {
 	ready, enqueue error
+	meanwhile      func(lifecycle.Request) // what happens before it fails
 	took           int
 }
 
 func (q *brokenQueue) Ready(context.Context) error { return q.ready }
 func (q *brokenQueue) Discard(lifecycle.Request)   {}
 
-func (q *brokenQueue) Enqueue(context.Context, lifecycle.Request) error {
+func (q *brokenQueue) Enqueue(_ context.Context, r lifecycle.Request) error {
+	if q.meanwhile != nil {
+		q.meanwhile(r)
+	}
 	if q.enqueue == nil {
 		q.took++
 	}
@@ -58,6 +62,56 @@ func TestNothingHalfDoneStaysBehind(t *testing.T) {
 				t.Errorf("again: %+v %v", created, err)
 			}
 		})
+	}
+}
+
+// TestQueuedAfterAll: the queue took the work and its answer was lost. What a processor
+// has begun meanwhile is not taken back, nor canceled.
+func TestQueuedAfterAll(t *testing.T) {
+	for name, reports := range map[string][]lifecycle.Change{
+		"running": {lifecycle.Start{}}, "done": {lifecycle.Start{}, lifecycle.Succeed{}}, "retried": {lifecycle.Start{}, lifecycle.Fail{Retry: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := &brokenQueue{enqueue: errors.New("not confirmed in time")}
+			s, store := newService(t, q)
+			q.meanwhile = func(r lifecycle.Request) {
+				for _, c := range reports {
+					if _, err := store.Apply(t.Context(), r.ID, c); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			sub := lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f", MaxAttempts: 3}
+			if _, err := s.Submit(t.Context(), client, sub); err != nil {
+				t.Errorf("submit: %v", err)
+			}
+			if r, err := store.Get(t.Context(), "a"); err != nil || r.Attempt != 1 || r.CancelRequested || r.Status == lifecycle.Canceled {
+				t.Errorf("%+v %v", r, err)
+			}
+		})
+	}
+}
+
+// TestRepeatedMeanwhile: a client that waits no longer submits again, at another node,
+// and is told that its request is accepted. The first node does not take that back.
+func TestRepeatedMeanwhile(t *testing.T) {
+	q := &brokenQueue{enqueue: errors.New("not confirmed in time")}
+	s, store := newService(t, q)
+	well := new(brokenQueue)
+	other := lifecycle.New(store, well, lifecycle.Options{})
+	sub := lifecycle.Submission{ID: "a", Route: "r", Fingerprint: "f"}
+	q.meanwhile = func(lifecycle.Request) {
+		for range 2 {
+			if created, err := other.Submit(t.Context(), client, sub); err != nil || !created.Existed {
+				t.Errorf("meanwhile: %+v %v", created, err)
+			}
+		}
+	}
+	if _, err := s.Submit(t.Context(), client, sub); err != nil {
+		t.Errorf("submit: %v", err)
+	}
+	if r, err := store.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
+		t.Errorf("%+v %v, queued %d times", r, err, well.took)
 	}
 }
 

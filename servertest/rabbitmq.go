@@ -20,8 +20,11 @@ import (
 // queues available.
 type RabbitMQServer struct {
 	*Server
+	node        string // its Erlang name
+	cookie      string // what nodes prove to each other that they belong together with
 	environment []string
 	epmdAddr    string
+	epmdOfPeer  bool      // another node of the cluster starts it and ends it
 	epmd        *exec.Cmd // the names of Erlang nodes; nil while it does not run
 	epmdExited  chan struct{}
 }
@@ -32,7 +35,24 @@ type RabbitMQServer struct {
 func RabbitMQ(t testing.TB, settings ...string) *RabbitMQServer {
 	t.Helper()
 	require(t, "rabbitmq-server", "rabbitmq-server")
-	return open(t, func(dir string) *RabbitMQServer { return newRabbitMQ(dir, settings) })
+	return open(t, func(dir string) *RabbitMQServer { return newRabbitMQ(dir, nil, settings) })
+}
+
+// RabbitMQCluster starts a cluster of three nodes, which takes three times as long.
+// Each can be paused, killed and started again. Quorum queues that are declared on it
+// have a replica on each node and go on while two of them live.
+func RabbitMQCluster(t testing.TB, settings ...string) []*RabbitMQServer {
+	t.Helper()
+	nodes := []*RabbitMQServer{RabbitMQ(t, settings...)}
+	for range 2 {
+		nodes = append(nodes, open(t, func(dir string) *RabbitMQServer { return newRabbitMQ(dir, nodes[0], settings) }))
+	}
+	for _, s := range nodes {
+		if _, err := s.Ctl("await_online_nodes", "3"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return nodes
 }
 
 // Ctl runs rabbitmqctl and returns what it prints. It takes a second or more.
@@ -57,16 +77,26 @@ func (s *RabbitMQServer) Sync() {
 	}
 }
 
-func newRabbitMQ(dir string, settings []string) *RabbitMQServer {
+// newRabbitMQ returns a node that joins the cluster of a peer when it starts for the
+// first time, or stays alone.
+func newRabbitMQ(dir string, peer *RabbitMQServer, settings []string) *RabbitMQServer {
 	addr, dist := freeAddr(), freeAddr()
-	s := &RabbitMQServer{epmdAddr: freeAddr()}
-	node := "hark" + strings.ToLower(rand.Text()[:8]) + "@localhost"
+	s := &RabbitMQServer{node: "hark" + strings.ToLower(rand.Text()[:8]) + "@localhost"}
+	if peer == nil {
+		s.cookie, s.epmdAddr = rand.Text(), freeAddr()
+	} else {
+		s.cookie, s.epmdAddr, s.epmdOfPeer = peer.cookie, peer.epmdAddr, true
+		settings = append([]string{
+			"cluster_formation.peer_discovery_backend = classic_config",
+			"cluster_formation.classic_config.nodes.1 = " + peer.node,
+		}, settings...)
+	}
 	// Nothing is taken from the machine's own configuration, nor from a server that
 	// it may run: other ports, another node name, another cookie.
 	s.environment = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8",
 		"ERL_EPMD_PORT=" + port(s.epmdAddr), "ERL_EPMD_ADDRESS=127.0.0.1",
-		"RABBITMQ_NODENAME=" + node,
+		"RABBITMQ_NODENAME=" + s.node,
 		"RABBITMQ_DIST_PORT=" + port(dist),
 		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "data"),
 		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"),
@@ -96,6 +126,7 @@ func newRabbitMQ(dir string, settings []string) *RabbitMQServer {
 			for name, text := range map[string]string{
 				"rabbitmq.conf":   strings.Join(config, "\n") + "\n",
 				"enabled_plugins": "[].\n",
+				".erlang.cookie":  s.cookie,
 			} {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					s.fatal("%v", err)
@@ -113,7 +144,7 @@ func newRabbitMQ(dir string, settings []string) *RabbitMQServer {
 // start shadows Server's: Erlang's name server comes first, as a process of ours,
 // since the one that Erlang would start itself outlives everything.
 func (s *RabbitMQServer) start() error {
-	if s.epmd == nil {
+	if s.epmd == nil && !s.epmdOfPeer {
 		c := exec.Command("epmd", "-port", port(s.epmdAddr), "-address", "127.0.0.1")
 		exited, err := launch(c)
 		if err != nil {

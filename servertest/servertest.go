@@ -264,7 +264,7 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 		if s.dir, s.err = os.MkdirTemp("", "hark-servertest-"); s.err != nil {
 			break
 		}
-		b := newRabbitMQ(s.dir, nil)
+		b := newRabbitMQ(s.dir, nil, nil)
 		b.fatal = func(format string, arguments ...any) { panic(fmt.Sprintf(format, arguments...)) }
 		err := b.start()
 		if err == nil {

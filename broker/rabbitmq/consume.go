@@ -168,7 +168,7 @@ func (s *session) take(route string, m *amqp.Delivery) {
 		return
 	}
 	d := &delivery{session: s, tag: m.DeliveryTag, earlier: deliveries(m), job: job, redelivered: redelivered}
-	if time.Until(job.NotBefore) > 0 {
+	if s.topology.left(job.NotBefore) > 0 {
 		s.intake.Go(func() { s.holdBack(d) })
 		return
 	}
@@ -206,13 +206,13 @@ func (s *session) hand(d *delivery) {
 func (s *session) holdBack(d *delivery) {
 	shortest := s.topology.options.Delays[0]
 	for {
-		left := time.Until(d.job.NotBefore)
+		left := s.topology.left(d.job.NotBefore)
 		if left <= 0 {
 			s.hand(d)
 			return
 		}
 		if left >= shortest {
-			ctx, cancel := context.WithDeadline(s.ctx, d.job.NotBefore)
+			ctx, cancel := context.WithTimeout(s.ctx, left)
 			err := s.send(ctx, d.job, d.redelivered)
 			cancel()
 			if err == nil {

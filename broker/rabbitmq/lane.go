@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // maxUnwritten is how many publications wait to be written before Publish blocks.
 const maxUnwritten = 128
+
+// patience is how old a connection is at least before it is given up because the
+// server refuses whatever is published to some queue. The queue may just be full.
+const patience = 5 * time.Second
 
 var (
 	errLost        = errors.New("the connection was lost")
@@ -26,11 +31,13 @@ type lane struct {
 	channel   *amqp.Channel
 	unwritten chan *publication
 	ended     chan struct{} // closed when no answer will come any more
+	opened    time.Time
 	counts    *counters
 
 	mu      sync.Mutex
 	over    bool                    // no publication may be added
 	pending map[uint64]*publication // by delivery tag, until the server's answer
+	taken   map[string]bool         // the aims of which it has taken something
 	byID    map[string]*publication // the newest pending one of each message id
 }
 
@@ -48,6 +55,14 @@ func newPublication(exchange, key string, mandatory bool, m amqp.Publishing) *pu
 	return &publication{exchange: exchange, key: key, mandatory: mandatory, message: m, done: make(chan error, 1)}
 }
 
+// aim is the one queue where a message goes, or else its exchange.
+func (p *publication) aim() string {
+	if p.mandatory {
+		return p.exchange + "." + p.key
+	}
+	return p.exchange
+}
+
 // finish gives the caller a result unless it has one.
 func (p *publication) finish(err error) {
 	select {
@@ -60,8 +75,8 @@ func (p *publication) finish(err error) {
 func (g *generation) openLane() error {
 	l := &lane{
 		g: g, counts: &g.link.broker.counts,
-		unwritten: make(chan *publication, maxUnwritten), ended: make(chan struct{}),
-		pending: make(map[uint64]*publication), byID: make(map[string]*publication),
+		unwritten: make(chan *publication, maxUnwritten), ended: make(chan struct{}), opened: time.Now(),
+		pending: make(map[uint64]*publication), taken: make(map[string]bool), byID: make(map[string]*publication),
 	}
 	if err := g.call(func() (err error) {
 		if l.channel, err = g.conn.Channel(); err != nil {
@@ -239,7 +254,13 @@ func (l *lane) confirm(c amqp.Confirmation) {
 	case !c.Ack:
 		l.counts.refused.Add(1)
 		p.finish(errRefused)
+		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose
+		// first message for it came while the queue had no leader.
+		if !l.taken[p.aim()] && time.Since(l.opened) > patience {
+			l.g.fail(fmt.Errorf("%w: so far all for %s", errRefused, p.aim()))
+		}
 	default:
+		l.taken[p.aim()] = true
 		l.counts.published.Add(1)
 		p.finish(nil)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -217,6 +218,25 @@ func TestServerKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d published, %d failed (%d of them delivered all the same), %d delivered twice; %+v", len(published), failed, unknown, twice, b.Stats())
+}
+
+// TestLeaderDies: a broker that has not published yet is connected to one node of a
+// cluster, and another that leads the queue dies.
+func TestLeaderDies(t *testing.T) {
+	if os.Getenv("HARK_CHAOS") == "" {
+		t.Skip("starts three servers: make chaos")
+	}
+	nodes := servertest.RabbitMQCluster(t)
+	open(t, nodes[0].URL, Options{Prefix: "leader"}, "a") // declares the queues, so that they are led there
+	b := open(t, nodes[1].URL, Options{Prefix: "leader"}, "a")
+	for _, s := range nodes {
+		s.Sync()
+	}
+	nodes[0].Kill()
+	eventually(t, "jobs are taken again", 30*time.Second, func() bool { return b.Publish(t.Context(), job("x")) == nil })
+	came, handle := given()
+	defer consume(t, b, 1, handle)()
+	next(t, came).Ack()
 }
 
 // TestBlocked: a server short of memory takes no jobs, and says so.

@@ -57,7 +57,8 @@ func TestDelaySteps(t *testing.T) {
 }
 
 func TestExchangeFor(t *testing.T) {
-	p, err := newTopology([]string{"a"}, Options{}.withDefaults())
+	now := time.Now().Add(time.Hour) // not this node's clock, but the one that it is given
+	p, err := newTopology([]string{"a"}, Options{Now: func() time.Time { return now }}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestExchangeFor(t *testing.T) {
 		150 * time.Millisecond: "hark.delay.100ms", 9 * time.Second: "hark.delay.2s", 11 * time.Second: "hark.delay.10s",
 		3 * time.Minute: "hark.delay.2m", 59 * time.Minute: "hark.delay.10m", 2 * time.Hour: "hark.delay.1h", 1000 * time.Hour: "hark.delay.24h",
 	} {
-		if got := p.exchangeFor(time.Now().Add(wait)); got != want {
+		if got := p.exchangeFor(now.Add(wait)); got != want {
 			t.Errorf("%v: %s, want %s", wait, got, want)
 		}
 	}

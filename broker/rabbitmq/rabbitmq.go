@@ -65,6 +65,9 @@ type Options struct {
 	// [ValidExchange]. It is declared as durable. Default: none.
 	CallbackExchange string
 
+	// Now is the clock by which NotBefore is meant. Default: time.Now. Nodes whose
+	// clocks differ must agree on one, such as that of the store.
+	Now func() time.Time
 	// PublishTimeout bounds a Publish whose context does not end earlier. Default 5 s.
 	PublishTimeout time.Duration
 	// Heartbeat is how often both ends show that they are there; a connection
@@ -145,6 +148,9 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.PublishTimeout, 5*time.Second)
 	orDefault(&o.Heartbeat, 10*time.Second)
 	orDefault(&o.Name, "hark")
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}

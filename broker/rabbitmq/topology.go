@@ -58,10 +58,13 @@ func (t topology) knows(route string) bool {
 	return found
 }
 
+// left returns how long a job has to wait from now on.
+func (t topology) left(notBefore time.Time) time.Duration { return notBefore.Sub(t.options.Now()) }
+
 // exchangeFor returns where a job goes: to work, or to the longest delay step that
 // is not too long. Less than the shortest step is left to the consumer.
 func (t topology) exchangeFor(notBefore time.Time) string {
-	wait := time.Until(notBefore)
+	wait := t.left(notBefore)
 	for _, step := range slices.Backward(t.options.Delays) {
 		if step <= wait {
 			return t.delay(step)
@@ -109,8 +112,11 @@ func (t topology) delayQueue(step time.Duration) queue {
 	}}
 }
 
-// declare makes everything exist.
+// declare makes everything exist, or nothing if a queue exists with other settings.
 func (t topology) declare(g *generation) error {
+	if err := t.compare(g); err != nil {
+		return err
+	}
 	if err := t.declareRoutes(g, t.routes); err != nil {
 		return err
 	}
@@ -129,6 +135,40 @@ func (t topology) declare(g *generation) error {
 		}
 		return nil
 	})
+}
+
+// compare holds the queues that exist against what they should be: declaring one
+// again changes nothing.
+func (t topology) compare(g *generation) error {
+	var queues []queue
+	for _, route := range t.routes {
+		queues = append(queues, t.routeQueues(route)...)
+	}
+	for _, step := range t.options.Delays {
+		queues = append(queues, t.delayQueue(step))
+	}
+	for len(queues) > 0 { // a queue that does not exist costs the channel
+		err := g.onChannel(func(ch *amqp.Channel) error {
+			for len(queues) > 0 {
+				q := queues[0]
+				queues = queues[1:]
+				if err := g.call(func() error {
+					_, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
+					return err
+				}); err != nil {
+					return err
+				}
+				if err := q.make(g, ch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if refusal, ok := errors.AsType[*amqp.Error](err); err != nil && (!ok || refusal.Code != amqp.NotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // declareRoutes makes what consumers of the routes need exist.
@@ -156,12 +196,16 @@ func exchangeDeclare(g *generation, ch *amqp.Channel, name, kind string) error {
 	}))
 }
 
-func (q queue) declare(g *generation, ch *amqp.Channel) error {
-	if err := g.call(func() error {
+func (q queue) make(g *generation, ch *amqp.Channel) error {
+	return mismatch("queue", q.name, g.call(func() error {
 		_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
 		return err
-	}); err != nil {
-		return mismatch("queue", q.name, err)
+	}))
+}
+
+func (q queue) declare(g *generation, ch *amqp.Channel) error {
+	if err := q.make(g, ch); err != nil {
+		return err
 	}
 	return g.call(func() error { return ch.QueueBind(q.name, q.key, q.exchange, false, nil) })
 }

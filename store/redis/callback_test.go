@@ -105,8 +105,10 @@ func TestCollected(t *testing.T) {
 }
 
 func TestClusterCollected(t *testing.T) {
-	url, _ := cluster(t)
-	testCollected(t, url, redis.Options{})
+	if testing.Short() {
+		t.Skip("starts a Cluster")
+	}
+	testCollected(t, servertest.RedisCluster(t, false).URL, redis.Options{})
 }
 
 func testCollected(t *testing.T, url string, o redis.Options) {

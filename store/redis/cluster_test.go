@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,52 +19,16 @@ import (
 	"github.com/hark-push/hark/store/storetest"
 )
 
-const slots = 16384
-
-// cluster starts three masters that share the slots.
-func cluster(t *testing.T) (url string, masters []*servertest.Server) {
-	t.Helper()
-	if testing.Short() || os.Getenv("HARK_TEST_CLUSTER") == "" {
-		t.Skip("set HARK_TEST_CLUSTER=1 to start a Cluster of three")
-	}
-	ctx := t.Context()
-	var addrs []string
-	for range 3 {
-		m := servertest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
-		masters = append(masters, m)
-		addrs = append(addrs, m.Addr)
-	}
-	first := client(t, masters[0])
-	for i, m := range masters {
-		c := client(t, m)
-		if err := c.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		host, port, _ := net.SplitHostPort(m.Addr)
-		if err := first.ClusterMeet(ctx, host, port).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, m := range masters {
-		c := client(t, m)
-		within(t, 20*time.Second, "the cluster is there", func() bool {
-			info, err := c.ClusterInfo(ctx).Result()
-			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") &&
-				strings.Contains(info, "cluster_slots_ok:16384")
-		})
-	}
-	return "redis://" + strings.Join(addrs, ","), masters
-}
-
+// TestClusterConformance: the partitions of the store are spread over three masters.
 func TestClusterConformance(t *testing.T) {
-	url, _ := cluster(t)
+	if testing.Short() {
+		t.Skip("starts a Cluster")
+	}
+	url := servertest.RedisCluster(t, false).URL
 	var n atomic.Int32
 	storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
 		s := open(t, url, redis.Options{
-			Prefix:  fmt.Sprint("test", n.Add(1)),
+			Prefix: fmt.Sprint("test", n.Add(1)), Partitions: 64,
 			History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention,
 		})
 		return storetest.Instance{Store: s, Advance: func(d time.Duration) { s.Advance(d) }}
@@ -75,7 +38,11 @@ func TestClusterConformance(t *testing.T) {
 // TestClusterNodes: a follower on one node of Hark sees what happens on another,
 // while a slot moves and while one of the masters is away.
 func TestClusterNodes(t *testing.T) {
-	url, masters := cluster(t)
+	if testing.Short() {
+		t.Skip("starts a Cluster")
+	}
+	c := servertest.RedisCluster(t, false)
+	url, masters := c.URL, c.Masters
 	if _, err := redis.Open(t.Context(), masters[0].URL, redis.Options{}); err == nil || !strings.Contains(err.Error(), "cluster=true") {
 		t.Errorf("one node without a word of the Cluster: %v", err)
 	}

@@ -31,7 +31,11 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 	if err != nil {
 		return probed{}, err
 	}
-	return decodeProbe(id, answer)
+	p, err := decodeProbe(id, answer)
+	if err == nil {
+		s.clock.set(p.now)
+	}
+	return p, err
 }
 
 func decodeProbe(id string, answer []any) (p probed, err error) {

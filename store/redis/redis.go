@@ -90,9 +90,10 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	client  goredis.UniversalClient
-	pipe    *pipe        // nil on a Cluster
-	tags    []string     // the beginning of every key of each partition
-	publish string       // the command that publishes: PUBLISH or SPUBLISH
+	pipe    *pipe    // nil on a Cluster
+	tags    []string // the beginning of every key of each partition
+	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	clock   clock
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	countAgain atomic.Int64 // when other partitions are asked for positions again
@@ -139,7 +140,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
 	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	how.DisableIdentity = true
-	s := &Store{options: o, log: o.Logger, client: goredis.NewUniversalClient(how), publish: "PUBLISH"}
+	s := &Store{options: o, log: o.Logger, client: newClient(how), publish: "PUBLISH"}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {
@@ -150,6 +151,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	s.start()
 	return s, nil
+}
+
+func newClient(how *goredis.UniversalOptions) goredis.UniversalClient {
+	if how.MasterName != "" || len(how.Addrs) == 1 && !how.IsClusterMode {
+		return goredis.NewUniversalClient(how)
+	}
+	o := how.Cluster()
+	// Of a master that died go-redis is not told, only of one that sends it elsewhere.
+	o.ClusterStateReloadInterval = time.Second
+	return goredis.NewClusterClient(o)
 }
 
 // start starts the goroutines of the store.

@@ -31,6 +31,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	if cluster && major >= 7 {
 		s.publish = "SPUBLISH"
 	}
+	now, err := s.client.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	s.clock.set(now.UTC())
 	s.advise(ctx)
 
 	want := s.options.Partitions

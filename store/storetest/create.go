@@ -71,6 +71,19 @@ func testCreateRepeated(s *suite) {
 	if n := len(s.all(ownerChannel(bob), 0, 10)); n != 0 {
 		s.Errorf("a refused creation left %d events", n)
 	}
+
+	// Who repeats a submission keeps the first from being withdrawn.
+	before := s.create(submission("b"))
+	s.apply("b", lifecycle.Repeat{})
+	s.apply("b", lifecycle.Repeat{})
+	if r := s.get("b"); !r.Repeated || r.Status != lifecycle.Pending || r.Sequence != before.Sequence {
+		s.Errorf("repeated: %+v", r)
+	}
+	if _, err := s.Apply(s.ctx, "b", lifecycle.Cancel{Withdrawn: true}); err == nil {
+		s.Error("it was withdrawn")
+	}
+	s.position("b", 0)
+	s.consistent("b")
 }
 
 func testCreateConcurrently(s *suite) {

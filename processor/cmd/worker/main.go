@@ -66,7 +66,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{Prefix: o.Prefix, Logger: log})
+	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{Prefix: o.Prefix, Now: store.Now, Logger: log})
 	if err != nil {
 		return err
 	}
