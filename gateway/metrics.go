@@ -35,12 +35,13 @@ var (
 	descDelivered = prometheus.NewDesc("hark_messages_delivered_total", "Messages handed to followers.", nil, nil)
 	descResets    = prometheus.NewDesc("hark_resets_total", "Losses told to followers in-band.", nil, nil)
 	descResyncs   = prometheus.NewDesc("hark_resyncs_total", "Followers that missed a bell and read the store.", nil, nil)
+	descReads     = prometheus.NewDesc("hark_history_reads_total", "Histories read from the store for followers.", nil, nil)
 	descClosed    = prometheus.NewDesc("hark_connections_closed_total", "Push connections closed, by reason.", []string{"reason"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (c hubCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descOpen, descDelivered, descResets, descResyncs, descClosed} {
+	for _, d := range []*prometheus.Desc{descOpen, descDelivered, descResets, descResyncs, descReads, descClosed} {
 		ch <- d
 	}
 }
@@ -53,6 +54,7 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descDelivered, prometheus.CounterValue, float64(s.Delivered))
 	ch <- prometheus.MustNewConstMetric(descResets, prometheus.CounterValue, float64(s.Resets))
 	ch <- prometheus.MustNewConstMetric(descResyncs, prometheus.CounterValue, float64(s.Resyncs))
+	ch <- prometheus.MustNewConstMetric(descReads, prometheus.CounterValue, float64(s.Reads))
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(n), reason)
 	}

@@ -54,7 +54,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	}
 	reset := from.reset
 	for first := true; ; first = false {
-		history, err := h.source.Read(ctx, s.ch.key, at, page)
+		history, err := h.read(ctx, s.ch.key, at, page)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			}
 		} else if first && at > 0 && !from.live {
 			// In step already, but has the channel ended?
-			tail, err := h.source.Read(ctx, s.ch.key, at-1, 1)
+			tail, err := h.read(ctx, s.ch.key, at-1, 1)
 			if err != nil {
 				return err
 			}
@@ -109,6 +109,11 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			}
 		}
 	}
+}
+
+func (h *Hub) read(ctx context.Context, key string, after uint64, limit int) (History, error) {
+	h.stats.reads.Add(1)
+	return h.source.Read(ctx, key, after, limit)
 }
 
 // release lets a subscription that was caught up to an offset go live, sending what

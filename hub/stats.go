@@ -26,6 +26,7 @@ type counters struct {
 	resets    atomic.Uint64
 	resyncs   atomic.Uint64
 	slow      atomic.Uint64
+	reads     atomic.Uint64
 }
 
 func (c *counters) opened(w wire) { c.open[w].Add(1) }
@@ -47,6 +48,7 @@ type Stats struct {
 	Delivered        uint64            // messages handed to subscriptions
 	Resets           uint64            // losses told to followers
 	Resyncs          uint64            // subscriptions that missed a bell and read the source
+	Reads            uint64            // histories read from the source
 	Slow             uint64            // connections that did not keep up; they are closed once what is queued has left
 	Closed           map[string]uint64 // connections closed, by reason
 }
@@ -55,7 +57,7 @@ type Stats struct {
 func (h *Hub) Stats() Stats {
 	s := Stats{
 		Streams: h.stats.open[wireSSE].Load(), Sockets: h.stats.open[wireSocket].Load(),
-		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Slow: h.stats.slow.Load(),
+		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Slow: h.stats.slow.Load(), Reads: h.stats.reads.Load(),
 		Closed: make(map[string]uint64, reasons),
 	}
 	for why := reasonGone; why < reasons; why++ {

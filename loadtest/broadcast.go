@@ -14,19 +14,30 @@ type broadcast struct {
 }
 
 func (s *broadcast) run(t *target) ([]figure, error) {
-	c := newCounted(s.Followers)
-	defer c.close()
 	const channel = "broadcast"
 	if err := t.peer.create(channel); err != nil {
 		return nil, err
 	}
-	messages := s.Rate * int(s.Duration.Seconds())
+	c, cpu, took, err := s.measure(t, channel)
+	if err != nil {
+		return nil, err
+	}
+	return deliveries(c, s.messages()*s.Followers, cpu, took), nil
+}
+
+func (s *broadcast) messages() int { return s.Rate * int(s.Duration.Seconds()) }
+
+// measure does it in a channel that is there.
+func (s *broadcast) measure(t *target, channel string) (*counted, usage, time.Duration, error) {
+	c := newCounted(s.Followers)
+	defer c.close()
+	messages := s.messages()
 	due := make([]atomic.Int64, messages+1)
 	if err := each(s.Followers, func(n int) (err error) {
 		c.followers[n], err = t.peer.follow(s.Wire, channel)
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
 	for _, f := range c.followers {
 		c.read(f, func(n int) time.Time { return time.Unix(0, due[n].Load()) })
@@ -48,10 +59,10 @@ func (s *broadcast) run(t *target) ([]figure, error) {
 		return c.arrived(int64(want))
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
 	c.close()
-	return deliveries(c, want, cpu, took), nil
+	return c, cpu, took, nil
 }
 
 func deliveries(c *counted, want int, cpu usage, took time.Duration) []figure {

@@ -9,9 +9,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,6 +22,10 @@ type hark struct {
 	addr        string
 	client      *http.Client
 	environment []string // of the servers behind it, if there are any
+
+	binary string
+	args   []string
+	cmd    *exec.Cmd // the gateway that runs
 }
 
 // The offsets of a request's events before the first report: accepted and started.
@@ -38,11 +43,15 @@ func startHark(shared bool, args []string) (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	gateway, err := build(dir, "./gateway")
+	if h.binary, err = build(dir, "./gateway"); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	args = append([]string{"--listen=127.0.0.1:0", "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128"}, args...)
+	h.addr = "127.0.0.1:" + ports[0]
+	args = append([]string{"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128"}, args...)
 	if shared {
 		t.name = "Hark on Redis and RabbitMQ"
 		if h.environment, err = t.servers(); err != nil {
@@ -59,14 +68,33 @@ func startHark(shared bool, args []string) (_ *target, err error) {
 			return nil, err
 		}
 	}
-	cmd := exec.Command(gateway, args...)
-	cmd.Env = append(os.Environ(), h.environment...)
-	line, err := t.launch("gateway", cmd)
-	if err != nil {
-		return nil, err
+	h.args = args
+	t.onStop(h.stop)
+	return t, h.start(t)
+}
+
+// start starts the gateway, again after a stop, and returns when it is ready.
+func (h *hark) start(t *target) error {
+	h.cmd = exec.Command(h.binary, h.args...)
+	h.cmd.Env = append(os.Environ(), h.environment...)
+	h.cmd.Stderr = os.Stderr
+	if err := h.cmd.Start(); err != nil {
+		return err
 	}
-	h.addr = regexp.MustCompile(`[0-9.]+:[0-9]+`).FindString(line)
-	return t, h.ready()
+	t.processes = slices.DeleteFunc(t.processes, func(p process) bool { return p.name == "gateway" })
+	t.processes = append(t.processes, process{"gateway", h.cmd.Process.Pid})
+	return h.ready()
+}
+
+// stop lets the gateway drain and waits for its end.
+func (h *hark) stop() error {
+	if h.cmd == nil {
+		return nil
+	}
+	_ = h.cmd.Process.Signal(syscall.SIGTERM)
+	err := h.cmd.Wait()
+	h.cmd = nil
+	return err
 }
 
 // ready waits until the gateway says that all that it needs works.
@@ -149,6 +177,11 @@ func (h *hark) follow(wire, channel string) (*follower, error) {
 		}
 	}
 	return f, nil
+}
+
+// resume opens a stream of events after an offset.
+func (h *hark) resume(wire, path string, offset int) (*follower, error) {
+	return h.open(wire, path+"?lastEventId="+strconv.Itoa(offset), "")
 }
 
 // open opens a stream of events, or a socket with a channel.

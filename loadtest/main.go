@@ -5,6 +5,8 @@
 //	go run ./loadtest broadcast  one channel with many followers: CPU and latency of each delivery
 //	go run ./loadtest unicast    many channels with a follower each, published to over HTTP
 //	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do
+//	go run ./loadtest slow       what followers that read slowly cost the others
+//	go run ./loadtest storm      a restart under many streams, which all come back at once
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
@@ -34,6 +36,8 @@ type options struct {
 	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
 	Unicast   unicast   `cmd:"" help:"Many channels with a follower each."`
 	Lifecycle lifecycle `cmd:"" help:"From POST to the pushed result."`
+	Slow      slow      `cmd:"" help:"What slow followers cost the others."`
+	Storm     storm     `cmd:"" help:"All reconnect at once."`
 }
 
 // scene is one kind of load.
@@ -51,7 +55,7 @@ type figure struct {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm}
 	if err := play(&o, scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// storm restarts the gateway under many streams, each on a request of its own. All come back with their
+// cursors as they were told to, and nothing that was reported meanwhile or afterwards is lost.
+type storm struct {
+	Connections int           `default:"15000" help:"How many."`
+	Retry       time.Duration `default:"2s" help:"How long clients wait before they come back, give or take a third."`
+}
+
+func (s *storm) run(t *target) ([]figure, error) {
+	h, ok := t.peer.(*hark)
+	if !ok {
+		return nil, errors.New("only Hark has this scene")
+	}
+	channel := func(n int) string { return fmt.Sprint("storm", n) }
+	if err := each(s.Connections, func(n int) error { return h.create(channel(n)) }); err != nil {
+		return nil, err
+	}
+	followers := make([]*follower, s.Connections)
+	if err := each(s.Connections, func(n int) (err error) {
+		followers[n], err = h.follow("sse", channel(n))
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	var lost, back sync.WaitGroup
+	var returned, failed atomic.Int64
+	longest := newHistogram()
+	var mu sync.Mutex
+	resume := make(chan struct{})
+	for n, f := range followers {
+		lost.Add(1)
+		back.Go(func() {
+			_, err := f.next() // until the stream ends
+			away := time.Now()
+			lost.Done()
+			if err == nil {
+				failed.Add(1) // nothing was published
+				return
+			}
+			<-resume
+			time.Sleep(time.Duration(float64(s.Retry) * (2 + 2*rand.Float64()) / 3))
+			for {
+				f, err := h.resume("sse", "/v1/requests/"+channel(n)+"/events", beforeProgress)
+				if err == nil {
+					followers[n] = f
+					break
+				}
+				if time.Since(away) > 2*time.Minute {
+					failed.Add(1)
+					return
+				}
+				time.Sleep(s.Retry / 2)
+			}
+			mu.Lock()
+			_ = longest.RecordValue(time.Since(away).Microseconds())
+			mu.Unlock()
+			returned.Add(1)
+		})
+	}
+	time.Sleep(settle)
+	began := time.Now()
+	if err := h.stop(); err != nil {
+		return nil, err
+	}
+	lost.Wait()
+	down := time.Now()
+	if err := h.start(t); err != nil {
+		return nil, err
+	}
+	up := time.Since(down)
+	close(resume)
+	back.Wait()
+	if n := failed.Load(); n > 0 {
+		return nil, fmt.Errorf("%d streams did not come back", n)
+	}
+	took := time.Since(began)
+	reads, err := h.metric("hark_history_reads_total")
+	if err != nil {
+		return nil, err
+	}
+	// And now to each one message: it has to be the next one.
+	if err := each(s.Connections, func(n int) error { return h.publish(channel(n), 1) }); err != nil {
+		return nil, err
+	}
+	for n, f := range followers {
+		number, err := f.next()
+		if err != nil || number != 1 {
+			return nil, fmt.Errorf("%s: message %d, %w", channel(n), number, err)
+		}
+		_ = f.conn.Close()
+	}
+	return []figure{
+		{"streams", float64(s.Connections), ""},
+		{"came back without loss", float64(returned.Load()), ""},
+		{"restart of the gateway", up.Seconds(), "s"},
+		{"from the first cut to the last back", took.Seconds(), "s"},
+		{"away p99", float64(longest.ValueAtQuantile(99)) / 1e6, "s"},
+		{"store reads", reads, ""},
+		{"store reads per stream", reads / float64(s.Connections), ""},
+	}, nil
+}
+
+// metric reads one of the gateway's metrics.
+func (h *hark) metric(name string) (float64, error) {
+	res, err := h.client.Get("http://" + h.addr + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, errors.New("there is no metric " + name)
+}
