@@ -175,16 +175,15 @@ func testRamp(s *suite) {
 	s.idle(lease)
 	s.settle(two[0], dispatch.Delivered, 0)
 	s.settle(two[1], dispatch.Delivered, 0)
-	three := s.claim(10, "m03", "m04", "m05")
-	s.settle(three[0], dispatch.Delivered, 0)
-	s.claim(10, "m06", "m07") // four: its Concurrency
+	four := s.claim(10, "m03", "m04", "m05", "m06") // its Concurrency
 	s.idle(lease)
-	s.settle(three[1], dispatch.Waiting, time.Hour) // dead: it has one slot, and three are under way
-	s.settle(three[2], dispatch.Waiting, time.Hour)
+	s.settle(four[0], dispatch.Delivered, 0)
+	four[0] = s.one("m07")
+	s.settle(four[1], dispatch.Waiting, time.Hour) // dead: it has one slot, and three are under way
+	s.settle(four[2], dispatch.Waiting, time.Hour)
 	s.idle(lease)
 	s.in.Advance(lease) // and two that were lost
-	again := s.claim(10, "m06")
-	s.settle(again[0], dispatch.Delivered, 0)
+	s.settle(s.one(four[3].ID), dispatch.Delivered, 0)
 	s.claim(10, "m07", "m08")
 }
 
