@@ -195,6 +195,7 @@ func testRate(s *suite) {
 		s.enqueue("e", fmt.Sprintf("m%d", i))
 	}
 	const every = 64 * time.Second
+	s.in.Advance(every)
 	s.one("m0")
 	s.idle(every)
 	s.in.Advance(every / 2)

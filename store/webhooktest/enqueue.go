@@ -117,7 +117,7 @@ func testCoalesce(s *suite) {
 	s.states("progress", map[dispatch.State][]string{dispatch.Waiting: {"r_5", "other_3"}, dispatch.Superseded: {"r_3", "r_4"}})
 	s.apply("other", lifecycle.Fail{Failure: lifecycle.Failure{Code: "x"}})
 	s.states("new", map[dispatch.State][]string{
-		dispatch.Waiting:    {"r_1", "r_2", "r_6", "other_1", "other_2", "other_4"},
+		dispatch.Waiting:    {"r_1", "r_2", "other_1", "other_2", "r_6", "other_4"},
 		dispatch.Superseded: {"r_3", "r_4", "r_5", "other_3"},
 	})
 	if h := s.health("new"); h.Waiting != 6 {
@@ -126,7 +126,7 @@ func testCoalesce(s *suite) {
 	if d := s.delivery("new", "r_3"); d.State != dispatch.Superseded || d.SettledAt.IsZero() || len(d.Body) == 0 || d.Attempts != 0 {
 		s.Errorf("superseded: %+v", d)
 	}
-	for _, id := range []string{"r_1", "r_2", "r_6", "other_1", "other_2", "other_4"} {
+	for _, id := range []string{"r_1", "r_2", "other_1", "other_2", "r_6", "other_4"} {
 		s.settle(s.one(id), dispatch.Delivered, 0)
 	}
 	s.idle(dispatch.MaxNext)
@@ -221,7 +221,6 @@ func testOnDue(s *suite) {
 	})
 	s.setStatus("e", dispatch.Paused)
 	wakes("activating", func() { s.setStatus("e", dispatch.Active) })
-	s.one("r_1")
 
 	stopped := make(chan struct{}, 1)
 	s.OnDue(func() { stopped <- struct{}{} })()

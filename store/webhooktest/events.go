@@ -110,19 +110,24 @@ func testEventsWanted(s *suite) {
 // makes, and it is there when its request is forgotten.
 func testEventsOfEveryKind(s *suite) {
 	s.add(dispatch.Endpoint{ID: "e", Status: dispatch.Paused})
-	s.create(submission("retried"))
+	create := func(id string) {
+		sub := submission(id)
+		sub.Retention = 48 * time.Hour
+		s.create(sub)
+	}
+	create("retried")
 	s.apply("retried", lifecycle.Start{})
 	s.apply("retried", lifecycle.Fail{Retry: true})
 	s.apply("retried", lifecycle.Start{})
 	s.apply("retried", lifecycle.Fail{Failure: lifecycle.Failure{Code: "x", Message: "y"}})
-	s.create(submission("withdrawn"))
+	create("withdrawn")
 	s.apply("withdrawn", lifecycle.Cancel{Withdrawn: true})
-	s.create(submission("marked"))
+	create("marked")
 	s.apply("marked", lifecycle.Start{})
 	s.apply("marked", lifecycle.Cancel{}) // a mark, no event
 	s.apply("marked", lifecycle.Release{})
-	s.create(submission("expired"))
-	s.create(submission("swept"))
+	create("expired")
+	create("swept")
 	s.in.Advance(time.Hour)
 	s.apply("expired", lifecycle.Expire{})
 	s.sweep()
