@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"servertest":        {"github.com"},
 	"broker/brokertest": {"broker"},
 	"store/storetest":   {"lifecycle", "hub"},
+	"store/webhooktest": {"lifecycle", "hub", "webhook/dispatch"},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

@@ -32,9 +32,11 @@ type batch struct {
 	// What is made known, or taken back, when the outcome is clear.
 	changed  map[string]*record // nil: forgotten
 	begun    int                // requests created less those ended
-	undo     []func()           // of the positions, to be run backwards
+	undo     []func()           // of what is in memory, to be run backwards
 	bells    []bell
 	canceled []string
+	touched  map[*endpoint]bool // what undo restores
+	due      bool               // something of an endpoint may be
 
 	// Kept from batch to batch.
 	feeds   map[lifecycle.Channel]*feed
@@ -42,6 +44,7 @@ type batch struct {
 	encoded bytes.Buffer // values of this batch; bbolt holds them until the commit
 	key     []byte       // scratch, bbolt copies keys
 	event   int          // size of the newest event, a guess at the next
+	taking  []*endpoint  // scratch
 }
 
 // bell is a message to be passed on after the commit.
@@ -56,6 +59,7 @@ func newBatch(s *Store) *batch {
 		buckets: make(map[*byte]*bolt.Bucket),
 		changed: make(map[string]*record),
 		feeds:   make(map[lifecycle.Channel]*feed),
+		touched: make(map[*endpoint]bool),
 		event:   1024,
 	}
 	b.encoder = json.NewEncoder(&b.encoded)
@@ -90,6 +94,9 @@ func (b *batch) announce() {
 	for _, id := range b.canceled {
 		b.s.cancels.tell(id)
 	}
+	if b.due {
+		b.s.dues.tell("")
+	}
 }
 
 // reset makes b ready for the next batch, and lets go of what is large.
@@ -99,6 +106,8 @@ func (b *batch) reset() {
 	clear(b.changed)
 	clear(b.undo)
 	clear(b.bells)
+	clear(b.touched)
+	b.due = false
 	b.tx, b.err, b.writes, b.grown, b.begun = nil, nil, 0, 0, 0
 	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
 	if b.encoded.Cap() > most {
@@ -237,13 +246,14 @@ func (b *batch) unref(at uint64) {
 }
 
 // spare reports whether a bounded file has room for n more bytes beside what is
-// kept back: 1/part of it, and what the unfinished requests need.
+// kept back: 1/part of it, and what unfinished requests and deliveries need.
 func (b *batch) spare(n, part int) bool {
 	most := b.s.options.MaxSize
 	if most <= 0 {
 		return true
 	}
 	room := max(most-b.s.db.AllocSize-int(b.tx.Size()), 0) + b.s.db.Stats().FreeAlloc
-	kept := min(most/part, mostReserved) + (b.s.unfinished+b.begun)*perEnd
+	kept := min(most/part, mostReserved) + (b.s.unfinished+b.begun)*(perEnd+b.s.endpoints.widest*perDelivery) +
+		b.s.endpoints.unsettled*perSettle
 	return n+2*b.grown+kept <= room
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 func submission(id string) lifecycle.Submission {
@@ -102,6 +103,34 @@ func BenchmarkApply(b *testing.B) {
 				_, err := s.Apply(ctx, fmt.Sprintf("r%012d", w), lifecycle.Progress{Step: &step, Percent: &percent})
 				if err != nil {
 					b.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkDeliver creates requests of an owner who has an endpoint, and claims and settles what is to
+// be delivered.
+func BenchmarkDeliver(b *testing.B) {
+	for _, writers := range benchWriters {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s := openBench(b)
+			ctx := context.Background()
+			if _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{ID: "e", Owner: "alice", Status: dispatch.Active, Concurrency: 1000}); err != nil {
+				b.Fatal(err)
+			}
+			spread(b, writers, func(_, i int) {
+				if _, err := s.Create(ctx, submission(fmt.Sprintf("r%012d", i))); err != nil {
+					b.Error(err)
+				}
+				claims, _, err := s.Claim(ctx, 1, time.Minute)
+				if err != nil {
+					b.Error(err)
+				}
+				for _, c := range claims {
+					if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered}); err != nil {
+						b.Error(err)
+					}
 				}
 			})
 		})

@@ -1,4 +1,4 @@
-// Package bolt keeps requests, their events and their indexes in one bbolt file:
+// Package bolt keeps requests, their events, webhooks and all their indexes in one bbolt file:
 // the store of a single process that needs no server beside it.
 //
 // One goroutine writes. It takes whatever operations wait, runs them in one
@@ -24,6 +24,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // Options of a [Store]. The zero value works.
@@ -40,6 +41,10 @@ type Options struct {
 	// FeedRetention is how long a feed keeps an event; the next Sweep after it
 	// (and after up to a 24th of it, an hour at most) drops the event. Default 24 hours.
 	FeedRetention time.Duration
+
+	// WebhookRetention is how long a delivery is kept after it was settled, and a one-off
+	// endpoint after it was last named; the next Sweep after it forgets them. Default 72 hours.
+	WebhookRetention time.Duration
 
 	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused
 	// with lifecycle.ErrUnavailable before it is reached, so that room is left
@@ -70,11 +75,14 @@ func (o Options) withDefaults() Options {
 	if o.FeedRetention <= 0 {
 		o.FeedRetention = 24 * time.Hour
 	}
+	if o.WebhookRetention <= 0 {
+		o.WebhookRetention = 72 * time.Hour
+	}
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations and
-// hub.Source over one file. All methods may be called concurrently.
+// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations, hub.Source and
+// dispatch.Store over one file. All methods may be called concurrently.
 type Store struct {
 	options Options
 	db      *bolt.DB
@@ -90,7 +98,10 @@ type Store struct {
 	unfinished int // requests that have not ended; the writer's
 
 	listener atomic.Pointer[func(string, hub.Message)]
-	cancels  cancels
+	cancels  listeners
+
+	endpoints endpoints // the writer's
+	dues      listeners
 }
 
 var (
@@ -98,6 +109,7 @@ var (
 	_ lifecycle.Keeper        = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ hub.Source              = (*Store)(nil)
+	_ dispatch.Store          = (*Store)(nil)
 )
 
 // lockWait is how long Open waits for another process to let go of the file: a
@@ -216,10 +228,13 @@ func (s *Store) prepare(steps []migration) (err error) {
 		}); err != nil {
 			return err
 		}
-		return tx.Bucket(processingBucket).ForEach(func(_, _ []byte) error {
+		if err := tx.Bucket(processingBucket).ForEach(func(_, _ []byte) error {
 			s.unfinished++
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		return s.loadEndpoints(tx)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/storetest"
+	"github.com/hark-push/hark/store/webhooktest"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +57,26 @@ func TestConformance(t *testing.T) {
 			Store:   s,
 			Advance: clock.Advance,
 			Reopen: func() storetest.Store {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = open(t, path, o)
+				return s
+			},
+		}
+	})
+}
+
+func TestWebhookConformance(t *testing.T) {
+	webhooktest.Run(t, func(t *testing.T, c webhooktest.Config) webhooktest.Instance {
+		path := filepath.Join(t.TempDir(), "hark.db")
+		clock := newClock()
+		o := bolt.Options{Now: clock.Now, NoSync: true, WebhookRetention: c.WebhookRetention}
+		s := open(t, path, o)
+		return webhooktest.Instance{
+			Store:   s,
+			Advance: clock.Advance,
+			Reopen: func() webhooktest.Store {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}

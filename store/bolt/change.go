@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // perRequest is about what a new request takes in the file beside its content, in bytes.
@@ -26,7 +27,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 		if err != nil || created.Existed {
 			return err
 		}
-		if !b.spare(len(body)+perRequest, reserveCreate) {
+		if !b.spare(len(body)+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
 			return unavailable(errFull)
 		}
 		created.Request = b.create(&sub, body)
@@ -254,6 +255,10 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	if r.Topic != "" {
 		refs++
 	}
+	takers := b.takers(&r.Request, t)
+	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.ID, r.Sequence)) {
+		refs++ // deliverEvent's
+	}
 	value := make([]byte, eventHeader, b.event+b.event/8)
 	binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
 	value[eventRefs] = refs
@@ -279,6 +284,9 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, at, event)
 	if r.Topic != "" {
 		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, at, event)
+	}
+	if len(takers) > 0 {
+		b.deliverEvent(takers, &r.Request, t, at)
 	}
 	return out
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 func TestOneProcess(t *testing.T) {
@@ -195,6 +196,50 @@ func TestFull(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() > most {
 		t.Errorf("%d bytes, %v", info.Size(), err)
+	}
+}
+
+// TestFullWithWebhooks: also what is to be delivered of the end of a request finds room.
+func TestFullWithWebhooks(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "hark.db"), bolt.Options{MaxSize: 2 << 20, NoSync: true})
+	endpoints := []string{"a", "b", "c", "d"}
+	for _, id := range endpoints {
+		e := dispatch.Endpoint{ID: id, Owner: "alice", Status: dispatch.Active, Concurrency: 1}
+		if _, err := s.CreateEndpoint(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for ; ; n++ {
+		if _, err := s.Create(t.Context(), submission(fmt.Sprintf("r%d", n))); errors.Is(err, lifecycle.ErrUnavailable) {
+			break
+		} else if err != nil || n > 1000 {
+			t.Fatal(n, err)
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d requests fit", n)
+	}
+	if _, err := s.Enqueue(t.Context(), "alice", "a", []dispatch.Message{{ID: "m", Body: make([]byte, 200_000)}}); !errors.Is(err, lifecycle.ErrUnavailable) {
+		t.Errorf("enqueue: %v", err)
+	}
+	for i := range n {
+		if _, err := s.Apply(t.Context(), fmt.Sprintf("r%d", i), lifecycle.Cancel{}); err != nil {
+			t.Fatalf("end of %d of %d: %v", i, n, err)
+		}
+	}
+	for settled := 0; settled < 2*n*len(endpoints); {
+		claims, _, err := s.Claim(t.Context(), 100, time.Minute)
+		if err != nil || len(claims) == 0 {
+			t.Fatalf("%d of %d settled, then %d claims, %v", settled, 2*n*len(endpoints), len(claims), err)
+		}
+		for _, c := range claims {
+			o := dispatch.Outcome{State: dispatch.Delivered, Attempt: dispatch.Attempt{Response: make([]byte, 1000)}}
+			if _, err := s.Settle(t.Context(), c, o); err != nil {
+				t.Fatalf("settle %d: %v", settled, err)
+			}
+			settled++
+		}
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -21,7 +19,7 @@ const (
 )
 
 // Sweep implements lifecycle.Keeper. It also drops events that are too old from
-// feeds, which next does not tell of: sweep every few minutes in any case.
+// feeds, and what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time, err error) {
 	for {
 		var n int
@@ -39,7 +37,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time,
 	}
 	for through := false; !through; {
 		err := s.write(ctx, func(b *batch) error {
-			through = b.age(sweepEvents)
+			through = b.age(sweepEvents) && b.prune(sweepEvents)
 			return nil
 		})
 		if err != nil {
@@ -153,46 +151,7 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 	}
 }
 
-// cancels is who wants to hear of cancellations.
-type cancels struct {
-	mu   sync.Mutex
-	list []*canceler
-}
-
-type canceler struct {
-	f       func(id string)
-	stopped atomic.Bool
-}
-
 // OnCancel implements lifecycle.Cancellations. f runs on the goroutine that all
 // changes pass through: it must not call the store. A call that is running when stop is called
 // goes on.
-func (s *Store) OnCancel(f func(id string)) (stop func()) {
-	c := &canceler{f: f}
-	s.cancels.mu.Lock()
-	defer s.cancels.mu.Unlock()
-	s.cancels.list = append(s.cancels.list, c)
-	return func() {
-		c.stopped.Store(true)
-		s.cancels.mu.Lock()
-		defer s.cancels.mu.Unlock()
-		kept := make([]*canceler, 0, len(s.cancels.list))
-		for _, other := range s.cancels.list {
-			if other != c {
-				kept = append(kept, other)
-			}
-		}
-		s.cancels.list = kept
-	}
-}
-
-func (c *cancels) tell(id string) {
-	c.mu.Lock()
-	list := c.list // never changed in place below its length
-	c.mu.Unlock()
-	for _, canceler := range list {
-		if !canceler.stopped.Load() {
-			canceler.f(id)
-		}
-	}
-}
+func (s *Store) OnCancel(f func(id string)) (stop func()) { return s.cancels.add(f) }

@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// The layout, version 1. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 2. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → status letter, record as JSON.
@@ -42,6 +42,31 @@ var (
 	processingBucket = []byte("processing")
 	// keys: hash of owner and idempotency key → keyRecord as JSON.
 	keysBucket = []byte("keys")
+
+	// Since version 2, webhooks. Endpoints and deliveries are named by serials, of which none is ever given twice.
+
+	// endpoints: id → serial, endpoint as JSON.
+	endpointsBucket = []byte("endpoints")
+	// fares: endpoint → fare as JSON: what changes with every attempt.
+	faresBucket = []byte("fares")
+	// deleted: endpoint → nothing: it is gone, its deliveries not yet.
+	deletedBucket = []byte("deleted")
+	// deliveries: endpoint, delivery → delivery as JSON. Serials rise as they are enqueued.
+	deliveriesBucket = []byte("deliveries")
+	// attempts: endpoint, delivery → its log as JSON.
+	attemptsBucket = []byte("attempts")
+	// messages: id of the message → position of its event, how many deliveries it has.
+	messagesBucket = []byte("messages")
+	// message-index: endpoint, id of the message → delivery.
+	messageIndexBucket = []byte("message-index")
+	// lanes: endpoint, lane 0x00 delivery → nothing, while it is not settled.
+	lanesBucket = []byte("lanes")
+	// due: endpoint, time, delivery → nothing, while it may be claimed then, or is.
+	dueBucket = []byte("due")
+	// settled: time, endpoint, delivery → nothing, from when it was settled.
+	settledBucket = []byte("settled")
+	// kept: name → value.
+	keptBucket = []byte("kept")
 )
 
 // record is a request together with where it stands in the indexes. It is never

@@ -25,6 +25,7 @@ type migration func(*bolt.Tx) error
 // released is never changed again.
 var migrations = []migration{
 	createBuckets,
+	createWebhookBuckets,
 }
 
 // migrate brings the file up to date in one transaction.
@@ -63,10 +64,22 @@ func migrate(db *bolt.DB, steps []migration) error {
 }
 
 func createBuckets(tx *bolt.Tx) error {
-	for _, name := range [][]byte{
-		requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
+	return create(
+		tx, requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
 		expiryBucket, pendingBucket, processingBucket, keysBucket,
-	} {
+	)
+}
+
+// webhookBuckets came with version 2.
+var webhookBuckets = [][]byte{
+	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
+	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
+}
+
+func createWebhookBuckets(tx *bolt.Tx) error { return create(tx, webhookBuckets...) }
+
+func create(tx *bolt.Tx, names ...[]byte) error {
+	for _, name := range names {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}

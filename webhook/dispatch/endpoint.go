@@ -31,7 +31,7 @@ type Endpoint struct {
 	Schedule    []time.Duration `json:"schedule"`           // between attempts; after the last one it is dead
 	Rate        float64         `json:"rate,omitempty"`     // deliveries per second at most; 0: any number
 	Concurrency int             `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
-	Coalesce    bool            `json:"coalesce,omitempty"` // an event of a request supersedes its progress that waits and was never claimed
+	Coalesce    bool            `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
 
 	// OneOff endpoints are those of requests that name a URL of their own. They get only
 	// what names them, and are in no list. One is named by CreateEndpoint, and by every event of a

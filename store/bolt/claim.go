@@ -1,0 +1,161 @@
+package bolt
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// Claim implements dispatch.Store. It writes nothing: what is lent is known in memory only, and
+// when the process ends, it is due again.
+func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]dispatch.Claim, time.Duration, error) {
+	var claims []dispatch.Claim
+	var next time.Duration
+	err := s.write(ctx, func(b *batch) error {
+		now := nanos(b.now)
+		for {
+			e, serial, at := b.nextTurn(now)
+			if serial == 0 || len(claims) >= limit {
+				next = max(time.Duration(min(at-now, int64(dispatch.MaxNext))), 0)
+				return nil
+			}
+			c, err := b.lend(e, serial, now+int64(lease))
+			if err != nil {
+				return err
+			}
+			claims = append(claims, c)
+			s.endpoints.place(e, now)
+		}
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return claims, next, nil
+}
+
+// nextTurn returns the delivery whose turn it is now, or 0 and when it is the next one's.
+func (b *batch) nextTurn(now int64) (e *endpoint, serial uint64, at int64) {
+	turns := &b.s.endpoints.turns
+	for len(*turns) > 0 {
+		e := (*turns)[0]
+		if e.at > now {
+			return nil, 0, e.at
+		}
+		serial, at := b.nextOf(e, now)
+		if at <= now {
+			return e, serial, now
+		}
+		b.s.endpoints.place(e, at)
+	}
+	return nil, 0, never
+}
+
+// nextOf returns which delivery of an endpoint may be claimed next, and when that can be.
+func (b *batch) nextOf(e *endpoint, now int64) (serial uint64, at int64) {
+	if e.Status != dispatch.Active {
+		return 0, never
+	}
+	sending, end := e.sending(now)
+	if sending >= e.slots() {
+		at = end // whatever is due then
+	} else {
+		serial, at = b.firstDue(e, now)
+		at = min(at, end)
+	}
+	if at == never {
+		return 0, never
+	}
+	return serial, max(at, nanos(e.Health.HeldUntil), e.next())
+}
+
+// lend claims a delivery until a time.
+func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, error) {
+	d, err := b.loadDelivery(e, serial)
+	if err != nil {
+		return dispatch.Claim{}, err
+	}
+	b.touch(e)
+	e.last = nanos(b.now)
+	token := rand.Text()
+	b.setLease(e, serial, lease{token, until})
+	return dispatch.Claim{
+		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: b.body(d.ID)},
+		Endpoint: cloneEndpoint(e.Endpoint),
+		Health:   e.health(nanos(b.now)),
+		Attempt:  d.Tries + 1,
+		Token:    token,
+	}, nil
+}
+
+// setLease makes, or with a zero lease ends, a claim.
+func (b *batch) setLease(e *endpoint, serial uint64, l lease) {
+	was, had := e.leases[serial]
+	b.undo = append(b.undo, func() {
+		if had {
+			e.leases[serial] = was
+		} else {
+			delete(e.leases, serial)
+		}
+	})
+	if l.token == "" {
+		delete(e.leases, serial)
+	} else {
+		e.leases[serial] = l
+	}
+}
+
+// Settle implements dispatch.Store.
+func (s *Store) Settle(ctx context.Context, c dispatch.Claim, o dispatch.Outcome) (dispatch.Health, error) {
+	var health dispatch.Health
+	err := s.write(ctx, func(b *batch) error {
+		e, err := s.endpoints.of(c.Endpoint.Owner, c.Endpoint.ID)
+		if err != nil {
+			return dispatch.ErrNotClaimed
+		}
+		d, err := b.find(e, c.ID)
+		if errors.Is(err, dispatch.ErrNotFound) {
+			return dispatch.ErrNotClaimed
+		}
+		if err != nil {
+			return err
+		}
+		if held := e.leases[d.serial]; held.token == "" || held.token != c.Token {
+			return dispatch.ErrNotClaimed
+		}
+		b.settle(e, d, o)
+		health = e.health(nanos(b.now))
+		return nil
+	})
+	return health, err
+}
+
+func (b *batch) settle(e *endpoint, d *delivery, o dispatch.Outcome) {
+	b.touch(e)
+	b.setLease(e, d.serial, lease{})
+	d.Attempts++
+	d.Tries++
+	o.Attempt.At = b.now
+	b.logAttempt(e, d, o.Attempt)
+	if o.State == dispatch.Delivered {
+		e.Health.Failures, e.Health.FailingSince = 0, time.Time{}
+		e.Health.Successes++
+		e.Health.LastSuccess = b.now
+	} else {
+		if e.Health.Failures == 0 {
+			e.Health.FailingSince = b.now
+		}
+		e.Health.Failures++
+		e.Health.Successes = 0
+	}
+	b.saveFare(e)
+	if o.State == dispatch.Waiting {
+		b.postpone(e, d, nanos(b.now.Add(o.After)))
+		b.saveDelivery(e, d)
+	} else {
+		b.finish(e, d, o.State)
+	}
+	b.wake(e)
+}

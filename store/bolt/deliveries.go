@@ -1,0 +1,185 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// maxLog is how many attempts of a delivery are kept.
+const maxLog = 50
+
+// Enqueue implements dispatch.Store.
+func (s *Store) Enqueue(ctx context.Context, owner, endpoint string, messages []dispatch.Message) (int, error) {
+	n := 0
+	err := s.write(ctx, func(b *batch) error {
+		e, err := s.endpoints.of(owner, endpoint)
+		if err != nil {
+			return err
+		}
+		size := 0
+		for _, m := range messages {
+			size += perDelivery + len(m.Body)
+		}
+		if !b.spare(size, reserveCreate) {
+			return unavailable(errFull)
+		}
+		for _, m := range messages {
+			if b.known(e, m.ID) {
+				continue
+			}
+			if !b.posted(m.ID) {
+				value := make([]byte, eventHeader, eventHeader+len(m.Body))
+				binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
+				value[eventRefs] = 1
+				at := b.sequence(eventsBucket)
+				b.put(eventsBucket, position(nil, at), append(value, m.Body...))
+				b.post(m.ID, at)
+			}
+			b.deliver(e, m.ID, m.Lane, m.Type)
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// ListDeliveries implements dispatch.Store.
+func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q dispatch.Query) (dispatch.Page, error) {
+	var page dispatch.Page
+	err := s.write(ctx, func(b *batch) error {
+		e, err := s.endpoints.of(owner, endpoint)
+		if err != nil {
+			return err
+		}
+		before := uint64(never)
+		if q.Cursor != "" {
+			serial, ok := parseCursor(endpoint, q.Cursor)
+			if !ok {
+				return lifecycle.ErrCursor
+			}
+			before = serial
+		}
+		return b.listDeliveries(e, q, before, &page)
+	})
+	return page, err
+}
+
+// listDeliveries adds to a page what was enqueued before a serial.
+func (b *batch) listDeliveries(e *endpoint, q dispatch.Query, before uint64, page *dispatch.Page) error {
+	const most = 500 // that one call looks through
+	prefix, now := position(nil, e.serial), nanos(b.now)
+	cursor := b.bucket(deliveriesBucket).Cursor()
+	step := cursor.Prev
+	if key, _ := cursor.Seek(pair(e.serial, before)); key == nil {
+		step = cursor.Last
+	}
+	key, value := step()
+	var last uint64 // that was looked at
+	for looked := 0; within(key, prefix); key, value = cursor.Prev() {
+		if looked == most || len(page.Deliveries) >= max(q.Limit, 1) {
+			page.Next = formatCursor(e.ID, last)
+			return nil
+		}
+		looked++
+		last = offsetOf(key)
+		d, err := decodeDelivery(last, value)
+		if err != nil {
+			return err
+		}
+		out := d.present(e, now)
+		if (q.State == "" || out.State == q.State) && (q.Type == "" || out.Type == q.Type) {
+			page.Deliveries = append(page.Deliveries, out)
+		}
+	}
+	return nil
+}
+
+// Delivery implements dispatch.Store.
+func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispatch.Delivery, error) {
+	var found dispatch.Delivery
+	err := s.write(ctx, func(b *batch) error {
+		e, err := s.endpoints.of(owner, endpoint)
+		if err != nil {
+			return err
+		}
+		d, err := b.find(e, id)
+		if err != nil {
+			return err
+		}
+		found = d.present(e, nanos(b.now))
+		found.Body = b.body(id)
+		found.Log, err = b.attempts(e, d)
+		return err
+	})
+	return found, err
+}
+
+// attempts returns the log of a delivery.
+func (b *batch) attempts(e *endpoint, d *delivery) ([]dispatch.Attempt, error) {
+	var log []dispatch.Attempt
+	if value := b.bucket(attemptsBucket).Get(pair(e.serial, d.serial)); value != nil {
+		if err := json.Unmarshal(value, &log); err != nil {
+			return nil, fmt.Errorf("%w: its log: %w", errDelivery, err)
+		}
+	}
+	return log, nil
+}
+
+// logAttempt adds an attempt to the log of a delivery. In a file that is nearly full it does without
+// what was answered.
+func (b *batch) logAttempt(e *endpoint, d *delivery, a dispatch.Attempt) {
+	if !b.spare(len(a.Response), reserveChange) {
+		a.Response = nil
+	}
+	log, err := b.attempts(e, d)
+	if err != nil { // nobody can read it
+		log = nil
+	}
+	if log = append(log, a); len(log) > maxLog {
+		log = log[len(log)-maxLog:]
+	}
+	value, err := json.Marshal(log)
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("encode log of delivery %s: %w", d.ID, err)
+	}
+	b.put(attemptsBucket, pair(e.serial, d.serial), value)
+}
+
+// Resend implements dispatch.Store.
+func (s *Store) Resend(ctx context.Context, owner, endpoint, id string) error {
+	return s.write(ctx, func(b *batch) error {
+		e, err := s.endpoints.of(owner, endpoint)
+		if err != nil {
+			return err
+		}
+		d, err := b.find(e, id)
+		if err != nil {
+			return err
+		}
+		now := nanos(b.now)
+		if e.lent(d.serial, now) {
+			return dispatch.ErrConflict
+		}
+		b.touch(e)
+		b.setLease(e, d.serial, lease{})
+		d.Tries = 0
+		if d.State == dispatch.Waiting {
+			b.postpone(e, d, now)
+		} else {
+			b.delete(settledBucket, settledKey(d.Settled, e.serial, d.serial))
+			d.State, d.Settled, d.Due = dispatch.Waiting, 0, now
+			b.await(e, d)
+		}
+		b.saveDelivery(e, d)
+		b.wake(e)
+		return nil
+	})
+}

@@ -1,0 +1,254 @@
+package bolt
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// endpoint is where an endpoint stands. All endpoints are in memory, the writer's alone, so
+// that an event finds those that take it, and a claim what is due, without looking at
+// the others.
+type endpoint struct {
+	dispatch.Endpoint
+	fare
+	serial    uint64           // names it in keys; no other ever has it
+	unsettled int              // deliveries that wait or are being sent
+	leases    map[uint64]lease // of deliveries, by serial
+	last      int64            // when one was lent last
+	// Its place in turns.
+	at    int64 // when something may be claimed, at the earliest; never for nothing
+	turn  uint64
+	index int
+}
+
+// fare is how an endpoint fares, as it is stored.
+type fare struct {
+	Health dispatch.Health `json:"health"`         // without what is counted
+	Named  int64           `json:"named,omitzero"` // until when it is named, if it is one-off
+}
+
+// lease is a claim. It is only in memory: when the process ends, so do all claims.
+type lease struct {
+	token string
+	until int64
+}
+
+// never is later than everything.
+const never = math.MaxInt64
+
+func (e *endpoint) ordered() bool { return e.Concurrency <= 1 }
+
+// slots is how many deliveries it may have under way at a time.
+func (e *endpoint) slots() int { return min(max(e.Concurrency, 1), 1+e.Health.Successes) }
+
+// next returns when its rate allows the next one.
+func (e *endpoint) next() int64 {
+	if e.Rate <= 0 {
+		return 0
+	}
+	return e.last + int64(min(float64(time.Second)/e.Rate, never/2))
+}
+
+// sending returns how many deliveries are under way, and when the first lease of them ends.
+func (e *endpoint) sending(now int64) (n int, end int64) {
+	end = never
+	for _, l := range e.leases {
+		if l.until > now {
+			n++
+			end = min(end, l.until)
+		}
+	}
+	return n, end
+}
+
+func (e *endpoint) lent(delivery uint64, now int64) bool { return e.leases[delivery].until > now }
+
+func (e *endpoint) health(now int64) dispatch.Health {
+	h := e.Health
+	h.Sending, _ = e.sending(now)
+	h.Waiting = e.unsettled - h.Sending
+	return h
+}
+
+// cloneEndpoint makes a copy that shares nothing that could be changed.
+func cloneEndpoint(e dispatch.Endpoint) dispatch.Endpoint {
+	e.Types, e.Routes, e.Topics = slices.Clone(e.Types), slices.Clone(e.Routes), slices.Clone(e.Topics)
+	e.Secrets, e.Headers, e.Schedule = slices.Clone(e.Secrets), maps.Clone(e.Headers), slices.Clone(e.Schedule)
+	return e
+}
+
+// endpoints finds endpoints, and keeps the order of their turns.
+type endpoints struct {
+	byID      map[string]*endpoint
+	byOwner   map[string][]*endpoint // without one-off ones, by creation
+	turns     turns
+	turn      uint64
+	unsettled int   // deliveries of all
+	widest    int   // endpoints that one event may go to, there were at most
+	pruned    int64 // when one-off ones were looked through
+}
+
+func (s *endpoints) add(e *endpoint) {
+	s.byID[e.ID] = e
+	s.unsettled += e.unsettled
+	list := s.byOwner[e.Owner]
+	s.widest = max(s.widest, len(list)+1)
+	if !e.OneOff {
+		i, _ := slices.BinarySearchFunc(list, e.serial, func(other *endpoint, serial uint64) int {
+			return int(int64(other.serial - serial))
+		})
+		s.byOwner[e.Owner] = slices.Insert(list, i, e)
+	}
+	heap.Push(&s.turns, e)
+}
+
+func (s *endpoints) remove(e *endpoint) {
+	delete(s.byID, e.ID)
+	s.unsettled -= e.unsettled
+	if list := slices.DeleteFunc(s.byOwner[e.Owner], func(other *endpoint) bool { return other == e }); len(list) > 0 {
+		s.byOwner[e.Owner] = list
+	} else {
+		delete(s.byOwner, e.Owner)
+	}
+	heap.Remove(&s.turns, e.index)
+}
+
+// of returns an endpoint that somebody owns.
+func (s *endpoints) of(owner, id string) (*endpoint, error) {
+	if e := s.byID[id]; e != nil && e.Owner == owner {
+		return e, nil
+	}
+	return nil, dispatch.ErrNotFound
+}
+
+// place lets an endpoint be looked at again at a time, behind the others of that time.
+func (s *endpoints) place(e *endpoint, at int64) {
+	s.turn++
+	e.at, e.turn = at, s.turn
+	heap.Fix(&s.turns, e.index)
+}
+
+// turns is a heap of endpoints, the one first whose turn it is.
+type turns []*endpoint
+
+func (t turns) Len() int { return len(t) }
+func (t turns) Less(i, j int) bool {
+	return t[i].at < t[j].at || t[i].at == t[j].at && t[i].turn < t[j].turn
+}
+
+func (t turns) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].index, t[j].index = i, j
+}
+
+func (t *turns) Push(x any) {
+	e := x.(*endpoint)
+	e.index = len(*t)
+	*t = append(*t, e)
+}
+
+func (t *turns) Pop() any {
+	last := len(*t) - 1
+	e := (*t)[last]
+	(*t)[last] = nil
+	*t = (*t)[:last]
+	return e
+}
+
+// loadEndpoints reads all endpoints. Whatever was claimed is due again: who claimed it is gone.
+func (s *Store) loadEndpoints(tx *bolt.Tx) error {
+	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint)}
+	bySerial := make(map[uint64]*endpoint)
+	fares := tx.Bucket(faresBucket)
+	if err := tx.Bucket(endpointsBucket).ForEach(func(key, value []byte) error {
+		e := &endpoint{leases: make(map[uint64]lease)}
+		if len(value) < 8 || json.Unmarshal(value[8:], &e.Endpoint) != nil {
+			return fmt.Errorf("endpoint %q: its record is damaged", key)
+		}
+		e.serial = binary.BigEndian.Uint64(value)
+		if value := fares.Get(position(nil, e.serial)); value != nil {
+			if err := json.Unmarshal(value, &e.fare); err != nil {
+				return fmt.Errorf("endpoint %q: its health is damaged: %w", key, err)
+			}
+		}
+		bySerial[e.serial] = e
+		s.endpoints.add(e)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return tx.Bucket(lanesBucket).ForEach(func(key, _ []byte) error {
+		if len(key) < 8 {
+			return fmt.Errorf("damaged key %q in the lanes", key)
+		}
+		if e := bySerial[binary.BigEndian.Uint64(key)]; e != nil {
+			e.unsettled++
+			s.endpoints.unsettled++
+		}
+		return nil
+	})
+}
+
+// touch remembers an endpoint as it was before this batch changes it.
+func (b *batch) touch(e *endpoint) {
+	if b.touched[e] {
+		return
+	}
+	b.touched[e] = true
+	was := *e
+	b.undo = append(b.undo, func() {
+		// What is lent is taken back claim by claim, see lend and release.
+		b.s.endpoints.unsettled += was.unsettled - e.unsettled
+		e.Endpoint, e.fare, e.unsettled, e.last = was.Endpoint, was.fare, was.unsettled, was.last
+		if b.s.endpoints.byID[e.ID] == e {
+			b.s.endpoints.place(e, 0)
+		}
+	})
+}
+
+// wake lets an endpoint be looked at now, and whoever waits claim again.
+func (b *batch) wake(e *endpoint) {
+	if now := nanos(b.now); e.at > now {
+		b.s.endpoints.place(e, now)
+	}
+	b.due = b.due || e.Status == dispatch.Active
+}
+
+func (b *batch) saveEndpoint(e *endpoint) {
+	value := binary.BigEndian.AppendUint64(nil, e.serial)
+	encoded, err := json.Marshal(&e.Endpoint)
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("encode endpoint %s: %w", e.ID, err)
+	}
+	b.put(endpointsBucket, []byte(e.ID), append(value, encoded...))
+}
+
+func (b *batch) saveFare(e *endpoint) {
+	value, err := json.Marshal(&e.fare)
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("encode health of endpoint %s: %w", e.ID, err)
+	}
+	b.put(faresBucket, position(nil, e.serial), value)
+}
+
+// name keeps a one-off endpoint until the retention after t. It is written down in steps, so
+// that not every event of a request does.
+func (b *batch) name(e *endpoint, t time.Time) {
+	if nanos(t) <= e.Named {
+		return
+	}
+	b.touch(e)
+	step := max(int64(b.s.options.WebhookRetention)/24, 1)
+	e.Named = (nanos(t)/step + 1) * step
+	b.saveFare(e)
+}

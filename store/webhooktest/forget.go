@@ -1,0 +1,120 @@
+package webhooktest
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+func testRetention(s *suite) {
+	s.add(dispatch.Endpoint{ID: "e", Concurrency: 4})
+	s.add(dispatch.Endpoint{ID: "other", Status: dispatch.Paused})
+	s.trust("e", 4)
+	s.create(submission("r"))
+	s.enqueue("e", "waiting", "sending", "dead")
+	s.enqueue("other", "dead") // the same message
+	for _, c := range s.claim(10, "r_1", "waiting", "sending", "dead") {
+		switch c.ID {
+		case "r_1":
+			s.settle(c, dispatch.Delivered, 0)
+		case "waiting":
+			s.settle(c, dispatch.Waiting, 24*time.Hour)
+		case "dead":
+			s.settle(c, dispatch.Dead, 0)
+		}
+	}
+	s.in.Advance(30 * time.Minute)
+	s.sweep()
+	if got := s.list("e", dispatch.Query{}); len(got) != 4+4 {
+		s.Errorf("within the retention: %v", got)
+	}
+	// What was resent is kept from when it is settled again.
+	if err := s.Resend(s.ctx, alice, "e", "r_1"); err != nil {
+		s.Error(err)
+	}
+	for _, c := range s.claim(1, "sending") {
+		s.settle(c, dispatch.Delivered, 0)
+	}
+	s.settle(s.claim(1, "r_1")[0], dispatch.Delivered, 0)
+	s.in.Advance(100 * time.Minute)
+	s.apply("r", lifecycle.Expire{}) // now it is forgotten by its own retention
+	s.sweep()
+	if err := s.Resend(s.ctx, alice, "e", "dead"); !errors.Is(err, dispatch.ErrNotFound) {
+		s.Errorf("resend what is forgotten: %v", err)
+	}
+	s.in.Advance(time.Hour)
+	s.sweep()
+	got := s.list("e", dispatch.Query{})
+	if !slices.Equal(got, []string{"waiting", "r_2"}) {
+		s.Errorf("after the retention: %v", got)
+	}
+	if got := s.list("other", dispatch.Query{}); !slices.Equal(got, []string{"r_1", "dead", "r_2"}) {
+		s.Errorf("what was not delivered: %v", got)
+	}
+	for _, id := range []string{"dead", "r_1"} { // the payload is kept for it
+		if d := s.delivery("other", id); len(d.Body) == 0 {
+			s.Errorf("%s has no body any more", id)
+		}
+	}
+	// What was forgotten may come again.
+	s.enqueue("e", "dead")
+	if d := s.delivery("e", "dead"); d.Attempts != 0 || len(d.Log) != 0 || d.State != dispatch.Waiting {
+		s.Errorf("enqueued anew: %+v", d)
+	}
+}
+
+func testReopen(s *suite) {
+	if s.in.Reopen == nil {
+		s.Skip("nothing of its own that could be lost")
+	}
+	s.add(dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
+	s.add(dispatch.Endpoint{ID: "lanes", Concurrency: 1})
+	s.add(dispatch.Endpoint{ID: "once", OneOff: true})
+	s.trust("e", 3)
+	s.enqueueInto("lanes", "l", "l1", "l2")
+	s.settle(s.one("l1"), dispatch.Waiting, time.Minute)
+	s.enqueue("e", "a")
+	s.settle(s.one("a"), dispatch.Waiting, 2*time.Minute)
+	s.enqueue("e", "b", "c")
+	lost := s.one("b")
+	if err := s.Hold(s.ctx, alice, "e", 30*time.Minute); err != nil {
+		s.Fatal(err)
+	}
+	before := s.health("e")
+	s.Store = s.in.Reopen()
+
+	after := s.health("e")
+	after.Waiting, after.Sending = before.Waiting, before.Sending // who lends may be gone
+	if plain(after) != plain(before) {
+		s.Errorf("health %+v, was %+v", after, before)
+	}
+	if d := s.delivery("e", "a"); len(d.Log) != 1 || d.Attempts != 1 || string(d.Body) != string(message("a", "").Body) {
+		s.Errorf("%+v", d)
+	}
+	s.idle(time.Minute) // l1; e is held
+	sub := submission("r")
+	sub.Webhook = &lifecycle.Webhook{Endpoint: "once"}
+	s.create(sub)
+	if got := s.list("once", dispatch.Query{}); len(got) != 1 {
+		s.Errorf("one-off endpoint got %v", got)
+	}
+	for _, c := range s.claim(10, "r_1", "r_1") {
+		s.settle(c, dispatch.Dead, 0)
+	}
+	s.in.Advance(time.Minute)
+	s.settle(s.one("l1"), dispatch.Delivered, 0)
+	s.settle(s.one("l2"), dispatch.Delivered, 0)
+	s.in.Advance(30 * time.Minute)
+	c := s.claim(1, "b")[0]
+	if c.Attempt != 1 {
+		s.Errorf("attempt %d", c.Attempt)
+	}
+	if _, err := s.Settle(s.ctx, lost, outcome(dispatch.Dead, 0)); !errors.Is(err, dispatch.ErrNotClaimed) {
+		s.Errorf("settle from the life before: %v", err)
+	}
+	s.settle(c, dispatch.Delivered, 0)
+	s.claim(10, "a", "c")
+}
