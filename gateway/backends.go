@@ -54,7 +54,7 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 		return openShared(ctx, c, log)
 	}
 	path := filepath.Join(c.Data, "hark.db")
-	s, err := bolt.Open(path, bolt.Options{})
+	s, err := bolt.Open(path, bolt.Options{WebhookRetention: c.WebhookRetention})
 	if err != nil {
 		return nil, err
 	}

@@ -86,6 +86,7 @@ func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, e
 		Endpoint: cloneEndpoint(e.Endpoint),
 		Health:   e.health(nanos(b.now)),
 		Attempt:  d.Tries + 1,
+		At:       b.now,
 		Token:    token,
 	}, nil
 }

@@ -85,6 +85,9 @@ func testLease(s *suite) {
 	s.idle(lease / 2)
 	s.in.Advance(lease / 2)
 	second := s.one("m")
+	if !second.At.After(first.At) || first.At.Before(s.delivery("e", "m").CreatedAt) {
+		s.Errorf("claimed at %v and then at %v", first.At, second.At)
+	}
 	if second.Attempt != 1 || second.Token == first.Token {
 		s.Errorf("attempt %d, token %s after %s", second.Attempt, second.Token, first.Token)
 	}
