@@ -124,6 +124,14 @@ func (s *Service) OneOff(ctx context.Context, owner, url, secret string) (string
 		e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
 	}
 	e, err := s.store.CreateEndpoint(ctx, e)
+	if err == nil && e.Status == Disabled {
+		// It is named anew: nobody else could enable it again.
+		_, err = s.updateAny(ctx, owner, e.ID, func(next *Endpoint) bool {
+			disabled := next.Status == Disabled
+			next.Status, next.Reason = Active, ""
+			return disabled
+		})
+	}
 	return e.ID, err
 }
 
