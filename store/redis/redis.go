@@ -103,7 +103,7 @@ type Store struct {
 	listener atomic.Pointer[func(string, hub.Message)]
 	stale    stale
 	relays   map[route]*relay
-	cancels  cancels
+	cancels  listeners
 	probe    probes
 
 	stop    context.CancelFunc // ends every goroutine
