@@ -156,7 +156,7 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 	if event == "" {
 		return args, nil, nil
 	}
-	args, outboxes := s.feeds(args, next, st.partition)
+	args, outboxes := s.feeds(args, next, event, st.partition)
 	return args, outboxes, nil
 }
 

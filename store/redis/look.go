@@ -138,9 +138,10 @@ func (s *Store) load(ctx context.Context, id string) (*record, lifecycle.Request
 	return p.r, out, err
 }
 
-// feeds appends to the arguments of a script the feeds of a request, and returns
-// the partitions whose outbox the event goes to.
-func (s *Store) feeds(args []any, r *lifecycle.Request, partition int) ([]any, []int) {
+// feeds appends to the arguments of a script what a request names of webhooks for an event, and its
+// feeds. It returns the partitions whose outbox the event goes to.
+func (s *Store) feeds(args []any, r *lifecycle.Request, t lifecycle.EventType, partition int) ([]any, []int) {
+	args = append(args, hookOf(r, t))
 	var outboxes []int
 	for _, channel := range r.Channels()[1:] {
 		key := channel.Key()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // Options of a [Store]. The zero value works.
@@ -43,6 +44,10 @@ type Options struct {
 	// FeedRetention is how long a feed keeps an event; the next Sweep after it drops
 	// the event. Default 24 hours.
 	FeedRetention time.Duration
+
+	// WebhookRetention is how long a webhook delivery is kept after it was settled, and a one-off
+	// endpoint after it was named; the next Sweep after it forgets them. Default 7 days.
+	WebhookRetention time.Duration
 
 	// Margin is how long an ended request stays beyond its retention if nobody
 	// sweeps; Redis then drops it by itself. Default 24 hours. Requests that have
@@ -74,6 +79,7 @@ func (o Options) withDefaults() Options {
 	}
 	wait(&o.Timeout, 5*time.Second)
 	wait(&o.FeedRetention, 24*time.Hour)
+	wait(&o.WebhookRetention, 7*24*time.Hour)
 	wait(&o.Margin, 24*time.Hour)
 	wait(&o.Check, 30*time.Second)
 	if o.Logger == nil {
@@ -82,8 +88,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations and
-// hub.Source over Redis. All methods may be called concurrently.
+// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations, hub.Source
+// and dispatch.Store over Redis. All methods may be called concurrently.
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
 type Store struct {
@@ -92,6 +98,7 @@ type Store struct {
 	client  goredis.UniversalClient
 	pipe    *pipe    // nil on a Cluster
 	tags    []string // the beginning of every key of each partition
+	all     []int    // the partitions
 	publish string   // the command that publishes: PUBLISH or SPUBLISH
 	clock   clock
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
@@ -104,6 +111,8 @@ type Store struct {
 	stale    stale
 	relays   map[route]*relay
 	cancels  listeners
+	due      listeners
+	turn     atomic.Uint32 // which partition a Claim asks first
 	probe    probes
 
 	stop    context.CancelFunc // ends every goroutine
@@ -116,6 +125,7 @@ var (
 	_ lifecycle.Keeper        = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ hub.Source              = (*Store)(nil)
+	_ dispatch.Store          = (*Store)(nil)
 )
 
 // Open connects to Redis and opens the store in it; an empty database becomes a

@@ -12,6 +12,7 @@ import (
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/storetest"
+	"github.com/hark-push/hark/store/webhooktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,6 +58,50 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWebhookConformance(t *testing.T) {
+	server := servertest.Redis(t)
+	for _, partitions := range []int{1, 7} {
+		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
+			testWebhooks(t, server.URL, redis.Options{Prefix: fmt.Sprint("hooks", partitions), Partitions: partitions})
+		})
+	}
+}
+
+// testWebhooks runs the suite of webhooks, each test with stores of its own.
+func testWebhooks(t *testing.T, url string, o redis.Options) {
+	var n atomic.Int32
+	webhooktest.Run(t, func(t *testing.T, c webhooktest.Config) webhooktest.Instance {
+		o := o
+		o.Prefix, o.WebhookRetention = fmt.Sprintf("%s-%d", o.Prefix, n.Add(1)), c.WebhookRetention
+		stores := []*redis.Store{open(t, url, o)}
+		return webhooktest.Instance{
+			Store: stores[0],
+			Advance: func(d time.Duration) {
+				for _, s := range stores {
+					s.Advance(d)
+				}
+			},
+			Reopen: func() webhooktest.Store {
+				ahead := stores[0].Ahead()
+				for _, s := range stores {
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				stores = []*redis.Store{open(t, url, o)}
+				stores[0].Advance(ahead)
+				return stores[0]
+			},
+			Another: func() webhooktest.Store {
+				s := open(t, url, o)
+				s.Advance(stores[0].Ahead())
+				stores = append(stores, s)
+				return s
+			},
+		}
+	})
 }
 
 func submission(id string) lifecycle.Submission {

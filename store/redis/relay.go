@@ -105,10 +105,11 @@ func (s *Store) relayRound(ctx context.Context, way route) error {
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		args := append(make([]any, 0, 6+3*len(entries)), s.ahead.Load(), way.from)
+		args := append(make([]any, 0, 6+4*len(entries)), s.ahead.Load(), way.from)
 		args = s.feedArgs(args)
 		for _, entry := range entries {
-			args = append(args, entry.ID, entry.Values["c"], entry.Values["e"])
+			hook, _ := entry.Values["w"].(string) // older versions put none there
+			args = append(args, entry.ID, entry.Values["c"], entry.Values["e"], hook)
 		}
 		if _, err := s.run(ctx, scripts.relay, way.to, args...); err != nil {
 			return err

@@ -70,6 +70,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	s.tags = make([]string, partitions)
 	for i := range s.tags {
+		s.all = append(s.all, i)
 		s.tags[i] = s.options.Prefix + ":{p" + strconv.Itoa(i) + "}:"
 	}
 	s.relays = make(map[route]*relay)

@@ -5,11 +5,12 @@ import (
 	_ "embed"
 	"errors"
 	"strconv"
+	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// The scripts, each with common.lua in front.
+// The scripts, each with common.lua in front, and what has to do with feeds or webhooks with more of what they share.
 var (
 	//go:embed scripts/common.lua
 	commonScript string
@@ -23,10 +24,42 @@ var (
 	collectScript string
 	//go:embed scripts/create.lua
 	createScript string
+	//go:embed scripts/deliveries.lua
+	deliveriesScript string
 	//go:embed scripts/due.lua
 	dueScript string
+	//go:embed scripts/feeds.lua
+	feedsScript string
 	//go:embed scripts/forget.lua
 	forgetScript string
+	//go:embed scripts/hook_claim.lua
+	hookClaimScript string
+	//go:embed scripts/hook_delete.lua
+	hookDeleteScript string
+	//go:embed scripts/hook_deliveries.lua
+	hookDeliveriesScript string
+	//go:embed scripts/hook_delivery.lua
+	hookDeliveryScript string
+	//go:embed scripts/hook_endpoint.lua
+	hookEndpointScript string
+	//go:embed scripts/hook_endpoints.lua
+	hookEndpointsScript string
+	//go:embed scripts/hook_enqueue.lua
+	hookEnqueueScript string
+	//go:embed scripts/hook_hold.lua
+	hookHoldScript string
+	//go:embed scripts/hook_next.lua
+	hookNextScript string
+	//go:embed scripts/hook_purge.lua
+	hookPurgeScript string
+	//go:embed scripts/hook_resend.lua
+	hookResendScript string
+	//go:embed scripts/hook_settle.lua
+	hookSettleScript string
+	//go:embed scripts/hook_store.lua
+	hookStoreScript string
+	//go:embed scripts/keep.lua
+	keepScript string
 	//go:embed scripts/list.lua
 	listScript string
 	//go:embed scripts/meta.lua
@@ -54,17 +87,39 @@ var (
 )
 
 var scripts = struct {
-	age, change, claim, collect, create, due, forget, list, meta, newest,
+	age, change, claim, collect, create, due, forget, keep, list, meta, newest,
 	probe, read, relay, release, reply, take, tidy, unclaim, void *goredis.Script
 }{
-	age: script(ageScript), change: script(changeScript), claim: script(claimScript), collect: script(collectScript),
-	create: script(createScript), due: script(dueScript), forget: script(forgetScript), list: script(listScript),
-	meta: script(metaScript), newest: script(newestScript), probe: script(probeScript), read: script(readScript),
-	relay: script(relayScript), release: script(releaseScript), reply: script(replyScript), take: script(takeScript),
-	tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	age: script(ageScript), change: script(deliveriesScript, feedsScript, changeScript), claim: script(claimScript),
+	collect: script(collectScript), create: script(deliveriesScript, feedsScript, createScript), due: script(dueScript),
+	forget: script(forgetScript), keep: script(keepScript), list: script(listScript), meta: script(metaScript),
+	newest: script(newestScript), probe: script(probeScript), read: script(readScript),
+	relay: script(deliveriesScript, feedsScript, relayScript), release: script(releaseScript), reply: script(replyScript),
+	take: script(takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
-func script(source string) *goredis.Script { return goredis.NewScript(commonScript + source) }
+// hooks are the scripts of the webhooks.
+var hooks = struct {
+	claim, delete, deliveries, delivery, endpoint, endpoints, enqueue, hold, next, purge, resend, settle, store *goredis.Script
+}{
+	claim:      script(deliveriesScript, hookClaimScript),
+	delete:     script(deliveriesScript, hookDeleteScript),
+	deliveries: script(deliveriesScript, hookDeliveriesScript),
+	delivery:   script(deliveriesScript, hookDeliveryScript),
+	endpoint:   script(deliveriesScript, hookEndpointScript),
+	endpoints:  script(deliveriesScript, hookEndpointsScript),
+	enqueue:    script(deliveriesScript, hookEnqueueScript),
+	hold:       script(deliveriesScript, hookHoldScript),
+	next:       script(deliveriesScript, hookNextScript),
+	purge:      script(deliveriesScript, hookPurgeScript),
+	resend:     script(deliveriesScript, hookResendScript),
+	settle:     script(deliveriesScript, hookSettleScript),
+	store:      script(deliveriesScript, hookStoreScript),
+}
+
+func script(sources ...string) *goredis.Script {
+	return goredis.NewScript(commonScript + strings.Join(sources, ""))
+}
 
 var errAnswer = errors.New("unexpected answer of a script")
 
@@ -79,28 +134,35 @@ func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, 
 
 // runAll runs a script on every partition, in one round trip to each server.
 func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(partition int) []any) ([][]any, error) {
-	answers := make([][]any, len(s.tags))
-	commands := make([]*goredis.Cmd, len(s.tags))
-	if len(s.tags) > 1 {
-		_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			for i, tag := range s.tags {
-				commands[i] = script.EvalSha(ctx, p, []string{tag}, args(i)...)
-			}
-			return nil
-		})
-	}
-	for i, command := range commands {
-		var err error
-		if command == nil || goredis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
-			answers[i], err = s.run(ctx, script, i, args(i)...)
-		} else {
-			answers[i], err = command.Slice()
-		}
+	answers, errs := s.runOn(ctx, script, s.all, args)
+	for _, err := range errs {
 		if err != nil {
 			return nil, err
 		}
 	}
 	return answers, nil
+}
+
+// runOn runs a script on some partitions, in one round trip to each server. Each has an answer or an error.
+func (s *Store) runOn(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([][]any, []error) {
+	answers, errs := make([][]any, len(partitions)), make([]error, len(partitions))
+	commands := make([]*goredis.Cmd, len(partitions))
+	if len(partitions) > 1 {
+		_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+			for i, partition := range partitions {
+				commands[i] = script.EvalSha(ctx, p, []string{s.tags[partition]}, args(partition)...)
+			}
+			return nil
+		})
+	}
+	for i, command := range commands {
+		if command == nil || goredis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
+			answers[i], errs[i] = s.run(ctx, script, partitions[i], args(partitions[i])...)
+		} else {
+			answers[i], errs[i] = command.Slice()
+		}
+	}
+	return answers, errs
 }
 
 // verdict is the first part of the answer of a script that writes.
@@ -137,4 +199,16 @@ func list(answer []any, i int) []any {
 	}
 	l, _ := answer[i].([]any)
 	return l
+}
+
+// numbers are n integers in an answer, from the i-th on.
+func numbers(answer []any, i, n int) ([]int64, error) {
+	all := make([]int64, n)
+	for j := range all {
+		var err error
+		if all[j], err = number(answer, i+j); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }

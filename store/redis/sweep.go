@@ -13,7 +13,7 @@ import (
 )
 
 // Sweep implements lifecycle.Keeper. It also drops events that are too old from
-// feeds and relays what others could not, which next does not tell of: sweep every few
+// feeds, forgets webhook deliveries and relays what others could not, which next does not tell of: sweep every few
 // minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time, err error) {
 	if err := ctx.Err(); err != nil {
@@ -43,12 +43,12 @@ type due struct {
 }
 
 // gather returns the first limit of what is due in all partitions. On its way it
-// ages feeds and empties outboxes.
+// ages feeds, forgets webhook deliveries and empties outboxes.
 func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	answers, err := s.runAll(bound, scripts.due, func(int) []any {
-		return []any{s.ahead.Load(), limit, s.options.FeedRetention.Microseconds(), len(s.tags)}
+		return []any{s.ahead.Load(), limit, s.options.FeedRetention.Microseconds(), len(s.tags), s.options.WebhookRetention.Microseconds()}
 	})
 	if err != nil {
 		return nil, err
@@ -67,6 +67,13 @@ func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 			return nil, err
 		} else if aging > 0 {
 			if err := s.age(ctx, i); err != nil {
+				return nil, err
+			}
+		}
+		if forgotten, err := number(answer, 4); err != nil {
+			return nil, err
+		} else if forgotten > 0 {
+			if err := s.purge(ctx, i); err != nil {
 				return nil, err
 			}
 		}

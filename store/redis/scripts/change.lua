@@ -6,7 +6,7 @@ local result, output, stage = ARGV[13], ARGV[14], ARGV[15]
 local cancels = ARGV[16] -- channel that tells of a cancellation, '' if none was asked for
 local keep, chunk = tonumber(ARGV[17]), tonumber(ARGV[18])
 local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
-local first = 23
+local hook, first = ARGV[23], 24 -- what is named of webhooks, see deliver
 
 local key = tag .. 'r:' .. id
 local old = call('GET', key)
@@ -61,7 +61,7 @@ elseif result == '1' then
   call('SET', tag .. 'o:' .. id, output)
 end
 if sequence ~= '' then
-  emit(id, sequence, token, last, event, now, feed, first)
+  emit(id, sequence, token, last, event, now, feed, hook, first)
   local n = tonumber(sequence)
   if n > keep and n % chunk == 0 then
     call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)

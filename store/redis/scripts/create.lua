@@ -4,7 +4,7 @@ local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10],
 local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local claim = ARGV[17]
 local feed = { publish = ARGV[18], keep = tonumber(ARGV[19]), chunk = tonumber(ARGV[20]), ttl = ARGV[21] }
-local first = 22
+local hook, first = ARGV[22], 23 -- what is named of webhooks, see deliver
 
 local key = tag .. 'r:' .. id
 local old = call('GET', key)
@@ -45,5 +45,5 @@ if digest ~= '' then
   call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
   call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
 end
-emit(id, '1', token, '0', event, now, feed, first)
+emit(id, '1', token, '0', event, now, feed, hook, first)
 return { 'ok' }

@@ -1,5 +1,5 @@
 -- What a sweeper has to do in a partition.
--- ARGV: time ahead, limit, age of feeds in µs, number of partitions.
+-- ARGV: time ahead, limit, age of feeds in µs, number of partitions, retention of webhook deliveries in µs.
 local now = time(ARGV[1])
 local aging = call('ZCOUNT', tag .. 'aging', '-inf', digits(now - ARGV[3]))
 local outboxes = {}
@@ -10,4 +10,6 @@ if ARGV[4] ~= '1' then
     end
   end
 end
-return { digits(now), call('ZRANGEBYSCORE', tag .. 'expiry', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]), aging, outboxes }
+local kept = digits(now - ARGV[5])
+local forgotten = call('ZCOUNT', tag .. 'w:settled', '-inf', kept) + call('ZCOUNT', tag .. 'w:once', '-inf', kept) + call('EXISTS', tag .. 'w:gone')
+return { digits(now), call('ZRANGEBYSCORE', tag .. 'expiry', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]), aging, outboxes, forgotten }

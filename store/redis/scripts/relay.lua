@@ -1,6 +1,6 @@
 -- Appends what another partition's outbox holds to the feeds of this one. What has
 -- been relayed before is skipped: an outbox is read from its oldest entry on.
--- ARGV: time ahead, the other partition, publish, keep, chunk, ttl; id, channel, event of each.
+-- ARGV: time ahead, the other partition, publish, keep, chunk, ttl; id, channel, event and hook of each.
 local feed = { publish = ARGV[3], keep = tonumber(ARGV[4]), chunk = tonumber(ARGV[5]), ttl = ARGV[6] }
 local function numbers(entry)
   local tick, rank = string.match(entry, '^(%d+)-(%d+)$')
@@ -8,10 +8,10 @@ local function numbers(entry)
 end
 local tick_done, rank_done = numbers(call('HGET', tag .. 'relayed', ARGV[2]) or '0-0')
 local now, last = time(ARGV[1]), nil
-for i = 7, #ARGV, 3 do
+for i = 7, #ARGV, 4 do
   local its_tick, rank = numbers(ARGV[i])
   if its_tick > tick_done or (its_tick == tick_done and rank > rank_done) then
-    append(ARGV[i + 1], ARGV[i + 2], now, feed)
+    append(ARGV[i + 1], ARGV[i + 2], now, feed, ARGV[i + 3])
     last = ARGV[i]
   end
 end

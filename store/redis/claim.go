@@ -1,0 +1,162 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// Claim implements dispatch.Queue. With several partitions it first asks each when something may be claimed,
+// then those where that is now, another one first each time. If the answer of one of them
+// is lost, what it lent comes back when the lease ends.
+func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]dispatch.Claim, time.Duration, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	round := claimRound{s: s, limit: max(limit, 0), lease: lease, next: dispatch.MaxNext}
+	ready := round.ready(bound)
+	for len(ready) > 0 {
+		ready = round.ask(bound, ready)
+	}
+	if len(round.claims) == 0 && round.err != nil {
+		return nil, 0, failed(ctx, round.err)
+	}
+	if round.err != nil { // what was lent must not be lost
+		s.log.LogAttrs(ctx, slog.LevelWarn, "webhook deliveries of some partitions cannot be claimed", slog.Any("error", round.err))
+	}
+	return round.claims, round.next, nil
+}
+
+// claimRound is one call of Claim.
+type claimRound struct {
+	s      *Store
+	limit  int
+	lease  time.Duration
+	claims []dispatch.Claim
+	next   time.Duration
+	err    error
+}
+
+// ready returns the partitions where something may be claimed now.
+func (c *claimRound) ready(ctx context.Context) []int {
+	s := c.s
+	if len(s.tags) == 1 {
+		return s.all
+	}
+	answers, errs := s.runOn(ctx, hooks.next, s.all, func(int) []any { return []any{s.ahead.Load()} })
+	var ready []int
+	first := int(s.turn.Add(1))
+	for i := range s.all {
+		partition := (first + i) % len(s.all)
+		next, err := number(answers[partition], 0)
+		if err = errors.Join(errs[partition], err); err != nil {
+			c.err = err
+			continue
+		}
+		if next == 0 && c.limit > 0 {
+			ready = append(ready, partition)
+		} else {
+			c.wait(next)
+		}
+	}
+	return ready
+}
+
+// wait notes when something may be claimed, in µs; -1: never.
+func (c *claimRound) wait(next int64) {
+	if next >= 0 {
+		c.next = min(c.next, time.Duration(next)*time.Microsecond)
+	}
+}
+
+// ask claims from partitions, shared out evenly, and returns those that may have more to claim.
+func (c *claimRound) ask(ctx context.Context, ready []int) []int {
+	s, left := c.s, c.limit-len(c.claims)
+	n := max(min(left, len(ready)), 1)
+	asked, others := ready[:n], ready[n:]
+	share, rest := left/len(asked), left%len(asked)
+	limits := make(map[int]int, len(asked))
+	for i, partition := range asked {
+		limits[partition] = share
+		if i < rest {
+			limits[partition]++
+		}
+	}
+	token := newToken()
+	answers, errs := s.runLarge(ctx, hooks.claim, asked, func(partition int) []any {
+		return []any{s.ahead.Load(), limits[partition], c.lease.Microseconds(), token}
+	})
+	var again []int
+	for i, answer := range answers {
+		before := len(c.claims)
+		next, err := c.take(answer, token)
+		if err = errors.Join(errs[i], err); err != nil {
+			c.err = err
+			continue
+		}
+		if next == 0 && len(c.claims)-before == limits[asked[i]] && limits[asked[i]] > 0 {
+			again = append(again, asked[i])
+		} else {
+			c.wait(next)
+		}
+	}
+	again = slices.Concat(others, again)
+	if len(c.claims) == c.limit {
+		if len(again) > 0 {
+			c.next = 0
+		}
+		return nil
+	}
+	return again
+}
+
+// take reads what a partition has lent, and when it may lend again, in µs.
+func (c *claimRound) take(answer []any, token string) (next int64, err error) {
+	if answer == nil {
+		return 0, nil // there is an error
+	}
+	n, err := numbers(answer, 0, 2)
+	if err != nil {
+		return 0, err
+	}
+	for i := range list(answer, 2) {
+		lent := list(list(answer, 2), i)
+		e, err := decodeEndpoint(list(lent, 0))
+		if err != nil {
+			return 0, err
+		}
+		h, err := decodeHealth(list(lent, 1))
+		if err != nil {
+			return 0, err
+		}
+		for j := range list(lent, 2) {
+			row := list(list(lent, 2), j)
+			attempts, err := number(row, 3)
+			if err != nil {
+				return 0, err
+			}
+			c.claims = append(c.claims, dispatch.Claim{
+				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: []byte(text(row, 4))},
+				Endpoint: e, Health: h, Attempt: int(attempts) + 1, At: at(n[0]), Token: token,
+			})
+		}
+	}
+	return n[1], nil
+}
+
+// runLarge is runOn for answers that are large, so that others should not wait behind them.
+func (s *Store) runLarge(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([][]any, []error) {
+	if len(partitions) > 1 {
+		return s.runOn(ctx, script, partitions, args)
+	}
+	answer, err := script.Run(ctx, s.client, []string{s.tags[partitions[0]]}, args(partitions[0])...).Slice()
+	return [][]any{answer}, []error{err}
+}
