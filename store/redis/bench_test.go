@@ -15,6 +15,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // ownCPU is the CPU time of this process, user and system.
@@ -126,4 +127,59 @@ func BenchmarkGet(b *testing.B) {
 			b.Error(err)
 		}
 	})
+}
+
+// BenchmarkDeliver claims deliveries and settles them, each caller as a dispatcher of its own that
+// claims up to 16 at a time. An op is one delivery.
+func BenchmarkDeliver(b *testing.B) {
+	for _, callers := range benchCallers {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			server := servertest.Redis(b)
+			s := open(b, server.URL, redis.Options{})
+			ctx := context.Background()
+			const endpoints = 32
+			body := make([]byte, 1024)
+			// So many successes that as many may be claimed as all callers claim, and enough for
+			// those that claimed some when it is over.
+			trust, spare := callers*16/endpoints+1, callers*16
+			for i := range endpoints {
+				endpoint(b, s, dispatch.Endpoint{ID: fmt.Sprint("e", i), Concurrency: 1000})
+				var messages []dispatch.Message
+				for j := range trust + (b.N+spare)/endpoints + 1 {
+					id := fmt.Sprintf("r%d-%d_1", i, j)
+					messages = append(messages, dispatch.Message{ID: id, Lane: id, Type: "request.succeeded", Body: fmt.Append(body[:1000:1000], id)})
+				}
+				if _, err := s.Enqueue(ctx, "alice", fmt.Sprint("e", i), messages); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for settled := 0; settled < trust*endpoints; {
+				claims, _, err := s.Claim(ctx, trust*endpoints-settled, time.Minute)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, c := range claims {
+					if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				settled += len(claims)
+			}
+			claimed := make([][]dispatch.Claim, callers)
+			spread(b, server, callers, func(w, _ int) {
+				for len(claimed[w]) == 0 {
+					var err error
+					if claimed[w], _, err = s.Claim(ctx, 16, time.Minute); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+				c := claimed[w][0]
+				claimed[w] = claimed[w][1:]
+				if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered}); err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // Claim implements dispatch.Queue. With several partitions it first asks each when something may be claimed,
-// then those where that is now, another one first each time. If the answer of one of them
-// is lost, what it lent comes back when the lease ends.
+// then those where that is now, another one first each time. One that does not answer is left out
+// for a while, so that the others do not wait for it. If an answer is lost, what was lent in
+// it comes back when the lease ends.
 func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]dispatch.Claim, time.Duration, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
@@ -45,20 +46,33 @@ type claimRound struct {
 	err    error
 }
 
+const (
+	claimWait  = time.Second // for as long it is waited for what partitions say about when to claim
+	claimPause = 5 * time.Second
+)
+
 // ready returns the partitions where something may be claimed now.
 func (c *claimRound) ready(ctx context.Context) []int {
 	s := c.s
 	if len(s.tags) == 1 {
 		return s.all
 	}
-	answers, errs := s.runOn(ctx, hooks.next, s.all, func(int) []any { return []any{s.ahead.Load()} })
+	partitions := c.answering(time.Now())
+	bound, cancel := context.WithTimeout(ctx, claimWait)
+	defer cancel()
+	answers, errs := s.runOn(bound, hooks.next, partitions, func(int) []any { return []any{s.ahead.Load()} })
 	var ready []int
-	first := int(s.turn.Add(1))
-	for i := range s.all {
-		partition := (first + i) % len(s.all)
-		next, err := number(answers[partition], 0)
-		if err = errors.Join(errs[partition], err); err != nil {
-			c.err = err
+	for i, partition := range partitions {
+		if errs[i] != nil {
+			c.fail(errs[i])
+			if ctx.Err() == nil {
+				s.claimAgain[partition].Store(time.Now().Add(claimPause).UnixNano())
+			}
+			continue
+		}
+		next, err := number(answers[i], 0)
+		if err != nil {
+			c.fail(err)
 			continue
 		}
 		if next == 0 && c.limit > 0 {
@@ -68,6 +82,31 @@ func (c *claimRound) ready(ctx context.Context) []int {
 		}
 	}
 	return ready
+}
+
+// answering returns the partitions to ask, another one first each time: all if none has answered.
+func (c *claimRound) answering(now time.Time) []int {
+	s := c.s
+	partitions := make([]int, 0, len(s.all))
+	first := int(s.turn.Add(1) % uint32(len(s.all)))
+	again := dispatch.MaxNext
+	for _, partition := range slices.Concat(s.all[first:], s.all[:first]) {
+		if left := time.Duration(s.claimAgain[partition].Load() - now.UnixNano()); left > 0 {
+			again = min(again, left)
+		} else {
+			partitions = append(partitions, partition)
+		}
+	}
+	if len(partitions) == 0 {
+		return s.all
+	}
+	c.next = min(c.next, again)
+	return partitions
+}
+
+// fail notes that a partition did not answer: it is to be asked again.
+func (c *claimRound) fail(err error) {
+	c.err, c.next = err, min(c.next, claimPause)
 }
 
 // wait notes when something may be claimed, in µs; -1: never.
@@ -99,7 +138,7 @@ func (c *claimRound) ask(ctx context.Context, ready []int) []int {
 		before := len(c.claims)
 		next, err := c.take(answer, token)
 		if err = errors.Join(errs[i], err); err != nil {
-			c.err = err
+			c.fail(err)
 			continue
 		}
 		if next == 0 && len(c.claims)-before == limits[asked[i]] && limits[asked[i]] > 0 {

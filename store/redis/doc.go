@@ -53,6 +53,24 @@
 // without a topic in the request's, so what is taken out in order is in the order of the feed. One at a
 // time takes from a partition, by a lease; what was published is removed only by who still has it.
 //
+// # Webhooks
+//
+// All of an owner's endpoints and deliveries live in the partition of the owner's feed, and what appends an
+// event to the feed makes its deliveries in the same atomic step. Where that is another partition than the request's,
+// that step is the relay of the outbox, so an event that was stored has its deliveries when it is in the feed. (Versions
+// of this program without webhooks make none. As long as one is running, what it stores or relays is not delivered.)
+// For an owner without an endpoint it costs one command.
+//
+// A delivery waits, is lent, or is settled; each change is one script. Of each endpoint it is known when something of
+// it may be claimed, by all rules together, so a Claim looks only at those for which that is now, the one that has waited
+// longest first. A lease that has run out is noticed then. An endpoint that takes one at a time has only
+// the first of each lane among those that wait; the others are set aside when a claim or an event
+// comes upon them, and brought back when the one before is settled. A claim is proven by its token; if
+// the answer to a Claim is lost, what it lent comes back when the lease ends.
+//
+// Bodies are kept by digest, counted, once for all deliveries of a partition. Nothing of webhooks expires by
+// itself, because what is paused may wait for ever: Sweep forgets what was settled.
+//
 // # What may be lost
 //
 // With appendonly yes and appendfsync always, nothing that was acknowledged. With

@@ -15,6 +15,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // insist repeats a call until Redis is there. What a lost answer hid may have
@@ -204,6 +205,22 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 			}
 			return nil
 		},
+		"Endpoint":       func() error { _, _, err := s.Endpoint(ctx, "a", "x"); return err },
+		"CreateEndpoint": func() error { _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{ID: "x"}); return err },
+		"UpdateEndpoint": func() error { _, err := s.UpdateEndpoint(ctx, dispatch.Endpoint{ID: "x", Version: 1}); return err },
+		"ListEndpoints":  func() error { _, err := s.ListEndpoints(ctx, "a", "", 1); return err },
+		"DeleteEndpoint": func() error { return s.DeleteEndpoint(ctx, "a", "x") },
+		"Keep":           func() error { _, err := s.Keep(ctx, "x", nil); return err },
+		"Enqueue":        func() error { _, err := s.Enqueue(ctx, "a", "x", nil); return err },
+		"ListDeliveries": func() error { _, err := s.ListDeliveries(ctx, "a", "x", dispatch.Query{Limit: 1}); return err },
+		"Delivery":       func() error { _, err := s.Delivery(ctx, "a", "x", "m"); return err },
+		"Resend":         func() error { return s.Resend(ctx, "a", "x", "m") },
+		"Claim":          func() error { _, _, err := s.Claim(ctx, 1, time.Minute); return err },
+		"Settle": func() error {
+			_, err := s.Settle(ctx, dispatch.Claim{}, dispatch.Outcome{State: dispatch.Dead})
+			return err
+		},
+		"Hold":  func() error { return s.Hold(ctx, "a", "x", time.Minute) },
 		"Read":  func() error { _, err := s.Read(ctx, aliceFeed.Key(), 0, 1); return err },
 		"Reset": func() error { _, err := s.Reset(ctx, aliceFeed.Key()); return err },
 		"Watch": func() error { return s.Watch(ctx, "owner:somebody") },
@@ -224,6 +241,7 @@ func TestClosed(t *testing.T) {
 	}
 	s.Unwatch("owner:alice")
 	defer s.OnCancel(func(string) {})()
+	defer s.OnDue(func() {})()
 }
 
 // TestFullServer: a server that has no memory left refuses new requests and results

@@ -14,30 +14,17 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// TestCommandsPerRequest counts what the server executes for a request, inside scripts
-// too: it must not grow unnoticed.
-func TestCommandsPerRequest(t *testing.T) {
-	server := servertest.Redis(t)
-	s := open(t, server.URL, redis.Options{})
-	work(t.Context(), t, s, "warm", 1) // the server knows the scripts, and the feed exists
+// executed counts what the server executes while f runs: scripts, and commands inside them.
+func executed(t *testing.T, server *servertest.Server, f func()) (scripts, inside int) {
+	t.Helper()
 	admin := client(t, server)
 	if err := admin.ConfigResetStat(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	const requests = 10
-	for i := range requests {
-		id := fmt.Sprint("r", i)
-		if _, err := s.Create(t.Context(), submission(id)); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Progress{}, lifecycle.Succeed{}} {
-			if _, err := s.Apply(t.Context(), id, c); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	f()
 	info, err := admin.Info(t.Context(), "commandstats").Result()
 	if err != nil {
 		t.Fatal(err)
@@ -50,19 +37,61 @@ func TestCommandsPerRequest(t *testing.T) {
 			got[name] = n
 		}
 	}
-	inside := 0
+	t.Logf("%v", got)
 	for name, n := range got {
 		if name != "evalsha" {
 			inside += n
 		}
 	}
-	t.Logf("%d requests: %v", requests, got)
-	if got["evalsha"] != 8*requests {
-		t.Errorf("%d scripts for %d requests, want 8 each", got["evalsha"], requests)
+	return got["evalsha"], inside
+}
+
+// TestCommandsPerRequest counts what the server executes for a request, inside scripts
+// too: it must not grow unnoticed.
+func TestCommandsPerRequest(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	work(t.Context(), t, s, "warm", 1) // the server knows the scripts, and the feed exists
+	const requests = 10
+	life := func(name string) {
+		for i := range requests {
+			id := fmt.Sprint(name, i)
+			create(t, s, id)
+			for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Progress{}, lifecycle.Succeed{}} {
+				apply(t, s, id, c)
+			}
+		}
 	}
-	if most := 64 * requests; inside > most {
-		t.Errorf("%d commands in scripts for %d requests, want at most %d", inside, requests, most)
+	check := func(what string, scripts, inside, wantScripts, most int) {
+		t.Helper()
+		if scripts != wantScripts*requests {
+			t.Errorf("%s: %d scripts for %d requests, want %d each", what, scripts, requests, wantScripts)
+		}
+		if inside > most*requests {
+			t.Errorf("%s: %d commands in scripts for %d requests, want at most %d each", what, inside, requests, most)
+		}
 	}
+	scripts, inside := executed(t, server, func() { life("r") })
+	check("without webhooks", scripts, inside, 8, 68)
+
+	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
+	deliver := func() {
+		for range requests {
+			claims, _, err := s.Claim(t.Context(), 1, time.Minute)
+			if err != nil || len(claims) != 1 {
+				t.Fatal(len(claims), err)
+			}
+			if _, err := s.Settle(t.Context(), claims[0], dispatch.Outcome{State: dispatch.Delivered}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	life("warm")
+	deliver()
+	scripts, inside = executed(t, server, func() { life("hooked") })
+	check("enqueued for an endpoint", scripts, inside, 8, 68+16)
+	scripts, inside = executed(t, server, deliver)
+	check("claimed and settled", scripts, inside, 2, 43)
 }
 
 // keys lists what a store has in the server, without the hash tag.

@@ -31,7 +31,8 @@ import (
 //	t:<channel>  top offset of a feed
 //	f:<channel>  stream of a feed, id = offset-0: t time in µs, l always 0, e event
 //	aging        by time in µs of the oldest event: feed
-//	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event
+//	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event, w what
+//	             the request names of webhooks
 //	relayed      for each partition, up to which entry its outbox has been relayed to here
 //	callback     how many events are collected for the callback exchange at most; not
 //	             there: none are
@@ -39,11 +40,38 @@ import (
 //	callback:lease    until when, in µs, and token of who publishes them
 //	callback:dropped  how many were dropped because there were too many
 //	s:<token>    a large body on its way into i: or o:
+//	w:…          webhooks, see below
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
-// and, published, b:<channel>: offset ':' last event, and b:callback: the token of who
-// is to look at callback:events, '' for anybody. Without a tag: meta (how the
-// store was made) and cancel, a channel that carries ids.
+// and, published, b:<channel>: offset ':' last event, b:callback: the token of who
+// is to look at callback:events, '' for anybody, and b:due when webhook deliveries become due.
+// Without a tag: meta (how the store was made) and cancel, a channel that carries ids.
+//
+// Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an endpoint, a
+// ticket that it got when it was made, so that what is left of one that is gone is nobody's:
+//
+//	w:e:<id>     endpoint: json, version, token of the last write, owner, number, created, updated, what is needed of
+//	             it to schedule (status, concurrency, interval, coalesce, once, hold, rated: next time its rate allows),
+//	             how it fares (failures, successes, failing: since when, succeeded: when last), order: how
+//	             many deliveries were made of it
+//	w:own:<owner>    its endpoints by ticket, without the one-off ones
+//	w:wants:<owner>  what is enqueued by itself: id to filter, JSON
+//	w:once       one-off endpoints by the time until which they are named
+//	w:due        endpoints by when something of theirs may be claimed
+//	w:d:<n>:<message>  delivery: s state (w, s, d, x dead, p superseded), l lane, y type, b digest of the body, c created,
+//	             d due, z settled, o order, n attempts since it was enqueued or resent, a attempts, t token
+//	             of the claim ('': none any more; not there: none ever), x token of the last write
+//	w:a:<n>:<message>  its attempts, the last 50: time, space, JSON
+//	w:log:<n>    deliveries by order
+//	w:waiting:<n> by when they are due, w:sending:<n> by when their lease ends, w:blocked:<n> by when
+//	             they are due, those that wait for another one of their lane
+//	w:l:<n>:<lane>   what is not settled of a lane by order
+//	w:m:<digest> body: b the bytes, n how many deliveries have it
+//	w:settled    <n> NUL message by when it was settled
+//	w:gone       numbers of endpoints that were deleted and have deliveries left
+//
+// and, in the partition of their names, w:id:<id>, the owner of the endpoint with this id, and
+// w:kept:<name>, what was given to Keep.
 
 // record is a request together with what its header holds.
 type record struct {

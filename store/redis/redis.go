@@ -103,7 +103,9 @@ type Store struct {
 	clock   clock
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
-	countAgain atomic.Int64 // when other partitions are asked for positions again
+	countAgain atomic.Int64   // when other partitions are asked for positions again
+	claimAgain []atomic.Int64 // when each partition that did not answer is asked for deliveries again
+	turn       atomic.Uint32  // which partition a Claim asks first
 
 	bells    []*bell // by partition where pub/sub is sharded, else one for all
 	plain    *bell   // for what is not sharded
@@ -112,7 +114,6 @@ type Store struct {
 	relays   map[route]*relay
 	cancels  listeners
 	due      listeners
-	turn     atomic.Uint32 // which partition a Claim asks first
 	probe    probes
 
 	stop    context.CancelFunc // ends every goroutine

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -69,6 +70,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		return fmt.Errorf("it was made with %d partitions, not %d", partitions, want)
 	}
 	s.tags = make([]string, partitions)
+	s.claimAgain = make([]atomic.Int64, partitions)
 	for i := range s.tags {
 		s.all = append(s.all, i)
 		s.tags[i] = s.options.Prefix + ":{p" + strconv.Itoa(i) + "}:"
