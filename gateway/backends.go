@@ -76,7 +76,9 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 }
 
 func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
-	s, err := redis.Open(ctx, c.Redis, redis.Options{Prefix: c.Prefix, Partitions: c.Partitions, Logger: log})
+	s, err := redis.Open(ctx, c.Redis, redis.Options{
+		Prefix: c.Prefix, Partitions: c.Partitions, WebhookRetention: c.WebhookRetention, Logger: log,
+	})
 	if err != nil {
 		return nil, err
 	}
