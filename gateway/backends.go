@@ -19,6 +19,7 @@ import (
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // store is what the gateway needs of a store.
@@ -26,6 +27,7 @@ type store interface {
 	lifecycle.Store
 	lifecycle.Keeper
 	lifecycle.Cancellations
+	dispatch.Store
 	hub.Source
 	Close() error
 }

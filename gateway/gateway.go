@@ -86,9 +86,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if g.webhooks, err = webhooks(context.Background(), g.store, c, log); err != nil {
 		return nil, err
 	}
-	if g.webhooks != nil {
-		g.dispatcher = dispatch.NewDispatcher(g.webhooks)
-	}
+	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
 	if c.Samples {
 		g.workers = g.sampleProcessors()
 	}
@@ -175,9 +173,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { rest(sweeping) })
-	if g.dispatcher != nil {
-		running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
-	}
+	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	if g.shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}

@@ -43,11 +43,7 @@ func webhooks(ctx context.Context, s store, c config.Config, log *slog.Logger) (
 		}
 		o.Certificate = &pair
 	}
-	endpoints, ok := s.(dispatch.Store)
-	if !ok {
-		return nil, nil //nolint:nilnil // a store that holds no endpoints
-	}
-	return dispatch.New(ctx, endpoints, o)
+	return dispatch.New(ctx, s, o)
 }
 
 // ownerEvents reads the feed of an owner's events.

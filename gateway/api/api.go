@@ -25,11 +25,10 @@ import (
 
 // Options of the [API].
 type Options struct {
-	Service *lifecycle.Service
-	Hub     *hub.Hub
-	Source  hub.Source // what the hub reads, for answers in one piece
-	Routes  []string   // those that exist
-	// Webhooks is what owners can do with endpoints; nil means that there are none.
+	Service  *lifecycle.Service
+	Hub      *hub.Hub
+	Source   hub.Source // what the hub reads, for answers in one piece
+	Routes   []string   // those that exist
 	Webhooks *dispatch.Service
 	// Authenticate tells who calls.
 	Authenticate auth.Authenticator
@@ -130,23 +129,21 @@ func (a *API) route() {
 		v1.Add(method, "/call/:route/*", client(a.call))
 	}
 
-	if a.Webhooks != nil {
-		v1.Post("/webhooks", client(a.createEndpoint))
-		v1.Get("/webhooks", client(a.listEndpoints))
-		v1.Get("/webhooks/public-key", client(a.publicKey))
-		v1.Get("/webhooks/:id", client(a.getEndpoint))
-		v1.Patch("/webhooks/:id", client(a.patchEndpoint))
-		v1.Delete("/webhooks/:id", client(a.deleteEndpoint))
-		v1.Post("/webhooks/:id/pause", client(a.pauseEndpoint))
-		v1.Post("/webhooks/:id/resume", client(a.resumeEndpoint))
-		v1.Post("/webhooks/:id/rotate", client(a.rotateEndpoint))
-		v1.Post("/webhooks/:id/test", client(a.testEndpoint))
-		v1.Post("/webhooks/:id/verify", client(a.verifyEndpoint))
-		v1.Post("/webhooks/:id/recover", client(a.recoverDeliveries))
-		v1.Get("/webhooks/:id/deliveries", client(a.listDeliveries))
-		v1.Get("/webhooks/:id/deliveries/:message", client(a.getDelivery))
-		v1.Post("/webhooks/:id/deliveries/:message/resend", client(a.resendDelivery))
-	}
+	v1.Post("/webhooks", client(a.createEndpoint))
+	v1.Get("/webhooks", client(a.listEndpoints))
+	v1.Get("/webhooks/public-key", client(a.publicKey))
+	v1.Get("/webhooks/:id", client(a.getEndpoint))
+	v1.Patch("/webhooks/:id", client(a.patchEndpoint))
+	v1.Delete("/webhooks/:id", client(a.deleteEndpoint))
+	v1.Post("/webhooks/:id/pause", client(a.pauseEndpoint))
+	v1.Post("/webhooks/:id/resume", client(a.resumeEndpoint))
+	v1.Post("/webhooks/:id/rotate", client(a.rotateEndpoint))
+	v1.Post("/webhooks/:id/test", client(a.testEndpoint))
+	v1.Post("/webhooks/:id/verify", client(a.verifyEndpoint))
+	v1.Post("/webhooks/:id/recover", client(a.recoverDeliveries))
+	v1.Get("/webhooks/:id/deliveries", client(a.listDeliveries))
+	v1.Get("/webhooks/:id/deliveries/:message", client(a.getDelivery))
+	v1.Post("/webhooks/:id/deliveries/:message/resend", client(a.resendDelivery))
 
 	v1.Post("/work/:id/start", processor(a.start))
 	v1.Post("/work/:id/progress", processor(a.progress))

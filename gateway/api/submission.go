@@ -73,9 +73,6 @@ func (a *API) readSubmission(c *fiber.Ctx, caller lifecycle.Principal) (lifecycl
 
 // oneOff makes the endpoint of a request that names one of its own.
 func (a *API) oneOff(caller lifecycle.Principal, w *oneOff) (*lifecycle.Webhook, error) {
-	if a.Webhooks == nil {
-		return nil, invalid(fieldError{"/webhook", "this gateway delivers no webhooks"})
-	}
 	ctx, cancel := storeContext()
 	defer cancel()
 	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)
