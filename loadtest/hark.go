@@ -51,7 +51,10 @@ func startHark(shared bool, args []string) (_ *target, err error) {
 		return nil, err
 	}
 	h.addr = "127.0.0.1:" + ports[0]
-	args = append([]string{"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128"}, args...)
+	args = append([]string{
+		"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
+		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
+	}, args...)
 	if shared {
 		t.name = "Hark on Redis and RabbitMQ"
 		if h.environment, err = t.servers(); err != nil {

@@ -7,6 +7,7 @@
 //	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do
 //	go run ./loadtest slow       what followers that read slowly cost the others
 //	go run ./loadtest storm      a restart under many streams, which all come back at once
+//	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
@@ -38,6 +39,7 @@ type options struct {
 	Lifecycle lifecycle `cmd:"" help:"From POST to the pushed result."`
 	Slow      slow      `cmd:"" help:"What slow followers cost the others."`
 	Storm     storm     `cmd:"" help:"All reconnect at once."`
+	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
 }
 
 // scene is one kind of load.
@@ -55,7 +57,7 @@ type figure struct {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "webhooks": &o.Webhooks}
 	if err := play(&o, scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// webhooks registers endpoints, each for a topic of its own, and reports progress on a request in
+// each topic, at a rate. It does so twice: with the healthy ones alone, and with dead ones beside them,
+// which refuse, fail, answer never or one byte a second. Then it reports as fast as it can.
+type webhooks struct {
+	Endpoints int           `default:"200" help:"How many, the dead ones included."`
+	Dead      float64       `default:"0.3" help:"Share of them that are dead in the second round."`
+	Rate      int           `default:"200" help:"Events per second to the healthy ones; the dead ones get as many each."`
+	Duration  time.Duration `default:"20s" help:"How long each round."`
+	Reporters int           `default:"32" help:"Calls at the same time in the last round."`
+}
+
+func (s *webhooks) run(t *target) ([]figure, error) {
+	h, ok := t.peer.(*hark)
+	if !ok {
+		return nil, errors.New("only Hark has this scene")
+	}
+	r, err := newReceiver()
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	dead := int(float64(s.Endpoints) * s.Dead)
+	alive := s.Endpoints - dead
+	var p50, p99 [2]float64
+	for round, ill := range []int{0, dead} {
+		latency, _, _, err := s.round(t, h, r, fmt.Sprint("paced", round), alive, ill)
+		if err != nil {
+			return nil, err
+		}
+		p50[round], p99[round] = float64(latency.ValueAtQuantile(50))/1000, float64(latency.ValueAtQuantile(99))/1000
+	}
+	fast := *s
+	fast.Rate = 0
+	_, n, used, err := fast.round(t, h, r, "fast", alive, 0)
+	if err != nil {
+		return nil, err
+	}
+	figures := []figure{
+		{"healthy endpoints", float64(alive), ""},
+		{"dead ones, in the second round", float64(dead), ""},
+		{"latency p50 without them", p50[0], "ms"},
+		{"latency p50 with them", p50[1], "ms"},
+		{"latency p99 without them", p99[0], "ms"},
+		{"latency p99 with them", p99[1], "ms"},
+		{"p99 with them / without", p99[1] / p99[0], ""},
+		{"delivered as fast as possible", float64(n) / used.took.Seconds(), "/s"},
+		{"delivered more than once", float64(r.again.Load()), ""},
+	}
+	for i, p := range t.processes {
+		figures = append(figures, figure{"CPU per report and delivery, " + p.name, used.cpu[i] * 1e6 / float64(n), "µs"})
+	}
+	return figures, nil
+}
+
+// spent is what a round took.
+type spent struct {
+	cpu  usage
+	took time.Duration
+}
+
+// round has endpoints of its own. It returns when all that the healthy ones are to get has arrived.
+func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int) (latency *hdrhistogram.Histogram, n int, used spent, err error) {
+	inboxes := make([]*inbox, alive+dead)
+	paths := make([]string, alive+dead)
+	for i := range inboxes {
+		paths[i] = fmt.Sprintf("%s-%d", name, i)
+		inboxes[i] = r.inbox(paths[i])
+		url := r.url + "/" + paths[i]
+		if i >= alive {
+			url = r.dead[i%len(r.dead)]
+		}
+		if err := h.post("/v1/webhooks", map[string]any{
+			"url": url, "topics": []string{paths[i]}, "events": []string{"request.progress"}, "timeout": "10s", "schedule": []string{"1s", "5s", "30s", "5m"},
+		}); err != nil {
+			return nil, 0, used, err
+		}
+		if err := h.submit(map[string]any{"id": paths[i], "topic": paths[i], "content": 1}); err != nil {
+			return nil, 0, used, err
+		}
+		if err := h.post("/v1/work/"+paths[i]+"/start", nil); err != nil {
+			return nil, 0, used, err
+		}
+	}
+	time.Sleep(settle)
+	used.cpu, used.took, err = t.measured(func() error {
+		if s.Rate > 0 {
+			n, err = s.pace(h, inboxes, paths, alive)
+		} else {
+			n, err = s.hurry(h, inboxes, paths)
+		}
+		if err != nil {
+			return err
+		}
+		return r.wait(inboxes[:alive])
+	})
+	return r.latencies(inboxes[:alive]), n, used, err
+}
+
+// pace reports at the rate, in turn. It returns how much the healthy endpoints are to get.
+func (s *webhooks) pace(h *hark, inboxes []*inbox, paths []string, alive int) (int, error) {
+	rounds := max(1, s.Rate*int(s.Duration.Seconds())/alive)
+	total := rounds * len(inboxes)
+	gap := s.Duration / time.Duration(total)
+	began := time.Now()
+	var next atomic.Int64
+	return rounds * alive, each(s.Reporters, func(int) error {
+		for {
+			turn := int(next.Add(1) - 1)
+			if turn >= total {
+				return nil
+			}
+			at := began.Add(time.Duration(turn) * gap)
+			time.Sleep(time.Until(at))
+			i := turn % len(inboxes)
+			inboxes[i].expect(turn/len(inboxes)+1, at)
+			if err := h.publish(paths[i], turn); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// hurry reports as fast as it can.
+func (s *webhooks) hurry(h *hark, inboxes []*inbox, paths []string) (int, error) {
+	var next atomic.Int64
+	end := time.Now().Add(s.Duration)
+	err := each(s.Reporters, func(int) error {
+		for time.Now().Before(end) {
+			turn := int(next.Add(1) - 1)
+			i := turn % len(inboxes)
+			inboxes[i].expect(turn/len(inboxes)+1, time.Now())
+			if err := h.publish(paths[i], turn); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return int(next.Load()), err
+}
+
+// receiver is the other end of all endpoints.
+type receiver struct {
+	url    string
+	dead   []string // URLs of endpoints that are dead, each in its way
+	server *http.Server
+	stop   []func()
+	served sync.WaitGroup
+	again  atomic.Int64
+
+	mu      sync.Mutex
+	inboxes map[string]*inbox
+}
+
+// inbox is what one endpoint has got.
+type inbox struct {
+	mu       sync.Mutex
+	due      map[int]time.Time // by the number of the report
+	arrived  map[int]time.Duration
+	expected int
+}
+
+func (b *inbox) expect(n int, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.due[n] = at
+	b.expected++
+}
+
+func newReceiver() (*receiver, error) {
+	r := &receiver{inboxes: make(map[string]*inbox)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r.url = "http://" + l.Addr().String()
+	r.server = &http.Server{Handler: http.HandlerFunc(r.receive), ReadHeaderTimeout: time.Minute}
+	r.served.Go(func() { _ = r.server.Serve(l) })
+	r.stop = append(r.stop, func() { _ = r.server.Close() })
+
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r.dead = append(r.dead, "http://"+refusing.Addr().String()+"/refuses", r.url+"/fails")
+	_ = refusing.Close()
+	for _, answer := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"} {
+		url, err := r.crawl(answer)
+		if err != nil {
+			return nil, err
+		}
+		r.dead = append(r.dead, url)
+	}
+	return r, nil
+}
+
+// crawl listens and answers one byte a second, or never.
+func (r *receiver) crawl(answer string) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	done := make(chan struct{})
+	r.stop = append(r.stop, func() { _ = l.Close(); close(done) })
+	r.served.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.served.Go(func() {
+				defer func() { _ = conn.Close() }()
+				tick := time.NewTicker(time.Second)
+				defer tick.Stop()
+				for i := 0; ; i++ {
+					select {
+					case <-tick.C:
+					case <-done:
+						return
+					}
+					if i < len(answer) {
+						if _, err := conn.Write([]byte{answer[i]}); err != nil {
+							return
+						}
+					}
+				}
+			})
+		}
+	})
+	return "http://" + l.Addr().String() + "/", nil
+}
+
+func (r *receiver) close() {
+	for _, stop := range r.stop {
+		stop()
+	}
+	r.served.Wait()
+}
+
+func (r *receiver) inbox(path string) *inbox {
+	b := &inbox{due: make(map[int]time.Time), arrived: make(map[int]time.Duration)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inboxes[path] = b
+	return b
+}
+
+func (r *receiver) receive(w http.ResponseWriter, q *http.Request) {
+	_, _ = io.Copy(io.Discard, q.Body)
+	now := time.Now()
+	r.mu.Lock()
+	b := r.inboxes[strings.TrimPrefix(q.URL.Path, "/")]
+	r.mu.Unlock()
+	// The id of the message is that of the request and the sequence.
+	id := q.Header.Get("Webhook-Id")
+	sequence, err := strconv.Atoi(id[strings.LastIndexByte(id, '_')+1:])
+	if b == nil || err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	n := sequence - beforeProgress
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.arrived[n]; ok {
+		r.again.Add(1)
+		return
+	}
+	b.arrived[n] = now.Sub(b.due[n])
+}
+
+// wait returns when all that is expected has arrived.
+func (r *receiver) wait(inboxes []*inbox) error {
+	missing := 0
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		missing = 0
+		for _, b := range inboxes {
+			b.mu.Lock()
+			missing += b.expected - len(b.arrived)
+			b.mu.Unlock()
+		}
+		if missing == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d deliveries did not arrive", missing)
+}
+
+func (r *receiver) latencies(inboxes []*inbox) *hdrhistogram.Histogram {
+	h := newHistogram()
+	for _, b := range inboxes {
+		b.mu.Lock()
+		for _, d := range b.arrived {
+			_ = h.RecordValue(max(1, d.Microseconds())) // capped by the range
+		}
+		b.mu.Unlock()
+	}
+	return h
+}
