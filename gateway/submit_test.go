@@ -91,7 +91,7 @@ func TestBadSubmissions(t *testing.T) {
 		{"negative", `{"content":1,"delay":"-1s"}`, "", 422, "invalid-request", "/delay"},
 		{"beyond the limit", `{"content":1,"retention":"P1000D"}`, "", 422, "invalid-request", "/retention"},
 		{"delay beyond timeout", `{"content":1,"delay":"2s","timeout":"1s"}`, "", 422, "invalid-request", "/delay"},
-		{"webhook", `{"content":1,"webhook":{"url":"https://x"}}`, "", 422, "invalid-request", "/webhook"},
+		{"webhook", `{"content":1,"webhook":{"url":"https://10.0.0.1"}}`, "", 422, "invalid-request", "/webhook/url"},
 		{"media type", `x`, "nonsense", 415, "unsupported-media-type", ""},
 		{"charset", `{"content":1}`, "application/json; charset=utf-16", 415, "unsupported-media-type", ""},
 		{"empty bytes", ``, "image/png", 422, "invalid-request", ""},
