@@ -110,10 +110,11 @@ func TestRabbitMQCluster(t *testing.T) {
 	if _, err := nodes[1].Ctl("await_online_nodes", "3"); err != nil {
 		t.Fatal(err)
 	}
-	nodes[1].Kill()
 	third := open(0)
 	publish(third)
-	for n := range 4 * messages {
+	nodes[1].Kill()
+	publish(third)
+	for n := range 5 * messages {
 		if m, ok, err := third.Get("q", true); !ok || string(m.Body) != "x" {
 			t.Fatalf("message %d: %q, %v, %v", n, m.Body, ok, err)
 		}
