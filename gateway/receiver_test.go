@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // receiver is an endpoint of webhooks: it keeps what arrives, and answers as it is told.
@@ -28,6 +30,7 @@ type receiver struct {
 // received is an attempt as it arrived.
 type received struct {
 	id     string // the webhook-id
+	at     time.Time
 	header http.Header
 	body   []byte
 	event  hookEvent
@@ -58,7 +61,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if err != nil {
 		return // cut off: it did not arrive
 	}
-	d := received{id: q.Header.Get("Webhook-Id"), header: q.Header.Clone(), body: body}
+	d := received{id: q.Header.Get("Webhook-Id"), at: time.Now(), header: q.Header.Clone(), body: body}
 	if q.Method == http.MethodPost {
 		if err := json.Unmarshal(body, &d.event); err != nil {
 			r.t.Errorf("delivery %s: %v", body, err)
@@ -100,7 +103,7 @@ func status(code int, header ...string) http.HandlerFunc {
 func (r *receiver) all() []received {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]received(nil), r.got...)
+	return slices.Clone(r.got)
 }
 
 // types returns those of the events that arrived, in their order.
@@ -133,25 +136,10 @@ func closedPort(t testing.TB) string {
 // allowed are the arguments of a gateway that delivers to this machine.
 var allowed = []string{"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http"}
 
-// startHooks starts a gateway that delivers to this machine, if its store holds endpoints.
+// startHooks starts a gateway that delivers to this machine.
 func startHooks(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := start(t, append(append([]string(nil), allowed...), args...)...)
-	s.needHooks()
-	return s
-}
-
-func (s *server) needHooks() {
-	s.t.Helper()
-	res, err := http.Get(s.url + "/v1/webhooks/public-key")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	http.DefaultClient.CloseIdleConnections()
-	if res.StatusCode == http.StatusNotFound {
-		s.t.Skip("the store of this gateway holds no webhook endpoints")
-	}
+	return start(t, slices.Concat(allowed, args)...)
 }
 
 // hook is an endpoint that was registered.
