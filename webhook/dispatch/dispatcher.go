@@ -25,8 +25,10 @@ type Dispatcher struct {
 	counters counters
 }
 
-// lease is for how long a delivery is lent: longer than any attempt takes.
-const lease = maxTimeout + 30*time.Second
+// grace is for how much longer than its endpoint's timeout a delivery is lent. Within it the rest of the answer
+// is read and the outcome is stored, or it is sent again; and as much later than that others take over
+// what a dispatcher had that died.
+const grace = readTime + settleTime + 4*time.Second
 
 // settleTime bounds how long the outcome of an attempt is tried to be stored. It goes on after
 // the end of Run's context, because a delivery that is not settled is sent again.
@@ -82,7 +84,7 @@ func (d *Dispatcher) claim(ctx, work context.Context, running *sync.WaitGroup, f
 	if free <= 0 {
 		return idle // whoever finishes wakes us
 	}
-	claims, next, err := d.queue.Claim(ctx, min(free, claimBatch), lease)
+	claims, next, err := d.queue.Claim(ctx, min(free, claimBatch), grace)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.LogAttrs(ctx, slog.LevelWarn, "webhook deliveries cannot be claimed", slog.Any("error", err))
