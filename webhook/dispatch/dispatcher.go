@@ -54,22 +54,21 @@ func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 	defer stop()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cut) })()
 	var running sync.WaitGroup
-	for pause := time.Duration(0); ; {
+	for pause := time.Duration(0); ctx.Err() == nil; {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-wake:
 		case <-ctx.Done():
-			timer.Stop()
-			cutting := time.AfterFunc(drain, cut)
-			running.Wait()
-			cutting.Stop()
-			return
 		}
 		timer.Stop()
-		pause = d.claim(ctx, work, &running, ring)
+		if ctx.Err() == nil {
+			pause = d.claim(work, &running, ring)
+		}
 	}
+	running.Wait()
 }
 
 const (
@@ -78,8 +77,9 @@ const (
 	claimBatch  = 64
 )
 
-// claim takes what is due and sends it. It returns when to look again.
-func (d *Dispatcher) claim(ctx, work context.Context, running *sync.WaitGroup, freed func()) time.Duration {
+// claim takes what is due and sends it. It returns when to look again. It does not end with Run's context either:
+// what a store has lent while nobody listens any more would be missing until its lease ends.
+func (d *Dispatcher) claim(ctx context.Context, running *sync.WaitGroup, freed func()) time.Duration {
 	free := d.slots - int(d.sending.Load())
 	if free <= 0 {
 		return idle // whoever finishes wakes us
@@ -96,7 +96,7 @@ func (d *Dispatcher) claim(ctx, work context.Context, running *sync.WaitGroup, f
 		running.Go(func() {
 			defer freed() // an endpoint or a slot has room again
 			defer d.sending.Add(-1)
-			d.deliver(work, c)
+			d.deliver(ctx, c)
 		})
 	}
 	return min(max(next, 0), idle)
