@@ -8,10 +8,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// metrics returns the handler of /metrics: what the hub, the broker and the callback
-// exchange count, and the process.
+// metrics returns the handler of /metrics: what the hub, the broker, the callback
+// exchange and the dispatcher of webhooks count, and the process.
 func (g *gateway) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -24,6 +25,9 @@ func (g *gateway) metrics() http.Handler {
 	}
 	if g.callback != nil {
 		registry.MustRegister(callbackCollector{g.callback})
+	}
+	if g.dispatcher != nil {
+		registry.MustRegister(webhookCollector{g.dispatcher})
 	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
@@ -144,4 +148,33 @@ func (c callbackCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descCallbackBacklog, prometheus.GaugeValue, float64(b.Events))
 	ch <- prometheus.MustNewConstMetric(descCallbackOldest, prometheus.GaugeValue, b.Oldest.Seconds())
 	ch <- prometheus.MustNewConstMetric(descCallbackDropped, prometheus.CounterValue, float64(b.Dropped))
+}
+
+type webhookCollector struct{ dispatcher *dispatch.Dispatcher }
+
+var (
+	descWebhookSending   = prometheus.NewDesc("hark_webhook_sending", "Webhook deliveries that this gateway sends now.", nil, nil)
+	descWebhookDelivered = prometheus.NewDesc("hark_webhook_delivered_total", "Webhook deliveries that were answered with 2xx.", nil, nil)
+	descWebhookDead      = prometheus.NewDesc("hark_webhook_dead_total", "Webhook deliveries that were given up.", nil, nil)
+	descWebhookFailed    = prometheus.NewDesc("hark_webhook_failed_attempts_total", "Webhook attempts that failed, by class of error.", []string{"class"}, nil)
+	descWebhookSeconds   = prometheus.NewDesc("hark_webhook_attempt_seconds", "Webhook attempts made, and the time until they were answered or failed.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c webhookCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descWebhookSending, descWebhookDelivered, descWebhookDead, descWebhookFailed, descWebhookSeconds} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c webhookCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.dispatcher.Stats()
+	ch <- prometheus.MustNewConstMetric(descWebhookSending, prometheus.GaugeValue, float64(s.Sending))
+	ch <- prometheus.MustNewConstMetric(descWebhookDelivered, prometheus.CounterValue, float64(s.Delivered))
+	ch <- prometheus.MustNewConstMetric(descWebhookDead, prometheus.CounterValue, float64(s.Dead))
+	for class, n := range s.Failed {
+		ch <- prometheus.MustNewConstMetric(descWebhookFailed, prometheus.CounterValue, float64(n), class)
+	}
+	ch <- prometheus.MustNewConstSummary(descWebhookSeconds, s.Attempts, s.Seconds, nil)
 }

@@ -223,7 +223,13 @@ func TestIdempotencyKey(t *testing.T) {
 // eventually waits until a condition holds, asking over and over.
 func (s *server) eventually(holds func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+	s.within(20*time.Second, holds)
+}
+
+// within is eventually for what may take longer.
+func (s *server) within(patience time.Duration, holds func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {
 			s.t.Fatal("condition never held")
 		}

@@ -18,39 +18,36 @@ type deliveryDocument struct {
 	Request   string            `json:"request,omitempty"`
 	State     dispatch.State    `json:"state"`
 	Attempts  int               `json:"attempts"`
-	Due       *time.Time        `json:"due"` // of the next attempt
-	CreatedAt time.Time         `json:"createdAt"`
-	SettledAt *time.Time        `json:"settledAt"`
+	Due       stamp             `json:"due"` // of the next attempt
+	CreatedAt stamp             `json:"createdAt"`
+	SettledAt stamp             `json:"settledAt"`
 	Event     json.RawMessage   `json:"event,omitempty"`
 	Log       []attemptDocument `json:"log,omitempty"`
 	Links     []link            `json:"links"`
 }
 
 type attemptDocument struct {
-	At       time.Time `json:"at"`
-	Latency  float64   `json:"latency"` // seconds
-	Status   *int      `json:"status"`
-	Error    *string   `json:"error"`
-	Response string    `json:"response"`
+	At       stamp   `json:"at"`
+	Latency  float64 `json:"latency"` // seconds
+	Status   *int    `json:"status"`
+	Error    *string `json:"error"`
+	Response string  `json:"response"`
 }
 
 func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
 	self := "/v1/webhooks/" + endpoint + "/deliveries/" + d.ID
 	out := deliveryDocument{
-		ID: d.ID, Type: d.Type, State: d.State, Attempts: d.Attempts, CreatedAt: d.CreatedAt, Event: d.Body,
+		ID: d.ID, Type: d.Type, State: d.State, Attempts: d.Attempts, CreatedAt: stamp{d.CreatedAt}, SettledAt: stamp{d.SettledAt}, Event: d.Body,
 		Links: []link{{"self", self, "GET"}, {"resend", self + "/resend", "POST"}},
 	}
 	if d.Lane != d.ID { // else it is about the endpoint itself
 		out.Request = d.Lane
 	}
 	if d.State == dispatch.Waiting {
-		out.Due = &d.Due
-	}
-	if !d.SettledAt.IsZero() {
-		out.SettledAt = &d.SettledAt
+		out.Due = stamp{d.Due}
 	}
 	for _, a := range d.Log {
-		at := attemptDocument{At: a.At, Latency: a.Latency.Seconds(), Response: printable(a.Response)}
+		at := attemptDocument{At: stamp{a.At}, Latency: a.Latency.Seconds(), Response: printable(a.Response)}
 		if a.Status != 0 {
 			at.Status = &a.Status
 		}

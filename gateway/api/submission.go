@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"mime"
 	"strconv"
@@ -18,7 +17,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // reader collects what is wrong with a submission, so that a client learns all of it
@@ -30,13 +28,6 @@ type reader struct {
 	errs   []fieldError
 
 	webhook *oneOff // nil: none was asked for
-}
-
-// oneOff is an endpoint for one request alone.
-type oneOff struct {
-	URL    *string               `json:"url"`
-	Secret string                `json:"secret"`
-	Events []lifecycle.EventType `json:"events"`
 }
 
 func (r *reader) wrong(pointer, format string, args ...any) {
@@ -69,17 +60,6 @@ func (a *API) readSubmission(c *fiber.Ctx, caller lifecycle.Principal) (lifecycl
 	}
 	sub.Webhook, err = a.oneOff(caller, r.webhook)
 	return sub, err
-}
-
-// oneOff makes the endpoint of a request that names one of its own.
-func (a *API) oneOff(caller lifecycle.Principal, w *oneOff) (*lifecycle.Webhook, error) {
-	ctx, cancel := storeContext()
-	defer cancel()
-	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)
-	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
-		return nil, invalid(fieldError{"/webhook/" + wrong.Field, wrong.Detail})
-	}
-	return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
 }
 
 // isPlainJSON tells application/json, which is an envelope, from the +json types,
@@ -159,30 +139,6 @@ func (r *reader) envelope(body []byte) error {
 	return nil
 }
 
-// readWebhook reads the field of that name.
-func (r *reader) readWebhook(raw json.RawMessage) {
-	if string(raw) == "null" {
-		return
-	}
-	w := new(oneOff)
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(w); err != nil {
-		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
-		return
-	}
-	if w.URL == nil {
-		r.wrong("/webhook/url", "is required: where deliveries go")
-		return
-	}
-	for i, t := range w.Events {
-		if !t.Known() {
-			r.wrong("/webhook/events/"+strconv.Itoa(i), "is not the type of an event of a request")
-		}
-	}
-	r.webhook = w
-}
-
 // readObject reads a JSON object.
 func readObject(body []byte) (map[string]json.RawMessage, error) {
 	var fields map[string]json.RawMessage
@@ -240,7 +196,7 @@ func (r *reader) option(where, name, text string) {
 	case "retention":
 		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
 	case "webhook": // in a query: the URL alone
-		r.webhook = &oneOff{URL: &text}
+		r.webhook = &oneOff{URL: &text, at: at}
 	}
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,178 +20,6 @@ func challengeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), challengeTime)
 }
 
-// endpointInput is an endpoint as clients write it. What is nil was not given.
-type endpointInput struct {
-	URL         *string           `json:"url"`
-	Description *string           `json:"description"`
-	Status      *dispatch.Status  `json:"status"`
-	Events      *[]string         `json:"events"`
-	Routes      *[]string         `json:"routes"`
-	Topics      *[]string         `json:"topics"`
-	Headers     map[string]string `json:"headers"`
-	Timeout     *duration         `json:"timeout"`
-	Schedule    *[]duration       `json:"schedule"`
-	Rate        *float64          `json:"rate"`
-	Concurrency *int              `json:"concurrency"`
-	Coalesce    *bool             `json:"coalesce"`
-
-	Secret    string `json:"secret"`    // only when it is made
-	Challenge string `json:"challenge"` // likewise
-}
-
-// duration is one in JSON: a string in one of the forms that parseDuration reads.
-type duration time.Duration
-
-func (d *duration) UnmarshalJSON(raw []byte) error {
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return errDuration
-	}
-	v, err := parseDuration(text)
-	*d = duration(v)
-	return err
-}
-
-func (d duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
-
-// decode reads a JSON object into a struct, and says which field is wrong.
-func decode(c *fiber.Ctx, into any) error {
-	content, err := readContent(c)
-	if err != nil {
-		return err
-	}
-	if !isPlainJSON(content.Type) {
-		return &problem{kind: kindMediaType, detail: "The body is to be application/json."}
-	}
-	fields, err := readObject(content.Data)
-	if err != nil {
-		return err
-	}
-	var errs []fieldError
-	for name, raw := range fields {
-		one, err := json.Marshal(map[string]json.RawMessage{name: raw})
-		if err != nil {
-			return err
-		}
-		decoder := json.NewDecoder(bytes.NewReader(one))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(into); err != nil {
-			errs = append(errs, fieldError{"/" + escapePointer(name), wrongField(err)})
-		}
-	}
-	if len(errs) > 0 {
-		return invalid(errs...)
-	}
-	return nil
-}
-
-func wrongField(err error) string {
-	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return "must not be a JSON " + mistyped.Value
-	}
-	if errors.Is(err, errDuration) {
-		return errDuration.Error()
-	}
-	return "is not a field of this resource"
-}
-
-// fill writes what was given into an endpoint.
-func (in *endpointInput) fill(e *dispatch.Endpoint) {
-	set(&e.URL, in.URL)
-	set(&e.Description, in.Description)
-	set(&e.Status, in.Status)
-	set(&e.Types, in.Events)
-	set(&e.Routes, in.Routes)
-	set(&e.Topics, in.Topics)
-	set(&e.Rate, in.Rate)
-	set(&e.Concurrency, in.Concurrency)
-	set(&e.Coalesce, in.Coalesce)
-	if in.Headers != nil {
-		e.Headers = in.Headers
-	}
-	if in.Timeout != nil {
-		e.Timeout = time.Duration(*in.Timeout)
-	}
-	if in.Schedule != nil {
-		e.Schedule = make([]time.Duration, len(*in.Schedule))
-		for i, d := range *in.Schedule {
-			e.Schedule[i] = time.Duration(d)
-		}
-	}
-}
-
-func set[T any](to *T, v *T) {
-	if v != nil {
-		*to = *v
-	}
-}
-
-// endpointDocument is an endpoint as clients see it. It holds no secret.
-type endpointDocument struct {
-	ID          string            `json:"id"`
-	URL         string            `json:"url"`
-	Description string            `json:"description"`
-	Status      dispatch.Status   `json:"status"`
-	Reason      string            `json:"reason,omitempty"`
-	Events      []string          `json:"events"`
-	Routes      []string          `json:"routes"`
-	Topics      []string          `json:"topics"`
-	Headers     map[string]string `json:"headers"`
-	Timeout     duration          `json:"timeout"`
-	Schedule    []duration        `json:"schedule"`
-	Rate        float64           `json:"rate"`
-	Concurrency int               `json:"concurrency"`
-	Coalesce    bool              `json:"coalesce"`
-	Challenge   string            `json:"challenge"`
-	CreatedAt   time.Time         `json:"createdAt"`
-	UpdatedAt   time.Time         `json:"updatedAt"`
-	Health      *dispatch.Health  `json:"health,omitempty"`
-	Secret      string            `json:"secret,omitempty"` // when it is made or changed, never again
-	Links       []link            `json:"links"`
-}
-
-type link struct {
-	Rel    string `json:"rel"`
-	Href   string `json:"href"`
-	Method string `json:"method"`
-}
-
-func documentOf(e *dispatch.Endpoint, health *dispatch.Health, secret string) endpointDocument {
-	self := "/v1/webhooks/" + e.ID
-	d := endpointDocument{
-		ID: e.ID, URL: e.URL, Description: e.Description, Status: e.Status, Reason: e.Reason,
-		Events: list(e.Types), Routes: list(e.Routes), Topics: list(e.Topics), Headers: e.Headers,
-		Timeout: duration(e.Timeout), Schedule: make([]duration, len(e.Schedule)), Rate: e.Rate, Concurrency: e.Concurrency,
-		Coalesce: e.Coalesce, Challenge: e.Challenge, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt, Health: health, Secret: secret,
-		Links: []link{
-			{"self", self, "GET"},
-			{"deliveries", self + "/deliveries", "GET"},
-			{"test", self + "/test", "POST"},
-			{"rotate", self + "/rotate", "POST"},
-			{"recover", self + "/recover", "POST"},
-			{"public-key", "/v1/webhooks/public-key", "GET"},
-		},
-	}
-	if d.Headers == nil {
-		d.Headers = map[string]string{}
-	}
-	if d.Challenge == "" {
-		d.Challenge = string(dispatch.ChallengeNone)
-	}
-	for i, s := range e.Schedule {
-		d.Schedule[i] = duration(s)
-	}
-	return d
-}
-
-// list is never null in JSON.
-func list(items []string) []string {
-	if items == nil {
-		return []string{}
-	}
-	return items
-}
-
 func send(c *fiber.Ctx, status int, document any) error {
 	body, err := json.Marshal(document)
 	if err != nil {
@@ -208,7 +35,7 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	var errs []fieldError
+	errs := in.zeros()
 	if in.URL == nil {
 		errs = append(errs, fieldError{"/url", "is required: where deliveries go"})
 	}
@@ -298,6 +125,9 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 		return invalid(fieldError{"/challenge", "cannot be changed"})
 	case in.Status != nil && *in.Status != dispatch.Active && *in.Status != dispatch.Paused:
 		return invalid(fieldError{"/status", "must be active or paused"})
+	}
+	if errs := in.zeros(); len(errs) > 0 {
+		return invalid(errs...)
 	}
 	return a.changeEndpoint(c, caller, func(e *dispatch.Endpoint) error {
 		in.fill(e)

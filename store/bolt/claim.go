@@ -11,7 +11,7 @@ import (
 
 // Claim implements dispatch.Store. It writes nothing: what is lent is known in memory only, and
 // when the process ends, it is due again.
-func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]dispatch.Claim, time.Duration, error) {
+func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]dispatch.Claim, time.Duration, error) {
 	var claims []dispatch.Claim
 	var next time.Duration
 	err := s.write(ctx, func(b *batch) error {
@@ -22,7 +22,7 @@ func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]di
 				next = max(time.Duration(min(at-now, int64(dispatch.MaxNext))), 0)
 				return nil
 			}
-			c, err := b.lend(e, serial, now+int64(lease))
+			c, err := b.lend(e, serial, now+int64(e.Timeout+grace))
 			if err != nil {
 				return err
 			}

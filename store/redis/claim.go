@@ -16,13 +16,13 @@ import (
 // then those where that is now, another one first each time. One that does not answer is left out
 // for a while, so that the others do not wait for it. If an answer is lost, what was lent in
 // it comes back when the lease ends.
-func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]dispatch.Claim, time.Duration, error) {
+func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]dispatch.Claim, time.Duration, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	round := claimRound{s: s, limit: max(limit, 0), lease: lease, next: dispatch.MaxNext}
+	round := claimRound{s: s, limit: max(limit, 0), grace: grace, next: dispatch.MaxNext}
 	ready := round.ready(bound)
 	for len(ready) > 0 {
 		ready = round.ask(bound, ready)
@@ -40,7 +40,7 @@ func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]di
 type claimRound struct {
 	s      *Store
 	limit  int
-	lease  time.Duration
+	grace  time.Duration
 	claims []dispatch.Claim
 	next   time.Duration
 	err    error
@@ -131,7 +131,7 @@ func (c *claimRound) ask(ctx context.Context, ready []int) []int {
 	}
 	token := newToken()
 	answers, errs := s.runLarge(ctx, hooks.claim, asked, func(partition int) []any {
-		return []any{s.ahead.Load(), limits[partition], c.lease.Microseconds(), token}
+		return []any{s.ahead.Load(), limits[partition], c.grace.Microseconds(), token}
 	})
 	var again []int
 	for i, answer := range answers {

@@ -122,7 +122,7 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 		interval = max(int64(float64(time.Second/time.Microsecond)/e.Rate), 1)
 	}
 	answer, err := s.hook(ctx, hooks.store, e.Owner, s.ahead.Load(), s.publish, token, e.Owner, e.ID, version, named,
-		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce)
+		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce, e.Timeout.Microseconds())
 	if err != nil || verdict(answer) == "unnamed" {
 		return nil, err
 	}

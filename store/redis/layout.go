@@ -51,7 +51,7 @@ import (
 // ticket that it got when it was made, so that what is left of one that is gone is nobody's:
 //
 //	w:e:<id>     endpoint: json, version, token of the last write, owner, number, created, updated, what is needed of
-//	             it to schedule (status, concurrency, interval, coalesce, once, hold, rated: next time its rate allows),
+//	             it to schedule (status, concurrency, interval, coalesce, timeout, once, hold, rated: next time its rate allows),
 //	             how it fares (failures, successes, failing: since when, succeeded: when last), order: how
 //	             many deliveries were made of it
 //	w:own:<owner>    its endpoints by ticket, without the one-off ones

@@ -27,7 +27,7 @@ func testClaimOrder(s *suite) {
 	for _, want := range []string{"d", "b", "c", "a", "late"} {
 		s.settle(s.claim(1, want)[0], dispatch.Delivered, 0)
 	}
-	if claims, _, err := s.Claim(s.ctx, 0, lease); err != nil || len(claims) != 0 {
+	if claims, _, err := s.Claim(s.ctx, 0, lease-timeout); err != nil || len(claims) != 0 {
 		s.Errorf("limit 0: %+v, %v", claims, err)
 	}
 }
@@ -41,7 +41,7 @@ func testClaimNext(s *suite) {
 	s.enqueue("e", "a", "b", "c")
 	next := func(limit, claims int, want time.Duration) []dispatch.Claim {
 		s.Helper()
-		got, next, err := s.Claim(s.ctx, limit, lease)
+		got, next, err := s.Claim(s.ctx, limit, lease-timeout)
 		if err != nil || len(got) != claims {
 			s.Fatalf("%d claims, %v, want %d", len(got), err, claims)
 		}
@@ -136,7 +136,7 @@ func testConcurrency(s *suite) {
 	var of [2]atomic.Int32
 	claims := make(chan dispatch.Claim, 100)
 	parallel(8, func(i int) {
-		got, _, err := stores[i%len(stores)].Claim(s.ctx, 10, lease)
+		got, _, err := stores[i%len(stores)].Claim(s.ctx, 10, lease-timeout)
 		if err != nil {
 			s.Error(err)
 		}
@@ -206,7 +206,7 @@ func testRate(s *suite) {
 	s.in.Advance(every / 2)
 	s.one("m1")
 	s.in.Advance(every / 2)
-	c, _, err := s.Claim(s.ctx, 10, lease)
+	c, _, err := s.Claim(s.ctx, 10, lease-timeout)
 	if err != nil || len(c) != 0 {
 		s.Errorf("half a turn later: %+v, %v", c, err)
 	}
@@ -264,7 +264,7 @@ func testStatus(s *suite) {
 	under := s.claim(1, "a")[0]
 	for _, status := range []dispatch.Status{dispatch.Paused, dispatch.Disabled, dispatch.Pending} {
 		s.setStatus("e", status)
-		claims, next, err := s.Claim(s.ctx, 10, lease)
+		claims, next, err := s.Claim(s.ctx, 10, lease-timeout)
 		if err != nil || len(claims) != 0 || next <= 0 {
 			s.Errorf("%s: %+v, next in %v, %v", status, claims, next, err)
 		}

@@ -28,7 +28,7 @@ func testEndpoints(s *suite) {
 		ID: "e", Owner: alice, URL: "https://example.com/hook?x=1&y=<z>", Description: "dé\"scription", Status: dispatch.Pending,
 		Types: []string{"request.succeeded"}, Routes: []string{"images"}, Topics: []string{"order-*"},
 		Secrets: []dispatch.Secret{{Value: []byte("\x00\xff")}, {Value: []byte("old"), Until: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}},
-		Headers: map[string]string{"X-A": "b"}, Timeout: 15 * time.Second, Schedule: []time.Duration{time.Second, time.Hour},
+		Headers: map[string]string{"X-A": "b"}, Timeout: timeout, Schedule: []time.Duration{time.Second, time.Hour},
 		Rate: 2.5, Concurrency: 4, Coalesce: true, Challenge: "prove it",
 	}
 	created, err := s.CreateEndpoint(s.ctx, e)

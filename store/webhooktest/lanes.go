@@ -104,7 +104,7 @@ func testFairness(s *suite) {
 	}
 	got := make(map[string]int)
 	for range 3 {
-		claims, next, err := s.Claim(s.ctx, 10, lease)
+		claims, next, err := s.Claim(s.ctx, 10, lease-timeout)
 		if err != nil || len(claims) != 10 || next != 0 {
 			s.Fatalf("%d claims, next in %v, %v", len(claims), next, err)
 		}

@@ -75,7 +75,7 @@ func testManyClaimers(s *suite) {
 		}
 		store := stores[i%len(stores)]
 		for !through() {
-			claims, _, err := store.Claim(s.ctx, 1+i%5, lease)
+			claims, _, err := store.Claim(s.ctx, 1+i%5, lease-timeout)
 			if err != nil {
 				s.Error(err)
 				return
@@ -146,7 +146,7 @@ func testAgainstModel(s *suite) {
 		return nil, nil
 	}
 	claim := func(limit int) int {
-		got, _, err := s.Claim(s.ctx, limit, lent)
+		got, _, err := s.Claim(s.ctx, limit, lent-timeout)
 		if err != nil || len(got) > limit {
 			s.Fatalf("%d claims, limit %d, %v", len(got), limit, err)
 		}

@@ -110,8 +110,9 @@ const (
 	alice = "alice"
 	bob   = "bob"
 
-	lease = 10 * time.Minute
-	slack = 10 * time.Second // that the clock of a store may run by itself during a test
+	lease   = 10 * time.Minute // of a claim: the endpoint's timeout and the rest
+	timeout = 15 * time.Second
+	slack   = 10 * time.Second // that the clock of a store may run by itself during a test
 )
 
 // about reports whether what was counted down from want is still about that.
@@ -159,7 +160,7 @@ func (s *suite) add(e dispatch.Endpoint) dispatch.Endpoint {
 		e.Concurrency = 10
 	}
 	e.URL = "https://example.com/" + e.ID
-	e.Timeout, e.Schedule = 15*time.Second, []time.Duration{time.Minute, time.Hour}
+	e.Timeout, e.Schedule = timeout, []time.Duration{time.Minute, time.Hour}
 	created, err := s.CreateEndpoint(s.ctx, e)
 	if err != nil {
 		s.Fatalf("create endpoint %s: %v", e.ID, err)
@@ -222,7 +223,7 @@ func (s *suite) enqueueInto(endpoint, lane string, ids ...string) {
 // claim claims at most limit and checks which messages, in any order, those are.
 func (s *suite) claim(limit int, want ...string) []dispatch.Claim {
 	s.Helper()
-	claims, next, err := s.Claim(s.ctx, limit, lease)
+	claims, next, err := s.Claim(s.ctx, limit, lease-timeout)
 	if err != nil {
 		s.Fatalf("claim: %v", err)
 	}
@@ -250,7 +251,7 @@ func (s *suite) one(want string) dispatch.Claim {
 // idle checks that nothing may be claimed and when something may.
 func (s *suite) idle(want time.Duration) {
 	s.Helper()
-	claims, next, err := s.Claim(s.ctx, 10, lease)
+	claims, next, err := s.Claim(s.ctx, 10, lease-timeout)
 	if err != nil || len(claims) != 0 {
 		s.Fatalf("claimed %d, want none: %+v, %v", len(claims), claims, err)
 	}

@@ -25,8 +25,10 @@ type Dispatcher struct {
 	counters counters
 }
 
-// lease is for how long a delivery is lent: longer than any attempt takes.
-const lease = maxTimeout + 30*time.Second
+// grace is for how much longer than its endpoint's timeout a delivery is lent. Within it the rest of the answer
+// is read and the outcome is stored, or it is sent again; and as much later than that others take over
+// what a dispatcher had that died.
+const grace = readTime + settleTime + 4*time.Second
 
 // settleTime bounds how long the outcome of an attempt is tried to be stored. It goes on after
 // the end of Run's context, because a delivery that is not settled is sent again.
@@ -52,22 +54,21 @@ func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 	defer stop()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cut) })()
 	var running sync.WaitGroup
-	for pause := time.Duration(0); ; {
+	for pause := time.Duration(0); ctx.Err() == nil; {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-wake:
 		case <-ctx.Done():
-			timer.Stop()
-			cutting := time.AfterFunc(drain, cut)
-			running.Wait()
-			cutting.Stop()
-			return
 		}
 		timer.Stop()
-		pause = d.claim(ctx, work, &running, ring)
+		if ctx.Err() == nil {
+			pause = d.claim(work, &running, ring)
+		}
 	}
+	running.Wait()
 }
 
 const (
@@ -76,13 +77,14 @@ const (
 	claimBatch  = 64
 )
 
-// claim takes what is due and sends it. It returns when to look again.
-func (d *Dispatcher) claim(ctx, work context.Context, running *sync.WaitGroup, freed func()) time.Duration {
+// claim takes what is due and sends it. It returns when to look again. It does not end with Run's context either:
+// what a store has lent while nobody listens any more would be missing until its lease ends.
+func (d *Dispatcher) claim(ctx context.Context, running *sync.WaitGroup, freed func()) time.Duration {
 	free := d.slots - int(d.sending.Load())
 	if free <= 0 {
 		return idle // whoever finishes wakes us
 	}
-	claims, next, err := d.queue.Claim(ctx, min(free, claimBatch), lease)
+	claims, next, err := d.queue.Claim(ctx, min(free, claimBatch), grace)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.LogAttrs(ctx, slog.LevelWarn, "webhook deliveries cannot be claimed", slog.Any("error", err))
@@ -94,7 +96,7 @@ func (d *Dispatcher) claim(ctx, work context.Context, running *sync.WaitGroup, f
 		running.Go(func() {
 			defer freed() // an endpoint or a slot has room again
 			defer d.sending.Add(-1)
-			d.deliver(work, c)
+			d.deliver(ctx, c)
 		})
 	}
 	return min(max(next, 0), idle)

@@ -109,9 +109,13 @@ func newName() string { return strings.ToLower(rand.Text())[:24] }
 
 // OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner
 // with the same URL and secret share it, so that if it is dead it costs one slot. Without
-// a secret only the v1a signature is sent.
+// a secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The error is
+// an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all have to.
 func (s *Service) OneOff(ctx context.Context, owner, url, secret string) (string, error) {
 	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active}
+	if s.options.Challenge != ChallengeNone {
+		e.Status, e.Challenge = Pending, string(s.options.Challenge)
+	}
 	if err := s.check(ctx, &e); err != nil {
 		return "", err
 	}
@@ -124,13 +128,22 @@ func (s *Service) OneOff(ctx context.Context, owner, url, secret string) (string
 		e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
 	}
 	e, err := s.store.CreateEndpoint(ctx, e)
-	if err == nil && e.Status == Disabled {
+	if err != nil {
+		return "", err
+	}
+	switch e.Status {
+	case Disabled:
 		// It is named anew: nobody else could enable it again.
 		_, err = s.updateAny(ctx, owner, e.ID, func(next *Endpoint) bool {
 			disabled := next.Status == Disabled
 			next.Status, next.Reason = Active, ""
 			return disabled
 		})
+	case Pending:
+		_, err = s.Verify(ctx, owner, e.ID)
+		if unproven, ok := errors.AsType[*UnprovenError](err); ok {
+			err = &InvalidError{"url", unproven.Error()}
+		}
 	}
 	return e.ID, err
 }
@@ -154,8 +167,8 @@ func (s *Service) Delete(ctx context.Context, owner, id string) error {
 const updates = 20
 
 // Update changes an endpoint by f, which may be called more than once. The error is an
-// [*InvalidError] if what comes out is not allowed. Only Active and Paused may be set as a Status: an endpoint that is
-// Pending cannot be made Active so.
+// [*InvalidError] if what comes out is not allowed. Only Active and Paused may be set as a Status, and not
+// while it is Pending: that is ErrConflict.
 func (s *Service) Update(ctx context.Context, owner, id string, f func(*Endpoint) error) (Endpoint, error) {
 	for range updates {
 		was, _, err := s.store.Endpoint(ctx, owner, id)
@@ -182,8 +195,8 @@ func (s *Service) checkChange(ctx context.Context, was, next *Endpoint) error {
 	case was.OneOff:
 		return ErrNotFound
 	case was.Status == Pending && next.Status != Pending && next.Challenge != "":
-		return &InvalidError{"status", "it has to prove first that it may be used"}
-	case next.Status == Active:
+		return ErrConflict // it has to prove first that it may be used
+	case next.Status != Disabled:
 		next.Reason = ""
 	}
 	if was.URL == next.URL {

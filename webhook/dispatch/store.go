@@ -79,7 +79,7 @@ type Deliveries interface {
 // Queue hands deliveries out to dispatchers.
 type Queue interface {
 	// Claim takes deliveries that are due, at most limit, and lends them to the
-	// caller: as long as the lease has not run out, nobody else gets them; when it has and
+	// caller, each for its endpoint's Timeout and a grace: as long as the lease has not run out, nobody else gets them; when it has and
 	// they are not settled, they are due again at once. Of an endpoint it takes
 	//
 	//   - none unless it is Active, and none while it is held;
@@ -94,7 +94,7 @@ type Queue interface {
 	// when to claim again, if nothing new comes: how long until something may be claimed (leases
 	// that run out, holds that end and rates that allow it included), 0 if that is
 	// now. It is never more than [MaxNext], which it is when there is nothing to wait for.
-	Claim(ctx context.Context, limit int, lease time.Duration) (claims []Claim, next time.Duration, err error)
+	Claim(ctx context.Context, limit int, grace time.Duration) (claims []Claim, next time.Duration, err error)
 
 	// Settle ends a claim: it adds the attempt to the log, and then the delivery is Delivered,
 	// or Dead, or due again after a time. It returns how the endpoint fares now.

@@ -13,15 +13,16 @@ local function first_of(set) return tonumber(call('ZRANGE', set, 0, 0, 'WITHSCOR
 -- What is needed of an endpoint to schedule it; nil if there is none, or it is not the owner's
 -- (nil: of anybody).
 local function endpoint(id, owner)
-  local v = call('HMGET', tag .. 'w:e:' .. id, 'owner', 'number', 'once', 'status', 'concurrency', 'interval', 'coalesce',
+  local v = call('HMGET', tag .. 'w:e:' .. id, 'owner', 'number', 'once', 'status', 'concurrency', 'interval', 'coalesce', 'timeout',
     'hold', 'rated', 'failures', 'successes', 'failing', 'succeeded')
   if not v[1] or (owner and v[1] ~= owner) then
     return nil
   end
   return {
     id = id, owner = v[1], number = v[2], once = v[3] == '1', status = v[4],
-    concurrency = tonumber(v[5]), interval = tonumber(v[6]), coalesce = v[7] == '1', hold = tonumber(v[8]), rated = tonumber(v[9]),
-    failures = tonumber(v[10]), successes = tonumber(v[11]), failing = tonumber(v[12]), succeeded = tonumber(v[13]),
+    concurrency = tonumber(v[5]), interval = tonumber(v[6]), coalesce = v[7] == '1', timeout = tonumber(v[8]),
+    hold = tonumber(v[9]), rated = tonumber(v[10]), failures = tonumber(v[11]), successes = tonumber(v[12]), failing = tonumber(v[13]),
+    succeeded = tonumber(v[14]),
   }
 end
 

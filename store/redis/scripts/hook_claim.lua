@@ -1,8 +1,8 @@
 -- Lends deliveries that are due. Endpoints take turns, first the one that has waited longest for its own.
--- ARGV: time ahead, how many at most, lease in µs, token.
+-- ARGV: time ahead, how many at most, by how many µs a lease is longer than the endpoint's timeout, token.
 -- Answers: the time, how long until something may be claimed (see hook_next), and of each endpoint of which something was lent
 -- its record, how it fares, and id, lane, type, attempts made and body of what was lent.
-local now, limit, lease, token = time(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local now, limit, grace, token = time(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local due = tag .. 'w:due'
 local grain = 10000 -- µs for which an endpoint with a high rate gets deliveries together
 
@@ -36,7 +36,7 @@ local function lend(e, message)
   local delivery = delivery_of(e, message)
   local v = call('HMGET', delivery, 'l', 'y', 'n', 'b')
   call('HSET', delivery, 's', 's', 't', token)
-  call('ZADD', key_of(e, 'sending'), digits(now + lease), message)
+  call('ZADD', key_of(e, 'sending'), digits(now + e.timeout + grace), message)
   call('ZREM', key_of(e, 'waiting'), message)
   if e.interval > 0 then
     e.rated = math.max(e.rated, now) + e.interval

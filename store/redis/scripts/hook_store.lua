@@ -1,6 +1,6 @@
 -- Stores an endpoint, a new one or one as it is after a change.
 -- ARGV: time ahead, publish, token, owner, id, version it is to replace (0: it is new), whether its id is known to
--- be free, JSON, filter ('': nothing is enqueued for it), whether it is one-off, status, concurrency, interval in µs, coalesce.
+-- be free, JSON, filter ('': nothing is enqueued for it), whether it is one-off, status, concurrency, interval in µs, coalesce, timeout in µs.
 local publish, token, owner, id, version = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local filter, once, status, concurrency, interval = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local key, now = tag .. 'w:e:' .. id, time(ARGV[1])
@@ -29,7 +29,7 @@ end
 
 local was = endpoint(id)
 call('HSET', key, 'json', ARGV[8], 'version', version + 1, 'token', token, 'updated', digits(now),
-  'status', status, 'concurrency', concurrency, 'interval', interval, 'coalesce', ARGV[14])
+  'status', status, 'concurrency', concurrency, 'interval', interval, 'coalesce', ARGV[14], 'timeout', ARGV[15])
 if not was then
   local serial = digits(tick(now))
   call('SET', tag .. 'clock', serial)

@@ -1,0 +1,240 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// endpointInput is an endpoint as clients write it. What is nil was not given.
+type endpointInput struct {
+	URL         *string           `json:"url"`
+	Description *string           `json:"description"`
+	Status      *dispatch.Status  `json:"status"`
+	Events      *[]string         `json:"events"`
+	Routes      *[]string         `json:"routes"`
+	Topics      *[]string         `json:"topics"`
+	Headers     map[string]string `json:"headers"`
+	Timeout     *duration         `json:"timeout"`
+	Schedule    *[]duration       `json:"schedule"`
+	Rate        *float64          `json:"rate"`
+	Concurrency *int              `json:"concurrency"`
+	Coalesce    *bool             `json:"coalesce"`
+
+	Secret    string `json:"secret"`    // only when it is made
+	Challenge string `json:"challenge"` // likewise
+}
+
+// duration is one in JSON: a string in one of the forms that parseDuration reads.
+type duration time.Duration
+
+func (d *duration) UnmarshalJSON(raw []byte) error {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return errDuration
+	}
+	v, err := parseDuration(text)
+	*d = duration(v)
+	return err
+}
+
+func (d duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// decode reads a JSON object into a struct, and says which field is wrong.
+func decode(c *fiber.Ctx, into any) error {
+	content, err := readContent(c)
+	if err != nil {
+		return err
+	}
+	if !isPlainJSON(content.Type) {
+		return &problem{kind: kindMediaType, detail: "The body is to be application/json."}
+	}
+	fields, err := readObject(content.Data)
+	if err != nil {
+		return err
+	}
+	if errs := decodeFields(fields, "/", into); len(errs) > 0 {
+		return invalid(errs...)
+	}
+	return nil
+}
+
+// decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is what
+// a pointer to one begins with.
+func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
+	for name, raw := range fields {
+		err := errUnknownField
+		if fieldName(name) {
+			var one []byte
+			if one, err = json.Marshal(map[string]json.RawMessage{name: raw}); err == nil {
+				decoder := json.NewDecoder(bytes.NewReader(one))
+				decoder.DisallowUnknownFields()
+				err = decoder.Decode(into)
+			}
+		}
+		if err != nil {
+			errs = append(errs, fieldError{at + escapePointer(name), wrongField(err)})
+		}
+	}
+	return errs
+}
+
+var errUnknownField = errors.New("unknown field")
+
+// fieldName reports whether a field may have that name: encoding/json would take URL for url, and of
+// the two whichever comes last.
+func fieldName(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' })
+}
+
+func wrongField(err error) string {
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return "must not be a JSON " + mistyped.Value
+	}
+	if errors.Is(err, errDuration) {
+		return errDuration.Error()
+	}
+	return "is not a field of this resource"
+}
+
+// zeros are the fields that were given as nothing, which is not the same as not to give them.
+func (in *endpointInput) zeros() (errs []fieldError) {
+	if in.Timeout != nil && *in.Timeout == 0 {
+		errs = append(errs, fieldError{"/timeout", "want 1s to 60s"})
+	}
+	if in.Concurrency != nil && *in.Concurrency == 0 {
+		errs = append(errs, fieldError{"/concurrency", "want 1 to 64"})
+	}
+	return errs
+}
+
+// fill writes what was given into an endpoint.
+func (in *endpointInput) fill(e *dispatch.Endpoint) {
+	set(&e.URL, in.URL)
+	set(&e.Description, in.Description)
+	set(&e.Status, in.Status)
+	set(&e.Types, in.Events)
+	set(&e.Routes, in.Routes)
+	set(&e.Topics, in.Topics)
+	set(&e.Rate, in.Rate)
+	set(&e.Concurrency, in.Concurrency)
+	set(&e.Coalesce, in.Coalesce)
+	if in.Headers != nil {
+		e.Headers = in.Headers
+	}
+	if in.Timeout != nil {
+		e.Timeout = time.Duration(*in.Timeout)
+	}
+	if in.Schedule != nil {
+		e.Schedule = make([]time.Duration, len(*in.Schedule))
+		for i, d := range *in.Schedule {
+			e.Schedule[i] = time.Duration(d)
+		}
+	}
+}
+
+func set[T any](to *T, v *T) {
+	if v != nil {
+		*to = *v
+	}
+}
+
+// endpointDocument is an endpoint as clients see it. It holds no secret.
+type endpointDocument struct {
+	ID          string            `json:"id"`
+	URL         string            `json:"url"`
+	Description string            `json:"description"`
+	Status      dispatch.Status   `json:"status"`
+	Reason      string            `json:"reason,omitempty"`
+	Events      []string          `json:"events"`
+	Routes      []string          `json:"routes"`
+	Topics      []string          `json:"topics"`
+	Headers     map[string]string `json:"headers"`
+	Timeout     duration          `json:"timeout"`
+	Schedule    []duration        `json:"schedule"`
+	Rate        float64           `json:"rate"`
+	Concurrency int               `json:"concurrency"`
+	Coalesce    bool              `json:"coalesce"`
+	Challenge   string            `json:"challenge"`
+	CreatedAt   stamp             `json:"createdAt"`
+	UpdatedAt   stamp             `json:"updatedAt"`
+	Health      *healthDocument   `json:"health,omitempty"`
+	Secret      string            `json:"secret,omitempty"` // when it is made or changed, never again
+	Links       []link            `json:"links"`
+}
+
+// healthDocument is how an endpoint fares.
+type healthDocument struct {
+	Failures     int   `json:"failures"`
+	Successes    int   `json:"successes"`
+	FailingSince stamp `json:"failingSince,omitzero"`
+	LastSuccess  stamp `json:"lastSuccess,omitzero"`
+	HeldUntil    stamp `json:"heldUntil,omitzero"`
+	Waiting      int   `json:"waiting"`
+	Sending      int   `json:"sending"`
+}
+
+// stamp is a time as all documents have it: UTC, in milliseconds; null for none.
+type stamp struct{ time.Time }
+
+// MarshalJSON implements [json.Marshaler].
+func (s stamp) MarshalJSON() ([]byte, error) {
+	if s.IsZero() {
+		return []byte("null"), nil
+	}
+	return s.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z07:00"`), nil
+}
+
+type link struct {
+	Rel    string `json:"rel"`
+	Href   string `json:"href"`
+	Method string `json:"method"`
+}
+
+func documentOf(e *dispatch.Endpoint, health *dispatch.Health, secret string) endpointDocument {
+	self := "/v1/webhooks/" + e.ID
+	d := endpointDocument{
+		ID: e.ID, URL: e.URL, Description: e.Description, Status: e.Status, Reason: e.Reason,
+		Events: list(e.Types), Routes: list(e.Routes), Topics: list(e.Topics), Headers: e.Headers,
+		Timeout: duration(e.Timeout), Schedule: make([]duration, len(e.Schedule)), Rate: e.Rate, Concurrency: e.Concurrency,
+		Coalesce: e.Coalesce, Challenge: e.Challenge, CreatedAt: stamp{e.CreatedAt}, UpdatedAt: stamp{e.UpdatedAt}, Secret: secret,
+		Links: []link{
+			{"self", self, "GET"},
+			{"deliveries", self + "/deliveries", "GET"},
+			{"test", self + "/test", "POST"},
+			{"rotate", self + "/rotate", "POST"},
+			{"recover", self + "/recover", "POST"},
+			{"public-key", "/v1/webhooks/public-key", "GET"},
+		},
+	}
+	if health != nil {
+		d.Health = &healthDocument{
+			Failures: health.Failures, Successes: health.Successes, FailingSince: stamp{health.FailingSince}, LastSuccess: stamp{health.LastSuccess},
+			HeldUntil: stamp{health.HeldUntil}, Waiting: health.Waiting, Sending: health.Sending,
+		}
+	}
+	if d.Headers == nil {
+		d.Headers = map[string]string{}
+	}
+	if d.Challenge == "" {
+		d.Challenge = string(dispatch.ChallengeNone)
+	}
+	for i, s := range e.Schedule {
+		d.Schedule[i] = duration(s)
+	}
+	return d
+}
+
+// list is never null in JSON.
+func list(items []string) []string {
+	if items == nil {
+		return []string{}
+	}
+	return items
+}

@@ -1,0 +1,62 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// oneOff is an endpoint for one request alone.
+type oneOff struct {
+	URL    *string               `json:"url"`
+	Secret string                `json:"secret"`
+	Events []lifecycle.EventType `json:"events"`
+
+	at string // what a pointer to one of its fields begins with; to the URL alone if it ends without a slash
+}
+
+func (w *oneOff) pointer(field string) string {
+	if !strings.HasSuffix(w.at, "/") {
+		return w.at
+	}
+	return w.at + field
+}
+
+// oneOff makes the endpoint of a request that names one of its own.
+func (a *API) oneOff(caller lifecycle.Principal, w *oneOff) (*lifecycle.Webhook, error) {
+	ctx, cancel := challengeContext()
+	defer cancel()
+	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)
+	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
+		return nil, invalid(fieldError{w.pointer(wrong.Field), wrong.Detail})
+	}
+	return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
+}
+
+// readWebhook reads the field of that name.
+func (r *reader) readWebhook(raw json.RawMessage) {
+	if string(raw) == "null" {
+		return
+	}
+	w := &oneOff{at: "/webhook/"}
+	fields, err := readObject(raw)
+	if err != nil {
+		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
+		return
+	}
+	errs := decodeFields(fields, w.at, w)
+	if w.URL == nil && len(errs) == 0 {
+		errs = []fieldError{{"/webhook/url", "is required: where deliveries go"}}
+	}
+	r.errs = append(r.errs, errs...)
+	for i, t := range w.Events {
+		if !t.Known() {
+			r.wrong("/webhook/events/"+strconv.Itoa(i), "is not the type of an event of a request")
+		}
+	}
+	r.webhook = w
+}
