@@ -112,7 +112,7 @@ func ed25519Verifies(t *testing.T, key string, d received) bool {
 		t.Fatal(err)
 	}
 	message := d.id + "." + d.header.Get("Webhook-Timestamp") + "." + string(d.body)
-	for _, signature := range strings.Fields(d.header.Get("Webhook-Signature")) {
+	for signature := range strings.FieldsSeq(d.header.Get("Webhook-Signature")) {
 		version, encoded, _ := strings.Cut(signature, ",")
 		raw, err := base64.StdEncoding.DecodeString(encoded)
 		if err == nil && version == "v1a" && ed25519.Verify(public, []byte(message), raw) {
