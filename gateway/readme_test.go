@@ -50,3 +50,50 @@ func TestReadmeProcessor(t *testing.T) {
 		t.Errorf("%s", a.body)
 	}
 }
+
+// TestReadmeWebhooks makes the calls that the README shows of webhooks, to endpoints that are there.
+func TestReadmeWebhooks(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Webhooks\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	section = strings.ReplaceAll(section, "\\\n", "")
+	s := startHooks(t)
+	r := newReceiver(t, nil)
+	calls := 0
+	var endpoint, delivery string
+	for line := range strings.Lines(section) {
+		m := regexp.MustCompile(`^curl.* '?http://127\.0\.0\.1:8080(/[^\s']*)`).FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		calls++
+		method, body, path := "GET", any(nil), strings.Replace(m[1], "ep_…", endpoint, 1)
+		path = strings.Replace(path, "/…", "/"+delivery, 1)
+		var headers []string
+		if d := regexp.MustCompile(`-d '([^']*)'`).FindStringSubmatch(line); d != nil {
+			method, body = "POST", strings.ReplaceAll(d[1], "https://example.org", r.url)
+		} else if strings.Contains(line, "-X POST") {
+			method = "POST"
+		}
+		if strings.Contains(line, async) {
+			headers = append(headers, async)
+		}
+		a := s.call(method, path, body, headers...)
+		if a.status > 299 {
+			t.Fatalf("%s: %d %s", line, a.status, a.body)
+		}
+		switch id, _ := a.json()["id"].(string); {
+		case strings.HasPrefix(id, "ep_"):
+			endpoint = id
+		case strings.HasSuffix(path, "/test"):
+			delivery = id
+			(&hook{s: s, path: "/v1/webhooks/" + endpoint}).settled()
+		}
+	}
+	if calls != 6 {
+		t.Errorf("%d calls", calls)
+	}
+}

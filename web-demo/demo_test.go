@@ -61,6 +61,9 @@ func TestDemo(t *testing.T) {
 	t.Run("open again", func(t *testing.T) { testOpenAgain(t, b, base) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(t, b.open(t, base)) })
 	t.Run("phone", func(t *testing.T) { testPhone(t, b.open(t, base)) })
+	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, b, base) })
+	t.Run("webhooks by keyboard", func(t *testing.T) { testWebhooksByKeyboard(t, b, base) })
+	t.Run("webhooks on a phone", func(t *testing.T) { testWebhooksOnPhone(t, b, base) })
 	t.Run("policy", func(t *testing.T) { testPolicy(t, base) })
 	if *shots != "" {
 		t.Run("screenshots", func(t *testing.T) { takeScreenshots(t, b, base) })
@@ -245,6 +248,7 @@ func takeScreenshots(t *testing.T, b *browser, base string) {
 		p.do(chromedp.Click(chromedp.CSS("#tab-fetch")), chromedp.SetValue(chromedp.CSS("#address"), "http://127.0.0.1:1/"), chromedp.Click(chromedp.CSS("#pane-fetch button")))
 		p.until(`document.querySelector('#live').dataset.status === 'failed'`)
 		save("failed")
+		takeWebhookScreenshots(t, p, base, save)
 		p.complaints = nil
 	}
 }
@@ -376,7 +380,7 @@ func (p *page) until(condition string) {
 func (p *page) text() string {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + '\n' + document.querySelector('#log').textContent`))
+	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + '\n' + document.querySelector('#log')?.textContent`))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return text + "\n" + strings.Join(p.complaints, "\n")
@@ -537,7 +541,7 @@ func startGateway(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	gateway := exec.Command(binary, "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	gateway := exec.Command(binary, "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--webhook-allow-cidrs", "127.0.0.0/8", "--webhook-allow-http")
 	var logged bytes.Buffer
 	gateway.Stderr = &logged
 	out, err := gateway.StdoutPipe()

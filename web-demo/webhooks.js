@@ -49,7 +49,7 @@ async function listEndpoints(cursor) {
     element('li', {}, [
       element('button', { type: 'button', 'data-id': endpoint.id, 'aria-current': String(endpoint.id === chosen) }, [
         element('span', { class: 'badge', 'data-status': endpoint.status }, endpoint.status),
-        element('span', { class: 'route' }, endpoint.url.replace(/^https?:\/\//, '')),
+        element('span', { class: 'route', title: endpoint.url }, endpoint.url.replace(/^https?:\/\//, '')),
         element('time', { datetime: endpoint.createdAt }, ago(endpoint.createdAt)),
       ]),
     ]),
@@ -73,8 +73,8 @@ $('create').addEventListener('submit', async (event) => {
   try {
     const events = $('events').value.split(' ').filter(Boolean);
     const endpoint = await call('POST', '/v1/webhooks', { url: $('url').value, events, ...($('ordered').checked && { concurrency: 1 }) });
-    showSecret(endpoint.secret);
     await choose(endpoint.id);
+    showSecret(endpoint.secret);
     await listEndpoints();
   } catch (error) {
     complain(error);
@@ -95,6 +95,7 @@ async function choose(id) {
   chosen = id;
   history.replaceState(null, '', `#${id}`);
   $('deliveries').replaceChildren();
+  $('secret').hidden = true; // it is another one's
   for (const item of $('endpoints').querySelectorAll('button')) item.setAttribute('aria-current', String(item.dataset.id === id));
   await show();
 }
@@ -144,23 +145,20 @@ let next = null;
 
 function showDeliveries(page, more) {
   if (!more) {
-    const open = new Set([...$('deliveries').querySelectorAll('details[open]')].map((each) => each.dataset.id));
     const old = new Map([...$('deliveries').children].map((each) => [each.dataset.id, each]));
     const items = page.deliveries.map((delivery) => {
-      const known = old.get(delivery.id);
-      if (known?.dataset.version === version(delivery)) return known;
-      return item(delivery, open.has(delivery.id));
+      const known = old.get(delivery.id) ?? item(delivery);
+      known.update(delivery);
+      return known;
     });
     // What was read as older pages stays below.
     const newest = new Set(page.deliveries.map((each) => each.id));
     const rest = items.length === 20 ? [...old.values()].filter((each) => !newest.has(each.dataset.id) && each.dataset.older) : [];
-    if ([...$('deliveries').children].some((each, i) => each !== [...items, ...rest][i]) || items.length + rest.length !== $('deliveries').children.length) {
-      $('deliveries').replaceChildren(...items, ...rest);
-    }
+    arrange($('deliveries'), [...items, ...rest]);
     if (rest.length === 0) next = page.next;
   } else {
     for (const delivery of page.deliveries) {
-      const made = item(delivery, false);
+      const made = item(delivery);
       made.dataset.older = 'true';
       $('deliveries').append(made);
     }
@@ -170,29 +168,49 @@ function showDeliveries(page, more) {
   $('older').hidden = !next;
 }
 
+/** Makes these the children of a list. Those that stay are not moved, so that what has the focus keeps it. */
+function arrange(list, items) {
+  const wanted = new Set(items);
+  for (const each of [...list.children]) if (!wanted.has(each)) each.remove();
+  items.forEach((each, i) => {
+    if (list.children[i] !== each) list.insertBefore(each, list.children[i] ?? null);
+  });
+}
+
 const version = ({ state, attempts, due }) => `${state} ${attempts} ${due}`;
 
-function item(delivery, open) {
-  const details = element('details', { 'data-id': delivery.id, ...(open && { open: '' }) }, [
-    element('summary', {}, [
-      element('span', { class: 'badge', 'data-status': delivery.state }, delivery.state),
-      element('span', { class: 'route' }, delivery.type),
-      element('span', { class: 'tries' }, delivery.attempts === 1 ? '1 attempt' : `${delivery.attempts} attempts`),
-      element('time', { datetime: delivery.createdAt, title: new Date(delivery.createdAt).toLocaleString() }, ago(delivery.createdAt)),
-    ]),
-  ]);
+/** Makes the entry of a delivery; its method update shows where that stands now. */
+function item(delivery) {
+  const summary = element('summary');
   const body = element('div', { class: 'attempts' });
-  details.append(body);
+  const details = element('details', { 'data-id': delivery.id }, [summary, body]);
+  const entry = element('li', { 'data-id': delivery.id }, [details]);
   const read = async () => {
     try {
-      body.replaceChildren(...attempts(await call('GET', `/v1/webhooks/${chosen}/deliveries/${delivery.id}`)));
+      const content = attempts(await call('GET', `/v1/webhooks/${chosen}/deliveries/${delivery.id}`));
+      const focused = body.contains(document.activeElement);
+      const unfolded = body.querySelector('details')?.open;
+      body.replaceChildren(...content);
+      body.querySelector('details').open = Boolean(unfolded);
+      if (focused) body.querySelector('[data-resend]').focus({ preventScroll: true });
     } catch (error) {
       body.textContent = error.message;
     }
   };
   details.addEventListener('toggle', () => details.open && read());
-  if (open) read();
-  return element('li', { 'data-id': delivery.id, 'data-version': version(delivery) }, [details]);
+  entry.update = (now) => {
+    if (entry.dataset.version === version(now)) return;
+    entry.dataset.version = version(now);
+    summary.replaceChildren(
+      element('span', { class: 'badge', 'data-status': now.state }, now.state),
+      element('span', { class: 'route' }, now.type),
+      element('span', { class: 'tries' }, now.attempts === 1 ? '1 attempt' : `${now.attempts} attempts`),
+      element('time', { datetime: now.createdAt, title: new Date(now.createdAt).toLocaleString() }, ago(now.createdAt)),
+    );
+    if (details.open) read();
+  };
+  entry.update(delivery);
+  return entry;
 }
 
 function attempts({ id, log = [], event, due, state }) {
