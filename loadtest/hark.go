@@ -31,7 +31,10 @@ type hark struct {
 // The offsets of a request's events before the first report: accepted and started.
 const beforeProgress = 2
 
-func startHark(shared bool, args []string) (_ *target, err error) {
+func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
+	if nodes > 1 && !shared {
+		return nil, errors.New("several gateways need --backends=shared")
+	}
 	t, h := &target{name: "Hark, embedded"}, &hark{client: newClient()}
 	t.peer = h
 	defer func() {
@@ -46,7 +49,7 @@ func startHark(shared bool, args []string) (_ *target, err error) {
 	if h.binary, err = build(dir, "./gateway"); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(1)
+	ports, err := freePorts(max(nodes, 1))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,20 @@ func startHark(shared bool, args []string) (_ *target, err error) {
 	}
 	h.args = args
 	t.onStop(h.stop)
-	return t, h.start(t)
+	if err := h.start(t); err != nil {
+		return nil, err
+	}
+	for _, port := range ports[1:] {
+		cmd := exec.Command(h.binary, append(slices.Clone(args), "--listen=127.0.0.1:"+port)...)
+		cmd.Env = append(os.Environ(), h.environment...)
+		if err := t.run("other gateways", cmd); err != nil {
+			return nil, err
+		}
+		if err := h.ready("127.0.0.1:" + port); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
 }
 
 // start starts the gateway, again after a stop, and returns when it is ready.
@@ -86,7 +102,7 @@ func (h *hark) start(t *target) error {
 	}
 	t.processes = slices.DeleteFunc(t.processes, func(p process) bool { return p.name == "gateway" })
 	t.processes = append(t.processes, process{"gateway", h.cmd.Process.Pid})
-	return h.ready()
+	return h.ready(h.addr)
 }
 
 // stop lets the gateway drain and waits for its end.
@@ -100,10 +116,10 @@ func (h *hark) stop() error {
 	return err
 }
 
-// ready waits until the gateway says that all that it needs works.
-func (h *hark) ready() error {
+// ready waits until a gateway says that all that it needs works.
+func (h *hark) ready(addr string) error {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		res, err := h.client.Get("http://" + h.addr + "/health/ready")
+		res, err := h.client.Get("http://" + addr + "/health/ready")
 		if err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {

@@ -30,6 +30,7 @@ import (
 type options struct {
 	On       string   `default:"hark" enum:"hark,nchan" help:"Server to put under load: hark or nchan (nginx with its nchan module)."`
 	Backends string   `default:"embedded" enum:"embedded,shared" help:"What is behind the gateway: embedded (nothing) or shared (Redis and RabbitMQ, started by deploy/cluster.sh)."`
+	Nodes    int      `default:"1" help:"Gateways, with --backends=shared. All calls go to the first one."`
 	Args     []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	JSON     bool     `help:"Print the figures as JSON."`
 

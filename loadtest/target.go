@@ -33,7 +33,7 @@ func start(o *options) (*target, error) {
 	if o.On == "nchan" {
 		return startNchan()
 	}
-	return startHark(o.Backends == "shared", o.Args)
+	return startHark(o.Backends == "shared", o.Nodes, o.Args)
 }
 
 // stop ends all that was started, the last first.
