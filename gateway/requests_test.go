@@ -230,13 +230,14 @@ func TestList(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	s := start(t)
-	id := s.submit("default", 1, "timeout=50ms", "retention=300ms")
+	id := s.submit("default", 1, "timeout=50ms")
 	a := s.call("GET", "/v1/requests/"+id+"/events", nil, "Accept: text/event-stream").want(200)
 	if !strings.Contains(string(a.body), "request.expired") || !strings.Contains(string(a.body), "event: end") {
 		t.Errorf("stream: %s", a.body)
 	}
 	s.call("GET", "/v1/requests/"+id+"/result", nil).problem(504, "request-expired")
-	s.eventually(func() bool { return s.call("GET", "/v1/requests/"+id, nil).status == 404 })
+	short := s.submit("default", 1, "timeout=50ms", "retention=50ms")
+	s.eventually(func() bool { return s.call("GET", "/v1/requests/"+short, nil).status == 404 })
 	s.call("POST", "/v1/requests", `{"content":1,"timeout":"50ms"}`).problem(504, "request-expired")
 }
 
