@@ -84,6 +84,12 @@ func openShared(t testing.TB, o Options, routes ...string) *Broker {
 	return b
 }
 
+// connected waits until a broker is.
+func connected(t testing.TB, b *Broker) {
+	t.Helper()
+	eventually(t, "it is connected", 30*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+}
+
 // channel opens a channel on a connection of the test's own.
 func channel(t testing.TB, url string) *amqp.Channel {
 	t.Helper()
@@ -109,8 +115,11 @@ func eventually(t testing.TB, what string, patience time.Duration, condition fun
 	}
 }
 
+// publish publishes once the broker is connected, which on a busy machine may take longer than
+// a Publish waits.
 func publish(t testing.TB, b *Broker, jobs ...broker.Job) {
 	t.Helper()
+	connected(t, b)
 	for _, j := range jobs {
 		if err := b.Publish(t.Context(), j); err != nil {
 			t.Fatalf("publish %s: %v", j.ID, err)
@@ -154,6 +163,8 @@ func next(t testing.TB, c <-chan broker.Delivery) broker.Delivery {
 
 func TestConformance(t *testing.T) {
 	brokertest.Run(t, brokertest.Facts{Priorities: 1, DelayGrain: 100 * time.Millisecond}, func(t *testing.T, routes ...string) broker.Broker {
-		return openShared(t, Options{Delays: []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}}, routes...)
+		b := openShared(t, Options{Delays: []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}}, routes...)
+		connected(t, b)
+		return b
 	})
 }
