@@ -242,17 +242,16 @@ func (s *Service) MayRead(ctx context.Context, caller Principal, c Channel) erro
 // redelivered: see [Start]. A [*TransitionError] means that this work needs
 // nobody any more.
 func (s *Service) Start(ctx context.Context, id string, redelivered bool) (Request, Content, error) {
-	r, err := s.store.Apply(ctx, id, Start{Redelivered: redelivered})
-	if err != nil {
+	r, content, err := s.store.Begin(ctx, id, Start{Redelivered: redelivered})
+	if err != nil && r.ID == "" {
 		return Request{}, Content{}, err
 	}
 	s.queue.Discard(r)
-	if r.Status != Processing { // a dead attempt too many, or canceled meanwhile
-		return r, Content{}, &TransitionError{ID: id, Change: "start", From: r.Status, Reason: ReasonEnded, Current: r.Attempt}
-	}
-	content, err := s.store.Content(ctx, id, Input)
 	if err != nil {
 		return r, Content{}, fmt.Errorf("content of request %s: %w", id, err)
+	}
+	if r.Status != Processing { // a dead attempt too many, or canceled meanwhile
+		return r, Content{}, &TransitionError{ID: id, Change: "start", From: r.Status, Reason: ReasonEnded, Current: r.Attempt}
 	}
 	return r, content, nil
 }

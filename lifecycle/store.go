@@ -47,6 +47,10 @@ type Store interface {
 	// ErrNotFound, or the [*TransitionError] of the machine.
 	Apply(ctx context.Context, id string, c Change) (Request, error)
 
+	// Begin makes the change Start as Apply does, and returns with a request that is processing now what
+	// was submitted, Content(ctx, id, Input); that may fail when the attempt has begun already.
+	Begin(ctx context.Context, id string, c Start) (Request, Content, error)
+
 	// Get returns a request, with its Position if it is pending.
 	// ErrNotFound if there is none.
 	Get(ctx context.Context, id string) (Request, error)

@@ -164,6 +164,16 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	return changed, nil
 }
 
+// Begin implements lifecycle.Store.
+func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+	r, err := s.Apply(ctx, id, c)
+	if err != nil || r.Status != lifecycle.Processing {
+		return r, lifecycle.Content{}, err
+	}
+	content, err := s.Content(ctx, id, lifecycle.Input)
+	return r, content, err
+}
+
 // change applies c. output is the encoded result of a Succeed.
 func (b *batch) change(id string, c lifecycle.Change, output []byte) (lifecycle.Request, error) {
 	was, err := b.load(id)

@@ -24,16 +24,56 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	r, err := s.apply(bound, id, c)
-	var refusal *lifecycle.TransitionError
-	if err == nil || errors.As(err, &refusal) || errors.Is(err, lifecycle.ErrNotFound) {
-		return r, err
+	return r, answered(ctx, err)
+}
+
+// Begin implements lifecycle.Store: what was submitted comes with the record, unless it is large.
+func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+	if err := ctx.Err(); err != nil {
+		return lifecycle.Request{}, lifecycle.Content{}, err
 	}
-	return lifecycle.Request{}, failed(ctx, err)
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	p, err := s.lookInto(bound, id)
+	if err != nil {
+		return lifecycle.Request{}, lifecycle.Content{}, failed(ctx, err)
+	}
+	r, err := s.step(id, c).from(bound, p)
+	if err != nil || r.Status != lifecycle.Processing {
+		return r, lifecycle.Content{}, answered(ctx, err)
+	}
+	if p.input == "" {
+		content, err := s.Content(ctx, id, lifecycle.Input)
+		return r, content, err
+	}
+	content, err := decodeBody([]byte(p.input))
+	return r, content, failed(ctx, err)
+}
+
+// answered is failed, except for what a change is answered with.
+func answered(ctx context.Context, err error) error {
+	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {
+		return err
+	}
+	return failed(ctx, err)
 }
 
 func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	st := s.step(id, c)
+	defer func() { s.unstage(ctx, st.partition, st.output) }()
 	count := countNothing
 	switch c := c.(type) {
+	case lifecycle.Progress, lifecycle.Succeed:
+		if p, ok := s.recall(id); ok {
+			r, newer, err := st.try(ctx, p)
+			_, refused := errors.AsType[*lifecycle.TransitionError](err)
+			switch {
+			case errors.Is(err, errConflict):
+				return st.from(ctx, newer)
+			case !refused: // a refusal may be by what has changed meanwhile
+				return r, err
+			}
+		}
 	case lifecycle.Release:
 		count = countTail
 	case lifecycle.Fail:
@@ -45,22 +85,17 @@ func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
-	st := step{s: s, id: id, partition: s.partition(id), change: c}
-	defer func() { s.unstage(ctx, st.partition, st.output) }()
-	for n := range attempts {
-		if p.r == nil {
-			return lifecycle.Request{}, lifecycle.ErrNotFound
-		}
-		var r lifecycle.Request
-		r, p, err = st.try(ctx, p)
-		if !errors.Is(err, errConflict) {
-			return r, err
-		}
-		if err := pause(ctx, n); err != nil {
-			return lifecycle.Request{}, err
-		}
+	return st.from(ctx, p)
+}
+
+// recall is what is known of a request without asking, if that will do to try a step.
+func (s *Store) recall(id string) (probed, bool) {
+	r := s.recent.get(id)
+	if r == nil {
+		return probed{}, false
 	}
-	return lifecycle.Request{}, errContended
+	now, ok := s.now()
+	return probed{now: now, r: r}, ok
 }
 
 // step is one call of Apply.
@@ -73,10 +108,35 @@ type step struct {
 	output *staged // of a Succeed with a result
 }
 
+func (s *Store) step(id string, c lifecycle.Change) *step {
+	return &step{s: s, id: id, partition: s.partition(id), change: c}
+}
+
+// from makes the change, beginning with what was read.
+func (st *step) from(ctx context.Context, p probed) (lifecycle.Request, error) {
+	for n := range attempts {
+		if p.r == nil {
+			return lifecycle.Request{}, lifecycle.ErrNotFound
+		}
+		r, newer, err := st.try(ctx, p)
+		if !errors.Is(err, errConflict) {
+			return r, err
+		}
+		p = newer
+		if err := pause(ctx, n); err != nil {
+			return lifecycle.Request{}, err
+		}
+	}
+	return lifecycle.Request{}, errContended
+}
+
 // try makes the change to the record that was read. With errConflict comes what
 // is there now.
 func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, error) {
 	s, was := st.s, p.r
+	if p.now.Before(was.UpdatedAt) { // the one who made that knew the server's time better
+		p.now = was.UpdatedAt
+	}
 	next, event, err := lifecycle.Transition(was.Request, st.change, p.now)
 	if err != nil {
 		return lifecycle.Request{}, p, err
@@ -87,7 +147,8 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err := st.prepare(ctx); err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	args, outboxes, err := st.args(ctx, &next, event, p)
+	token := newToken()
+	args, outboxes, err := st.args(ctx, &next, event, p, token)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -100,6 +161,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		if st.output != nil {
 			st.output.used = true
 		}
+		s.recent.put(&record{Request: next, token: token, ticket: was.ticket, serial: was.serial, queue: was.queue})
 		s.relayNow(ctx, st.partition, outboxes)
 		return next, p, nil
 	case "gone":
@@ -115,7 +177,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 }
 
 // args are the arguments of the script. next gets its position.
-func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecycle.EventType, p probed) ([]any, []int, error) {
+func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecycle.EventType, p probed, token string) ([]any, []int, error) {
 	s, was := st.s, p.r
 	value, err := encodeRequest(next)
 	if err != nil {
@@ -150,7 +212,7 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 	}
 	keep := s.options.History
 	args := append(make([]any, 0, 32),
-		s.ahead.Load(), st.id, was.token, newToken(), statusLetter(next.Status), value,
+		s.ahead.Load(), st.id, was.token, token, statusLetter(next.Status), value,
 		sequence, line, last, requeue, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
 	args = s.feedArgs(args)
 	if event == "" {

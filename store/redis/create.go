@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 	c := creation{s: s, sub: &sub, partition: s.partition(sub.ID), digest: digest(sub.Owner, sub.Key)}
 	c.local = c.digest == "" || s.partition(c.digest) == c.partition
 	defer func() { s.unstage(bound, c.partition, c.body) }()
+	c.blind = len(s.tags) == 1 // the others have to be asked for its position
 	for n := range attempts {
 		created, err := c.try(bound)
 		switch {
@@ -59,6 +61,7 @@ type creation struct {
 	digest    string // of the idempotency key, "" for none
 	local     bool   // the key, if any, lives in the request's partition
 	body      *staged
+	blind     bool // not looked yet what is there: mostly there is nothing, and the script knows
 }
 
 // try does all of it once. errConflict: others were faster.
@@ -85,7 +88,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		localKey = c.digest
 	}
 	queue := queueOf(sub.Route, sub.Priority)
-	p, err := s.look(ctx, sub.ID, localKey, countQueue, queue)
+	p, err := c.look(ctx, localKey, queue)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
@@ -100,16 +103,22 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if p.r != nil {
 		return c.repeated(ctx, p.r)
 	}
-	n, err := s.tail(ctx, queue, p.count)
-	if err != nil {
-		return lifecycle.Created{}, err
-	}
 	r := newRequest(sub, p.now)
 	value, err := encodeRequest(&r)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
-	r.Position = &n
+	if p.count >= 0 {
+		n, err := s.tail(ctx, queue, p.count)
+		if err != nil {
+			return lifecycle.Created{}, err
+		}
+		r.Position = &n
+	}
+	event, rest := lifecycle.AppendEvent(nil, &r, lifecycle.EventAccepted), []byte(nil)
+	if r.Position == nil {
+		event, rest = aroundPosition(event)
+	}
 	if c.body == nil {
 		if c.body, err = s.stage(ctx, c.partition, &sub.Content); err != nil {
 			return lifecycle.Created{}, err
@@ -120,9 +129,9 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		claim = token
 	}
 	args := []any{
-		s.ahead.Load(), r.ID, token, queue, value, lifecycle.AppendEvent(nil, &r, lifecycle.EventAccepted),
+		s.ahead.Load(), r.ID, token, queue, value, event,
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
-		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
+		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
 	}
 	args, outboxes := s.feeds(s.feedArgs(args), &r, lifecycle.EventAccepted, c.partition)
 	answer, err := s.run(ctx, scripts.create, c.partition, args...)
@@ -132,6 +141,13 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	switch verdict(answer) {
 	case "ok":
 		c.body.used = true
+		if r.Position == nil {
+			n, err := number(answer, 1)
+			if err != nil {
+				return lifecycle.Created{}, err
+			}
+			r.Position = new(int(n))
+		}
 		s.relayNow(ctx, c.partition, outboxes)
 		return lifecycle.Created{Request: r}, nil
 	case "conflict":
@@ -141,6 +157,26 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	default:
 		return lifecycle.Created{}, errAnswer
 	}
+}
+
+// look returns what is there already; the first time that nothing is, without asking, but with a count
+// below zero, if the time is known.
+func (c *creation) look(ctx context.Context, key, queue string) (probed, error) {
+	if c.blind {
+		c.blind = false
+		if now, ok := c.s.now(); ok {
+			return probed{now: now, count: -1}, nil
+		}
+	}
+	return c.s.look(ctx, c.sub.ID, key, countQueue, queue)
+}
+
+// aroundPosition returns what is before and behind the null that stands for the position in an event.
+// No string in JSON holds the member's name with its quotes, and nothing of the client's own JSON is in the event.
+func aroundPosition(event []byte) (before, behind []byte) {
+	const member = `"position":`
+	at := bytes.Index(event, []byte(member+"null")) + len(member)
+	return event[:at:at], event[at+len("null"):]
 }
 
 // repeated answers a submission whose id is known.

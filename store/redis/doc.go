@@ -10,17 +10,21 @@
 //
 // # Steps
 //
-// Every step of a request's life takes two commands. The first, a script that only
+// A step of a request's life takes one or two commands. The first, a script that only
 // reads, fetches the record and the server's time. Then lifecycle.Transition runs in
 // this process with that time. The second, a script that writes, checks that the
 // record is the one that was read and stores record, event, indexes, result
 // and feeds in one atomic step, publishing to each channel. If somebody else was
 // faster, it answers with the newer record, and the step is tried again with that.
 //
+// Because of that check the first one is left out where the answer is known well enough: before a creation, when mostly
+// nothing is there, and before a report of a process that remembers the record from its report
+// before. The time is then that of the last answer and what has passed since.
+//
 // Each write carries a token that is kept with what it wrote. A write whose answer
 // was lost is sent again by the client, finds its own token, and is not done twice.
 //
-// So create, start, progress and succeed cost eight commands from the client; inside
+// So create, start, progress and succeed cost five commands from the client; inside
 // the server they execute a fixed number of further ones (a test holds them to it).
 // The bell costs no reading: what is published is the event itself. A body above
 // 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the

@@ -24,16 +24,27 @@ type probed struct {
 	r     *record // nil: there is none
 	count int     // in this partition
 	known []any   // the idempotency key, if one was asked for
+	input string  // what was submitted, if it was asked for and is not large
 }
 
 func (s *Store) look(ctx context.Context, id, digest, count, queue string) (probed, error) {
-	answer, err := s.run(ctx, scripts.probe, s.partition(id), s.ahead.Load(), id, digest, count, queue)
+	return s.ask(ctx, id, digest, count, queue, "")
+}
+
+// lookInto is look with what was submitted, in probed.input, if that is not large.
+func (s *Store) lookInto(ctx context.Context, id string) (probed, error) {
+	return s.ask(ctx, id, "", countNothing, "", stageSize)
+}
+
+func (s *Store) ask(ctx context.Context, id, digest, count, queue string, body any) (probed, error) {
+	ahead := s.ahead.Load()
+	answer, err := s.run(ctx, scripts.probe, s.partition(id), ahead, id, digest, count, queue, body)
 	if err != nil {
 		return probed{}, err
 	}
 	p, err := decodeProbe(id, answer)
 	if err == nil {
-		s.clock.set(p.now)
+		s.set(p.now, ahead)
 	}
 	return p, err
 }
@@ -47,7 +58,7 @@ func decodeProbe(id string, answer []any) (p probed, err error) {
 	if err != nil {
 		return probed{}, err
 	}
-	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3)}
+	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3), input: text(answer, 4)}
 	if value := text(answer, 1); value != "" {
 		p.r, err = decodeRecord(id, value)
 	}

@@ -101,6 +101,7 @@ type Store struct {
 	all     []int    // the partitions
 	publish string   // the command that publishes: PUBLISH or SPUBLISH
 	clock   clock
+	recent  recent
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	countAgain atomic.Int64   // when other partitions are asked for positions again

@@ -36,7 +36,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.clock.set(now.UTC())
+	s.set(now.UTC(), 0)
 	s.advise(ctx)
 
 	want := s.options.Partitions

@@ -98,7 +98,7 @@ func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 func (s *Store) age(ctx context.Context, partition int) error {
 	for {
 		bound, cancel := s.bounded(ctx)
-		more, err := scripts.age.Run(bound, s.client, []string{s.tags[partition]}, s.ahead.Load(), s.options.FeedRetention.Microseconds()).Int()
+		more, err := scripts.age.Run(bound, s.client, []string{s.tags[partition]}, s.ahead.Load(), s.options.FeedRetention.Microseconds(), s.feedTTL().Milliseconds()).Int()
 		cancel()
 		if err != nil || more == 0 {
 			return err

@@ -130,6 +130,7 @@ func (s *Store) check(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		s.recent.age()
 		var keys []string
 		for _, b := range s.bells {
 			keys = b.watchedKeys(keys)

@@ -28,7 +28,11 @@ func testContent(s *suite) {
 		sub.Content = lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
 		s.create(sub)
 		clear(sub.Content.Data) // the store has its own
-		s.apply(id, lifecycle.Start{})
+		r, got, err := s.Begin(s.ctx, id, lifecycle.Start{})
+		if err != nil || r.Status != lifecycle.Processing || r.Attempt != 1 || got.Type != c.Type || !bytes.Equal(got.Data, c.Data) {
+			s.Fatalf("begin content %d: %s, attempt %d, %q, %d bytes, %v; want %q, %d bytes", i, r.Status, r.Attempt, got.Type, len(got.Data), err, c.Type, len(c.Data))
+		}
+		clear(got.Data) // the caller owns it
 		if _, err := s.Content(s.ctx, id, lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
 			s.Errorf("result before the end: %v", err)
 		}
@@ -54,6 +58,33 @@ func testContent(s *suite) {
 	}
 	if _, err := s.Content(s.ctx, "unknown", lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
+	}
+}
+
+// testBegin is about what Begin has in common with Apply, testContent about the content.
+func testBegin(s *suite) {
+	if _, _, err := s.Begin(s.ctx, "unknown", lifecycle.Start{}); !errors.Is(err, lifecycle.ErrNotFound) {
+		s.Errorf("unknown request: %v", err)
+	}
+	sub := submission("a")
+	sub.MaxAttempts = 2
+	s.create(sub)
+	for attempt := 1; attempt <= 2; attempt++ {
+		r, content, err := s.Begin(s.ctx, "a", lifecycle.Start{Redelivered: true})
+		if err != nil || r.Attempt != attempt || !bytes.Equal(content.Data, sub.Content.Data) {
+			s.Fatalf("attempt %d: %d, %q, %v", attempt, r.Attempt, content.Data, err)
+		}
+		var refusal *lifecycle.TransitionError
+		if _, _, err := s.Begin(s.ctx, "a", lifecycle.Start{}); !errors.As(err, &refusal) {
+			s.Errorf("begun already: %v", err)
+		}
+	}
+	r, content, err := s.Begin(s.ctx, "a", lifecycle.Start{Redelivered: true})
+	if err != nil || r.Status != lifecycle.Failed || content.Data != nil {
+		s.Errorf("one attempt too many: %s, %q, %v", r.Status, content.Data, err)
+	}
+	if got := s.get("a"); got.Sequence != r.Sequence {
+		s.Errorf("sequence %d is stored, %d was returned", got.Sequence, r.Sequence)
 	}
 }
 

@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Key", Config{}, testKey},
 		{"KeyConcurrently", Config{}, testKeyConcurrently},
 		{"Content", Config{}, testContent},
+		{"Begin", Config{}, testBegin},
 		{"Delete", Config{}, testDelete},
 		{"ContextEnded", Config{}, testContextEnded},
 		{"Machine", Config{}, testMachine},

@@ -2,7 +2,7 @@
 local ahead, id, expected, token, status, json = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
 local requeue, expires, ended = ARGV[10], ARGV[11], ARGV[12] -- expires '': as before; ended: ttl in ms, '' if not
-local result, output, stage = ARGV[13], ARGV[14], ARGV[15]
+local result, output, stage = ARGV[13], ARGV[14], ARGV[15] -- only with ended
 local cancels = ARGV[16] -- channel that tells of a cancellation, '' if none was asked for
 local keep, chunk = tonumber(ARGV[17]), tonumber(ARGV[18])
 local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
@@ -35,7 +35,12 @@ local before, ticket = ticket_of(old), ticket_of(old)
 if requeue == '1' then
   ticket = string.format('%016.0f', tick(now))
 end
-call('SET', key, token .. status .. ticket .. string.sub(old, 34, 49) .. queue .. '\n' .. json)
+local record = token .. status .. ticket .. string.sub(old, 34, 49) .. queue .. '\n' .. json
+if ended == '' then
+  call('SET', key, record)
+else
+  call('SET', key, record, 'PX', ended)
+end
 if requeue == '1' then
   call('SET', tag .. 'clock', ticket)
 end
@@ -56,9 +61,9 @@ if expires ~= '' then
 end
 if stage ~= '' then
   call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. id)
-  call('PERSIST', tag .. 'o:' .. id)
+  call('PEXPIRE', tag .. 'o:' .. id, ended)
 elseif result == '1' then
-  call('SET', tag .. 'o:' .. id, output)
+  call('SET', tag .. 'o:' .. id, output, 'PX', ended)
 end
 if sequence ~= '' then
   emit(id, sequence, token, last, event, now, feed, hook, first)
@@ -68,9 +73,8 @@ if sequence ~= '' then
   end
 end
 if ended ~= '' then
-  for _, kind in ipairs({ 'r:', 'e:', 'i:', 'o:' }) do
-    call('PEXPIRE', tag .. kind .. id, ended)
-  end
+  call('PEXPIRE', tag .. 'e:' .. id, ended)
+  call('PEXPIRE', tag .. 'i:' .. id, ended)
 end
 if cancels ~= '' then
   call('PUBLISH', cancels, id)

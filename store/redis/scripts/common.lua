@@ -14,7 +14,7 @@ local function ticket_of(record) return string.sub(record, 18, 33) end
 local function queue_of(record) return string.sub(record, 50, string.find(record, '\n', 50, true) - 1) end
 
 -- Numbers are microseconds or counters below 2^53, which a double holds exactly.
-local function digits(n) return string.format('%.0f', n) end
+local function digits(n) return string.format('%d', n) end
 
 -- The server's time in microseconds. Tests let it run ahead.
 local function time(ahead)

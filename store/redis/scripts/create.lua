@@ -3,15 +3,16 @@ local ahead, id, token, queue, json, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4],
 local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local claim = ARGV[17]
-local feed = { publish = ARGV[18], keep = tonumber(ARGV[19]), chunk = tonumber(ARGV[20]), ttl = ARGV[21] }
-local hook, first = ARGV[22], 23 -- what is named of webhooks, see deliver
+local rest = ARGV[18] -- of the event, behind the position, which then is found here; '': the event is whole
+local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
+local hook, first = ARGV[23], 24 -- what is named of webhooks, see deliver
 
 local key = tag .. 'r:' .. id
 local old = call('GET', key)
 if old then
   local begin = call('XRANGE', tag .. 'e:' .. id, '1-0', '1-0')[1]
   if token_of(old) == token or (begin and begin[2][2] == token) then
-    return { 'ok' } -- the answer to the first time was lost
+    return { 'ok', rest ~= '' and ahead_of(old, id) or 0 } -- the answer to the first time was lost
   end
   return { 'conflict' }
 end
@@ -25,6 +26,11 @@ if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
   return { 'unstaged' }
 end
 
+local position = ''
+if rest ~= '' then
+  position = digits(behind(queue))
+  event = event .. position .. rest
+end
 local now = time(ahead)
 local serial = tick(now)
 local ticket = string.format('%016.0f', serial)
@@ -46,4 +52,4 @@ if digest ~= '' then
   call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
 end
 emit(id, '1', token, '0', event, now, feed, hook, first)
-return { 'ok' }
+return { 'ok', position }

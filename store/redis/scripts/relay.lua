@@ -11,7 +11,9 @@ local now, last = time(ARGV[1]), nil
 for i = 7, #ARGV, 4 do
   local its_tick, rank = numbers(ARGV[i])
   if its_tick > tick_done or (its_tick == tick_done and rank > rank_done) then
-    append(ARGV[i + 1], ARGV[i + 2], now, feed, ARGV[i + 3])
+    local topic, owner = named(ARGV[i + 1])
+    append(ARGV[i + 1], ARGV[i + 2], now, feed)
+    hand_on(topic, owner, ARGV[i + 2], now, feed, ARGV[i + 3])
     last = ARGV[i]
   end
 end
