@@ -19,7 +19,9 @@ type reading struct {
 // drift apart by far less than a millisecond meanwhile.
 const readingAge = 5 * time.Second
 
-func (s *Store) set(server time.Time, ahead int64) { s.clock.last.Store(&reading{server, ahead, time.Now()}) }
+func (s *Store) set(server time.Time, ahead int64) {
+	s.clock.last.Store(&reading{server, ahead, time.Now()})
+}
 
 // Now returns the time on the server's clock, by which the times of a request are meant.
 // It is as much too early as the server's last answer was on its way, and never too late.
