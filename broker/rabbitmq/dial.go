@@ -71,7 +71,7 @@ func (b *Broker) dial(ctx context.Context, s server, purpose string) (*amqp.Conn
 			}
 			socket = raw
 			stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			return &bounded{Conn: raw}, nil
+			return newJoined(raw), nil
 		},
 	})
 	if err != nil {
@@ -105,16 +105,6 @@ func (l login) Response() string {
 		capabilities["authentication_failure_close"] = true
 	}
 	return l.PlainAuth.Response()
-}
-
-// bounded is a connection whose writes give up.
-type bounded struct{ net.Conn }
-
-func (c *bounded) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
 }
 
 // lasting reports whether err will not go away by itself.
