@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -26,6 +27,7 @@ func rest(ctx context.Context) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var allocated, rested uint64
+	pace := 100
 	for {
 		select {
 		case <-tick.C:
@@ -34,6 +36,10 @@ func rest(ctx context.Context) {
 		}
 		metrics.Read(samples)
 		now, objects, free, live := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[4].Value.Uint64()
+		if next := gcPercent(live); next != pace && os.Getenv("GOGC") == "" {
+			pace = next
+			debug.SetGCPercent(pace)
+		}
 		grown := now - allocated
 		allocated = now
 		garbage := objects - min(objects, live)
@@ -44,4 +50,12 @@ func rest(ctx context.Context) {
 		debug.FreeOSMemory()
 		rested = now
 	}
+}
+
+// gcPercent is how much a heap with so many live bytes may grow before it is collected. By default it doubles,
+// which a small one under load does many times a second; so it gets some room, which rest gives back.
+func gcPercent(live uint64) int {
+	const room, most = 64 << 20, 400
+	percent := int(min(room*100/max(live, 1), most+100)) - 100
+	return max(percent/100*100, 100) // in steps, because each change stops the world
 }
