@@ -18,7 +18,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +31,7 @@ type options struct {
 	Backends string   `default:"embedded" enum:"embedded,shared" help:"What is behind the gateway: embedded (nothing) or shared (Redis and RabbitMQ, started by deploy/cluster.sh)."`
 	Nodes    int      `default:"1" help:"Gateways, with --backends=shared. All calls go to the first one."`
 	Args     []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
-	JSON     bool     `help:"Print the figures as JSON."`
+	JSON     bool     `help:"Print what was measured as JSON, curves included."`
 
 	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
 	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
@@ -45,44 +44,34 @@ type options struct {
 
 // scene is one kind of load.
 type scene interface {
-	run(t *target) ([]figure, error)
-}
-
-// figure is one result of a scene.
-type figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
+	run(t *target) (results, error)
 }
 
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
 	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "webhooks": &o.Webhooks}
-	if err := play(&o, scenes[command.Command()]); err != nil {
+	if err := play(&o, command.Command(), scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)
 	}
 }
 
-func play(o *options, s scene) (err error) {
+func play(o *options, name string, s scene) (err error) {
 	t, err := start(o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
 	began := time.Now()
-	figures, err := s.run(t)
+	measured, err := s.run(t)
 	if err != nil {
 		return err
 	}
+	r := &report{Target: t.name, Scene: name, Args: os.Args[1:], Took: time.Since(began).Seconds(), results: measured}
 	if o.JSON {
-		return json.NewEncoder(os.Stdout).Encode(figures)
+		return r.printJSON()
 	}
-	fmt.Println(t.name)
-	for _, f := range figures {
-		fmt.Printf("%-36s %12.2f %s\n", f.Name, f.Value, f.Unit)
-	}
-	fmt.Printf("%-36s %12.2f %s\n", "took", time.Since(began).Seconds(), "s")
+	r.print()
 	return nil
 }
