@@ -37,11 +37,7 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	}
 	t, h := &target{name: "Hark, embedded"}, &hark{client: newClient()}
 	t.peer = h
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
+	defer t.stopUnless(&err)
 	dir, err := t.folder()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 type nchan struct {
 	addr   string
 	client *http.Client
+	bytes  int // of a message
 }
 
 // nchanModule is where Debian puts the module.
@@ -35,19 +36,15 @@ http {
 		listen %[2]s backlog=4096;
 		client_body_temp_path %[1]s/body;
 		keepalive_requests 100000000;
-		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 10; nchan_message_timeout 5m; }
+		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 100; nchan_message_timeout 5m; }
 		location ~ ^/follow/(\w+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }
 	}
 }
 `
 
-func startNchan() (_ *target, err error) {
+func startNchan(bytes int) (_ *target, err error) {
 	t := &target{name: "nchan, one worker process"}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
+	defer t.stopUnless(&err)
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		return nil, fmt.Errorf("nginx is not on PATH: %w", err)
@@ -63,7 +60,7 @@ func startNchan() (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient()}
+	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient(), bytes: bytes}
 	t.peer = n
 	config := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(nchanConfig, dir, n.addr)
@@ -121,15 +118,15 @@ func (n *nchan) follow(wire, channel string) (*follower, error) {
 }
 
 func (n *nchan) publish(channel string, number int) error {
-	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number))
+	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number, n.bytes))
 }
 
 func (n *nchan) rest() { n.client.CloseIdleConnections() }
 
-// payload is a message of 200 bytes.
-func payload(n int) []byte {
+// payload is a message of so many bytes.
+func payload(n, length int) []byte {
 	message := fmt.Appendf(nil, `{"n":%d,"message":"`, n)
-	for len(message) < 198 {
+	for len(message) < length-2 {
 		message = append(message, padding[len(message)%len(padding)])
 	}
 	return append(message, `"}`...)

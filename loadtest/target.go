@@ -26,10 +26,14 @@ type peer interface {
 }
 
 func start(o *options) (*target, error) {
-	if o.On == "nchan" {
-		return startNchan()
+	switch o.On {
+	case "bare":
+		return startBare(o.MessageBytes)
+	case "nchan":
+		return startNchan(o.MessageBytes)
+	default:
+		return startHark(o.Backends == "shared", o.Nodes, o.Args)
 	}
-	return startHark(o.Backends == "shared", o.Nodes, o.Args)
 }
 
 // stop ends all that was started, the last first.
@@ -39,6 +43,13 @@ func (t *target) stop() error {
 		failed = errors.Join(failed, stop())
 	}
 	return failed
+}
+
+// stopUnless ends it if it could not be started as a whole.
+func (t *target) stopUnless(failed *error) {
+	if *failed != nil {
+		*failed = errors.Join(*failed, t.stop())
+	}
 }
 
 func (t *target) onStop(f func() error) { t.stops = append(t.stops, f) }
