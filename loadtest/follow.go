@@ -22,6 +22,7 @@ type follower struct {
 	conn     net.Conn
 	r        *bufio.Reader
 	received int64                                             // bytes, for whoever reads
+	rest     []byte                                            // of a frame with several messages in it
 	message  func(f *follower) (id, message []byte, err error) // of the wire
 
 	// number finds a message's number in its channel; id is that of the wire.
@@ -57,9 +58,9 @@ func (f *follower) Read(p []byte) (int, error) {
 func (f *follower) consumed() int64 { return f.received - int64(f.r.Buffered()) }
 
 // stream asks for server-sent events.
-func (f *follower) stream(path string, headers ...string) error {
+func (f *follower) stream(path string) error {
 	f.message = (*follower).event
-	return f.ask(http.StatusOK, path, append(headers, "Accept: text/event-stream")...)
+	return f.ask(http.StatusOK, path, "Accept: text/event-stream")
 }
 
 // socket asks for a WebSocket.
@@ -168,6 +169,17 @@ func (f *follower) frame() (_, payload []byte, err error) {
 			}
 		}
 	}
+}
+
+// line reads a message of which a frame may hold several, a line each.
+func (f *follower) line() (_, message []byte, err error) {
+	for len(f.rest) == 0 {
+		if _, f.rest, err = f.frame(); err != nil {
+			return nil, nil, err
+		}
+	}
+	message, f.rest, _ = bytes.Cut(f.rest, []byte{'\n'})
+	return nil, message, nil
 }
 
 // write sends a frame of less than 64 KB.

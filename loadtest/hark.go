@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,7 +19,8 @@ import (
 type hark struct {
 	addr        string
 	client      *http.Client
-	environment []string // of the servers behind it, if there are any
+	redis, amqp string   // URLs of the servers behind it, if there are any
+	environment []string // that names them
 
 	binary string
 	args   []string
@@ -56,9 +55,12 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	}, args...)
 	if shared {
 		t.name = "Hark on Redis and RabbitMQ"
-		if h.environment, err = t.servers(); err != nil {
+		s, err := t.servers("epmd rabbitmq redis")
+		if err != nil {
 			return nil, err
 		}
+		h.redis, h.amqp = s.redis, s.amqp
+		h.environment = []string{"HARK_REDIS=" + s.redis, "HARK_AMQP=" + s.amqp}
 		worker, err := build(dir, "./processor/cmd/worker")
 		if err != nil {
 			return nil, err
@@ -126,33 +128,6 @@ func (h *hark) ready(addr string) error {
 			return errors.Join(errors.New("the gateway is not ready"), err)
 		}
 	}
-}
-
-// newClient returns a client that keeps its connections.
-func newClient() *http.Client {
-	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-}
-
-// post makes a call and reads the answer to its end.
-func post(client *http.Client, url, contentType string, body []byte, headers ...string) error {
-	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", contentType)
-	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s: %d %s", url, res.StatusCode, answer)
-	}
-	return err
 }
 
 func (h *hark) post(path string, body any, headers ...string) error {

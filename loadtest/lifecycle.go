@@ -105,28 +105,25 @@ func (f *follower) lives(id string) error {
 // baselines measures what queues do alone on the servers behind the gateway: nobody
 // submits over HTTP, nothing is stored, nobody is told.
 func (s *lifecycle) baselines(h *hark) ([]figure, error) {
-	var figures []figure
-	for _, v := range h.environment {
-		if url, ok := strings.CutPrefix(v, "HARK_AMQP="); ok {
-			n, err := bareQueue(url, s.Producers, s.Duration)
-			if err != nil {
-				return nil, fmt.Errorf("RabbitMQ alone: %w", err)
-			}
-			figures = append(figures, figure{"RabbitMQ alone", n, "/s"})
-		}
-		if url, ok := strings.CutPrefix(v, "HARK_REDIS="); ok && s.Asynq {
-			cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", url, strconv.Itoa(s.Producers), s.Duration.String())
-			cmd.Stderr = os.Stderr
-			out, err := cmd.Output()
-			if err != nil {
-				return nil, fmt.Errorf("asynq: %w", err)
-			}
-			n, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-			if err != nil {
-				return nil, fmt.Errorf("asynq: %w", err)
-			}
-			figures = append(figures, figure{"asynq", n, "/s"})
-		}
+	if h.redis == "" {
+		return nil, nil
 	}
-	return figures, nil
+	n, err := bareQueue(h.amqp, s.Producers, s.Duration)
+	if err != nil {
+		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
+	}
+	figures := []figure{{"RabbitMQ alone", n, "/s"}}
+	if !s.Asynq {
+		return figures, nil
+	}
+	cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", h.redis, strconv.Itoa(s.Producers), s.Duration.String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asynq: %w", err)
+	}
+	if n, err = strconv.ParseFloat(strings.TrimSpace(string(out)), 64); err != nil {
+		return nil, fmt.Errorf("asynq: %w", err)
+	}
+	return append(figures, figure{"asynq", n, "/s"}), nil
 }

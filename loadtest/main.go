@@ -12,7 +12,7 @@
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
 // again: a gateway with everything inside, with --backends=shared one on Redis and
-// RabbitMQ of its own, or with --on another server: one that is installed, or the floor under all, a bare loop of writes. CPU and memory are those
+// RabbitMQ of its own, or with --on another server. CPU and memory are those
 // of the servers' processes, read from /proc, so the client's share does not count. It
 // checks what it counts: an event that is lost, doubled or out of order fails the run.
 package main
@@ -27,8 +27,8 @@ import (
 )
 
 type options struct {
-	On           string   `default:"hark" enum:"hark,nchan,bare" help:"Server to put under load: hark, nchan (nginx with its nchan module) or bare (the floor: a loop of writes and nothing else)."`
-	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the gateway: embedded (nothing) or shared (Redis and RabbitMQ, started by deploy/cluster.sh)."`
+	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
+	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
 	Nodes        int      `default:"1" help:"Gateways, with --backends=shared. All calls go to the first one."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`

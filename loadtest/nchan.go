@@ -36,7 +36,7 @@ http {
 		listen %[2]s backlog=4096;
 		client_body_temp_path %[1]s/body;
 		keepalive_requests 100000000;
-		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 100; nchan_message_timeout 5m; }
+		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length %[3]d; nchan_message_timeout %[4]s; }
 		location ~ ^/follow/(\w+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }
 	}
 }
@@ -45,9 +45,9 @@ http {
 func startNchan(bytes int) (_ *target, err error) {
 	t := &target{name: "nchan, one worker process"}
 	defer t.stopUnless(&err)
-	nginx, err := exec.LookPath("nginx")
+	nginx, err := installed("nginx", "it with its nchan module (Debian: nginx-light libnginx-mod-nchan)")
 	if err != nil {
-		return nil, fmt.Errorf("nginx is not on PATH: %w", err)
+		return nil, err
 	}
 	if _, err := os.Stat(nchanModule); err != nil {
 		return nil, fmt.Errorf("nchan is not installed (Debian: libnginx-mod-nchan): %w", err)
@@ -63,7 +63,7 @@ func startNchan(bytes int) (_ *target, err error) {
 	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient(), bytes: bytes}
 	t.peer = n
 	config := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nchanConfig, dir, n.addr)
+	text := fmt.Sprintf(nchanConfig, dir, n.addr, historySize, historyTTL)
 	if os.Getuid() == 0 { // else it gives its processes away to a user who cannot read the folder
 		text = "user root;\n" + text
 	}

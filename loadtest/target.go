@@ -29,6 +29,8 @@ func start(o *options) (*target, error) {
 	switch o.On {
 	case "bare":
 		return startBare(o.MessageBytes)
+	case "centrifugo", "centrifuge":
+		return startCentrifugo(o.On == "centrifuge", o.Backends == "shared", o.MessageBytes)
 	case "nchan":
 		return startNchan(o.MessageBytes)
 	default:
