@@ -27,7 +27,7 @@ import (
 )
 
 type options struct {
-	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
+	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
 	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
 	Nodes        int      `default:"1" help:"Gateways, with --backends=shared. All calls go to the first one."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`

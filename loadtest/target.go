@@ -31,6 +31,8 @@ func start(o *options) (*target, error) {
 		return startBare(o.MessageBytes)
 	case "centrifugo", "centrifuge":
 		return startCentrifugo(o.On == "centrifuge", o.Backends == "shared", o.MessageBytes)
+	case "mercure":
+		return startMercure(o.Backends == "shared", o.MessageBytes)
 	case "nchan":
 		return startNchan(o.MessageBytes)
 	default:
