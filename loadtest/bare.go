@@ -54,4 +54,6 @@ func (b *bare) publish(channel string, n int) error {
 	return post(b.client, "http://"+b.addr+"/"+channel+"/"+strconv.Itoa(n), "application/json", nil)
 }
 
+func (*bare) numbers() bool { return false }
+
 func (b *bare) rest() { b.client.CloseIdleConnections() }

@@ -157,6 +157,8 @@ func (c *centrifugo) publish(channel string, n int) error {
 	return err
 }
 
+func (*centrifugo) numbers() bool { return false }
+
 func (c *centrifugo) rest() { c.client.CloseIdleConnections() }
 
 // installed finds a program on PATH.

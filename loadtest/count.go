@@ -78,8 +78,10 @@ func (c *counted) read(i int, f *follower, due func(follower, n int) time.Time) 
 
 // arrived waits until as many messages have arrived as were sent, within reason.
 func (c *counted) arrived(want int64) error {
-	for deadline := time.Now().Add(30 * time.Second); c.delivered.Load() < want && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
+	pause := 20 * time.Microsecond // most of what is waited for is under way
+	for deadline := time.Now().Add(30 * time.Second); c.delivered.Load() < want && c.wrong.Load() == nil && time.Now().Before(deadline); {
+		time.Sleep(pause)
+		pause = min(2*pause, 10*time.Millisecond)
 	}
 	if err := c.wrong.Load(); err != nil {
 		return *err

@@ -192,6 +192,8 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 	return f, f.stream(path)
 }
 
+func (*hark) numbers() bool { return true }
+
 func (h *hark) rest() { h.client.CloseIdleConnections() }
 
 // padding makes a message about as long as that of the others.

@@ -7,6 +7,7 @@
 //	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do
 //	go run ./loadtest slow       what followers that read slowly cost the others
 //	go run ./loadtest storm      a restart under many streams, which all come back at once
+//	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
@@ -40,6 +41,7 @@ type options struct {
 	Lifecycle lifecycle `cmd:"" help:"From POST to the pushed result."`
 	Slow      slow      `cmd:"" help:"What slow followers cost the others."`
 	Storm     storm     `cmd:"" help:"All reconnect at once."`
+	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
 }
 
@@ -51,7 +53,7 @@ type scene interface {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "webhooks": &o.Webhooks}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "webhooks": &o.Webhooks}
 	if err := play(&o, command.Command(), scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)

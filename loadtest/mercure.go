@@ -148,4 +148,6 @@ func (m *mercure) publish(channel string, n int) error {
 	return post(m.client, m.url(), "application/x-www-form-urlencoded", []byte(form.Encode()), "Authorization", "Bearer "+m.token)
 }
 
+func (*mercure) numbers() bool { return false }
+
 func (m *mercure) rest() { m.client.CloseIdleConnections() }

@@ -121,6 +121,8 @@ func (n *nchan) publish(channel string, number int) error {
 	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number, n.bytes))
 }
 
+func (*nchan) numbers() bool { return false }
+
 func (n *nchan) rest() { n.client.CloseIdleConnections() }
 
 // payload is a message of so many bytes.

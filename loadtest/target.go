@@ -21,6 +21,8 @@ type peer interface {
 	follow(wire, channel string) (*follower, error)
 	// publish sends message n of a channel; they are counted from 1.
 	publish(channel string, n int) error
+	// numbers says whether the server counts them itself, so that several may be sent at once.
+	numbers() bool
 	// rest lets go of what the last calls have left open.
 	rest()
 }

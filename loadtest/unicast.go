@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,54 +18,47 @@ type unicast struct {
 func (s *unicast) run(t *target) (results, error) {
 	c := newCounted(s.Channels)
 	defer c.close()
-	channel := func(n int) string { return fmt.Sprint("unicast", n) }
+	channels := newLane("unicast", s.Channels)
+	if err := channels.create(t); err != nil {
+		return results{}, err
+	}
 	sent := make([]atomic.Int64, s.Channels) // when the newest message of each was begun, zero while warming up
-	if err := c.follow(func(n int) (*follower, error) {
-		if err := t.peer.create(channel(n)); err != nil {
-			return nil, err
-		}
-		return t.peer.follow(s.Wire, channel(n))
-	}, func(n, _ int) time.Time { return unixNano(sent[n].Load()) }); err != nil {
+	if err := c.follow(
+		func(n int) (*follower, error) { return t.peer.follow(s.Wire, channels.name(n)) },
+		func(n, _ int) time.Time { return unixNano(sent[n].Load()) },
+	); err != nil {
 		return results{}, err
 	}
 	time.Sleep(settle)
-	channels := make([]struct {
-		sync.Mutex
-		published int
-	}, s.Channels)
-	var next, published atomic.Int64
+	var next atomic.Int64
 	publish := func(duration time.Duration, counts bool) error {
 		end := time.Now().Add(duration)
 		if err := each(s.Publishers, func(int) error {
 			for time.Now().Before(end) {
-				n := int(next.Add(1)-1) % s.Channels
-				channels[n].Lock() // numbers are published in order, with few channels too
-				channels[n].published++
-				if counts {
-					sent[n].Store(time.Now().UnixNano())
-				}
-				err := t.peer.publish(channel(n), channels[n].published)
-				channels[n].Unlock()
-				if err != nil {
+				turn := int(next.Add(1) - 1)
+				if err := channels.next(t, turn, func() {
+					if counts {
+						sent[turn%s.Channels].Store(time.Now().UnixNano())
+					}
+				}); err != nil {
 					return err
 				}
-				published.Add(1)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
-		return c.arrived(published.Load())
+		return c.arrived(channels.published.Load())
 	}
 	if err := publish(s.Warmup, false); err != nil {
 		return results{}, err
 	}
-	before := published.Load()
+	before := channels.published.Load()
 	m, err := t.measured(func() error { return publish(s.Duration, true) })
 	if err != nil {
 		return results{}, err
 	}
-	m.delivered = published.Load() - before
+	m.delivered = channels.published.Load() - before
 	c.close()
 	return c.deliveries(m), nil
 }
