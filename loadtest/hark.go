@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,7 +18,10 @@ import (
 // hark is a gateway. A channel is that of a request, which is being processed over HTTP;
 // a message is a report of its progress.
 type hark struct {
-	addr        string
+	addr        string   // of the first gateway
+	addrs       []string // of all
+	everywhere  bool     // whether calls go to all of them in turn
+	calls       atomic.Uint32
 	client      *http.Client
 	redis, amqp string   // URLs of the servers behind it, if there are any
 	environment []string // that names them
@@ -48,7 +52,10 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.addr = "127.0.0.1:" + ports[0]
+	for _, port := range ports {
+		h.addrs = append(h.addrs, "127.0.0.1:"+port)
+	}
+	h.addr = h.addrs[0]
 	args = append([]string{
 		"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
@@ -77,13 +84,13 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	if err := h.start(t); err != nil {
 		return nil, err
 	}
-	for _, port := range ports[1:] {
-		cmd := exec.Command(h.binary, append(slices.Clone(args), "--listen=127.0.0.1:"+port)...)
+	for _, addr := range h.addrs[1:] {
+		cmd := exec.Command(h.binary, append(slices.Clone(args), "--listen="+addr)...)
 		cmd.Env = append(os.Environ(), h.environment...)
 		if err := t.run("other gateways", cmd); err != nil {
 			return nil, err
 		}
-		if err := h.ready("127.0.0.1:" + port); err != nil {
+		if err := h.ready(addr); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +142,11 @@ func (h *hark) post(path string, body any, headers ...string) error {
 	if err != nil {
 		return err
 	}
-	return post(h.client, "http://"+h.addr+path, "application/json", text, headers...)
+	addr := h.addr
+	if h.everywhere {
+		addr = h.addrs[int(h.calls.Add(1))%len(h.addrs)]
+	}
+	return post(h.client, "http://"+addr+path, "application/json", text, headers...)
 }
 
 // submit submits a request and returns when it is accepted.

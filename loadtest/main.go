@@ -8,6 +8,7 @@
 //	go run ./loadtest slow       what followers that read slowly cost the others
 //	go run ./loadtest storm      a restart under many streams, which all come back at once
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
+//	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
@@ -30,7 +31,7 @@ import (
 type options struct {
 	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
 	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
-	Nodes        int      `default:"1" help:"Gateways, with --backends=shared. All calls go to the first one."`
+	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
 	JSON         bool     `help:"Print what was measured as JSON, curves included."`
@@ -42,7 +43,10 @@ type options struct {
 	Slow      slow      `cmd:"" help:"What slow followers cost the others."`
 	Storm     storm     `cmd:"" help:"All reconnect at once."`
 	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
+	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
+
+	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
 }
 
 // scene is one kind of load.
@@ -53,7 +57,11 @@ type scene interface {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "webhooks": &o.Webhooks}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks}
+	if command.Command() == "crowd" {
+		command.FatalIfErrorf(o.Crowd.run(os.Stdin, os.Stdout))
+		return
+	}
 	if err := play(&o, command.Command(), scenes[command.Command()]); err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)

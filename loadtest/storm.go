@@ -3,10 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,10 +84,11 @@ func (s *storm) run(t *target) (results, error) {
 		return results{}, fmt.Errorf("%d streams did not come back", n)
 	}
 	took := time.Since(began)
-	reads, err := h.metric("hark_history_reads_total")
+	metrics, err := h.metrics(h.addr)
 	if err != nil {
 		return results{}, err
 	}
+	reads := metrics["hark_history_reads_total"]
 	// And now to each one message: it has to be the next one.
 	if err := each(s.Connections, func(n int) error { return h.publish(channel(n), 1) }); err != nil {
 		return results{}, err
@@ -112,23 +110,4 @@ func (s *storm) run(t *target) (results, error) {
 	}}
 	measured.add(latencies("away", longest))
 	return measured, nil
-}
-
-// metric reads one of the gateway's metrics.
-func (h *hark) metric(name string) (float64, error) {
-	res, err := h.client.Get("http://" + h.addr + "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, errors.New("there is no metric " + name)
 }
