@@ -21,6 +21,7 @@ test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, ngi
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
+	$(GO) test -C loadtest/centrifuge ./...
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway

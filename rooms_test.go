@@ -26,7 +26,8 @@ var rooms = map[string][]string{
 	"processor":         {"lifecycle", "broker"},
 	"processor/cmd":     {"lifecycle", "broker", "store", "processor", "github.com/alecthomas"},
 	"processor/samples": {"lifecycle", "processor", "egress", "golang.org/x"},
-	"loadtest":          {"github.com"},
+	"loadtest":          {"github.com", "golang.org/x"},
+	"loadtest/bare":     {"golang.org/x"},
 	"web-demo":          {},
 	"gateway":           {"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
 	// What only tests use.

@@ -12,7 +12,7 @@
 # In the environment: PROXY (nginx or caddy), PROXY_PORT (8080), GATEWAY_1_PORT,
 # GATEWAY_2_PORT, REDIS_PORT, AMQP_PORT, EPMD_PORT, DIST_PORT, DRAIN (the gateways' and the
 # workers' --drain), BIN (a folder with the programs "gateway" and "worker", else they are
-# built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone), and whatever
+# built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone, "redis" for one), and whatever
 # the gateways take (HARK_MAX_WAIT=5s).
 set -euo pipefail
 exec </dev/null
@@ -50,13 +50,18 @@ if [ -z "$proxy" ]; then
 	command -v nginx >/dev/null || ! command -v caddy >/dev/null || proxy=caddy
 fi
 case $proxy in nginx | caddy) ;; *) fail "PROXY: $proxy is not allowed: want nginx or caddy" ;; esac
-needs=(redis-server rabbitmq-server epmd)
-! wanted proxy || needs+=("$proxy")
+needs=() ports=()
+! wanted epmd || needs+=(epmd) ports+=("$epmd_port")
+! wanted rabbitmq || needs+=(rabbitmq-server) ports+=("$amqp_port" "$dist_port")
+! wanted redis || needs+=(redis-server) ports+=("$redis_port")
+! wanted gateway-1 || ports+=("$gateway_1_port")
+! wanted gateway-2 || ports+=("$gateway_2_port")
+! wanted proxy || needs+=("$proxy") ports+=("$proxy_port")
 for program in "${needs[@]}"; do
 	command -v "$program" >/dev/null ||
 		fail "$program is not on PATH; Debian: apt-get install --no-install-recommends redis-server rabbitmq-server nginx-light"
 done
-for port in "$proxy_port" "$gateway_1_port" "$gateway_2_port" "$redis_port" "$amqp_port" "$epmd_port" "$dist_port"; do
+for port in "${ports[@]}"; do
 	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 		fail "port $port is taken; see the top of deploy/cluster.sh for how to choose another"
 	fi
@@ -235,17 +240,17 @@ pong() ( # port; Redis answers to this only when it has read its data
 	[ "$first $second" = $'+OK\r +PONG\r' ]
 )
 
-start_epmd
-await epmd open "$epmd_port"
-start_rabbitmq
-start_redis
+! wanted epmd || start_epmd
+! wanted epmd || await epmd open "$epmd_port"
+! wanted rabbitmq || start_rabbitmq
+! wanted redis || start_redis
 if [ -z "$bin" ] && wanted gateway-1; then
 	say "building"
 	bin=$data/bin
 	(cd "$here/.." && CGO_ENABLED=0 go build -trimpath -o "$bin/" ./gateway ./processor/cmd/worker)
 fi
-await redis pong "$redis_port"
-await rabbitmq open "$amqp_port"
+! wanted redis || await redis pong "$redis_port"
+! wanted rabbitmq || await rabbitmq open "$amqp_port"
 for name in gateway-1 gateway-2 worker-1 worker-2 proxy; do
 	! wanted "$name" || "start_$name"
 done

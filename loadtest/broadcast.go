@@ -11,66 +11,69 @@ type broadcast struct {
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Rate      int           `default:"10" help:"Messages per second."`
 	Duration  time.Duration `default:"10s" help:"How long."`
+	Warmup    time.Duration `default:"2s" help:"How long before that, without measuring."`
 }
 
-func (s *broadcast) run(t *target) ([]figure, error) {
+func (s *broadcast) run(t *target) (results, error) {
 	const channel = "broadcast"
 	if err := t.peer.create(channel); err != nil {
-		return nil, err
+		return results{}, err
 	}
-	c, cpu, took, err := s.measure(t, channel)
+	c, m, err := s.measure(t, channel)
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
-	return deliveries(c, s.messages()*s.Followers, cpu, took), nil
+	return c.deliveries(m), nil
 }
 
-func (s *broadcast) messages() int { return s.Rate * int(s.Duration.Seconds()) }
-
 // measure does it in a channel that is there.
-func (s *broadcast) measure(t *target, channel string) (*counted, usage, time.Duration, error) {
+func (s *broadcast) measure(t *target, channel string) (*counted, measure, error) {
 	c := newCounted(s.Followers)
 	defer c.close()
-	messages := s.messages()
-	due := make([]atomic.Int64, messages+1)
-	if err := each(s.Followers, func(n int) (err error) {
-		c.followers[n], err = t.peer.follow(s.Wire, channel)
-		return err
-	}); err != nil {
-		return nil, nil, 0, err
-	}
-	for _, f := range c.followers {
-		c.read(f, func(n int) time.Time { return time.Unix(0, due[n].Load()) })
+	warmup, messages := s.messages(s.Warmup), s.messages(s.Duration)
+	due := make([]atomic.Int64, warmup+messages+1) // by the number of the message, zero while warming up
+	if err := c.follow(
+		func(int) (*follower, error) { return t.peer.follow(s.Wire, channel) },
+		func(_, n int) time.Time { return unixNano(due[n].Load()) },
+	); err != nil {
+		return nil, measure{}, err
 	}
 	time.Sleep(settle)
-	want := messages * s.Followers
-	cpu, took, err := t.measured(func() error {
+	publish := func(from, to int, counts bool) error {
 		began := time.Now()
-		for n := range messages {
+		for n := from + 1; n <= to; n++ {
 			// The time when it should be sent counts, whenever it could be
 			// (no coordinated omission).
-			at := began.Add(time.Duration(n) * time.Second / time.Duration(s.Rate))
+			at := began.Add(time.Duration(n-from-1) * time.Second / time.Duration(s.Rate))
 			time.Sleep(time.Until(at))
-			due[n+1].Store(at.UnixNano())
-			if err := t.peer.publish(channel, n+1); err != nil {
+			if counts {
+				due[n].Store(at.UnixNano())
+			}
+			if err := t.peer.publish(channel, n); err != nil {
 				return err
 			}
 		}
-		return c.arrived(int64(want))
-	})
-	if err != nil {
-		return nil, nil, 0, err
+		return c.arrived(int64(to * s.Followers))
 	}
+	if err := publish(0, warmup, false); err != nil {
+		return nil, measure{}, err
+	}
+	m, err := t.measured(func() error { return publish(warmup, warmup+messages, true) })
+	if err != nil {
+		return nil, measure{}, err
+	}
+	m.delivered = int64(messages * s.Followers)
 	c.close()
-	return c, cpu, took, nil
+	return c, m, nil
 }
 
-func deliveries(c *counted, want int, cpu usage, took time.Duration) []figure {
-	return []figure{
-		{"delivered", float64(want), ""},
-		{"delivered per second", float64(want) / took.Seconds(), "/s"},
-		{"server CPU per delivery", cpu.total() * 1e6 / float64(want), "µs"},
-		{"latency p50", c.millis(50), "ms"},
-		{"latency p99", c.millis(99), "ms"},
+// messages returns how many are published in a time.
+func (s *broadcast) messages(d time.Duration) int { return int(float64(s.Rate) * d.Seconds()) }
+
+// unixNano returns the time that Time.UnixNano made a number of, zero for zero.
+func unixNano(n int64) (t time.Time) {
+	if n != 0 {
+		t = time.Unix(0, n)
 	}
+	return t
 }

@@ -12,53 +12,76 @@ import (
 
 // counted is what followers saw.
 type counted struct {
-	mu        sync.Mutex
-	latency   *hdrhistogram.Histogram // µs
 	delivered atomic.Int64
+	received  atomic.Int64 // bytes, heartbeats included; complete once close has been called
 	wrong     atomic.Pointer[error]
 
 	followers []*follower
 	reading   sync.WaitGroup
+	shares    [16]share
 }
 
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
+// share is the latency that some of the followers saw. A histogram for each would take more
+// memory than its connection, one for all would make them wait for each other.
+type share struct {
+	mu      sync.Mutex
+	latency *hdrhistogram.Histogram
+}
 
 func newCounted(followers int) *counted {
-	return &counted{latency: newHistogram(), followers: make([]*follower, followers)}
+	c := &counted{followers: make([]*follower, followers)}
+	for i := range c.shares {
+		c.shares[i].latency = newHistogram()
+	}
+	return c
 }
 
-// read counts a follower's messages until its connection ends. due returns when a
-// message should have been sent, zero if it is not known.
-func (c *counted) read(f *follower, due func(n int) time.Time) {
-	c.reading.Go(func() {
-		local := newHistogram()
-		defer func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.latency.Merge(local)
-		}()
-		for at := 0; ; at++ {
-			n, err := f.next()
-			if err != nil {
-				return
-			}
-			if n != at+1 {
-				err := fmt.Errorf("message %d after %d", n, at)
-				c.wrong.CompareAndSwap(nil, &err)
-				return
-			}
-			if at := due(n); !at.IsZero() {
-				_ = local.RecordValue(max(1, time.Since(at).Microseconds())) // capped by the range
-			}
-			c.delivered.Add(1)
+// follow makes all the followers and has their messages counted. due returns when a message
+// to a follower should have been sent, zero if its latency does not count.
+func (c *counted) follow(open func(follower int) (*follower, error), due func(follower, n int) time.Time) error {
+	if err := each(len(c.followers), func(i int) (err error) {
+		c.followers[i], err = open(i)
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, f := range c.followers {
+		c.reading.Go(func() { c.read(i, f, due) })
+	}
+	return nil
+}
+
+// read counts a follower's messages until its connection ends.
+func (c *counted) read(i int, f *follower, due func(follower, n int) time.Time) {
+	mine := &c.shares[i%len(c.shares)]
+	before := f.consumed()
+	defer func() { c.received.Add(f.received - before) }()
+	for at := 0; ; at++ {
+		n, err := f.next()
+		if err != nil {
+			return
 		}
-	})
+		if n != at+1 {
+			err := fmt.Errorf("message %d after %d", n, at)
+			c.wrong.CompareAndSwap(nil, &err)
+			return
+		}
+		if at := due(i, n); !at.IsZero() {
+			took := time.Since(at)
+			mine.mu.Lock()
+			record(mine.latency, took)
+			mine.mu.Unlock()
+		}
+		c.delivered.Add(1)
+	}
 }
 
 // arrived waits until as many messages have arrived as were sent, within reason.
 func (c *counted) arrived(want int64) error {
-	for deadline := time.Now().Add(30 * time.Second); c.delivered.Load() < want && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
+	pause := 20 * time.Microsecond // most of what is waited for is under way
+	for deadline := time.Now().Add(30 * time.Second); c.delivered.Load() < want && c.wrong.Load() == nil && time.Now().Before(deadline); {
+		time.Sleep(pause)
+		pause = min(2*pause, 10*time.Millisecond)
 	}
 	if err := c.wrong.Load(); err != nil {
 		return *err
@@ -79,9 +102,28 @@ func (c *counted) close() {
 	c.reading.Wait()
 }
 
-// millis returns a quantile of the latency, once close has been called.
-func (c *counted) millis(quantile float64) float64 {
-	return float64(c.latency.ValueAtQuantile(quantile)) / 1000
+// latency returns that of all followers.
+func (c *counted) latency() *hdrhistogram.Histogram {
+	all := newHistogram()
+	for i := range c.shares {
+		c.shares[i].mu.Lock()
+		all.Merge(c.shares[i].latency)
+		c.shares[i].mu.Unlock()
+	}
+	return all
+}
+
+// deliveries is what is said of them, once close has been called.
+func (c *counted) deliveries(m measure) results {
+	n := float64(m.delivered)
+	r := results{Figures: []figure{
+		{"delivered", n, ""},
+		{"delivered per second", n / m.took.Seconds(), "/s"},
+		{"server CPU per delivery", m.cpu.total() * 1e6 / n, "µs"},
+		{"bytes per delivery", float64(c.received.Load()) / float64(c.delivered.Load()), "B"},
+	}}
+	r.add(latencies("latency", c.latency()))
+	return r
 }
 
 // each calls f for 0 to n-1, some of them at a time, and returns the first error.
@@ -113,18 +155,26 @@ func each(n int, f func(int) error) error {
 // settle lets the connections come to rest.
 const settle = time.Second
 
+// measure is what something took.
+type measure struct {
+	cpu       usage
+	took      time.Duration
+	delivered int64 // set by whoever counts
+}
+
 // measured runs f and returns the CPU that the target used for it and how long it took.
-func (t *target) measured(f func() error) (cpu usage, took time.Duration, err error) {
+func (t *target) measured(f func() error) (m measure, err error) {
 	before, err := t.usage()
 	if err != nil {
-		return nil, 0, err
+		return m, err
 	}
 	began := time.Now()
 	err = f()
-	took = time.Since(began)
+	m.took = time.Since(began)
 	after, e := t.usage()
 	if err = errors.Join(err, e); err != nil {
-		return nil, 0, err
+		return m, err
 	}
-	return after.less(before), took, nil
+	m.cpu = after.less(before)
+	return m, nil
 }

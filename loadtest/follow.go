@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,10 +18,12 @@ import (
 // follower is one push connection, as thin as it gets, so that the client costs
 // little beside the server.
 type follower struct {
-	addr    string
-	conn    net.Conn
-	r       *bufio.Reader
-	message func(f *follower) (id, message []byte, err error) // of the wire
+	addr     string
+	conn     net.Conn
+	r        *bufio.Reader
+	received int64                                             // bytes, for whoever reads
+	rest     []byte                                            // of a frame with several messages in it
+	message  func(f *follower) (id, message []byte, err error) // of the wire
 
 	// number finds a message's number in its channel; id is that of the wire.
 	number func(id, message []byte) (int, bool)
@@ -39,13 +42,25 @@ func dial(addr string) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &follower{addr: addr, conn: conn, r: bufio.NewReaderSize(conn, 4096)}, nil
+	f := &follower{addr: addr, conn: conn}
+	f.r = bufio.NewReaderSize(f, 4096)
+	return f, nil
 }
 
+// Read reads from the connection and counts what it reads.
+func (f *follower) Read(p []byte) (int, error) {
+	n, err := f.conn.Read(p)
+	f.received += int64(n)
+	return n, err
+}
+
+// consumed returns the bytes that have been taken out of the reader as well.
+func (f *follower) consumed() int64 { return f.received - int64(f.r.Buffered()) }
+
 // stream asks for server-sent events.
-func (f *follower) stream(path string, headers ...string) error {
+func (f *follower) stream(path string) error {
 	f.message = (*follower).event
-	return f.ask(http.StatusOK, path, append(headers, "Accept: text/event-stream")...)
+	return f.ask(http.StatusOK, path, "Accept: text/event-stream")
 }
 
 // socket asks for a WebSocket.
@@ -70,15 +85,21 @@ func (f *follower) ask(want int, path string, headers ...string) error {
 	if fields := strings.Fields(status); len(fields) < 2 || fields[1] != strconv.Itoa(want) {
 		return fmt.Errorf("%s: %s", path, status)
 	}
+	chunked := false
 	for {
 		line, err := f.r.ReadString('\n')
 		if err != nil {
 			return err
 		}
 		if line == "\r\n" {
-			return nil
+			break
 		}
+		chunked = chunked || strings.EqualFold(strings.TrimSpace(line), "Transfer-Encoding: chunked")
 	}
+	if chunked { // a chunk may end in the middle of a line
+		f.r = bufio.NewReaderSize(httputil.NewChunkedReader(f.r), 4096)
+	}
+	return nil
 }
 
 // next returns the number of the next message.
@@ -150,12 +171,30 @@ func (f *follower) frame() (_, payload []byte, err error) {
 	}
 }
 
-// write sends a frame of at most 125 bytes.
+// line reads a message of which a frame may hold several, a line each.
+func (f *follower) line() (_, message []byte, err error) {
+	for len(f.rest) == 0 {
+		if _, f.rest, err = f.frame(); err != nil {
+			return nil, nil, err
+		}
+	}
+	message, f.rest, _ = bytes.Cut(f.rest, []byte{'\n'})
+	return nil, message, nil
+}
+
+// write sends a frame of less than 64 KB.
 func (f *follower) write(opcode byte, payload []byte) error {
-	out := append(make([]byte, 0, 6+len(payload)), 0x80|opcode, 0x80|byte(len(payload)), 0, 0, 0, 0)
-	_, _ = rand.Read(out[2:6])
+	out := append(make([]byte, 0, 8+len(payload)), 0x80|opcode)
+	if n := len(payload); n < 126 {
+		out = append(out, 0x80|byte(n))
+	} else {
+		out = binary.BigEndian.AppendUint16(append(out, 0x80|126), uint16(n))
+	}
+	var mask [4]byte
+	_, _ = rand.Read(mask[:])
+	out = append(out, mask[:]...)
 	for i, b := range payload {
-		out = append(out, b^out[2+i%4])
+		out = append(out, b^mask[i%4])
 	}
 	_, err := f.conn.Write(out)
 	return err

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,9 +18,13 @@ import (
 // hark is a gateway. A channel is that of a request, which is being processed over HTTP;
 // a message is a report of its progress.
 type hark struct {
-	addr        string
+	addr        string   // of the first gateway
+	addrs       []string // of all
+	everywhere  bool     // whether calls go to all of them in turn
+	calls       atomic.Uint32
 	client      *http.Client
-	environment []string // of the servers behind it, if there are any
+	redis, amqp string   // URLs of the servers behind it, if there are any
+	environment []string // that names them
 
 	binary string
 	args   []string
@@ -37,11 +40,7 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	}
 	t, h := &target{name: "Hark, embedded"}, &hark{client: newClient()}
 	t.peer = h
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
+	defer t.stopUnless(&err)
 	dir, err := t.folder()
 	if err != nil {
 		return nil, err
@@ -53,16 +52,22 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.addr = "127.0.0.1:" + ports[0]
+	for _, port := range ports {
+		h.addrs = append(h.addrs, "127.0.0.1:"+port)
+	}
+	h.addr = h.addrs[0]
 	args = append([]string{
 		"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
 	}, args...)
 	if shared {
 		t.name = "Hark on Redis and RabbitMQ"
-		if h.environment, err = t.servers(); err != nil {
+		s, err := t.servers("epmd rabbitmq redis")
+		if err != nil {
 			return nil, err
 		}
+		h.redis, h.amqp = s.redis, s.amqp
+		h.environment = []string{"HARK_REDIS=" + s.redis, "HARK_AMQP=" + s.amqp}
 		worker, err := build(dir, "./processor/cmd/worker")
 		if err != nil {
 			return nil, err
@@ -79,13 +84,13 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	if err := h.start(t); err != nil {
 		return nil, err
 	}
-	for _, port := range ports[1:] {
-		cmd := exec.Command(h.binary, append(slices.Clone(args), "--listen=127.0.0.1:"+port)...)
+	for _, addr := range h.addrs[1:] {
+		cmd := exec.Command(h.binary, append(slices.Clone(args), "--listen="+addr)...)
 		cmd.Env = append(os.Environ(), h.environment...)
 		if err := t.run("other gateways", cmd); err != nil {
 			return nil, err
 		}
-		if err := h.ready("127.0.0.1:" + port); err != nil {
+		if err := h.ready(addr); err != nil {
 			return nil, err
 		}
 	}
@@ -132,39 +137,16 @@ func (h *hark) ready(addr string) error {
 	}
 }
 
-// newClient returns a client that keeps its connections.
-func newClient() *http.Client {
-	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-}
-
-// post makes a call and reads the answer to its end.
-func post(client *http.Client, url, contentType string, body []byte, headers ...string) error {
-	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", contentType)
-	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s: %d %s", url, res.StatusCode, answer)
-	}
-	return err
-}
-
 func (h *hark) post(path string, body any, headers ...string) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return post(h.client, "http://"+h.addr+path, "application/json", text, headers...)
+	addr := h.addr
+	if h.everywhere {
+		addr = h.addrs[int(h.calls.Add(1))%len(h.addrs)]
+	}
+	return post(h.client, "http://"+addr+path, "application/json", text, headers...)
 }
 
 // submit submits a request and returns when it is accepted.
@@ -220,6 +202,8 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 	}
 	return f, f.stream(path)
 }
+
+func (*hark) numbers() bool { return true }
 
 func (h *hark) rest() { h.client.CloseIdleConnections() }
 

@@ -13,33 +13,33 @@ type idle struct {
 	Settle      time.Duration `default:"10s" help:"How long to let the memory come to rest before measuring."`
 }
 
-func (s *idle) run(t *target) ([]figure, error) {
+func (s *idle) run(t *target) (results, error) {
 	channel := func(n int) string { return fmt.Sprint("idle", n) }
 	if err := each(s.Connections, func(n int) error { return t.peer.create(channel(n)) }); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	t.peer.rest()
 	time.Sleep(s.Settle)
 	before, err := t.memory()
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	followers := make([]*follower, s.Connections)
 	if err := each(s.Connections, func(n int) (err error) {
 		followers[n], err = t.peer.follow(s.Wire, channel(n))
 		return err
 	}); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	time.Sleep(s.Settle)
 	after, err := t.memory()
 	for _, f := range followers {
 		_ = f.conn.Close()
 	}
-	return []figure{
+	return results{Figures: []figure{
 		{"connections " + s.Wire, float64(s.Connections), ""},
 		{"memory before", before / 1024, "KB"},
 		{"memory with them", after / 1024, "KB"},
 		{"memory per connection", (after - before) / 1024 / float64(s.Connections), "KB"},
-	}, err
+	}}, err
 }

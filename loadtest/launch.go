@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -68,62 +67,19 @@ func (t *target) spawn(cmd *exec.Cmd) error {
 }
 
 // build builds a program of this module into a folder.
-func build(dir, path string) (string, error) {
-	binary := filepath.Join(dir, filepath.Base(path))
-	out, err := exec.Command("go", "build", "-o", binary, path).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", path, err, out)
+func build(dir, path string) (string, error) { return buildIn(".", dir, path) }
+
+// buildModule builds a program that is a module of its own.
+func buildModule(dir, module string) (string, error) { return buildIn(module, dir, ".") }
+
+func buildIn(module, dir, path string) (string, error) {
+	binary := filepath.Join(dir, filepath.Base(filepath.Join(module, path)))
+	cmd := exec.Command("go", "build", "-o", binary, path)
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", filepath.Join(module, path), err, out)
 	}
 	return binary, nil
-}
-
-// servers starts Redis and RabbitMQ, and returns the environment that names them.
-func (t *target) servers() (environment []string, err error) {
-	dir, err := t.folder()
-	if err != nil {
-		return nil, err
-	}
-	ports, err := freePorts(4)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command("deploy/cluster.sh", dir)
-	cmd.Env = append(os.Environ(), "PROGRAMS=epmd rabbitmq redis",
-		"REDIS_PORT="+ports[0], "AMQP_PORT="+ports[1], "EPMD_PORT="+ports[2], "DIST_PORT="+ports[3])
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := t.spawn(cmd); err != nil {
-		return nil, err
-	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, fmt.Errorf("deploy/cluster.sh did not start the servers: %w", err)
-	}
-	for _, name := range []string{"redis", "rabbitmq"} {
-		text, err := os.ReadFile(filepath.Join(dir, "pid", name))
-		if err != nil {
-			return nil, err
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil {
-			return nil, err
-		}
-		t.processes = append(t.processes, process{name, pid})
-	}
-	secrets, err := os.ReadFile(filepath.Join(dir, "secrets"))
-	if err != nil {
-		return nil, err
-	}
-	password := make(map[string]string)
-	for line := range strings.Lines(string(secrets)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		password[key] = value
-	}
-	return []string{
-		fmt.Sprintf("HARK_REDIS=redis://:%s@127.0.0.1:%s/0", password["REDIS_PASSWORD"], ports[0]),
-		fmt.Sprintf("HARK_AMQP=amqp://hark:%s@127.0.0.1:%s/", password["RABBITMQ_PASSWORD"], ports[1]),
-	}, nil
 }
 
 // freePorts returns ports that nobody listens on. They are below those that the kernel

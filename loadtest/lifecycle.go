@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -21,14 +22,14 @@ type lifecycle struct {
 	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared: run asynq on the same Redis before it."`
 }
 
-func (s *lifecycle) run(t *target) ([]figure, error) {
+func (s *lifecycle) run(t *target) (results, error) {
 	h, ok := t.peer.(*hark)
 	if !ok {
-		return nil, errors.New("only Hark has this scene")
+		return results{}, errors.New("only Hark has this scene")
 	}
 	figures, err := s.baselines(h)
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	c := newCounted(s.Producers)
 	defer c.close()
@@ -37,12 +38,13 @@ func (s *lifecycle) run(t *target) ([]figure, error) {
 		c.followers[n], err = h.open(s.Wire, "/v1/topics/"+topic(n)+"/events", "topic:"+topic(n))
 		return err
 	}); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	time.Sleep(settle)
 	var completed atomic.Int64
 	latency := newHistogram()
-	cpu, took, err := t.measured(func() error {
+	var mu sync.Mutex
+	m, err := t.measured(func() error {
 		end := time.Now().Add(s.Duration)
 		return each(s.Producers, func(n int) error {
 			local := newHistogram()
@@ -55,29 +57,29 @@ func (s *lifecycle) run(t *target) ([]figure, error) {
 				if err := c.followers[n].lives(id); err != nil {
 					return err
 				}
-				_ = local.RecordValue(max(1, time.Since(began).Microseconds())) // capped by the range
+				record(local, time.Since(began))
 				completed.Add(1)
 			}
-			c.mu.Lock()
-			defer c.mu.Unlock()
+			mu.Lock()
+			defer mu.Unlock()
 			latency.Merge(local)
 			return nil
 		})
 	})
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	done := float64(completed.Load())
 	figures = append(figures,
 		figure{"completed", done, ""},
-		figure{"completed per second", done / took.Seconds(), "/s"},
-		figure{"POST to pushed success p50", float64(latency.ValueAtQuantile(50)) / 1000, "ms"},
-		figure{"POST to pushed success p99", float64(latency.ValueAtQuantile(99)) / 1000, "ms"},
+		figure{"completed per second", done / m.took.Seconds(), "/s"},
 	)
 	for i, p := range t.processes {
-		figures = append(figures, figure{"CPU per completed, " + p.name, cpu[i] * 1e6 / done, "µs"})
+		figures = append(figures, figure{"CPU per completed, " + p.name, m.cpu[i] * 1e6 / done, "µs"})
 	}
-	return figures, nil
+	measured := latencies("POST to pushed success", latency)
+	measured.Figures = append(figures, measured.Figures...)
+	return measured, nil
 }
 
 // lives reads all events of a request, which come one after the other: accepted,
@@ -103,28 +105,25 @@ func (f *follower) lives(id string) error {
 // baselines measures what queues do alone on the servers behind the gateway: nobody
 // submits over HTTP, nothing is stored, nobody is told.
 func (s *lifecycle) baselines(h *hark) ([]figure, error) {
-	var figures []figure
-	for _, v := range h.environment {
-		if url, ok := strings.CutPrefix(v, "HARK_AMQP="); ok {
-			n, err := bareQueue(url, s.Producers, s.Duration)
-			if err != nil {
-				return nil, fmt.Errorf("RabbitMQ alone: %w", err)
-			}
-			figures = append(figures, figure{"RabbitMQ alone", n, "/s"})
-		}
-		if url, ok := strings.CutPrefix(v, "HARK_REDIS="); ok && s.Asynq {
-			cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", url, strconv.Itoa(s.Producers), s.Duration.String())
-			cmd.Stderr = os.Stderr
-			out, err := cmd.Output()
-			if err != nil {
-				return nil, fmt.Errorf("asynq: %w", err)
-			}
-			n, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-			if err != nil {
-				return nil, fmt.Errorf("asynq: %w", err)
-			}
-			figures = append(figures, figure{"asynq", n, "/s"})
-		}
+	if h.redis == "" {
+		return nil, nil
 	}
-	return figures, nil
+	n, err := bareQueue(h.amqp, s.Producers, s.Duration)
+	if err != nil {
+		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
+	}
+	figures := []figure{{"RabbitMQ alone", n, "/s"}}
+	if !s.Asynq {
+		return figures, nil
+	}
+	cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", h.redis, strconv.Itoa(s.Producers), s.Duration.String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asynq: %w", err)
+	}
+	if n, err = strconv.ParseFloat(strings.TrimSpace(string(out)), 64); err != nil {
+		return nil, fmt.Errorf("asynq: %w", err)
+	}
+	return append(figures, figure{"asynq", n, "/s"}), nil
 }

@@ -16,6 +16,7 @@ import (
 type nchan struct {
 	addr   string
 	client *http.Client
+	bytes  int // of a message
 }
 
 // nchanModule is where Debian puts the module.
@@ -35,22 +36,18 @@ http {
 		listen %[2]s backlog=4096;
 		client_body_temp_path %[1]s/body;
 		keepalive_requests 100000000;
-		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 10; nchan_message_timeout 5m; }
+		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length %[3]d; nchan_message_timeout %[4]s; }
 		location ~ ^/follow/(\w+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }
 	}
 }
 `
 
-func startNchan() (_ *target, err error) {
+func startNchan(bytes int) (_ *target, err error) {
 	t := &target{name: "nchan, one worker process"}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
-	nginx, err := exec.LookPath("nginx")
+	defer t.stopUnless(&err)
+	nginx, err := installed("nginx", "it with its nchan module (Debian: nginx-light libnginx-mod-nchan)")
 	if err != nil {
-		return nil, fmt.Errorf("nginx is not on PATH: %w", err)
+		return nil, err
 	}
 	if _, err := os.Stat(nchanModule); err != nil {
 		return nil, fmt.Errorf("nchan is not installed (Debian: libnginx-mod-nchan): %w", err)
@@ -63,10 +60,10 @@ func startNchan() (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient()}
+	n := &nchan{addr: "127.0.0.1:" + ports[0], client: newClient(), bytes: bytes}
 	t.peer = n
 	config := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nchanConfig, dir, n.addr)
+	text := fmt.Sprintf(nchanConfig, dir, n.addr, historySize, historyTTL)
 	if os.Getuid() == 0 { // else it gives its processes away to a user who cannot read the folder
 		text = "user root;\n" + text
 	}
@@ -121,15 +118,17 @@ func (n *nchan) follow(wire, channel string) (*follower, error) {
 }
 
 func (n *nchan) publish(channel string, number int) error {
-	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number))
+	return post(n.client, "http://"+n.addr+"/publish/"+channel, "application/json", payload(number, n.bytes))
 }
+
+func (*nchan) numbers() bool { return false }
 
 func (n *nchan) rest() { n.client.CloseIdleConnections() }
 
-// payload is a message of 200 bytes.
-func payload(n int) []byte {
+// payload is a message of so many bytes.
+func payload(n, length int) []byte {
 	message := fmt.Appendf(nil, `{"n":%d,"message":"`, n)
-	for len(message) < 198 {
+	for len(message) < length-2 {
 		message = append(message, padding[len(message)%len(padding)])
 	}
 	return append(message, `"}`...)

@@ -55,7 +55,7 @@ func bareQueue(url string, producers int, duration time.Duration) (float64, erro
 	began := time.Now()
 	err = each(producers, func(int) error {
 		for time.Since(began) < duration {
-			confirmed, err := out.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload(1)})
+			confirmed, err := out.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload(1, 200)})
 			if err != nil {
 				return err
 			}

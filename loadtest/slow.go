@@ -7,44 +7,52 @@ import (
 	"time"
 )
 
-// slow broadcasts twice: to followers who all read at once, and to as many of which a share
-// reads slowly. It tells by how much the others' latency moves.
+// slow broadcasts to followers who all read at once, and to as many of which a share reads slowly,
+// in turns, so that what else the machine does meets both. It tells by how much the others' latency moves.
 type slow struct {
 	Followers int           `default:"2000" help:"How many."`
 	Share     float64       `default:"0.1" help:"Share of them that read slowly."`
 	Pace      int           `default:"1024" help:"Bytes per second that these read."`
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Rate      int           `default:"10" help:"Messages per second."`
-	Duration  time.Duration `default:"20s" help:"How long each time."`
+	Rounds    int           `default:"5" help:"How often without and with them; medians are compared."`
+	Duration  time.Duration `default:"6s" help:"How long each time."`
+	Warmup    time.Duration `default:"1s" help:"How long before each time, without measuring."`
 }
 
-func (s *slow) run(t *target) ([]figure, error) {
-	var p99, p50 [2]float64
+func (s *slow) run(t *target) (results, error) {
+	var p50, p99 [2][]float64 // without and with them
 	share := int(float64(s.Followers) * s.Share)
-	for round, slowly := range []int{0, share} {
-		channel := fmt.Sprint("slow", round)
-		crawling, stop, err := s.crawl(t, channel, slowly)
-		if err != nil {
-			return nil, err
+	rounds := series{Name: "p99 with slow ones over p99 without", X: axis{Name: "round"}, Y: axis{Name: "ratio"}}
+	for round := range max(1, s.Rounds) {
+		for with, slowly := range []int{0, share} {
+			channel := fmt.Sprintf("slow%d-%d", round, with)
+			crawling, stop, err := s.crawl(t, channel, slowly)
+			if err != nil {
+				return results{}, err
+			}
+			b := broadcast{Followers: s.Followers - share, Wire: s.Wire, Rate: s.Rate, Duration: s.Duration, Warmup: s.Warmup}
+			c, _, err := b.measure(t, channel)
+			stop()
+			crawling.Wait()
+			if err != nil {
+				return results{}, err
+			}
+			latency := c.latency()
+			p50[with], p99[with] = append(p50[with], millis(latency, 50)), append(p99[with], millis(latency, 99))
 		}
-		b := broadcast{Followers: s.Followers - share, Wire: s.Wire, Rate: s.Rate, Duration: s.Duration}
-		c, _, _, err := b.measure(t, channel)
-		stop()
-		crawling.Wait()
-		if err != nil {
-			return nil, err
-		}
-		p50[round], p99[round] = c.millis(50), c.millis(99)
+		rounds.Points = append(rounds.Points, point{float64(round + 1), p99[1][round] / p99[0][round]})
 	}
-	return []figure{
+	without, with := median(p99[0]), median(p99[1])
+	return results{Figures: []figure{
 		{"followers who read at once", float64(s.Followers - share), ""},
-		{"slow ones, in the second round", float64(share), ""},
-		{"latency p50 without them", p50[0], "ms"},
-		{"latency p50 with them", p50[1], "ms"},
-		{"latency p99 without them", p99[0], "ms"},
-		{"latency p99 with them", p99[1], "ms"},
-		{"p99 moves by", (p99[1]/p99[0] - 1) * 100, "%"},
-	}, nil
+		{"slow ones, every other time", float64(share), ""},
+		{"latency p50 without them", median(p50[0]), "ms"},
+		{"latency p50 with them", median(p50[1]), "ms"},
+		{"latency p99 without them", without, "ms"},
+		{"latency p99 with them", with, "ms"},
+		{"p99 moves by", (with/without - 1) * 100, "%"},
+	}, Series: []series{rounds}}, nil
 }
 
 // crawl opens followers that read slowly until stop is called.

@@ -3,10 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,21 +16,21 @@ type storm struct {
 	Retry       time.Duration `default:"2s" help:"How long clients wait before they come back, give or take a third."`
 }
 
-func (s *storm) run(t *target) ([]figure, error) {
+func (s *storm) run(t *target) (results, error) {
 	h, ok := t.peer.(*hark)
 	if !ok {
-		return nil, errors.New("only Hark has this scene")
+		return results{}, errors.New("only Hark has this scene")
 	}
 	channel := func(n int) string { return fmt.Sprint("storm", n) }
 	if err := each(s.Connections, func(n int) error { return h.create(channel(n)) }); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	followers := make([]*follower, s.Connections)
 	if err := each(s.Connections, func(n int) (err error) {
 		followers[n], err = h.follow("sse", channel(n))
 		return err
 	}); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	var lost, back sync.WaitGroup
 	var returned, failed atomic.Int64
@@ -65,7 +62,7 @@ func (s *storm) run(t *target) ([]figure, error) {
 				time.Sleep(s.Retry / 2)
 			}
 			mu.Lock()
-			_ = longest.RecordValue(time.Since(away).Microseconds())
+			record(longest, time.Since(away))
 			mu.Unlock()
 			returned.Add(1)
 		})
@@ -73,61 +70,44 @@ func (s *storm) run(t *target) ([]figure, error) {
 	time.Sleep(settle)
 	began := time.Now()
 	if err := h.stop(); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	lost.Wait()
 	down := time.Now()
 	if err := h.start(t); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	up := time.Since(down)
 	close(resume)
 	back.Wait()
 	if n := failed.Load(); n > 0 {
-		return nil, fmt.Errorf("%d streams did not come back", n)
+		return results{}, fmt.Errorf("%d streams did not come back", n)
 	}
 	took := time.Since(began)
-	reads, err := h.metric("hark_history_reads_total")
+	metrics, err := h.metrics(h.addr)
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
+	reads := metrics["hark_history_reads_total"]
 	// And now to each one message: it has to be the next one.
 	if err := each(s.Connections, func(n int) error { return h.publish(channel(n), 1) }); err != nil {
-		return nil, err
+		return results{}, err
 	}
 	for n, f := range followers {
 		number, err := f.next()
 		if err != nil || number != 1 {
-			return nil, fmt.Errorf("%s: message %d, %w", channel(n), number, err)
+			return results{}, fmt.Errorf("%s: message %d, %w", channel(n), number, err)
 		}
 		_ = f.conn.Close()
 	}
-	return []figure{
+	measured := results{Figures: []figure{
 		{"streams", float64(s.Connections), ""},
 		{"came back without loss", float64(returned.Load()), ""},
 		{"restart of the gateway", up.Seconds(), "s"},
 		{"from the first cut to the last back", took.Seconds(), "s"},
-		{"away p99", float64(longest.ValueAtQuantile(99)) / 1e6, "s"},
 		{"store reads", reads, ""},
 		{"store reads per stream", reads / float64(s.Connections), ""},
-	}, nil
-}
-
-// metric reads one of the gateway's metrics.
-func (h *hark) metric(name string) (float64, error) {
-	res, err := h.client.Get("http://" + h.addr + "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, errors.New("there is no metric " + name)
+	}}
+	measured.add(latencies("away", longest))
+	return measured, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -13,48 +12,53 @@ type unicast struct {
 	Wire       string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Publishers int           `default:"32" help:"Calls at the same time."`
 	Duration   time.Duration `default:"10s" help:"How long."`
+	Warmup     time.Duration `default:"2s" help:"How long before that, without measuring."`
 }
 
-func (s *unicast) run(t *target) ([]figure, error) {
+func (s *unicast) run(t *target) (results, error) {
 	c := newCounted(s.Channels)
 	defer c.close()
-	channel := func(n int) string { return fmt.Sprint("unicast", n) }
-	if err := each(s.Channels, func(n int) (err error) {
-		if err := t.peer.create(channel(n)); err != nil {
-			return err
-		}
-		c.followers[n], err = t.peer.follow(s.Wire, channel(n))
-		return err
-	}); err != nil {
-		return nil, err
+	channels := newLane("unicast", s.Channels)
+	if err := channels.create(t); err != nil {
+		return results{}, err
 	}
-	sent := make([]atomic.Int64, s.Channels) // when the newest message of each was begun
-	for n, f := range c.followers {
-		c.read(f, func(int) time.Time { return time.Unix(0, sent[n].Load()) })
+	sent := make([]atomic.Int64, s.Channels) // when the newest message of each was begun, zero while warming up
+	if err := c.follow(
+		func(n int) (*follower, error) { return t.peer.follow(s.Wire, channels.name(n)) },
+		func(n, _ int) time.Time { return unixNano(sent[n].Load()) },
+	); err != nil {
+		return results{}, err
 	}
 	time.Sleep(settle)
-	var next, published atomic.Int64
-	cpu, took, err := t.measured(func() error {
-		end := time.Now().Add(s.Duration)
+	var next atomic.Int64
+	publish := func(duration time.Duration, counts bool) error {
+		end := time.Now().Add(duration)
 		if err := each(s.Publishers, func(int) error {
 			for time.Now().Before(end) {
 				turn := int(next.Add(1) - 1)
-				n := turn % s.Channels
-				sent[n].Store(time.Now().UnixNano())
-				if err := t.peer.publish(channel(n), turn/s.Channels+1); err != nil {
+				if err := channels.next(t, turn, func() {
+					if counts {
+						sent[turn%s.Channels].Store(time.Now().UnixNano())
+					}
+				}); err != nil {
 					return err
 				}
-				published.Add(1)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
-		return c.arrived(published.Load())
-	})
-	if err != nil {
-		return nil, err
+		return c.arrived(channels.published.Load())
 	}
+	if err := publish(s.Warmup, false); err != nil {
+		return results{}, err
+	}
+	before := channels.published.Load()
+	m, err := t.measured(func() error { return publish(s.Duration, true) })
+	if err != nil {
+		return results{}, err
+	}
+	m.delivered = channels.published.Load() - before
 	c.close()
-	return deliveries(c, int(published.Load()), cpu, took), nil
+	return c.deliveries(m), nil
 }

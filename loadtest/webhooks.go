@@ -28,31 +28,33 @@ type webhooks struct {
 	Reporters int           `default:"32" help:"Calls at the same time in the last round."`
 }
 
-func (s *webhooks) run(t *target) ([]figure, error) {
+func (s *webhooks) run(t *target) (results, error) {
 	h, ok := t.peer.(*hark)
 	if !ok {
-		return nil, errors.New("only Hark has this scene")
+		return results{}, errors.New("only Hark has this scene")
 	}
 	r, err := newReceiver()
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	defer r.close()
 	dead := int(float64(s.Endpoints) * s.Dead)
 	alive := s.Endpoints - dead
 	var p50, p99 [2]float64
+	var with *hdrhistogram.Histogram
 	for round, ill := range []bool{false, true} {
 		latency, _, _, err := s.round(t, h, r, fmt.Sprint("paced", round), alive, dead, ill)
 		if err != nil {
-			return nil, err
+			return results{}, err
 		}
-		p50[round], p99[round] = float64(latency.ValueAtQuantile(50))/1000, float64(latency.ValueAtQuantile(99))/1000
+		p50[round], p99[round] = millis(latency, 50), millis(latency, 99)
+		with = latency
 	}
 	fast := *s
 	fast.Rate = 0
 	_, n, used, err := fast.round(t, h, r, "fast", alive, 0, false)
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	figures := []figure{
 		{"healthy endpoints", float64(alive), ""},
@@ -72,17 +74,13 @@ func (s *webhooks) run(t *target) ([]figure, error) {
 	for _, name := range slices.Sorted(maps.Keys(cpu)) {
 		figures = append(figures, figure{"CPU per report and delivery, " + name, cpu[name] * 1e6 / float64(n), "µs"})
 	}
-	return figures, nil
-}
-
-// spent is what a round took.
-type spent struct {
-	cpu  usage
-	took time.Duration
+	measured := latencies("latency with them", with)
+	measured.Figures = figures
+	return measured, nil
 }
 
 // round has topics of its own, and endpoints for those that are alive, or, if ill, for all. It returns when all that the healthy ones are to get has arrived.
-func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used spent, err error) {
+func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used measure, err error) {
 	inboxes := make([]*inbox, alive+dead)
 	paths := make([]string, alive+dead)
 	for i := range inboxes {
@@ -107,7 +105,7 @@ func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, de
 		}
 	}
 	time.Sleep(settle)
-	used.cpu, used.took, err = t.measured(func() error {
+	used, err = t.measured(func() error {
 		if s.Rate > 0 {
 			n, err = s.pace(h, inboxes, paths, alive)
 		} else {
@@ -314,7 +312,7 @@ func (r *receiver) latencies(inboxes []*inbox) *hdrhistogram.Histogram {
 	for _, b := range inboxes {
 		b.mu.Lock()
 		for _, d := range b.arrived {
-			_ = h.RecordValue(max(1, d.Microseconds())) // capped by the range
+			record(h, d)
 		}
 		b.mu.Unlock()
 	}

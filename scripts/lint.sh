@@ -19,8 +19,10 @@ if [ -n "$outdated" ]; then
 fi
 echo "lint: go mod tidy"
 go mod tidy -diff
-echo "lint: loadtest/asynq, a module of its own"
-(cd loadtest/asynq && go mod tidy -diff && go vet ./...)
+echo "lint: the modules of their own"
+for module in loadtest/asynq loadtest/centrifuge; do
+	(cd "$module" && go mod tidy -diff && go vet ./...)
+done
 echo "lint: golangci-lint"
 tool golangci-lint run ./...
 echo "lint: govulncheck"

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// growth tells whether a delivery costs the same however many there are: one channel with more and more
+// followers, and more and more channels with a follower each. Every step makes as many deliveries a second.
+//
+// A publication costs something as well, so each round also publishes as much, at the same pace, to as many
+// channels that nobody follows; what remains is the deliveries' own. What the kernel takes to wake up a
+// client that waits is in there, and is shared by few deliveries or many: hold it against the same of --on=bare.
+type growth struct {
+	Followers  []int  `default:"1,10,100,1000,10000" help:"Followers of one channel, step by step."`
+	Channels   []int  `default:"1,10,100,1000,5000,15000" help:"Channels with a follower each, step by step."`
+	Wire       string `default:"sse" enum:"sse,ws" help:"sse or ws."`
+	Deliveries int    `default:"20000" help:"Deliveries in each round."`
+	Rate       int    `default:"5000" help:"Deliveries per second."`
+	Publishers int    `default:"32" help:"Calls at the same time."`
+	Rounds     int    `default:"3" help:"Rounds of each step, with and without followers; medians count."`
+}
+
+func (s *growth) run(t *target) (results, error) {
+	var steps []growthStep
+	for _, n := range s.Followers {
+		steps = append(steps, growthStep{name: fmt.Sprint("fan", n), channels: 1, followers: n})
+	}
+	fans, err := s.curves(t, "one channel", "followers", steps)
+	if err != nil {
+		return results{}, err
+	}
+	steps = nil
+	for _, n := range s.Channels {
+		steps = append(steps, growthStep{name: fmt.Sprint("spread", n), channels: n, followers: 1})
+	}
+	spread, err := s.curves(t, "many channels", "channels", steps)
+	fans.add(spread)
+	return fans, err
+}
+
+// growthStep is one amount of followers and channels.
+type growthStep struct {
+	name      string
+	channels  int
+	followers int // of each
+}
+
+// curves plays steps and returns a delivery's cost along them.
+func (s *growth) curves(t *target, name, along string, steps []growthStep) (results, error) {
+	x, y := axis{Name: along}, axis{"server CPU", "µs"}
+	raw := series{Name: "CPU per delivery, " + name, X: x, Y: y}
+	net := series{Name: "CPU per delivery without publishing, " + name, X: x, Y: y}
+	alone := series{Name: "CPU per publication that nobody follows, " + name, X: x, Y: y}
+	var nets []float64
+	for _, step := range steps {
+		n := step.channels * step.followers
+		with, without, err := s.play(t, step)
+		if err != nil {
+			return results{}, fmt.Errorf("%d %s: %w", n, along, err)
+		}
+		var cost, own, published []float64 // by round
+		for round := range with {
+			deliveries := float64(s.publications(step) * step.followers)
+			cost = append(cost, with[round]*1e6/deliveries)
+			own = append(own, (with[round]-without[round])*1e6/deliveries)
+			published = append(published, without[round]*1e6/float64(s.publications(step)))
+		}
+		raw.Points = append(raw.Points, point{float64(n), median(cost)})
+		net.Points = append(net.Points, point{float64(n), median(own)})
+		alone.Points = append(alone.Points, point{float64(n), median(published)})
+		nets = append(nets, median(own))
+	}
+	return results{Series: []series{raw, net, alone}, Figures: []figure{
+		{"CPU per delivery w/o publishing, " + name, median(nets), "µs"},
+	}}, nil
+}
+
+// publications returns how many make the deliveries of a round.
+func (s *growth) publications(step growthStep) int { return max(1, s.Deliveries/step.followers) }
+
+// play returns the seconds of CPU that each round took, with the followers and without.
+func (s *growth) play(t *target, step growthStep) (with, without []float64, err error) {
+	followed, alone := newLane(step.name+"x", step.channels), newLane(step.name+"y", step.channels)
+	if err := errors.Join(followed.create(t), alone.create(t)); err != nil {
+		return nil, nil, err
+	}
+	c := newCounted(step.channels * step.followers)
+	defer c.close()
+	if err := c.follow(
+		func(i int) (*follower, error) { return t.peer.follow(s.Wire, followed.name(i)) },
+		func(int, int) time.Time { return time.Time{} },
+	); err != nil {
+		return nil, nil, err
+	}
+	t.peer.rest()
+	time.Sleep(settle)
+	gap := time.Duration(step.followers) * time.Second / time.Duration(s.Rate)
+	for round := range s.Rounds + 1 {
+		publications := s.publications(step)
+		if round == 0 { // to warm up
+			publications = max(1, publications/10)
+		}
+		loud, err := t.measured(func() error {
+			if err := followed.pace(t, s.Publishers, publications, gap); err != nil {
+				return err
+			}
+			return c.arrived(followed.published.Load() * int64(step.followers))
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		silent, err := t.measured(func() error { return alone.pace(t, s.Publishers, publications, gap) })
+		if err != nil {
+			return nil, nil, err
+		}
+		if round > 0 {
+			with, without = append(with, loud.cpu.total()), append(without, silent.cpu.total())
+		}
+	}
+	return with, without, nil
+}

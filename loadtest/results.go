@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// results is what a scene has measured.
+type results struct {
+	Figures []figure `json:"figures"`
+	Series  []series `json:"series,omitempty"`
+}
+
+// figure is one number.
+type figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+// series is a curve.
+type series struct {
+	Name   string  `json:"name"`
+	X      axis    `json:"x"`
+	Y      axis    `json:"y"`
+	Points []point `json:"points"`
+}
+
+// axis says what the points are measured along.
+type axis struct {
+	Name string `json:"name"`
+	Unit string `json:"unit,omitempty"`
+}
+
+// point is one place on a curve: x and y.
+type point [2]float64
+
+// report is what is printed of one run.
+type report struct {
+	Target string   `json:"target"`
+	Scene  string   `json:"scene"`
+	Args   []string `json:"args"` // as given
+	Took   float64  `json:"took"` // seconds, starting the target not included
+	results
+}
+
+func (r *report) printJSON() error { return json.NewEncoder(os.Stdout).Encode(r) }
+
+func (r *report) print() {
+	fmt.Println(r.Target)
+	for _, f := range r.Figures {
+		fmt.Printf("%-44s %12.2f %s\n", f.Name, f.Value, f.Unit)
+	}
+	for _, s := range r.Series {
+		if len(s.Points) > 10 { // a plot says it better
+			continue
+		}
+		fmt.Printf("%s: %s by %s\n", s.Name, s.Y.label(), s.X.label())
+		for _, p := range s.Points {
+			fmt.Printf("%44.6g %12.2f\n", p[0], p[1])
+		}
+	}
+	fmt.Printf("%-44s %12.2f %s\n", "took", r.Took, "s")
+}
+
+func (a axis) label() string {
+	if a.Unit == "" {
+		return a.Name
+	}
+	return a.Name + " (" + a.Unit + ")"
+}
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) } // µs
+
+// record counts a duration; one beyond the range counts as its end.
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(max(1, d.Microseconds()), h.HighestTrackableValue()))
+}
+
+// millis returns a percentile of what a histogram has recorded.
+func millis(h *hdrhistogram.Histogram, percentile float64) float64 {
+	return float64(h.ValueAtPercentile(percentile)) / 1000
+}
+
+// latencies returns what is said of a latency.
+func latencies(name string, h *hdrhistogram.Histogram) results {
+	r := results{Figures: []figure{
+		{name + " p50", millis(h, 50), "ms"},
+		{name + " p90", millis(h, 90), "ms"},
+		{name + " p99", millis(h, 99), "ms"},
+		{name + " p99.9", millis(h, 99.9), "ms"},
+		{name + " max", float64(h.Max()) / 1000, "ms"},
+	}}
+	curve := series{Name: name, X: axis{"percentile", "%"}, Y: axis{"latency", "ms"}}
+	for _, b := range h.CumulativeDistribution() {
+		curve.Points = append(curve.Points, point{b.Quantile, float64(b.ValueAt) / 1000})
+	}
+	r.Series = []series{curve}
+	return r
+}
+
+// add appends what else was measured.
+func (r *results) add(other results) {
+	r.Figures = append(r.Figures, other.Figures...)
+	r.Series = append(r.Series, other.Series...)
+}
+
+// median returns the middle one, zero of none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestLatencies(t *testing.T) {
+	h := newHistogram()
+	for i := range 1000 {
+		record(h, time.Duration(i+1)*time.Millisecond)
+	}
+	record(h, time.Hour) // beyond the range
+	r := latencies("latency", h)
+	if p50 := r.Figures[0].Value; p50 < 499 || p50 > 502 {
+		t.Errorf("p50 is %v", p50)
+	}
+	if highest := r.Figures[4].Value; highest < 60_000 {
+		t.Errorf("the highest is %v", highest)
+	}
+	points := r.Series[0].Points
+	for i := 1; i < len(points); i++ {
+		if points[i][0] < points[i-1][0] || points[i][1] < points[i-1][1] {
+			t.Errorf("%v after %v", points[i], points[i-1])
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for want, values := range map[float64][]float64{0: nil, 3: {3}, 2.5: {4, 1, 2, 3}, 2: {9, 1, 2}} {
+		if got := median(values); got != want {
+			t.Errorf("%v: %v", values, got)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// seat is a follower of a channel that may leave, and then goes on where it was.
+type seat struct {
+	crowd          *crowd
+	group, channel int
+	addr, wire     string
+	path           string // without the offset
+	last           atomic.Int64
+
+	mu   sync.Mutex
+	now  *follower // nil while it is away
+	left bool      // by itself
+}
+
+// newSeat returns seat i of a group, which is number of all.
+func newSeat(c *crowd, o *crowdOpen, group, i, number int) *seat {
+	g := o.Groups[group]
+	s := &seat{crowd: c, group: group, channel: i % g.Channels, addr: o.Addrs[number%len(o.Addrs)], wire: "sse"}
+	if number/len(o.Addrs)%2 == 1 {
+		s.wire = "ws"
+	}
+	name := g.Prefix + strconv.Itoa(s.channel)
+	switch {
+	case s.wire == "ws" && g.Topic:
+		s.path = "/v1/ws?channel=topic:" + name + "&"
+	case s.wire == "ws":
+		s.path = "/v1/ws?channel=request:" + name + "&"
+	case g.Topic:
+		s.path = "/v1/topics/" + name + "/events?"
+	default:
+		s.path = "/v1/requests/" + name + "/events?"
+	}
+	return s
+}
+
+// follow opens a connection, from the last offset on.
+func (s *seat) follow() (*follower, error) {
+	h := &hark{addr: s.addr}
+	f, err := h.openAfter(s.wire, s.path, s.last.Load())
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now, s.left = f, false
+	return f, nil
+}
+
+func (s *seat) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now != nil {
+		s.left = true
+		_ = s.now.conn.Close()
+	}
+}
+
+// stay counts what arrives, and comes back whenever the connection has ended.
+func (s *seat) stay(f *follower) {
+	for {
+		offset, err := f.next()
+		if err == nil {
+			if last := s.last.Load(); int64(offset) != last+1 {
+				err := fmt.Errorf("%s: offset %d after %d", s.path, offset, last)
+				s.crowd.wrong.CompareAndSwap(nil, &err)
+				return
+			}
+			s.last.Add(1)
+			s.crowd.delivered.Add(1)
+			continue
+		}
+		_ = f.conn.Close()
+		s.mu.Lock()
+		left := s.left
+		s.now = nil
+		s.mu.Unlock()
+		if !left {
+			s.crowd.cut.Add(1)
+		}
+		for tries := 0; ; tries++ {
+			time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Second))))
+			if f, err = s.follow(); err == nil {
+				break
+			}
+			if tries == 30 {
+				err := fmt.Errorf("%s: cannot come back: %w", s.path, err)
+				s.crowd.wrong.CompareAndSwap(nil, &err)
+				return
+			}
+		}
+		s.crowd.returned.Add(1)
+	}
+}
+
+// openAfter follows a path from an offset on; what it returns numbers messages by their offsets.
+func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
+	f, err := dial(h.addr)
+	if err != nil {
+		return nil, err
+	}
+	path += "after=" + strconv.FormatInt(offset, 10)
+	if wire == "ws" {
+		f.number = func(_, message []byte) (int, bool) { return after(message, `"offset":`, 0) }
+		f.skip = func(message []byte) bool { return bytes.HasPrefix(message, []byte(`{"op":"subscribed"`)) }
+		err = f.socket(path, "hark.v1")
+	} else {
+		f.number = func(id, _ []byte) (int, bool) { n, err := strconv.Atoi(string(id)); return n, err == nil }
+		err = f.stream(path)
+	}
+	if err != nil {
+		_ = f.conn.Close()
+		return nil, err
+	}
+	return f, nil
+}
