@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http"
 	"os/exec"
 	"strconv"
 )
@@ -9,7 +8,7 @@ import (
 // bare is the floor: a loop of write(2) over raw connections, and nothing else. See loadtest/bare.
 type bare struct {
 	addr   string
-	client *http.Client
+	client *client
 }
 
 func startBare(bytes int) (_ *target, err error) {
@@ -56,4 +55,4 @@ func (b *bare) publish(channel string, n int) error {
 
 func (*bare) numbers() bool { return false }
 
-func (b *bare) rest() { b.client.CloseIdleConnections() }
+func (b *bare) rest() { b.client.rest() }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,7 +16,7 @@ import (
 // wire. A follower is subscribed to the channels in its token; it could recover after a loss, as Hark's can.
 type centrifugo struct {
 	addr   string
-	client *http.Client
+	client *client
 	bytes  int // of a message
 }
 
@@ -159,7 +158,7 @@ func (c *centrifugo) publish(channel string, n int) error {
 
 func (*centrifugo) numbers() bool { return false }
 
-func (c *centrifugo) rest() { c.client.CloseIdleConnections() }
+func (c *centrifugo) rest() { c.client.rest() }
 
 // installed finds a program on PATH.
 func installed(name, source string) (string, error) {

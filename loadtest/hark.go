@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/http"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -22,7 +22,7 @@ type hark struct {
 	addrs       []string // of all
 	everywhere  bool     // whether calls go to all of them in turn
 	calls       atomic.Uint32
-	client      *http.Client
+	client      *client
 	redis, amqp string   // URLs of the servers behind it, if there are any
 	environment []string // that names them
 
@@ -124,12 +124,9 @@ func (h *hark) stop() error {
 // ready waits until a gateway says that all that it needs works.
 func (h *hark) ready(addr string) error {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		res, err := h.client.Get("http://" + addr + "/health/ready")
+		_, err := h.client.get("http://" + addr + "/health/ready")
 		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
+			return nil
 		}
 		if time.Now().After(deadline) {
 			return errors.Join(errors.New("the gateway is not ready"), err)
@@ -142,11 +139,15 @@ func (h *hark) post(path string, body any, headers ...string) error {
 	if err != nil {
 		return err
 	}
+	return h.send(path, text, headers...)
+}
+
+func (h *hark) send(path string, body []byte, headers ...string) error {
 	addr := h.addr
 	if h.everywhere {
 		addr = h.addrs[int(h.calls.Add(1))%len(h.addrs)]
 	}
-	return post(h.client, "http://"+addr+path, "application/json", text, headers...)
+	return post(h.client, "http://"+addr+path, "application/json", body, headers...)
 }
 
 // submit submits a request and returns when it is accepted.
@@ -163,7 +164,7 @@ func (h *hark) create(channel string) error {
 }
 
 func (h *hark) publish(channel string, n int) error {
-	return h.post("/v1/work/"+channel+"/progress", map[string]any{"percent": n % 100, "message": padding})
+	return h.send("/v1/work/"+channel+"/progress", fmt.Appendf(nil, `{"percent":%d,"message":%q}`, n%100, padding))
 }
 
 func (h *hark) follow(wire, channel string) (*follower, error) {
@@ -205,7 +206,7 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 
 func (*hark) numbers() bool { return true }
 
-func (h *hark) rest() { h.client.CloseIdleConnections() }
+func (h *hark) rest() { h.client.rest() }
 
 // padding makes a message about as long as that of the others.
 var padding = strings.Repeat("as many bytes as a message has, for a fair comparison; ", 3)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,7 +15,7 @@ import (
 // mercure is a Mercure.rocks hub, with server-sent events only. It keeps its history in bbolt, as Hark does.
 type mercure struct {
 	addr   string
-	client *http.Client
+	client *client
 	bytes  int    // of a message
 	topic  string // parameter that names the topic to follow
 	token  string // for publishing
@@ -150,4 +149,4 @@ func (m *mercure) publish(channel string, n int) error {
 
 func (*mercure) numbers() bool { return false }
 
-func (m *mercure) rest() { m.client.CloseIdleConnections() }
+func (m *mercure) rest() { m.client.rest() }

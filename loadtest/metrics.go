@@ -1,19 +1,13 @@
 package main
 
 import (
-	"io"
 	"strconv"
 	"strings"
 )
 
 // metrics reads the metrics of a gateway, by their names with labels.
 func (h *hark) metrics(addr string) (map[string]float64, error) {
-	res, err := h.client.Get("http://" + addr + "/metrics")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
+	text, err := h.client.get("http://" + addr + "/metrics")
 	if err != nil {
 		return nil, err
 	}

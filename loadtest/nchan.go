@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 // nchan is nginx with its nchan module.
 type nchan struct {
 	addr   string
-	client *http.Client
+	client *client
 	bytes  int // of a message
 }
 
@@ -123,7 +122,7 @@ func (n *nchan) publish(channel string, number int) error {
 
 func (*nchan) numbers() bool { return false }
 
-func (n *nchan) rest() { n.client.CloseIdleConnections() }
+func (n *nchan) rest() { n.client.rest() }
 
 // payload is a message of so many bytes.
 func payload(n, length int) []byte {
