@@ -73,8 +73,14 @@ func (f *follower) socket(path, protocol string) error {
 	return f.ask(http.StatusSwitchingProtocols, path, headers...)
 }
 
-func (f *follower) ask(want int, path string, headers ...string) error {
-	_, err := fmt.Fprintf(f.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", path, f.addr, strings.Join(headers, "\r\n"))
+// ask makes the request. If it is not answered as wanted, the connection is closed.
+func (f *follower) ask(want int, path string, headers ...string) (err error) {
+	defer func() {
+		if err != nil {
+			_ = f.conn.Close()
+		}
+	}()
+	_, err = fmt.Fprintf(f.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", path, f.addr, strings.Join(headers, "\r\n"))
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,10 @@ type growth struct {
 	Followers  []int  `default:"1,10,100,1000,10000" help:"Followers of one channel, step by step."`
 	Channels   []int  `default:"1,10,100,1000,5000,15000" help:"Channels with a follower each, step by step."`
 	Wire       string `default:"sse" enum:"sse,ws" help:"sse or ws."`
-	Deliveries int    `default:"20000" help:"Deliveries in each round."`
+	Deliveries int    `default:"7500" help:"Deliveries in each round."`
 	Rate       int    `default:"5000" help:"Deliveries per second."`
 	Publishers int    `default:"32" help:"Calls at the same time."`
-	Rounds     int    `default:"3" help:"Rounds of each step, with and without followers; medians count."`
+	Rounds     int    `default:"9" help:"Rounds of each step, with and without followers; medians count."`
 }
 
 func (s *growth) run(t *target) (results, error) {
@@ -53,6 +53,7 @@ func (s *growth) curves(t *target, name, along string, steps []growthStep) (resu
 	raw := series{Name: "CPU per delivery, " + name, X: x, Y: y}
 	net := series{Name: "CPU per delivery without publishing, " + name, X: x, Y: y}
 	alone := series{Name: "CPU per publication that nobody follows, " + name, X: x, Y: y}
+	noise := series{Name: "median deviation of that, " + name, X: x, Y: y}
 	var nets []float64
 	for _, step := range steps {
 		n := step.channels * step.followers
@@ -70,9 +71,10 @@ func (s *growth) curves(t *target, name, along string, steps []growthStep) (resu
 		raw.Points = append(raw.Points, point{float64(n), median(cost)})
 		net.Points = append(net.Points, point{float64(n), median(own)})
 		alone.Points = append(alone.Points, point{float64(n), median(published)})
+		noise.Points = append(noise.Points, point{float64(n), deviation(own)})
 		nets = append(nets, median(own))
 	}
-	return results{Series: []series{raw, net, alone}, Figures: []figure{
+	return results{Series: []series{raw, net, noise, alone}, Figures: []figure{
 		{"CPU per delivery w/o publishing, " + name, median(nets), "µs"},
 	}}, nil
 }

@@ -33,3 +33,9 @@ func TestMedian(t *testing.T) {
 		}
 	}
 }
+
+func TestDeviation(t *testing.T) {
+	if got := deviation([]float64{1, 2, 3, 100}); got != 1 {
+		t.Error(got)
+	}
+}

@@ -20,6 +20,7 @@ type samples struct {
 
 const (
 	sampledGateways    = "memory, gateways"
+	sampledHeap        = "live heap, gateways" // as of the last collection: without the garbage that memory has in it
 	sampledGoroutines  = "goroutines"
 	sampledConnections = "open connections"
 	sampledDeliveries  = "deliveries"
@@ -66,15 +67,17 @@ func (s *samples) sample(at float64, every time.Duration) error {
 	for _, name := range slices.Sorted(maps.Keys(memory)) {
 		s.note(name, at, memory[name])
 	}
-	var goroutines, connections float64
+	var goroutines, connections, heap float64
 	for _, addr := range s.h.addrs {
 		m, err := s.h.metrics(addr)
 		if err != nil {
 			return err
 		}
 		goroutines += m["go_goroutines"]
+		heap += m["go_memstats_next_gc_bytes"] / 2 / (1 << 20) // the runtime collects when it has doubled
 		connections += m[`hark_connections{wire="sse"}`] + m[`hark_connections{wire="websocket"}`]
 	}
+	s.note(sampledHeap, at, heap)
 	s.note(sampledGoroutines, at, goroutines)
 	s.note(sampledConnections, at, connections)
 	state, err := s.followers.tell(nil)

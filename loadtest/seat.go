@@ -118,9 +118,5 @@ func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
 		f.number = func(id, _ []byte) (int, bool) { n, err := strconv.Atoi(string(id)); return n, err == nil }
 		err = f.stream(path)
 	}
-	if err != nil {
-		_ = f.conn.Close()
-		return nil, err
-	}
-	return f, nil
+	return f, err
 }

@@ -15,8 +15,8 @@ type slow struct {
 	Pace      int           `default:"1024" help:"Bytes per second that these read."`
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Rate      int           `default:"10" help:"Messages per second."`
-	Rounds    int           `default:"5" help:"How often without and with them; medians are compared."`
-	Duration  time.Duration `default:"6s" help:"How long each time."`
+	Rounds    int           `default:"8" help:"How often without and with them; medians are compared."`
+	Duration  time.Duration `default:"4s" help:"How long each time."`
 	Warmup    time.Duration `default:"1s" help:"How long before each time, without measuring."`
 }
 

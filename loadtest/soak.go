@@ -68,6 +68,10 @@ func (s *soak) run(t *target) (results, error) {
 	}
 	defer followers.stop()
 	opened := time.Since(began)
+	// Something to everybody, so that what a connection takes with its first event is no growth.
+	if err := each(groups[soakOwn].Channels, func(i int) error { return h.publish(fmt.Sprint(groups[soakOwn].Prefix, i), i) }); err != nil {
+		return results{}, err
+	}
 	if err := followers.churn(s.Churn); err != nil {
 		return results{}, err
 	}
@@ -108,6 +112,7 @@ func (s *soak) run(t *target) (results, error) {
 func (s *soak) traffic(ctx context.Context, fail context.CancelCauseFunc, h *hark, groups []crowdSeat) func() []expected {
 	var running sync.WaitGroup
 	var turns [3]atomic.Int64
+	turns[soakOwn].Store(int64(groups[soakOwn].Channels)) // see run
 	publish := func(group int, rate float64, call func(turn int) error) {
 		if rate <= 0 {
 			return

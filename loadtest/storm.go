@@ -41,6 +41,7 @@ func (s *storm) run(t *target) (results, error) {
 		lost.Add(1)
 		back.Go(func() {
 			_, err := f.next() // until the stream ends
+			_ = f.conn.Close()
 			away := time.Now()
 			lost.Done()
 			if err == nil {
