@@ -14,6 +14,7 @@ import (
 type counted struct {
 	delivered atomic.Int64
 	received  atomic.Int64 // bytes, heartbeats included; complete once close has been called
+	ended     atomic.Int64 // connections
 	wrong     atomic.Pointer[error]
 
 	followers []*follower
@@ -55,7 +56,10 @@ func (c *counted) follow(open func(follower int) (*follower, error), due func(fo
 func (c *counted) read(i int, f *follower, due func(follower, n int) time.Time) {
 	mine := &c.shares[i%len(c.shares)]
 	before := f.consumed()
-	defer func() { c.received.Add(f.received - before) }()
+	defer func() {
+		c.received.Add(f.received - before)
+		c.ended.Add(1)
+	}()
 	for at := 0; ; at++ {
 		n, err := f.next()
 		if err != nil {

@@ -24,17 +24,18 @@ func (s *idle) run(t *target) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
-	followers := make([]*follower, s.Connections)
-	if err := each(s.Connections, func(n int) (err error) {
-		followers[n], err = t.peer.follow(s.Wire, channel(n))
-		return err
-	}); err != nil {
+	c := newCounted(s.Connections) // they are read, because servers want answers to their pings
+	defer c.close()
+	if err := c.follow(
+		func(n int) (*follower, error) { return t.peer.follow(s.Wire, channel(n)) },
+		func(int, int) time.Time { return time.Time{} },
+	); err != nil {
 		return results{}, err
 	}
 	time.Sleep(s.Settle)
 	after, err := t.memory()
-	for _, f := range followers {
-		_ = f.conn.Close()
+	if n := c.ended.Load(); n > 0 && err == nil {
+		err = fmt.Errorf("%d connections have ended", n)
 	}
 	return results{Figures: []figure{
 		{"connections " + s.Wire, float64(s.Connections), ""},
