@@ -74,7 +74,7 @@ func (s *samples) sample(at float64, every time.Duration) error {
 			return err
 		}
 		goroutines += m["go_goroutines"]
-		heap += m["go_memstats_next_gc_bytes"] / 2 / (1 << 20) // the runtime collects when it has doubled
+		heap += m["go_memstats_next_gc_bytes"] / (1 + m["go_gc_gogc_percent"]/100) / (1 << 20) // it may grow by so much until it is collected
 		connections += m[`hark_connections{wire="sse"}`] + m[`hark_connections{wire="websocket"}`]
 	}
 	s.note(sampledHeap, at, heap)
