@@ -81,7 +81,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			h.stats.resets.Add(1)
 			messages = []Message{m}
 		}
-		last := false
+		last := history.Ended // of one who has everything already; else the newest message tells
 		if len(messages) > 0 {
 			b := batch{channel: s.ch.name, messages: messages, reset: lost}
 			s.to.send(s, &b, true)
@@ -89,13 +89,6 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			if err := s.to.room(ctx); err != nil {
 				return err
 			}
-		} else if first && at > 0 && !from.live {
-			// In step already, but has the channel ended?
-			tail, err := h.read(ctx, s.ch.key, at-1, 1)
-			if err != nil {
-				return err
-			}
-			last = len(tail.Messages) == 1 && tail.Messages[0].Last
 		}
 		if last {
 			s.to.ended(s, at)

@@ -99,6 +99,9 @@ func (s *memorySource) Read(_ context.Context, key string, after uint64, limit i
 	}
 	ch := s.channel(key)
 	h := hub.History{Top: ch.trimmed + uint64(len(ch.messages))}
+	if n := len(ch.messages); n > 0 {
+		h.Ended = ch.messages[n-1].Last
+	}
 	for _, m := range ch.messages {
 		if m.Offset > after && len(h.Messages) < limit {
 			h.Messages = append(h.Messages, m)
@@ -396,4 +399,26 @@ func TestRewind(t *testing.T) {
 		n = source.append(name, n >= end-1)
 	}
 	running.Wait()
+}
+
+// TestResumeWithNothingNewIsOneRead: a storm of reconnects costs the source one read for
+// each, and the ones whose channel ended while they were away are told.
+func TestResumeWithNothingNewIsOneRead(t *testing.T) {
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{})
+	addr := serve(t, h)
+	top := source.append("request-on", false)
+	source.append("request-over", true)
+	const each = 20
+	for range each {
+		over := dialSSE(t, addr, "request-over", fmt.Sprint(top))
+		if e, err := over.next(); err != nil || e.name != "end" {
+			t.Fatalf("of what has ended: %v, %v", e, err)
+		}
+		dialSSE(t, addr, "request-on", fmt.Sprint(top))
+	}
+	eventually(t, func() bool { s := h.Stats(); return s.Reads >= 2*each && s.Streams == each })
+	if s := h.Stats(); s.Reads != 2*each || s.Resets+s.Resyncs > 0 {
+		t.Errorf("%d connections: %+v", 2*each, s)
+	}
 }

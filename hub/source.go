@@ -10,7 +10,8 @@ import "context"
 type Source interface {
 	// Read returns the messages of a channel after an offset, in order, at most
 	// limit of them (and fewer if they are large), together with the channel's
-	// top offset at the moment of reading. A channel that holds nothing has top 0.
+	// top offset at the moment of reading and whether it has ended there. A channel
+	// that holds nothing has top 0.
 	// If the message after the offset is gone but later ones are there, it
 	// begins with the oldest that is.
 	Read(ctx context.Context, channel string, after uint64, limit int) (History, error)
@@ -41,6 +42,7 @@ type Source interface {
 type History struct {
 	Messages []Message
 	Top      uint64 // offset of the newest message, 0 if there never was one
+	Ended    bool   // nothing follows behind Top: the newest message is, or was, the Last
 }
 
 // Message is one event of a channel. It is shared by all followers: nobody

@@ -43,8 +43,9 @@ func readRequest(tx *bolt.Tx, id string, after uint64, limit int) (hub.History, 
 		return hub.History{}, err
 	}
 	p := newPage(tx, r.Sequence, after, limit)
+	p.Ended = r.Status.Terminal()
 	for sequence, at := range r.Trail.all() {
-		last := sequence == r.Sequence && r.Status.Terminal()
+		last := sequence == r.Sequence && p.Ended
 		if sequence > after && !p.add(sequence, at, last) {
 			break
 		}

@@ -33,7 +33,8 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	if h.Top, err = offsetOf(text(answer, 0)); err != nil {
 		return hub.History{}, failed(ctx, err)
 	}
-	for i := 1; i+2 < len(answer); i += 3 {
+	h.Ended = text(answer, 1) == "1"
+	for i := 2; i+2 < len(answer); i += 3 {
 		offset, err := offsetOf(text(answer, i))
 		if err != nil {
 			return hub.History{}, failed(ctx, err)

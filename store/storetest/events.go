@@ -108,6 +108,9 @@ func testRead(s *suite) {
 			if err != nil || h.Top != 10 {
 				s.Fatalf("read %q after %d: top %d, %v", channel, test.after, h.Top, err)
 			}
+			if ended := channel == requestChannel("a"); h.Ended != ended { // whatever part was read
+				s.Errorf("read %q after %d, limit %d: ended %v, want %v", channel, test.after, test.limit, h.Ended, ended)
+			}
 			var first, last uint64
 			if n := len(h.Messages); n > 0 {
 				first, last = h.Messages[0].Offset, h.Messages[n-1].Offset
@@ -117,13 +120,16 @@ func testRead(s *suite) {
 			}
 		}
 	}
+	if h, err := s.Read(s.ctx, requestChannel("b"), 1, 10); err != nil || h.Top != 1 || h.Ended {
+		s.Errorf("read what goes on: %+v, %v", h, err)
+	}
 	// Names that are the beginning of another, and names of another kind.
 	for _, channel := range []string{
 		requestChannel("unknown"), requestChannel("aa"), ownerChannel("alic"), ownerChannel("alicea"),
 		topicChannel(alice, "tt"), topicChannel("alic", "t"), topicChannel(bob, "t"),
 	} {
 		h, err := s.Read(s.ctx, channel, 0, 10)
-		if err != nil || h.Top != 0 || len(h.Messages) != 0 {
+		if err != nil || h.Top != 0 || len(h.Messages) != 0 || h.Ended {
 			s.Errorf("read %q: %d events, top %d, %v", channel, len(h.Messages), h.Top, err)
 		}
 	}
@@ -171,6 +177,9 @@ func (s *suite) cut(channel string, top uint64, keep int) {
 func testHistory(s *suite) {
 	s.life("a", "", 50)
 	s.cut(requestChannel("a"), 50, s.config.History)
+	if h, err := s.Read(s.ctx, requestChannel("a"), 50, 1); err != nil || !h.Ended {
+		s.Errorf("ended, and cut: %+v, %v", h, err)
+	}
 	s.consistent("a")
 	if n := len(s.all(ownerChannel(alice), 0, 1000)); n != 50 {
 		s.Errorf("the feed has %d events", n)
