@@ -15,8 +15,9 @@ type channel struct {
 	// Under shard.mu.
 	refs     int
 	inbox    []Message
-	replaced bool // its end was replaced, which followers are to be told
-	ringing  bool // in shard.ringing
+	replaced bool   // its end was replaced, and reset is still to be called
+	ringing  bool   // in shard.ringing
+	life     uint32 // from 1, goes up whenever its end is replaced
 
 	watch   sync.Mutex // held while asking the source to watch
 	watched bool       // under watch; read by the last one to leave
@@ -32,11 +33,14 @@ type subscription struct {
 
 	any bool // takes whatever the bell brings; never caught up
 
+	// Of the channel, as far as the follower was told; 0: it is to be told. It belongs to
+	// whoever catches the subscription up, and while it is live to who holds ch.mu.
+	life uint32
+
 	// Under ch.mu.
 	index   int32     // in ch.subs, -1 when not in it
 	live    bool      // in step with the bell; else somebody is catching it up
 	missed  bool      // pending overflowed
-	reset   bool      // while not live: the channel's end was replaced
 	last    uint64    // offset of the newest message sent, while live
 	pending []Message // arrived while not live
 }
@@ -130,7 +134,7 @@ func (ch *channel) deliver(messages []Message) {
 		default: // a bell was missed
 			s.live = false
 			s.hold(all.messages)
-			ch.hub.resync(s, false)
+			ch.hub.resync(s)
 			continue
 		}
 		if s.live && last.Last {
@@ -140,7 +144,8 @@ func (ch *channel) deliver(messages []Message) {
 	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
 }
 
-// reset tells all subscriptions that what they have seen does not hold any more.
+// reset tells all subscriptions that what they have seen does not hold any more. What was
+// held back for one that is being caught up does not either: it has to read once more.
 func (ch *channel) reset() {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -149,10 +154,10 @@ func (ch *channel) reset() {
 		case s.any:
 			s.to.send(s, &batch{channel: ch.name}, false)
 		case s.live:
-			s.live = false
-			ch.hub.resync(s, true)
+			s.live, s.life = false, 0
+			ch.hub.resync(s)
 		default:
-			s.reset = true
+			s.pending, s.missed = nil, true
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 func (h *Hub) join(c Channel, to follower, s *subscription) {
 	ch := h.shard(c.Key).join(h, c)
 	_, waits := to.(*Waiter)
-	*s = subscription{ch: ch, to: to, any: waits}
+	*s = subscription{ch: ch, to: to, any: waits, life: ch.shard.lifeOf(ch)}
 	ch.add(s)
 }
 
@@ -33,7 +33,6 @@ type cursor struct {
 	after *uint64 // nil: no cursor
 	live  bool    // without a cursor, begin at the top
 	fresh bool    // the follower has not been told yet where it begins
-	reset bool    // what was sent so far does not hold any more
 }
 
 // page is how many messages are read from the source at a time.
@@ -52,8 +51,8 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	if from.after != nil {
 		at = *from.after
 	}
-	reset := from.reset
 	for first := true; ; first = false {
+		life := s.ch.shard.lifeOf(s.ch)
 		history, err := h.read(ctx, s.ch.key, at, page)
 		if err != nil {
 			return err
@@ -67,7 +66,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 				at = messages[0].Offset - 1
 			}
 		}
-		lost := reset || at > history.Top ||
+		lost := s.life != life || at > history.Top ||
 			(len(messages) > 0 && messages[0].Offset != at+1) ||
 			(len(messages) == 0 && at < history.Top)
 		if first && from.fresh {
@@ -78,6 +77,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			if err != nil {
 				return err
 			}
+			s.life = life
 			h.stats.resets.Add(1)
 			messages = []Message{m}
 		}
@@ -90,16 +90,12 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 				return err
 			}
 		}
-		if last {
+		if last && s.life == s.ch.shard.lifeOf(s.ch) {
 			s.to.ended(s, at)
 			return nil
 		}
-		reset = false
-		if at >= history.Top {
-			var released bool
-			if released, reset = s.release(at); released {
-				return nil
-			}
+		if at >= history.Top && s.release(at) {
+			return nil
 		}
 	}
 }
@@ -110,25 +106,23 @@ func (h *Hub) read(ctx context.Context, key string, after uint64, limit int) (Hi
 }
 
 // release lets a subscription that was caught up to an offset go live, sending what
-// was held back. It reports false if there is a hole, so that more must be read, and
-// whether what was sent so far does not hold any more.
-func (s *subscription) release(at uint64) (released, reset bool) {
+// was held back. It reports false if there is a hole, so that more must be read.
+func (s *subscription) release(at uint64) bool {
 	ch := s.ch
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	held := s.pending
 	s.pending = nil
-	if s.missed || s.reset {
-		reset = s.reset
-		s.missed, s.reset = false, false
-		return false, reset
+	if s.missed {
+		s.missed = false
+		return false
 	}
 	for len(held) > 0 && held[0].Offset <= at {
 		held = held[1:]
 	}
 	if len(held) > 0 {
 		if held[0].Offset != at+1 || len(contiguous(held)) < len(held) {
-			return false, false
+			return false
 		}
 		b := batch{channel: ch.name, messages: held}
 		at = held[len(held)-1].Offset
@@ -138,17 +132,17 @@ func (s *subscription) release(at uint64) (released, reset bool) {
 	if len(held) > 0 && held[len(held)-1].Last {
 		s.to.ended(s, at)
 	}
-	return true, false
+	return true
 }
 
 // resync catches a live subscription up that missed a bell, or whose messages do not
 // hold any more. Called under ch.mu.
-func (h *Hub) resync(s *subscription, reset bool) {
+func (h *Hub) resync(s *subscription) {
 	h.stats.resyncs.Add(1)
 	at := s.last
 	h.tasks.Go(func() {
 		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-			err := h.catchUp(h.ctx, s, cursor{after: &at, reset: reset})
+			err := h.catchUp(h.ctx, s, cursor{after: &at})
 			if err == nil {
 				return
 			}

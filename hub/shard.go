@@ -31,6 +31,7 @@ func (s *shard) push(key string, m Message) {
 	}
 	if m.Event == nil {
 		ch.inbox, ch.replaced = ch.inbox[:0], true // what came before may not hold either
+		ch.life++
 	} else {
 		ch.inbox = append(ch.inbox, m)
 	}
@@ -85,11 +86,19 @@ func (s *shard) join(h *Hub, c Channel) *channel {
 	defer s.mu.Unlock()
 	ch := s.channels[c.Key]
 	if ch == nil {
-		ch = &channel{hub: h, shard: s, key: c.Key, name: c.Name}
+		ch = &channel{hub: h, shard: s, key: c.Key, name: c.Name, life: 1}
 		s.channels[c.Key] = ch
 	}
 	ch.refs += 2
 	return ch
+}
+
+// lifeOf returns how often the channel's end was replaced, whether or not the followers
+// were told yet: the goroutine that does that may be behind.
+func (s *shard) lifeOf(ch *channel) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ch.life
 }
 
 // leave gives a reference back and forgets the channel with the last one.
