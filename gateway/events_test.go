@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -508,5 +511,68 @@ func TestForeignPageMayNotConnect(t *testing.T) {
 	_ = res.Body.Close()
 	if res.StatusCode != 403 {
 		t.Errorf("rebound name: %d", res.StatusCode)
+	}
+}
+
+// TestSlowReaderMissesOnlySupersededProgress: a client that does not read while its request
+// reports more progress than its queue holds is not cut off. When it reads at last, it gets
+// events in order, and the newest progress and the end for certain.
+func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	slow := s.stream("/v1/requests/" + id + "/events")
+	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	message := strings.Repeat("\x01", 2000) // as long as it may be, and six bytes each in JSON
+	var enough atomic.Bool
+	var reporting sync.WaitGroup
+	for range 8 {
+		reporting.Go(func() {
+			for !enough.Load() {
+				a, err := s.try("POST", "/v1/work/"+id+"/progress", map[string]any{"message": message})
+				if err != nil || a.status != http.StatusOK {
+					t.Errorf("progress: %d, %v", a.status, err)
+					return
+				}
+			}
+		})
+	}
+	figure := func(name string) (n float64) {
+		for line := range strings.Lines(string(s.call("GET", "/metrics", nil).want(200).body)) {
+			if rest, ok := strings.CutPrefix(line, name+" "); ok {
+				_, _ = fmt.Sscan(rest, &n)
+			}
+		}
+		return n
+	}
+	// What was dropped is more than twice what may wait.
+	for late := time.Now().Add(time.Minute); figure("hark_messages_coalesced_total") < 200 && !t.Failed(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Errorf("nothing was dropped: %s", s.call("GET", "/metrics", nil).body)
+		}
+	}
+	enough.Store(true)
+	reporting.Wait()
+	s.call("POST", "/v1/work/"+id+"/progress", `{"message":"the last"}`).want(200)
+	top := uint64(s.call("PUT", "/v1/work/"+id+"/result", `{"ok":true}`).want(200).json()["sequence"].(float64))
+	if full, closed := figure("hark_sockets_full_total"), figure(`hark_connections_closed_total{reason="slow"}`); full != 1 || closed != 0 {
+		t.Errorf("full %v times, %v closed", full, closed)
+	}
+	dropped := uint64(figure("hark_messages_coalesced_total"))
+	got := slow.rest()
+	if len(got) < 3 {
+		t.Fatal(got)
+	}
+	var at, missing uint64
+	for _, e := range got[:len(got)-1] {
+		text, kind, _ := strings.Cut(e, ":")
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || n <= at || n > at+1 && kind != "progress" && kind != "succeeded" {
+			t.Fatalf("%s after %d", e, at)
+		}
+		missing += n - at - 1
+		at = n
+	}
+	if end := short(got[len(got)-3:]); end != fmt.Sprintf("%d:progress %d:succeeded end", top-1, top) || missing != dropped {
+		t.Errorf("ends with %s; %d of %d are missing, %d were dropped", end, missing, top, dropped)
 	}
 }

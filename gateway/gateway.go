@@ -75,6 +75,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	g.hub = hub.New(g.store, hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Connections: connections(c.MaxConnections), PerCaller: c.MaxPerCaller, ConnectRate: c.ConnectRate, Logger: log,
+		Subject: subject,
 	})
 	g.service = lifecycle.New(g.store, processor.Queue(g.broker), lifecycle.Options{
 		Logger: log,
@@ -102,6 +103,13 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	}
 	g.api = api.New(options)
 	return g, nil
+}
+
+// subject tells the hub what an event is about: in each event is the whole document of its
+// request, so progress is worth nothing once there is a newer one.
+func subject(event []byte) (requestID string, progress bool) {
+	id, t, _ := lifecycle.EventSubject(event)
+	return id, t == lifecycle.EventProgress
 }
 
 // listen opens the port. Data that a peer does not acknowledge for a minute ends

@@ -40,12 +40,14 @@ var (
 	descResets    = prometheus.NewDesc("hark_resets_total", "Losses told to followers in-band.", nil, nil)
 	descResyncs   = prometheus.NewDesc("hark_resyncs_total", "Followers that missed a bell and read the store.", nil, nil)
 	descReads     = prometheus.NewDesc("hark_history_reads_total", "Histories read from the store for followers.", nil, nil)
+	descFull      = prometheus.NewDesc("hark_sockets_full_total", "Times that a client's socket was full, so that messages had to wait; not counted with TLS.", nil, nil)
+	descCoalesced = prometheus.NewDesc("hark_messages_coalesced_total", "Superseded progress dropped for clients that had used up their queue.", nil, nil)
 	descClosed    = prometheus.NewDesc("hark_connections_closed_total", "Push connections closed, by reason.", []string{"reason"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (c hubCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descOpen, descDelivered, descResets, descResyncs, descReads, descClosed} {
+	for _, d := range []*prometheus.Desc{descOpen, descDelivered, descResets, descResyncs, descReads, descFull, descCoalesced, descClosed} {
 		ch <- d
 	}
 }
@@ -59,6 +61,8 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descResets, prometheus.CounterValue, float64(s.Resets))
 	ch <- prometheus.MustNewConstMetric(descResyncs, prometheus.CounterValue, float64(s.Resyncs))
 	ch <- prometheus.MustNewConstMetric(descReads, prometheus.CounterValue, float64(s.Reads))
+	ch <- prometheus.MustNewConstMetric(descFull, prometheus.CounterValue, float64(s.Full))
+	ch <- prometheus.MustNewConstMetric(descCoalesced, prometheus.CounterValue, float64(s.Coalesced))
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(n), reason)
 	}

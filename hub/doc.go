@@ -13,9 +13,10 @@
 //
 // A waiting connection holds no goroutine and no buffer, whichever wire it is: one
 // poller tells when a client has said something or has gone. Writes never
-// block: what a socket does not take at once waits in that connection's outbox, up to
-// a bound in bytes, and then the connection is closed in a way that lets
-// its client resume.
+// block: what a socket does not take at once waits in that connection's backlog, up to
+// a bound in bytes. Beyond it, progress that is superseded by what waits behind it goes first
+// (see [Options.Subject]), and then the connection is closed in a way that lets its client
+// resume.
 //
 // Locks, in the order in which they may be taken: shard.mu, channel.mu, outbox.mu,
 // then wheel.mu or poller.mu. None is held while reading from the Source.

@@ -22,6 +22,14 @@ func (b *batch) after(offset uint64) batch {
 	return batch{channel: b.channel, messages: b.messages[skip:]}
 }
 
+// encoded returns the messages as a wire has them.
+func (b *batch) encoded(w wire) []byte {
+	if w == wireSSE {
+		return b.SSE()
+	}
+	return b.Socket()
+}
+
 // SSE returns the messages as server-sent events. An event holds no line break,
 // so each is one data line.
 func (b *batch) SSE() []byte {
@@ -88,6 +96,18 @@ func appendFrameHeader(dst []byte, op byte, n int) []byte {
 	default:
 		dst = append(dst, op, 127)
 		return binary.BigEndian.AppendUint64(dst, uint64(n))
+	}
+}
+
+// frameSize returns how many bytes the first of our own frames has, with its header.
+func frameSize(b []byte) int {
+	switch n := int(b[1]); n {
+	case 126:
+		return 4 + int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return 10 + int(binary.BigEndian.Uint64(b[2:]))
+	default:
+		return 2 + n
 	}
 }
 

@@ -32,6 +32,13 @@ type Options struct {
 	PerCaller     int           // connections of one caller at most; 0: any number
 	ConnectRate   float64       // new connections per second at most, as many at once as in one second; 0: any number
 	Logger        *slog.Logger  // default: discard
+
+	// Subject returns what an event tells of, "" if that is not known, and whether it is
+	// only progress, which is worth nothing once a newer event of the same subject is
+	// there. It is asked only for a connection whose QueueBytes are used up: progress that
+	// is superseded in its channel is dropped then, before the connection is closed.
+	// It must not block and may be called concurrently. Without it nothing is dropped.
+	Subject func(event []byte) (subject string, progress bool)
 }
 
 func (o Options) withDefaults() Options {

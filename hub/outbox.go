@@ -26,14 +26,11 @@ type outbox struct {
 	slot  int32
 	index int32
 
-	mu       sync.Mutex
-	state    outboxState
-	flushing bool
-	wire     wire
-	reason   reason   // why it was closed
-	queue    [][]byte // waiting; shared bytes, never changed
-	queued   int      // bytes in queue and in the flusher's hands
-	empty    chan struct{}
+	mu      sync.Mutex
+	state   outboxState
+	wire    wire
+	reason  reason   // why it was closed
+	backlog *backlog // what waits for the flusher; nil if there is none
 
 	owner  connection
 	caller *caller // nil if callers are not counted
@@ -78,37 +75,61 @@ func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *c
 }
 
 // write sends b, which nobody may change afterwards. A write beyond the bound
-// closes the connection as too slow, unless it is history, which is paced by room.
-func (o *outbox) write(b []byte, history bool) error {
+// closes the connection as too slow, unless it is paced by room.
+func (o *outbox) write(b []byte, paced bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state != outboxOpen {
 		return errClosed
 	}
-	return o.put(b, history)
+	return o.put(b, nil, paced)
 }
 
-// put is write under o.mu in any state but closed.
-func (o *outbox) put(b []byte, history bool) error {
-	if !o.flushing && o.fd >= 0 {
-		n, err := tryWrite(o.fd, b)
-		if err != nil {
-			o.close(reasonGone)
-			return err
+// send implements follower.
+func (o *outbox) send(_ *subscription, b *batch, history bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state == outboxOpen {
+		_ = o.put(b.encoded(o.wire), b, history) // a failure has closed the outbox
+	}
+}
+
+// put is write under o.mu in any state but closed. messages are what b is, if it is messages.
+func (o *outbox) put(b []byte, messages *batch, paced bool) error {
+	taken := 0
+	if o.backlog == nil {
+		if o.fd >= 0 {
+			var err error
+			if taken, err = tryWrite(o.fd, b); err != nil {
+				o.close(reasonGone)
+				return err
+			}
+			if taken == len(b) {
+				return nil
+			}
+			o.hub.stats.full.Add(1)
 		}
-		if b = b[n:]; len(b) == 0 {
-			return nil
-		}
-	} else if !history && o.queued > 0 && o.queued+len(b) > o.hub.opts.QueueBytes {
+		o.backlog = new(backlog)
+		o.hub.tasks.Go(o.flush)
+	}
+	q, bound := o.backlog, o.hub.opts.QueueBytes
+	before, pushed := q.bytes, q.pushed
+	if messages != nil && !paced && o.hub.opts.Subject != nil {
+		q.pushMessages(messages, o.wire, taken)
+	} else {
+		q.push(&waiting{bytes: b[taken:]})
+	}
+	if paced || q.bytes <= bound {
+		return nil
+	}
+	if o.hub.opts.Subject != nil {
+		o.hub.stats.coalesced.Add(q.thin(o.hub.opts.Subject))
+	}
+	if before > 0 && q.bytes > bound {
 		// Only between whole frames: the rest of one that has begun must follow.
+		q.truncate(pushed)
 		o.overflow()
 		return errClosed
-	}
-	o.queue = append(o.queue, b)
-	o.queued += len(b)
-	if !o.flushing {
-		o.flushing = true
-		o.hub.tasks.Go(o.flush)
 	}
 	return nil
 }
@@ -189,9 +210,7 @@ func (o *outbox) overflow() {
 	o.hub.stats.slow.Add(1)
 	o.reason = reasonSlow
 	if o.wire == wireSocket {
-		b := closeFrame(uint16(CloseSlow), "too slow, resume from your last offset")
-		o.queue = append(o.queue, b)
-		o.queued += len(b)
+		o.backlog.push(&waiting{bytes: closeFrame(uint16(CloseSlow), "too slow, resume from your last offset")})
 	}
 	o.state = outboxClosing // a flusher is running, else nothing would be queued
 	o.timeout(o.hub.opts.WriteTimeout)
@@ -202,62 +221,76 @@ func (o *outbox) timeout(d time.Duration) {
 	time.AfterFunc(d, func() { o.abort(o.reason) })
 }
 
-// flush writes the queue with blocking writes until it is empty. It runs in its
+// What is written together at most, in bytes and in buffers. Progress is seen at least
+// once for so many bytes, and the rest can be thinned still. The runtime keeps a list as long
+// as the longest that a connection has written: 16 bytes a buffer.
+const (
+	flushBytes   = 64 << 10
+	flushBuffers = 64
+	recordBytes  = 16 << 10 // of TLS, whose records are that long at most
+)
+
+// flush writes the backlog with blocking writes until it is empty. It runs in its
 // own goroutine, at most one for an outbox.
 func (o *outbox) flush() {
-	for {
-		o.mu.Lock()
-		if o.state == outboxClosed {
-			o.flushing = false
+	_, plain := o.conn.(*net.TCPConn)
+	most := flushBytes
+	if !plain {
+		most = recordBytes
+	}
+	most = min(most, max(o.hub.opts.QueueBytes/8, 1))
+	var taken [][]byte
+	var joined []byte
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for q := o.backlog; o.state != outboxClosed; {
+		var size int
+		if taken, size = q.take(taken[:0], most, flushBuffers); len(taken) == 0 {
 			o.wakeRoom()
-			o.mu.Unlock()
-			return
-		}
-		if len(o.queue) == 0 {
-			o.flushing = false
-			o.wakeRoom()
+			o.backlog = nil
 			if o.state == outboxClosing {
 				o.flushed()
 			}
-			o.mu.Unlock()
 			return
 		}
-		queue := net.Buffers(o.queue)
-		o.queue = nil
-		size := 0
-		for _, b := range queue {
-			size += len(b)
-		}
 		o.mu.Unlock()
-
-		err := o.flushQueue(queue)
-
+		buffers := net.Buffers(taken)
+		if !plain && len(taken) > 1 { // each would be a record, and a call, of its own
+			joined = joined[:0]
+			for _, b := range taken {
+				joined = append(joined, b...)
+			}
+			buffers = net.Buffers{joined}
+		}
+		err := o.writeOut(buffers, most)
 		o.mu.Lock()
-		o.queued -= size
+		q.bytes -= size
 		if err != nil {
 			o.close(reasonGone)
-		} else if o.queued <= o.hub.opts.QueueBytes/2 {
+		} else if q.bytes <= o.hub.opts.QueueBytes/2 {
 			o.wakeRoom()
 		}
-		o.mu.Unlock()
 	}
 }
 
-// flushQueue writes queue. It gives up when the socket took nothing for
-// WriteTimeout.
-func (o *outbox) flushQueue(queue net.Buffers) error {
-	for len(queue) > 0 {
+// writeOut writes buffers, at most so many bytes at a time. It gives up when the socket
+// took nothing for WriteTimeout.
+func (o *outbox) writeOut(buffers net.Buffers, most int) error {
+	for len(buffers) > 0 {
 		if err := o.conn.SetWriteDeadline(time.Now().Add(o.hub.opts.WriteTimeout)); err != nil {
 			return err
 		}
-		chunk := queue[0]
-		const most = 64 << 10 // progress is seen at least every so many bytes
-		if len(chunk) > most {
-			chunk = chunk[:most]
-		}
-		n, err := o.conn.Write(chunk)
-		if queue[0] = queue[0][n:]; len(queue[0]) == 0 {
-			queue = queue[1:]
+		var n int64
+		var err error
+		if first := buffers[0]; len(buffers) > 1 {
+			n, err = buffers.WriteTo(o.conn)
+		} else {
+			var written int
+			written, err = o.conn.Write(first[:min(len(first), most)])
+			n = int64(written)
+			if buffers[0] = first[written:]; len(buffers[0]) == 0 {
+				buffers = nil
+			}
 		}
 		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
@@ -269,14 +302,14 @@ func (o *outbox) flushQueue(queue net.Buffers) error {
 // room waits until at most half of the bound is queued.
 func (o *outbox) room(ctx context.Context) error {
 	o.mu.Lock()
-	for o.state == outboxOpen && o.queued > o.hub.opts.QueueBytes/2 {
-		if o.empty == nil {
-			o.empty = make(chan struct{})
+	for o.state == outboxOpen && o.backlog != nil && o.backlog.bytes > o.hub.opts.QueueBytes/2 {
+		if o.backlog.room == nil {
+			o.backlog.room = make(chan struct{})
 		}
-		empty := o.empty
+		room := o.backlog.room
 		o.mu.Unlock()
 		select {
-		case <-empty:
+		case <-room:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -291,9 +324,9 @@ func (o *outbox) room(ctx context.Context) error {
 
 // wakeRoom lets those in room look again. Called under o.mu.
 func (o *outbox) wakeRoom() {
-	if o.empty != nil {
-		close(o.empty)
-		o.empty = nil
+	if o.backlog != nil && o.backlog.room != nil {
+		close(o.backlog.room)
+		o.backlog.room = nil
 	}
 }
 
@@ -304,11 +337,11 @@ func (o *outbox) finish(b []byte, why reason) {
 	if o.state != outboxOpen {
 		return
 	}
-	if len(b) > 0 && o.put(b, true) != nil {
+	if len(b) > 0 && o.put(b, nil, true) != nil {
 		return
 	}
 	o.reason, o.state = why, outboxClosing
-	if !o.flushing {
+	if o.backlog == nil {
 		o.flushed()
 	}
 }
@@ -336,7 +369,7 @@ func (o *outbox) abort(why reason) {
 	o.close(why)
 }
 
-// close closes the connection and lets go of what is queued. Called under o.mu.
+// close closes the connection and lets go of what waits. Called under o.mu.
 func (o *outbox) close(why reason) {
 	if o.state == outboxClosed {
 		return
@@ -345,8 +378,8 @@ func (o *outbox) close(why reason) {
 		o.reason = why
 	}
 	o.state = outboxClosed
-	o.queue = nil
 	o.wakeRoom()
+	o.backlog = nil
 	o.hub.wheel.remove(o)
 	if o.fd >= 0 {
 		o.hub.poller.forget(o)
@@ -361,13 +394,13 @@ func (o *outbox) close(why reason) {
 func (o *outbox) beat() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.state != outboxOpen || o.flushing {
+	if o.state != outboxOpen || o.backlog != nil {
 		return
 	}
 	if o.wire == wireSSE {
-		_ = o.put(heartbeatSSE, false)
+		_ = o.put(heartbeatSSE, nil, false)
 	} else {
-		_ = o.put(heartbeatSocket, false)
+		_ = o.put(heartbeatSocket, nil, false)
 	}
 }
 

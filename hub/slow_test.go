@@ -1,10 +1,12 @@
 package hub_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +67,217 @@ func TestSlowStreamIsClosedAndResumes(t *testing.T) {
 		if at++; err != nil || e.id != fmt.Sprint(at) {
 			t.Fatalf("resumed: %s %v, want %d", e.id, err, at)
 		}
+	}
+}
+
+// note is an event of a request in a feed.
+type note struct {
+	N    uint64
+	Of   string
+	Kind string
+	Pad  string
+}
+
+// appendNote appends an event that tells of a request.
+func (s *memorySource) appendNote(key, of, kind string, pad int) note {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.channel(key)
+	e := note{N: ch.trimmed + uint64(len(ch.messages)) + 1, Of: of, Kind: kind, Pad: strings.Repeat("x", pad)}
+	b, _ := json.Marshal(e)
+	m := hub.Message{Offset: e.N, Event: b}
+	ch.messages = append(ch.messages, m)
+	s.ring(key, m)
+	return e
+}
+
+func noteSubject(event []byte) (string, bool) {
+	part := bytes.SplitN(event, []byte(`"`), 11) // {"N":1,"Of":"a","Kind":"progress",…
+	return string(part[5]), string(part[9]) == "progress"
+}
+
+// TestSlowFollowerMissesOnlySupersededProgress lets clients that do not read follow feeds of
+// many requests for far longer than their bound lasts. They stay, and when they read at last,
+// they get everything in order but progress of which there is something newer, frames
+// whole and their pongs among them; and with their cursor what follows.
+func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
+	const bound = 256 << 10
+	feeds := []string{"feed-1", "feed-2"}
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{QueueBytes: bound, Subject: noteSubject})
+	addr := serve(t, h)
+	stream := dialSSE(t, addr, "feed-1", "")
+	socket := dialSocket(t, addr)
+	for _, feed := range feeds {
+		if err := socket.WriteJSON(map[string]string{"op": "subscribe", "channel": feed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() bool { return h.Stats().Reads == 3 })
+	sent := map[string][]note{}
+	tell := func(feed, of, kind string, pad int) {
+		sent[feed] = append(sent[feed], source.appendNote(feed, of, kind, pad))
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	var life [8]int
+	pings := 0
+	for n := 0; h.Stats().Coalesced < 4000; n++ {
+		if n > 200_000 {
+			t.Fatalf("never full: %+v", h.Stats())
+		}
+		i := rng.IntN(len(life))
+		of := fmt.Sprintf("request %d of %d", life[i], i)
+		switch rng.IntN(200) {
+		case 0:
+			tell(feeds[n%2], of, "succeeded", 50)
+			life[i]++
+		case 1:
+			tell(feeds[n%2], of, "retrying", 50)
+		default:
+			tell(feeds[n%2], of, "progress", rng.IntN(4000))
+		}
+		if n%64 == 0 {
+			pings++
+			_ = socket.WriteControl(websocket.PingMessage, []byte("there?"), time.Now().Add(time.Second))
+			// The shards keep up, so that nobody reads the source instead.
+			want := uint64(len(sent["feed-1"])*2 + len(sent["feed-2"]))
+			eventually(t, func() bool { return h.Stats().Delivered == want })
+		}
+	}
+	for i := range life {
+		for _, feed := range feeds {
+			tell(feed, fmt.Sprintf("request %d of %d", life[i], i), "succeeded", 50)
+		}
+	}
+	want := uint64(len(sent["feed-1"])*2 + len(sent["feed-2"]))
+	eventually(t, func() bool { return h.Stats().Delivered == want })
+	before := h.Stats()
+	if before.Slow > 0 || before.Resyncs > 0 || before.Full != 2 || before.Streams+before.Sockets != 2 {
+		t.Fatalf("%+v", before)
+	}
+
+	missing := 0
+	var arrived []note
+	for len(arrived) == 0 || arrived[len(arrived)-1].N < uint64(len(sent["feed-1"])) {
+		e, err := stream.next()
+		var m note
+		if err == nil {
+			err = json.Unmarshal([]byte(e.data), &m)
+		}
+		if err != nil || e.id != fmt.Sprint(m.N) {
+			t.Fatalf("after %d: id %q, %v", len(arrived), e.id, err)
+		}
+		arrived = append(arrived, m)
+	}
+	missing += coalesced(t, sent["feed-1"], arrived)
+
+	pongs := 0
+	socket.SetPongHandler(func(text string) error {
+		if pongs++; text != "there?" {
+			t.Errorf("pong %q", text)
+		}
+		return nil
+	})
+	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	heard := map[string][]note{}
+	complete := func(feed string) bool {
+		n := len(heard[feed])
+		return n > 0 && heard[feed][n-1].N == uint64(len(sent[feed]))
+	}
+	_ = socket.WriteJSON(map[string]string{"op": "ping"}) // its answer comes after all pongs
+	answered := false
+	for !complete("feed-1") || !complete("feed-2") || !answered {
+		var m struct {
+			Op, Channel string
+			Offset      uint64
+			Event       note
+		}
+		if err := socket.ReadJSON(&m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Op == "event" {
+			if m.Offset != m.Event.N {
+				t.Fatalf("offset %d of event %d", m.Offset, m.Event.N)
+			}
+			heard[m.Channel] = append(heard[m.Channel], m.Event)
+		}
+		answered = answered || m.Op == "pong"
+	}
+	for _, feed := range feeds {
+		missing += coalesced(t, sent[feed], heard[feed])
+	}
+	if pongs != pings {
+		t.Errorf("%d pongs to %d pings", pongs, pings)
+	}
+	if uint64(missing) != before.Coalesced {
+		t.Errorf("%d missing, %+v", missing, before)
+	}
+
+	_ = stream.conn.Close()
+	tell("feed-1", "later", "progress", 10)
+	tell("feed-1", "later", "progress", 10)
+	again := dialSSE(t, addr, "feed-1", stream.lastID)
+	for _, want := range sent["feed-1"][len(sent["feed-1"])-2:] {
+		if e, err := again.next(); err != nil || e.id != fmt.Sprint(want.N) {
+			t.Errorf("resumed: %s, %v, want %d", e.id, err, want.N)
+		}
+	}
+}
+
+// coalesced holds what arrived of a feed against what was sent, and returns how much
+// is missing.
+func coalesced(t *testing.T, sent, arrived []note) (missing int) {
+	t.Helper()
+	newest := make(map[string]uint64) // of each request, of what arrived
+	for _, e := range arrived {
+		newest[e.Of] = e.N
+	}
+	next := 0
+	for _, e := range sent {
+		switch {
+		case next < len(arrived) && arrived[next] == e:
+			next++
+		case e.Kind != "progress" || newest[e.Of] <= e.N:
+			t.Errorf("%d (%s of %s) is missing", e.N, e.Kind, e.Of)
+		default:
+			missing++
+		}
+	}
+	if next != len(arrived) {
+		t.Errorf("out of order, twice or made up: %.80v", arrived[next])
+	}
+	return missing
+}
+
+// TestProgressOfManyIsNotSuperseded: what is worth nothing only if something newer of the same
+// request is there does not go to make room for others: the client is closed, and resumes.
+func TestProgressOfManyIsNotSuperseded(t *testing.T) {
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{QueueBytes: 256 << 10, Subject: noteSubject})
+	addr := serve(t, h)
+	slow := dialSSE(t, addr, "feed-1", "0")
+	eventually(t, func() bool { return h.Stats().Reads == 1 })
+	var top uint64
+	eventually(t, func() bool {
+		top = source.appendNote("feed-1", fmt.Sprint("request ", top), "progress", 16<<10).N
+		return h.Stats().Slow == 1
+	})
+	at := uint64(0)
+	for {
+		e, err := slow.next()
+		if err != nil {
+			break
+		}
+		if at++; e.id != fmt.Sprint(at) {
+			t.Fatalf("%s after %d", e.id, at-1)
+		}
+	}
+	if s := h.Stats(); at == 0 || at >= top || s.Coalesced > 0 || s.Closed["slow"] != 1 {
+		t.Errorf("%d of %d, %+v", at, top, s)
+	}
+	again := dialSSE(t, addr, "feed-1", fmt.Sprint(at))
+	if e, err := again.next(); err != nil || e.id != fmt.Sprint(at+1) {
+		t.Errorf("resumed: %s, %v, want %d", e.id, err, at+1)
 	}
 }
 

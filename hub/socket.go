@@ -154,7 +154,7 @@ func (s *socket) take(b []byte) {
 func (s *socket) control(f frame) error {
 	switch f.op {
 	case framePing:
-		b := appendFrameHeader(make([]byte, 0, 2+maxControlPayload), opPong, len(f.payload))
+		b := appendFrameHeader(make([]byte, 0, 2+len(f.payload)), opPong, len(f.payload))
 		_ = s.write(append(b, f.payload...), false)
 	case frameClose:
 		b, err := closeReply(f)
@@ -274,10 +274,6 @@ func (s *socket) begin(sub *subscription, _, top uint64, recovered bool) {
 	rest := append([]byte(`,"offset":`), strconv.FormatUint(top, 10)...)
 	rest = strconv.AppendBool(append(rest, `,"recovered":`...), recovered)
 	s.tell("subscribed", sub.ch.name, rest)
-}
-
-func (s *socket) send(_ *subscription, b *batch, history bool) {
-	_ = s.write(b.Socket(), history) // a failed write has closed the outbox
 }
 
 func (s *socket) ended(sub *subscription, offset uint64) {

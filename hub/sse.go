@@ -123,10 +123,6 @@ func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
 	}
 }
 
-func (s *stream) send(_ *subscription, b *batch, history bool) {
-	_ = s.write(b.SSE(), history) // a failed write has closed the outbox
-}
-
 func (s *stream) ended(_ *subscription, offset uint64) {
 	b := append([]byte("event: end\ndata: {\"offset\":"), strconv.FormatUint(offset, 10)...)
 	s.finish(append(b, "}\n\n"...), reasonEnded)

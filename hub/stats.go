@@ -26,6 +26,8 @@ type counters struct {
 	resets    atomic.Uint64
 	resyncs   atomic.Uint64
 	slow      atomic.Uint64
+	full      atomic.Uint64
+	coalesced atomic.Uint64
 	reads     atomic.Uint64
 }
 
@@ -49,6 +51,8 @@ type Stats struct {
 	Resets           uint64            // losses told to followers
 	Resyncs          uint64            // subscriptions that missed a bell and read the source
 	Reads            uint64            // histories read from the source
+	Full             uint64            // times that a socket was full, so that something had to wait; not counted with TLS
+	Coalesced        uint64            // superseded progress that was dropped for connections at their bound
 	Slow             uint64            // connections that did not keep up; they are closed once what is queued has left
 	Closed           map[string]uint64 // connections closed, by reason
 }
@@ -57,7 +61,8 @@ type Stats struct {
 func (h *Hub) Stats() Stats {
 	s := Stats{
 		Streams: h.stats.open[wireSSE].Load(), Sockets: h.stats.open[wireSocket].Load(),
-		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Slow: h.stats.slow.Load(), Reads: h.stats.reads.Load(),
+		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Reads: h.stats.reads.Load(),
+		Full: h.stats.full.Load(), Coalesced: h.stats.coalesced.Load(), Slow: h.stats.slow.Load(),
 		Closed: make(map[string]uint64, reasons),
 	}
 	for why := reasonGone; why < reasons; why++ {

@@ -1,6 +1,9 @@
 package lifecycle
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // EventType is the CloudEvents type of an event.
 type EventType string
@@ -35,17 +38,24 @@ func EventID(requestID string, sequence uint64) string {
 	return fmt.Sprintf("%s/%d", requestID, sequence)
 }
 
+// What stands between the members that begin an event, see EventSubject.
+const (
+	eventOpening = `{"specversion":"1.0","id":"`
+	eventSource  = `","source":"/v1/requests/`
+	eventKind    = `","type":"`
+)
+
 // AppendEvent appends the event that tells of r as it is now, as one line of
 // CloudEvents 1.0 JSON, to dst. The newest state is in it whole, so that whoever
 // shows only the newest event is right.
 func AppendEvent(dst []byte, r *Request, t EventType) []byte {
-	dst = append(dst, `{"specversion":"1.0","id":"`...)
+	dst = append(dst, eventOpening...)
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
 	dst = appendUint(dst, r.Sequence, 1)
-	dst = append(dst, `","source":"/v1/requests/`...)
+	dst = append(dst, eventSource...)
 	dst = append(dst, r.ID...)
-	dst = append(dst, `","type":"`...)
+	dst = append(dst, eventKind...)
 	dst = append(dst, t...)
 	if r.Topic != "" {
 		dst = append(dst, `","subject":"`...)
@@ -59,6 +69,31 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 	dst = AppendDocument(dst, r, View{})
 	return append(dst, '}')
 }
+
+// EventSubject returns the id of the request that an event of [AppendEvent] tells of, and
+// the event's type. It goes by the very bytes that AppendEvent begins with, so nothing that
+// anybody may choose, which comes later, is taken for them. ok is false if the event begins with
+// anything else.
+func EventSubject(event []byte) (requestID string, t EventType, ok bool) {
+	rest, ok := bytes.CutPrefix(event, []byte(eventOpening))
+	if !ok {
+		return "", "", false
+	}
+	id, rest, _ := bytes.Cut(rest, []byte("/"))
+	sequence, rest, _ := bytes.Cut(rest, []byte(eventSource))
+	rest, ok = bytes.CutPrefix(rest, id)
+	if !ok || !ValidID(string(id)) || len(sequence) == 0 || bytes.ContainsFunc(sequence, notDigit) {
+		return "", "", false
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(eventKind))
+	kind, _, closed := bytes.Cut(rest, []byte(`",`))
+	if t = EventType(kind); !ok || !closed || !t.Known() && t != EventReset {
+		return "", "", false
+	}
+	return string(id), t, true
+}
+
+func notDigit(r rune) bool { return r < '0' || r > '9' }
 
 // AppendFeedReset appends the event that tells a follower of a feed that events
 // up to offset are gone. A feed has no document of its own; the link says where

@@ -99,6 +99,69 @@ func TestTransitionLeavesItsArgumentAlone(t *testing.T) {
 	}
 }
 
+func TestEventSubject(t *testing.T) {
+	r := sample()
+	for _, topic := range []string{"", "order-42"} {
+		r.Topic = topic
+		for _, want := range []lifecycle.EventType{
+			lifecycle.EventAccepted, lifecycle.EventStarted, lifecycle.EventProgress, lifecycle.EventRetrying, lifecycle.EventSucceeded,
+			lifecycle.EventFailed, lifecycle.EventCanceled, lifecycle.EventExpired, lifecycle.EventReset,
+		} {
+			if id, got, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, want)); id != "r1" || got != want || !ok {
+				t.Errorf("%s: %q %s %v", want, id, got, ok)
+			}
+		}
+	}
+	text := string(lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress))
+	for name, text := range map[string]string{
+		"nothing":             "",
+		"another event":       string(lifecycle.AppendFeedReset(nil, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "o"}, 3)),
+		"another version":     strings.Replace(text, "1.0", "2.0", 1),
+		"white space":         strings.Replace(text, ":", ": ", 1),
+		"another source":      strings.Replace(text, "requests/r1", "requests/r2", 1),
+		"longer source":       strings.Replace(text, "requests/r1", "requests/r11", 1),
+		"no sequence":         strings.Replace(text, "r1/3", "r1/", 1),
+		"more than an id":     strings.Replace(text, "r1/3", "r1/3/4", 1),
+		"no id":               strings.ReplaceAll(text, "r1", ""),
+		"a quote in the id":   strings.ReplaceAll(text, "r1", `r\"1`),
+		"an unknown type":     strings.Replace(text, "request.progress", "request.progressed", 1),
+		"an escape":           strings.Replace(text, "request.progress", `request.progress\`, 1),
+		"fields in a message": `{"message":` + text + `}`,
+		"fields in the id":    `{"specversion":"1.0","id":"x","message":"` + text,
+		"cut off":             text[:strings.Index(text, "progress")+8],
+	} {
+		if id, kind, ok := lifecycle.EventSubject([]byte(text)); ok {
+			t.Errorf("%s: %q %s", name, id, kind)
+		}
+	}
+}
+
+func FuzzEventSubject(f *testing.F) {
+	r := sample()
+	text := lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress)
+	f.Add(text, "a message", "t")
+	f.Add([]byte(`{"specversion":"1.0","id":"r1/3","source":"/v1/requests/r1","type":"request.progress",`), `","type":"request.progress",`, `","id":"r2/1`)
+	f.Fuzz(func(t *testing.T, text []byte, message, topic string) {
+		// Whatever the text is, it is taken only for what it begins with.
+		if id, kind, ok := lifecycle.EventSubject(text); ok {
+			_, rest, _ := strings.Cut(string(text), "/")
+			sequence, _, _ := strings.Cut(rest, `"`)
+			if want := `{"specversion":"1.0","id":"` + id + "/" + sequence + `","source":"/v1/requests/` + id + `","type":"` + string(kind) + `",`; !strings.HasPrefix(string(text), want) {
+				t.Errorf("%q %s of %s", id, kind, text)
+			}
+		}
+		// Whatever a processor or a client says, an event is what it is.
+		r := sample()
+		r.Message, r.Step, r.Error = message, message, &lifecycle.Failure{Code: message, Message: message}
+		if lifecycle.ValidTopic(topic) {
+			r.Topic = topic
+		}
+		if id, kind, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, lifecycle.EventStarted)); id != r.ID || kind != lifecycle.EventStarted || !ok {
+			t.Errorf("%q %s %v with %q, %q", id, kind, ok, message, topic)
+		}
+	})
+}
+
 func FuzzChannel(f *testing.F) {
 	for _, name := range []string{"request:a", "topic:a:b", "owner:x", "owner", "owner:", "request:", "topic:\x00"} {
 		f.Add(name)

@@ -1,0 +1,143 @@
+package hub
+
+import "bytes"
+
+// backlog is what waits for a socket that is full, in order. A connection has one
+// only meanwhile. Everything here is under the outbox's mutex.
+type backlog struct {
+	first, last *waiting
+	bytes       int           // of what waits, and of what is in the flusher's hands
+	pushed      uint64        // how many there have been
+	room        chan struct{} // closed when there is room for history; nil if nobody waits for that
+
+	unseen *waiting           // the first that thin has not looked at
+	newest map[about]*waiting // of what it has: the progress that waits, one of each subject
+}
+
+// waiting is something that leaves as a whole: a message, a frame, a page of history.
+type waiting struct {
+	prev, next *waiting
+	number     uint64
+	bytes      []byte // shared, never changed
+	event      []byte // the part of bytes that thin may look at; nil for what stays in any case
+	about      about  // of such an event; the subject once thin has looked
+}
+
+// about is what an event tells of. A newer one in the same channel supersedes it.
+type about struct{ channel, subject string }
+
+func (q *backlog) push(w *waiting) {
+	q.pushed++
+	w.number, w.prev = q.pushed, q.last
+	if q.last == nil {
+		q.first = w
+	} else {
+		q.last.next = w
+	}
+	if q.unseen == nil {
+		q.unseen = w
+	}
+	q.last = w
+	q.bytes += len(w.bytes)
+}
+
+// pushMessages pushes what a socket has not taken of a batch's bytes. The message that has
+// left in part stays whatever comes; of the others each is by itself.
+func (q *backlog) pushMessages(b *batch, w wire, taken int) {
+	rest := b.encoded(w)
+	for _, m := range b.messages {
+		size := messageSize(w, rest)
+		one := &waiting{bytes: rest[:size:size]}
+		if rest = rest[size:]; taken >= size {
+			taken -= size
+			continue
+		}
+		if taken > 0 {
+			one.bytes, taken = one.bytes[taken:], 0
+		} else {
+			end := size - len(messageTail[w])
+			one.event, one.about.channel = one.bytes[end-len(m.Event):end], b.channel
+		}
+		q.push(one)
+	}
+}
+
+// remove takes w out. Its bytes still count if they are kept.
+func (q *backlog) remove(w *waiting) {
+	if w.prev == nil {
+		q.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	if q.unseen == w {
+		q.unseen = w.next
+	}
+	if q.newest[w.about] == w {
+		delete(q.newest, w.about)
+	}
+}
+
+// take removes from the front what is to be written together, at most so many bytes, unless
+// one is larger by itself, and so many buffers, and appends it to dst. It still counts.
+func (q *backlog) take(dst [][]byte, bytes, buffers int) (_ [][]byte, size int) {
+	for w := q.first; w != nil && (size == 0 || size+len(w.bytes) <= bytes && len(dst) < buffers); w = q.first {
+		q.remove(w)
+		dst = append(dst, w.bytes)
+		size += len(w.bytes)
+	}
+	return dst, size
+}
+
+// thin drops progress that is superseded by a newer event of its subject behind it in the
+// same channel, and returns how many events that were. Each message is looked at
+// once, so that a connection that stays at its bound costs no more for each message.
+func (q *backlog) thin(subject func(event []byte) (string, bool)) (dropped uint64) {
+	if q.newest == nil {
+		q.newest = make(map[about]*waiting)
+	}
+	for w := q.unseen; w != nil; w = w.next {
+		if w.event == nil {
+			continue
+		}
+		name, progress := subject(w.event)
+		if w.event = nil; name == "" {
+			continue
+		}
+		about := about{w.about.channel, name}
+		if old := q.newest[about]; old != nil {
+			q.remove(old)
+			q.bytes -= len(old.bytes)
+			dropped++
+		}
+		if progress {
+			w.about = about
+			q.newest[about] = w
+		}
+	}
+	q.unseen = nil
+	return dropped
+}
+
+// truncate drops what was pushed after the first so many.
+func (q *backlog) truncate(pushed uint64) {
+	for q.last != nil && q.last.number > pushed {
+		q.bytes -= len(q.last.bytes)
+		q.remove(q.last)
+	}
+}
+
+// messageTail is what follows on the event in a message's bytes.
+var messageTail = [...]string{wireSSE: "\n\n", wireSocket: "}"}
+
+// messageSize returns how many bytes the first message has of those that encoded returns.
+func messageSize(w wire, b []byte) int {
+	if w == wireSSE {
+		return bytes.Index(b, []byte("\n\n")) + 2 // an event holds no line break
+	}
+	return frameSize(b)
+}
