@@ -2,9 +2,10 @@ package hub
 
 import "bytes"
 
-// backlog is what waits for a socket that is full, in order. A connection has one
-// only meanwhile. Everything here is under the outbox's mutex.
+// backlog is what waits for a socket that is full, or for the end of a round, in order. A
+// connection has one only meanwhile. Everything here is under the outbox's mutex.
 type backlog struct {
+	gathers     bool // for the end of a round: no flusher is at work
 	first, last *waiting
 	bytes       int           // of what waits, and of what is in the flusher's hands
 	pushed      uint64        // how many there have been
@@ -91,6 +92,19 @@ func (q *backlog) take(dst [][]byte, bytes, buffers int) (_ [][]byte, size int) 
 		size += len(w.bytes)
 	}
 	return dst, size
+}
+
+// skip removes from the front what was written of it.
+func (q *backlog) skip(written int) {
+	q.bytes -= written
+	for w := q.first; w != nil && written > 0; w = q.first {
+		if n := len(w.bytes); n > written {
+			w.bytes, w.event = w.bytes[written:], nil // it has begun
+			return
+		}
+		q.remove(w)
+		written -= len(w.bytes)
+	}
 }
 
 // thin drops progress that is superseded by a newer event of its subject behind it in the

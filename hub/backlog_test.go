@@ -146,23 +146,9 @@ func TestThinAgainstModel(t *testing.T) {
 // pair returns the two ends of a connection whose buffers are small.
 func pair(t *testing.T) (server, client *net.TCPConn) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	a, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, client = b.(*net.TCPConn), a.(*net.TCPConn)
+	server, client = tcpPair(t)
 	_ = server.SetWriteBuffer(8 << 10)
 	_ = client.SetReadBuffer(8 << 10)
-	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
 	return server, client
 }
 
@@ -203,7 +189,7 @@ func TestReaderThatStopsAndGoes(t *testing.T) {
 					sent = append(sent, e)
 					batch = append(batch, Message{Offset: e.N, Event: e.bytes()})
 				}
-				ch.deliver(batch)
+				ch.deliver(batch, nil)
 				o.mu.Lock()
 				if q := o.backlog; q != nil && q.bytes > bound {
 					t.Errorf("%d bytes wait after %d", q.bytes, len(sent))
@@ -251,7 +237,7 @@ func TestBoundHoldsToTheEnd(t *testing.T) {
 	pad, most := strings.Repeat("x", 1000), 0
 	for n := uint64(1); h.Stats().Slow == 0; n++ {
 		// Each second one is superseded by the next but one.
-		ch.deliver([]Message{{Offset: n, Event: told{N: n, Of: fmt.Sprint(n * (n % 2)), Kind: "progress", Pad: pad}.bytes()}})
+		ch.deliver([]Message{{Offset: n, Event: told{N: n, Of: fmt.Sprint(n * (n % 2)), Kind: "progress", Pad: pad}.bytes()}}, nil)
 		o.mu.Lock()
 		if o.backlog != nil {
 			most = max(most, o.backlog.bytes)
@@ -290,7 +276,7 @@ func TestWhatWaitsTogetherLeavesTogether(t *testing.T) {
 		h.ServeStream(counted, Channel{Key: "feed", Name: "feed", Live: true}, StreamOptions{})
 		ch := h.shard("feed").channels["feed"]
 		for n := range uint64(1000) {
-			ch.deliver([]Message{{Offset: n + 1, Event: told{N: n + 1}.bytes()}})
+			ch.deliver([]Message{{Offset: n + 1, Event: told{N: n + 1}.bytes()}}, nil)
 		}
 	})
 	serving.Wait()

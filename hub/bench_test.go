@@ -1,10 +1,13 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -57,11 +60,79 @@ func BenchmarkBroadcast(b *testing.B) {
 			var offset uint64
 			for b.Loop() {
 				offset++
-				ch.deliver([]Message{{Offset: offset, Event: event}})
+				ch.deliver([]Message{{Offset: offset, Event: event}}, nil)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(followers), "ns/delivery")
 		})
 	}
+}
+
+// BenchmarkSockets rings channels of which each has one subscription, all at once, as a store
+// does under load: of sockets that follow one each, or that follow a hundred.
+func BenchmarkSockets(b *testing.B) {
+	event := bytes.Repeat([]byte("x"), 600)
+	for _, each := range []int{1, 2, 10, 100} {
+		b.Run(fmt.Sprint(each), func(b *testing.B) {
+			source := new(benchSource)
+			h := New(source, Options{Heartbeat: time.Hour})
+			defer h.Close()
+			const channels = 1000
+			for n := range channels / each {
+				server, client := tcpPair(b)
+				go func() { _, _ = io.Copy(io.Discard, client) }()
+				follow(h, server, n*each, each)
+			}
+			names := make([]string, channels)
+			for i := range names {
+				names[i] = fmt.Sprint("request:", i)
+			}
+			b.ReportAllocs()
+			var offset uint64
+			for b.Loop() {
+				offset++
+				for _, name := range names {
+					source.ring(name, Message{Offset: offset, Event: event})
+				}
+				for h.stats.delivered.Load() < offset*channels {
+					runtime.Gosched()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/channels, "ns/delivery")
+		})
+	}
+}
+
+// follow makes a socket of a connection, without a handshake, that follows so many channels.
+func follow(h *Hub, conn net.Conn, first, channels int) *socket {
+	s := &socket{resolve: func(_ context.Context, name string) (Channel, error) {
+		return Channel{Key: name, Name: name}, nil
+	}}
+	s.init(h, conn, wireSocket, s, nil)
+	for n := range channels {
+		s.subscribe(context.Background(), Subscribe{Channel: fmt.Sprint("request:", first+n)})
+	}
+	return s
+}
+
+// tcpPair returns the two ends of a connection.
+func tcpPair(t testing.TB) (server, client *net.TCPConn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	a, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, client = b.(*net.TCPConn), a.(*net.TCPConn)
+	t.Cleanup(func() { _, _ = server.Close(), client.Close() })
+	return server, client
 }
 
 // BenchmarkEncode frames one event for each wire.

@@ -104,18 +104,22 @@ func (ch *channel) remove(s *subscription) {
 	}
 }
 
-// deliver sends messages, as they came from the bell, to all subscriptions.
-func (ch *channel) deliver(messages []Message) {
+// deliver sends messages, as they came from the bell, to all subscriptions. With a round
+// some may leave only when that ends.
+func (ch *channel) deliver(messages []Message, r *round) {
 	all := batch{channel: ch.name, messages: contiguous(messages)}
 	if len(all.messages) < len(messages) {
 		// The bell repeated or dropped something in between: each stretch by itself.
-		ch.deliver(all.messages)
-		ch.deliver(messages[len(all.messages):])
+		ch.deliver(all.messages, r)
+		ch.deliver(messages[len(all.messages):], r)
 		return
 	}
 	first, last := all.messages[0].Offset, all.messages[len(all.messages)-1]
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	if r.admits(len(ch.subs)) {
+		all.round = r
+	}
 	for _, s := range ch.subs {
 		switch {
 		case s.any:

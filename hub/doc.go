@@ -6,10 +6,14 @@
 //
 //	Source ──bell──▶ shard queue ──▶ channel ──one batch, encoded once per wire──▶ outbox of each connection ──▶ socket
 //
+// A WebSocket that follows several channels gets what they bring in the same round of a
+// shard in one write, at the end of that round or after some hundred sends.
+//
 // A follower that arrives (or that missed a bell) catches up: its live messages
 // are held back, the history is read from the Source, both are merged by offset, and it
-// goes live. So every follower sees each offset exactly once and in order, or is told
-// in-band that some are gone for good (a reset).
+// goes live. So every follower sees each offset exactly once and in order (but for
+// superseded progress, if it is too slow for that), or is told in-band that some are gone
+// for good (a reset).
 //
 // A waiting connection holds no goroutine and no buffer, whichever wire it is: one
 // poller tells when a client has said something or has gone. Writes never

@@ -83,7 +83,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 		}
 		last := history.Ended // of one who has everything already; else the newest message tells
 		if len(messages) > 0 {
-			b := batch{channel: s.ch.name, messages: messages, reset: lost}
+			b := batch{channel: s.ch.name, messages: messages}
 			s.to.send(s, &b, true)
 			at, last = messages[len(messages)-1].Offset, messages[len(messages)-1].Last
 			if err := s.to.room(ctx); err != nil {

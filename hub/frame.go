@@ -11,7 +11,7 @@ import (
 type batch struct {
 	channel  string
 	messages []Message
-	reset    bool // the one message tells of a loss
+	round    *round // in which sockets may gather it; nil: it leaves at once
 
 	sse, socket []byte
 }
@@ -19,7 +19,7 @@ type batch struct {
 // after returns the part of b behind an offset that it holds.
 func (b *batch) after(offset uint64) batch {
 	skip := int(offset + 1 - b.messages[0].Offset)
-	return batch{channel: b.channel, messages: b.messages[skip:]}
+	return batch{channel: b.channel, messages: b.messages[skip:], round: b.round}
 }
 
 // encoded returns the messages as a wire has them.

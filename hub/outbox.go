@@ -29,8 +29,9 @@ type outbox struct {
 	mu      sync.Mutex
 	state   outboxState
 	wire    wire
+	many    bool     // it has several subscriptions, whose messages it gathers in a round
 	reason  reason   // why it was closed
-	backlog *backlog // what waits for the flusher; nil if there is none
+	backlog *backlog // what waits for the flusher or for the end of a round; nil if nothing does
 
 	owner  connection
 	caller *caller // nil if callers are not counted
@@ -96,8 +97,18 @@ func (o *outbox) send(_ *subscription, b *batch, history bool) {
 
 // put is write under o.mu in any state but closed. messages are what b is, if it is messages.
 func (o *outbox) put(b []byte, messages *batch, paced bool) error {
+	if o.backlog != nil && o.backlog.gathers && o.backlog.bytes+len(b) > o.atOnce(flushBytes) {
+		if err := o.writeGathered(); err != nil {
+			return err
+		}
+	}
 	taken := 0
-	if o.backlog == nil {
+	switch gathers := o.many && messages != nil && messages.round != nil; {
+	case o.backlog != nil:
+	case gathers && o.fd >= 0 && len(b) <= o.atOnce(flushBytes):
+		o.backlog = &backlog{gathers: true}
+		messages.round.gathering = append(messages.round.gathering, o)
+	default:
 		if o.fd >= 0 {
 			var err error
 			if taken, err = tryWrite(o.fd, b); err != nil {
@@ -133,6 +144,51 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	}
 	return nil
 }
+
+// atOnce is how much is written together at most, in bytes: no more than what leaves most of
+// the bound to what can still be thinned.
+func (o *outbox) atOnce(most int) int { return min(most, max(o.hub.opts.QueueBytes/8, 1)) }
+
+// endRound writes what was gathered.
+func (o *outbox) endRound() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.writeGathered() // a failure has closed the outbox
+}
+
+// writeGathered is endRound under o.mu. It does nothing if nothing was gathered.
+func (o *outbox) writeGathered() error {
+	q := o.backlog
+	if q == nil || !q.gathers {
+		return nil
+	}
+	q.gathers = false
+	b := q.first.bytes
+	if q.first != q.last {
+		scratch := gathered.Get().(*[]byte)
+		defer gathered.Put(scratch)
+		b = (*scratch)[:0]
+		for w := q.first; w != nil; w = w.next {
+			b = append(b, w.bytes...)
+		}
+		*scratch = b
+	}
+	n, err := tryWrite(o.fd, b)
+	if err != nil {
+		o.close(reasonGone)
+		return err
+	}
+	if q.skip(n); q.first == nil {
+		o.backlog = nil
+		return nil
+	}
+	o.hub.stats.full.Add(1)
+	o.hub.tasks.Go(o.flush)
+	return nil
+}
+
+// gathered holds buffers of flushBytes.
+var gathered = sync.Pool{New: func() any { return new(make([]byte, 0, flushBytes)) }}
 
 // tryWrite writes what the socket takes without blocking. The descriptor is
 // non-blocking, and valid because only the outbox closes it, under its mutex.
@@ -238,7 +294,7 @@ func (o *outbox) flush() {
 	if !plain {
 		most = recordBytes
 	}
-	most = min(most, max(o.hub.opts.QueueBytes/8, 1))
+	most = o.atOnce(most)
 	var taken [][]byte
 	var joined []byte
 	o.mu.Lock()
@@ -338,6 +394,9 @@ func (o *outbox) finish(b []byte, why reason) {
 		return
 	}
 	if len(b) > 0 && o.put(b, nil, true) != nil {
+		return
+	}
+	if o.writeGathered() != nil {
 		return
 	}
 	o.reason, o.state = why, outboxClosing

@@ -49,8 +49,42 @@ func (s *shard) push(key string, m Message) {
 	}
 }
 
+// round is one pass of a shard over the channels that ring. A socket that follows several of
+// them gathers their messages and writes them together: when the round ends, or
+// earlier if it is long. It belongs to the shard's goroutine.
+type round struct {
+	gathering []*outbox
+	sends     int // since the first of them may have begun
+}
+
+// roundSends bounds for how many sends a message may be held back: a millisecond or two.
+const roundSends = 256
+
+// admits reports whether so many sends, which come next, may be gathered. Messages that
+// would be held back by them for too long leave first.
+func (r *round) admits(sends int) bool {
+	if r == nil {
+		return false
+	}
+	if r.sends += sends; r.sends > roundSends {
+		r.end()
+		r.sends = sends
+	}
+	return sends <= roundSends
+}
+
+// end lets go of everything that is held back.
+func (r *round) end() {
+	for i, o := range r.gathering {
+		o.endRound()
+		r.gathering[i] = nil
+	}
+	r.gathering, r.sends = r.gathering[:0], 0
+}
+
 // run delivers until ctx ends.
 func (s *shard) run(ctx context.Context) {
+	var several round
 	for {
 		select {
 		case <-s.wake:
@@ -61,6 +95,10 @@ func (s *shard) run(ctx context.Context) {
 		ringing := s.ringing
 		s.ringing, s.spare = s.spare[:0], nil
 		s.mu.Unlock()
+		var r *round // nobody can gather anything from one channel
+		if len(ringing) > 1 {
+			r = &several
+		}
 		for i, ch := range ringing {
 			s.mu.Lock()
 			messages, replaced := ch.inbox, ch.replaced
@@ -70,10 +108,11 @@ func (s *shard) run(ctx context.Context) {
 				ch.reset()
 			}
 			if len(messages) > 0 {
-				ch.deliver(messages)
+				ch.deliver(messages, r)
 			}
 			ringing[i] = nil
 		}
+		several.end()
 		s.spare = ringing
 	}
 }

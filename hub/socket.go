@@ -233,6 +233,7 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 	s.hub.join(c, s, sub)
 	defer s.hub.release(sub.ch)
 	s.subs = append(s.subs, sub)
+	s.counted()
 	s.subsMu.Unlock()
 	if err := s.hub.follow(ctx, sub, c, want.After); err != nil && !errors.Is(err, errClosed) {
 		s.broken(sub, err)
@@ -254,9 +255,17 @@ func (s *socket) drop(meant func(*subscription) bool) bool {
 	}
 	sub := s.subs[i]
 	s.subs = slices.Delete(s.subs, i, i+1)
+	s.counted()
 	s.subsMu.Unlock()
 	sub.ch.remove(sub)
 	return true
+}
+
+// counted tells the outbox whether there are several subscriptions. Called under s.subsMu.
+func (s *socket) counted() {
+	s.mu.Lock()
+	s.many = len(s.subs) > 1
+	s.mu.Unlock()
 }
 
 // leave implements connection.
