@@ -92,10 +92,10 @@ func (b *batch) announce() {
 		}
 	}
 	for _, id := range b.canceled {
-		b.s.cancels.tell(id)
+		b.s.cancels.Tell(id)
 	}
 	if b.due {
-		b.s.dues.tell("")
+		b.s.dues.Tell("")
 	}
 }
 

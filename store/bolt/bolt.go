@@ -24,6 +24,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -98,10 +99,10 @@ type Store struct {
 	unfinished int // requests that have not ended; the writer's
 
 	listener atomic.Pointer[func(string, hub.Message)]
-	cancels  listeners
+	cancels  parts.Listeners
 
 	endpoints endpoints // the writer's
-	dues      listeners
+	dues      parts.Listeners
 }
 
 var (

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -20,7 +21,7 @@ var errFull = errors.New("the file has reached its maximum size")
 
 // Create implements lifecycle.Store.
 func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
-	body := encodeBody(sub.Content)
+	body := parts.EncodeBody(sub.Content)
 	var created lifecycle.Created
 	err := s.write(ctx, func(b *batch) (err error) {
 		created, err = b.repeat(&sub)
@@ -148,7 +149,7 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 		return lifecycle.Request{}, errors.New("no change to apply")
 	case lifecycle.Succeed:
 		if c.Result != nil {
-			output = encodeBody(*c.Result)
+			output = parts.EncodeBody(*c.Result)
 		}
 	case *lifecycle.Succeed:
 		return s.Apply(ctx, id, *c)

@@ -154,4 +154,4 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 // OnCancel implements lifecycle.Cancellations. f runs on the goroutine that all
 // changes pass through: it must not call the store. A call that is running when stop is called
 // goes on.
-func (s *Store) OnCancel(f func(id string)) (stop func()) { return s.cancels.add(f) }
+func (s *Store) OnCancel(f func(id string)) (stop func()) { return s.cancels.Add(f) }

@@ -1,11 +1,9 @@
 package bolt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -100,23 +98,6 @@ func statusLetter(s lifecycle.Status) byte {
 
 func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
 	return append(append(append(dst, id...), 0x00), byte(p))
-}
-
-func encodeBody(c lifecycle.Content) []byte {
-	value := make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data))
-	value = binary.AppendUvarint(value, uint64(len(c.Type)))
-	value = append(value, c.Type...)
-	return append(value, c.Data...)
-}
-
-// decodeBody copies what it returns out of value.
-func decodeBody(value []byte) (lifecycle.Content, error) {
-	length, n := binary.Uvarint(value)
-	if n <= 0 || length > uint64(len(value)-n) {
-		return lifecycle.Content{}, errors.New("body is damaged")
-	}
-	rest := value[n:]
-	return lifecycle.Content{Type: string(rest[:length]), Data: bytes.Clone(rest[length:])}, nil
 }
 
 // An event's value: when it was stored (Unix nanoseconds), how many channels

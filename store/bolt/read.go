@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // Get implements lifecycle.Store.
@@ -38,7 +39,8 @@ func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifec
 		if value == nil {
 			return lifecycle.ErrNotFound
 		}
-		content, err = decodeBody(value)
+		content, err = parts.DecodeBody(value)
+		content.Data = bytes.Clone(content.Data) // the file's
 		return err
 	})
 	return content, err

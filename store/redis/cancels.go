@@ -7,7 +7,7 @@ func (s *Store) cancelChannel() string { return s.options.Prefix + ":cancel" }
 // the store's timeout; if Redis is not there, the subscription follows when it is. f runs on a
 // goroutine that reads from Redis. A call that is running when stop is called goes on.
 func (s *Store) OnCancel(f func(id string)) (stop func()) {
-	stop = s.cancels.add(f)
-	s.await("cancellations", s.plain.want(s.cancelChannel(), "", s.cancels.tell))
+	stop = s.cancels.Add(f)
+	s.await("cancellations", s.plain.want(s.cancelChannel(), "", s.cancels.Tell))
 	return stop
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // Apply implements lifecycle.Store.
@@ -46,7 +47,7 @@ func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecy
 		content, err := s.Content(ctx, id, lifecycle.Input)
 		return r, content, err
 	}
-	content, err := decodeBody([]byte(p.input))
+	content, err := parts.DecodeBody([]byte(p.input))
 	return r, content, failed(ctx, err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // attempts bounds how often a step is tried that others are faster with.
@@ -225,7 +226,7 @@ type staged struct {
 }
 
 func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (*staged, error) {
-	body := &staged{value: encodeBody(*c)}
+	body := &staged{value: parts.EncodeBody(*c)}
 	if len(body.value) <= stageSize {
 		return body, nil
 	}

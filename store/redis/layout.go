@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -162,20 +160,3 @@ func (s *Store) partition(name string) int {
 }
 
 func micros(t time.Time) int64 { return t.UnixMicro() }
-
-func encodeBody(c lifecycle.Content) []byte {
-	value := make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data))
-	value = binary.AppendUvarint(value, uint64(len(c.Type)))
-	value = append(value, c.Type...)
-	return append(value, c.Data...)
-}
-
-// decodeBody takes value over.
-func decodeBody(value []byte) (lifecycle.Content, error) {
-	length, n := binary.Uvarint(value)
-	if n <= 0 || length > uint64(len(value)-n) {
-		return lifecycle.Content{}, errors.New("body is damaged")
-	}
-	rest := value[n:]
-	return lifecycle.Content{Type: string(rest[:length]), Data: rest[length:]}, nil
-}

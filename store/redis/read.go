@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // Get implements lifecycle.Store.
@@ -47,7 +48,7 @@ func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifec
 	if err != nil {
 		return lifecycle.Content{}, failed(ctx, err)
 	}
-	content, err := decodeBody([]byte(value))
+	content, err := parts.DecodeBody([]byte(value))
 	return content, failed(ctx, err)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -113,8 +114,8 @@ type Store struct {
 	listener atomic.Pointer[func(string, hub.Message)]
 	stale    stale
 	relays   map[route]*relay
-	cancels  listeners
-	due      listeners
+	cancels  parts.Listeners
+	due      parts.Listeners
 	probe    probes
 
 	stop    context.CancelFunc // ends every goroutine

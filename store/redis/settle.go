@@ -42,10 +42,10 @@ func (s *Store) Hold(ctx context.Context, owner, endpoint string, d time.Duratio
 // OnDue implements dispatch.Queue. It waits for the subscriptions as OnCancel does; f runs on a goroutine
 // that reads from Redis.
 func (s *Store) OnDue(f func()) (stop func()) {
-	stop = s.due.add(func(string) { f() })
+	stop = s.due.Add(func(string) { f() })
 	subscribed := make([]<-chan struct{}, len(s.tags))
 	for partition, tag := range s.tags {
-		subscribed[partition] = s.bells[partition%len(s.bells)].want(tag+"b:due", "", s.due.tell)
+		subscribed[partition] = s.bells[partition%len(s.bells)].want(tag+"b:due", "", s.due.Tell)
 	}
 	s.await("webhook deliveries that become due", subscribed...)
 	return stop

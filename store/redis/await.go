@@ -1,0 +1,24 @@
+package redis
+
+import (
+	"context"
+	"log/slog"
+)
+
+// await waits up to the store's timeout for subscriptions, as want returned them. If Redis is not
+// there, they follow when it is.
+func (s *Store) await(what string, subscribed ...<-chan struct{}) {
+	ctx, cancel := s.bounded(context.Background())
+	defer cancel()
+	for _, done := range subscribed {
+		if done == nil {
+			continue
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			s.log.LogAttrs(ctx, slog.LevelWarn, what+" are not heard yet", slog.Any("error", ctx.Err()))
+			return
+		}
+	}
+}
