@@ -10,7 +10,7 @@
 # a second one at once.
 #
 # In the environment: PROXY (nginx or caddy), PROXY_PORT (8080), GATEWAY_1_PORT,
-# GATEWAY_2_PORT, REDIS_PORT, AMQP_PORT, EPMD_PORT, DIST_PORT, DRAIN (the gateways' and the
+# GATEWAY_2_PORT, REDIS_PORT, REDIS_MAXMEMORY (that of redis.conf), AMQP_PORT, EPMD_PORT, DIST_PORT, DRAIN (the gateways' and the
 # workers' --drain), BIN (a folder with the programs "gateway" and "worker", else they are
 # built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone, "redis" for one), and whatever
 # the gateways take (HARK_MAX_WAIT=5s).
@@ -180,7 +180,8 @@ start_rabbitmq() {
 }
 
 start_redis() { # the password over standard input, so that the list of processes does not show it
-	run redis redis-server "$here/redis.conf" --dir "$data/redis" --bind 127.0.0.1 --port "$redis_port" - \
+	run redis redis-server "$here/redis.conf" --dir "$data/redis" --bind 127.0.0.1 --port "$redis_port" \
+		${REDIS_MAXMEMORY:+--maxmemory "$REDIS_MAXMEMORY"} - \
 		<<<"requirepass $REDIS_PASSWORD"
 }
 

@@ -25,7 +25,7 @@ func (t *target) servers(programs string) (b backends, err error) {
 	}
 	cmd := exec.Command("deploy/cluster.sh", dir)
 	cmd.Env = append(os.Environ(), "PROGRAMS="+programs,
-		"REDIS_PORT="+ports[0], "AMQP_PORT="+ports[1], "EPMD_PORT="+ports[2], "DIST_PORT="+ports[3])
+		"REDIS_PORT="+ports[0], "REDIS_MAXMEMORY=8gb", "AMQP_PORT="+ports[1], "EPMD_PORT="+ports[2], "DIST_PORT="+ports[3])
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return b, err
