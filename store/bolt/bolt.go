@@ -93,6 +93,7 @@ type Store struct {
 	closing chan struct{} // closed by Close: nothing new is taken
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
+	fill    fill // the writer's
 
 	live       cache
 	queue      positions
@@ -142,13 +143,16 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		ops:     make(chan *op, o.QueueDepth),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
+		fill:    openFill(path, o.MaxSize),
 	}
 	if err := s.prepare(steps); err != nil {
+		s.fill.close()
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 	}
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
 		<-s.done
+		s.fill.close()
 		return db.Close()
 	})
 	go s.writer()

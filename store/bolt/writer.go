@@ -144,6 +144,7 @@ func (s *Store) commit(b *batch, ops []*op) {
 func (s *Store) update(b *batch, ops []*op) (err error) {
 	defer recoverDamage(&err)
 	return s.db.Update(func(tx *bolt.Tx) error {
+		s.fill.ahead(tx.Size())
 		b.begin(tx)
 		for _, o := range ops {
 			writes := b.writes
