@@ -11,6 +11,7 @@
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
+//	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
@@ -51,6 +52,7 @@ type options struct {
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
 
 	Compare compare `cmd:"" help:"Everything on every server that there is, one after the other."`
+	Readme  readme  `cmd:"" help:"Write the README's section on performance from results files."`
 
 	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
 }

@@ -189,7 +189,7 @@ func growthTables(runs []*Run) (tables []Table) {
 				t.Columns = append(t.Columns, Column{g.head, "µs"})
 				for i, p := range curve.Points {
 					if len(t.Rows) <= i {
-						t.Rows = append(t.Rows, Row{Name: Number(p[0]) + " " + curve.X.Name, Run: run})
+						t.Rows = append(t.Rows, Row{Name: counted(p[0], curve.X.Name), Run: run})
 					}
 					t.Rows[i].Cells = append(t.Rows[i].Cells, Cell{Value: p[1], Known: true})
 				}
@@ -200,6 +200,14 @@ func growthTables(runs []*Run) (tables []Table) {
 		}
 	}
 	return tables
+}
+
+// counted says how many there are of something.
+func counted(n float64, plural string) string {
+	if n == 1 {
+		plural = strings.TrimSuffix(plural, "s")
+	}
+	return Number(n) + " " + plural
 }
 
 // settings says some of a run's settings.

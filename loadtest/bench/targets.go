@@ -166,10 +166,10 @@ func (t *targets) storm() {
 }
 
 // growth judges whether a delivery's own cost stays the same: no step from ten on may be above the median of these steps by
-// more than a quarter, or by more than three times the deviation of its rounds, which is the noise.
+// more than a quarter, and by more than three times the deviation of its rounds, which is the noise.
 func (t *targets) growth() {
 	promise := func(kind string) string {
-		return "a delivery costs the same however many there are, " + kind + " (no step from 10 on above their median by more than 25 %, or 3 deviations of its rounds)"
+		return "a delivery costs the same however many there are, " + kind
 	}
 	var hark *Run
 	for _, r := range t.runs {
@@ -197,6 +197,6 @@ func (t *targets) growth() {
 		for i, v := range values {
 			flat = flat && v <= middle+max(middle/4, 3*deviations[i])
 		}
-		t.say(promise(kind), strings.Join(said, ", ")+" µs", ok && flat)
+		t.say(promise(kind), strings.Join(said, ", ")+" µs; flat if none is above their median by 25 %, and by 3 times its ±", ok && flat)
 	}
 }
