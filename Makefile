@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench bench-work idle clean
+.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,13 @@ bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting c
 bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitMQ, beside RabbitMQ and asynq alone
 	$(GO) run ./loadtest lifecycle
 	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared lifecycle
+
+PEERS ?=
+bench-peers: ## everything beside other push servers, twenty minutes; PEERS=--quick for two; leaves bench/results.json
+	@NCHAN=1 sh scripts/setup.sh $(GO) run ./loadtest compare $(PEERS)
+
+bench-readme: ## write the README's section on performance from bench/results.json, as bench-peers left it
+	$(GO) run ./loadtest readme bench/results.json
 
 idle: ## memory of 10,000 waiting connections, beside its targets
 	@sh scripts/idle.sh

@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"processor/samples": {"lifecycle", "processor", "egress", "golang.org/x"},
 	"loadtest":          {"github.com", "golang.org/x"},
 	"loadtest/bare":     {"golang.org/x"},
+	"loadtest/bench":    {},
 	"web-demo":          {},
 	"gateway":           {"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
 	// What only tests use.

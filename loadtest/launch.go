@@ -72,7 +72,13 @@ func build(dir, path string) (string, error) { return buildIn(".", dir, path) }
 // buildModule builds a program that is a module of its own.
 func buildModule(dir, module string) (string, error) { return buildIn(module, dir, ".") }
 
+// programs is a folder for what is built, if it is to be kept.
+var programs string
+
 func buildIn(module, dir, path string) (string, error) {
+	if programs != "" {
+		dir = programs
+	}
 	binary := filepath.Join(dir, filepath.Base(filepath.Join(module, path)))
 	cmd := exec.Command("go", "build", "-o", binary, path)
 	cmd.Dir = module

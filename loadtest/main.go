@@ -10,6 +10,8 @@
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
+//	go run ./loadtest compare    all servers that there are, one after the other, beside each other
+//	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
@@ -23,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -35,6 +38,8 @@ type options struct {
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
 	JSON         bool     `help:"Print what was measured as JSON, curves included."`
+	Out          string   `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench)."`
+	Programs     string   `hidden:"" help:"Folder in which programs that are built are kept, instead of one for each run."`
 
 	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
 	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
@@ -45,6 +50,9 @@ type options struct {
 	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
 	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
+
+	Compare compare `cmd:"" help:"Everything on every server that there is, one after the other."`
+	Readme  readme  `cmd:"" help:"Write the README's section on performance from results files."`
 
 	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
 }
@@ -58,31 +66,85 @@ func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
 	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks}
-	if command.Command() == "crowd" {
+	programs = o.Programs
+	name := command.Command()
+	switch s := scenes[name]; {
+	case name == "crowd":
 		command.FatalIfErrorf(o.Crowd.run(os.Stdin, os.Stdout))
-		return
-	}
-	if err := play(&o, command.Command(), scenes[command.Command()]); err != nil {
-		fmt.Fprintln(os.Stderr, "loadtest:", err)
-		os.Exit(1)
+	case s == nil:
+		command.FatalIfErrorf(command.Run(&o))
+	default:
+		// A server that does not start is named by what was asked for.
+		r := &report{Target: o.On, Scene: name, Args: withoutOutput(os.Args[1:]), Server: o.On, Backends: o.Backends, Settings: settings(command)}
+		command.FatalIfErrorf(errors.Join(play(&o, r, s), r.say(&o)))
 	}
 }
 
-func play(o *options, name string, s scene) (err error) {
+// play puts a target under load.
+func play(o *options, r *report, s scene) (err error) {
+	defer func() {
+		if err != nil {
+			r.Failed = strings.TrimSpace(err.Error())
+		}
+	}()
 	t, err := start(o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
+	r.Target = t.name
 	began := time.Now()
-	measured, err := s.run(t)
+	r.results, err = s.run(t)
+	r.Took = time.Since(began).Seconds()
+	return err
+}
+
+// say says what was measured, as it was asked for.
+func (r *report) say(o *options) error {
+	switch {
+	case r.Failed != "":
+	case o.JSON:
+		if err := r.write(os.Stdout); err != nil {
+			return err
+		}
+	default:
+		r.print()
+	}
+	if o.Out == "" {
+		return nil
+	}
+	file, err := os.Create(o.Out)
 	if err != nil {
 		return err
 	}
-	r := &report{Target: t.name, Scene: name, Args: os.Args[1:], Took: time.Since(began).Seconds(), results: measured}
-	if o.JSON {
-		return r.printJSON()
+	return errors.Join(r.write(file), file.Close())
+}
+
+// settings returns the flags of a scene, and those of all scenes that make a difference, with their values.
+func settings(command *kong.Context) map[string]string {
+	values := make(map[string]string)
+	for _, f := range append(command.Selected().Flags, command.Model.Flags...) {
+		switch f.Name {
+		case "help", "json", "out", "programs", "on", "backends": // said elsewhere
+		default:
+			values[f.Name] = fmt.Sprint(f.Target.Interface())
+		}
 	}
-	r.print()
-	return nil
+	return values
+}
+
+// withoutOutput leaves out where it was written to.
+func withoutOutput(args []string) (kept []string) {
+	for i := 0; i < len(args); i++ {
+		switch name, _, _ := strings.Cut(args[i], "="); name {
+		case "--json":
+		case "--out", "--programs":
+			if name == args[i] { // its value comes next
+				i++
+			}
+		default:
+			kept = append(kept, args[i])
+		}
+	}
+	return kept
 }

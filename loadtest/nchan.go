@@ -35,8 +35,8 @@ http {
 		listen %[2]s backlog=4096;
 		client_body_temp_path %[1]s/body;
 		keepalive_requests 100000000;
-		location ~ ^/publish/(\w+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length %[3]d; nchan_message_timeout %[4]s; }
-		location ~ ^/follow/(\w+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
+		location ~ ^/publish/([\w-]+)$ { nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length %[3]d; nchan_message_timeout %[4]s; }
+		location ~ ^/follow/([\w-]+)$ { nchan_subscriber eventsource websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
 			nchan_websocket_ping_interval 25; nchan_eventsource_ping_interval 25; nchan_eventsource_ping_event ""; nchan_eventsource_ping_data ""; nchan_eventsource_ping_comment heartbeat; }
 	}
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // results is what a scene has measured.
@@ -48,9 +50,20 @@ type report struct {
 	Args   []string `json:"args"` // as given
 	Took   float64  `json:"took"` // seconds, starting the target not included
 	results
+
+	Server   string            `json:"server"`
+	Backends string            `json:"backends"`
+	Settings map[string]string `json:"settings"`         // flags with their values, given or not
+	Failed   string            `json:"failed,omitempty"` // why there are no results
 }
 
-func (r *report) printJSON() error { return json.NewEncoder(os.Stdout).Encode(r) }
+// write writes it as a results file, which package bench reads.
+func (r *report) write(w io.Writer) error {
+	return json.NewEncoder(w).Encode(struct {
+		bench.Header
+		Runs []*report `json:"runs"`
+	}{bench.Here(), []*report{r}})
+}
 
 func (r *report) print() {
 	fmt.Println(r.Target)

@@ -18,6 +18,8 @@ fi
 need redis-server redis-server
 need rabbitmq-server rabbitmq-server
 need nginx nginx-light
+# With NCHAN set, nginx's push module too, to compare with.
+[ -z "${NCHAN-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing libnginx-mod-nchan"
 
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -32,7 +34,7 @@ if [ -n "$missing" ]; then
 		[ ! -e "$policy" ] || ! grep -q 'exit 101' "$policy" || rm -f "$policy"
 	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
 		echo "setup: running in a container, because these are not installed:$missing" >&2
-		exec docker run --rm --shm-size=1g -v "$PWD:/src" -w /src golang:1.26-bookworm \
+		exec docker run --rm --shm-size=1g -e NCHAN -v "$PWD:/src" -w /src golang:1.26-bookworm \
 			sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends make >/dev/null && exec sh scripts/setup.sh "$@"' setup "$@"
 	else
 		echo "setup: please install$missing (or start Docker, or run this as root on Debian)" >&2

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
+)
+
+// compare plays scenes on all servers that there are, with the same settings, and holds them beside each other. Each run is a process of
+// this program, with a server of its own. With several rounds the servers of a table take turns, because a shared
+// machine is not always as fast; medians count.
+type compare struct {
+	Quick   bool     `help:"Small sizes: to see that it works, in less than two minutes."`
+	Scenes  []string `placeholder:"NAME" help:"Only these: idle, broadcast, unicast, lifecycle, slow, storm, growth."`
+	Servers []string `placeholder:"NAME" help:"Only these: hark, nchan, centrifugo, centrifuge, mercure, bare."`
+	Rounds  int      `default:"1" help:"How often each."`
+}
+
+// comparison is a comparison under way.
+type comparison struct {
+	ctx     context.Context //nolint:containedctx // lives as long as the call
+	folder  string          // temporary
+	results *bench.Results
+	bytes   map[string]int // of a delivery of Hark's, by wire
+}
+
+// Run plays everything. It fails if Hark fails a scene.
+func (s *compare) Run(o *options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	folder, err := os.MkdirTemp("", "hark-loadtest-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	programs = filepath.Join(folder, "programs")
+	if err := os.Mkdir(programs, 0o700); err != nil {
+		return err
+	}
+	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, bytes: make(map[string]int)}
+	c.results.Rounds, c.results.Quick = max(1, s.Rounds), s.Quick
+	fmt.Fprintln(os.Stderr, "building")
+	absent, err := prepare()
+	if err != nil {
+		return err
+	}
+	runs, err := plan(s.Scenes, s.Servers, s.Quick, absent)
+	if err != nil {
+		return err
+	}
+	c.results.Versions = versions(absent)
+	c.results.Skipped = skipped(absent, s.Servers)
+	out := o.Out
+	if out == "" {
+		out = "bench"
+	}
+	if err := os.MkdirAll(out, 0o750); err != nil {
+		return err
+	}
+	failed := c.play(runs)
+	if len(c.results.Runs) == 0 {
+		return errors.Join(failed, errors.New("nothing was run"))
+	}
+	return errors.Join(failed, c.results.Print(os.Stdout), c.results.WriteFile(filepath.Join(out, "results.json")))
+}
+
+// play plays runs, those of a table in turns, and says which of Hark's have failed.
+func (c *comparison) play(runs []planned) (failed error) {
+	began, number := time.Now(), 0
+	for len(runs) > 0 {
+		table := 1
+		for table < len(runs) && runs[table].same(runs[0]) {
+			table++
+		}
+		for range c.results.Rounds {
+			for _, p := range runs[:table] {
+				number++
+				if c.ctx.Err() != nil {
+					return errors.Join(failed, errors.New("interrupted"))
+				}
+				fmt.Fprintf(os.Stderr, "%s, %d: %v\n", time.Since(began).Round(time.Second), number, p)
+				if err := c.one(p); err != nil && p.server == "hark" {
+					failed = errors.Join(failed, fmt.Errorf("%v: %w", p, err))
+				}
+			}
+		}
+		runs = runs[table:]
+	}
+	return failed
+}
+
+// one plays one run, and keeps what it measured, or why it failed.
+func (c *comparison) one(p planned) error {
+	args := append([]string{p.scene, "--on=" + p.server}, p.args...)
+	if p.wire != "" {
+		args = append(args, "--wire="+p.wire)
+	}
+	if p.shared {
+		args = append(args, "--backends=shared")
+	}
+	if p.floor {
+		if c.bytes[p.wire] == 0 {
+			return nil // Hark failed
+		}
+		args = append(args, "--message-bytes="+strconv.Itoa(c.bytes[p.wire]))
+	}
+	path := filepath.Join(c.folder, "run.json")
+	_ = os.Remove(path)
+	failed := c.exec(append(args, "--out="+path, "--programs="+programs))
+	r, err := bench.Read(path)
+	if err != nil { // it did not get so far
+		failed = errors.Join(failed, err)
+		c.results.Runs = append(c.results.Runs, bench.Run{
+			Target: p.server, Server: p.server, Backends: backendsOf(p.shared), Scene: p.scene, Settings: map[string]string{"wire": p.wire}, Args: args, Failed: failed.Error(),
+		})
+		return failed
+	}
+	c.results.Runs = append(c.results.Runs, r.Runs...)
+	if r.Runs[0].Failed != "" {
+		return errors.New(r.Runs[0].Failed)
+	}
+	if n, ok := r.Runs[0].Figure(bench.BytesPerDelivery); ok && p.server == "hark" && p.scene == "broadcast" {
+		c.bytes[p.wire] = int(math.Round(n))
+	}
+	return failed
+}
+
+// tooLong is when a run is given up.
+const tooLong = 15 * time.Minute
+
+// exec runs this program again. All that it starts is ended with it if it is interrupted or takes too long.
+func (c *comparison) exec(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, tooLong)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+c.folder)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second
+	return cmd.Run()
+}
+
+func backendsOf(shared bool) string {
+	if shared {
+		return "shared"
+	}
+	return "embedded"
+}
