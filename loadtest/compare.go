@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -48,6 +49,7 @@ func (s *compare) Run(o *options) error {
 		return err
 	}
 	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, bytes: make(map[string]int)}
+	c.results.Args = slices.DeleteFunc(withoutOutput(os.Args[1:]), func(arg string) bool { return arg == "compare" })
 	c.results.Rounds, c.results.Quick = max(1, s.Rounds), s.Quick
 	fmt.Fprintln(os.Stderr, "building")
 	absent, err := prepare()
@@ -71,7 +73,7 @@ func (s *compare) Run(o *options) error {
 	if len(c.results.Runs) == 0 {
 		return errors.Join(failed, errors.New("nothing was run"))
 	}
-	return errors.Join(failed, c.results.Print(os.Stdout), c.results.WriteFile(filepath.Join(out, "results.json")))
+	return errors.Join(failed, c.results.Print(os.Stdout), c.results.WriteFile(filepath.Join(out, "results.json")), writePage(filepath.Join(out, "report.html"), c.results))
 }
 
 // play plays runs, those of a table in turns, and says which of Hark's have failed.

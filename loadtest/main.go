@@ -11,6 +11,7 @@
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
+//	go run ./loadtest report F…  a page of charts from results files
 //	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
 //
 // It speaks the public wires only and imports nothing of Hark. It builds and starts what it
@@ -38,7 +39,7 @@ type options struct {
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
 	JSON         bool     `help:"Print what was measured as JSON, curves included."`
-	Out          string   `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench)."`
+	Out          string   `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench), with report the page."`
 	Programs     string   `hidden:"" help:"Folder in which programs that are built are kept, instead of one for each run."`
 
 	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
@@ -51,8 +52,9 @@ type options struct {
 	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
 
-	Compare compare `cmd:"" help:"Everything on every server that there is, one after the other."`
-	Readme  readme  `cmd:"" help:"Write the README's section on performance from results files."`
+	Compare compare    `cmd:"" help:"Everything on every server that there is, one after the other."`
+	Report  reportPage `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
+	Readme  readme     `cmd:"" help:"Write the README's section on performance from results files."`
 
 	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
 }

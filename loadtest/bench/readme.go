@@ -48,14 +48,8 @@ func (r *Results) Markdown() string {
 		}
 		fmt.Fprintf(&out, "Versions: %s.\n\n", strings.Join(said, ", "))
 	}
-	tables := r.Tables()
-	for len(tables) > 0 {
-		wires := 1
-		for wires < len(tables) && tables[wires].Title == tables[0].Title && tables[wires].OnRedis == tables[0].OnRedis && tables[wires].Scene != "growth" {
-			wires++
-		}
-		markdown(&out, tables[:wires])
-		tables = tables[wires:]
+	for _, wires := range r.ByScene() {
+		markdown(&out, wires)
 	}
 	r.markdownTargets(&out)
 	for i, s := range r.Skipped {
@@ -74,39 +68,27 @@ func (r *Results) Markdown() string {
 
 // command is what was called to measure it.
 func (r *Results) command() string {
-	var flags []string
-	if r.Quick {
-		flags = append(flags, "--quick")
-	}
-	if r.Rounds > 1 {
-		flags = append(flags, fmt.Sprint("--rounds=", r.Rounds))
-	}
-	if len(flags) == 0 {
+	if len(r.Args) == 0 {
 		return "make bench-peers"
 	}
-	return "make bench-peers PEERS=\"" + strings.Join(flags, " ") + "\""
+	return "make bench-peers PEERS=\"" + strings.Join(r.Args, " ") + "\""
 }
 
-// markdown writes the tables of a scene as one, with the wires beside each other in each cell. What has no place in
-// the README's tables is left out: it is in the report.
+// markdown writes the tables of a scene as one, with the wires beside each other in each cell.
 func markdown(out *strings.Builder, wires []Table) {
 	first := wires[0]
-	title := first.Title
-	if first.OnRedis {
-		title += ", on Redis"
-	}
-	fmt.Fprintf(out, "**%s** (%s", title, first.Settings)
+	fmt.Fprintf(out, "**%s** (%s", first.Name(), first.Settings)
 	if len(wires) > 1 {
 		out.WriteString("; SSE · WebSocket")
 	} else if first.Wire != "" {
-		out.WriteString("; " + wireName(first.Wire))
+		out.WriteString("; " + WireName(first.Wire))
 	}
 	out.WriteString(")\n\n|")
 	for _, c := range first.Columns {
 		out.WriteString(" | " + c.Label())
 	}
 	out.WriteString(" |\n| ---" + strings.Repeat(" | ---:", len(first.Columns)) + " |\n")
-	for _, name := range rowNames(wires) {
+	for _, name := range RowNames(wires) {
 		out.WriteString("| " + name)
 		for c := range first.Columns {
 			out.WriteString(" | " + strings.Join(cells(wires, name, c), " · "))
@@ -116,8 +98,8 @@ func markdown(out *strings.Builder, wires []Table) {
 	out.WriteString("\n")
 }
 
-// rowNames returns the names of all rows of tables, each once.
-func rowNames(tables []Table) (names []string) {
+// RowNames returns the names of all rows of tables, each once.
+func RowNames(tables []Table) (names []string) {
 	for _, t := range tables {
 		for _, row := range t.Rows {
 			if !slices.Contains(names, row.Name) {
@@ -146,17 +128,7 @@ func cells(tables []Table, name string, column int) (said []string) {
 
 func (r *Results) markdownTargets(out *strings.Builder) {
 	verdicts := r.Targets()
-	met, measured := 0, 0
-	for _, v := range verdicts {
-		switch v.State {
-		case Met:
-			met++
-			measured++
-		case Missed:
-			measured++
-		}
-	}
-	fmt.Fprintf(out, "**Targets**: %d of %d that were measured are met.\n\n| target | | measured |\n| --- | --- | --- |\n", met, measured)
+	fmt.Fprintf(out, "**Targets**: %s\n\n| target | | measured |\n| --- | --- | --- |\n", Kept(verdicts))
 	for _, v := range verdicts {
 		state := string(v.State)
 		if v.State == Missed {

@@ -33,7 +33,7 @@ func TestRewrite(t *testing.T) {
 	ws.Settings = map[string]string{"wire": "ws", "followers": "9"}
 	lost := broadcast("nchan", 0, 0, 0)
 	lost.Failed, lost.Figures = "lost", nil
-	r := &Results{Header: Header{Rounds: 3, Commit: "abc"}, Runs: []Run{broadcast("hark", 10, 4, 1000), ws, lost}}
+	r := &Results{Header: Header{Rounds: 3, Args: []string{"--rounds=3"}, Commit: "abc"}, Runs: []Run{broadcast("hark", 10, 4, 1000), ws, lost}}
 	got, err := r.Rewrite("before\n" + readmeBegin + "\nold\n" + readmeEnd + "\nafter\n")
 	if err != nil {
 		t.Fatal(err)

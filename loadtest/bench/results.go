@@ -23,6 +23,7 @@ type Header struct {
 	Commit   string            `json:"commit,omitempty"`
 	Machine  Machine           `json:"machine"`
 	Versions map[string]string `json:"versions,omitempty"` // of the servers, by name
+	Args     []string          `json:"args,omitempty"`     // of a comparison
 	Rounds   int               `json:"rounds,omitempty"`   // of a comparison
 	Quick    bool              `json:"quick,omitempty"`    // whether its sizes were small
 	Skipped  []Skipped         `json:"skipped,omitempty"`

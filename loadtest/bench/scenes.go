@@ -91,3 +91,13 @@ var growthSeries = []struct{ name, head string }{
 
 // growthKinds are what grows.
 var growthKinds = []string{"one channel", "many channels"}
+
+// HasTable says whether a scene is shown in tables, server by server.
+func HasTable(scene string) bool {
+	for _, s := range scenes {
+		if s.name == scene {
+			return true
+		}
+	}
+	return scene == "growth"
+}

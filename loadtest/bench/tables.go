@@ -17,20 +17,28 @@ type Table struct {
 	Rows     []Row
 }
 
-// Heading returns the title with wire and backends.
-func (t *Table) Heading() string {
-	heading := t.Title
+// Name returns the title with the backends.
+func (t *Table) Name() string {
 	if t.OnRedis {
-		heading += ", on Redis"
+		return t.Title + ", on Redis"
 	}
+	return t.Title
+}
+
+// Heading returns the title with backends and wire.
+func (t *Table) Heading() string {
+	heading := t.Name()
 	if t.Wire != "" {
-		heading += ", " + wireName(t.Wire)
+		heading += ", " + WireName(t.Wire)
 	}
 	return heading
 }
 
 // Column is the head of one figure.
-type Column struct{ Head, Unit string }
+type Column struct {
+	Head, Unit string
+	Compared   bool // whether servers are held beside each other by it
+}
 
 // Label returns the head with its unit.
 func (c Column) Label() string { return Axis{c.Head, c.Unit}.Label() }
@@ -105,10 +113,24 @@ func (r *Results) Tables() []Table {
 	return append(tables, growthTables(runs)...)
 }
 
+// ByScene returns the tables with those that differ by wire only together. What grows has one for itself.
+func (r *Results) ByScene() (scenes [][]Table) {
+	tables := r.Tables()
+	for len(tables) > 0 {
+		n := 1
+		for n < len(tables) && tables[n].Title == tables[0].Title && tables[n].OnRedis == tables[0].OnRedis && tables[n].Scene != "growth" {
+			n++
+		}
+		scenes = append(scenes, tables[:n])
+		tables = tables[n:]
+	}
+	return scenes
+}
+
 // fill adds rows. Figures are divided by those of Hark with the same behind it.
 func (t *Table) fill(runs []*Run, columns []column) {
 	for _, c := range columns {
-		t.Columns = append(t.Columns, Column{c.head, c.unit})
+		t.Columns = append(t.Columns, Column{c.head, c.unit, c.ratio})
 	}
 	hark := make(map[string]*Run) // by what is behind it
 	for _, run := range slices.Backward(runs) {
@@ -186,7 +208,7 @@ func growthTables(runs []*Run) (tables []Table) {
 				if !ok {
 					continue
 				}
-				t.Columns = append(t.Columns, Column{g.head, "µs"})
+				t.Columns = append(t.Columns, Column{Head: g.head, Unit: "µs"})
 				for i, p := range curve.Points {
 					if len(t.Rows) <= i {
 						t.Rows = append(t.Rows, Row{Name: counted(p[0], curve.X.Name), Run: run})
@@ -221,7 +243,8 @@ func settings(r *Run, names []string) string {
 	return strings.Join(said, ", ")
 }
 
-func wireName(wire string) string {
+// WireName returns the name of a wire for people.
+func WireName(wire string) string {
 	switch wire {
 	case "sse":
 		return "SSE"

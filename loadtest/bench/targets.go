@@ -22,6 +22,20 @@ const (
 	NotMeasured State = "not measured"
 )
 
+// Kept says in a sentence how many promises hold.
+func Kept(verdicts []Verdict) string {
+	met, measured := 0, 0
+	for _, v := range verdicts {
+		if v.State == Met {
+			met++
+		}
+		if v.State != NotMeasured {
+			measured++
+		}
+	}
+	return fmt.Sprintf("%d of %d that were measured are met.", met, measured)
+}
+
 // targets judges the runs of a comparison.
 type targets struct {
 	runs     []*Run
@@ -33,21 +47,21 @@ func (r *Results) Targets() []Verdict {
 	t := &targets{runs: r.Merged()}
 	for _, wire := range []string{"sse", "ws"} {
 		limit := map[string]float64{"sse": 1.5, "ws": 6}[wire]
-		t.limit(fmt.Sprintf("a waiting connection takes at most %v KB, %s", limit, wireName(wire)), t.find("idle", wire, "embedded", "hark"), perConnection, "KB", limit)
+		t.limit(fmt.Sprintf("a waiting connection takes at most %v KB, %s", limit, WireName(wire)), t.find("idle", wire, "embedded", "hark"), perConnection, "KB", limit)
 	}
 	for _, wire := range []string{"sse", "ws"} {
 		hark := t.find("broadcast", wire, "embedded", "hark")
-		t.limit("a broadcast delivery takes at most 11 µs of CPU, "+wireName(wire), hark, perDelivery, "µs", 11)
-		t.compare("a broadcast delivery takes at most 15 % more CPU than a bare loop that writes as many bytes, "+wireName(wire),
+		t.limit("a broadcast delivery takes at most 11 µs of CPU, "+WireName(wire), hark, perDelivery, "µs", 11)
+		t.compare("a broadcast delivery takes at most 15 % more CPU than a bare loop that writes as many bytes, "+WireName(wire),
 			hark, t.floor(wire, hark), perDelivery, "µs", func(h, bare float64) bool { return h <= 1.15*bare })
-		t.compare("broadcast: p99 below nchan's, "+wireName(wire), hark, t.find("broadcast", wire, "embedded", "nchan"), latencyP99, "ms", less)
+		t.compare("broadcast: p99 below nchan's, "+WireName(wire), hark, t.find("broadcast", wire, "embedded", "nchan"), latencyP99, "ms", less)
 	}
 	for _, wire := range []string{"sse", "ws"} {
 		hark, peer := t.find("unicast", wire, "embedded", "hark"), t.find("unicast", wire, "embedded", "centrifugo", "centrifuge")
-		t.compare("one to one: more per second, stored on disk, than Centrifugo's engine in memory, "+wireName(wire), hark, peer, perSecond, "/s", more)
+		t.compare("one to one: more per second, stored on disk, than Centrifugo's engine in memory, "+WireName(wire), hark, peer, perSecond, "/s", more)
 		hark, peer = t.find("unicast", wire, "shared", "hark"), t.find("unicast", wire, "shared", "centrifugo", "centrifuge")
-		t.compare("one to one on Redis: more per second than Centrifugo with history, "+wireName(wire), hark, peer, perSecond, "/s", more)
-		t.compare("one to one on Redis: less CPU of all servers than Centrifugo with history, "+wireName(wire), hark, peer, perDelivery, "µs", less)
+		t.compare("one to one on Redis: more per second than Centrifugo with history, "+WireName(wire), hark, peer, perSecond, "/s", more)
+		t.compare("one to one on Redis: less CPU of all servers than Centrifugo with history, "+WireName(wire), hark, peer, perDelivery, "µs", less)
 	}
 	t.lifecycle()
 	t.slow()
