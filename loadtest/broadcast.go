@@ -32,14 +32,16 @@ func (s *broadcast) measure(t *target, channel string) (*counted, measure, error
 	defer c.close()
 	warmup, messages := s.messages(s.Warmup), s.messages(s.Duration)
 	due := make([]atomic.Int64, warmup+messages+1) // by the number of the message, zero while warming up
+	t.phase("connecting", s.Followers)
 	if err := c.follow(
-		func(int) (*follower, error) { return t.peer.follow(s.Wire, channel) },
+		func(int) (*follower, error) { return t.follow(s.Wire, channel) },
 		func(_, n int) time.Time { return unixNano(due[n].Load()) },
 	); err != nil {
 		return nil, measure{}, err
 	}
-	time.Sleep(settle)
+	t.settle(settle)
 	publish := func(from, to int, counts bool) error {
+		t.phase("load", to-from)
 		began := time.Now()
 		for n := from + 1; n <= to; n++ {
 			// The time when it should be sent counts, whenever it could be
@@ -52,7 +54,9 @@ func (s *broadcast) measure(t *target, channel string) (*counted, measure, error
 			if err := t.peer.publish(channel, n); err != nil {
 				return err
 			}
+			t.step()
 		}
+		t.phase("checking", 0)
 		return c.arrived(int64(to * s.Followers))
 	}
 	if err := publish(0, warmup, false); err != nil {

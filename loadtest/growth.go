@@ -90,14 +90,16 @@ func (s *growth) play(t *target, step growthStep) (with, without []float64, err 
 	}
 	c := newCounted(step.channels * step.followers)
 	defer c.close()
+	t.phase(fmt.Sprintf("connecting %d", step.channels*step.followers), step.channels*step.followers)
 	if err := c.follow(
-		func(i int) (*follower, error) { return t.peer.follow(s.Wire, followed.name(i)) },
+		func(i int) (*follower, error) { return t.follow(s.Wire, followed.name(i)) },
 		func(int, int) time.Time { return time.Time{} },
 	); err != nil {
 		return nil, nil, err
 	}
 	t.peer.rest()
-	time.Sleep(settle)
+	t.settle(settle)
+	t.phase(fmt.Sprintf("load on %d", step.channels*step.followers), s.Rounds+1)
 	gap := time.Duration(step.followers) * time.Second / time.Duration(s.Rate)
 	for round := range s.Rounds + 1 {
 		publications := s.publications(step)
@@ -117,6 +119,7 @@ func (s *growth) play(t *target, step growthStep) (with, without []float64, err 
 		if err != nil {
 			return nil, nil, err
 		}
+		t.step()
 		if round > 0 {
 			with, without = append(with, loud.cpu.total()), append(without, silent.cpu.total())
 		}

@@ -15,24 +15,29 @@ type idle struct {
 
 func (s *idle) run(t *target) (results, error) {
 	channel := func(n int) string { return fmt.Sprint("idle", n) }
-	if err := each(s.Connections, func(n int) error { return t.peer.create(channel(n)) }); err != nil {
+	t.phase("making channels", s.Connections)
+	if err := each(s.Connections, func(n int) error {
+		defer t.step()
+		return t.peer.create(channel(n))
+	}); err != nil {
 		return results{}, err
 	}
 	t.peer.rest()
-	time.Sleep(s.Settle)
+	t.settle(s.Settle)
 	before, err := t.memory()
 	if err != nil {
 		return results{}, err
 	}
+	t.phase("connecting", s.Connections)
 	c := newCounted(s.Connections) // they are read, because servers want answers to their pings
 	defer c.close()
 	if err := c.follow(
-		func(n int) (*follower, error) { return t.peer.follow(s.Wire, channel(n)) },
+		func(n int) (*follower, error) { return t.follow(s.Wire, channel(n)) },
 		func(int, int) time.Time { return time.Time{} },
 	); err != nil {
 		return results{}, err
 	}
-	time.Sleep(s.Settle)
+	t.settle(s.Settle)
 	after, err := t.memory()
 	if n := c.ended.Load(); n > 0 && err == nil {
 		err = fmt.Errorf("%d connections have ended", n)

@@ -29,7 +29,11 @@ func newLane(prefix string, channels int) *lane {
 func (l *lane) name(turn int) string { return fmt.Sprint(l.prefix, turn%len(l.channels)) }
 
 func (l *lane) create(t *target) error {
-	return each(len(l.channels), func(i int) error { return t.peer.create(l.name(i)) })
+	t.phase("making channels", len(l.channels))
+	return each(len(l.channels), func(i int) error {
+		defer t.step()
+		return t.peer.create(l.name(i))
+	})
 }
 
 // next publishes the next message to a turn's channel; before is called when that begins.

@@ -27,7 +27,7 @@ func (s *lifecycle) run(t *target) (results, error) {
 	if !ok {
 		return results{}, errors.New("only Hark has this scene")
 	}
-	figures, err := s.baselines(h)
+	figures, err := s.baselines(t, h)
 	if err != nil {
 		return results{}, err
 	}
@@ -40,7 +40,8 @@ func (s *lifecycle) run(t *target) (results, error) {
 	}); err != nil {
 		return results{}, err
 	}
-	time.Sleep(settle)
+	t.settle(settle)
+	t.timed("load", s.Duration)
 	var completed atomic.Int64
 	latency := newHistogram()
 	var mu sync.Mutex
@@ -104,10 +105,11 @@ func (f *follower) lives(id string) error {
 
 // baselines measures what queues do alone on the servers behind the gateway: nobody
 // submits over HTTP, nothing is stored, nobody is told.
-func (s *lifecycle) baselines(h *hark) ([]figure, error) {
+func (s *lifecycle) baselines(t *target, h *hark) ([]figure, error) {
 	if h.redis == "" {
 		return nil, nil
 	}
+	t.timed("RabbitMQ alone", s.Duration)
 	n, err := bareQueue(h.amqp, s.Producers, s.Duration)
 	if err != nil {
 		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
@@ -116,6 +118,7 @@ func (s *lifecycle) baselines(h *hark) ([]figure, error) {
 	if !s.Asynq {
 		return figures, nil
 	}
+	t.timed("asynq", s.Duration)
 	cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", h.redis, strconv.Itoa(s.Producers), s.Duration.String())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -95,6 +95,8 @@ func play(o *options, r *report, s scene) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.stop()) }()
 	r.Target = t.name
+	t.progress.show(r.Scene)
+	defer t.progress.end()
 	began := time.Now()
 	r.results, err = s.run(t)
 	r.Took = time.Since(began).Seconds()

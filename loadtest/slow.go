@@ -69,8 +69,9 @@ func (s *slow) crawl(t *target, channel string, n int) (crawling *sync.WaitGroup
 			}
 		}
 	}
+	t.phase("connecting slow ones", n)
 	if err := each(n, func(i int) error {
-		f, err := t.peer.follow(s.Wire, channel)
+		f, err := t.follow(s.Wire, channel)
 		if err == nil {
 			conns[i] = f.conn
 		}

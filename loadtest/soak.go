@@ -57,11 +57,16 @@ func (s *soak) run(t *target) (results, error) {
 		if g.Topic {
 			continue
 		}
-		if err := each(g.Channels, func(i int) error { return h.create(fmt.Sprint(g.Prefix, i)) }); err != nil {
+		t.phase("making channels", g.Channels)
+		if err := each(g.Channels, func(i int) error {
+			defer t.step()
+			return h.create(fmt.Sprint(g.Prefix, i))
+		}); err != nil {
 			return results{}, err
 		}
 	}
 	began := time.Now()
+	t.phase("connecting", 0)
 	followers, err := startCrowds(h.addrs, groups)
 	if err != nil {
 		return results{}, err
@@ -78,7 +83,9 @@ func (s *soak) run(t *target) (results, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	published := s.traffic(ctx, stop, h, groups)
+	t.timed("warming up", s.Warmup)
 	pause(ctx, s.Warmup)
+	t.timed("load", s.Duration)
 	watch := newSamples(t, h, followers)
 	m, err := t.measured(func() error { return watch.take(ctx, s.Duration) })
 	stop(nil)
@@ -89,6 +96,7 @@ func (s *soak) run(t *target) (results, error) {
 	if err = errors.Join(err, followers.churn(0)); err != nil {
 		return results{}, err
 	}
+	t.phase("checking", 0)
 	state, err := followers.arrived(want)
 	if err != nil {
 		return results{}, err

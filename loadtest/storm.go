@@ -22,12 +22,17 @@ func (s *storm) run(t *target) (results, error) {
 		return results{}, errors.New("only Hark has this scene")
 	}
 	channel := func(n int) string { return fmt.Sprint("storm", n) }
-	if err := each(s.Connections, func(n int) error { return h.create(channel(n)) }); err != nil {
+	t.phase("making channels", s.Connections)
+	if err := each(s.Connections, func(n int) error {
+		defer t.step()
+		return h.create(channel(n))
+	}); err != nil {
 		return results{}, err
 	}
+	t.phase("connecting", s.Connections)
 	followers := make([]*follower, s.Connections)
 	if err := each(s.Connections, func(n int) (err error) {
-		followers[n], err = h.follow("sse", channel(n))
+		followers[n], err = t.follow("sse", channel(n))
 		return err
 	}); err != nil {
 		return results{}, err
@@ -66,9 +71,11 @@ func (s *storm) run(t *target) (results, error) {
 			record(longest, time.Since(away))
 			mu.Unlock()
 			returned.Add(1)
+			t.step()
 		})
 	}
-	time.Sleep(settle)
+	t.settle(settle)
+	t.phase("coming back", s.Connections)
 	began := time.Now()
 	if err := h.stop(); err != nil {
 		return results{}, err
@@ -90,8 +97,12 @@ func (s *storm) run(t *target) (results, error) {
 		return results{}, err
 	}
 	reads := metrics["hark_history_reads_total"]
+	t.phase("checking", s.Connections)
 	// And now to each one message: it has to be the next one.
-	if err := each(s.Connections, func(n int) error { return h.publish(channel(n), 1) }); err != nil {
+	if err := each(s.Connections, func(n int) error {
+		defer t.step()
+		return h.publish(channel(n), 1)
+	}); err != nil {
 		return results{}, err
 	}
 	for n, f := range followers {

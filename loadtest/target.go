@@ -11,6 +11,7 @@ type target struct {
 	peer      peer
 	processes []process // whose CPU and memory count
 	stops     []func() error
+	progress  progress // of the run, nothing if nobody looks
 }
 
 // peer speaks a server's public wire. Its methods may be called concurrently.
@@ -25,6 +26,12 @@ type peer interface {
 	numbers() bool
 	// rest lets go of what the last calls have left open.
 	rest()
+}
+
+// follow is that of the peer, as a step.
+func (t *target) follow(wire, channel string) (*follower, error) {
+	defer t.step()
+	return t.peer.follow(wire, channel)
 }
 
 func start(o *options) (*target, error) {

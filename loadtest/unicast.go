@@ -23,15 +23,17 @@ func (s *unicast) run(t *target) (results, error) {
 		return results{}, err
 	}
 	sent := make([]atomic.Int64, s.Channels) // when the newest message of each was begun, zero while warming up
+	t.phase("connecting", s.Channels)
 	if err := c.follow(
-		func(n int) (*follower, error) { return t.peer.follow(s.Wire, channels.name(n)) },
+		func(n int) (*follower, error) { return t.follow(s.Wire, channels.name(n)) },
 		func(n, _ int) time.Time { return unixNano(sent[n].Load()) },
 	); err != nil {
 		return results{}, err
 	}
-	time.Sleep(settle)
+	t.settle(settle)
 	var next atomic.Int64
 	publish := func(duration time.Duration, counts bool) error {
+		t.timed("load", duration)
 		end := time.Now().Add(duration)
 		if err := each(s.Publishers, func(int) error {
 			for time.Now().Before(end) {
@@ -48,6 +50,7 @@ func (s *unicast) run(t *target) (results, error) {
 		}); err != nil {
 			return err
 		}
+		t.phase("checking", 0)
 		return c.arrived(channels.published.Load())
 	}
 	if err := publish(s.Warmup, false); err != nil {

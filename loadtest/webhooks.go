@@ -81,6 +81,7 @@ func (s *webhooks) run(t *target) (results, error) {
 
 // round has topics of its own, and endpoints for those that are alive, or, if ill, for all. It returns when all that the healthy ones are to get has arrived.
 func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used measure, err error) {
+	t.phase("making endpoints", alive+dead)
 	inboxes := make([]*inbox, alive+dead)
 	paths := make([]string, alive+dead)
 	for i := range inboxes {
@@ -103,8 +104,10 @@ func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, de
 		if err := h.post("/v1/work/"+paths[i]+"/start", nil); err != nil {
 			return nil, 0, used, err
 		}
+		t.step()
 	}
-	time.Sleep(settle)
+	t.settle(settle)
+	t.timed("load", s.Duration)
 	used, err = t.measured(func() error {
 		if s.Rate > 0 {
 			n, err = s.pace(h, inboxes, paths, alive)
