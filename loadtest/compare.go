@@ -78,7 +78,7 @@ func (s *compare) Run(o *options) error {
 
 // play plays runs, those of a table in turns, and says which of Hark's have failed.
 func (c *comparison) play(runs []planned) (failed error) {
-	began, number := time.Now(), 0
+	began, number, all := time.Now(), 0, len(runs)*c.results.Rounds
 	for len(runs) > 0 {
 		table := 1
 		for table < len(runs) && runs[table].same(runs[0]) {
@@ -90,7 +90,7 @@ func (c *comparison) play(runs []planned) (failed error) {
 				if c.ctx.Err() != nil {
 					return errors.Join(failed, errors.New("interrupted"))
 				}
-				fmt.Fprintf(os.Stderr, "%s, %d: %v\n", time.Since(began).Round(time.Second), number, p)
+				fmt.Fprintf(os.Stderr, "%s, %d of %d: %v\n", time.Since(began).Round(time.Second), number, all, p)
 				if err := c.one(p); err != nil && p.server == "hark" {
 					failed = errors.Join(failed, fmt.Errorf("%v: %w", p, err))
 				}

@@ -30,6 +30,9 @@ func TestPlan(t *testing.T) {
 	if !first["centrifugews"] || !first["baresse"] || first["mercurews"] {
 		t.Error(first)
 	}
+	if brief, _ := plan([]string{"unicast"}, []string{"hark"}, true, nil); len(brief) != 2 {
+		t.Error(brief)
+	}
 	if _, err := plan([]string{"nonsense"}, nil, true, nil); err == nil {
 		t.Error("an unknown scene is taken")
 	}
