@@ -87,11 +87,12 @@ func (c *comparison) play(runs []planned) (failed error) {
 		for range c.results.Rounds {
 			for _, p := range runs[:table] {
 				number++
+				fmt.Fprintf(os.Stderr, "%s, %d of %d: %v\n", time.Since(began).Round(time.Second), number, all, p)
+				err := c.one(p)
 				if c.ctx.Err() != nil {
 					return errors.Join(failed, errors.New("interrupted"))
 				}
-				fmt.Fprintf(os.Stderr, "%s, %d of %d: %v\n", time.Since(began).Round(time.Second), number, all, p)
-				if err := c.one(p); err != nil && p.server == "hark" {
+				if err != nil && p.server == "hark" {
 					failed = errors.Join(failed, fmt.Errorf("%v: %w", p, err))
 				}
 			}
@@ -119,11 +120,16 @@ func (c *comparison) one(p planned) error {
 	path := filepath.Join(c.folder, "run.json")
 	_ = os.Remove(path)
 	failed := c.exec(append(args, "--out="+path, "--programs="+programs))
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
 	r, err := bench.Read(path)
 	if err != nil { // it did not get so far
-		failed = errors.Join(failed, err)
+		if failed == nil {
+			failed = err
+		}
 		c.results.Runs = append(c.results.Runs, bench.Run{
-			Target: p.server, Server: p.server, Backends: backendsOf(p.shared), Scene: p.scene, Settings: map[string]string{"wire": p.wire}, Args: args, Failed: failed.Error(),
+			Target: p.server, Server: p.server, Backends: backendsOf(p.shared), Scene: p.scene, Settings: map[string]string{"wire": p.wire}, Args: withoutOutput(args), Failed: failed.Error(),
 		})
 		return failed
 	}

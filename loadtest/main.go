@@ -86,7 +86,7 @@ func main() {
 func play(o *options, r *report, s scene) (err error) {
 	defer func() {
 		if err != nil {
-			r.Failed = strings.TrimSpace(err.Error())
+			r.Failed = strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 		}
 	}()
 	t, err := start(o)
