@@ -194,10 +194,15 @@ func (c *cluster) killInWork(n int) {
 				c.again.Add(1)
 			}
 		}
-		if c.again.Load() == 0 {
-			c.t.Error("it worked on nothing")
+		if c.again.Load() > 0 {
+			return
 		}
-		return
+		// The worker itself may have been away since the fault before: its connections come back
+		// within seconds, and meanwhile the others took everything. Now a fresh one is there.
+		if round >= 4 {
+			c.t.Error("whoever was killed worked on nothing")
+			return
+		}
 	}
 }
 
