@@ -47,7 +47,7 @@ func (c attemptContext) Deadline() (time.Time, bool) {
 	return c.attempt.deadline, !c.attempt.deadline.IsZero()
 }
 
-// begin takes over what the start returned.
+// begin takes over what the start returned; run.begin calls it.
 func (a *attempt) begin(r lifecycle.Request) {
 	a.number.Store(int64(r.Attempt))
 	a.observe(r)

@@ -58,13 +58,20 @@ func (r *run) leave(a *attempt) {
 	}
 }
 
-// supersede ends every other attempt at the same request in this process.
-func (r *run) supersede(a *attempt) {
+// begin takes over what the start of a returned, and ends every attempt at the same request in this process that
+// a younger one has superseded: the older ones, or a itself, since the answers to two starts may come in either order. An
+// attempt whose answer has not come yet may be the younger one; it is judged when it begins.
+func (r *run) begin(a *attempt, request lifecycle.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	a.begin(request)
 	for other := range r.attempts[a.id] {
-		if other != a && other.number.Load() < a.number.Load() {
+		switch number := other.number.Load(); {
+		case number == 0:
+		case number < a.number.Load():
 			other.end(ErrSuperseded)
+		case number > a.number.Load():
+			a.end(ErrSuperseded)
 		}
 	}
 }
@@ -105,8 +112,7 @@ func (r *run) deliver(d broker.Delivery) {
 		return
 	}
 
-	a.begin(request)
-	r.supersede(a)
+	r.begin(a, request)
 	if a.process(handler, newJob(request, content)) {
 		r.ack(d)
 	} else {

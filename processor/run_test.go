@@ -194,6 +194,41 @@ func TestSupersededAttempt(t *testing.T) {
 	}
 }
 
+// TestStartsAtOnce: a request whose submission was repeated is queued twice, and after an outage both may be handed to one
+// process at once. In whichever order the answers to their starts come, the younger attempt lives on: the other
+// delivery is acknowledged, so nobody else would do the work.
+func TestStartsAtOnce(t *testing.T) {
+	for name, answers := range map[string][2]time.Duration{
+		"the older is answered first": {time.Second, 2 * time.Second}, "the younger is answered first": {2 * time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.answer = func(attempt int) time.Duration { return answers[attempt-1] }
+				w.submit(lifecycle.Request{ID: "r"}, lifecycle.Content{})
+				stop := w.run(processor.Routes{"work": processor.HandlerFunc(func(ctx context.Context, _ *processor.Job) (processor.Result, error) {
+					select {
+					case <-ctx.Done():
+						return processor.Result{}, ctx.Err()
+					case <-time.After(3 * time.Second):
+						return processor.Bytes("text/plain", []byte("done")), nil
+					}
+				})}, processor.Options{})
+				synctest.Wait() // the first start is made
+				w.queue.put(delivery{queue: w.queue, job: broker.Job{ID: "r", Route: "work"}, redelivered: true})
+				time.Sleep(10 * time.Second)
+				_ = stop()
+				if r := w.get("r"); r.Status != lifecycle.Succeeded || r.Attempt != 2 {
+					t.Errorf("%s in attempt %d", r.Status, r.Attempt)
+				}
+				if acked, returned, waiting := w.queue.counts(); returned != 0 || waiting != 0 || acked != 2 {
+					t.Errorf("%d acked, %d returned, %d waiting", acked, returned, waiting)
+				}
+			})
+		})
+	}
+}
+
 func TestDrainLetsHandlersFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

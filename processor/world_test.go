@@ -31,6 +31,9 @@ type world struct {
 	writes   []time.Time        // when
 	hints    map[int]func(string)
 
+	// answer, if set, is how long the answer to the start of an attempt takes.
+	answer func(attempt int) time.Duration
+
 	// fault, if set, may refuse a call before ("start" or the change) or after
 	// it was made.
 	fault func(c lifecycle.Change, made bool) error
@@ -70,6 +73,9 @@ func (w *world) Start(ctx context.Context, id string, redelivered bool) (lifecyc
 	r, err := w.apply(ctx, id, lifecycle.Start{Redelivered: redelivered})
 	if err == nil && r.Status != lifecycle.Processing {
 		err = &lifecycle.TransitionError{ID: id, Change: "start", From: r.Status, Reason: lifecycle.ReasonEnded}
+	}
+	if err == nil && w.answer != nil {
+		time.Sleep(w.answer(r.Attempt))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
