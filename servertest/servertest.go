@@ -16,6 +16,7 @@
 package servertest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -24,6 +25,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,9 +53,38 @@ type Server struct {
 	exited  chan struct{}
 }
 
-// Pause stops the server's processes (SIGSTOP): connections stay open and nothing
+// Pause stops the server's processes (SIGSTOP) and returns once they stand still: connections stay open and nothing
 // answers. Undone by Resume.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() {
+	s.signal(syscall.SIGSTOP)
+	if s.process == nil {
+		return
+	}
+	for deadline := time.Now().Add(10 * time.Second); moving(s.process.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.fatal("%s does not stand still", filepath.Base(s.log))
+			return
+		}
+	}
+}
+
+// moving reports whether a thread of a process group is not stopped yet: each stops by itself, on a busy machine some
+// milliseconds after the signal. It is false where there is no /proc.
+func moving(group int) bool {
+	threads, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat")
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if err != nil {
+			continue // it has ended
+		}
+		// proc(5): pid (name) state ppid pgrp; the name may hold anything.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(group) && !slices.Contains([]string{"T", "t", "Z", "X"}, fields[0]) {
+			return true
+		}
+	}
+	return false
+}
 
 // Resume lets a paused server go on.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
