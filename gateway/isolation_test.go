@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/hark-push/hark/servertest"
 )
 
 // TestDeadEndpoints: while a third of all endpoints is dead, each in its own way, and takes up what it
@@ -53,34 +54,19 @@ func TestDeadEndpoints(t *testing.T) {
 // dripping returns a URL where a header is sent byte by byte.
 func dripping(t *testing.T, over <-chan struct{}) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
+	return "http://" + servertest.Serve(t, func(conn net.Conn) {
+		defer func() { _ = conn.Close() }()
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for _, b := range []byte("HTTP/1.1 200 OK\r\nX-Much: to come\r\nX-More: of this\r\nX-And: so on, and so on\r\n") {
+			select {
+			case <-tick.C:
+			case <-over:
 				return
 			}
-			serving.Go(func() {
-				defer func() { _ = conn.Close() }()
-				tick := time.NewTicker(time.Second)
-				defer tick.Stop()
-				for _, b := range []byte("HTTP/1.1 200 OK\r\nX-Much: to come\r\nX-More: of this\r\nX-And: so on, and so on\r\n") {
-					select {
-					case <-tick.C:
-					case <-over:
-						return
-					}
-					if _, err := conn.Write([]byte{b}); err != nil {
-						return
-					}
-				}
-			})
+			if _, err := conn.Write([]byte{b}); err != nil {
+				return
+			}
 		}
 	})
-	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
-	return "http://" + l.Addr().String()
 }

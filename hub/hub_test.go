@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/servertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -127,57 +128,40 @@ func (s *memorySource) Listen(f func(string, hub.Message))  { s.ring = f }
 // GET /ws as the gateway would.
 func serve(t *testing.T, h *hub.Hub) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				br := bufio.NewReader(conn)
-				r, err := http.ReadRequest(br)
-				if err != nil {
-					_ = conn.Close()
-					return
-				}
-				q := r.URL.Query()
-				var after *uint64
-				if v := q.Get("after"); v != "" {
-					n, _ := strconv.ParseUint(v, 10, 64)
-					after = &n
-				}
-				if r.URL.Path == "/sse" {
-					h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller")})
-					return
-				}
-				read, _ := br.Peek(br.Buffered())
-				h.ServeSocket(conn, read, r, hub.SocketOptions{
-					Caller: q.Get("caller"),
-					Resolve: func(_ context.Context, name string) (hub.Channel, error) {
-						if name == "forbidden" {
-							return hub.Channel{}, errors.New("forbidden")
-						}
-						return resolve(name), nil
-					},
-					Problem: func(err error) []byte {
-						b, _ := json.Marshal(map[string]string{"title": err.Error()})
-						return b
-					},
-				})
-			})
+	addr := servertest.Serve(t, func(conn net.Conn) {
+		br := bufio.NewReader(conn)
+		r, err := http.ReadRequest(br)
+		if err != nil {
+			_ = conn.Close()
+			return
 		}
+		q := r.URL.Query()
+		var after *uint64
+		if v := q.Get("after"); v != "" {
+			n, _ := strconv.ParseUint(v, 10, 64)
+			after = &n
+		}
+		if r.URL.Path == "/sse" {
+			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller")})
+			return
+		}
+		read, _ := br.Peek(br.Buffered())
+		h.ServeSocket(conn, read, r, hub.SocketOptions{
+			Caller: q.Get("caller"),
+			Resolve: func(_ context.Context, name string) (hub.Channel, error) {
+				if name == "forbidden" {
+					return hub.Channel{}, errors.New("forbidden")
+				}
+				return resolve(name), nil
+			},
+			Problem: func(err error) []byte {
+				b, _ := json.Marshal(map[string]string{"title": err.Error()})
+				return b
+			},
+		})
 	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		h.Close()
-		conns.Wait()
-	})
-	return listener.Addr().String()
+	t.Cleanup(h.Close)
+	return addr
 }
 
 func resolve(name string) hub.Channel {

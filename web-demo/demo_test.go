@@ -29,6 +29,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/hark-push/hark/servertest"
 )
 
 var shots = flag.String("shots", "", "write screenshots of the page into this `directory`")
@@ -474,26 +476,8 @@ func newCutter(t *testing.T, base string) *cutter {
 	target := strings.TrimPrefix(base, "http://")
 	c := &cutter{}
 	ctx, cancel := context.WithCancel(context.Background())
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.url = "http://" + listener.Addr().String()
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			tasks.Go(func() { c.carry(ctx, client, target) })
-		}
-	})
-	t.Cleanup(func() {
-		cancel() // the browser keeps connections
-		_ = listener.Close()
-		tasks.Wait()
-	})
+	c.url = "http://" + servertest.Serve(t, func(client net.Conn) { c.carry(ctx, client, target) })
+	t.Cleanup(cancel) // the browser keeps connections
 	return c
 }
 

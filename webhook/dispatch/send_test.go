@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/webhook"
 )
 
@@ -49,27 +50,12 @@ func receiver(t *testing.T, h http.HandlerFunc) *httptest.Server {
 // raw answers every connection with bytes, or with what f does.
 func raw(t *testing.T, f func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer func() { _ = conn.Close() }()
-				buffer := make([]byte, 4096)
-				_, _ = conn.Read(buffer)
-				f(conn)
-			})
-		}
+	return "http://" + servertest.Serve(t, func(conn net.Conn) {
+		defer func() { _ = conn.Close() }()
+		buffer := make([]byte, 4096)
+		_, _ = conn.Read(buffer)
+		f(conn)
 	})
-	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
-	return "http://" + l.Addr().String()
 }
 
 // TestWhatEndpointsMayDo: each misbehavior is an answer of its own, and none of them keeps
