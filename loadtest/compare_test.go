@@ -46,8 +46,8 @@ func TestPlan(t *testing.T) {
 
 func TestReportIsAResultsFile(t *testing.T) {
 	r := &report{Target: "a server", Scene: "idle", Server: "hark", Backends: "shared", Settings: map[string]string{"wire": "ws"}, results: results{
-		Figures: []figure{{"memory per connection", 1.5, "KB"}},
-		Series:  []series{{Name: "curve", X: axis{"time", "s"}, Y: axis{"memory", "MB"}, Points: []point{{1, 2}}}},
+		Figures: []bench.Figure{figure("memory per connection", 1.5, "KB")},
+		Series:  []bench.Series{{Name: "curve", X: axis("time", "s"), Y: axis("memory", "MB"), Points: []bench.Point{{1, 2}}}},
 	}}
 	path := filepath.Join(t.TempDir(), "r.json")
 	if err := r.say(&options{JSON: false, Out: path}); err != nil {

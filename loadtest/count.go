@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // counted is what followers saw.
@@ -120,11 +122,11 @@ func (c *counted) latency() *hdrhistogram.Histogram {
 // deliveries is what is said of them, once close has been called.
 func (c *counted) deliveries(m measure) results {
 	n := float64(m.delivered)
-	r := results{Figures: []figure{
-		{"delivered", n, ""},
-		{"delivered per second", n / m.took.Seconds(), "/s"},
-		{"server CPU per delivery", m.cpu.total() * 1e6 / n, "µs"},
-		{"bytes per delivery", float64(c.received.Load()) / float64(c.delivered.Load()), "B"},
+	r := results{Figures: []bench.Figure{
+		figure("delivered", n, ""),
+		figure("delivered per second", n/m.took.Seconds(), "/s"),
+		figure("server CPU per delivery", m.cpu.total()*1e6/n, "µs"),
+		figure("bytes per delivery", float64(c.received.Load())/float64(c.delivered.Load()), "B"),
 	}}
 	r.add(latencies("latency", c.latency()))
 	return r

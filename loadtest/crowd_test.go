@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // TestCrowd has followers of both wires, whom the server cuts off once each, get all events in order.
@@ -122,9 +124,9 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
-	var points []point
+	var points []bench.Point
 	for i := range 40 {
-		points = append(points, point{float64(i), float64(i)})
+		points = append(points, bench.Point{float64(i), float64(i)})
 	}
 	if first, last, most := ends(points); first != 1.5 || last != 37.5 || most != 39 {
 		t.Error(first, last, most)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // growth tells whether a delivery costs the same however many there are: one channel with more and more
@@ -49,11 +51,11 @@ type growthStep struct {
 
 // curves plays steps and returns a delivery's cost along them.
 func (s *growth) curves(t *target, name, along string, steps []growthStep) (results, error) {
-	x, y := axis{Name: along}, axis{"server CPU", "µs"}
-	raw := series{Name: "CPU per delivery, " + name, X: x, Y: y}
-	net := series{Name: "CPU per delivery without publishing, " + name, X: x, Y: y}
-	alone := series{Name: "CPU per publication that nobody follows, " + name, X: x, Y: y}
-	noise := series{Name: "median deviation of that, " + name, X: x, Y: y}
+	x, y := bench.Axis{Name: along}, axis("server CPU", "µs")
+	raw := bench.Series{Name: "CPU per delivery, " + name, X: x, Y: y}
+	net := bench.Series{Name: "CPU per delivery without publishing, " + name, X: x, Y: y}
+	alone := bench.Series{Name: "CPU per publication that nobody follows, " + name, X: x, Y: y}
+	noise := bench.Series{Name: "median deviation of that, " + name, X: x, Y: y}
 	var nets []float64
 	for _, step := range steps {
 		n := step.channels * step.followers
@@ -68,14 +70,14 @@ func (s *growth) curves(t *target, name, along string, steps []growthStep) (resu
 			own = append(own, (with[round]-without[round])*1e6/deliveries)
 			published = append(published, without[round]*1e6/float64(s.publications(step)))
 		}
-		raw.Points = append(raw.Points, point{float64(n), median(cost)})
-		net.Points = append(net.Points, point{float64(n), median(own)})
-		alone.Points = append(alone.Points, point{float64(n), median(published)})
-		noise.Points = append(noise.Points, point{float64(n), deviation(own)})
+		raw.Points = append(raw.Points, bench.Point{float64(n), median(cost)})
+		net.Points = append(net.Points, bench.Point{float64(n), median(own)})
+		alone.Points = append(alone.Points, bench.Point{float64(n), median(published)})
+		noise.Points = append(noise.Points, bench.Point{float64(n), deviation(own)})
 		nets = append(nets, median(own))
 	}
-	return results{Series: []series{raw, net, noise, alone}, Figures: []figure{
-		{"CPU per delivery w/o publishing, " + name, median(nets), "µs"},
+	return results{Series: []bench.Series{raw, net, noise, alone}, Figures: []bench.Figure{
+		figure("CPU per delivery w/o publishing, "+name, median(nets), "µs"),
 	}}, nil
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // idle opens connections that wait, each on a channel of its own, and measures
@@ -42,10 +44,10 @@ func (s *idle) run(t *target) (results, error) {
 	if n := c.ended.Load(); n > 0 && err == nil {
 		err = fmt.Errorf("%d connections have ended", n)
 	}
-	return results{Figures: []figure{
-		{"connections " + s.Wire, float64(s.Connections), ""},
-		{"memory before", before / 1024, "KB"},
-		{"memory with them", after / 1024, "KB"},
-		{"memory per connection", (after - before) / 1024 / float64(s.Connections), "KB"},
+	return results{Figures: []bench.Figure{
+		figure("connections "+s.Wire, float64(s.Connections), ""),
+		figure("memory before", before/1024, "KB"),
+		figure("memory with them", after/1024, "KB"),
+		figure("memory per connection", (after-before)/1024/float64(s.Connections), "KB"),
 	}}, err
 }

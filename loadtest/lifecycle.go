@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // lifecycle has producers that submit a request each, wait until its success has been
@@ -72,11 +74,11 @@ func (s *lifecycle) run(t *target) (results, error) {
 	}
 	done := float64(completed.Load())
 	figures = append(figures,
-		figure{"completed", done, ""},
-		figure{"completed per second", done / m.took.Seconds(), "/s"},
+		figure("completed", done, ""),
+		figure("completed per second", done/m.took.Seconds(), "/s"),
 	)
 	for i, p := range t.processes {
-		figures = append(figures, figure{"CPU per completed, " + p.name, m.cpu[i] * 1e6 / done, "µs"})
+		figures = append(figures, figure("CPU per completed, "+p.name, m.cpu[i]*1e6/done, "µs"))
 	}
 	measured := latencies("POST to pushed success", latency)
 	measured.Figures = append(figures, measured.Figures...)
@@ -105,7 +107,7 @@ func (f *follower) lives(id string) error {
 
 // baselines measures what queues do alone on the servers behind the gateway: nobody
 // submits over HTTP, nothing is stored, nobody is told.
-func (s *lifecycle) baselines(t *target, h *hark) ([]figure, error) {
+func (s *lifecycle) baselines(t *target, h *hark) ([]bench.Figure, error) {
 	if h.redis == "" {
 		return nil, nil
 	}
@@ -114,7 +116,7 @@ func (s *lifecycle) baselines(t *target, h *hark) ([]figure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
 	}
-	figures := []figure{{"RabbitMQ alone", n, "/s"}}
+	figures := []bench.Figure{figure("RabbitMQ alone", n, "/s")}
 	if !s.Asynq {
 		return figures, nil
 	}
@@ -128,5 +130,5 @@ func (s *lifecycle) baselines(t *target, h *hark) ([]figure, error) {
 	if n, err = strconv.ParseFloat(strings.TrimSpace(string(out)), 64); err != nil {
 		return nil, fmt.Errorf("asynq: %w", err)
 	}
-	return append(figures, figure{"asynq", n, "/s"}), nil
+	return append(figures, figure("asynq", n, "/s")), nil
 }

@@ -15,33 +15,16 @@ import (
 
 // results is what a scene has measured.
 type results struct {
-	Figures []figure `json:"figures"`
-	Series  []series `json:"series,omitempty"`
+	Figures []bench.Figure `json:"figures"`
+	Series  []bench.Series `json:"series,omitempty"`
 }
 
-// figure is one number.
-type figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
+// figure spares the names of the fields, as axis does.
+func figure(name string, value float64, unit string) bench.Figure {
+	return bench.Figure{Name: name, Value: value, Unit: unit}
 }
 
-// series is a curve.
-type series struct {
-	Name   string  `json:"name"`
-	X      axis    `json:"x"`
-	Y      axis    `json:"y"`
-	Points []point `json:"points"`
-}
-
-// axis says what the points are measured along.
-type axis struct {
-	Name string `json:"name"`
-	Unit string `json:"unit,omitempty"`
-}
-
-// point is one place on a curve: x and y.
-type point [2]float64
+func axis(name, unit string) bench.Axis { return bench.Axis{Name: name, Unit: unit} }
 
 // report is what is printed of one run.
 type report struct {
@@ -74,19 +57,12 @@ func (r *report) print() {
 		if len(s.Points) > 10 { // a plot says it better
 			continue
 		}
-		fmt.Printf("%s: %s by %s\n", s.Name, s.Y.label(), s.X.label())
+		fmt.Printf("%s: %s by %s\n", s.Name, s.Y.Label(), s.X.Label())
 		for _, p := range s.Points {
 			fmt.Printf("%44.6g %12.2f\n", p[0], p[1])
 		}
 	}
 	fmt.Printf("%-44s %12.2f %s\n", "took", r.Took, "s")
-}
-
-func (a axis) label() string {
-	if a.Unit == "" {
-		return a.Name
-	}
-	return a.Name + " (" + a.Unit + ")"
 }
 
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) } // µs
@@ -103,18 +79,18 @@ func millis(h *hdrhistogram.Histogram, percentile float64) float64 {
 
 // latencies returns what is said of a latency.
 func latencies(name string, h *hdrhistogram.Histogram) results {
-	r := results{Figures: []figure{
-		{name + " p50", millis(h, 50), "ms"},
-		{name + " p90", millis(h, 90), "ms"},
-		{name + " p99", millis(h, 99), "ms"},
-		{name + " p99.9", millis(h, 99.9), "ms"},
-		{name + " max", float64(h.Max()) / 1000, "ms"},
+	r := results{Figures: []bench.Figure{
+		figure(name+" p50", millis(h, 50), "ms"),
+		figure(name+" p90", millis(h, 90), "ms"),
+		figure(name+" p99", millis(h, 99), "ms"),
+		figure(name+" p99.9", millis(h, 99.9), "ms"),
+		figure(name+" max", float64(h.Max())/1000, "ms"),
 	}}
-	curve := series{Name: name, X: axis{"percentile", "%"}, Y: axis{"latency", "ms"}}
+	curve := bench.Series{Name: name, X: axis("percentile", "%"), Y: axis("latency", "ms")}
 	for _, b := range h.CumulativeDistribution() {
-		curve.Points = append(curve.Points, point{b.Quantile, float64(b.ValueAt) / 1000})
+		curve.Points = append(curve.Points, bench.Point{b.Quantile, float64(b.ValueAt) / 1000})
 	}
-	r.Series = []series{curve}
+	r.Series = []bench.Series{curve}
 	return r
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // samples is what processes hold, as time goes by.
@@ -14,8 +16,8 @@ type samples struct {
 	followers crowds
 
 	names  []string
-	values map[string][]point // by name: seconds and value
-	last   int64              // deliveries so far
+	values map[string][]bench.Point // by name: seconds and value
+	last   int64                    // deliveries so far
 }
 
 const (
@@ -27,7 +29,7 @@ const (
 )
 
 func newSamples(t *target, h *hark, followers crowds) *samples {
-	return &samples{t: t, h: h, followers: followers, values: make(map[string][]point)}
+	return &samples{t: t, h: h, followers: followers, values: make(map[string][]bench.Point)}
 }
 
 // take takes samples for a while.
@@ -93,7 +95,7 @@ func (s *samples) note(name string, at, value float64) {
 	if !slices.Contains(s.names, name) {
 		s.names = append(s.names, name)
 	}
-	s.values[name] = append(s.values[name], point{at, value})
+	s.values[name] = append(s.values[name], bench.Point{at, value})
 }
 
 // results returns all curves, and how much was held in the first tenth of the time and in the last.
@@ -107,24 +109,24 @@ func (s *samples) results() (r results) {
 		default:
 			unit = "MB"
 		}
-		r.Series = append(r.Series, series{Name: name, X: axis{"time", "s"}, Y: axis{name, unit}, Points: s.values[name]})
+		r.Series = append(r.Series, bench.Series{Name: name, X: axis("time", "s"), Y: axis(name, unit), Points: s.values[name]})
 		if name == sampledDeliveries {
 			continue
 		}
 		first, last, most := ends(s.values[name])
-		r.Figures = append(r.Figures, figure{name + " at the start", first, unit}, figure{name + " at the end", last, unit})
+		r.Figures = append(r.Figures, figure(name+" at the start", first, unit), figure(name+" at the end", last, unit))
 		if name == sampledGoroutines {
-			r.Figures = append(r.Figures, figure{name + " at most", most, unit})
+			r.Figures = append(r.Figures, figure(name+" at most", most, unit))
 		}
 		if first > 0 {
-			r.Figures = append(r.Figures, figure{name + " grew by", (last/first - 1) * 100, "%"})
+			r.Figures = append(r.Figures, figure(name+" grew by", (last/first-1)*100, "%"))
 		}
 	}
 	return r
 }
 
 // ends returns the medians of the first tenth of the values and of the last, and the highest of all.
-func ends(points []point) (first, last, most float64) {
+func ends(points []bench.Point) (first, last, most float64) {
 	values := make([]float64, len(points))
 	for i, p := range points {
 		values[i] = p[1]

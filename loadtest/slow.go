@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // slow broadcasts to followers who all read at once, and to as many of which a share reads slowly,
@@ -23,7 +25,7 @@ type slow struct {
 func (s *slow) run(t *target) (results, error) {
 	var p50, p99 [2][]float64 // without and with them
 	share := int(float64(s.Followers) * s.Share)
-	rounds := series{Name: "p99 with slow ones over p99 without", X: axis{Name: "round"}, Y: axis{Name: "ratio"}}
+	rounds := bench.Series{Name: "p99 with slow ones over p99 without", X: bench.Axis{Name: "round"}, Y: bench.Axis{Name: "ratio"}}
 	for round := range max(1, s.Rounds) {
 		for with, slowly := range []int{0, share} {
 			channel := fmt.Sprintf("slow%d-%d", round, with)
@@ -41,18 +43,18 @@ func (s *slow) run(t *target) (results, error) {
 			latency := c.latency()
 			p50[with], p99[with] = append(p50[with], millis(latency, 50)), append(p99[with], millis(latency, 99))
 		}
-		rounds.Points = append(rounds.Points, point{float64(round + 1), p99[1][round] / p99[0][round]})
+		rounds.Points = append(rounds.Points, bench.Point{float64(round + 1), p99[1][round] / p99[0][round]})
 	}
 	without, with := median(p99[0]), median(p99[1])
-	return results{Figures: []figure{
-		{"followers who read at once", float64(s.Followers - share), ""},
-		{"slow ones, every other time", float64(share), ""},
-		{"latency p50 without them", median(p50[0]), "ms"},
-		{"latency p50 with them", median(p50[1]), "ms"},
-		{"latency p99 without them", without, "ms"},
-		{"latency p99 with them", with, "ms"},
-		{"p99 moves by", (with/without - 1) * 100, "%"},
-	}, Series: []series{rounds}}, nil
+	return results{Figures: []bench.Figure{
+		figure("followers who read at once", float64(s.Followers-share), ""),
+		figure("slow ones, every other time", float64(share), ""),
+		figure("latency p50 without them", median(p50[0]), "ms"),
+		figure("latency p50 with them", median(p50[1]), "ms"),
+		figure("latency p99 without them", without, "ms"),
+		figure("latency p99 with them", with, "ms"),
+		figure("p99 moves by", (with/without-1)*100, "%"),
+	}, Series: []bench.Series{rounds}}, nil
 }
 
 // crawl opens followers that read slowly until stop is called.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // soak lets a gateway, or several, live with many followers for long, half of them by server-sent events and half by
@@ -101,15 +103,15 @@ func (s *soak) run(t *target) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
-	r := results{Figures: []figure{
-		{"connections", float64(state.Open), ""},
-		{"opening them took", opened.Seconds(), "s"},
-		{"deliveries, each once and in order", float64(state.Delivered), ""},
-		{"lost, doubled or out of order", 0, ""}, // else arrived had failed
-		{"left and came back", float64(state.Returned - state.Cut), ""},
-		{"cut by the server", float64(state.Cut), ""},
-		{"requests from POST to success", float64(want[soakFeed].Full*groups[soakFeed].Channels + want[soakFeed].Rest), ""},
-		{"CPU of all servers", m.cpu.total() / m.took.Seconds() * 100, "% of a core"},
+	r := results{Figures: []bench.Figure{
+		figure("connections", float64(state.Open), ""),
+		figure("opening them took", opened.Seconds(), "s"),
+		figure("deliveries, each once and in order", float64(state.Delivered), ""),
+		figure("lost, doubled or out of order", 0, ""), // else arrived had failed
+		figure("left and came back", float64(state.Returned-state.Cut), ""),
+		figure("cut by the server", float64(state.Cut), ""),
+		figure("requests from POST to success", float64(want[soakFeed].Full*groups[soakFeed].Channels+want[soakFeed].Rest), ""),
+		figure("CPU of all servers", m.cpu.total()/m.took.Seconds()*100, "% of a core"),
 	}}
 	r.add(watch.results())
 	return r, nil

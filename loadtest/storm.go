@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // storm restarts the gateway under many streams, each on a request of its own. All come back with their
@@ -112,13 +114,13 @@ func (s *storm) run(t *target) (results, error) {
 		}
 		_ = f.conn.Close()
 	}
-	measured := results{Figures: []figure{
-		{"streams", float64(s.Connections), ""},
-		{"came back without loss", float64(returned.Load()), ""},
-		{"restart of the gateway", up.Seconds(), "s"},
-		{"from the first cut to the last back", took.Seconds(), "s"},
-		{"store reads", reads, ""},
-		{"store reads per stream", reads / float64(s.Connections), ""},
+	measured := results{Figures: []bench.Figure{
+		figure("streams", float64(s.Connections), ""),
+		figure("came back without loss", float64(returned.Load()), ""),
+		figure("restart of the gateway", up.Seconds(), "s"),
+		figure("from the first cut to the last back", took.Seconds(), "s"),
+		figure("store reads", reads, ""),
+		figure("store reads per stream", reads/float64(s.Connections), ""),
 	}}
 	measured.add(latencies("away", longest))
 	return measured, nil

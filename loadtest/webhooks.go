@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/hark-push/hark/loadtest/bench"
 )
 
 // webhooks registers endpoints, each for a topic of its own, and reports progress on a request in
@@ -56,23 +58,23 @@ func (s *webhooks) run(t *target) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
-	figures := []figure{
-		{"healthy endpoints", float64(alive), ""},
-		{"dead ones, in the second round", float64(dead), ""},
-		{"latency p50 without them", p50[0], "ms"},
-		{"latency p50 with them", p50[1], "ms"},
-		{"latency p99 without them", p99[0], "ms"},
-		{"latency p99 with them", p99[1], "ms"},
-		{"p99 with them / without", p99[1] / p99[0], ""},
-		{"delivered as fast as possible", float64(n) / used.took.Seconds(), "/s"},
-		{"delivered more than once", float64(r.again.Load()), ""},
+	figures := []bench.Figure{
+		figure("healthy endpoints", float64(alive), ""),
+		figure("dead ones, in the second round", float64(dead), ""),
+		figure("latency p50 without them", p50[0], "ms"),
+		figure("latency p50 with them", p50[1], "ms"),
+		figure("latency p99 without them", p99[0], "ms"),
+		figure("latency p99 with them", p99[1], "ms"),
+		figure("p99 with them / without", p99[1]/p99[0], ""),
+		figure("delivered as fast as possible", float64(n)/used.took.Seconds(), "/s"),
+		figure("delivered more than once", float64(r.again.Load()), ""),
 	}
 	cpu := make(map[string]float64) // of all processes of a name
 	for i, p := range t.processes {
 		cpu[p.name] += used.cpu[i]
 	}
 	for _, name := range slices.Sorted(maps.Keys(cpu)) {
-		figures = append(figures, figure{"CPU per report and delivery, " + name, cpu[name] * 1e6 / float64(n), "µs"})
+		figures = append(figures, figure("CPU per report and delivery, "+name, cpu[name]*1e6/float64(n), "µs"))
 	}
 	measured := latencies("latency with them", with)
 	measured.Figures = figures
