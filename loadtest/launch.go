@@ -24,6 +24,15 @@ func (t *target) folder() (string, error) {
 	return dir, err
 }
 
+// place makes a temporary folder, as folder does, and finds ports.
+func (t *target) place(ports int) (dir string, free []string, err error) {
+	if dir, err = t.folder(); err != nil {
+		return "", nil, err
+	}
+	free, err = freePorts(ports)
+	return dir, free, err
+}
+
 // launch starts a program whose CPU counts, and returns the first line that it prints.
 func (t *target) launch(name string, cmd *exec.Cmd) (line string, err error) {
 	out, err := cmd.StdoutPipe()

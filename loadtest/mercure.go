@@ -74,11 +74,7 @@ func startMercure(shared bool, bytes int) (_ *target, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("mercure version: %w", err)
 	}
-	dir, err := t.folder()
-	if err != nil {
-		return nil, err
-	}
-	ports, err := freePorts(1)
+	dir, ports, err := t.place(1)
 	if err != nil {
 		return nil, err
 	}

@@ -52,11 +52,7 @@ func startNchan(bytes int) (_ *target, err error) {
 	if _, err := os.Stat(nchanModule); err != nil {
 		return nil, fmt.Errorf("nchan is not installed (Debian: libnginx-mod-nchan): %w", err)
 	}
-	dir, err := t.folder()
-	if err != nil {
-		return nil, err
-	}
-	ports, err := freePorts(1)
+	dir, ports, err := t.place(1)
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,7 @@ type backends struct{ redis, amqp string }
 
 // servers starts those of deploy/cluster.sh, by their names there. Their CPU and memory count.
 func (t *target) servers(programs string) (b backends, err error) {
-	dir, err := t.folder()
-	if err != nil {
-		return b, err
-	}
-	ports, err := freePorts(4)
+	dir, ports, err := t.place(4)
 	if err != nil {
 		return b, err
 	}
