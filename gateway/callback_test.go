@@ -30,15 +30,7 @@ import (
 // bind declares a durable queue that gets what matches from the exchange.
 func bind(t *testing.T, url, exchange, queue, pattern string) {
 	t.Helper()
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := openChannel(t, url)
 	if _, err := ch.QueueDeclare(queue, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,15 +42,8 @@ func bind(t *testing.T, url, exchange, queue, pattern string) {
 // receive passes on what a queue has, until it returns true.
 func receive(t *testing.T, url, queue string, each func(amqp.Delivery) (done bool)) {
 	t.Helper()
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := openChannel(t, url)
+	defer ch.Close() // else it takes what the next is to get
 	came, err := ch.Consume(queue, "", true, false, false, false, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -283,15 +268,8 @@ func TestCallbackHandover(t *testing.T) {
 }
 
 func remove(t *testing.T, url, name string) {
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Helper()
+	ch := openChannel(t, url)
 	ch.QueueDelete(name, false, false, false)
 	ch.ExchangeDelete(name, false, false)
 }

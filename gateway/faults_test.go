@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		{
 			"the queue is deleted",
 			func(s *servers) {
-				if _, err := s.channel().QueueDelete(s.prefix+".work.sleep", false, false, false); err != nil {
+				if _, err := openChannel(s.t, s.rabbit.URL).QueueDelete(s.prefix+".work.sleep", false, false, false); err != nil {
 					s.t.Fatal(err)
 				}
 			},
@@ -196,7 +196,7 @@ func TestRepeatedElsewhere(t *testing.T) {
 func TestForeignQueue(t *testing.T) {
 	s := startServers(t)
 	queue := s.prefix + ".work.sleep"
-	if _, err := s.channel().QueueDeclare(queue, true, false, false, false, amqp.Table{
+	if _, err := openChannel(t, s.rabbit.URL).QueueDeclare(queue, true, false, false, false, amqp.Table{
 		amqp.QueueTypeArg: amqp.QueueTypeQuorum, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
 		"x-dead-letter-exchange": s.prefix + ".dead", "x-dead-letter-strategy": "at-least-once", "x-delivery-limit": 3,
 	}); err != nil {

@@ -59,16 +59,17 @@ func (s *servers) set(name, value string) {
 	}
 }
 
-func (s *servers) channel() *amqp.Channel {
-	s.t.Helper()
-	conn, err := amqp.Dial(s.rabbit.URL)
+// openChannel opens one on a connection of its own, which ends with the test.
+func openChannel(t *testing.T, url string) *amqp.Channel {
+	t.Helper()
+	conn, err := amqp.Dial(url)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	ch, err := conn.Channel()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return ch
 }
