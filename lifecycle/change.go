@@ -291,6 +291,9 @@ func inline(c Content) json.RawMessage {
 // IsJSON reports whether a media type is JSON: application/json or a +json type
 // (RFC 6839), whatever its parameters.
 func IsJSON(mediaType string) bool {
+	if mediaType == "application/json" { // as nearly everybody writes it
+		return true
+	}
 	t, _, err := mime.ParseMediaType(mediaType)
 	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
 }

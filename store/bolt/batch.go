@@ -1,8 +1,6 @@
 package bolt
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -40,11 +38,10 @@ type batch struct {
 
 	// Kept from batch to batch.
 	feeds   map[lifecycle.Channel]*feed
-	encoder *json.Encoder
-	encoded bytes.Buffer // values of this batch; bbolt holds them until the commit
-	key     []byte       // scratch, bbolt copies keys
-	event   int          // size of the newest event, a guess at the next
-	taking  []*endpoint  // scratch
+	encoded []byte      // records of this batch; bbolt holds them until the commit
+	key     []byte      // scratch, bbolt copies keys
+	event   int         // size of the newest event, a guess at the next
+	taking  []*endpoint // scratch
 }
 
 // bell is a message to be passed on after the commit.
@@ -54,7 +51,7 @@ type bell struct {
 }
 
 func newBatch(s *Store) *batch {
-	b := &batch{
+	return &batch{
 		s:       s,
 		buckets: make(map[*byte]*bolt.Bucket),
 		changed: make(map[string]*record),
@@ -62,9 +59,6 @@ func newBatch(s *Store) *batch {
 		touched: make(map[*endpoint]bool),
 		event:   1024,
 	}
-	b.encoder = json.NewEncoder(&b.encoded)
-	b.encoder.SetEscapeHTML(false) // a result's value is kept as it came
-	return b
 }
 
 func (b *batch) begin(tx *bolt.Tx) { b.tx = tx }
@@ -110,10 +104,9 @@ func (b *batch) reset() {
 	b.due = false
 	b.tx, b.err, b.writes, b.grown, b.begun = nil, nil, 0, 0, 0
 	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
-	if b.encoded.Cap() > most {
-		b.encoded = bytes.Buffer{}
+	if b.encoded = b.encoded[:0]; cap(b.encoded) > most {
+		b.encoded = nil
 	}
-	b.encoded.Reset()
 	if len(b.feeds) > maxFeeds {
 		clear(b.feeds)
 	}
@@ -181,14 +174,9 @@ func (b *batch) load(id string) (*record, error) {
 
 // save stores a new version of a request.
 func (b *batch) save(r *record) {
-	b.encoded.Grow(2048)
-	start := b.encoded.Len()
-	b.encoded.WriteByte(statusLetter(r.Status))
-	if err := b.encoder.Encode(r); err != nil && b.err == nil {
-		b.err = fmt.Errorf("encode request %s: %w", r.ID, err)
-	}
-	value := b.encoded.Bytes()[start : b.encoded.Len()-1] // without the line's end
-	b.put(requestsBucket, []byte(r.ID), value)
+	start := len(b.encoded)
+	b.encoded = r.append(slices.Grow(b.encoded, 2048)) // what was put before stays where it is
+	b.put(requestsBucket, []byte(r.ID), b.encoded[start:len(b.encoded):len(b.encoded)])
 	b.changed[r.ID] = r
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -272,5 +273,38 @@ func BenchmarkPosition(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.ahead("r", 0, 99_999)
+	}
+}
+
+// TestRecord: what a record is stored as is read back as the same, whatever of it is there.
+func TestRecord(t *testing.T) {
+	now := time.Unix(1e9, 1000).UTC()
+	for n := range 16 {
+		r := &record{
+			Request: lifecycle.Request{ID: "a", Owner: "alice", Route: "images", Status: lifecycle.Processing, Sequence: 3, CreatedAt: now, UpdatedAt: now, ExpiresAt: now},
+			Serial:  1 << 60, Due: 1 << 62, Trail: trail{Oldest: 1},
+		}
+		if n&1 != 0 {
+			r.Ticket = 1<<64 - 1
+		}
+		if n&2 != 0 {
+			r.Trail.Newest = 1 << 63
+			r.Trail.Steps = []byte{0xff, 0x00, 0x80, 0xfe, 0x01}
+		}
+		if n&4 != 0 {
+			r.Result = &lifecycle.Result{Value: []byte(`"}"`)}
+		}
+		if n&8 != 0 {
+			r.Key = `}`
+		}
+		value := r.append(nil)
+		got, err := decodeRecord("a", value)
+		if err != nil {
+			t.Fatalf("%v: %s", err, value)
+		}
+		got.Trail.Steps = append(r.Trail.Steps[:0:0], got.Trail.Steps...) // nil or empty
+		if !reflect.DeepEqual(got, r) || value[0] != 'r' {
+			t.Errorf("%s is read as\n%+v, want\n%+v", value, got, r)
+		}
 	}
 }

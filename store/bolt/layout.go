@@ -2,9 +2,11 @@ package bolt
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -75,6 +77,27 @@ type record struct {
 	Ticket uint64 `json:"_ticket,omitzero"` // its place in pending, while it is
 	Due    int64  `json:"_due"`             // its place in expiry
 	Trail  trail  `json:"_trail"`           // its events
+}
+
+// append appends r as it is stored, see decodeRecord.
+func (r *record) append(dst []byte) []byte {
+	dst = append(dst, statusLetter(r.Status))
+	dst = lifecycle.AppendRecord(dst, &r.Request)
+	dst = append(dst[:len(dst)-1], `,"_serial":`...) // in place of the brace
+	dst = strconv.AppendUint(dst, r.Serial, 10)
+	if r.Ticket != 0 {
+		dst = append(dst, `,"_ticket":`...)
+		dst = strconv.AppendUint(dst, r.Ticket, 10)
+	}
+	dst = append(dst, `,"_due":`...)
+	dst = strconv.AppendInt(dst, r.Due, 10)
+	dst = append(dst, `,"_trail":{"oldest":`...)
+	dst = strconv.AppendUint(dst, r.Trail.Oldest, 10)
+	dst = append(dst, `,"newest":`...)
+	dst = strconv.AppendUint(dst, r.Trail.Newest, 10)
+	dst = append(dst, `,"steps":"`...)
+	dst = base64.StdEncoding.AppendEncode(dst, r.Trail.Steps)
+	return append(dst, `"}}`...)
 }
 
 func decodeRecord(id string, value []byte) (*record, error) {
