@@ -108,8 +108,8 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 // subject tells the hub what an event is about: in each event is the whole document of its
 // request, so progress is worth nothing once there is a newer one.
 func subject(event []byte) (requestID string, progress bool) {
-	id, t, _ := lifecycle.EventSubject(event)
-	return id, t == lifecycle.EventProgress
+	s, _ := lifecycle.EventSubject(event)
+	return s.Request, s.Type == lifecycle.EventProgress
 }
 
 // listen opens the port. Data that a peer does not acknowledge for a minute ends

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 // EventType is the CloudEvents type of an event.
@@ -30,6 +31,11 @@ func (t EventType) Known() bool {
 		return true
 	}
 	return false
+}
+
+// Terminal reports whether no event can follow one of type t.
+func (t EventType) Terminal() bool {
+	return t == EventSucceeded || t == EventFailed || t == EventCanceled || t == EventExpired
 }
 
 // EventID is the CloudEvents id of a request's event: unique with its source,
@@ -70,27 +76,36 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 	return append(dst, '}')
 }
 
-// EventSubject returns the id of the request that an event of [AppendEvent] tells of, and
-// the event's type. It goes by the very bytes that AppendEvent begins with, so nothing that
-// anybody may choose, which comes later, is taken for them. ok is false if the event begins with
+// Subject is what an event tells of.
+type Subject struct {
+	Request  string // id
+	Sequence uint64
+	Type     EventType
+}
+
+// EventSubject returns what an event of [AppendEvent] tells of. It goes by the very bytes that AppendEvent begins with,
+// so nothing that anybody may choose, which comes later, is taken for them. ok is false if the event begins with
 // anything else.
-func EventSubject(event []byte) (requestID string, t EventType, ok bool) {
+func EventSubject(event []byte) (s Subject, ok bool) {
 	rest, ok := bytes.CutPrefix(event, []byte(eventOpening))
 	if !ok {
-		return "", "", false
+		return Subject{}, false
 	}
 	id, rest, _ := bytes.Cut(rest, []byte("/"))
-	sequence, rest, _ := bytes.Cut(rest, []byte(eventSource))
+	digits, rest, _ := bytes.Cut(rest, []byte(eventSource))
 	rest, ok = bytes.CutPrefix(rest, id)
-	if !ok || !ValidID(string(id)) || len(sequence) == 0 || bytes.ContainsFunc(sequence, notDigit) {
-		return "", "", false
+	s.Request = string(id)
+	if !ok || !ValidID(s.Request) || bytes.ContainsFunc(digits, notDigit) {
+		return Subject{}, false
 	}
+	sequence, err := strconv.ParseUint(string(digits), 10, 64)
 	rest, ok = bytes.CutPrefix(rest, []byte(eventKind))
 	kind, _, closed := bytes.Cut(rest, []byte(`",`))
-	if t = EventType(kind); !ok || !closed || !t.Known() && t != EventReset {
-		return "", "", false
+	s.Sequence, s.Type = sequence, EventType(kind)
+	if err != nil || !ok || !closed || !s.Type.Known() && s.Type != EventReset {
+		return Subject{}, false
 	}
-	return string(id), t, true
+	return s, true
 }
 
 func notDigit(r rune) bool { return r < '0' || r > '9' }

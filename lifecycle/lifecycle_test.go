@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,8 +108,9 @@ func TestEventSubject(t *testing.T) {
 			lifecycle.EventAccepted, lifecycle.EventStarted, lifecycle.EventProgress, lifecycle.EventRetrying, lifecycle.EventSucceeded,
 			lifecycle.EventFailed, lifecycle.EventCanceled, lifecycle.EventExpired, lifecycle.EventReset,
 		} {
-			if id, got, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, want)); id != "r1" || got != want || !ok {
-				t.Errorf("%s: %q %s %v", want, id, got, ok)
+			got, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, want))
+			if got != (lifecycle.Subject{Request: "r1", Sequence: r.Sequence, Type: want}) || !ok {
+				t.Errorf("%s: %+v %v", want, got, ok)
 			}
 		}
 	}
@@ -121,6 +123,7 @@ func TestEventSubject(t *testing.T) {
 		"another source":      strings.Replace(text, "requests/r1", "requests/r2", 1),
 		"longer source":       strings.Replace(text, "requests/r1", "requests/r11", 1),
 		"no sequence":         strings.Replace(text, "r1/3", "r1/", 1),
+		"a huge sequence":     strings.Replace(text, "r1/3", "r1/18446744073709551616", 1),
 		"more than an id":     strings.Replace(text, "r1/3", "r1/3/4", 1),
 		"no id":               strings.ReplaceAll(text, "r1", ""),
 		"a quote in the id":   strings.ReplaceAll(text, "r1", `r\"1`),
@@ -130,8 +133,8 @@ func TestEventSubject(t *testing.T) {
 		"fields in the id":    `{"specversion":"1.0","id":"x","message":"` + text,
 		"cut off":             text[:strings.Index(text, "progress")+8],
 	} {
-		if id, kind, ok := lifecycle.EventSubject([]byte(text)); ok {
-			t.Errorf("%s: %q %s", name, id, kind)
+		if subject, ok := lifecycle.EventSubject([]byte(text)); ok {
+			t.Errorf("%s: %+v", name, subject)
 		}
 	}
 }
@@ -143,11 +146,12 @@ func FuzzEventSubject(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"r1/3","source":"/v1/requests/r1","type":"request.progress",`), `","type":"request.progress",`, `","id":"r2/1`)
 	f.Fuzz(func(t *testing.T, text []byte, message, topic string) {
 		// Whatever the text is, it is taken only for what it begins with.
-		if id, kind, ok := lifecycle.EventSubject(text); ok {
+		if s, ok := lifecycle.EventSubject(text); ok {
 			_, rest, _ := strings.Cut(string(text), "/")
 			sequence, _, _ := strings.Cut(rest, `"`)
-			if want := `{"specversion":"1.0","id":"` + id + "/" + sequence + `","source":"/v1/requests/` + id + `","type":"` + string(kind) + `",`; !strings.HasPrefix(string(text), want) {
-				t.Errorf("%q %s of %s", id, kind, text)
+			want := `{"specversion":"1.0","id":"` + s.Request + "/" + sequence + `","source":"/v1/requests/` + s.Request + `","type":"` + string(s.Type) + `",`
+			if n, err := strconv.ParseUint(sequence, 10, 64); !strings.HasPrefix(string(text), want) || err != nil || n != s.Sequence {
+				t.Errorf("%+v of %s", s, text)
 			}
 		}
 		// Whatever a processor or a client says, an event is what it is.
@@ -156,8 +160,9 @@ func FuzzEventSubject(f *testing.F) {
 		if lifecycle.ValidTopic(topic) {
 			r.Topic = topic
 		}
-		if id, kind, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, lifecycle.EventStarted)); id != r.ID || kind != lifecycle.EventStarted || !ok {
-			t.Errorf("%q %s %v with %q, %q", id, kind, ok, message, topic)
+		s, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, lifecycle.EventStarted))
+		if s != (lifecycle.Subject{Request: r.ID, Sequence: r.Sequence, Type: lifecycle.EventStarted}) || !ok {
+			t.Errorf("%+v %v with %q, %q", s, ok, message, topic)
 		}
 	})
 }

@@ -148,8 +148,8 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err := st.prepare(ctx); err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	token := newToken()
-	args, outboxes, err := st.args(ctx, &next, event, p, token)
+	is := &record{Request: next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue}
+	args, outboxes, err := st.args(ctx, is, event, p)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -162,9 +162,9 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		if st.output != nil {
 			st.output.used = true
 		}
-		s.recent.put(&record{Request: next, token: token, ticket: was.ticket, serial: was.serial, queue: was.queue})
+		s.recent.put(is)
 		s.relayNow(ctx, st.partition, outboxes)
-		return next, p, nil
+		return is.Request, p, nil
 	case "gone":
 		return lifecycle.Request{}, p, lifecycle.ErrNotFound
 	case "unstaged":
@@ -177,20 +177,16 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	}
 }
 
-// args are the arguments of the script. next gets its position.
-func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecycle.EventType, p probed, token string) ([]any, []int, error) {
-	s, was := st.s, p.r
-	value, err := encodeRequest(next)
-	if err != nil {
-		return nil, nil, err
-	}
-	requeue, expires, ended, result, cancels := "", "", "", "", ""
+// args are the arguments of the script. What is pending again gets its position; the script gives it its ticket.
+func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType, p probed) ([]any, []int, error) {
+	s, was, next := st.s, p.r, &is.Request
+	expires, ended, result, cancels := "", "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
 		n, err := s.tail(ctx, was.queue, p.count)
 		if err != nil {
 			return nil, nil, err
 		}
-		next.Position, requeue = &n, "1"
+		next.Position = &n
 	}
 	if !next.ExpiresAt.Equal(was.ExpiresAt) {
 		expires = strconv.FormatInt(micros(next.ExpiresAt), 10)
@@ -213,8 +209,8 @@ func (st *step) args(ctx context.Context, next *lifecycle.Request, event lifecyc
 	}
 	keep := s.options.History
 	args := append(make([]any, 0, 32),
-		s.ahead.Load(), st.id, was.token, token, statusLetter(next.Status), value,
-		sequence, line, last, requeue, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
+		s.ahead.Load(), st.id, was.token, is.token, statusLetter(next.Status), is.append(make([]byte, 0, 1024)),
+		sequence, line, last, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
 	args = s.feedArgs(args)
 	if event == "" {
 		return args, nil, nil

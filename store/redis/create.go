@@ -105,10 +105,6 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		return c.repeated(ctx, p.r)
 	}
 	r := newRequest(sub, p.now)
-	value, err := encodeRequest(&r)
-	if err != nil {
-		return lifecycle.Created{}, err
-	}
 	if p.count >= 0 {
 		n, err := s.tail(ctx, queue, p.count)
 		if err != nil {
@@ -130,7 +126,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		claim = token
 	}
 	args := []any{
-		s.ahead.Load(), r.ID, token, queue, value, event,
+		s.ahead.Load(), r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
 	}

@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // read takes what comes from Redis and hands it on at once. After as long without a
@@ -134,13 +135,23 @@ func (b *bell) message(m *goredis.Message) {
 	case w.hear != nil:
 		w.hear(m.Payload)
 	default:
-		offset, rest, ok := strings.Cut(m.Payload, ":")
-		n, err := strconv.ParseUint(offset, 10, 64)
-		if !ok || err != nil || rest == "" {
-			return
+		if message, ok := published(m.Payload); ok {
+			b.rung(w, message, false)
 		}
-		b.rung(w, hub.Message{Offset: n, Last: rest[0] == '1', Event: []byte(rest[1:])}, false)
 	}
+}
+
+// published reads what is published in a channel: in that of a request the event alone, which says what it is;
+// in a feed the event has another offset, which stands before it.
+func published(payload string) (hub.Message, bool) {
+	if strings.HasPrefix(payload, "{") {
+		event := []byte(payload)
+		subject, ok := lifecycle.EventSubject(event)
+		return hub.Message{Offset: subject.Sequence, Last: subject.Type.Terminal(), Event: event}, ok
+	}
+	offset, event, ok := strings.Cut(payload, ":")
+	n, err := strconv.ParseUint(offset, 10, 64)
+	return hub.Message{Offset: n, Event: []byte(event)}, ok && err == nil && event != ""
 }
 
 // rung calls the listener. What the bell brought is passed on whatever was heard

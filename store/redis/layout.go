@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -41,7 +40,7 @@ import (
 //	w:…          webhooks, see below
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
-// and, published, b:<channel>: offset ':' last event, b:callback: the token of who
+// and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed, b:callback: the token of who
 // is to look at callback:events, '' for anybody, and b:due when webhook deliveries become due.
 // Without a tag: meta (how the store was made) and cancel, a channel that carries ids.
 //
@@ -102,13 +101,15 @@ func decodeRecord(id, value string) (*record, error) {
 	return r, nil
 }
 
-// encodeRequest writes JSON as it came: a result that is kept in a record is not escaped.
-func encodeRequest(r *lifecycle.Request) ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(r)
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
+// append appends r as it is stored, see decodeRecord.
+func (r *record) append(dst []byte) []byte {
+	dst = append(dst, r.token...)
+	dst = append(dst, statusLetter(r.Status)...)
+	dst = append(dst, r.ticket...)
+	dst = append(dst, r.serial...)
+	dst = append(dst, r.queue...)
+	dst = append(dst, '\n')
+	return lifecycle.AppendRecord(dst, &r.Request)
 }
 
 // member is the record's entry in pending.

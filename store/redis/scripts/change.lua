@@ -1,16 +1,17 @@
--- Stores a request as it is after a change, if it has not been changed meanwhile.
-local ahead, id, expected, token, status, json = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+-- Stores a request as it is after a change, if it has not been changed meanwhile. Lua hashes every string that it makes, byte by
+-- byte, so of what is long only that is made which is needed: the record comes whole, and of the old one the header is read.
+local ahead, id, expected, token, status, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
-local requeue, expires, ended = ARGV[10], ARGV[11], ARGV[12] -- expires '': as before; ended: ttl in ms, '' if not
-local result, output, stage = ARGV[13], ARGV[14], ARGV[15] -- only with ended
-local cancels = ARGV[16] -- channel that tells of a cancellation, '' if none was asked for
-local keep, chunk = tonumber(ARGV[17]), tonumber(ARGV[18])
-local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
-local hook, first = ARGV[23], 24 -- what is named of webhooks, see deliver
+local expires, ended = ARGV[10], ARGV[11] -- expires '': as before; ended: ttl in ms, '' if not
+local result, output, stage = ARGV[12], ARGV[13], ARGV[14] -- only with ended
+local cancels = ARGV[15] -- channel that tells of a cancellation, '' if none was asked for
+local keep, chunk = tonumber(ARGV[16]), tonumber(ARGV[17])
+local feed = { publish = ARGV[18], keep = tonumber(ARGV[19]), chunk = tonumber(ARGV[20]), ttl = ARGV[21] }
+local hook, first = ARGV[22], 23 -- what is named of webhooks, see deliver
 
 local key = tag .. 'r:' .. id
-local old = call('GET', key)
-if not old then
+local old = call('GETRANGE', key, 0, header_most - 1)
+if old == '' then
   return { 'gone' }
 end
 if token_of(old) ~= expected then
@@ -23,7 +24,7 @@ if token_of(old) ~= expected then
       return { 'ok' } -- likewise, and others came after it
     end
   end
-  return { 'conflict', digits(time(ahead)), old, behind(queue_of(old)) }
+  return { 'conflict', digits(time(ahead)), call('GET', key), behind(queue_of(old)) }
 end
 if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
   return { 'unstaged' }
@@ -31,26 +32,22 @@ end
 
 local now = time(ahead)
 local was, queue = status_of(old), queue_of(old)
-local before, ticket = ticket_of(old), ticket_of(old)
-if requeue == '1' then
-  ticket = string.format('%016.0f', tick(now))
-end
-local record = token .. status .. ticket .. string.sub(old, 34, 49) .. queue .. '\n' .. json
+local ticket = ticket_of(old)
 if ended == '' then
   call('SET', key, record)
 else
   call('SET', key, record, 'PX', ended)
 end
-if requeue == '1' then
-  call('SET', tag .. 'clock', ticket)
-end
 if was ~= status then
   if was == 'p' then
-    call('ZREM', tag .. 'pending', queue .. before .. id)
+    call('ZREM', tag .. 'pending', queue .. ticket .. id)
   else
     call('ZREM', tag .. 'processing', id)
   end
   if status == 'p' then
+    ticket = string.format('%016.0f', tick(now))
+    call('SETRANGE', key, 17, ticket)
+    call('SET', tag .. 'clock', ticket)
     call('ZADD', tag .. 'pending', 0, queue .. ticket .. id)
   elseif status == 'r' then
     call('ZADD', tag .. 'processing', 0, id)

@@ -8,6 +8,7 @@ local tag = KEYS[1]
 local call = redis.call
 
 -- A record is a header of fixed columns, the queue, a line feed, and JSON.
+local header_most = 128 -- bytes that hold the header and the queue
 local function token_of(record) return string.sub(record, 1, 16) end
 local function status_of(record) return string.sub(record, 17, 17) end
 local function ticket_of(record) return string.sub(record, 18, 33) end

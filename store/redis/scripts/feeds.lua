@@ -37,7 +37,7 @@ local function append(channel, event, now, feed)
     call('PEXPIRE', top, feed.ttl)
     call('PEXPIRE', stream, feed.ttl)
   end
-  call(feed.publish, tag .. 'b:' .. channel, digits(offset) .. ':0' .. event)
+  call(feed.publish, tag .. 'b:' .. channel, digits(offset) .. ':' .. event)
 end
 
 -- Gives an event that is in its feeds to who else takes it, which mostly is nobody: the callback exchange, with
@@ -55,12 +55,13 @@ local function hand_on(topic, owner, event, now, feed, hook)
   end
 end
 
--- Appends an event to its request's own channel and to the feeds that stand in
+-- Appends an event to its request's own channel, where it is published as it is because it says itself
+-- which offset it has there and whether it is the last, and to the feeds that stand in
 -- ARGV from first on, each with the partition it lives in if it is another one:
 -- then the event goes to the outbox for that partition.
 local function emit(id, sequence, token, last, event, now, feed, hook, first)
   call('XADD', tag .. 'e:' .. id, sequence .. '-0', 't', token, 'l', last, 'e', event)
-  call(feed.publish, tag .. 'b:request:' .. id, sequence .. ':' .. last .. event)
+  call(feed.publish, tag .. 'b:request:' .. id, event)
   local topic, owner, out = '', nil, nil
   for i = first, #ARGV, 2 do
     local its_topic, its_owner = named(ARGV[i])
