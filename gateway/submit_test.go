@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -289,4 +290,19 @@ func TestCall(t *testing.T) {
 	waiting.Wait()
 	s.call("GET", "/v1/call/nowhere/x", nil).problem(404, "not-found")
 	s.call("GET", "/v1/call/default", nil, async).want(202)
+}
+
+// A form is opaque: neither is it refused for its content, nor do its parts change their order.
+func TestFormsAreOpaque(t *testing.T) {
+	s := start(t)
+	for _, form := range []string{
+		"no form at all",
+		"preamble\r\n--x\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n1\r\n--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nX-Y: z\r\n\r\n2\r\n--x--\r\n",
+	} {
+		doc := s.call("POST", "/v1/requests", []byte(form), "Content-Type: multipart/form-data; boundary=x", async).want(202).json()
+		work := s.call("POST", "/v1/work/"+doc["id"].(string)+"/start", nil).want(200).json()
+		if got, err := base64.StdEncoding.DecodeString(work["contentBase64"].(string)); err != nil || string(got) != form {
+			t.Errorf("%v: %q, want %q", err, got, form)
+		}
+	}
 }

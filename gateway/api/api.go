@@ -87,6 +87,8 @@ func New(o Options) *API {
 		IdleTimeout:           2 * time.Minute,
 		ReadTimeout:           time.Minute, // of one request
 		UnescapePath:          true,
+		// A form is work like any other bytes: parsed, it would come out in another order, or be refused.
+		DisablePreParseMultipartForm: true,
 	})
 	// The hub keeps the connections that it is handed.
 	a.app.Server().KeepHijackedConns = true
