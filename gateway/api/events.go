@@ -51,7 +51,7 @@ func (a *API) events(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle
 	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
 		offers = []string{"application/json", "text/event-stream"}
 	}
-	switch c.Accepts(offers...) {
+	switch accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), offers) {
 	case "text/event-stream":
 		return a.stream(c, caller, channel, r)
 	case "application/json":

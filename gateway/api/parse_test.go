@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -117,4 +118,33 @@ func FuzzIfNoneMatch(f *testing.F) {
 			t.Errorf("%q matches", field)
 		}
 	})
+}
+
+func TestAccepted(t *testing.T) {
+	const stream, list = "text/event-stream", "application/json"
+	for _, test := range []struct {
+		fields string // a line each
+		want   string
+	}{
+		{"", stream},
+		{"*/*", stream},
+		{list, list},
+		{"TEXT/Event-Stream", stream},
+		{list + "; charset=utf-8", list},
+		{"application/*", list},
+		{"text/html\n" + list, list},
+		{list + ", " + stream, list},
+		{stream + ";q=0.1, " + list + ";q=0.9", list},
+		{stream + ";q=0, */*", list},
+		{"*/*;q=0.5, " + stream + ";q=0", list},
+		{"text/html, */*;q=0.1", stream},
+		{list + ";q=abc", list},
+		{list + `;x="a,b";q=0, ` + stream, stream},
+		{"text/html", ""},
+		{"*/*;q=0", ""},
+	} {
+		if got := accepted(bytes.Split([]byte(test.fields), []byte("\n")), []string{stream, list}); got != test.want {
+			t.Errorf("Accept %q: %q, want %q", test.fields, got, test.want)
+		}
+	}
 }
