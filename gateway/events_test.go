@@ -216,6 +216,15 @@ func TestStreamResumes(t *testing.T) {
 		t.Errorf("stored: %v", stored)
 	}
 	s.call("GET", path+"?after=x", nil, "Accept: application/json").problem(422, "invalid-request")
+	for name, a := range map[string]answer{
+		"header": s.call("GET", path+"?after=0", nil, "Accept: application/json", "Last-Event-ID: 3"),
+		"query":  s.call("GET", path+"?lastEventId=3", nil, "Accept: Application/JSON"),
+	} {
+		if events := a.want(200).json()["events"].([]any); len(events) != 1 {
+			t.Errorf("stored after the %s: %s", name, a.body)
+		}
+	}
+	s.call("GET", path, nil, "Accept: application/json", "Last-Event-ID: x").problem(422, "invalid-request")
 	// Who takes anything gets the stream, or what is stored if asking for it.
 	if got := strings.Join(s.stream(path, "Accept: */*").rest(), " "); got != all {
 		t.Errorf("any: %s", got)

@@ -94,29 +94,38 @@ func (a *API) stream(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle
 // at first. What is no offset was never given out: it counts as beyond the
 // end, and the client is told of the loss in-band.
 func readCursor(c *fiber.Ctx) *uint64 {
-	text := c.Get("Last-Event-ID")
-	for _, name := range []string{"lastEventId", "last_event_id", "after"} {
-		if text == "" {
-			text = c.Query(name)
-		}
-	}
+	text, _, _ := cursorText(c)
 	if text == "" {
 		return nil
 	}
-	offset, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+	offset, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		offset = ^uint64(0)
 	}
 	return &offset
 }
 
+// cursorText returns what the client says of where it wants to go on, a pointer to that, and
+// what says it.
+func cursorText(c *fiber.Ctx) (text, at, what string) {
+	if text = strings.TrimSpace(c.Get("Last-Event-ID")); text != "" {
+		return text, "", "Last-Event-ID"
+	}
+	for _, name := range []string{"lastEventId", "last_event_id", "after"} {
+		if text = strings.TrimSpace(c.Query(name)); text != "" {
+			return text, "?" + name, name
+		}
+	}
+	return "", "", ""
+}
+
 // storedEvents answers with the stored events after an offset.
 func (a *API) storedEvents(c *fiber.Ctx, channel lifecycle.Channel) error {
 	var after uint64
-	if text := c.Query("after"); text != "" {
+	if text, at, what := cursorText(c); text != "" {
 		var err error
 		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return invalid(fieldError{"?after", "must be an offset"})
+			return invalid(fieldError{at, what + " must be an offset"})
 		}
 	}
 	limit := 1000
