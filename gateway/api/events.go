@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net"
 	"net/http"
@@ -173,7 +174,8 @@ func (a *API) socket(c *fiber.Ctx, caller lifecycle.Principal) error {
 		c.Set(fiber.HeaderUpgrade, "websocket")
 		return &problem{kind: kindUpgrade, detail: "Connect with a WebSocket client."}
 	}
-	if c.Get("Sec-WebSocket-Version") != "13" || c.Get("Sec-WebSocket-Key") == "" {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(c.Get("Sec-WebSocket-Key")))
+	if c.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16 {
 		c.Set("Sec-WebSocket-Version", "13")
 		return &problem{kind: kindMalformed, detail: "The handshake is not that of RFC 6455, version 13."}
 	}
