@@ -260,7 +260,9 @@ func TestErrorsEverywhere(t *testing.T) {
 	s.call("GET", "/problems/request-failed", nil).want(200)
 	s.call("GET", "/problems/none", nil).problem(404, "not-found")
 	s.call("GET", "/health/live", nil).want(200)
+	s.call("BREW", "/v1/requests", nil).problem(405, "method-not-allowed")
 	s.call("GET", "/health/ready", nil).want(200)
+	s.call("GET", "/v1/ws", nil, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short").problem(400, "malformed-request")
 	s.call("GET", "/openapi.yaml", nil).want(200)
 	s.call("GET", "/asyncapi.yaml", nil).want(200)
 	if a := s.call("GET", "/metrics", nil).want(200); !strings.Contains(string(a.body), "hark_connections") {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
+	"github.com/valyala/fasthttp"
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
@@ -93,6 +94,15 @@ func New(o Options) *API {
 	// The hub keeps the connections that it is handed.
 	a.app.Server().KeepHijackedConns = true
 	a.route()
+	handle := a.app.Server().Handler
+	a.app.Server().Handler = func(ctx *fasthttp.RequestCtx) {
+		// Fiber answers a method that it has no name for in plain text. No resource knows
+		// that method, just as none knows TRACE, which gets the answer that this deserves.
+		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+			ctx.Request.Header.SetMethod(fiber.MethodTrace)
+		}
+		handle(ctx)
+	}
 	return a
 }
 
