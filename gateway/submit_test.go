@@ -306,3 +306,14 @@ func TestFormsAreOpaque(t *testing.T) {
 		}
 	}
 }
+
+// Caches have to know both what an answer depends on and whose page it was for.
+func TestVary(t *testing.T) {
+	s := start(t, "--origins=https://app.example")
+	for path, want := range map[string]string{"/v1/requests/" + s.submit("default", 1): "Origin, Prefer", "/v1/events": "Origin, Accept"} {
+		a := s.call("GET", path, nil, "Origin: https://app.example", "Accept: application/json").want(200)
+		if got := a.header.Get("Vary"); got != want {
+			t.Errorf("%s: Vary %q, want %q", path, got, want)
+		}
+	}
+}

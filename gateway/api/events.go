@@ -47,7 +47,7 @@ func (a *API) ownerEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 // events answers with a channel's events as the client prefers: as a stream, or those
 // that are stored. r is the request of a request's own channel.
 func (a *API) events(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle.Channel, r *lifecycle.Request) error {
-	c.Set(fiber.HeaderVary, fiber.HeaderAccept)
+	c.Vary(fiber.HeaderAccept)
 	offers := []string{"text/event-stream", "application/json"}
 	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
 		offers = []string{"application/json", "text/event-stream"}

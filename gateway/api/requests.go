@@ -29,7 +29,7 @@ func (a *API) get(c *fiber.Ctx, caller lifecycle.Principal) error {
 	}
 	prefer := preferred(c)
 	known := c.Get(fiber.HeaderIfNoneMatch)
-	c.Set(fiber.HeaderVary, "Prefer")
+	c.Vary("Prefer")
 	if prefer.wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
 		since := r.Sequence
 		r, err = a.waitFor(caller, r, min(*prefer.wait, a.MaxWait), func(r *lifecycle.Request) bool {

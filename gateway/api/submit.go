@@ -61,7 +61,7 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 		return err
 	}
 	prefer := preferred(c)
-	c.Set(fiber.HeaderVary, "Prefer")
+	c.Vary("Prefer")
 	wait := a.MaxWait
 	if (prefer.async || a.AsyncDefault) && prefer.wait == nil {
 		wait = 0
