@@ -68,6 +68,12 @@ func TestResult(t *testing.T) {
 	}
 	s.call("GET", path, nil, "Range: bytes=9999-").problem(416, "range-not-satisfiable")
 	s.call("GET", path, nil, "Range: bytes=0-1", `If-Range: "old"`).want(200)
+	if a := s.call("GET", path, nil, "Range: bytes=9-1"); a.header.Get("Content-Range") != "bytes */5000" {
+		t.Errorf("416: %v", a.header)
+	}
+	s.call("GET", path, nil, "Range: lines=0-1").want(200) // of no unit that is known
+	s.call("GET", path, nil, `If-Match: "other"`).problem(412, "precondition-failed")
+	s.call("GET", path, nil, "If-Match: "+tag).want(200)
 	head := s.call("HEAD", path, nil).want(200)
 	if head.header.Get("Content-Length") != "5000" || len(head.body) != 0 {
 		t.Errorf("HEAD: %v", head.header)

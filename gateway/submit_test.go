@@ -317,3 +317,28 @@ func TestVary(t *testing.T) {
 		}
 	}
 }
+
+// What a call is conditional on, or a part of what it wants, is for its processor to know: a 304
+// would lose the result.
+func TestCallIsAnsweredWhole(t *testing.T) {
+	s := start(t)
+	for _, header := range []string{"If-None-Match: *", "Range: bytes=0-0", `If-Match: "x"`} {
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if a, err := s.try("GET", "/v1/call/default/x", nil, header); err != nil || a.status != 200 || string(a.body) != "1,2" {
+				t.Errorf("%s: %v %d %q", header, err, a.status, a.body)
+			}
+		})
+		var id string
+		s.eventually(func() bool {
+			l := s.call("GET", "/v1/requests?status=pending", nil).want(200).json()["requests"].([]any)
+			if len(l) == 1 {
+				id = l[0].(map[string]any)["id"].(string)
+			}
+			return len(l) == 1
+		})
+		s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+		s.call("PUT", "/v1/work/"+id+"/result", []byte("1,2"), "Content-Type: text/csv").want(200)
+		waiting.Wait()
+	}
+}

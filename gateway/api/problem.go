@@ -62,6 +62,7 @@ var (
 	kindNoWebhook     = kind{"webhook-not-found", 404, "No such webhook", "The id names no webhook endpoint of the caller, or no delivery to it."}
 	kindWebhookState  = kind{"webhook-conflict", 409, "Not possible now", "The webhook endpoint or the delivery does not stand where this is possible: it is disabled, has not been proven, is being sent, or was changed meanwhile."}
 	kindUnproven      = kind{"webhook-not-proven", 409, "The webhook was not proven", "The endpoint did not answer its challenge, so nothing is delivered to it. The detail says what was wrong; verify tries again."}
+	kindPrecondition  = kind{"precondition-failed", 412, "Precondition failed", "The call is conditional, by If-Match or If-Unmodified-Since, on a state that the resource is not in."}
 	kindTooLarge      = kind{"content-too-large", 413, "Content too large", "The body is larger than this gateway takes."}
 	kindMediaType     = kind{"unsupported-media-type", 415, "Unsupported media type", "The body's Content-Type or Content-Encoding is not one that the resource takes."}
 	kindRange         = kind{"range-not-satisfiable", 416, "Range not satisfiable", "The result has no such range of bytes."}
@@ -86,7 +87,7 @@ var kinds = []kind{
 	kindMalformed, kindUnauthorized, kindForbidden, kindOrigin, kindNotFound, kindNoRequest, kindNotReady, kindMethod,
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
-	kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
+	kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
 }
 

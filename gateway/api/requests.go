@@ -147,12 +147,12 @@ func (a *API) result(c *fiber.Ctx, caller lifecycle.Principal) error {
 		return err
 	}
 	c.Set(fiber.HeaderCacheControl, "no-cache")
-	return a.sendResult(c, caller, &r)
+	return a.sendResult(c, caller, &r, false)
 }
 
 // sendResult answers with what a request brought: its bytes, nothing, its error, or
-// that it is not ready.
-func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request) error {
+// that it is not ready. whole is without regard to ranges and conditions.
+func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request, whole bool) error {
 	switch {
 	case !r.Status.Terminal():
 		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
@@ -173,12 +173,18 @@ func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
 	tag := `"` + r.ID + "-" + strconv.FormatUint(r.Sequence, 10) + `"`
-	if c.Method() == http.MethodGet || c.Method() == http.MethodHead {
-		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
-			return sendRange(c, content, tag, r.EndedAt)
-		}
-		c.Set(fiber.HeaderAcceptRanges, "bytes")
+	if whole {
+		c.Set(fiber.HeaderETag, tag)
+		c.Set(fiber.HeaderContentType, content.Type)
+		return c.Status(fiber.StatusOK).Send(content.Data)
 	}
+	if !strings.HasPrefix(c.Get(fiber.HeaderRange), "bytes=") { // a unit that is not understood is ignored (RFC 9110, section 14.2)
+		c.Request().Header.Del(fiber.HeaderRange)
+	}
+	if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
+		return sendRange(c, content, tag, r.EndedAt)
+	}
+	c.Set(fiber.HeaderAcceptRanges, "bytes")
 	c.Set(fiber.HeaderETag, tag)
 	c.Set(fiber.HeaderContentType, content.Type)
 	return c.Status(fiber.StatusOK).Send(content.Data)
@@ -191,7 +197,11 @@ func sendRange(c *fiber.Ctx, content lifecycle.Content, tag string, modified tim
 		w.Header().Set("ETag", tag)
 		http.ServeContent(w, r, "", modified.Truncate(time.Second), bytes.NewReader(content.Data))
 	})(c.Context())
-	if c.Response().StatusCode() == http.StatusRequestedRangeNotSatisfiable {
+	switch c.Response().StatusCode() {
+	case http.StatusPreconditionFailed:
+		return &problem{kind: kindPrecondition, detail: "The result is another one than the call is conditional on."}
+	case http.StatusRequestedRangeNotSatisfiable:
+		c.Set(fiber.HeaderContentRange, "bytes */"+strconv.Itoa(len(content.Data)))
 		return &problem{kind: kindRange, detail: "The result has " + strconv.Itoa(len(content.Data)) + " bytes."}
 	}
 	return nil

@@ -137,7 +137,7 @@ func (a *API) outcome(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Req
 	if applied := prefer.applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return a.sendResult(c, caller, r)
+	return a.sendResult(c, caller, r, true) // conditions and ranges of a call are not about its result
 }
 
 // retryAfter is how many seconds a poller should leave between two looks.
