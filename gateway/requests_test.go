@@ -128,7 +128,8 @@ func TestCancelAndForget(t *testing.T) {
 	id = s.submit("default", 1)
 	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
 	s.call("POST", "/v1/work/"+id+"/progress", `{"percent":10}`).want(200)
-	if doc := s.call("POST", "/v1/requests/"+id+"/cancel", nil).want(202).json(); doc["status"] != "processing" {
+	asked := s.call("POST", "/v1/requests/"+id+"/cancel", nil).want(202)
+	if doc := asked.json(); doc["status"] != "processing" || asked.header.Get("Location") != "/v1/requests/"+id {
 		t.Errorf("%v", doc)
 	}
 	if a := s.call("POST", "/v1/work/"+id+"/progress", `{}`).want(200); string(a.body) != `{"cancel":true}` {

@@ -123,6 +123,7 @@ func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
 	status := fiber.StatusOK
 	if !r.Status.Terminal() { // its processor has been asked
 		status = fiber.StatusAccepted
+		c.Set(fiber.HeaderLocation, "/v1/requests/"+r.ID)
 		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
 	}
 	return sendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
