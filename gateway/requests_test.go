@@ -165,7 +165,7 @@ func TestWorkOverHTTP(t *testing.T) {
 	if a := s.call("POST", work+"/progress", `{"step":"one","percent":12.5,"message":"m"}`).want(200); string(a.body) != `{"cancel":false}` {
 		t.Errorf("%s", a.body)
 	}
-	for _, bad := range []string{`{"percent":101}`, `{"percent":-1}`, `{"percent":"x"}`, `{"step":1}`, `{"nope":1}`, `{"timeout":"x"}`, `{"attempt":-1}`} {
+	for _, bad := range []string{`{"percent":101}`, `{"percent":-1}`, `{"percent":"x"}`, `{"step":1}`, `{"nope":1}`, `{"timeout":"x"}`, `{"attempt":-1}`, `{"attempt":0}`, `{"Percent":5}`} {
 		s.call("POST", work+"/progress", bad).problem(422, "invalid-request")
 	}
 	for _, bad := range []string{`{`, `[]`, `null`, `{} x`, `{}{}`, "{\"step\":\"\xff\"}"} {
@@ -174,6 +174,9 @@ func TestWorkOverHTTP(t *testing.T) {
 	s.call("POST", work+"/progress", []byte(`{}`), "Content-Type: text/plain").problem(415, "unsupported-media-type")
 	s.call("PUT", work+"/error", `{}`).problem(422, "invalid-request")
 	s.call("POST", work+"/progress?attempt=x", `{}`).problem(422, "invalid-request")
+	s.call("POST", work+"/progress", map[string]any{"step": strings.Repeat("ü", 201)}).problem(422, "invalid-request")
+	s.call("POST", work+"/progress", map[string]any{"step": strings.Repeat("ü", 200)}).want(200)
+	s.call("POST", work+"/progress", `{"step":"one"}`).want(200)
 	doc := s.call("GET", "/v1/requests/"+id, nil).want(200).json()
 	if doc["step"] != "one" || doc["percent"] != 12.5 || doc["message"] != "m" || doc["eta"] == nil {
 		t.Errorf("%v", doc)
@@ -257,7 +260,9 @@ func TestErrorsEverywhere(t *testing.T) {
 	} else {
 		a.problem(405, "method-not-allowed")
 	}
+	s.call("BREW", "/v1/requests", nil).problem(405, "method-not-allowed")
 	s.call("GET", "/v1/ws", nil).problem(426, "upgrade-required")
+	s.call("GET", "/v1/ws", nil, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short").problem(400, "malformed-request")
 	id := s.submit("default", 1)
 	s.call("GET", "/v1/requests/"+id+"/events", nil, "Accept: image/png").problem(406, "not-acceptable")
 	s.call("GET", "/v1/topics/a%20b/events", nil).problem(404, "channel-not-found")
@@ -267,9 +272,7 @@ func TestErrorsEverywhere(t *testing.T) {
 	s.call("GET", "/problems/request-failed", nil).want(200)
 	s.call("GET", "/problems/none", nil).problem(404, "not-found")
 	s.call("GET", "/health/live", nil).want(200)
-	s.call("BREW", "/v1/requests", nil).problem(405, "method-not-allowed")
 	s.call("GET", "/health/ready", nil).want(200)
-	s.call("GET", "/v1/ws", nil, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short").problem(400, "malformed-request")
 	s.call("GET", "/openapi.yaml", nil).want(200)
 	s.call("GET", "/asyncapi.yaml", nil).want(200)
 	if a := s.call("GET", "/metrics", nil).want(200); !strings.Contains(string(a.body), "hark_connections") {

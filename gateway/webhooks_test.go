@@ -34,6 +34,7 @@ func TestEndpoint(t *testing.T) {
 	h := &hook{s: s, id: doc["id"].(string), path: path}
 
 	// What is not given stays as it is.
+	s.call("PATCH", path, `{"description":"`+strings.Repeat("ü", 500)+`"}`).want(200)
 	s.call("PATCH", path, `{"description":"","schedule":[],"coalesce":false,"events":[],"rate":0}`).want(200)
 	doc = h.get()
 	if doc["description"] != "" || fmt.Sprint(doc["schedule"]) != "[]" || doc["coalesce"] != false || fmt.Sprint(doc["events"]) != "[]" || doc["rate"] != 0.0 || doc["timeout"] != "2s" {

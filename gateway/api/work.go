@@ -66,7 +66,7 @@ func (a *API) progress(c *fiber.Ctx, _ lifecycle.Principal) error {
 		Step    *string  `json:"step"`
 		Percent *float64 `json:"percent"`
 		Message *string  `json:"message"`
-		Attempt int      `json:"attempt"`
+		Attempt *int     `json:"attempt"`
 		Timeout string   `json:"timeout"`
 	}
 	if err := readReport(c, &body); err != nil {
@@ -115,7 +115,7 @@ func (a *API) complete(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 func (a *API) endWork(c *fiber.Ctx, caller lifecycle.Principal, change func(attempt int) lifecycle.Change) error {
 	var errs []fieldError
-	attempt := readAttempt(c, 0, &errs)
+	attempt := readAttempt(c, nil, &errs)
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
@@ -134,7 +134,7 @@ func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
 		Detail  string  `json:"detail"`
 		Trace   string  `json:"trace"`
 		Retry   bool    `json:"retry"`
-		Attempt int     `json:"attempt"`
+		Attempt *int    `json:"attempt"`
 	}
 	if err := readReport(c, &body); err != nil {
 		return err
@@ -188,6 +188,14 @@ func readReport(c *fiber.Ctx, into any) error {
 	if text := bytes.TrimLeft(content.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' {
 		return &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
 	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(content.Data, &fields) == nil {
+		for name := range fields {
+			if !fieldName(name) { // encoding/json would take Attempt for attempt
+				return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
+			}
+		}
+	}
 	decoder := json.NewDecoder(bytes.NewReader(content.Data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
@@ -207,26 +215,29 @@ func readReport(c *fiber.Ctx, into any) error {
 
 // readAttempt returns the attempt that reports: from the query, the header
 // Hark-Attempt or the body; 0 if it does not say.
-func readAttempt(c *fiber.Ctx, body int, errs *[]fieldError) int {
-	text, pointer := c.Query("attempt"), "?attempt"
+func readAttempt(c *fiber.Ctx, body *int, errs *[]fieldError) int {
+	text, pointer, what := c.Query("attempt"), "?attempt", ""
 	if text == "" {
-		text = c.Get("Hark-Attempt")
+		text, pointer, what = c.Get("Hark-Attempt"), "", "Hark-Attempt "
 	}
 	if text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			*errs = append(*errs, fieldError{pointer, "must be the number of an attempt"})
+			*errs = append(*errs, fieldError{pointer, what + "must be the number of an attempt"})
 		}
 		return n
 	}
-	if body < 0 {
+	if body == nil {
+		return 0
+	}
+	if *body < 1 { // 0 is what is left when a processor forgets to say, and would get past the fence
 		*errs = append(*errs, fieldError{"/attempt", "must be the number of an attempt"})
 	}
-	return body
+	return *body
 }
 
 func tooLong(errs *[]fieldError, pointer string, s *string, most int) {
-	if s != nil && len(*s) > most {
-		*errs = append(*errs, fieldError{pointer, "must have at most " + strconv.Itoa(most) + " bytes"})
+	if s != nil && utf8.RuneCountInString(*s) > most {
+		*errs = append(*errs, fieldError{pointer, "must have at most " + strconv.Itoa(most) + " characters"})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -61,8 +62,8 @@ func (s *Service) checkOptions(e *Endpoint) error {
 		return &InvalidError{"rate", "want 0 to 10000 a second"}
 	case len(e.Schedule) > maxAttempts-1:
 		return &InvalidError{"schedule", "want at most 19 delays"}
-	case len(e.Description) > 500:
-		return &InvalidError{"description", "want at most 500 bytes"}
+	case utf8.RuneCountInString(e.Description) > 500:
+		return &InvalidError{"description", "want at most 500 characters"}
 	}
 	for i, d := range e.Schedule {
 		if d < 0 || d > maxDelay {
