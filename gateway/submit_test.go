@@ -342,3 +342,11 @@ func TestCallIsAnsweredWhole(t *testing.T) {
 		waiting.Wait()
 	}
 }
+
+func TestPointerToDelay(t *testing.T) {
+	s := start(t)
+	p := s.call("POST", "/v1/requests?delay=2m&timeout=1m", []byte("x"), "Content-Type: text/plain").problem(422, "invalid-request")
+	if at := p["errors"].([]any)[0].(map[string]any)["pointer"]; at != "?delay" {
+		t.Errorf("pointer %v", at)
+	}
+}

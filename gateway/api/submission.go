@@ -27,6 +27,7 @@ type reader struct {
 	sub    lifecycle.Submission
 	errs   []fieldError
 
+	delayAt string  // pointer to the delay
 	webhook *oneOff // nil: none was asked for
 }
 
@@ -190,6 +191,7 @@ func (r *reader) option(where, name, text string) {
 	case "maxAttempts":
 		r.sub.MaxAttempts = r.integer(at, text, 1, r.limits.MaxAttempts)
 	case "delay":
+		r.delayAt = at
 		r.sub.Delay = r.duration(at, text, 0, r.limits.MaxDelay)
 	case "timeout":
 		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
@@ -226,7 +228,7 @@ func (r *reader) duration(at, text string, least, most time.Duration) time.Durat
 // returns the submission or all that is wrong with it.
 func (r *reader) finish() (lifecycle.Submission, error) {
 	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
-		r.wrong("/delay", "must be shorter than timeout, which counts from the submission")
+		r.wrong(r.delayAt, "must be shorter than timeout, which counts from the submission")
 	}
 	if len(r.errs) > 0 {
 		return r.sub, invalid(r.errs...)
