@@ -87,6 +87,9 @@ func TestRedirect(t *testing.T) {
 	h.settled()
 	doc := s.call("GET", sent, nil).want(200).json()
 	attempt := doc["log"].([]any)[0].(map[string]any)
+	if at := doc["event"].(map[string]any)["time"].(string); len(at) != len("2026-01-01T00:00:00.000Z") {
+		t.Errorf("the time of the event is not in milliseconds: %s", at)
+	}
 	if doc["state"] != "dead" || attempt["error"] != "redirect" || attempt["status"] != 308.0 || elsewhere.count() != 0 {
 		t.Errorf("%v, and %d were sent elsewhere", doc, elsewhere.count())
 	}

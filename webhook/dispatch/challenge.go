@@ -130,7 +130,7 @@ func (s *Service) message(e *Endpoint, eventType string, data map[string]any) Me
 	id := "wh_" + newName()
 	body, err := json.Marshal(map[string]any{
 		"specversion": "1.0", "id": id, "source": "/v1/webhooks/" + e.ID, "type": eventType,
-		"time": time.Now().UTC().Format(time.RFC3339Nano), "datacontenttype": "application/json", "data": data,
+		"time": time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"), "datacontenttype": "application/json", "data": data,
 	})
 	if err != nil {
 		panic(err) // strings only
