@@ -78,8 +78,8 @@ func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(t, rnd, share, v.Elem())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, rnd, share, v.Field(i))
+		for _, field := range v.Fields() {
+			fill(t, rnd, share, field)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
