@@ -101,6 +101,30 @@ func TestShedding(t *testing.T) {
 	}
 }
 
+// TestSubprotocol: who offers other protocols only is told; who offers none may mean ours.
+func TestSubprotocol(t *testing.T) {
+	h, addr := limited(t, hub.Options{})
+	for _, test := range []struct {
+		offer []string
+		taken bool
+	}{
+		{nil, true}, {[]string{"hark.v2", hub.Subprotocol}, true}, {[]string{"hark.v2"}, false}, {[]string{"a", "b"}, false},
+	} {
+		ws, _, err := (&websocket.Dialer{Subprotocols: test.offer}).Dial("ws://"+addr+"/ws", http.Header{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ws.WriteJSON(map[string]string{"op": "ping"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := ws.ReadMessage(); test.taken != (err == nil) || !test.taken && !websocket.IsCloseError(err, int(hub.CloseSubprotocol)) {
+			t.Errorf("%q: %v", test.offer, err)
+		}
+		_ = ws.Close()
+	}
+	until(t, "all have left", func() bool { return h.Stats().Sockets == 0 })
+}
+
 func TestPerCaller(t *testing.T) {
 	h, addr := limited(t, hub.Options{PerCaller: 1})
 	_, stays, leave := connect(t, addr, "a")

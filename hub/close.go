@@ -14,7 +14,8 @@ const (
 	CloseRestart   CloseCode = 1012
 	CloseTryLater  CloseCode = 1013
 
-	CloseSlow     CloseCode = 4000 // reconnect: the connection did not keep up
-	CloseSource   CloseCode = 4001 // reconnect: the store could not be read
-	CloseProtocol CloseCode = 4500 // do not: what the client sent is not the protocol
+	CloseSlow        CloseCode = 4000 // reconnect: the connection did not keep up
+	CloseSource      CloseCode = 4001 // reconnect: the store could not be read
+	CloseProtocol    CloseCode = 4500 // do not: what the client sent is not the protocol
+	CloseSubprotocol CloseCode = 4501 // do not: the client speaks others, but not hark.v1
 )

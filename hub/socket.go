@@ -88,6 +88,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	}
 	_ = accepted.CloseNow() // of what Hijack gave it; else its finalizer keeps it for long
 	switch {
+	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
+		s.finish(closeFrame(uint16(CloseSubprotocol), "want the subprotocol "+Subprotocol), reasonProtocol)
 	case !ok:
 		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
 	case h.draining.Load():
