@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"runtime"
 	"sync"
 )
 
@@ -114,38 +115,65 @@ func (ch *channel) deliver(messages []Message, r *round) {
 		ch.deliver(messages[len(all.messages):], r)
 		return
 	}
-	first, last := all.messages[0].Offset, all.messages[len(all.messages)-1]
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	if r.admits(len(ch.subs)) {
 		all.round = r
 	}
-	for _, s := range ch.subs {
+	all.fanOut(ch.subs)
+	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
+}
+
+// perPart is how many sends are worth a goroutine of their own.
+const perPart = 512
+
+// fanOut is deliver, by several goroutines if there are many subscriptions, so that the last of them need not wait until one
+// processor has come to it. It returns when all have.
+func (b *batch) fanOut(subs []*subscription) {
+	parts := min(len(subs)/perPart, runtime.GOMAXPROCS(0))
+	if parts <= 1 {
+		b.deliver(subs)
+		return
+	}
+	_, _ = b.SSE(), b.Socket() // encoded now, so that the parts only read
+	var others sync.WaitGroup
+	for ; parts > 1; parts-- {
+		some := subs[:len(subs)/parts]
+		subs = subs[len(some):]
+		others.Go(func() { b.deliver(some) })
+	}
+	b.deliver(subs)
+	others.Wait()
+}
+
+// deliver sends b, whose offsets have no gap, to subscriptions of its channel. Called under ch.mu.
+func (b *batch) deliver(subs []*subscription) {
+	first, last := b.messages[0].Offset, b.messages[len(b.messages)-1]
+	for _, s := range subs {
 		switch {
 		case s.any:
-			s.to.send(s, &all, false)
+			s.to.send(s, b, false)
 		case !s.live:
-			s.hold(all.messages)
+			s.hold(b.messages)
 		case first == s.last+1:
 			s.last = last.Offset
-			s.to.send(s, &all, false)
+			s.to.send(s, b, false)
 		case last.Offset <= s.last: // a repetition
 			continue
 		case first <= s.last: // a repetition in part
-			rest := all.after(s.last)
+			rest := b.after(s.last)
 			s.last = last.Offset
 			s.to.send(s, &rest, false)
 		default: // a bell was missed
 			s.live = false
-			s.hold(all.messages)
-			ch.hub.resync(s)
+			s.hold(b.messages)
+			s.ch.hub.resync(s)
 			continue
 		}
 		if s.live && last.Last {
 			s.to.ended(s, last.Offset)
 		}
 	}
-	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
 }
 
 // reset tells all subscriptions that what they have seen does not hold any more. What was
