@@ -108,24 +108,40 @@ func (c *cluster) killInBurst(n int) {
 			})
 		}
 	}
-	c.await("the gateway is ready", func() bool { // what went wrong before may last
-		a, err := first.try("GET", "/health/ready", nil)
-		return err == nil && a.status == 200
-	})
+	ready := func() { // what went wrong before may last, at the one that is asked below too
+		for _, s := range []*process{first, c.node(n + 1)} {
+			c.await("the gateway is ready", func() bool {
+				a, err := s.try("GET", "/health/ready", nil)
+				return err == nil && a.status == 200
+			})
+		}
+	}
+	ready()
 	submit(0, burst/2)
 	c.await("half a burst is answered", func() bool { return answers.Load() >= burst/4 })
+	stuck := c.rabbit == nil
 	if c.rabbit != nil {
-		c.rabbit.Pause()
 		defer c.rabbit.Resume()
+	}
+	for sent := int64(burst / 2); !stuck; {
+		if sent > 3*burst {
+			c.t.Fatal("no submission is seen that is stored and not queued")
+		}
+		c.rabbit.Pause()
 		submit(burst/2, burst)
-		c.await("a submission is stored that is not queued", func() bool {
-			for i := burst / 2; i < burst; i++ {
-				if a, err := c.node(n+1).try("GET", "/v1/requests/"+name(i), nil); err == nil && a.status == 200 && !accepted[i].Load() {
-					return true
-				}
+		sent += burst / 2
+		// They are taken back after a while; whoever is asked may have been too slow to see them.
+		c.await("a submission is stored that is not queued, or all are answered", func() bool {
+			for i := burst / 2; i < burst && !stuck; i++ {
+				a, err := c.node(n+1).try("GET", "/v1/requests/"+name(i), nil)
+				stuck = err == nil && a.status == 200 && !accepted[i].Load()
 			}
-			return false
+			return stuck || answers.Load() == sent
 		})
+		if !stuck {
+			c.rabbit.Resume()
+			ready()
+		}
 	}
 	first.kill()
 	if c.rabbit != nil {
