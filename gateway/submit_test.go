@@ -270,14 +270,7 @@ func TestCall(t *testing.T) {
 			t.Errorf("call: %d %v", res.StatusCode, res.Header)
 		}
 	})
-	var id string
-	s.eventually(func() bool {
-		l := s.call("GET", "/v1/requests?status=pending", nil).want(200).json()["requests"].([]any)
-		if len(l) == 1 {
-			id = l[0].(map[string]any)["id"].(string)
-		}
-		return len(l) == 1
-	})
+	id := s.onlyPending()
 	work := s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
 	call := work.json()["call"].(map[string]any)
 	if call["method"] != "PATCH" || call["path"] != "/a/b c" || call["query"] != "x=1&y=2" || work.json()["contentBase64"] != "Ym9keQ==" {
@@ -318,6 +311,19 @@ func TestVary(t *testing.T) {
 	}
 }
 
+// onlyPending returns the id of the request that waits, once there is exactly one.
+func (s *server) onlyPending() (id string) {
+	s.t.Helper()
+	s.eventually(func() bool {
+		l := s.call("GET", "/v1/requests?status=pending", nil).want(200).json()["requests"].([]any)
+		if len(l) == 1 {
+			id = l[0].(map[string]any)["id"].(string)
+		}
+		return len(l) == 1
+	})
+	return id
+}
+
 // What a call is conditional on, or a part of what it wants, is for its processor to know: a 304
 // would lose the result.
 func TestCallIsAnsweredWhole(t *testing.T) {
@@ -329,14 +335,7 @@ func TestCallIsAnsweredWhole(t *testing.T) {
 				t.Errorf("%s: %v %d %q", header, err, a.status, a.body)
 			}
 		})
-		var id string
-		s.eventually(func() bool {
-			l := s.call("GET", "/v1/requests?status=pending", nil).want(200).json()["requests"].([]any)
-			if len(l) == 1 {
-				id = l[0].(map[string]any)["id"].(string)
-			}
-			return len(l) == 1
-		})
+		id := s.onlyPending()
 		s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
 		s.call("PUT", "/v1/work/"+id+"/result", []byte("1,2"), "Content-Type: text/csv").want(200)
 		waiting.Wait()

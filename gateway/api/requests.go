@@ -174,18 +174,15 @@ func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
 	tag := `"` + r.ID + "-" + strconv.FormatUint(r.Sequence, 10) + `"`
-	if whole {
-		c.Set(fiber.HeaderETag, tag)
-		c.Set(fiber.HeaderContentType, content.Type)
-		return c.Status(fiber.StatusOK).Send(content.Data)
+	if !whole {
+		if !strings.HasPrefix(c.Get(fiber.HeaderRange), "bytes=") { // a unit that is not understood is ignored (RFC 9110, section 14.2)
+			c.Request().Header.Del(fiber.HeaderRange)
+		}
+		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
+			return sendRange(c, content, tag, r.EndedAt)
+		}
+		c.Set(fiber.HeaderAcceptRanges, "bytes")
 	}
-	if !strings.HasPrefix(c.Get(fiber.HeaderRange), "bytes=") { // a unit that is not understood is ignored (RFC 9110, section 14.2)
-		c.Request().Header.Del(fiber.HeaderRange)
-	}
-	if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
-		return sendRange(c, content, tag, r.EndedAt)
-	}
-	c.Set(fiber.HeaderAcceptRanges, "bytes")
 	c.Set(fiber.HeaderETag, tag)
 	c.Set(fiber.HeaderContentType, content.Type)
 	return c.Status(fiber.StatusOK).Send(content.Data)

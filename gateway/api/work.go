@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -185,15 +184,13 @@ func readReport(c *fiber.Ctx, into any) error {
 	if !utf8.Valid(content.Data) {
 		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
 	}
-	if text := bytes.TrimLeft(content.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' {
-		return &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
+	fields, err := readObject(content.Data)
+	if err != nil {
+		return err
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(content.Data, &fields) == nil {
-		for name := range fields {
-			if !fieldName(name) { // encoding/json would take Attempt for attempt
-				return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
-			}
+	for name := range fields {
+		if !fieldName(name) { // encoding/json would take Attempt for attempt
+			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
 		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content.Data))
@@ -206,9 +203,6 @@ func readReport(c *fiber.Ctx, into any) error {
 			return invalid(fieldError{"/" + escapePointer(strings.Trim(name, `"`)), "is not a field of this report"})
 		}
 		return &problem{kind: kindMalformed, detail: "The body is not JSON."}
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return &problem{kind: kindMalformed, detail: "There is more than one JSON value in the body."}
 	}
 	return nil
 }
