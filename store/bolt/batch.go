@@ -15,16 +15,13 @@ import (
 // uses the same one again and again.
 //
 // An error of the database stays in err and fails the whole batch, so operations need
-// not look at it.
+// not look at it. What is read holds until the next change only.
 type batch struct {
 	s   *Store
 	now time.Time // the clock as the running operation reads it
 
-	// The transaction.
-	tx      *bolt.Tx
-	buckets map[*byte]*bolt.Bucket // by the first byte of the name
 	writes  int
-	grown   int // bytes written
+	cramped bool // something was refused because the file is full
 	err     error
 
 	// What is made known, or taken back, when the outcome is clear.
@@ -38,8 +35,8 @@ type batch struct {
 
 	// Kept from batch to batch.
 	feeds   map[lifecycle.Channel]*feed
-	encoded []byte      // records of this batch; bbolt holds them until the commit
-	key     []byte      // scratch, bbolt copies keys
+	encoded []byte      // scratch, a record
+	key     []byte      // scratch
 	event   int         // size of the newest event, a guess at the next
 	taking  []*endpoint // scratch
 }
@@ -53,15 +50,12 @@ type bell struct {
 func newBatch(s *Store) *batch {
 	return &batch{
 		s:       s,
-		buckets: make(map[*byte]*bolt.Bucket),
 		changed: make(map[string]*record),
 		feeds:   make(map[lifecycle.Channel]*feed),
 		touched: make(map[*endpoint]bool),
 		event:   1024,
 	}
 }
-
-func (b *batch) begin(tx *bolt.Tx) { b.tx = tx }
 
 func (b *batch) run(o *op) error {
 	b.now = b.s.options.Now().Round(0).UTC() // as it will be read back
@@ -96,15 +90,14 @@ func (b *batch) announce() {
 // reset makes b ready for the next batch, and lets go of what is large.
 func (b *batch) reset() {
 	const most = 1 << 20
-	clear(b.buckets)
 	clear(b.changed)
 	clear(b.undo)
 	clear(b.bells)
 	clear(b.touched)
 	b.due = false
-	b.tx, b.err, b.writes, b.grown, b.begun = nil, nil, 0, 0, 0
+	b.err, b.writes, b.begun, b.cramped = nil, 0, 0, false
 	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
-	if b.encoded = b.encoded[:0]; cap(b.encoded) > most {
+	if cap(b.encoded) > most {
 		b.encoded = nil
 	}
 	if len(b.feeds) > maxFeeds {
@@ -112,34 +105,20 @@ func (b *batch) reset() {
 	}
 }
 
-// bucket opens each bucket once per transaction.
-func (b *batch) bucket(name []byte) *bolt.Bucket {
-	k := b.buckets[&name[0]]
-	if k == nil {
-		k = b.tx.Bucket(name)
-		switch &name[0] {
-		case &eventsBucket[0]: // only grows at its end
-			k.FillPercent = 1
-		case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]: // at the ends of its parts
-			k.FillPercent = 0.9
-		}
-		b.buckets[&name[0]] = k
-	}
-	return k
-}
+// bucket is for reading; put, delete and sequence change it.
+func (b *batch) bucket(name []byte) *bolt.Bucket { return b.s.journal.tables[&name[0]].Bucket }
 
-// put keeps value until the commit.
+// put stores a value. The slices are the caller's again afterwards.
 func (b *batch) put(bucket, key, value []byte) {
 	b.writes++
-	b.grown += len(key) + len(value)
-	if err := b.bucket(bucket).Put(key, value); err != nil && b.err == nil {
+	if err := b.s.journal.put(bucket, key, value); err != nil && b.err == nil {
 		b.err = fmt.Errorf("put into %s: %w", bucket, err)
 	}
 }
 
 func (b *batch) delete(bucket, key []byte) {
 	b.writes++
-	if err := b.bucket(bucket).Delete(key); err != nil && b.err == nil {
+	if err := b.s.journal.delete(bucket, key); err != nil && b.err == nil {
 		b.err = fmt.Errorf("delete from %s: %w", bucket, err)
 	}
 }
@@ -147,7 +126,7 @@ func (b *batch) delete(bucket, key []byte) {
 // sequence returns the next number of a bucket, from 1.
 func (b *batch) sequence(bucket []byte) uint64 {
 	b.writes++
-	n, err := b.bucket(bucket).NextSequence()
+	n, err := b.s.journal.sequence(bucket)
 	if err != nil && b.err == nil {
 		b.err = fmt.Errorf("number in %s: %w", bucket, err)
 	}
@@ -174,9 +153,8 @@ func (b *batch) load(id string) (*record, error) {
 
 // save stores a new version of a request.
 func (b *batch) save(r *record) {
-	start := len(b.encoded)
-	b.encoded = r.append(slices.Grow(b.encoded, 2048)) // what was put before stays where it is
-	b.put(requestsBucket, []byte(r.ID), b.encoded[start:len(b.encoded):len(b.encoded)])
+	b.encoded = r.append(b.encoded[:0])
+	b.put(requestsBucket, []byte(r.ID), b.encoded)
 	b.changed[r.ID] = r
 }
 
@@ -236,12 +214,15 @@ func (b *batch) unref(at uint64) {
 // spare reports whether a bounded file has room for n more bytes beside what is
 // kept back: 1/part of it, and what unfinished requests and deliveries need.
 func (b *batch) spare(n, part int) bool {
-	most := b.s.options.MaxSize
+	j, most := b.s.journal, b.s.options.MaxSize
 	if most <= 0 {
 		return true
 	}
-	room := max(most-b.s.db.AllocSize-int(b.tx.Size()), 0) + b.s.db.Stats().FreeAlloc
 	kept := min(most/part, mostReserved) + (b.s.unfinished+b.begun)*(perEnd+b.s.endpoints.widest*perDelivery) +
 		b.s.endpoints.unsettled*perSettle
-	return n+2*b.grown+kept <= room
+	if n+2*j.grown+kept > j.room() {
+		b.cramped = true
+		return false
+	}
+	return true
 }

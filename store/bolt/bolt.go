@@ -1,12 +1,12 @@
 // Package bolt keeps requests, their events, webhooks and all their indexes in one bbolt file:
 // the store of a single process that needs no server beside it.
 //
-// One goroutine writes. It takes whatever operations wait, runs them in one
-// transaction, commits once and then answers all of them, so that the disk is
-// synced once for many callers. An operation that has been answered survives
-// the death of the process and of the machine.
+// One goroutine writes. It takes whatever operations wait, runs them as one batch, writes that to a log, syncs
+// the log once, and then answers all of them. An operation that has been answered survives
+// the death of the process and of the machine. From time to time what the log holds is committed to the file.
 //
-// A file belongs to one process at a time; opening it a second time fails.
+// A file belongs to one process at a time; opening it a second time fails. The log is beside it, with "-wal" behind its
+// name, and belongs to it: only a store that was closed is in the file alone.
 package bolt
 
 import (
@@ -52,6 +52,9 @@ type Options struct {
 	// to finish and to forget what is stored. Some megabytes are the least that makes sense.
 	MaxSize int
 
+	// CheckpointAfter is how long after the last change what is in the log is committed to the file. Default one second.
+	CheckpointAfter time.Duration
+
 	// QueueDepth is how many operations may wait for the writer before
 	// further callers block. Default 1024.
 	QueueDepth int
@@ -76,6 +79,9 @@ func (o Options) withDefaults() Options {
 	if o.FeedRetention <= 0 {
 		o.FeedRetention = 24 * time.Hour
 	}
+	if o.CheckpointAfter <= 0 {
+		o.CheckpointAfter = time.Second
+	}
 	if o.WebhookRetention <= 0 {
 		o.WebhookRetention = 72 * time.Hour
 	}
@@ -86,14 +92,13 @@ func (o Options) withDefaults() Options {
 // dispatch.Store over one file. All methods may be called concurrently.
 type Store struct {
 	options Options
-	db      *bolt.DB
+	journal *journal
 
 	// The writer's inbox.
 	ops     chan *op
 	closing chan struct{} // closed by Close: nothing new is taken
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
-	fill    fill // the writer's
 
 	live       cache
 	queue      positions
@@ -139,21 +144,17 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 	}
 	s = &Store{
 		options: o,
-		db:      db,
 		ops:     make(chan *op, o.QueueDepth),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
-		fill:    openFill(path, o.MaxSize),
 	}
-	if err := s.prepare(steps); err != nil {
-		s.fill.close()
+	if err := s.prepare(db, path, steps); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
 	}
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
 		<-s.done
-		s.fill.close()
-		return db.Close()
+		return errors.Join(s.journal.close(), db.Close())
 	})
 	go s.writer()
 	return s, nil
@@ -215,32 +216,42 @@ func refused(path string, err error) error {
 	}
 }
 
-// prepare brings the layout up to date and rebuilds what is kept in memory.
-func (s *Store) prepare(steps []migration) (err error) {
+// prepare brings the layout up to date, opens the log, and rebuilds what is kept in memory.
+func (s *Store) prepare(db *bolt.DB, path string, steps []migration) (err error) {
 	defer recoverDamage(&err)
-	if err := migrate(s.db, steps); err != nil {
+	if err := migrate(db, steps); err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bolt.Tx) error {
-		if err := tx.Bucket(pendingBucket).ForEach(func(key, _ []byte) error {
-			route, priority, ticket, ok := parsePendingKey(key)
-			if !ok {
-				return fmt.Errorf("damaged key %q in the queue index", key)
-			}
-			s.queue.add(route, priority, ticket)
-			s.unfinished++
-			return nil
-		}); err != nil {
-			return err
+	if s.journal, err = openJournal(db, path, s.options); err != nil {
+		return err
+	}
+	if err := s.journal.view(s.rebuild); err != nil {
+		s.journal.leave()
+		return err
+	}
+	return nil
+}
+
+// rebuild reads what is kept in memory.
+func (s *Store) rebuild(tx *bolt.Tx) error {
+	if err := tx.Bucket(pendingBucket).ForEach(func(key, _ []byte) error {
+		route, priority, ticket, ok := parsePendingKey(key)
+		if !ok {
+			return fmt.Errorf("damaged key %q in the queue index", key)
 		}
-		if err := tx.Bucket(processingBucket).ForEach(func(_, _ []byte) error {
-			s.unfinished++
-			return nil
-		}); err != nil {
-			return err
-		}
-		return s.loadEndpoints(tx)
-	})
+		s.queue.add(route, priority, ticket)
+		s.unfinished++
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := tx.Bucket(processingBucket).ForEach(func(_, _ []byte) error {
+		s.unfinished++
+		return nil
+	}); err != nil {
+		return err
+	}
+	return s.loadEndpoints(tx)
 }
 
 // recoverDamage turns a panic of bbolt over a damaged page into an error.

@@ -2,10 +2,8 @@ package bolt
 
 import "sync"
 
-// cache holds the records of requests that have not ended, as they were last
-// committed, so that the next change need not read and decode them. While a
-// commit that changes a request runs, the request is not in it: a reader goes to
-// the file then, and never sees an older state than another reader did.
+// cache holds the records of requests that have not ended, as they are durable, so that the next change need not read
+// and decode them.
 type cache struct {
 	mu      sync.RWMutex
 	records map[string]*record
@@ -20,16 +18,8 @@ func (c *cache) get(id string) *record {
 	return c.records[id]
 }
 
-// drop takes out what is about to change.
-func (c *cache) drop(changed map[string]*record) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id := range changed {
-		delete(c.records, id)
-	}
-}
-
-// keep takes in what has been committed. Only the writer calls it.
+// keep takes in what has become durable. Only the writer calls it, before anybody can read that
+// elsewhere, so that no reader sees an older state than another one did.
 func (c *cache) keep(changed map[string]*record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,9 +28,10 @@ func (c *cache) keep(changed map[string]*record) {
 	}
 	for id, r := range changed {
 		if r == nil || r.Status.Terminal() {
+			delete(c.records, id)
 			continue
 		}
-		if len(c.records) >= cacheSize {
+		if c.records[id] == nil && len(c.records) >= cacheSize {
 			for other := range c.records { // whichever comes first
 				delete(c.records, other)
 				break

@@ -77,20 +77,16 @@ func (b *batch) listDeliveries(e *endpoint, q dispatch.Query, before uint64, pag
 	const most = 500 // that one call looks through
 	prefix, now := position(nil, e.serial), nanos(b.now)
 	cursor := b.bucket(deliveriesBucket).Cursor()
-	step := cursor.Prev
-	if key, _ := cursor.Seek(pair(e.serial, before)); key == nil {
-		step = cursor.Last
-	}
-	key, value := step()
-	var last uint64 // that was looked at
-	for looked := 0; within(key, prefix); key, value = cursor.Prev() {
+	key, value := seekBefore(cursor, pair(e.serial, before))
+	var seen uint64 // what was looked at last
+	for looked := 0; within(key, prefix); key, value = prev(cursor, key) {
 		if looked == most || len(page.Deliveries) >= max(q.Limit, 1) {
-			page.Next = formatCursor(e.ID, last)
+			page.Next = formatCursor(e.ID, seen)
 			return nil
 		}
 		looked++
-		last = offsetOf(key)
-		d, err := decodeDelivery(last, value)
+		seen = offsetOf(key)
+		d, err := decodeDelivery(seen, value)
 		if err != nil {
 			return err
 		}

@@ -43,12 +43,7 @@ func (b *batch) feed(c lifecycle.Channel) *feed {
 func newest(cursor *bolt.Cursor, prefix []byte) (offset uint64, value []byte, ok bool) {
 	var buf [600]byte
 	end := append(append(buf[:0], prefix...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
-	key, value := cursor.Seek(end)
-	if key == nil {
-		key, value = cursor.Last()
-	} else if !bytes.Equal(key, end) {
-		key, value = cursor.Prev()
-	}
+	key, value := seekBefore(cursor, end)
 	if !within(key, prefix) {
 		return 0, nil, false
 	}

@@ -10,10 +10,12 @@ import (
 	"time"
 	"unicode/utf8"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// The layout, version 2. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 3. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → status letter, record as JSON.
@@ -68,6 +70,27 @@ var (
 	// kept: name → value.
 	keptBucket = []byte("kept")
 )
+
+// tableNames are the buckets that batches change. Their places are what stands for them in the log: new ones
+// come at the end.
+var tableNames = [][]byte{
+	requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
+	expiryBucket, pendingBucket, processingBucket, keysBucket,
+	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
+	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
+}
+
+// fillPercent is how full pages become before they are split.
+func fillPercent(bucket []byte) float64 {
+	switch &bucket[0] {
+	case &eventsBucket[0]: // only grows at its end
+		return 1
+	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]: // at the ends of its parts
+		return 0.9
+	default:
+		return bolt.DefaultFillPercent
+	}
+}
 
 // record is a request together with where it stands in the indexes. It is never
 // changed once it has been stored.

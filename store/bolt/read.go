@@ -64,20 +64,15 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 		prefix := ownerPrefix(q.Owner)
 		requests := tx.Bucket(requestsBucket)
 		cursor := tx.Bucket(ownersBucket).Cursor()
-		key, _ := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
-		step := cursor.Prev
-		if key == nil {
-			step = cursor.Last
-		}
-		key, entry := step()
-		var last uint64 // serial of what was looked at last
-		for looked := 0; within(key, prefix); key, entry = cursor.Prev() {
+		key, entry := seekBefore(cursor, binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
+		var seen uint64 // serial of what was looked at last
+		for looked := 0; within(key, prefix); key, entry = prev(cursor, key) {
 			if looked == maxLooked || len(page.Requests) >= max(q.Limit, 1) {
-				page.Next = formatCursor(q.Owner, last)
+				page.Next = formatCursor(q.Owner, seen)
 				return nil
 			}
 			looked++
-			last = offsetOf(key)
+			seen = offsetOf(key)
 			r, err := match(requests, entry, q)
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +16,10 @@ var (
 	formatKey  = []byte("format")
 	formatName = []byte("hark")
 	versionKey = []byte("version")
+	// Since version 3: what tells the log of this file from that of another, and the number of the last batch
+	// that the file has.
+	identityKey = []byte("identity")
+	batchKey    = []byte("batch")
 )
 
 // migration brings a file from the layout before it to the next one.
@@ -26,6 +31,7 @@ type migration func(*bolt.Tx) error
 var migrations = []migration{
 	createBuckets,
 	createWebhookBuckets,
+	createLog,
 }
 
 // migrate brings the file up to date in one transaction.
@@ -77,6 +83,13 @@ var webhookBuckets = [][]byte{
 }
 
 func createWebhookBuckets(tx *bolt.Tx) error { return create(tx, webhookBuckets...) }
+
+// createLog makes a program that knows of no log refuse the file.
+func createLog(tx *bolt.Tx) error {
+	identity := make([]byte, 16)
+	_, _ = rand.Read(identity) // never fails
+	return errors.Join(tx.Bucket(metaBucket).Put(identityKey, identity), tx.Bucket(metaBucket).Put(batchKey, position(nil, 0)))
+}
 
 func create(tx *bolt.Tx, names ...[]byte) error {
 	for _, name := range names {

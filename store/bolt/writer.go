@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -79,6 +80,8 @@ func (s *Store) writer() {
 	defer close(s.done)
 	b := newBatch(s)
 	ops := make([]*op, 0, maxBatch)
+	idle := time.NewTimer(s.options.CheckpointAfter) // there may be a log from before
+	defer idle.Stop()
 	for {
 		select {
 		case o := <-s.ops:
@@ -86,6 +89,9 @@ func (s *Store) writer() {
 			// back: let them, so that they share this one.
 			runtime.Gosched()
 			s.commit(b, s.gather(append(ops[:0], o)))
+			idle.Reset(s.options.CheckpointAfter)
+		case <-idle.C:
+			_ = s.rest() // what it cannot do is still in the log, and the next batch tells
 		case <-s.closing:
 			for {
 				ops = s.gather(ops[:0])
@@ -111,9 +117,8 @@ func (s *Store) gather(ops []*op) []*op {
 	return ops
 }
 
-// commit runs operations in one transaction and answers them: what the commit
-// changed becomes visible in memory first, then the bell rings, then the callers
-// return.
+// commit runs operations as one batch and answers them: when it is durable, what it changed becomes visible, then
+// the bell rings, then the callers return.
 func (s *Store) commit(b *batch, ops []*op) {
 	live := ops[:0]
 	for _, o := range ops {
@@ -124,7 +129,6 @@ func (s *Store) commit(b *batch, ops []*op) {
 	err := s.update(b, live)
 	switch {
 	case err == nil:
-		s.live.keep(b.changed)
 		b.announce()
 	case errors.Is(err, errNothing):
 	default:
@@ -139,45 +143,59 @@ func (s *Store) commit(b *batch, ops []*op) {
 	b.reset()
 }
 
-// update is the transaction. Each op has its own error of the domain afterwards; an
-// error of the whole means that nothing was changed.
-func (s *Store) update(b *batch, ops []*op) (err error) {
-	defer recoverDamage(&err)
-	return s.db.Update(func(tx *bolt.Tx) error {
-		s.fill.ahead(tx.Size())
-		b.begin(tx)
-		for _, o := range ops {
-			writes := b.writes
-			o.err = b.run(o)
-			if b.err == nil && o.err != nil && b.writes != writes {
-				b.err = fmt.Errorf("operation failed half-done: %w", o.err)
-			}
-			if b.err != nil {
-				return b.err
-			}
-		}
-		if b.writes == 0 {
-			return errNothing
-		}
-		s.live.drop(b.changed)
-		return nil
-	})
+// rest empties the log.
+func (s *Store) rest() error {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return s.journal.rest()
 }
 
-// view runs f in a read transaction.
+// update runs a batch and makes it durable, while nobody reads. Each op has its own error of the domain afterwards; an
+// error of the whole means that nothing was changed.
+func (s *Store) update(b *batch, ops []*op) error {
+	j := s.journal
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err := s.attempt(b, ops)
+	switch {
+	case err == nil:
+		s.live.keep(b.changed)
+	case !errors.Is(err, errNothing):
+		j.takeBack()
+	case b.cramped: // what was deleted may be room that the file does not know of yet
+		_ = j.rest()
+	}
+	return err
+}
+
+func (s *Store) attempt(b *batch, ops []*op) (err error) {
+	defer recoverDamage(&err)
+	if err := s.journal.prepare(); err != nil {
+		return err
+	}
+	for _, o := range ops {
+		writes := b.writes
+		o.err = b.run(o)
+		if b.err == nil && o.err != nil && b.writes != writes {
+			b.err = fmt.Errorf("operation failed half-done: %w", o.err)
+		}
+		if b.err != nil {
+			return b.err
+		}
+	}
+	if b.writes == 0 {
+		return errNothing
+	}
+	return s.journal.commit()
+}
+
+// view runs f on what is durable. f must not keep what it reads.
 func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	defer recoverDamage(&err)
-	var inner error
-	if err := s.db.View(func(tx *bolt.Tx) error {
-		inner = f(tx)
-		return nil
-	}); err != nil {
-		return unavailable(err)
-	}
-	return inner
+	return s.journal.view(f)
 }
 
 // load reads a request as it was last committed.

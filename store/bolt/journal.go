@@ -1,0 +1,346 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// journal makes batches durable. What they change is in one transaction of bbolt that stays open over many of them,
+// and each is written to the log, with one write and one sync. When the log is full, or after a time without a
+// change, the transaction is committed, which is a checkpoint: a page that was changed a hundred times is written once.
+// A process that begins finds in the log what the file does not have yet, and changes that again.
+//
+// The log is not needed to make a batch durable, only to do so fast: what it cannot take is committed to the
+// file at once. And it is kept in memory as it is on disk, so that a batch that fails can be taken back: its
+// transaction ends, and a new one gets all the others.
+type journal struct {
+	db       *bolt.DB
+	wal      *wal
+	capacity int // of the log, in bytes
+	most     int // bound of the file, 0 if there is none
+
+	// mu is held by the writer from before it changes tx until that is durable, or taken back: who reads
+	// under it sees nothing that a crash could undo.
+	mu     sync.RWMutex
+	tx     *bolt.Tx // nil: closed, or the file cannot be used
+	tables map[*byte]table
+	tight  bool // the file is so full that each batch is to show whether it fits
+	grown  int  // bytes that tx has and the file has not
+
+	number uint64 // of the last batch that is durable
+	image  []byte // the frames that the log has since the checkpoint, and the one that is being written
+	logged int    // how much of image is in the log
+	whole  bool   // image does not have all of the running batch, which goes to the file
+	broken bool   // the log failed; it is not used before the next checkpoint
+}
+
+// table is a bucket of the open transaction, and what stands for it in the log.
+type table struct {
+	*bolt.Bucket
+	mark byte
+}
+
+// logCapacity is how large the log becomes: as much as is read and changed again at start after a crash. A bounded
+// file is used up to a 64th at a time, see journal.tight.
+const logCapacity = 4 << 20
+
+// spareImage is how much memory for the log is kept when there is nothing in it.
+const spareImage = 64 << 10
+
+var errFile = errors.New("the file cannot be used")
+
+// openJournal continues where the file and the log beside it end.
+func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
+	j := &journal{db: db, capacity: logCapacity, most: o.MaxSize}
+	if o.MaxSize > 0 {
+		j.capacity = min(j.capacity, o.MaxSize/64)
+	}
+	var identity []byte
+	if err := db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		identity = bytes.Clone(meta.Get(identityKey))
+		j.number = positionOf(meta.Get(batchKey))
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var err error
+	if j.wal, j.image, j.number, err = openWAL(path, identity, j.number); err != nil {
+		return nil, err
+	}
+	if o.NoSync {
+		j.wal.file = noSync{j.wal.file}
+	}
+	j.logged = len(j.image)
+	if err := j.begin(); err != nil {
+		return nil, errors.Join(err, j.wal.file.Close())
+	}
+	return j, nil
+}
+
+type noSync struct{ walFile }
+
+func (noSync) Sync() error { return nil }
+
+// begin opens a transaction that has what is in the log.
+func (j *journal) begin() (err error) {
+	tx, err := j.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback()
+		}
+	}()
+	defer recoverDamage(&err)
+	tables := make(map[*byte]table, len(tableNames))
+	for i, name := range tableNames {
+		b := tx.Bucket(name)
+		if b == nil {
+			return fmt.Errorf("the store is damaged: no bucket %s", name)
+		}
+		b.FillPercent = fillPercent(name)
+		tables[&name[0]] = table{b, byte(i)}
+	}
+	_ = tx.Bucket(metaBucket) // readers find all buckets opened, and change nothing in the transaction
+	for rest := j.image[:j.logged]; len(rest) > 0; {
+		frame, _ := j.wal.cut(rest)
+		if frame == nil {
+			return errTorn
+		}
+		if err := replay(tables, frame[frameHeader:]); err != nil {
+			return err
+		}
+		rest = rest[len(frame):]
+	}
+	j.tx, j.tables, j.grown = tx, tables, j.logged
+	j.tight = j.most > 0 && j.room() < j.most/4
+	return nil
+}
+
+// room is how much a bounded file can still take, in bytes.
+func (j *journal) room() int {
+	return max(j.most-j.db.AllocSize-int(j.tx.Size()), 0) + j.db.Stats().FreeAlloc
+}
+
+// view runs f on what is durable. Many may at once.
+func (j *journal) view(f func(*bolt.Tx) error) error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if j.tx == nil {
+		return unavailable(errFile)
+	}
+	return f(j.tx)
+}
+
+// prepare makes ready for the next batch.
+func (j *journal) prepare() error {
+	if j.tx == nil {
+		if err := j.begin(); err != nil {
+			return fmt.Errorf("%w: %w", errFile, err)
+		}
+	}
+	j.image = append(j.image[:j.logged], zeros[:frameHeader]...)
+	j.whole = j.tight || j.broken
+	return nil
+}
+
+// commit makes the running batch durable. If it returns an error, the batch is to be taken back.
+func (j *journal) commit() error {
+	if !j.whole {
+		frame := j.image[j.logged:]
+		j.wal.seal(frame, j.number+1)
+		if err := j.wal.write(frame, int64(j.logged)); err == nil {
+			j.number++
+			j.logged = len(j.image)
+			return nil
+		}
+		j.wal.void(int64(j.logged))
+		j.broken = true // it may be there all the same, so that no other may follow it
+	}
+	return j.checkpoint(j.number + 1)
+}
+
+// checkpoint commits the transaction, with everything up to a batch, and begins the log anew. If it returns an error, what is
+// in the log is still there, but not in a transaction: see takeBack.
+func (j *journal) checkpoint(number uint64) error {
+	if err := j.tx.Bucket(metaBucket).Put(batchKey, position(nil, number)); err != nil {
+		return err
+	}
+	if err := j.tx.Commit(); err != nil {
+		return err
+	}
+	j.number, j.logged, j.broken = number, 0, false
+	j.tx, j.tables = nil, nil
+	if err := j.begin(); err != nil {
+		j.tx = nil // for the next batch to try
+	}
+	return nil
+}
+
+// takeBack undoes what the running batch has changed.
+func (j *journal) takeBack() {
+	if j.tx != nil {
+		_ = j.tx.Rollback()
+		j.tx, j.tables = nil, nil
+	}
+	_ = j.begin() // or the next batch tries
+}
+
+// rest makes a checkpoint if there is something in the log, and lets go of memory.
+func (j *journal) rest() (err error) {
+	if j.logged == 0 {
+		return nil
+	}
+	if j.tx == nil {
+		return errFile
+	}
+	defer func() {
+		if err != nil {
+			j.takeBack()
+		}
+	}()
+	defer recoverDamage(&err)
+	if err := j.checkpoint(j.number); err != nil {
+		return err
+	}
+	if cap(j.image) > spareImage {
+		j.image = nil
+	}
+	return nil
+}
+
+// close empties the log into the file and removes it. If the file cannot take it, nothing is lost: the log stays.
+func (j *journal) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err := j.rest()
+	j.leave()
+	if err == nil {
+		err = os.Remove(j.wal.path)
+	}
+	return err
+}
+
+// leave ends without a checkpoint.
+func (j *journal) leave() {
+	if j.tx != nil {
+		_ = j.tx.Rollback()
+		j.tx, j.tables = nil, nil
+	}
+	_ = j.wal.file.Close()
+}
+
+// What a frame holds: of each change its kind, the mark of the table, and the key and the value with their lengths in front, as
+// varints; of a sequence the number.
+const (
+	putEntry byte = iota + 1
+	deleteEntry
+	sequenceEntry
+)
+
+// takes reports whether the log can take n more bytes. If it can not, the batch goes to the file.
+func (j *journal) takes(n int) bool {
+	j.whole = j.whole || len(j.image)+n > j.capacity
+	return !j.whole
+}
+
+const entryHeader = 2 + 2*binary.MaxVarintLen32 // at most
+
+// put changes a value. The slices are the caller's again afterwards.
+func (j *journal) put(bucket, key, value []byte) error {
+	t := j.tables[&bucket[0]]
+	j.grown += len(key) + len(value)
+	if j.takes(entryHeader + len(key) + len(value)) {
+		j.image = append(j.image, putEntry, t.mark)
+		j.image = binary.AppendUvarint(j.image, uint64(len(key)))
+		j.image = append(j.image, key...)
+		j.image = binary.AppendUvarint(j.image, uint64(len(value)))
+		j.image = append(j.image, value...)
+		value = j.image[len(j.image)-len(value) : len(j.image) : len(j.image)] // bbolt holds it until the checkpoint
+	} else {
+		value = bytes.Clone(value)
+	}
+	return t.Put(key, value)
+}
+
+func (j *journal) delete(bucket, key []byte) error {
+	t := j.tables[&bucket[0]]
+	if j.takes(entryHeader + len(key)) {
+		j.image = append(j.image, deleteEntry, t.mark)
+		j.image = binary.AppendUvarint(j.image, uint64(len(key)))
+		j.image = append(j.image, key...)
+	}
+	return t.Delete(key)
+}
+
+func (j *journal) sequence(bucket []byte) (uint64, error) {
+	t := j.tables[&bucket[0]]
+	n, err := t.NextSequence()
+	if err == nil && j.takes(entryHeader) {
+		j.image = append(j.image, sequenceEntry, t.mark)
+		j.image = binary.AppendUvarint(j.image, n)
+	}
+	return n, err
+}
+
+var errEntry = errors.New("the log is damaged: a change cannot be read")
+
+// replay makes the changes of a frame. It keeps slices of it.
+func replay(tables map[*byte]table, entries []byte) error {
+	field := func() ([]byte, bool) {
+		size, n := binary.Uvarint(entries)
+		if n <= 0 || size > uint64(len(entries)-n) {
+			return nil, false
+		}
+		f := entries[n : n+int(size) : n+int(size)]
+		entries = entries[n+int(size):]
+		return f, true
+	}
+	for len(entries) > 0 {
+		if len(entries) < 2 || int(entries[1]) >= len(tableNames) {
+			return errEntry
+		}
+		kind, t := entries[0], tables[&tableNames[entries[1]][0]]
+		entries = entries[2:]
+		if kind == sequenceEntry {
+			number, n := binary.Uvarint(entries)
+			if n <= 0 {
+				return errEntry
+			}
+			entries = entries[n:]
+			if err := t.SetSequence(number); err != nil {
+				return err
+			}
+			continue
+		}
+		key, ok := field()
+		if !ok {
+			return errEntry
+		}
+		switch kind {
+		case putEntry:
+			value, ok := field()
+			if !ok {
+				return errEntry
+			}
+			if err := t.Put(key, value); err != nil {
+				return err
+			}
+		case deleteEntry:
+			if err := t.Delete(key); err != nil {
+				return err
+			}
+		default:
+			return errEntry
+		}
+	}
+	return nil
+}
