@@ -59,16 +59,42 @@ func (a *API) start(c *fiber.Ctx, _ lifecycle.Principal) error {
 	return sendJSON(c, fiber.StatusOK, body.Bytes())
 }
 
+type progressReport struct {
+	Step    *string  `json:"step"`
+	Percent *float64 `json:"percent"`
+	Message *string  `json:"message"`
+	Attempt *int     `json:"attempt"`
+	Timeout string   `json:"timeout"`
+}
+
+// set takes a field of a plainObject.
+func (p *progressReport) set(name, value []byte, text bool) bool {
+	var err error
+	switch string(name) {
+	case "step":
+		p.Step = new(string(value))
+	case "message":
+		p.Message = new(string(value))
+	case "timeout":
+		p.Timeout = string(value)
+	case "percent":
+		p.Percent = new(float64)
+		*p.Percent, err = strconv.ParseFloat(string(value), 64)
+		return !text && err == nil
+	case "attempt":
+		p.Attempt = new(int)
+		*p.Attempt, err = strconv.Atoi(string(value))
+		return !text && err == nil
+	default:
+		return false
+	}
+	return text
+}
+
 // progress answers POST /v1/work/{id}/progress.
 func (a *API) progress(c *fiber.Ctx, _ lifecycle.Principal) error {
-	var body struct {
-		Step    *string  `json:"step"`
-		Percent *float64 `json:"percent"`
-		Message *string  `json:"message"`
-		Attempt *int     `json:"attempt"`
-		Timeout string   `json:"timeout"`
-	}
-	if err := readReport(c, &body); err != nil {
+	var body progressReport
+	if err := readReport(c, &body, body.set); err != nil {
 		return err
 	}
 	var errs []fieldError
@@ -135,7 +161,7 @@ func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
 		Retry   bool    `json:"retry"`
 		Attempt *int    `json:"attempt"`
 	}
-	if err := readReport(c, &body); err != nil {
+	if err := readReport(c, &body, nil); err != nil {
 		return err
 	}
 	var errs []fieldError
@@ -169,8 +195,9 @@ func (a *API) report(c *fiber.Ctx, change lifecycle.Change) (lifecycle.Request, 
 	return a.Service.Report(ctx, param(c, "id"), change)
 }
 
-// readReport reads a JSON object into a struct. An empty body is an empty object.
-func readReport(c *fiber.Ctx, into any) error {
+// readReport reads a JSON object into a struct. An empty body is an empty object. set, which may be nil, is how the struct
+// takes the fields of a plain one.
+func readReport[T any](c *fiber.Ctx, into *T, set func(name, value []byte, text bool) bool) error {
 	content, err := readContent(c)
 	if err != nil {
 		return err
@@ -184,6 +211,10 @@ func readReport(c *fiber.Ctx, into any) error {
 	if !utf8.Valid(content.Data) {
 		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
 	}
+	if set != nil && plainObject(content.Data, set) {
+		return nil
+	}
+	*into = *new(T) // plainObject may have begun
 	fields, err := readObject(content.Data)
 	if err != nil {
 		return err
