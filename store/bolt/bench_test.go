@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -184,4 +185,44 @@ func BenchmarkRead100(b *testing.B) {
 			b.Fatal(len(h.Messages), err)
 		}
 	}
+}
+
+// BenchmarkOpen opens a store with a full log, as it is left by a crash.
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	path := filepath.Join(dir, "hark.db")
+	s, err := bolt.Open(path, bolt.Options{NoSync: true, CheckpointAfter: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 6000 {
+		if _, err := s.Create(context.Background(), submission(fmt.Sprintf("r%012d", i))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	left := make(map[string][]byte)
+	for _, suffix := range []string{"", "-wal"} {
+		if left[suffix], err = os.ReadFile(path + suffix); err != nil {
+			b.Fatal(err)
+		}
+	}
+	again := filepath.Join(dir, "again.db")
+	for b.Loop() {
+		b.StopTimer()
+		for suffix, content := range left {
+			if err := os.WriteFile(again+suffix, content, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		s, err := bolt.Open(again, bolt.Options{NoSync: true, CheckpointAfter: time.Hour})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		s.Close()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(len(left["-wal"]))/(1<<20), "MB")
 }

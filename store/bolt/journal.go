@@ -46,9 +46,10 @@ type table struct {
 	mark byte
 }
 
-// logCapacity is how large the log becomes: as much as is read and changed again at start after a crash. A bounded
-// file is used up to a 64th at a time, see journal.tight.
-const logCapacity = 4 << 20
+// logCapacity is how large the log becomes. The larger, the more rarely a page of the file is written that changes often, and
+// the more is read and changed again at start after a crash, and held in memory under load. In a bounded file it is
+// a 64th of the bound at most, see journal.tight.
+const logCapacity = 16 << 20
 
 // spareImage is how much memory for the log is kept when there is nothing in it.
 const spareImage = 64 << 10

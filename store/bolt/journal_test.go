@@ -191,10 +191,10 @@ func TestLogIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
 	checkpoints, logged := 0, 0
-	for i := range 300 {
+	for i := range 100 {
 		sub := request(fmt.Sprintf("r%d", i))
-		sub.Content.Data = bytes.Repeat([]byte{byte(i)}, 50_000)
-		if i%100 == 50 {
+		sub.Content.Data = bytes.Repeat([]byte{byte(i)}, logCapacity/20)
+		if i%50 == 30 {
 			sub.Content.Data = bytes.Repeat([]byte{byte(i)}, logCapacity+1)
 		}
 		if _, err := s.Create(t.Context(), sub); err != nil {
@@ -339,7 +339,7 @@ func TestLogFails(t *testing.T) {
 	log.fail.Store(true)
 	before := dump(t, s)
 	large := request("large")
-	large.Content.Data = bytes.Repeat([]byte("x"), 3<<20)
+	large.Content.Data = bytes.Repeat([]byte("x"), 3<<20) // more than there is room for in the file, less than in the log
 	s.journal.db.MaxSize = 1
 	for range 3 {
 		if _, err := s.Create(t.Context(), large); !errors.Is(err, lifecycle.ErrUnavailable) {
