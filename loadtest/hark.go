@@ -164,7 +164,7 @@ func (h *hark) create(channel string) error {
 }
 
 func (h *hark) publish(channel string, n int) error {
-	return h.send("/v1/work/"+channel+"/progress", fmt.Appendf(nil, `{"percent":%d,"message":%q}`, n%100, padding))
+	return h.send("/v1/work/"+channel+"/progress", fmt.Appendf(nil, `{"percent":%d,"message":"%s"}`, n%100, padding))
 }
 
 func (h *hark) follow(wire, channel string) (*follower, error) {
@@ -208,5 +208,5 @@ func (*hark) numbers() bool { return true }
 
 func (h *hark) rest() { h.client.rest() }
 
-// padding makes a message about as long as that of the others.
+// padding makes a message about as long as that of the others. It is JSON as it is.
 var padding = strings.Repeat("as many bytes as a message has, for a fair comparison; ", 3)
