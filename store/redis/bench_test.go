@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -108,6 +109,41 @@ func BenchmarkApply(b *testing.B) {
 			spread(b, server, callers, func(w, i int) {
 				percent := float64(i % 100)
 				if _, err := s.Apply(ctx, fmt.Sprintf("r%012d", w), lifecycle.Progress{Step: &step, Percent: &percent}); err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkLifecycle takes requests from their creation to their success, each caller those of a topic
+// that is followed. An op is a request.
+func BenchmarkLifecycle(b *testing.B) {
+	for _, callers := range benchCallers {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			server := servertest.Redis(b, "--auto-aof-rewrite-min-size", "4gb")
+			s := open(b, server.URL, redis.Options{})
+			ctx := context.Background()
+			s.Listen(func(string, hub.Message) {})
+			topics := make([]string, callers)
+			for w := range topics {
+				topics[w] = fmt.Sprint("producer", w)
+				if err := s.Watch(ctx, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: topics[w]}.Key()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			result := lifecycle.Content{Type: "application/json", Data: submission("r").Content.Data}
+			spread(b, server, callers, func(w, i int) {
+				sub := submission(fmt.Sprintf("r%012d", i))
+				sub.Topic = topics[w]
+				_, err := s.Create(ctx, sub)
+				if err == nil {
+					_, _, err = s.Begin(ctx, sub.ID, lifecycle.Start{})
+				}
+				if err == nil {
+					_, err = s.Apply(ctx, sub.ID, lifecycle.Succeed{Result: &result})
+				}
+				if err != nil {
 					b.Error(err)
 				}
 			})

@@ -43,7 +43,7 @@ func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecy
 	if err != nil || r.Status != lifecycle.Processing {
 		return r, lifecycle.Content{}, answered(ctx, err)
 	}
-	if p.input == "" {
+	if p.input == "" || !r.CreatedAt.Equal(p.r.CreatedAt) { // another request has this id since
 		content, err := s.Content(ctx, id, lifecycle.Input)
 		return r, content, err
 	}

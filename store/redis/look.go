@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -24,21 +25,12 @@ type probed struct {
 	r     *record // nil: there is none
 	count int     // in this partition
 	known []any   // the idempotency key, if one was asked for
-	input string  // what was submitted, if it was asked for and is not large
+	input string  // what was submitted, if lookInto has found it and it is not large
 }
 
 func (s *Store) look(ctx context.Context, id, digest, count, queue string) (probed, error) {
-	return s.ask(ctx, id, digest, count, queue, "")
-}
-
-// lookInto is look with what was submitted, in probed.input, if that is not large.
-func (s *Store) lookInto(ctx context.Context, id string) (probed, error) {
-	return s.ask(ctx, id, "", countNothing, "", stageSize)
-}
-
-func (s *Store) ask(ctx context.Context, id, digest, count, queue string, body any) (probed, error) {
 	ahead := s.ahead.Load()
-	answer, err := s.run(ctx, scripts.probe, s.partition(id), ahead, id, digest, count, queue, body)
+	answer, err := s.run(ctx, scripts.probe, s.partition(id), ahead, id, digest, count, queue)
 	if err != nil {
 		return probed{}, err
 	}
@@ -46,6 +38,37 @@ func (s *Store) ask(ctx context.Context, id, digest, count, queue string, body a
 	if err == nil {
 		s.set(p.now, ahead)
 	}
+	return p, err
+}
+
+// lookInto returns a record with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
+// with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
+func (s *Store) lookInto(ctx context.Context, id string) (p probed, err error) {
+	now, known := s.now()
+	if !known {
+		return s.look(ctx, id, "", countNothing, "")
+	}
+	tag := s.tags[s.partition(id)]
+	var record, input *goredis.StringCmd
+	if err := s.send(ctx, func(p goredis.Pipeliner) {
+		record, input = p.Get(ctx, tag+"r:"+id), p.GetRange(ctx, tag+"i:"+id, 0, stageSize)
+	}); err != nil {
+		return probed{}, err
+	}
+	value, err := record.Result()
+	switch {
+	case errors.Is(err, goredis.Nil):
+		return probed{}, nil
+	case err != nil:
+		return probed{}, err
+	case input.Err() != nil:
+		return probed{}, input.Err()
+	}
+	p = probed{now: now}
+	if body := input.Val(); len(body) <= stageSize {
+		p.input = body
+	}
+	p.r, err = decodeRecord(id, value)
 	return p, err
 }
 
@@ -58,7 +81,7 @@ func decodeProbe(id string, answer []any) (p probed, err error) {
 	if err != nil {
 		return probed{}, err
 	}
-	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3), input: text(answer, 4)}
+	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3)}
 	if value := text(answer, 1); value != "" {
 		p.r, err = decodeRecord(id, value)
 	}

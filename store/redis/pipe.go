@@ -8,10 +8,10 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// pipe sends the scripts of many callers together. As long as there are fewer callers
+// pipe sends the commands of many callers together. As long as there are fewer callers
 // than lanes, each sends its own at once. The others queue up, and when a lane gets
 // free the first of them sends everything that is queued. So nobody waits for
-// company, and the busier it is the fewer system calls a script costs, here and in the server.
+// company, and the busier it is the fewer system calls a command costs, here and in the server.
 //
 // It is for a single server: in a Cluster one node that does not answer would hold up
 // the calls to all.
@@ -24,31 +24,30 @@ type pipe struct {
 	queue []*call
 }
 
-// call is a script on its way.
+// call is what a caller has to send.
 type call struct {
-	script *goredis.Script
-	tag    string
-	args   []any
-	cmd    *goredis.Cmd // the answer, once done is closed
-	lead   chan []*call // told to send these, itself the first
-	done   chan struct{}
+	add  func(goredis.Pipeliner) // adds its commands, which have their answers once done is closed
+	lead chan []*call            // told to send these, itself the first
+	done chan struct{}
 }
 
 const (
 	lanes     = 2
-	pipeBatch = 64 // scripts sent together
+	pipeBatch = 64 // callers whose commands are sent together
 )
 
-// do runs a script. When ctx ends first, it is unknown whether the script runs.
-func (p *pipe) do(ctx context.Context, script *goredis.Script, tag string, args []any) ([]any, error) {
+// do sends the commands that add adds, and returns when they have their answers or errors. When ctx ends first, it
+// returns that, and it is unknown whether they are carried out: then nothing of them may be looked at.
+func (p *pipe) do(ctx context.Context, add func(goredis.Pipeliner)) error {
 	p.mu.Lock()
 	if p.busy < lanes {
 		p.busy++
 		p.mu.Unlock()
 		defer p.next()
-		return script.Run(ctx, p.client, []string{tag}, args...).Slice()
+		p.exec(ctx, add)
+		return nil
 	}
-	c := &call{script: script, tag: tag, args: args, lead: make(chan []*call, 1), done: make(chan struct{})}
+	c := &call{add: add, lead: make(chan []*call, 1), done: make(chan struct{})}
 	p.queue = append(p.queue, c)
 	p.mu.Unlock()
 	select {
@@ -57,19 +56,24 @@ func (p *pipe) do(ctx context.Context, script *goredis.Script, tag string, args 
 		p.send(ctx, batch)
 	case <-ctx.Done():
 		if p.drop(c) {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		select {
 		case batch := <-c.lead: // a duty to the others
 			p.send(ctx, batch)
 		default: // somebody is sending it
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-		return script.Run(ctx, p.client, []string{tag}, args...).Slice()
-	}
-	return c.cmd.Slice()
+	return nil
+}
+
+// exec sends commands in one round trip. Each has its error.
+func (p *pipe) exec(ctx context.Context, add func(goredis.Pipeliner)) {
+	_, _ = p.client.Pipelined(ctx, func(pipeline goredis.Pipeliner) error {
+		add(pipeline)
+		return nil
+	})
 }
 
 // send sends a batch and tells everybody in it.
@@ -78,11 +82,10 @@ func (p *pipe) send(ctx context.Context, batch []*call) {
 	// The others do not care when the leader's context ends.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
-	_, _ = p.client.Pipelined(ctx, func(pipeline goredis.Pipeliner) error {
+	p.exec(ctx, func(pipeline goredis.Pipeliner) {
 		for _, c := range batch {
-			c.cmd = c.script.EvalSha(ctx, pipeline, []string{c.tag}, c.args...)
+			c.add(pipeline)
 		}
-		return nil
 	})
 	for _, c := range batch {
 		close(c.done)

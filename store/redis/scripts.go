@@ -130,10 +130,29 @@ var errAnswer = errors.New("unexpected answer of a script")
 // run runs a script on a partition. A server that does not know it yet is given its
 // text. Errors are those of go-redis.
 func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, args ...any) ([]any, error) {
+	keys := []string{s.tags[partition]}
 	if s.pipe != nil {
-		return s.pipe.do(ctx, script, s.tags[partition], args)
+		var answer *goredis.Cmd
+		if err := s.pipe.do(ctx, func(p goredis.Pipeliner) { answer = script.EvalSha(ctx, p, keys, args...) }); err != nil {
+			return nil, err
+		}
+		if !goredis.HasErrorPrefix(answer.Err(), "NOSCRIPT") {
+			return answer.Slice()
+		}
 	}
-	return script.Run(ctx, s.client, []string{s.tags[partition]}, args...).Slice()
+	return script.Run(ctx, s.client, keys, args...).Slice()
+}
+
+// send sends commands in one round trip, with those of others on a single server. Each has its error.
+func (s *Store) send(ctx context.Context, add func(goredis.Pipeliner)) error {
+	if s.pipe != nil {
+		return s.pipe.do(ctx, add)
+	}
+	_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		add(p)
+		return nil
+	})
+	return nil
 }
 
 // runAll runs a script on every partition, in one round trip to each server.

@@ -1,7 +1,6 @@
 -- What a step has to know before it is taken.
 -- ARGV: time ahead, id, digest of an idempotency key or '', what to count ('own':
--- before the request; 'tail': in its queue; 'queue': in the queue given; ''), queue,
--- how large a body may be to be answered too ('': none is).
+-- before the request; 'tail': in its queue; 'queue': in the queue given; ''), queue.
 local id, what = ARGV[2], ARGV[4]
 local record = call('GET', tag .. 'r:' .. id)
 local count = 0
@@ -16,11 +15,4 @@ local known = {}
 if ARGV[3] ~= '' then
   known = call('HMGET', tag .. 'k:' .. ARGV[3], 'r', 'f', 'l', 't', 'y')
 end
-local body = ''
-if record and ARGV[6] ~= '' then
-  body = call('GETRANGE', tag .. 'i:' .. id, 0, ARGV[6])
-  if #body > tonumber(ARGV[6]) then
-    body = ''
-  end
-end
-return { digits(time(ARGV[1])), record, count, known, body }
+return { digits(time(ARGV[1])), record, count, known }
