@@ -171,6 +171,9 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
 		newer, err := decodeProbe(st.id, answer[1:])
+		if now, ok := s.now(); ok && now.After(newer.now) { // the script knows only what it was told
+			newer.now = now
+		}
 		return lifecycle.Request{}, newer, errors.Join(err, errConflict)
 	default:
 		return lifecycle.Request{}, p, errAnswer
@@ -209,7 +212,7 @@ func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType,
 	}
 	keep := s.options.History
 	args := append(make([]any, 0, 32),
-		s.ahead.Load(), st.id, was.token, is.token, statusLetter(next.Status), is.append(make([]byte, 0, 1024)),
+		micros(p.now), st.id, was.token, is.token, statusLetter(next.Status), is.append(make([]byte, 0, 1024)),
 		sequence, line, last, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
 	args = s.feedArgs(args)
 	if event == "" {

@@ -126,7 +126,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		claim = token
 	}
 	args := []any{
-		s.ahead.Load(), r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
+		micros(p.now), r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
 	}

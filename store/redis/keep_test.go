@@ -17,7 +17,7 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// executed counts what the server executes while f runs: scripts, and commands inside them.
+// executed counts what the server executes while f runs: scripts, and commands inside and outside them.
 func executed(t *testing.T, server *servertest.Server, f func()) (scripts, inside int) {
 	t.Helper()
 	admin := client(t, server)
@@ -57,7 +57,10 @@ func TestCommandsPerRequest(t *testing.T) {
 		for i := range requests {
 			id := fmt.Sprint(name, i)
 			create(t, s, id)
-			for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Progress{}, lifecycle.Succeed{}} {
+			if _, _, err := s.Begin(t.Context(), id, lifecycle.Start{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []lifecycle.Change{lifecycle.Progress{}, lifecycle.Succeed{}} {
 				apply(t, s, id, c)
 			}
 		}
@@ -72,7 +75,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 5, 54)
+	check("without webhooks", scripts, inside, 4, 48)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -89,7 +92,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 5, 54+22)
+	check("enqueued for an endpoint", scripts, inside, 4, 48+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }

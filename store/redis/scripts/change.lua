@@ -1,6 +1,6 @@
--- Stores a request as it is after a change, if it has not been changed meanwhile. Lua hashes every string that it makes, byte by
+-- Stores a request as it is after a change, if it has not been changed meanwhile. now is as in create.lua. Lua hashes every string that it makes, byte by
 -- byte, so of what is long only that is made which is needed: the record comes whole, and of the old one the header is read.
-local ahead, id, expected, token, status, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local now, id, expected, token, status, record = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
 local expires, ended = ARGV[10], ARGV[11] -- expires '': as before; ended: ttl in ms, '' if not
 local result, output, stage = ARGV[12], ARGV[13], ARGV[14] -- only with ended
@@ -24,13 +24,12 @@ if token_of(old) ~= expected then
       return { 'ok' } -- likewise, and others came after it
     end
   end
-  return { 'conflict', digits(time(ahead)), call('GET', key), behind(queue_of(old)) }
+  return { 'conflict', digits(now), call('GET', key), behind(queue_of(old)) }
 end
 if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
   return { 'unstaged' }
 end
 
-local now = time(ahead)
 local was, queue = status_of(old), queue_of(old)
 local ticket = ticket_of(old)
 if ended == '' then

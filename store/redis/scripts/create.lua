@@ -1,5 +1,5 @@
--- Stores a new request with everything that belongs to it.
-local ahead, id, token, queue, json, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+-- Stores a new request with everything that belongs to it. now: the server's time, as the caller knows it, in µs.
+local now, id, token, queue, json, event = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local claim = ARGV[17]
@@ -31,7 +31,6 @@ if rest ~= '' then
   position = digits(behind(queue))
   event = event .. position .. rest
 end
-local now = time(ahead)
 local serial = tick(now)
 local ticket = string.format('%016.0f', serial)
 call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
