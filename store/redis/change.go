@@ -153,7 +153,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	answer, err := s.run(ctx, scripts.change, st.partition, args...)
+	answer, err := s.run(ctx, s.writers.change, st.partition, args...)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -210,11 +210,9 @@ func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType,
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	keep := s.options.History
-	args := append(make([]any, 0, 32),
+	args := append(make([]any, 0, 20),
 		micros(p.now), st.id, was.token, is.token, statusLetter(next.Status), is.append(make([]byte, 0, 1024)),
-		sequence, line, last, expires, ended, result, output.value, output.name, cancels, keep, chunkOf(keep))
-	args = s.feedArgs(args)
+		sequence, line, last, expires, ended, result, output.value, output.name, cancels)
 	if event == "" {
 		return args, nil, nil
 	}

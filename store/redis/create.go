@@ -130,8 +130,8 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
 	}
-	args, outboxes := s.feeds(s.feedArgs(args), &r, lifecycle.EventAccepted, c.partition)
-	answer, err := s.run(ctx, scripts.create, c.partition, args...)
+	args, outboxes := s.feeds(args, &r, lifecycle.EventAccepted, c.partition)
+	answer, err := s.run(ctx, s.writers.create, c.partition, args...)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}

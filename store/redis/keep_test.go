@@ -75,7 +75,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 4, 48)
+	check("without webhooks", scripts, inside, 4, 47)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -92,7 +92,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 4, 48+24)
+	check("enqueued for an endpoint", scripts, inside, 4, 47+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }

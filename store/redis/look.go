@@ -192,12 +192,6 @@ func (s *Store) feeds(args []any, r *lifecycle.Request, t lifecycle.EventType, p
 	return args, outboxes
 }
 
-// feedArgs is how feeds are kept, as the scripts want it.
-func (s *Store) feedArgs(args []any) []any {
-	keep := s.options.FeedHistory
-	return append(args, s.publish, keep, chunkOf(keep), s.feedTTL().Milliseconds())
-}
-
 // feedTTL is when Redis drops a feed that nothing has been appended to, with its
 // top, by itself. It is so long because a feed that begins at 1 again could be mistaken
 // for the old one by a client that comes back after that time.

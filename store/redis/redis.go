@@ -101,6 +101,8 @@ type Store struct {
 	tags    []string // the beginning of every key of each partition
 	all     []int    // the partitions
 	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	alone   bool     // whether all subscribe at the server that publishes, and it tells of them
+	writers writers
 	clock   clock
 	recent  recent
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
@@ -162,6 +164,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if _, cluster := s.client.(*goredis.ClusterClient); !cluster {
 		s.pipe = &pipe{client: s.client, timeout: o.Timeout}
 	}
+	s.writers = s.newWriters()
 	s.start()
 	return s, nil
 }

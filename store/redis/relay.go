@@ -105,13 +105,12 @@ func (s *Store) relayRound(ctx context.Context, way route) error {
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		args := append(make([]any, 0, 6+4*len(entries)), s.ahead.Load(), way.from)
-		args = s.feedArgs(args)
+		args := append(make([]any, 0, 2+4*len(entries)), s.ahead.Load(), way.from)
 		for _, entry := range entries {
 			hook, _ := entry.Values["w"].(string) // older versions put none there
 			args = append(args, entry.ID, entry.Values["c"], entry.Values["e"], hook)
 		}
-		if _, err := s.run(ctx, scripts.relay, way.to, args...); err != nil {
+		if _, err := s.run(ctx, s.writers.relay, way.to, args...); err != nil {
 			return err
 		}
 		if err := s.client.XTrimMinID(ctx, outbox, after(entries[len(entries)-1])).Err(); err != nil {

@@ -32,6 +32,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if cluster && major >= 7 {
 		s.publish = "SPUBLISH"
 	}
+	if !cluster { // where it is, others publish what is heard here
+		s.alone = s.client.PubSubNumSub(ctx, s.options.Prefix).Err() == nil
+	}
 	now, err := s.client.Time(ctx).Result()
 	if err != nil {
 		return err

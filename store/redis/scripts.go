@@ -4,13 +4,14 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// The scripts, each with common.lua in front, and what has to do with feeds or webhooks with more of what they share.
+// The scripts, each with common.lua in front, and behind that what it shares with some others.
 var (
 	//go:embed scripts/common.lua
 	commonScript string
@@ -30,6 +31,8 @@ var (
 	dueScript string
 	//go:embed scripts/feeds.lua
 	feedsScript string
+	//go:embed scripts/handover.lua
+	handoverScript string
 	//go:embed scripts/forget.lua
 	forgetScript string
 	//go:embed scripts/hook_claim.lua
@@ -60,6 +63,8 @@ var (
 	hookStoreScript string
 	//go:embed scripts/keep.lua
 	keepScript string
+	//go:embed scripts/lease.lua
+	leaseScript string
 	//go:embed scripts/list.lua
 	listScript string
 	//go:embed scripts/meta.lua
@@ -70,6 +75,8 @@ var (
 	probeScript string
 	//go:embed scripts/read.lua
 	readScript string
+	//go:embed scripts/record.lua
+	recordScript string
 	//go:embed scripts/relay.lua
 	relayScript string
 	//go:embed scripts/release.lua
@@ -86,20 +93,31 @@ var (
 	voidScript string
 )
 
-// feeds stands in front of the scripts that append to feeds. What they need for webhooks is made only when
-// an event has an endpoint to go to: to make all these functions takes longer than a short script.
-var feeds = "local function deliver(...)\n" + deliveriesScript + "return deliver(...)\nend\n" + feedsScript
-
 var scripts = struct {
-	age, change, claim, collect, create, due, forget, keep, list, meta, newest,
-	probe, read, relay, release, reply, take, tidy, unclaim, void *goredis.Script
+	age, claim, collect, due, forget, keep, list, meta, newest,
+	probe, read, release, reply, take, tidy, unclaim, void *goredis.Script
 }{
-	age: script(ageScript), change: script(feeds, changeScript), claim: script(claimScript),
-	collect: script(collectScript), create: script(feeds, createScript), due: script(dueScript),
-	forget: script(forgetScript), keep: script(keepScript), list: script(listScript), meta: script(metaScript),
-	newest: script(newestScript), probe: script(probeScript), read: script(readScript),
-	relay: script(feeds, relayScript), release: script(releaseScript), reply: script(replyScript),
-	take: script(takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), due: script(dueScript),
+	forget: script(recordScript, forgetScript), keep: script(keepScript), list: script(recordScript, listScript), meta: script(metaScript),
+	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(readScript),
+	release: script(leaseScript, releaseScript), reply: script(replyScript),
+	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+}
+
+// writers are the scripts that append to feeds. A store has its own, with its settings in their text: an argument costs
+// the server more each time than a constant does.
+type writers struct{ change, create, relay *goredis.Script }
+
+func (s *Store) newWriters() writers {
+	keep, feed := s.options.History, s.options.FeedHistory
+	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk, feed_ttl = '%s', %t, %d, %d, %d, %d, %d
+local function handover(...)
+%s%s%send
+%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), s.feedTTL().Milliseconds(), leaseScript, deliveriesScript, handoverScript, feedsScript)
+	return writers{
+		change: script(recordScript, feeds, changeScript), create: script(recordScript, feeds, createScript),
+		relay: script(feeds, relayScript),
+	}
 }
 
 // hooks are the scripts of the webhooks.

@@ -3,6 +3,8 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,6 +92,69 @@ func TestInterest(t *testing.T) {
 	within(t, 10*time.Second, "11 channels are left", func() bool { return channels() == 11 })
 	if err := s.Watch(t.Context(), "owner:6"); err != nil || channels() != 12 {
 		t.Error(err)
+	}
+}
+
+// TestFeedsOfNobody: an event is published in a feed if somebody watches that, whichever partition it comes from
+// and whoever watches it, and otherwise it is not.
+func TestFeedsOfNobody(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	for _, partitions := range []int{1, 4} {
+		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
+			o := redis.Options{Prefix: fmt.Sprint("nobody", partitions), Partitions: partitions}
+			s, other := open(t, server.URL, o), open(t, server.URL, o)
+			heard := make(chan string, 16)
+			other.Listen(func(channel string, m hub.Message) { heard <- fmt.Sprint(channel, m.Offset) })
+			topic := lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "t"}.Key()
+			n := 0
+			submit := func() {
+				sub := submission(fmt.Sprint("r", n))
+				sub.Topic = "t"
+				n++
+				if _, err := s.Create(t.Context(), sub); err != nil {
+					t.Fatal(err)
+				}
+			}
+			published := func() int {
+				info, err := admin.Info(t.Context(), "commandstats").Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, rest, _ := strings.Cut(info, "cmdstat_publish:calls=")
+				calls, _, _ := strings.Cut(rest, ",")
+				count, _ := strconv.Atoi(calls)
+				return count
+			}
+			const events = 8 // from several partitions
+			before := published()
+			for range events {
+				submit()
+			}
+			if got := published() - before; got != events { // in the requests' own channels
+				t.Errorf("%d messages for %d events of feeds that nobody watches", got, events)
+			}
+			if err := other.Watch(t.Context(), topic); err != nil {
+				t.Fatal(err)
+			}
+			before = published()
+			for range events {
+				submit()
+			}
+			if got := published() - before; got != 2*events {
+				t.Errorf("%d messages for %d events of which one feed is watched", got, events)
+			}
+			for i := range events {
+				select {
+				case got := <-heard:
+					if want := fmt.Sprint(topic, events+i+1); got != want {
+						t.Errorf("heard %q, want %q", got, want)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatal("nothing is heard")
+				}
+			}
+		})
 	}
 }
 

@@ -1,21 +1,20 @@
 -- Stores a request as it is after a change, if it has not been changed meanwhile. now is as in create.lua. Lua hashes every string that it makes, byte by
 -- byte, so of what is long only that is made which is needed: the record comes whole, and of the old one the header is read.
-local now, id, expected, token, status, record = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local now, id, expected, token, status, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
 local expires, ended = ARGV[10], ARGV[11] -- expires '': as before; ended: ttl in ms, '' if not
 local result, output, stage = ARGV[12], ARGV[13], ARGV[14] -- only with ended
 local cancels = ARGV[15] -- channel that tells of a cancellation, '' if none was asked for
-local keep, chunk = tonumber(ARGV[16]), tonumber(ARGV[17])
-local feed = { publish = ARGV[18], keep = tonumber(ARGV[19]), chunk = tonumber(ARGV[20]), ttl = ARGV[21] }
-local hook, first = ARGV[22], 23 -- what is named of webhooks, see deliver
+local hook, first = ARGV[16], 17 -- what is named of webhooks, see deliver
 
 local key = tag .. 'r:' .. id
-local old = call('GETRANGE', key, 0, header_most - 1)
+local old = call('GETRANGE', key, '0', header_last)
 if old == '' then
   return { 'gone' }
 end
-if token_of(old) ~= expected then
-  if token_of(old) == token then
+local written, was, ticket, queue = header(old)
+if written ~= expected then
+  if written == token then
     return { 'ok' } -- the answer to the first time was lost
   end
   if sequence ~= '' then
@@ -24,14 +23,12 @@ if token_of(old) ~= expected then
       return { 'ok' } -- likewise, and others came after it
     end
   end
-  return { 'conflict', digits(now), call('GET', key), behind(queue_of(old)) }
+  return { 'conflict', now, call('GET', key), behind(queue) }
 end
 if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
   return { 'unstaged' }
 end
 
-local was, queue = status_of(old), queue_of(old)
-local ticket = ticket_of(old)
 if ended == '' then
   call('SET', key, record)
 else
@@ -44,12 +41,12 @@ if was ~= status then
     call('ZREM', tag .. 'processing', id)
   end
   if status == 'p' then
-    ticket = string.format('%016.0f', tick(now))
+    ticket = string.format('%016d', tick(now))
     call('SETRANGE', key, 17, ticket)
     call('SET', tag .. 'clock', ticket)
-    call('ZADD', tag .. 'pending', 0, queue .. ticket .. id)
+    call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
   elseif status == 'r' then
-    call('ZADD', tag .. 'processing', 0, id)
+    call('ZADD', tag .. 'processing', '0', id)
   end
 end
 if expires ~= '' then
@@ -62,7 +59,7 @@ elseif result == '1' then
   call('SET', tag .. 'o:' .. id, output, 'PX', ended)
 end
 if sequence ~= '' then
-  emit(id, sequence, token, last, event, now, feed, hook, first)
+  emit(id, sequence, token, last, event, now, hook, first)
   local n = tonumber(sequence)
   if n > keep and n % chunk == 0 then
     call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)

@@ -1,17 +1,17 @@
 -- Stores a new request with everything that belongs to it. now: the server's time, as the caller knows it, in µs.
-local now, id, token, queue, json, event = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local now, id, token, queue, json, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local claim = ARGV[17]
 local rest = ARGV[18] -- of the event, behind the position, which then is found here; '': the event is whole
-local feed = { publish = ARGV[19], keep = tonumber(ARGV[20]), chunk = tonumber(ARGV[21]), ttl = ARGV[22] }
-local hook, first = ARGV[23], 24 -- what is named of webhooks, see deliver
+local hook, first = ARGV[19], 20 -- what is named of webhooks, see deliver
 
-local key = tag .. 'r:' .. id
-local old = call('GET', key)
+local key, result, events = tag .. 'r:' .. id, tag .. 'o:' .. id, tag .. 'e:' .. id
+local left = call('EXISTS', key, result, events) > 0 -- of one before
+local old = left and call('GET', key)
 if old then
-  local begin = call('XRANGE', tag .. 'e:' .. id, '1-0', '1-0')[1]
-  if token_of(old) == token or (begin and begin[2][2] == token) then
+  local begin = call('XRANGE', events, '1-0', '1-0')[1]
+  if header(old) == token or (begin and begin[2][2] == token) then
     return { 'ok', rest ~= '' and ahead_of(old, id) or 0 } -- the answer to the first time was lost
   end
   return { 'conflict' }
@@ -31,8 +31,7 @@ if rest ~= '' then
   position = digits(behind(queue))
   event = event .. position .. rest
 end
-local serial = tick(now)
-local ticket = string.format('%016.0f', serial)
+local ticket = string.format('%016d', tick(now)) -- its serial too
 call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
 call('SET', tag .. 'clock', ticket)
 if stage ~= '' then
@@ -41,14 +40,16 @@ if stage ~= '' then
 else
   call('SET', tag .. 'i:' .. id, body)
 end
-call('UNLINK', tag .. 'o:' .. id, tag .. 'e:' .. id)
-call('ZADD', tag .. 'own:' .. owner, digits(serial), member)
+if left then
+  call('UNLINK', result, events)
+end
+call('ZADD', tag .. 'own:' .. owner, ticket, member)
 call('ZADD', tag .. 'expiry', expires, id)
-call('ZADD', tag .. 'pending', 0, queue .. ticket .. id)
+call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
 if digest ~= '' then
   call('DEL', tag .. 'k:' .. digest)
   call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
   call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
 end
-emit(id, '1', token, '0', event, now, feed, hook, first)
+emit(id, '1', token, '0', event, now, hook, first)
 return { 'ok', position }

@@ -5,7 +5,7 @@ local old = call('GET', tag .. 'r:' .. id)
 if not old then
   return { 'gone' }
 end
-if token_of(old) ~= ARGV[2] then
+if header(old) ~= ARGV[2] then
   return { 'conflict' }
 end
 call('UNLINK', tag .. 'r:' .. id, tag .. 'e:' .. id, tag .. 'i:' .. id, tag .. 'o:' .. id)

@@ -7,7 +7,8 @@ local count = 0
 if what == 'queue' then
   count = behind(ARGV[5])
 elseif record and what == 'tail' then
-  count = behind(queue_of(record))
+  local _, _, _, queue = header(record)
+  count = behind(queue)
 elseif record and what == 'own' and status_of(record) == 'p' then
   count = ahead_of(record, id)
 end

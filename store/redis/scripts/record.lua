@@ -1,0 +1,24 @@
+-- Stands in front of the scripts that look into records.
+
+-- A record is a header of fixed columns, the queue, a line feed, and JSON. What is asked of the server are
+-- strings, also where they are numbers: Lua would print each.
+local header_last = '127' -- of the bytes that hold the header and the queue
+
+local function status_of(record) return string.sub(record, 17, 17) end
+
+-- The token of the last write, the status, the ticket and the queue.
+local function header(record)
+  return string.sub(record, 1, 16), status_of(record), string.sub(record, 18, 33),
+    string.sub(record, 50, string.find(record, '\n', 50, true) - 1)
+end
+
+-- How many stand in a queue's route up to the end of that priority.
+local function behind(queue)
+  return call('ZLEXCOUNT', tag .. 'pending', '[' .. string.sub(queue, 1, -2), '[' .. queue .. '\255')
+end
+
+-- How many stand before a pending request in its route.
+local function ahead_of(record, id)
+  local _, _, ticket, queue = header(record)
+  return call('ZLEXCOUNT', tag .. 'pending', '[' .. string.sub(queue, 1, -2), '(' .. queue .. ticket .. id)
+end
