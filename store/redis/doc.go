@@ -10,9 +10,10 @@
 //
 // # Steps
 //
-// A step of a request's life takes one or two commands. The first, a script that only
-// reads, fetches the record and the server's time. Then lifecycle.Transition runs in
-// this process with that time. The second, a script that writes, checks that the
+// A step of a request's life takes one or two round trips. The first, a script that only
+// reads, fetches the record and the server's time; before a start, where the time is known, two plain commands
+// fetch record and input, which costs the server half of that. Then lifecycle.Transition runs in
+// this process with that time, which is what the step is stored with. The second, a script that writes, checks that the
 // record is the one that was read and stores record, event, indexes, result
 // and feeds in one atomic step, publishing to each channel. If somebody else was
 // faster, it answers with the newer record, and the step is tried again with that.
@@ -24,13 +25,17 @@
 // Each write carries a token that is kept with what it wrote. A write whose answer
 // was lost is sent again by the client, finds its own token, and is not done twice.
 //
-// So create, start, progress and succeed cost five commands from the client; inside
+// So create, start, progress and succeed cost four scripts and two plain commands from the client; inside
 // the server they execute a fixed number of further ones (a test holds them to it).
 // The bell costs no reading: what is published is the event itself. A body above
 // 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the
 // other ones for the position, and an event of another partition's feed costs up to three
 // commands to relay, fewer the busier it is. Against a single server the commands
 // of concurrent callers travel together.
+//
+// Much of what a script costs is Lua's: each argument and each string that it makes is copied and hashed, each function
+// in its text is made anew. So settings stand in the text, rare work is in functions that are made when they are called,
+// and an event is joined with its offset in a feed only if somebody listens there.
 //
 // # Feeds
 //
