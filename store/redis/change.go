@@ -24,6 +24,10 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
+	if err := s.turns.take(bound, id); err != nil {
+		return lifecycle.Request{}, failed(ctx, err)
+	}
+	defer s.turns.give(id)
 	r, err := s.apply(bound, id, c)
 	return r, answered(ctx, err)
 }
@@ -35,11 +39,7 @@ func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecy
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	p, err := s.lookInto(bound, id)
-	if err != nil {
-		return lifecycle.Request{}, lifecycle.Content{}, failed(ctx, err)
-	}
-	r, err := s.step(id, c).from(bound, p)
+	p, r, err := s.begin(bound, id, c)
 	if err != nil || r.Status != lifecycle.Processing {
 		return r, lifecycle.Content{}, answered(ctx, err)
 	}
@@ -49,6 +49,17 @@ func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecy
 	}
 	content, err := parts.DecodeBody([]byte(p.input))
 	return r, content, failed(ctx, err)
+}
+
+func (s *Store) begin(ctx context.Context, id string, c lifecycle.Start) (p probed, r lifecycle.Request, err error) {
+	if err := s.turns.take(ctx, id); err != nil {
+		return p, r, err
+	}
+	defer s.turns.give(id)
+	if p, err = s.lookInto(ctx, id); err == nil {
+		r, err = s.step(id, c).from(ctx, p)
+	}
+	return p, r, err
 }
 
 // answered is failed, except for what a change is answered with.

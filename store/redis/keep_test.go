@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,6 +45,34 @@ func executed(t *testing.T, server *servertest.Server, f func()) (scripts, insid
 		}
 	}
 	return got["evalsha"], inside
+}
+
+// TestNoStepInVain: those who change one request at once wait for each other, so that each does so in one script.
+func TestNoStepInVain(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	create(t, s, "r")
+	apply(t, s, "r", lifecycle.Start{})
+	const callers, each = 8, 50
+	scripts, _ := executed(t, server, func() {
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				for range each {
+					if _, err := s.Apply(t.Context(), "r", lifecycle.Progress{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+	if scripts != callers*each {
+		t.Errorf("%d scripts for %d reports", scripts, callers*each)
+	}
+	if r, err := s.Get(t.Context(), "r"); err != nil || r.Sequence != 2+callers*each {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // TestCommandsPerRequest counts what the server executes for a request, inside scripts

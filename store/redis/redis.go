@@ -105,6 +105,7 @@ type Store struct {
 	writers writers
 	clock   clock
 	recent  recent
+	turns   turns
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	countAgain atomic.Int64   // when other partitions are asked for positions again
