@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -16,6 +17,7 @@ func rest(ctx context.Context) {
 		interval = time.Second
 		quiet    = 2 << 20 // bytes allocated in an interval
 		least    = 4 << 20 // bytes worth the collection
+		settled  = 3       // quiet intervals after which what else rests does so, the log of the store above all
 	)
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"},
@@ -26,7 +28,8 @@ func rest(ctx context.Context) {
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var allocated, rested uint64
+	var allocated, rested, over uint64
+	var calm int
 	pace := 100
 	for {
 		select {
@@ -42,9 +45,17 @@ func rest(ctx context.Context) {
 		}
 		grown := now - allocated
 		allocated = now
-		garbage := objects - min(objects, live)
-		// Nothing new since the last time: nothing to be had.
-		if grown > quiet || now-rested < least || free+garbage < max(least, live/8) {
+		if grown > quiet {
+			calm = 0
+			continue
+		}
+		calm++
+		switch garbage := objects - min(objects, live); {
+		case calm == settled && now-over >= least: // what was let go of since is not known as garbage yet
+			over = now
+			runtime.GC() // pools let go of what they have at the second collection
+		case now-rested >= least && free+garbage >= max(least, live/8):
+		default: // nothing new since the last time: nothing to be had
 			continue
 		}
 		debug.FreeOSMemory()
