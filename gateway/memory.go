@@ -28,7 +28,7 @@ func rest(ctx context.Context) {
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var allocated, rested, over uint64
+	var allocated, rested, again uint64
 	var calm int
 	pace := 100
 	for {
@@ -51,8 +51,8 @@ func rest(ctx context.Context) {
 		}
 		calm++
 		switch garbage := objects - min(objects, live); {
-		case calm == settled && now-over >= least: // what was let go of since is not known as garbage yet
-			over = now
+		case calm == settled && now-again >= least: // what was let go of since is not known as garbage yet
+			again = now
 			runtime.GC() // pools let go of what they have at the second collection
 		case now-rested >= least && free+garbage >= max(least, live/8):
 		default: // nothing new since the last time: nothing to be had

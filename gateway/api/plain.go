@@ -15,7 +15,7 @@ func plainObject(body []byte, set func(name, value []byte, text bool) bool) bool
 		return len(space(rest[1:])) == 0
 	}
 	for {
-		var name, value []byte
+		var name []byte
 		if name, rest = plainString(rest); name == nil {
 			return false
 		}

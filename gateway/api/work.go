@@ -59,6 +59,7 @@ func (a *API) start(c *fiber.Ctx, _ lifecycle.Principal) error {
 	return sendJSON(c, fiber.StatusOK, body.Bytes())
 }
 
+// progressReport is the body of a progress report: set reads it if it is plain, encoding/json if not.
 type progressReport struct {
 	Step    *string  `json:"step"`
 	Percent *float64 `json:"percent"`

@@ -37,7 +37,7 @@ type journal struct {
 	image  []byte // the frames that the log has since the checkpoint, and the one that is being written
 	logged int    // how much of image is in the log
 	whole  bool   // image does not have all of the running batch, which goes to the file
-	broken bool   // the log failed; it is not used before the next checkpoint
+	broken bool   // the log or the file failed; the log is not used before the next checkpoint
 }
 
 // table is a bucket of the open transaction, and what stands for it in the log.
@@ -110,14 +110,17 @@ func (j *journal) begin() (err error) {
 		b.FillPercent = fillPercent(name)
 		tables[&name[0]] = table{b, byte(i)}
 	}
-	_ = tx.Bucket(metaBucket) // readers find all buckets opened, and change nothing in the transaction
+	// Readers find all buckets opened, this one too, and change nothing in the transaction.
+	has := positionOf(tx.Bucket(metaBucket).Get(batchKey))
 	for rest := j.image[:j.logged]; len(rest) > 0; {
-		frame, _ := j.wal.cut(rest)
+		frame, number := j.wal.cut(rest)
 		if frame == nil {
 			return errTorn
 		}
-		if err := replay(tables, frame[frameHeader:]); err != nil {
-			return err
+		if number > has {
+			if err := replay(tables, frame[frameHeader:]); err != nil {
+				return err
+			}
 		}
 		rest = rest[len(frame):]
 	}
@@ -170,8 +173,10 @@ func (j *journal) commit() error {
 }
 
 // checkpoint commits the transaction, with everything up to a batch, and begins the log anew. If it returns an error, what is
-// in the log is still there, but not in a transaction: see takeBack.
+// in the log is still there, but not in a transaction: see takeBack. The file may have it all the same, when only the last
+// sync has failed: a frame that is logged after that would have a number that counts as old.
 func (j *journal) checkpoint(number uint64) error {
+	j.broken = true
 	if err := j.tx.Bucket(metaBucket).Put(batchKey, position(nil, number)); err != nil {
 		return err
 	}
@@ -239,32 +244,18 @@ func (j *journal) leave() {
 	_ = j.wal.file.Close()
 }
 
-// What a frame holds: of each change its kind, the mark of the table, and the key and the value with their lengths in front, as
-// varints; of a sequence the number.
-const (
-	putEntry byte = iota + 1
-	deleteEntry
-	sequenceEntry
-)
-
 // takes reports whether the log can take n more bytes. If it can not, the batch goes to the file.
 func (j *journal) takes(n int) bool {
 	j.whole = j.whole || len(j.image)+n > j.capacity
 	return !j.whole
 }
 
-const entryHeader = 2 + 2*binary.MaxVarintLen32 // at most
-
 // put changes a value. The slices are the caller's again afterwards.
 func (j *journal) put(bucket, key, value []byte) error {
 	t := j.tables[&bucket[0]]
 	j.grown += len(key) + len(value)
 	if j.takes(entryHeader + len(key) + len(value)) {
-		j.image = append(j.image, putEntry, t.mark)
-		j.image = binary.AppendUvarint(j.image, uint64(len(key)))
-		j.image = append(j.image, key...)
-		j.image = binary.AppendUvarint(j.image, uint64(len(value)))
-		j.image = append(j.image, value...)
+		j.image = appendField(appendField(append(j.image, putEntry, t.mark), key), value)
 		value = j.image[len(j.image)-len(value) : len(j.image) : len(j.image)] // bbolt holds it until the checkpoint
 	} else {
 		value = bytes.Clone(value)
@@ -275,9 +266,7 @@ func (j *journal) put(bucket, key, value []byte) error {
 func (j *journal) delete(bucket, key []byte) error {
 	t := j.tables[&bucket[0]]
 	if j.takes(entryHeader + len(key)) {
-		j.image = append(j.image, deleteEntry, t.mark)
-		j.image = binary.AppendUvarint(j.image, uint64(len(key)))
-		j.image = append(j.image, key...)
+		j.image = appendField(append(j.image, deleteEntry, t.mark), key)
 	}
 	return t.Delete(key)
 }
@@ -286,62 +275,7 @@ func (j *journal) sequence(bucket []byte) (uint64, error) {
 	t := j.tables[&bucket[0]]
 	n, err := t.NextSequence()
 	if err == nil && j.takes(entryHeader) {
-		j.image = append(j.image, sequenceEntry, t.mark)
-		j.image = binary.AppendUvarint(j.image, n)
+		j.image = binary.AppendUvarint(append(j.image, sequenceEntry, t.mark), n)
 	}
 	return n, err
-}
-
-var errEntry = errors.New("the log is damaged: a change cannot be read")
-
-// replay makes the changes of a frame. It keeps slices of it.
-func replay(tables map[*byte]table, entries []byte) error {
-	field := func() ([]byte, bool) {
-		size, n := binary.Uvarint(entries)
-		if n <= 0 || size > uint64(len(entries)-n) {
-			return nil, false
-		}
-		f := entries[n : n+int(size) : n+int(size)]
-		entries = entries[n+int(size):]
-		return f, true
-	}
-	for len(entries) > 0 {
-		if len(entries) < 2 || int(entries[1]) >= len(tableNames) {
-			return errEntry
-		}
-		kind, t := entries[0], tables[&tableNames[entries[1]][0]]
-		entries = entries[2:]
-		if kind == sequenceEntry {
-			number, n := binary.Uvarint(entries)
-			if n <= 0 {
-				return errEntry
-			}
-			entries = entries[n:]
-			if err := t.SetSequence(number); err != nil {
-				return err
-			}
-			continue
-		}
-		key, ok := field()
-		if !ok {
-			return errEntry
-		}
-		switch kind {
-		case putEntry:
-			value, ok := field()
-			if !ok {
-				return errEntry
-			}
-			if err := t.Put(key, value); err != nil {
-				return err
-			}
-		case deleteEntry:
-			if err := t.Delete(key); err != nil {
-				return err
-			}
-		default:
-			return errEntry
-		}
-	}
-	return nil
 }

@@ -363,6 +363,18 @@ func TestLogFails(t *testing.T) {
 	}
 	lives(t, s, 12, 16, func() {})
 	same("when both work again")
+
+	// After the file has failed it may have more than is known, so it comes first.
+	large.ID, large.Content.Data = "larger", bytes.Repeat([]byte("x"), logCapacity)
+	s.journal.db.MaxSize = 1
+	if _, err := s.Create(t.Context(), large); !errors.Is(err, lifecycle.ErrUnavailable) {
+		t.Fatalf("the file fails: %v", err)
+	}
+	s.journal.db.MaxSize = 0
+	if _, err := s.Create(t.Context(), request("small")); err != nil || s.journal.logged != 0 {
+		t.Errorf("%d bytes are in the log, %v", s.journal.logged, err)
+	}
+	same("after the file failed")
 }
 
 // TestReadIsDurable: nobody reads what is not on disk yet, and what is in the cache is from before.
