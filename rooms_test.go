@@ -16,7 +16,7 @@ const module = "github.com/hark-push/hark"
 var rooms = map[string][]string{
 	"lifecycle":           {},
 	"broker":              {},
-	"hub":                 {"github.com/coder/websocket"},
+	"hub":                 {"github.com/coder/websocket", "golang.org/x/sys"},
 	"egress":              {"code.dny.dev/ssrf"},
 	"webhook":             {},
 	"webhook/dispatch":    {"webhook", "lifecycle", "egress", "golang.org/x"},

@@ -10,6 +10,7 @@ type backlog struct {
 	bytes       int           // of what waits, and of what is in the flusher's hands
 	pushed      uint64        // how many there have been
 	room        chan struct{} // closed when there is room for history; nil if nobody waits for that
+	writable    chan struct{} // closed when the flusher should try again; nil if it does not wait
 
 	unseen *waiting           // the first that thin has not looked at
 	newest map[about]*waiting // of what it has: the progress that waits, one of each subject

@@ -22,6 +22,7 @@ type nullConn struct {
 
 func (c nullConn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
 func (c nullConn) Close() error                          { return nil }
+func (c nullConn) CloseWrite() error                     { return nil }
 
 // benchSource rings on demand.
 type benchSource struct{ ring func(string, Message) }

@@ -80,7 +80,8 @@ type Hub struct {
 	seed     maphash.Seed
 	shards   []*shard
 	wheel    *wheel
-	poller   *poller
+	inputs   *poller       // tells who has said something or has gone
+	outputs  *poller       // tells whose socket takes something again
 	catchUps chan struct{} // a place for each history that is being read
 
 	ctx    context.Context // ends with Close
@@ -110,7 +111,10 @@ func New(source Source, o Options) *Hub {
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
 	var err error
-	if h.poller, err = newPoller(); err != nil {
+	if h.inputs, err = newPoller(pollInput, func(o *outbox) { o.owner.readable() }); err == nil {
+		h.outputs, err = newPoller(pollOutput, (*outbox).writable)
+	}
+	if err != nil {
 		panic("hub: " + err.Error())
 	}
 	for i := range h.shards {
@@ -118,7 +122,8 @@ func New(source Source, o Options) *Hub {
 		h.tasks.Go(func() { h.shards[i].run(ctx) })
 	}
 	h.tasks.Go(func() { h.wheel.run(ctx) })
-	h.tasks.Go(func() { h.poller.run(ctx) })
+	h.tasks.Go(func() { h.inputs.run(ctx) })
+	h.tasks.Go(func() { h.outputs.run(ctx) })
 	source.Listen(h.publish)
 	return h
 }

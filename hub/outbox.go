@@ -19,8 +19,8 @@ import (
 // The outbox owns the connection: nobody else writes to it or closes it.
 type outbox struct {
 	hub  *Hub
-	conn net.Conn
-	fd   int // of conn, -1 if it has none: then every write waits for the flusher
+	conn net.Conn // nil if fd is all that is left of it, see takeDescriptor
+	fd   int32    // -1 if there is none: then every write waits for the flusher
 
 	// place in the wheel, under wheel.mu; slot is -1 when not in it
 	slot  int32
@@ -65,12 +65,8 @@ const (
 var errClosed = errors.New("connection is closed")
 
 func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *caller) {
-	o.hub, o.conn, o.wire, o.owner, o.caller, o.slot, o.fd = h, conn, w, owner, caller, -1, -1
-	if sc, ok := conn.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { o.fd = int(fd) })
-		}
-	}
+	o.hub, o.wire, o.owner, o.caller, o.slot = h, w, owner, caller, -1
+	o.conn, o.fd = takeDescriptor(conn)
 	h.stats.opened(w)
 	h.wheel.add(o)
 }
@@ -192,9 +188,9 @@ var gathered = sync.Pool{New: func() any { return new(make([]byte, 0, flushBytes
 
 // tryWrite writes what the socket takes without blocking. The descriptor is
 // non-blocking, and valid because only the outbox closes it, under its mutex.
-func tryWrite(fd int, b []byte) (int, error) {
+func tryWrite(fd int32, b []byte) (int, error) {
 	for {
-		n, err := syscall.Write(fd, b)
+		n, err := syscall.Write(int(fd), b)
 		switch err {
 		case nil:
 			return n, nil
@@ -217,7 +213,7 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 		return 0, true
 	}
 	for {
-		n, err := syscall.Read(o.fd, b)
+		n, err := syscall.Read(int(o.fd), b)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -248,7 +244,7 @@ func (o *outbox) watch() error {
 	if o.fd < 0 {
 		return errors.ErrUnsupported
 	}
-	return o.hub.poller.add(o)
+	return o.hub.inputs.arm(o)
 }
 
 // arm has the poller tell of the next thing that the client does.
@@ -256,7 +252,7 @@ func (o *outbox) arm() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state != outboxClosed {
-		o.hub.poller.arm(o)
+		_ = o.hub.inputs.arm(o) // as it was the first time
 	}
 }
 
@@ -286,12 +282,11 @@ const (
 	recordBytes  = 16 << 10 // of TLS, whose records are that long at most
 )
 
-// flush writes the backlog with blocking writes until it is empty. It runs in its
+// flush writes the backlog as fast as the socket takes it until it is empty. It runs in its
 // own goroutine, at most one for an outbox.
 func (o *outbox) flush() {
-	_, plain := o.conn.(*net.TCPConn)
 	most := flushBytes
-	if !plain {
+	if o.fd < 0 {
 		most = recordBytes
 	}
 	most = o.atOnce(most)
@@ -310,15 +305,15 @@ func (o *outbox) flush() {
 			return
 		}
 		o.mu.Unlock()
-		buffers := net.Buffers(taken)
-		if !plain && len(taken) > 1 { // each would be a record, and a call, of its own
+		b := taken[0]
+		if len(taken) > 1 { // each would be a call, and with TLS a record, of its own
 			joined = joined[:0]
 			for _, b := range taken {
 				joined = append(joined, b...)
 			}
-			buffers = net.Buffers{joined}
+			b = joined
 		}
-		err := o.writeOut(buffers, most)
+		err := o.writeOut(b, most)
 		o.mu.Lock()
 		q.bytes -= size
 		if err != nil {
@@ -329,30 +324,75 @@ func (o *outbox) flush() {
 	}
 }
 
-// writeOut writes buffers, at most so many bytes at a time. It gives up when the socket
+// writeOut writes b, at most so many bytes at a time. It gives up when the socket
 // took nothing for WriteTimeout.
-func (o *outbox) writeOut(buffers net.Buffers, most int) error {
-	for len(buffers) > 0 {
-		if err := o.conn.SetWriteDeadline(time.Now().Add(o.hub.opts.WriteTimeout)); err != nil {
+func (o *outbox) writeOut(b []byte, most int) error {
+	wait := time.NewTimer(o.hub.opts.WriteTimeout)
+	defer wait.Stop()
+	for len(b) > 0 {
+		n, err := o.writeSome(b[:min(len(b), most)], wait.C)
+		if err != nil {
 			return err
 		}
-		var n int64
-		var err error
-		if first := buffers[0]; len(buffers) > 1 {
-			n, err = buffers.WriteTo(o.conn)
-		} else {
-			var written int
-			written, err = o.conn.Write(first[:min(len(first), most)])
-			n = int64(written)
-			if buffers[0] = first[written:]; len(buffers[0]) == 0 {
-				buffers = nil
-			}
+		if n > 0 {
+			wait.Reset(o.hub.opts.WriteTimeout)
 		}
-		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
-			return err
-		}
+		b = b[n:]
 	}
 	return nil
+}
+
+// writeSome writes what the socket takes of b, and if that is nothing returns when it may take some, or
+// with an error when late comes first.
+func (o *outbox) writeSome(b []byte, late <-chan time.Time) (int, error) {
+	if o.conn != nil {
+		if err := o.conn.SetWriteDeadline(time.Now().Add(o.hub.opts.WriteTimeout)); err != nil {
+			return 0, err
+		}
+		n, err := o.conn.Write(b)
+		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil
+		}
+		return n, err
+	}
+	o.mu.Lock()
+	if o.state == outboxClosed {
+		o.mu.Unlock()
+		return 0, errClosed
+	}
+	n, err := tryWrite(o.fd, b)
+	if n > 0 || err != nil {
+		o.mu.Unlock()
+		return n, err
+	}
+	writable := make(chan struct{})
+	o.backlog.writable = writable
+	err = o.hub.outputs.arm(o)
+	o.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-writable:
+		return 0, nil
+	case <-late:
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+// writable has the flusher try again.
+func (o *outbox) writable() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wakeFlusher()
+}
+
+// wakeFlusher is writable under o.mu.
+func (o *outbox) wakeFlusher() {
+	if o.backlog != nil && o.backlog.writable != nil {
+		close(o.backlog.writable)
+		o.backlog.writable = nil
+	}
 }
 
 // room waits until at most half of the bound is queued.
@@ -412,13 +452,24 @@ const lingerTime = 2 * time.Second
 // to answer, because closing with its bytes unread would reset the connection
 // and could take our close frame with it; its reader closes then. Called under o.mu.
 func (o *outbox) flushed() {
-	half, ok := o.conn.(interface{ CloseWrite() error })
-	if o.wire == wireSSE || !ok || o.reason == reasonGone {
+	if o.wire == wireSSE || o.reason == reasonGone || !o.closeWrite() {
 		o.close(o.reason)
 		return
 	}
-	_ = half.CloseWrite()
 	o.timeout(lingerTime)
+}
+
+// closeWrite tells the client that nothing follows. It reports whether that can be told without closing.
+func (o *outbox) closeWrite() bool {
+	if o.conn == nil {
+		_ = syscall.Shutdown(int(o.fd), syscall.SHUT_WR)
+		return true
+	}
+	half, ok := o.conn.(interface{ CloseWrite() error })
+	if ok {
+		_ = half.CloseWrite()
+	}
+	return ok
 }
 
 // abort closes the connection at once.
@@ -438,14 +489,20 @@ func (o *outbox) close(why reason) {
 	}
 	o.state = outboxClosed
 	o.wakeRoom()
+	o.wakeFlusher()
 	o.backlog = nil
 	o.hub.wheel.remove(o)
 	if o.fd >= 0 {
-		o.hub.poller.forget(o)
+		o.hub.inputs.forget(o)
+		o.hub.outputs.forget(o)
 	}
 	o.hub.stats.closed(o.wire, o.reason)
 	o.hub.admission.leave(o.caller)
-	_ = o.conn.Close()
+	if o.conn == nil {
+		_ = syscall.Close(int(o.fd))
+	} else {
+		_ = o.conn.Close()
+	}
 	o.hub.tasks.Go(o.owner.leave)
 }
 

@@ -7,12 +7,14 @@ import (
 	"syscall"
 )
 
-// poller tells of connections whose client has sent something or has gone, by one
-// goroutine for all of them, so that waiting for a client costs neither a goroutine nor a
-// buffer. Each connection is reported once and then waits to be armed again.
+// poller tells of connections with which something can be done, by one goroutine for all of
+// them, so that waiting for a client costs neither a goroutine nor a buffer. Each
+// connection is reported once and then waits to be armed again.
 type poller struct {
-	epoll int
-	wake  *os.File // its closing ends run
+	events uint32 // to be told of
+	report func(*outbox)
+	epoll  int
+	wake   *os.File // its closing ends run
 
 	mu    sync.Mutex
 	conns []polled // by descriptor
@@ -23,9 +25,13 @@ type polled struct {
 	generation int32 // tells an event of this connection from a late one of the descriptor's last
 }
 
-const pollFor = syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<30 // EPOLLONESHOT
+const (
+	pollInput  = syscall.EPOLLIN | syscall.EPOLLRDHUP // or the client has gone
+	pollOutput = syscall.EPOLLOUT
+	pollOnce   = 1 << 30 // EPOLLONESHOT
+)
 
-func newPoller() (*poller, error) {
+func newPoller(events uint32, report func(*outbox)) (*poller, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -35,7 +41,7 @@ func newPoller() (*poller, error) {
 		_ = syscall.Close(epoll)
 		return nil, err
 	}
-	p := &poller{epoll: epoll, wake: w}
+	p := &poller{events: events | pollOnce, report: report, epoll: epoll, wake: w}
 	// The read end stays open with the pipe's own descriptor in the set; a hang-up
 	// of it is what ends run.
 	fd, err := syscall.Dup(int(r.Fd()))
@@ -51,26 +57,20 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// add begins to watch a connection. Called under o.mu while it is open.
-func (p *poller) add(o *outbox) error {
+// arm has the next event of a connection reported. Called under o.mu while it is open.
+func (p *poller) arm(o *outbox) error {
 	p.mu.Lock()
-	for len(p.conns) <= o.fd {
+	for len(p.conns) <= int(o.fd) {
 		p.conns = append(p.conns, polled{})
 	}
-	slot := &p.conns[o.fd]
-	slot.o = o
-	slot.generation++
-	event := syscall.EpollEvent{Events: pollFor, Fd: int32(o.fd), Pad: slot.generation}
+	slot, op := &p.conns[o.fd], syscall.EPOLL_CTL_MOD
+	if slot.o != o {
+		slot.o, op = o, syscall.EPOLL_CTL_ADD
+		slot.generation++
+	}
+	event := syscall.EpollEvent{Events: p.events, Fd: o.fd, Pad: slot.generation}
 	p.mu.Unlock()
-	return syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, o.fd, &event)
-}
-
-// arm watches a connection again that was reported. Called under o.mu while it is open.
-func (p *poller) arm(o *outbox) {
-	p.mu.Lock()
-	event := syscall.EpollEvent{Events: pollFor, Fd: int32(o.fd), Pad: p.conns[o.fd].generation}
-	p.mu.Unlock()
-	_ = syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_MOD, o.fd, &event) // it is in the set, see add
+	return syscall.EpollCtl(p.epoll, op, int(o.fd), &event)
 }
 
 // forget lets go of a connection. The kernel takes it out of the set when its
@@ -78,7 +78,7 @@ func (p *poller) arm(o *outbox) {
 func (p *poller) forget(o *outbox) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if o.fd < len(p.conns) && p.conns[o.fd].o == o {
+	if int(o.fd) < len(p.conns) && p.conns[o.fd].o == o {
 		p.conns[o.fd].o = nil
 	}
 }
@@ -104,7 +104,7 @@ func (p *poller) run(ctx context.Context) {
 			slot := p.conns[event.Fd]
 			p.mu.Unlock()
 			if slot.o != nil && slot.generation == event.Pad {
-				slot.o.owner.readable()
+				p.report(slot.o)
 			}
 		}
 	}

@@ -11,8 +11,10 @@ import (
 // stream's client is found gone by the heartbeat.
 type poller struct{}
 
-func newPoller() (*poller, error)       { return new(poller), nil }
-func (*poller) add(*outbox) error       { return errors.ErrUnsupported }
-func (*poller) arm(*outbox)             {}
+const pollInput, pollOutput = 0, 0
+
+func newPoller(uint32, func(*outbox)) (*poller, error) { return new(poller), nil }
+
+func (*poller) arm(*outbox) error       { return errors.ErrUnsupported }
 func (*poller) forget(*outbox)          {}
 func (*poller) run(ctx context.Context) { <-ctx.Done() }

@@ -99,8 +99,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		s.subscribe(h.ctx, sub)
 	}
 	s.take(read)
-	if s.watch() != nil {
-		h.tasks.Go(s.readBlocking) // ends at once if the connection is closed
+	if err := s.watch(); err != nil {
+		s.unwatched(err)
 	}
 }
 
@@ -123,6 +123,18 @@ func (s *socket) readReady() {
 		}
 		s.take(buffer[:n])
 	}
+}
+
+// unwatched goes on without the poller.
+func (s *socket) unwatched(err error) {
+	if s.conn != nil {
+		s.hub.tasks.Go(s.readBlocking) // ends at once if the connection is closed
+		return
+	}
+	if !errors.Is(err, errClosed) {
+		s.hub.log.Warn("socket closed: it cannot be watched", slog.Any("error", err))
+	}
+	s.finish(closeFrame(uint16(CloseTryLater), "cannot be served, try later"), reasonShed)
 }
 
 // readBlocking reads a connection that the poller does not watch.
