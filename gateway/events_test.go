@@ -508,6 +508,15 @@ func TestForeignPageMayNotConnect(t *testing.T) {
 	if a := s.call("GET", "/v1/requests", nil, "Origin: https://app.example").want(200); a.header.Get("Access-Control-Allow-Origin") != "https://app.example" {
 		t.Errorf("%v", a.header)
 	}
+	for range 2 {
+		a := s.call("POST", "/v1/requests", []byte(`{"content":1}`), "Origin: https://app.example", "Idempotency-Key: k", "Content-Type: application/json", "Prefer: respond-async").want(202)
+		for name := range a.header {
+			own := !strings.HasPrefix(name, "Access-Control-") && !slices.Contains([]string{"Content-Length", "Content-Type", "Cache-Control", "Date", "Vary"}, name)
+			if exposed := a.header.Get("Access-Control-Expose-Headers"); own && !strings.Contains(exposed, name) {
+				t.Errorf("a page does not see %s: it may see %s", name, exposed)
+			}
+		}
+	}
 	if a := s.stream("/v1/events", "Origin: https://app.example"); a.res.Header.Get("Access-Control-Allow-Origin") != "https://app.example" {
 		t.Errorf("%v", a.res.Header)
 	}

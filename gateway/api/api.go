@@ -116,8 +116,8 @@ func (a *API) route() {
 	if len(a.Origins) > 0 {
 		app.Use(cors.New(cors.Config{
 			AllowOrigins:     strings.Join(a.Origins, ","),
-			AllowHeaders:     "Accept,Authorization,Content-Type,Idempotency-Key,If-None-Match,Last-Event-ID,Prefer,Range",
-			ExposeHeaders:    "ETag,Location,Operation-Location,Preference-Applied,Retry-After,Content-Range",
+			AllowHeaders:     "Accept,Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,If-Range,Last-Event-ID,Prefer,Range",
+			ExposeHeaders:    "Accept-Ranges,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,Retry-After",
 			AllowMethods:     "GET,HEAD,POST,PUT,PATCH,DELETE",
 			MaxAge:           600,
 			AllowCredentials: false,
