@@ -52,7 +52,7 @@ bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting c
 	$(GO) test -run=- -bench=. -benchmem ./lifecycle ./store/bolt ./broker/memory ./hub
 	@sh scripts/idle.sh
 
-bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitMQ, beside RabbitMQ and asynq alone
+bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitMQ, beside RabbitMQ and asynq alone and the floor
 	$(GO) run ./loadtest lifecycle
 	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared lifecycle
 

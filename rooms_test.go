@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"processor/samples":   {"lifecycle", "processor", "egress", "golang.org/x"},
 	"loadtest":            {"github.com", "golang.org/x"},
 	"loadtest/bare":       {"golang.org/x"},
+	"loadtest/floor":      {"github.com/redis", "github.com/rabbitmq", "github.com/valyala"},
 	"loadtest/bench":      {},
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},

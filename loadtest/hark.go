@@ -75,7 +75,7 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 		args = append(args, "--samples=false")
 		cmd := exec.Command(worker, "--routes=echo", "--concurrency=128", "--drain=1s")
 		cmd.Env = append(os.Environ(), h.environment...)
-		if _, err := t.launch("worker", cmd); err != nil {
+		if err := t.launch("worker", cmd); err != nil {
 			return nil, err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // prepare builds what is built of this repository, and returns what cannot be compared with, by server, and why.
 func prepare() (absent map[string]string, err error) {
 	absent = make(map[string]string)
-	for _, path := range []string{"./gateway", "./processor/cmd/worker", "./loadtest/bare"} {
+	for _, path := range []string{"./gateway", "./processor/cmd/worker", "./loadtest/bare", "./loadtest/floor"} {
 		if _, err := build(programs, path); err != nil {
 			return nil, err
 		}

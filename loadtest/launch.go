@@ -33,19 +33,19 @@ func (t *target) place(ports int) (dir string, free []string, err error) {
 	return dir, free, err
 }
 
-// launch starts a program whose CPU counts, and returns the first line that it prints.
-func (t *target) launch(name string, cmd *exec.Cmd) (line string, err error) {
+// launch starts a program whose CPU counts, and returns when it has printed its first line.
+func (t *target) launch(name string, cmd *exec.Cmd) error {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := t.run(name, cmd); err != nil {
-		return "", err
+		return err
 	}
-	if line, err = bufio.NewReader(out).ReadString('\n'); err != nil {
-		return "", fmt.Errorf("%s did not start: %w", name, err)
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return fmt.Errorf("%s did not start: %w", name, err)
 	}
-	return line, nil
+	return nil
 }
 
 // run starts a program whose CPU counts. It ends with the target.

@@ -16,12 +16,13 @@ import (
 )
 
 // lifecycle has producers that submit a request each, wait until its success has been
-// pushed to them, and submit the next. Beside it runs what queues do alone, if they are there.
+// pushed to them, and submit the next. Beside it runs what queues do alone, and the floor, if the servers for that are there.
 type lifecycle struct {
 	Producers int           `default:"64" help:"Requests at the same time."`
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Duration  time.Duration `default:"10s" help:"How long."`
 	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared: run asynq on the same Redis before it."`
+	Floor     bool          `default:"true" negatable:"" help:"With --backends=shared and sse: run the floor on the same servers before it, a gateway and a worker that do the least there is to do."`
 }
 
 func (s *lifecycle) run(t *target) (results, error) {
@@ -33,6 +34,13 @@ func (s *lifecycle) run(t *target) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
+	measured, err := s.load(t, h)
+	measured.Figures = append(figures, measured.Figures...)
+	return measured, err
+}
+
+// load puts the load on a gateway, Hark's or one that looks like it.
+func (s *lifecycle) load(t *target, h *hark) (results, error) {
 	c := newCounted(s.Producers)
 	defer c.close()
 	topic := func(n int) string { return fmt.Sprint("producer", n) }
@@ -73,10 +81,10 @@ func (s *lifecycle) run(t *target) (results, error) {
 		return results{}, err
 	}
 	done := float64(completed.Load())
-	figures = append(figures,
+	figures := []bench.Figure{
 		figure("completed", done, ""),
-		figure("completed per second", done/m.took.Seconds(), "/s"),
-	)
+		figure(completedPerSecond, done/m.took.Seconds(), "/s"),
+	}
 	for i, p := range t.processes {
 		figures = append(figures, figure("CPU per completed, "+p.name, m.cpu[i]*1e6/done, "µs"))
 	}
@@ -84,6 +92,8 @@ func (s *lifecycle) run(t *target) (results, error) {
 	measured.Figures = append(figures, measured.Figures...)
 	return measured, nil
 }
+
+const completedPerSecond = "completed per second"
 
 // lives reads all events of a request, which come one after the other: accepted,
 // started and succeeded.
@@ -105,8 +115,8 @@ func (f *follower) lives(id string) error {
 	return nil
 }
 
-// baselines measures what queues do alone on the servers behind the gateway: nobody
-// submits over HTTP, nothing is stored, nobody is told.
+// baselines measures, on the servers behind the gateway, what queues do alone, where nobody submits over HTTP, nothing is
+// stored and nobody is told, and what is the least that a gateway and a worker must do.
 func (s *lifecycle) baselines(t *target, h *hark) ([]bench.Figure, error) {
 	if h.redis == "" {
 		return nil, nil
@@ -117,18 +127,53 @@ func (s *lifecycle) baselines(t *target, h *hark) ([]bench.Figure, error) {
 		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
 	}
 	figures := []bench.Figure{figure("RabbitMQ alone", n, "/s")}
-	if !s.Asynq {
-		return figures, nil
+	if s.Asynq {
+		t.timed("asynq", s.Duration)
+		n, err := s.asynq(h)
+		if err != nil {
+			return nil, fmt.Errorf("asynq: %w", err)
+		}
+		figures = append(figures, figure("asynq", n, "/s"))
 	}
-	t.timed("asynq", s.Duration)
+	if s.Floor && s.Wire == "sse" {
+		t.timed("floor", settle+s.Duration)
+		floor, err := s.floor(t, h)
+		if err != nil {
+			return nil, fmt.Errorf("floor: %w", err)
+		}
+		figures = append(figures, floor...)
+	}
+	return figures, nil
+}
+
+func (s *lifecycle) asynq(h *hark) (float64, error) {
 	cmd := exec.Command("go", "run", "-C", "loadtest/asynq", ".", h.redis, strconv.Itoa(s.Producers), s.Duration.String())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("asynq: %w", err)
+		return 0, err
 	}
-	if n, err = strconv.ParseFloat(strings.TrimSpace(string(out)), 64); err != nil {
-		return nil, fmt.Errorf("asynq: %w", err)
+	return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+}
+
+// floor measures the floor in the same way as Hark. Its figures have its name before theirs.
+func (s *lifecycle) floor(t *target, h *hark) (figures []bench.Figure, err error) {
+	f, err := startFloor(t, h)
+	if err != nil {
+		return nil, err
 	}
-	return append(figures, figure("asynq", n, "/s")), nil
+	defer func() { err = errors.Join(err, f.stop()) }()
+	measured, err := s.load(f, f.peer.(*hark))
+	for _, m := range measured.Figures {
+		switch m.Name {
+		case "completed":
+			continue
+		case completedPerSecond:
+			m.Name = "floor"
+		default:
+			m.Name = "floor: " + m.Name
+		}
+		figures = append(figures, m)
+	}
+	return figures, err
 }

@@ -4,7 +4,7 @@
 //	go run ./loadtest idle       memory of connections that wait
 //	go run ./loadtest broadcast  one channel with many followers: CPU and latency of each delivery
 //	go run ./loadtest unicast    many channels with a follower each, published to over HTTP
-//	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do
+//	go run ./loadtest lifecycle  from POST to the pushed result, beside what queues alone do, and the floor
 //	go run ./loadtest slow       what followers that read slowly cost the others
 //	go run ./loadtest storm      a restart under many streams, which all come back at once
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels

@@ -52,7 +52,10 @@ func TestMediansOfRounds(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
-	lifecycle := made("lifecycle", "sse", "hark", "shared", map[string]float64{completed: 100, "asynq": 250, "CPU per completed, redis": 1, "CPU per completed, gateway": 2})
+	lifecycle := made("lifecycle", "sse", "hark", "shared", map[string]float64{
+		completed: 100, "asynq": 250, "CPU per completed, redis": 1, "CPU per completed, gateway": 2,
+		"floor": 175, "floor: CPU per completed, redis": 0.25, "floor: CPU per completed, worker": 0.5, "floor: POST to pushed success p50": 5,
+	})
 	lost := broadcast("nchan", 0, 0, 0)
 	lost.Failed, lost.Figures = "message 3 after 1", nil
 	r := &Results{Header: Header{Rounds: 1, Skipped: []Skipped{{"mercure", "not on PATH"}}}, Runs: []Run{broadcast("hark", 10, 4, 1000), lost, broadcast("bare", 15, 2, 1000), lifecycle}}
@@ -60,13 +63,16 @@ func TestTables(t *testing.T) {
 	if err := r.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"10 (1.00×)", "15 (1.50×)", "2 (0.50×)", "failed: message 3 after 1", "250 (2.50×)", "mercure: not on PATH", "(followers 9)"} {
+	for _, want := range []string{"10 (1.00×)", "15 (1.50×)", "2 (0.50×)", "failed: message 3 after 1", "250 (2.50×)", "the floor: a bare gateway and worker", "175 (1.75×)", "0.75 (0.25×)", "the floor: 175 /s (1.75×)", "mercure: not on PATH", "(followers 9)"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
 		}
 	}
 	if cell := r.Tables()[1].Rows[0].Cells[1]; cell.Value != 3 {
 		t.Errorf("CPU of all processes is %v", cell)
+	}
+	if cells := r.Tables()[1].Rows[2].Cells; cells[2].Value != 5 || cells[3].Known {
+		t.Errorf("the floor's latencies are %v", cells[2:])
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 	latencyP99     = "latency p99"
 	completed      = "completed per second"
 	movesBy        = "p99 moves by"
+	floor          = "floor"
 )
 
 // BytesPerDelivery is the figure that says how long a message is on the wire.

@@ -177,15 +177,31 @@ func isFloor(r, hark *Run) bool {
 	return ok1 && ok2 && b > 0.98*h && b < 1.02*h
 }
 
-// withBaselines adds, behind a run that has measured what queues do alone, those as runs of their own.
+// baselines are what a run may have measured beside itself, by the names of their figures, and what they are called in tables.
+// Further figures of a baseline have its name and a colon before theirs.
+var baselines = []struct{ figure, name string }{
+	{"RabbitMQ alone", "RabbitMQ alone"},
+	{"asynq", "asynq"},
+	{floor, "the floor: a bare gateway and worker"},
+}
+
+// withBaselines adds, behind a run that has measured baselines, those as runs of their own.
 func withBaselines(runs []*Run) []*Run {
 	var all []*Run
 	for _, run := range runs {
 		all = append(all, run)
-		for _, alone := range []string{"RabbitMQ alone", "asynq"} {
-			if n, ok := run.Figure(alone); ok {
-				all = append(all, &Run{Target: alone, Backends: run.Backends, Scene: run.Scene, Settings: run.Settings, Figures: []Figure{{completed, n, "/s"}}})
+		for _, b := range baselines {
+			n, ok := run.Figure(b.figure)
+			if !ok {
+				continue
 			}
+			beside := &Run{Target: b.name, Backends: run.Backends, Scene: run.Scene, Settings: run.Settings, Figures: []Figure{{completed, n, "/s"}}}
+			for _, f := range run.Figures {
+				if name, of := strings.CutPrefix(f.Name, b.figure+": "); of {
+					beside.Figures = append(beside.Figures, Figure{name, f.Value, f.Unit})
+				}
+			}
+			all = append(all, beside)
 		}
 	}
 	return all

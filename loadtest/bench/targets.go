@@ -152,11 +152,16 @@ func (t *targets) lifecycle() {
 		return
 	}
 	h, _ := hark.Figure(completed)
-	if asynq, ok := hark.Figure("asynq"); ok {
-		t.say(promise, fmt.Sprintf("%s /s; asynq: %s /s (%.2f×)", Number(h), Number(asynq), asynq/h), h >= asynq)
-	} else {
+	asynq, ok := hark.Figure("asynq")
+	if !ok {
 		t.unknown(promise, "asynq did not run")
+		return
 	}
+	said := fmt.Sprintf("%s /s; asynq: %s /s (%.2f×)", Number(h), Number(asynq), asynq/h)
+	if n, ok := hark.Figure(floor); ok {
+		said += fmt.Sprintf("; the floor: %s /s (%.2f×)", Number(n), n/h)
+	}
+	t.say(promise, said, h >= asynq)
 }
 
 func (t *targets) slow() {

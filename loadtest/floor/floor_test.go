@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestEventsAreAsLongAsTheyShould(t *testing.T) {
+	for step, s := range steps {
+		got := string(newEvent("producer7-12", step))
+		if len(got) != s.event || !strings.HasPrefix(got, `{"id":"producer7-12/`) || !strings.HasSuffix(got, `x"}`) || !strings.Contains(got, `"type":"`+s.kind+`"`) {
+			t.Errorf("an event of %d: %q", len(got), got)
+		}
+		if topic := topicOf(got); topic != "producer7" {
+			t.Errorf("the topic is %q", topic)
+		}
+	}
+	long := strings.Repeat("i", 2000)
+	if got := newEvent(long, started); !bytes.HasSuffix(got, []byte(`"data":""}`)) {
+		t.Errorf("%q", got)
+	}
+	for _, nothing := range []string{"", eventBegin, "x", `{"id":"producer7/1"`} {
+		if topic := topicOf(nothing); topic != "" {
+			t.Errorf("%q has the topic %q", nothing, topic)
+		}
+	}
+}
+
+func TestBetween(t *testing.T) {
+	for text, want := range map[string]string{`{"content":1,"id":"a-1","topic":"a"}`: "a-1", `{"id":"a`: "a", "": ""} {
+		if got := between([]byte(text), `"id":"`, `"`); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+func TestJoinedWritesEverythingInOrder(t *testing.T) {
+	here, there := net.Pipe()
+	c := &joined{Conn: here}
+	var want []byte
+	for n := range 1000 {
+		p := bytes.Repeat([]byte{byte(n)}, n%50)
+		want = append(want, p...)
+		if _, err := c.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(there, got); err != nil || !slices.Equal(got, want) {
+		t.Error(err)
+	}
+	_ = there.Close()
+}
