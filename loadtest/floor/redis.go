@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// pipe sends the commands of many callers together, as store/redis does: each lane sends whatever waits, and waits for nobody.
+// pipe sends the commands of many callers together: whatever waits when the answers to the last have come. It has one connection: with
+// two, as store/redis has, less travels together, and everybody has more to do for each request.
 type pipe struct {
 	client *redis.Client
 	calls  chan *call
@@ -24,7 +25,6 @@ type call struct {
 }
 
 const (
-	lanes   = 2
 	atOnce  = 64 // callers whose commands are sent together
 	channel = "floor"
 )
@@ -39,9 +39,7 @@ func openRedis(url string) (*pipe, error) {
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.DisableIdentity = true
 	p := &pipe{client: redis.NewClient(o), calls: make(chan *call, atOnce)}
-	for range lanes {
-		go p.send()
-	}
+	go p.send()
 	return p, nil
 }
 
@@ -61,7 +59,7 @@ func (p *pipe) step(id string, step int) error {
 	return <-c.done
 }
 
-// send is a lane.
+// send sends what callers have to send, and tells them.
 func (p *pipe) send() {
 	var batch []*call
 	for first := range p.calls {
