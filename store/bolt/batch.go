@@ -11,14 +11,18 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// batch is the work of one commit. It belongs to the writer's goroutine, which
-// uses the same one again and again.
+// batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in turn; while one is
+// in flight, nobody changes it.
 //
 // An error of the database stays in err and fails the whole batch, so operations need
 // not look at it. What is read holds until the next change only.
 type batch struct {
-	s   *Store
-	now time.Time // the clock as the running operation reads it
+	s       *Store
+	now     time.Time // the clock as the running operation reads it
+	ops     []*op     // to be answered
+	outcome *outcome  // what becomes of it, for those who read it
+	before  *batch    // the one that is in flight meanwhile, or nil
+	frame   []byte    // what goes to the log
 
 	writes  int
 	cramped bool // something was refused because the file is full
@@ -34,14 +38,13 @@ type batch struct {
 	due      bool               // something of an endpoint may be
 
 	// Kept from batch to batch.
-	feeds   map[lifecycle.Channel]*feed
 	encoded []byte      // scratch, a record
 	key     []byte      // scratch
 	event   int         // size of the newest event, a guess at the next
 	taking  []*endpoint // scratch
 }
 
-// bell is a message to be passed on after the commit.
+// bell is a message to be passed on when the batch is durable.
 type bell struct {
 	channel string
 	message hub.Message
@@ -51,9 +54,36 @@ func newBatch(s *Store) *batch {
 	return &batch{
 		s:       s,
 		changed: make(map[string]*record),
-		feeds:   make(map[lifecycle.Channel]*feed),
 		touched: make(map[*endpoint]bool),
 		event:   1024,
+	}
+}
+
+// apply runs operations, while nobody reads. Each of them has its own error of the domain afterwards; an error of the
+// batch is that of all.
+func (b *batch) apply(ops []*op) {
+	defer recoverDamage(&b.err)
+	ran := len(b.ops)
+	for _, o := range ops {
+		if o.took.CompareAndSwap(queued, taken) {
+			b.ops = append(b.ops, o)
+		}
+	}
+	if len(b.ops) == 0 {
+		return
+	}
+	if ran == 0 {
+		b.outcome, b.err = b.s.journal.prepare()
+	}
+	for _, o := range b.ops[ran:] {
+		if b.err != nil {
+			return
+		}
+		writes := b.writes
+		o.err = b.run(o)
+		if b.err == nil && o.err != nil && b.writes != writes {
+			b.err = fmt.Errorf("operation failed half-done: %w", o.err)
+		}
 	}
 }
 
@@ -62,18 +92,42 @@ func (b *batch) run(o *op) error {
 	return o.run(b)
 }
 
+// stuck reports whether b cannot go to the log: it goes to the file, or has failed.
+func (b *batch) stuck() bool { return b.err != nil || b.writes > 0 && b.s.journal.whole }
+
 // revert takes back what was changed in memory.
 func (b *batch) revert() {
 	for _, v := range slices.Backward(b.undo) {
 		v()
 	}
-	clear(b.feeds) // read again when next needed
+	b.s.unfinished -= b.begun
+	clear(b.s.feeds) // read again when next needed
 }
 
-// announce makes known what has been committed: it rings the bell, in the order
-// of the changes.
+// answer tells the outcome of b: when it is durable, what it changed becomes visible, then the bell rings, then the callers
+// return. With an error it was taken back, and nobody has heard of it.
+func (b *batch) answer(err error) {
+	if len(b.ops) == 0 {
+		return
+	}
+	if err == nil {
+		b.s.live.keep(b.changed)
+	}
+	b.outcome.lost = err != nil
+	close(b.outcome.known)
+	if err == nil {
+		b.announce()
+	}
+	for _, o := range b.ops {
+		if err != nil {
+			o.err = unavailable(err)
+		}
+		close(o.done)
+	}
+}
+
+// announce rings the bell, in the order of the changes.
 func (b *batch) announce() {
-	b.s.unfinished += b.begun
 	if listener := b.s.listener.Load(); listener != nil {
 		for _, bell := range b.bells {
 			(*listener)(bell.channel, bell.message)
@@ -87,21 +141,22 @@ func (b *batch) announce() {
 	}
 }
 
-// reset makes b ready for the next batch, and lets go of what is large.
+// reset makes b ready to be used again, and lets go of what is large.
 func (b *batch) reset() {
 	const most = 1 << 20
+	clear(b.ops)
 	clear(b.changed)
 	clear(b.undo)
 	clear(b.bells)
 	clear(b.touched)
 	b.due = false
-	b.err, b.writes, b.begun, b.cramped = nil, 0, 0, false
-	b.undo, b.bells, b.canceled = b.undo[:0], b.bells[:0], b.canceled[:0]
+	b.err, b.writes, b.begun, b.cramped, b.outcome, b.frame = nil, 0, 0, false, nil, nil
+	b.ops, b.undo, b.bells, b.canceled = b.ops[:0], b.undo[:0], b.bells[:0], b.canceled[:0]
 	if cap(b.encoded) > most {
 		b.encoded = nil
 	}
-	if len(b.feeds) > maxFeeds {
-		clear(b.feeds)
+	if len(b.s.feeds) > maxFeeds {
+		clear(b.s.feeds)
 	}
 }
 
@@ -133,13 +188,15 @@ func (b *batch) sequence(bucket []byte) uint64 {
 	return n
 }
 
-// load returns a request as the operations before in this batch left it.
+// load returns a request as the operations before left it, in this batch, in the one in flight, or earlier.
 func (b *batch) load(id string) (*record, error) {
-	if r, ok := b.changed[id]; ok {
-		if r == nil {
-			return nil, lifecycle.ErrNotFound
+	for at := b; at != nil; at = at.before {
+		if r, ok := at.changed[id]; ok {
+			if r == nil {
+				return nil, lifecycle.ErrNotFound
+			}
+			return r, nil
 		}
-		return r, nil
 	}
 	if r := b.s.live.get(id); r != nil {
 		return r, nil
@@ -175,6 +232,12 @@ func (b *batch) forget(r *record) {
 		b.delete(keysBucket, keyKey(r.Owner, r.Key))
 	}
 	b.changed[r.ID] = nil
+}
+
+// begin counts requests that are unfinished from now on.
+func (b *batch) begin(n int) {
+	b.begun += n
+	b.s.unfinished += n
 }
 
 // How much of a bounded file is kept back from new requests, and from changes
@@ -218,7 +281,7 @@ func (b *batch) spare(n, part int) bool {
 	if most <= 0 {
 		return true
 	}
-	kept := min(most/part, mostReserved) + (b.s.unfinished+b.begun)*(perEnd+b.s.endpoints.widest*perDelivery) +
+	kept := min(most/part, mostReserved) + b.s.unfinished*(perEnd+b.s.endpoints.widest*perDelivery) +
 		b.s.endpoints.unsettled*perSettle
 	if n+2*j.grown+kept > j.room() {
 		b.cramped = true

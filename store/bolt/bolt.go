@@ -1,8 +1,8 @@
 // Package bolt keeps requests, their events, webhooks and all their indexes in one bbolt file:
 // the store of a single process that needs no server beside it.
 //
-// One goroutine writes. It takes whatever operations wait, runs them as one batch, writes that to a log, syncs
-// the log once, and then answers all of them. An operation that has been answered survives
+// One goroutine writes. It takes whatever operations wait and runs them as one batch; another one writes that to a log, syncs
+// the log once, and then answers all of them, while the next batch is run. An operation that has been answered survives
 // the death of the process and of the machine. From time to time what the log holds is committed to the file.
 //
 // A file belongs to one process at a time; opening it a second time fails. The log is beside it, with "-wal" behind its
@@ -100,9 +100,12 @@ type Store struct {
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
 
-	live       cache
+	live cache
+
+	// The writer's, with what is not durable yet. Who reads may look at the queue.
 	queue      positions
-	unfinished int // requests that have not ended; the writer's
+	unfinished int // requests that have not ended
+	feeds      map[lifecycle.Channel]*feed
 
 	listener atomic.Pointer[func(string, hub.Message)]
 	cancels  parts.Listeners
@@ -147,6 +150,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		ops:     make(chan *op, o.QueueDepth),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
+		feeds:   make(map[lifecycle.Channel]*feed),
 	}
 	if err := s.prepare(db, path, steps); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())

@@ -18,7 +18,7 @@ func (c *cache) get(id string) *record {
 	return c.records[id]
 }
 
-// keep takes in what has become durable. Only the writer calls it, before anybody can read that
+// keep takes in what has become durable, batch by batch, before anybody can read that
 // elsewhere, so that no reader sees an older state than another one did.
 func (c *cache) keep(changed map[string]*record) {
 	c.mu.Lock()

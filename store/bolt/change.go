@@ -98,7 +98,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
 	b.schedule(r)
 	b.enqueue(r)
-	b.begun++
+	b.begin(1)
 	if sub.Key != "" {
 		b.saveKey(sub.Owner, sub.Key, &keyRecord{
 			Request: r.ID, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
@@ -222,7 +222,7 @@ func (b *batch) reindex(was, is *record) {
 		case lifecycle.Processing:
 			b.put(processingBucket, []byte(is.ID), nil)
 		default:
-			b.begun--
+			b.begin(-1)
 		}
 	}
 	// An extension leaves the entry where it is, too early: every progress

@@ -165,6 +165,6 @@ func (s *Store) Hold(ctx context.Context, owner, id string, d time.Duration) err
 	})
 }
 
-// OnDue implements dispatch.Store. f runs on the goroutine that all changes pass through: it
+// OnDue implements dispatch.Store. f runs on a goroutine that all changes wait for: it
 // must not call the store. A call that is running when stop is called goes on.
 func (s *Store) OnDue(f func()) (stop func()) { return s.dues.Add(func(string) { f() }) }

@@ -11,7 +11,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// feed is where a feed stands. The writer keeps it from batch to batch.
+// feed is where a feed stands, with what is not durable yet. The writer keeps it from batch to batch.
 type feed struct {
 	key    string // of the channel
 	prefix []byte
@@ -24,7 +24,7 @@ type feed struct {
 const maxFeeds = 64 << 10
 
 func (b *batch) feed(c lifecycle.Channel) *feed {
-	if f := b.feeds[c]; f != nil {
+	if f := b.s.feeds[c]; f != nil {
 		return f
 	}
 	f := &feed{key: c.Key(), prefix: feedPrefix(c)}
@@ -35,7 +35,7 @@ func (b *batch) feed(c lifecycle.Channel) *feed {
 		key, _ := cursor.Seek(f.prefix)
 		f.oldest = offsetOf(key)
 	}
-	b.feeds[c] = f
+	b.s.feeds[c] = f
 	return f
 }
 

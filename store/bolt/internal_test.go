@@ -102,13 +102,16 @@ func TestFailedCommit(t *testing.T) {
 		t.Errorf("canceled while queued: %v", err)
 	}
 	close(block)
-	if err := <-answers; err != nil {
-		t.Error(err)
-	}
-	for range 3 {
-		if err := <-answers; !errors.Is(err, lifecycle.ErrUnavailable) || !errors.Is(err, broken) {
+	well := 0 // the first, unless the batch before it was still in flight, so that it is in one with the others
+	for range 4 {
+		if err := <-answers; err == nil {
+			well++
+		} else if !errors.Is(err, lifecycle.ErrUnavailable) || !errors.Is(err, broken) {
 			t.Errorf("%v", err)
 		}
+	}
+	if well > 1 {
+		t.Errorf("%d went well", well)
 	}
 	for i, id := range []string{"a", "b", "c"} {
 		r, err := s.Get(ctx, id)

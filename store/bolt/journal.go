@@ -12,7 +12,7 @@ import (
 )
 
 // journal makes batches durable. What they change is in one transaction of bbolt that stays open over many of them,
-// and each is written to the log, with one write and one sync. When the log is full, or after a time without a
+// and each is written to the log, with one write and one sync, while the next one is applied. When the log is full, or after a time without a
 // change, the transaction is committed, which is a checkpoint: a page that was changed a hundred times is written once.
 // A process that begins finds in the log what the file does not have yet, and changes that again.
 //
@@ -25,20 +25,37 @@ type journal struct {
 	capacity int // of the log, in bytes
 	most     int // bound of the file, 0 if there is none
 
-	// mu is held by the writer from before it changes tx until that is durable, or taken back: who reads
-	// under it sees nothing that a crash could undo.
+	// mu is held by the writer while it changes tx, and while it commits it or takes it back. Who reads under it may see batches
+	// that are not durable yet, the newest of them the last, and waits for its outcome afterwards: see view.
 	mu     sync.RWMutex
 	tx     *bolt.Tx // nil: closed, or the file cannot be used
 	tables map[*byte]table
+	newest *outcome
 	tight  bool // the file is so full that each batch is to show whether it fits
 	grown  int  // bytes that tx has and the file has not
 
-	number uint64 // of the last batch that is durable
-	image  []byte // the frames that the log has since the checkpoint, and the one that is being written
-	logged int    // how much of image is in the log
+	image  []byte // the frames that the log has since the checkpoint, that in flight, and that of the running batch
+	sealed int    // how much of image is frames that are complete
 	whole  bool   // image does not have all of the running batch, which goes to the file
 	broken bool   // the log or the file failed; the log is not used before the next checkpoint
+
+	// While a batch is in flight these are the flusher's.
+	number uint64 // of the last batch that is durable
+	logged int    // how much of image is in the log
 }
+
+// outcome is what becomes of a batch.
+type outcome struct {
+	known chan struct{} // closed when the batch is durable, or has been taken back
+	lost  bool          // it was taken back; set before
+}
+
+// durable is the outcome of everything that was in a transaction from its beginning.
+var durable = func() *outcome {
+	o := &outcome{known: make(chan struct{})}
+	close(o.known)
+	return o
+}()
 
 // table is a bucket of the open transaction, and what stands for it in the log.
 type table struct {
@@ -78,7 +95,7 @@ func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
 	if o.NoSync {
 		j.wal.file = noSync{j.wal.file}
 	}
-	j.logged = len(j.image)
+	j.logged, j.newest = len(j.image), durable
 	if err := j.begin(); err != nil {
 		return nil, errors.Join(err, j.wal.file.Close())
 	}
@@ -89,7 +106,7 @@ type noSync struct{ walFile }
 
 func (noSync) Sync() error { return nil }
 
-// begin opens a transaction that has what is in the log.
+// begin opens a transaction that has what is in the log. Nothing is in flight.
 func (j *journal) begin() (err error) {
 	tx, err := j.db.Begin(true)
 	if err != nil {
@@ -124,7 +141,7 @@ func (j *journal) begin() (err error) {
 		}
 		rest = rest[len(frame):]
 	}
-	j.tx, j.tables, j.grown = tx, tables, j.logged
+	j.tx, j.tables, j.grown, j.sealed = tx, tables, j.logged, j.logged
 	j.tight = j.most > 0 && j.room() < j.most/4
 	return nil
 }
@@ -134,48 +151,70 @@ func (j *journal) room() int {
 	return max(j.most-j.db.AllocSize-int(j.tx.Size()), 0) + j.db.Stats().FreeAlloc
 }
 
-// view runs f on what is durable. Many may at once.
+// view runs f on what is durable: if f may have seen more, view waits until that is durable, and if it was taken back instead, f
+// runs again. Many may at once.
 func (j *journal) view(f func(*bolt.Tx) error) error {
+	for {
+		seen, err := j.look(f)
+		if <-seen.known; !seen.lost {
+			return err
+		}
+	}
+}
+
+// look runs f on what has been applied, and returns on whose outcome it rests what f saw.
+func (j *journal) look(f func(*bolt.Tx) error) (*outcome, error) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if j.tx == nil {
-		return unavailable(errFile)
+		return durable, unavailable(errFile)
 	}
-	return f(j.tx)
+	return j.newest, f(j.tx)
 }
 
 // prepare makes ready for the next batch.
-func (j *journal) prepare() error {
+func (j *journal) prepare() (*outcome, error) {
+	o := &outcome{known: make(chan struct{})}
 	if j.tx == nil {
 		if err := j.begin(); err != nil {
-			return fmt.Errorf("%w: %w", errFile, err)
+			return o, fmt.Errorf("%w: %w", errFile, err)
 		}
 	}
-	j.image = append(j.image[:j.logged], zeros[:frameHeader]...)
+	j.newest = o
+	j.image = append(j.image[:j.sealed], zeros[:frameHeader]...)
 	j.whole = j.tight || j.broken
+	return o, nil
+}
+
+// seal completes the frame of the running batch, which is in flight from then on.
+func (j *journal) seal() []byte {
+	frame := j.image[j.sealed:]
+	j.wal.seal(frame, j.number+1)
+	j.sealed = len(j.image)
+	return frame
+}
+
+// log makes the batch in flight durable. If it returns an error, that is still to be done: see refuse.
+func (j *journal) log(frame []byte) error {
+	if err := j.wal.write(frame, int64(j.logged)); err != nil {
+		return err
+	}
+	j.number++
+	j.logged += len(frame)
 	return nil
 }
 
-// commit makes the running batch durable. If it returns an error, the batch is to be taken back.
-func (j *journal) commit() error {
-	if !j.whole {
-		frame := j.image[j.logged:]
-		j.wal.seal(frame, j.number+1)
-		if err := j.wal.write(frame, int64(j.logged)); err == nil {
-			j.number++
-			j.logged = len(j.image)
-			return nil
-		}
-		j.wal.void(int64(j.logged))
-		j.broken = true // it may be there all the same, so that no other may follow it
-	}
-	return j.checkpoint(j.number + 1)
+// refuse ends the use of the log after it has not taken a frame.
+func (j *journal) refuse() {
+	j.wal.void(int64(j.logged))
+	j.broken = true // it may be there all the same, so that no other may follow it
 }
 
 // checkpoint commits the transaction, with everything up to a batch, and begins the log anew. If it returns an error, what is
 // in the log is still there, but not in a transaction: see takeBack. The file may have it all the same, when only the last
 // sync has failed: a frame that is logged after that would have a number that counts as old.
-func (j *journal) checkpoint(number uint64) error {
+func (j *journal) checkpoint(number uint64) (err error) {
+	defer recoverDamage(&err)
 	j.broken = true
 	if err := j.tx.Bucket(metaBucket).Put(batchKey, position(nil, number)); err != nil {
 		return err
@@ -191,30 +230,26 @@ func (j *journal) checkpoint(number uint64) error {
 	return nil
 }
 
-// takeBack undoes what the running batch has changed.
+// takeBack undoes what is not durable.
 func (j *journal) takeBack() {
 	if j.tx != nil {
 		_ = j.tx.Rollback()
 		j.tx, j.tables = nil, nil
 	}
+	j.newest = durable
 	_ = j.begin() // or the next batch tries
 }
 
 // rest makes a checkpoint if there is something in the log, and lets go of memory.
-func (j *journal) rest() (err error) {
+func (j *journal) rest() error {
 	if j.logged == 0 {
 		return nil
 	}
 	if j.tx == nil {
 		return errFile
 	}
-	defer func() {
-		if err != nil {
-			j.takeBack()
-		}
-	}()
-	defer recoverDamage(&err)
 	if err := j.checkpoint(j.number); err != nil {
+		j.takeBack()
 		return err
 	}
 	if cap(j.image) > spareImage {

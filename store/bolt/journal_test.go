@@ -377,44 +377,6 @@ func TestLogFails(t *testing.T) {
 	same("after the file failed")
 }
 
-// TestReadIsDurable: nobody reads what is not on disk yet, and what is in the cache is from before.
-func TestReadIsDurable(t *testing.T) {
-	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
-	if _, err := s.Create(t.Context(), request("a")); err != nil {
-		t.Fatal(err)
-	}
-	var synced atomic.Bool
-	read := make(chan error, 1)
-	log := &faulty{walFile: s.journal.wal.file}
-	log.sync = func() {
-		if s.journal.mu.TryRLock() {
-			t.Error("the store can be read while a batch is not durable")
-			s.journal.mu.RUnlock()
-		}
-		if r, err := s.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Pending {
-			t.Errorf("before it is durable: %+v, %v", r, err)
-		}
-		go func() {
-			h, err := s.Read(t.Context(), "request:a", 0, 10)
-			if err == nil && (h.Top != 2 || !synced.Load()) {
-				err = fmt.Errorf("read up to %d, durable: %v", h.Top, synced.Load())
-			}
-			read <- err
-		}()
-		synced.Store(true)
-	}
-	s.journal.wal.file = log
-	if _, err := s.Apply(t.Context(), "a", lifecycle.Start{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-read; err != nil {
-		t.Error(err)
-	}
-	if r, err := s.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Processing {
-		t.Errorf("%+v, %v", r, err)
-	}
-}
-
 // TestBackwards: cursors find what is before a key also where all of a page has been deleted.
 func TestBackwards(t *testing.T) {
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "b.db"), 0o600, &bolt.Options{NoSync: true})

@@ -115,7 +115,9 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 	var from []byte
 	for {
 		ids := make([]string, 0, ahead)
+		var next []byte
 		err := s.view(ctx, func(tx *bolt.Tx) error {
+			ids = ids[:0]
 			cursor := tx.Bucket(index).Cursor()
 			key, value := cursor.Seek(from)
 			for ; key != nil && len(ids) < ahead; key, value = cursor.Next() {
@@ -124,7 +126,7 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 				} else {
 					ids = append(ids, string(key))
 				}
-				from = append(append(from[:0], key...), 0x00) // just behind it
+				next = append(append(next[:0], key...), 0x00) // just behind it
 			}
 			return nil
 		})
@@ -148,10 +150,11 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 		if len(ids) < ahead {
 			return true
 		}
+		from = next
 	}
 }
 
-// OnCancel implements lifecycle.Cancellations. f runs on the goroutine that all
-// changes pass through: it must not call the store. A call that is running when stop is called
+// OnCancel implements lifecycle.Cancellations. f runs on a goroutine that all
+// changes wait for: it must not call the store. A call that is running when stop is called
 // goes on.
 func (s *Store) OnCancel(f func(id string)) (stop func()) { return s.cancels.Add(f) }

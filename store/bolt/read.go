@@ -61,6 +61,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	}
 	var page lifecycle.Page
 	err := s.view(ctx, func(tx *bolt.Tx) error {
+		page = lifecycle.Page{}
 		prefix := ownerPrefix(q.Owner)
 		requests := tx.Bucket(requestsBucket)
 		cursor := tx.Bucket(ownersBucket).Cursor()

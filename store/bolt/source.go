@@ -144,6 +144,6 @@ func (s *Store) Watch(ctx context.Context, _ string) error {
 // Unwatch implements hub.Source.
 func (s *Store) Unwatch(string) {}
 
-// Listen implements hub.Source. f runs on the goroutine that all changes pass
-// through: it must not call the store.
+// Listen implements hub.Source. f runs on a goroutine that all changes wait
+// for, never twice at the same time: it must not call the store.
 func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }

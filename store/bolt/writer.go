@@ -3,7 +3,6 @@ package bolt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// maxBatch bounds how many operations share a commit.
+// maxBatch bounds how many operations share a sync.
 const maxBatch = 512
 
 // op is an operation that waits for the writer.
@@ -30,12 +29,9 @@ const (
 	abandoned
 )
 
-var (
-	errClosed  = errors.New("it is closed")
-	errNothing = errors.New("nothing to commit")
-)
+var errClosed = errors.New("it is closed")
 
-// write has the writer run an operation and returns its error once its commit
+// write has the writer run an operation and returns its error once its batch
 // is on disk. If ctx ends before the writer has taken the operation, it is not run
 // and the error is that of ctx; afterwards write waits, so that the outcome is
 // always known.
@@ -75,38 +71,52 @@ func (s *Store) write(ctx context.Context, run func(*batch) error) error {
 	return o.err
 }
 
-// writer runs until Close, and answers everything that was queued before.
+// writer runs until Close, and answers everything that was queued before. It is the first stage of the pipeline.
 func (s *Store) writer() {
 	defer close(s.done)
-	b := newBatch(s)
+	p := newPipeline(s)
+	defer p.end()
 	ops := make([]*op, 0, maxBatch)
 	idle := time.NewTimer(s.options.CheckpointAfter) // there may be a log from before
 	defer idle.Stop()
 	for {
+		arrivals, rest := s.ops, idle.C
+		if p.inFlight != nil {
+			rest = nil
+		}
+		if p.room() == 0 {
+			arrivals = nil
+		}
 		select {
-		case o := <-s.ops:
-			// Callers that the last commit has answered are about to come
-			// back: let them, so that they share this one.
-			runtime.Gosched()
-			s.commit(b, s.gather(append(ops[:0], o)))
+		case err := <-p.flushed:
+			p.land(err)
 			idle.Reset(s.options.CheckpointAfter)
-		case <-idle.C:
+		case o := <-arrivals:
+			// Callers that have just been answered are about to come
+			// back: let them, so that they share this batch.
+			runtime.Gosched()
+			p.take(s.gather(append(ops[:0], o), p.room()))
+			idle.Reset(s.options.CheckpointAfter)
+		case <-rest:
 			_ = s.rest() // what it cannot do is still in the log, and the next batch tells
 		case <-s.closing:
 			for {
-				ops = s.gather(ops[:0])
+				for p.room() == 0 {
+					p.land(<-p.flushed)
+				}
+				ops = s.gather(ops[:0], p.room())
 				if len(ops) == 0 {
 					return
 				}
-				s.commit(b, ops)
+				p.take(ops)
 			}
 		}
 	}
 }
 
-// gather adds what waits.
-func (s *Store) gather(ops []*op) []*op {
-	for len(ops) < maxBatch {
+// gather adds what waits, up to a number of operations.
+func (s *Store) gather(ops []*op, most int) []*op {
+	for len(ops) < most {
 		select {
 		case o := <-s.ops:
 			ops = append(ops, o)
@@ -117,79 +127,14 @@ func (s *Store) gather(ops []*op) []*op {
 	return ops
 }
 
-// commit runs operations as one batch and answers them: when it is durable, what it changed becomes visible, then
-// the bell rings, then the callers return.
-func (s *Store) commit(b *batch, ops []*op) {
-	live := ops[:0]
-	for _, o := range ops {
-		if o.took.CompareAndSwap(queued, taken) {
-			live = append(live, o)
-		}
-	}
-	err := s.update(b, live)
-	switch {
-	case err == nil:
-		b.announce()
-	case errors.Is(err, errNothing):
-	default:
-		b.revert()
-		for _, o := range live {
-			o.err = unavailable(err)
-		}
-	}
-	for _, o := range live {
-		close(o.done)
-	}
-	b.reset()
-}
-
-// rest empties the log.
+// rest empties the log. Nothing is in flight.
 func (s *Store) rest() error {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
 	return s.journal.rest()
 }
 
-// update runs a batch and makes it durable, while nobody reads. Each op has its own error of the domain afterwards; an
-// error of the whole means that nothing was changed.
-func (s *Store) update(b *batch, ops []*op) error {
-	j := s.journal
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	err := s.attempt(b, ops)
-	switch {
-	case err == nil:
-		s.live.keep(b.changed)
-	case !errors.Is(err, errNothing):
-		j.takeBack()
-	case b.cramped: // what was deleted may be room that the file does not know of yet
-		_ = j.rest()
-	}
-	return err
-}
-
-func (s *Store) attempt(b *batch, ops []*op) (err error) {
-	defer recoverDamage(&err)
-	if err := s.journal.prepare(); err != nil {
-		return err
-	}
-	for _, o := range ops {
-		writes := b.writes
-		o.err = b.run(o)
-		if b.err == nil && o.err != nil && b.writes != writes {
-			b.err = fmt.Errorf("operation failed half-done: %w", o.err)
-		}
-		if b.err != nil {
-			return b.err
-		}
-	}
-	if b.writes == 0 {
-		return errNothing
-	}
-	return s.journal.commit()
-}
-
-// view runs f on what is durable. f must not keep what it reads.
+// view runs f on what is durable. f must not keep what it reads, and begins anew when it runs again, see journal.view.
 func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -198,7 +143,7 @@ func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) (err error) {
 	return s.journal.view(f)
 }
 
-// load reads a request as it was last committed.
+// load reads a request as it is durable.
 func (s *Store) load(ctx context.Context, id string) (*record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
