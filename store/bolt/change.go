@@ -165,14 +165,21 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	return changed, nil
 }
 
-// Begin implements lifecycle.Store.
+// Begin implements lifecycle.Store. The content is read by the operation: it is there before the start, and a reader would have to
+// wait for the batch after it.
 func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
-	r, err := s.Apply(ctx, id, c)
-	if err != nil || r.Status != lifecycle.Processing {
-		return r, lifecycle.Content{}, err
+	var r lifecycle.Request
+	var content lifecycle.Content
+	var unread error
+	if err := s.write(ctx, func(b *batch) (err error) {
+		if r, err = b.change(id, c, nil); err == nil && r.Status == lifecycle.Processing {
+			content, unread = decodeContent(b.bucket(bodiesBucket), id, lifecycle.Input)
+		}
+		return err
+	}); err != nil {
+		return lifecycle.Request{}, lifecycle.Content{}, err
 	}
-	content, err := s.Content(ctx, id, lifecycle.Input)
-	return r, content, err
+	return r, content, unread
 }
 
 // change applies c. output is the encoded result of a Succeed.

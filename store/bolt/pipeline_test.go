@@ -222,6 +222,38 @@ func nextBatchMeanwhile(t *testing.T) {
 	}
 }
 
+// TestBeginWaitsForItsBatchOnly: who begins gets the content with the batch of the start, whatever is applied behind it.
+func TestBeginWaitsForItsBatchOnly(t *testing.T) { synctest.Test(t, beginWaitsForItsBatchOnly) }
+
+func beginWaitsForItsBatchOnly(t *testing.T) {
+	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
+	for _, id := range []string{"a", "b"} {
+		sub := request(id)
+		sub.Content = lifecycle.Content{Type: "text/plain", Data: []byte(id)}
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := hold(s)
+	var content lifecycle.Content
+	first := in(func() (err error) {
+		_, content, err = s.Begin(t.Context(), "a", lifecycle.Start{})
+		return err
+	})
+	<-log.begun
+	second := apply(s, t, "b", lifecycle.Start{})
+	none(t, first, "begun before it is durable")
+	log.end <- nil
+	if err := <-first; err != nil || string(content.Data) != "a" || content.Type != "text/plain" {
+		t.Errorf("%+v, %v", content, err)
+	}
+	<-log.begun
+	log.end <- nil
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRefusalWaits: what is refused because of a batch that is not on disk yet is answered when that is, and not
 // refused if that is taken back.
 func TestRefusalWaits(t *testing.T) {

@@ -35,14 +35,19 @@ func (s *Store) present(r *record) lifecycle.Request {
 func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifecycle.Content, error) {
 	var content lifecycle.Content
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		value := tx.Bucket(bodiesBucket).Get(bodyKey(nil, id, p))
-		if value == nil {
-			return lifecycle.ErrNotFound
-		}
-		content, err = parts.DecodeBody(value)
-		content.Data = bytes.Clone(content.Data) // the file's
+		content, err = decodeContent(tx.Bucket(bodiesBucket), id, p)
 		return err
 	})
+	return content, err
+}
+
+func decodeContent(bodies *bolt.Bucket, id string, p lifecycle.Part) (lifecycle.Content, error) {
+	value := bodies.Get(bodyKey(nil, id, p))
+	if value == nil {
+		return lifecycle.Content{}, lifecycle.ErrNotFound
+	}
+	content, err := parts.DecodeBody(value)
+	content.Data = bytes.Clone(content.Data) // the file's
 	return content, err
 }
 
