@@ -49,7 +49,8 @@ type Options struct {
 
 	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused
 	// with lifecycle.ErrUnavailable before it is reached, so that room is left
-	// to finish and to forget what is stored. Some megabytes are the least that makes sense.
+	// to finish and to forget what is stored. Some megabytes are the least that makes sense, and some
+	// tens of them for a file that was made without a bound, whose pages are larger.
 	MaxSize int
 
 	// CheckpointAfter is how long after the last change what is in the log is committed to the file. Default one second.
@@ -168,10 +169,19 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 // lifecycle.ErrUnavailable.
 func (s *Store) Close() error { return s.close() }
 
+// pageSize is that of new files without a bound; others keep theirs. A checkpoint writes each page that has changed on its own,
+// and the fewer, the sooner it is done.
+const pageSize = 16 << 10
+
 // openFile opens the database for reading and writing.
 func openFile(path string, o Options) (*bolt.DB, error) {
+	size := pageSize
+	if o.MaxSize > 0 {
+		size = 0 // the system's: what is kept back is meant for such
+	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:        lockWait,
+		PageSize:       size,
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
 		MaxSize:        o.MaxSize,

@@ -90,10 +90,11 @@ func TestDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const meta = 2 * 16 << 10 // the meta pages
 	damaged := bytes.Clone(whole)
-	rand.Read(damaged[2*os.Getpagesize():]) // all but the meta pages
+	rand.Read(damaged[meta:])
 	metas := bytes.Clone(whole)
-	rand.Read(metas[:2*os.Getpagesize()])
+	rand.Read(metas[:meta])
 	for name, content := range map[string][]byte{"pages": damaged, "metas": metas, "cut": whole[:len(whole)/4]} {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -139,6 +140,34 @@ func TestClosed(t *testing.T) {
 	}
 	if _, err := s.Read(t.Context(), "owner:alice", 0, 1); !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// TestPageSizes: a file keeps the pages that it was made with, and is used whatever bound there is later.
+func TestPageSizes(t *testing.T) {
+	for _, made := range []int{0, 64 << 20} {
+		path := filepath.Join(t.TempDir(), "hark.db")
+		want := 0
+		for i, most := range []int{made, 0, 64 << 20} {
+			s := open(t, path, bolt.Options{MaxSize: most, NoSync: true})
+			for n := range 100 {
+				if _, err := s.Create(t.Context(), submission(fmt.Sprintf("r%d-%d", i, n))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.Close()
+			db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := db.Info().PageSize
+			if db.Close(); i == 0 {
+				want = size
+			}
+			if size != want || (made == 0) != (size == 16<<10) && os.Getpagesize() != 16<<10 {
+				t.Errorf("pages of %d bytes, made with a bound of %d, opened with %d", size, made, most)
+			}
+		}
 	}
 }
 
