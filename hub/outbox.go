@@ -1,10 +1,8 @@
 package hub
 
 import (
-	"context"
 	"errors"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -233,7 +231,7 @@ func (o *outbox) open() bool {
 	return o.state == outboxOpen
 }
 
-// watch has the poller tell of the client from now on. The connection cannot be
+// watch has the poller tell of the next thing that the client does. The connection cannot be
 // closed meanwhile, and its descriptor become another's.
 func (o *outbox) watch() error {
 	o.mu.Lock()
@@ -245,15 +243,6 @@ func (o *outbox) watch() error {
 		return errors.ErrUnsupported
 	}
 	return o.hub.inputs.arm(o)
-}
-
-// arm has the poller tell of the next thing that the client does.
-func (o *outbox) arm() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state != outboxClosed {
-		_ = o.hub.inputs.arm(o) // as it was the first time
-	}
 }
 
 // overflow ends a connection that does not keep up: what is queued still goes out,
@@ -271,159 +260,6 @@ func (o *outbox) overflow() {
 // timeout aborts the connection after d, whatever it is still waiting for.
 func (o *outbox) timeout(d time.Duration) {
 	time.AfterFunc(d, func() { o.abort(o.reason) })
-}
-
-// What is written together at most, in bytes and in buffers. Progress is seen at least
-// once for so many bytes, and the rest can be thinned still. The runtime keeps a list as long
-// as the longest that a connection has written: 16 bytes a buffer.
-const (
-	flushBytes   = 64 << 10
-	flushBuffers = 64
-	recordBytes  = 16 << 10 // of TLS, whose records are that long at most
-)
-
-// flush writes the backlog as fast as the socket takes it until it is empty. It runs in its
-// own goroutine, at most one for an outbox.
-func (o *outbox) flush() {
-	most := flushBytes
-	if o.fd < 0 {
-		most = recordBytes
-	}
-	most = o.atOnce(most)
-	var taken [][]byte
-	var joined []byte
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for q := o.backlog; o.state != outboxClosed; {
-		var size int
-		if taken, size = q.take(taken[:0], most, flushBuffers); len(taken) == 0 {
-			o.wakeRoom()
-			o.backlog = nil
-			if o.state == outboxClosing {
-				o.flushed()
-			}
-			return
-		}
-		o.mu.Unlock()
-		b := taken[0]
-		if len(taken) > 1 { // each would be a call, and with TLS a record, of its own
-			joined = joined[:0]
-			for _, b := range taken {
-				joined = append(joined, b...)
-			}
-			b = joined
-		}
-		err := o.writeOut(b, most)
-		o.mu.Lock()
-		q.bytes -= size
-		if err != nil {
-			o.close(reasonGone)
-		} else if q.bytes <= o.hub.opts.QueueBytes/2 {
-			o.wakeRoom()
-		}
-	}
-}
-
-// writeOut writes b, at most so many bytes at a time. It gives up when the socket
-// took nothing for WriteTimeout.
-func (o *outbox) writeOut(b []byte, most int) error {
-	wait := time.NewTimer(o.hub.opts.WriteTimeout)
-	defer wait.Stop()
-	for len(b) > 0 {
-		n, err := o.writeSome(b[:min(len(b), most)], wait.C)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			wait.Reset(o.hub.opts.WriteTimeout)
-		}
-		b = b[n:]
-	}
-	return nil
-}
-
-// writeSome writes what the socket takes of b, and if that is nothing returns when it may take some, or
-// with an error when late comes first.
-func (o *outbox) writeSome(b []byte, late <-chan time.Time) (int, error) {
-	if o.conn != nil {
-		if err := o.conn.SetWriteDeadline(time.Now().Add(o.hub.opts.WriteTimeout)); err != nil {
-			return 0, err
-		}
-		n, err := o.conn.Write(b)
-		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			err = nil
-		}
-		return n, err
-	}
-	o.mu.Lock()
-	if o.state == outboxClosed {
-		o.mu.Unlock()
-		return 0, errClosed
-	}
-	n, err := tryWrite(o.fd, b)
-	if n > 0 || err != nil {
-		o.mu.Unlock()
-		return n, err
-	}
-	writable := make(chan struct{})
-	o.backlog.writable = writable
-	err = o.hub.outputs.arm(o)
-	o.mu.Unlock()
-	if err != nil {
-		return 0, err
-	}
-	select {
-	case <-writable:
-		return 0, nil
-	case <-late:
-		return 0, os.ErrDeadlineExceeded
-	}
-}
-
-// writable has the flusher try again.
-func (o *outbox) writable() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.wakeFlusher()
-}
-
-// wakeFlusher is writable under o.mu.
-func (o *outbox) wakeFlusher() {
-	if o.backlog != nil && o.backlog.writable != nil {
-		close(o.backlog.writable)
-		o.backlog.writable = nil
-	}
-}
-
-// room waits until at most half of the bound is queued.
-func (o *outbox) room(ctx context.Context) error {
-	o.mu.Lock()
-	for o.state == outboxOpen && o.backlog != nil && o.backlog.bytes > o.hub.opts.QueueBytes/2 {
-		if o.backlog.room == nil {
-			o.backlog.room = make(chan struct{})
-		}
-		room := o.backlog.room
-		o.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		o.mu.Lock()
-	}
-	defer o.mu.Unlock()
-	if o.state != outboxOpen {
-		return errClosed
-	}
-	return nil
-}
-
-// wakeRoom lets those in room look again. Called under o.mu.
-func (o *outbox) wakeRoom() {
-	if o.backlog != nil && o.backlog.room != nil {
-		close(o.backlog.room)
-		o.backlog.room = nil
-	}
 }
 
 // finish sends b as the last bytes and closes the connection when they are out.

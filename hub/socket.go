@@ -118,7 +118,7 @@ func (s *socket) readReady() {
 			return
 		}
 		if n == 0 {
-			s.arm()
+			_ = s.watch() // as it was the first time
 			return
 		}
 		s.take(buffer[:n])

@@ -80,7 +80,7 @@ func (s *stream) readable() {
 			return
 		}
 		if n == 0 {
-			s.arm()
+			_ = s.watch() // as it was the first time
 			return
 		}
 	}
