@@ -164,7 +164,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	answer, err := s.run(ctx, s.writers.change, st.partition, args...)
+	answer, err := s.do(ctx, s.writers.change, st.partition, p.now, args...)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -191,10 +191,11 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	}
 }
 
-// args are the arguments of the script. What is pending again gets its position; the script gives it its ticket.
+// args are the arguments of the script, and the partitions whose outbox the event goes to. What is pending again gets its
+// position; the script gives it its ticket.
 func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType, p probed) ([]any, []int, error) {
 	s, was, next := st.s, p.r, &is.Request
-	expires, ended, result, cancels := "", "", "", ""
+	expires, ended, cancels := "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
 		n, err := s.tail(ctx, was.queue, p.count)
 		if err != nil {
@@ -212,22 +213,27 @@ func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType,
 	}
 	output := new(staged)
 	if st.output != nil {
-		output, result = st.output, "1"
+		output = st.output
 	}
-	sequence, line := "", []byte(nil)
+	sequence, line, owner, topic, hook := "", []byte(nil), "", "", ""
+	var outboxes []int
 	if event != "" {
 		sequence = strconv.FormatUint(next.Sequence, 10)
 		line = lifecycle.AppendEvent(make([]byte, 0, 1024), next, event)
+		owner, topic, outboxes = s.feeds(next, st.partition)
+		hook = hookOf(next, event)
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	args := append(make([]any, 0, 20),
-		micros(p.now), st.id, was.token, is.token, statusLetter(next.Status), is.append(make([]byte, 0, 1024)),
-		sequence, line, last, expires, ended, result, output.value, output.name, cancels)
-	if event == "" {
-		return args, nil, nil
+	args := append(make([]any, 0, 14),
+		st.id, was.token, is.append(make([]byte, 0, 1024)), sequence, line, last, owner,
+		topic, expires, ended, output.name, cancels, hook) // which mostly are not given
+	if output.value != nil {
+		return append(args, output.value), outboxes, nil
 	}
-	args, outboxes := s.feeds(args, next, event, st.partition)
+	for args[len(args)-1] == "" {
+		args = args[:len(args)-1]
+	}
 	return args, outboxes, nil
 }
 

@@ -125,13 +125,17 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if !c.local {
 		claim = token
 	}
+	owner, topic, outboxes := s.feeds(&r, c.partition)
 	args := []any{
-		micros(p.now), r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
+		r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
+		hookOf(&r, lifecycle.EventAccepted), owner,
 	}
-	args, outboxes := s.feeds(args, &r, lifecycle.EventAccepted, c.partition)
-	answer, err := s.run(ctx, s.writers.create, c.partition, args...)
+	if topic != "" {
+		args = append(args, topic)
+	}
+	answer, err := s.do(ctx, s.writers.create, c.partition, p.now, args...)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}

@@ -31,7 +31,8 @@
 // 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the
 // other ones for the position, and an event of another partition's feed costs up to three
 // commands to relay, fewer the busier it is. Against a single server the commands
-// of concurrent callers travel together.
+// of concurrent callers travel together, and one script makes up to 32 of their steps, each as if it were alone: what a
+// script costs before it does anything, and who listens to an owner's feed, is paid and asked once for all of them.
 //
 // Much of what a script costs is Lua's: each argument and each string that it makes is copied and hashed, each function
 // in its text is made anew. So settings stand in the text, rare work is in functions that are made when they are called,

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -172,24 +173,20 @@ func (s *Store) load(ctx context.Context, id string) (*record, lifecycle.Request
 	return p.r, out, err
 }
 
-// feeds appends to the arguments of a script what a request names of webhooks for an event, and its
-// feeds. It returns the partitions whose outbox the event goes to.
-func (s *Store) feeds(args []any, r *lifecycle.Request, t lifecycle.EventType, partition int) ([]any, []int) {
-	args = append(args, hookOf(r, t))
-	var outboxes []int
-	for _, channel := range r.Channels()[1:] {
-		key := channel.Key()
-		at := s.partition(key)
-		if at == partition {
-			args = append(args, key, "")
-			continue
-		}
-		args = append(args, key, strconv.Itoa(at))
-		if len(outboxes) == 0 || outboxes[0] != at {
-			outboxes = append(outboxes, at)
+// feeds are the feeds that a request's events go to, its owner's and its topic's, "" if it has none, as scripts take them: behind the
+// number of its partition if a feed is not in that of the request. Then the event goes to the outbox for it, and outboxes has it.
+func (s *Store) feeds(r *lifecycle.Request, partition int) (owner, topic string, outboxes []int) {
+	var names [2]string
+	for i, channel := range r.Channels()[1:] {
+		names[i] = channel.Key()
+		if at := s.partition(names[i]); at != partition {
+			names[i] = strconv.Itoa(at) + " " + names[i]
+			if !slices.Contains(outboxes, at) {
+				outboxes = append(outboxes, at)
+			}
 		}
 	}
-	return args, outboxes
+	return names[0], names[1], outboxes
 }
 
 // feedTTL is when Redis drops a feed that nothing has been appended to, with its

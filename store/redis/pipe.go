@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +29,7 @@ type pipe struct {
 // call is what a caller has to send.
 type call struct {
 	add  func(goredis.Pipeliner) // adds its commands, which have their answers once done is closed
+	task *task                   // or its part of a script
 	lead chan []*call            // told to send these, itself the first
 	done chan struct{}
 }
@@ -36,18 +39,91 @@ const (
 	pipeBatch = 64 // callers whose commands are sent together
 )
 
+// task is what one caller wants of a script that does the tasks of many, see many.lua.
+type task struct {
+	script *goredis.Script
+	tag    string // of the partition
+	now    int64  // the server's time in µs
+	args   []any
+
+	// Once it was sent.
+	answer []any
+	err    error
+}
+
+// tasksBatch is how many tasks a script does, for which the server does nothing else.
+const tasksBatch = 32
+
+// tasks adds the scripts that do the tasks of a batch, one for those that can be done together. take, once the
+// answers are there, gives each its own.
+func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()) {
+	type shared struct {
+		tasks  []*task
+		now    int64
+		args   []any
+		answer *goredis.Cmd
+	}
+	var scripts []*shared
+	for _, c := range batch {
+		if c.task == nil {
+			continue
+		}
+		i := slices.IndexFunc(scripts, func(x *shared) bool {
+			return len(x.tasks) < tasksBatch && x.tasks[0].script == c.task.script && x.tasks[0].tag == c.task.tag
+		})
+		if i < 0 {
+			i = len(scripts)
+			scripts = append(scripts, &shared{args: make([]any, 1, 1+len(batch)*(1+len(c.task.args)))})
+		}
+		x := scripts[i]
+		x.tasks, x.now = append(x.tasks, c.task), max(x.now, c.task.now)
+		x.args = append(append(x.args, len(c.task.args)), c.task.args...)
+	}
+	for _, x := range scripts {
+		x.args[0] = x.now
+		x.answer = x.tasks[0].script.EvalSha(ctx, p, []string{x.tasks[0].tag}, x.args...)
+	}
+	return func() {
+		for _, x := range scripts {
+			answers, err := x.answer.Slice()
+			for i, t := range x.tasks {
+				t.take(answers, i, err)
+			}
+		}
+	}
+}
+
+// take is given what the script has answered to all its tasks, of which this is the i-th.
+func (t *task) take(answers []any, i int, err error) {
+	t.answer, t.err = list(answers, i), err
+	switch {
+	case err != nil:
+	case verdict(t.answer) == "error":
+		t.err = errors.New(text(t.answer, 1))
+	case t.answer == nil:
+		t.err = errAnswer
+	}
+}
+
 // do sends the commands that add adds, and returns when they have their answers or errors. When ctx ends first, it
 // returns that, and it is unknown whether they are carried out: then nothing of them may be looked at.
 func (p *pipe) do(ctx context.Context, add func(goredis.Pipeliner)) error {
+	return p.call(ctx, &call{add: add})
+}
+
+// share has a task done, and returns as do does; the task has its own error.
+func (p *pipe) share(ctx context.Context, t *task) error { return p.call(ctx, &call{task: t}) }
+
+func (p *pipe) call(ctx context.Context, c *call) error {
 	p.mu.Lock()
 	if p.busy < lanes {
 		p.busy++
 		p.mu.Unlock()
 		defer p.next()
-		p.exec(ctx, add)
+		p.exec(ctx, []*call{c})
 		return nil
 	}
-	c := &call{add: add, lead: make(chan []*call, 1), done: make(chan struct{})}
+	c.lead, c.done = make(chan []*call, 1), make(chan struct{})
 	p.queue = append(p.queue, c)
 	p.mu.Unlock()
 	select {
@@ -68,12 +144,19 @@ func (p *pipe) do(ctx context.Context, add func(goredis.Pipeliner)) error {
 	return nil
 }
 
-// exec sends commands in one round trip. Each has its error.
-func (p *pipe) exec(ctx context.Context, add func(goredis.Pipeliner)) {
+// exec sends what calls have to send in one round trip. Each has its error.
+func (p *pipe) exec(ctx context.Context, batch []*call) {
+	var take func()
 	_, _ = p.client.Pipelined(ctx, func(pipeline goredis.Pipeliner) error {
-		add(pipeline)
+		for _, c := range batch {
+			if c.add != nil {
+				c.add(pipeline)
+			}
+		}
+		take = tasks(ctx, pipeline, batch)
 		return nil
 	})
+	take()
 }
 
 // send sends a batch and tells everybody in it.
@@ -82,11 +165,7 @@ func (p *pipe) send(ctx context.Context, batch []*call) {
 	// The others do not care when the leader's context ends.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
-	p.exec(ctx, func(pipeline goredis.Pipeliner) {
-		for _, c := range batch {
-			c.add(pipeline)
-		}
-	})
+	p.exec(ctx, batch)
 	for _, c := range batch {
 		close(c.done)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -67,6 +68,8 @@ var (
 	leaseScript string
 	//go:embed scripts/list.lua
 	listScript string
+	//go:embed scripts/many.lua
+	manyScript string
 	//go:embed scripts/meta.lua
 	metaScript string
 	//go:embed scripts/newest.lua
@@ -115,7 +118,7 @@ local function handover(...)
 %s%s%send
 %s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), s.feedTTL().Milliseconds(), leaseScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
-		change: script(recordScript, feeds, changeScript), create: script(recordScript, feeds, createScript),
+		change: script(recordScript, feeds, changeScript, manyScript), create: script(recordScript, feeds, createScript, manyScript),
 		relay: script(feeds, relayScript),
 	}
 }
@@ -159,6 +162,23 @@ func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, 
 		}
 	}
 	return script.Run(ctx, s.client, keys, args...).Slice()
+}
+
+// do has a script that does the tasks of many callers do one of this caller, as of a time of the server's, with those of others on
+// a single server. Errors are those of go-redis, and what the script says of this task alone.
+func (s *Store) do(ctx context.Context, script *goredis.Script, partition int, now time.Time, args ...any) ([]any, error) {
+	t := &task{script: script, tag: s.tags[partition], now: micros(now), args: args}
+	if s.pipe != nil {
+		if err := s.pipe.share(ctx, t); err != nil {
+			return nil, err
+		}
+		if !goredis.HasErrorPrefix(t.err, "NOSCRIPT") {
+			return t.answer, t.err
+		}
+	}
+	answers, err := script.Run(ctx, s.client, []string{t.tag}, append([]any{t.now, len(args)}, args...)...).Slice()
+	t.take(answers, 0, err)
+	return t.answer, t.err
 }
 
 // send sends commands in one round trip, with those of others on a single server. Each has its error.

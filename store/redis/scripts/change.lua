@@ -1,75 +1,79 @@
--- Stores a request as it is after a change, if it has not been changed meanwhile. now is as in create.lua. Lua hashes every string that it makes, byte by
+-- Stores a request as it is after a change, if it has not been changed meanwhile. Lua hashes every string that it makes, byte by
 -- byte, so of what is long only that is made which is needed: the record comes whole, and of the old one the header is read.
-local now, id, expected, token, status, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local sequence, event, last = ARGV[7], ARGV[8], ARGV[9] -- sequence '': no event
-local expires, ended = ARGV[10], ARGV[11] -- expires '': as before; ended: ttl in ms, '' if not
-local result, output, stage = ARGV[12], ARGV[13], ARGV[14] -- only with ended
-local cancels = ARGV[15] -- channel that tells of a cancellation, '' if none was asked for
-local hook, first = ARGV[16], 17 -- what is named of webhooks, see deliver
+local now = ARGV[1]
 
-local key = tag .. 'r:' .. id
-local old = call('GETRANGE', key, '0', header_last)
-if old == '' then
-  return { 'gone' }
-end
-local written, was, ticket, queue = header(old)
-if written ~= expected then
-  if written == token then
-    return { 'ok' } -- the answer to the first time was lost
+-- An argument, unless it stands there only because another one comes behind it.
+local function given(argument) return argument ~= '' and argument or nil end
+
+-- sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
+-- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
+local function task(id, expected, record, sequence, event, last, owner, topic, expires, ended, stage, cancels, hook, output)
+  local token, status = string.sub(record, 1, 16), status_of(record)
+  sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
+  local key = tag .. 'r:' .. id
+  local old = call('GETRANGE', key, '0', header_last)
+  if old == '' then
+    return { 'gone' }
   end
-  if sequence ~= '' then
-    local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
-    if mine and mine[2][2] == token then
-      return { 'ok' } -- likewise, and others came after it
+  local written, was, ticket, queue = header(old)
+  if written ~= expected then
+    if written == token then
+      return { 'ok' } -- the answer to the first time was lost
+    end
+    if sequence then
+      local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
+      if mine and mine[2][2] == token then
+        return { 'ok' } -- likewise, and others came after it
+      end
+    end
+    return { 'conflict', now, call('GET', key), behind(queue) }
+  end
+  if stage and call('EXISTS', tag .. 's:' .. stage) == 0 then
+    return { 'unstaged' }
+  end
+
+  if not ended then
+    call('SET', key, record)
+  else
+    call('SET', key, record, 'PX', ended)
+  end
+  if was ~= status then
+    if was == 'p' then
+      call('ZREM', tag .. 'pending', queue .. ticket .. id)
+    else
+      call('ZREM', tag .. 'processing', id)
+    end
+    if status == 'p' then
+      ticket = string.format('%016d', tick(now))
+      call('SETRANGE', key, 17, ticket)
+      call('SET', tag .. 'clock', ticket)
+      call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
+    elseif status == 'r' then
+      call('ZADD', tag .. 'processing', '0', id)
     end
   end
-  return { 'conflict', now, call('GET', key), behind(queue) }
-end
-if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
-  return { 'unstaged' }
-end
-
-if ended == '' then
-  call('SET', key, record)
-else
-  call('SET', key, record, 'PX', ended)
-end
-if was ~= status then
-  if was == 'p' then
-    call('ZREM', tag .. 'pending', queue .. ticket .. id)
-  else
-    call('ZREM', tag .. 'processing', id)
+  if expires then
+    call('ZADD', tag .. 'expiry', expires, id)
   end
-  if status == 'p' then
-    ticket = string.format('%016d', tick(now))
-    call('SETRANGE', key, 17, ticket)
-    call('SET', tag .. 'clock', ticket)
-    call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
-  elseif status == 'r' then
-    call('ZADD', tag .. 'processing', '0', id)
+  if stage then
+    call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. id)
+    call('PEXPIRE', tag .. 'o:' .. id, ended)
+  elseif output then
+    call('SET', tag .. 'o:' .. id, output, 'PX', ended)
   end
-end
-if expires ~= '' then
-  call('ZADD', tag .. 'expiry', expires, id)
-end
-if stage ~= '' then
-  call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. id)
-  call('PEXPIRE', tag .. 'o:' .. id, ended)
-elseif result == '1' then
-  call('SET', tag .. 'o:' .. id, output, 'PX', ended)
-end
-if sequence ~= '' then
-  emit(id, sequence, token, last, event, now, hook, first)
-  local n = tonumber(sequence)
-  if n > keep and n % chunk == 0 then
-    call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)
+  if sequence then
+    emit(id, sequence, token, last, event, now, hook or '', owner, topic)
+    local n = tonumber(sequence)
+    if n > keep and n % chunk == 0 then
+      call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)
+    end
   end
+  if ended then
+    call('PEXPIRE', tag .. 'e:' .. id, ended)
+    call('PEXPIRE', tag .. 'i:' .. id, ended)
+  end
+  if cancels then
+    call('PUBLISH', cancels, id)
+  end
+  return { 'ok' }
 end
-if ended ~= '' then
-  call('PEXPIRE', tag .. 'e:' .. id, ended)
-  call('PEXPIRE', tag .. 'i:' .. id, ended)
-end
-if cancels ~= '' then
-  call('PUBLISH', cancels, id)
-end
-return { 'ok' }

@@ -1,55 +1,55 @@
--- Stores a new request with everything that belongs to it. now: the server's time, as the caller knows it, in µs.
-local now, id, token, queue, json, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local expires, owner, member, body, stage = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local digest, fingerprint, locked, replaces, key_ttl = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
-local claim = ARGV[17]
-local rest = ARGV[18] -- of the event, behind the position, which then is found here; '': the event is whole
-local hook, first = ARGV[19], 20 -- what is named of webhooks, see deliver
+-- Stores a new request with everything that belongs to it.
+local now = ARGV[1]
 
-local key, result, events = tag .. 'r:' .. id, tag .. 'o:' .. id, tag .. 'e:' .. id
-local left = call('EXISTS', key, result, events) > 0 -- of one before
-local old = left and call('GET', key)
-if old then
-  local begin = call('XRANGE', events, '1-0', '1-0')[1]
-  if header(old) == token or (begin and begin[2][2] == token) then
-    return { 'ok', rest ~= '' and ahead_of(old, id) or 0 } -- the answer to the first time was lost
+-- rest: of the event, behind the position, which then is found here; '': the event is whole. hook: what is named of webhooks,
+-- see deliver. feeds: of its owner, and of its topic, if it has one.
+local function task(id, token, queue, json, event, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
+  claim, rest, hook, ...)
+  local key, result, events = tag .. 'r:' .. id, tag .. 'o:' .. id, tag .. 'e:' .. id
+  local left = call('EXISTS', key, result, events) > 0 -- of one before
+  local old = left and call('GET', key)
+  if old then
+    local begin = call('XRANGE', events, '1-0', '1-0')[1]
+    if header(old) == token or (begin and begin[2][2] == token) then
+      return { 'ok', rest ~= '' and ahead_of(old, id) or 0 } -- the answer to the first time was lost
+    end
+    return { 'conflict' }
   end
-  return { 'conflict' }
-end
-if claim ~= '' and call('EXISTS', tag .. 'v:' .. claim) == 1 then
-  return { 'conflict' } -- too slow: the claim on the key has been taken over
-end
-if digest ~= '' and (call('HGET', tag .. 'k:' .. digest, 't') or '') ~= replaces then
-  return { 'conflict' }
-end
-if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
-  return { 'unstaged' }
-end
+  if claim ~= '' and call('EXISTS', tag .. 'v:' .. claim) == 1 then
+    return { 'conflict' } -- too slow: the claim on the key has been taken over
+  end
+  if digest ~= '' and (call('HGET', tag .. 'k:' .. digest, 't') or '') ~= replaces then
+    return { 'conflict' }
+  end
+  if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
+    return { 'unstaged' }
+  end
 
-local position = ''
-if rest ~= '' then
-  position = digits(behind(queue))
-  event = event .. position .. rest
+  local position = ''
+  if rest ~= '' then
+    position = digits(behind(queue))
+    event = event .. position .. rest
+  end
+  local ticket = string.format('%016d', tick(now)) -- its serial too
+  call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
+  call('SET', tag .. 'clock', ticket)
+  if stage ~= '' then
+    call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. id)
+    call('PERSIST', tag .. 'i:' .. id)
+  else
+    call('SET', tag .. 'i:' .. id, body)
+  end
+  if left then
+    call('UNLINK', result, events)
+  end
+  call('ZADD', tag .. 'own:' .. owner, ticket, member)
+  call('ZADD', tag .. 'expiry', expires, id)
+  call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
+  if digest ~= '' then
+    call('DEL', tag .. 'k:' .. digest)
+    call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
+    call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
+  end
+  emit(id, '1', token, '0', event, now, hook, ...)
+  return { 'ok', position }
 end
-local ticket = string.format('%016d', tick(now)) -- its serial too
-call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
-call('SET', tag .. 'clock', ticket)
-if stage ~= '' then
-  call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. id)
-  call('PERSIST', tag .. 'i:' .. id)
-else
-  call('SET', tag .. 'i:' .. id, body)
-end
-if left then
-  call('UNLINK', result, events)
-end
-call('ZADD', tag .. 'own:' .. owner, ticket, member)
-call('ZADD', tag .. 'expiry', expires, id)
-call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
-if digest ~= '' then
-  call('DEL', tag .. 'k:' .. digest)
-  call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
-  call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
-end
-emit(id, '1', token, '0', event, now, hook, first)
-return { 'ok', position }

@@ -7,17 +7,17 @@ local function numbers(entry)
 end
 local tick_done, rank_done = numbers(call('HGET', tag .. 'relayed', ARGV[2]) or '0-0')
 local now, last = digits(time(ARGV[1])), nil
-local heard = listening(4, #ARGV, 4)
 for i = 3, #ARGV, 4 do
   local its_tick, rank = numbers(ARGV[i])
   if its_tick > tick_done or (its_tick == tick_done and rank > rank_done) then
     local channel, event = ARGV[i + 1], ARGV[i + 2]
     local of_topic = string.sub(channel, 1, 6) == 'topic:'
-    append(channel, event, now, not heard or heard[(i + 1) / 2] > 0)
+    append(channel, event, now)
     hand_on(of_topic and channel or nil, not of_topic and channel or nil, event, now, ARGV[i + 3])
     last = ARGV[i]
   end
 end
+count()
 if last then
   call('HSET', tag .. 'relayed', ARGV[2], last)
 end
