@@ -2,16 +2,13 @@ package redis
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // see markOf
-	"encoding/hex"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-
-	"github.com/hark-push/hark/hub"
 )
 
 // bell is one connection that subscribes to what is watched, with one goroutine
@@ -54,6 +51,7 @@ type watched struct {
 	waiters []chan struct{} // closed once subscribed
 
 	key  string            // the channel, "" for one of the store's own
+	feed bool              // whether it is a feed
 	hear func(data string) // what to do with messages of the store's own
 
 	// Under bell.ringing.
@@ -66,13 +64,10 @@ type watched struct {
 // server acknowledged last, and gives the same offsets to other messages then.
 type mark struct {
 	offset uint64 // 0: none was seen
-	sum    string // what newest.lua makes of the event; "" if only the offset is known
+	token  string // of the write that stored it; "" if only the offset is known
 }
 
-func markOf(m hub.Message) mark {
-	sum := sha1.Sum(m.Event) //nolint:gosec // the one that Redis's scripts have; it guards against nobody
-	return mark{m.Offset, hex.EncodeToString(sum[:8])}
-}
+func markOf(e event) mark { return mark{e.Offset, e.token} }
 
 const (
 	linger  = 500 * time.Millisecond // a channel that is not wanted any more stays subscribed this long
@@ -127,7 +122,7 @@ func (b *bell) want(name, key string, hear func(string)) <-chan struct{} {
 	defer b.mu.Unlock()
 	w := b.channels[name]
 	if w == nil {
-		w = &watched{key: key, hear: hear}
+		w = &watched{key: key, feed: !strings.HasPrefix(key, "request:"), hear: hear}
 		b.channels[name] = w
 	}
 	w.want = true

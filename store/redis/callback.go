@@ -132,7 +132,11 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 		for _, entry := range list(answer, 1) {
 			parts, _ := entry.([]any)
 			fields := list(parts, 1)
-			events = append(events, CallbackEvent{Entry: text(parts, 0), Topic: text(fields, 1), Event: []byte(text(fields, 3))})
+			e, err := decodeEvent(text(fields, 3))
+			if err != nil {
+				return nil, 0, failed(ctx, err)
+			}
+			events = append(events, CallbackEvent{Entry: text(parts, 0), Topic: text(fields, 1), Event: e.Event})
 		}
 		return events, 0, nil
 	case "held":

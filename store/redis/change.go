@@ -159,8 +159,8 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err := st.prepare(ctx); err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	is := &record{Request: next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue}
-	args, outboxes, err := st.args(ctx, is, event, p)
+	is := &record{Request: next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue, event: event}
+	args, outboxes, err := st.args(ctx, is, p)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -193,7 +193,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 
 // args are the arguments of the script, and the partitions whose outbox the event goes to. What is pending again gets its
 // position; the script gives it its ticket.
-func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType, p probed) ([]any, []int, error) {
+func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, error) {
 	s, was, next := st.s, p.r, &is.Request
 	expires, ended, cancels := "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
@@ -206,27 +206,24 @@ func (st *step) args(ctx context.Context, is *record, event lifecycle.EventType,
 	if !next.ExpiresAt.Equal(was.ExpiresAt) {
 		expires = strconv.FormatInt(micros(next.ExpiresAt), 10)
 	}
-	last := "0"
 	if next.Status.Terminal() {
-		last = "1"
 		ended = strconv.FormatInt((next.ExpiresAt.Sub(p.now) + s.options.Margin).Milliseconds(), 10)
 	}
 	output := new(staged)
 	if st.output != nil {
 		output = st.output
 	}
-	sequence, line, owner, topic, hook := "", []byte(nil), "", "", ""
+	sequence, owner, topic, hook := "", "", "", ""
 	var outboxes []int
-	if event != "" {
+	if is.event != "" {
 		sequence = strconv.FormatUint(next.Sequence, 10)
-		line = lifecycle.AppendEvent(make([]byte, 0, 1024), next, event)
 		owner, topic, outboxes = s.feeds(next, st.partition)
-		hook = hookOf(next, event)
+		hook = hookOf(next, is.event)
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	args := append(make([]any, 0, 14),
-		st.id, was.token, is.append(make([]byte, 0, 1024)), sequence, line, last, owner,
+	args := append(make([]any, 0, 12),
+		st.id, was.token, is.append(make([]byte, 0, recordSize)), sequence, owner,
 		topic, expires, ended, output.name, cancels, hook) // which mostly are not given
 	if output.value != nil {
 		return append(args, output.value), outboxes, nil

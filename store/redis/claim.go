@@ -182,8 +182,12 @@ func (c *claimRound) take(answer []any, token string) (next int64, err error) {
 			if err != nil {
 				return 0, err
 			}
+			body, err := bodyOf(text(row, 4))
+			if err != nil {
+				return 0, err
+			}
 			c.claims = append(c.claims, dispatch.Claim{
-				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: []byte(text(row, 4))},
+				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: body},
 				Endpoint: e, Health: h, Attempt: int(attempts) + 1, At: at(n[0]), Token: token,
 			})
 		}

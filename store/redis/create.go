@@ -1,11 +1,11 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -104,17 +104,13 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if p.r != nil {
 		return c.repeated(ctx, p.r)
 	}
-	r := newRequest(sub, p.now)
+	r, position := newRequest(sub, p.now), "" // which the script finds then
 	if p.count >= 0 {
 		n, err := s.tail(ctx, queue, p.count)
 		if err != nil {
 			return lifecycle.Created{}, err
 		}
-		r.Position = &n
-	}
-	event, rest := lifecycle.AppendEvent(nil, &r, lifecycle.EventAccepted), []byte(nil)
-	if r.Position == nil {
-		event, rest = aroundPosition(event)
+		r.Position, position = &n, strconv.Itoa(n)
 	}
 	if c.body == nil {
 		if c.body, err = s.stage(ctx, c.partition, &sub.Content); err != nil {
@@ -125,11 +121,12 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if !c.local {
 		claim = token
 	}
+	is := record{Request: r, event: lifecycle.EventAccepted}
 	owner, topic, outboxes := s.feeds(&r, c.partition)
 	args := []any{
-		r.ID, token, queue, lifecycle.AppendRecord(nil, &r), event,
+		r.ID, token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
-		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim, rest,
+		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 		hookOf(&r, lifecycle.EventAccepted), owner,
 	}
 	if topic != "" {
@@ -170,14 +167,6 @@ func (c *creation) look(ctx context.Context, key, queue string) (probed, error) 
 		}
 	}
 	return c.s.look(ctx, c.sub.ID, key, countQueue, queue)
-}
-
-// aroundPosition returns what is before and behind the null that stands for the position in an event.
-// No string in JSON holds the member's name with its quotes, and nothing of the client's own JSON is in the event.
-func aroundPosition(event []byte) (before, behind []byte) {
-	const member = `"position":`
-	at := bytes.Index(event, []byte(member+"null")) + len(member)
-	return event[:at:at], event[at+len("null"):]
 }
 
 // repeated answers a submission whose id is known.

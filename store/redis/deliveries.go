@@ -115,7 +115,9 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 	if err != nil {
 		return dispatch.Delivery{}, failed(ctx, err)
 	}
-	d.Body = []byte(text(answer, 2))
+	if d.Body, err = bodyOf(text(answer, 2)); err != nil {
+		return dispatch.Delivery{}, failed(ctx, err)
+	}
 	for i := range list(answer, 3) {
 		a, err := decodeAttempt(text(list(answer, 3), i))
 		if err != nil {

@@ -27,7 +27,9 @@
 //
 // So create, start, progress and succeed cost four scripts and two plain commands from the client; inside
 // the server they execute a fixed number of further ones (a test holds them to it).
-// The bell costs no reading: what is published is the event itself. A body above
+// The bell costs no reading: what is published is the event itself. An event is the record as it is after it, in a compact form:
+// it tells of that state whole anyway. So a step hands one string to a script, which stores it as record and event and publishes it, and what
+// clients get, several times as long, is made of it by who reads it. A body above
 // 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the
 // other ones for the position, and an event of another partition's feed costs up to three
 // commands to relay, fewer the busier it is. Against a single server the commands
@@ -91,7 +93,7 @@
 // always agree, and offsets have no gaps. But the offsets of lost events are given to
 // others, and a follower that has seen the lost ones would take the others for
 // repetitions. So a process remembers of each watched channel one message, by offset and
-// checksum, and looks for it when its connection has been replaced: if it is gone, the
+// the token of its write, and looks for it when its connection has been replaced: if it is gone, the
 // listener is told that the end of the channel was replaced, and followers get a reset.
 // A client that was away during the failover is told so only if the channel ends before
 // its cursor.

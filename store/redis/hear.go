@@ -13,7 +13,6 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/hub"
-	"github.com/hark-push/hark/lifecycle"
 )
 
 // read takes what comes from Redis and hands it on at once. After as long without a
@@ -135,36 +134,41 @@ func (b *bell) message(m *goredis.Message) {
 	case w.hear != nil:
 		w.hear(m.Payload)
 	default:
-		if message, ok := published(m.Payload); ok {
-			b.rung(w, message, false)
+		if e, err := published(m.Payload, w.feed); err == nil {
+			b.rung(w, e, false)
+		} else {
+			b.store.log.LogAttrs(context.Background(), slog.LevelWarn, "what is published is not understood", slog.String("channel", w.key), slog.Any("error", err))
 		}
 	}
 }
 
 // published reads what is published in a channel: in that of a request the event alone, which says what it is;
 // in a feed the event has another offset, which stands before it.
-func published(payload string) (hub.Message, bool) {
-	if strings.HasPrefix(payload, "{") {
-		event := []byte(payload)
-		subject, ok := lifecycle.EventSubject(event)
-		return hub.Message{Offset: subject.Sequence, Last: subject.Type.Terminal(), Event: event}, ok
+func published(payload string, feed bool) (event, error) {
+	if !feed {
+		return decodeEvent(payload)
 	}
-	offset, event, ok := strings.Cut(payload, ":")
+	offset, value, ok := strings.Cut(payload, ":")
 	n, err := strconv.ParseUint(offset, 10, 64)
-	return hub.Message{Offset: n, Event: []byte(event)}, ok && err == nil && event != ""
+	if !ok || err != nil {
+		return event{}, errDamaged
+	}
+	e, err := decodeEvent(value)
+	e.Offset, e.Last = n, false
+	return e, err
 }
 
 // rung calls the listener. What the bell brought is passed on whatever was heard
 // before, because the offsets of a request begin again when it is forgotten and
 // its id used again; what was read from the store only if it is news.
-func (b *bell) rung(w *watched, m hub.Message, read bool) {
+func (b *bell) rung(w *watched, e event, read bool) {
 	b.ringing.Lock()
 	defer b.ringing.Unlock()
-	if read && m.Offset <= w.heard {
+	if read && e.Offset <= w.heard {
 		return
 	}
-	w.heard, w.mark = m.Offset, markOf(m)
-	b.store.ring(w.key, m)
+	w.heard, w.mark = e.Offset, markOf(e)
+	b.store.ring(w.key, e.Message)
 }
 
 // replaced tells the listener that a channel has lost its end; at is what it has now.
@@ -178,7 +182,7 @@ func (b *bell) replaced(w *watched, at mark) {
 // noteRead compares what was read of a channel with what was seen before, and remembers
 // its top: followers have seen that although the bell has not brought it. What was
 // read is not known to belong with what was seen unless it holds that message.
-func (b *bell) noteRead(name string, h hub.History) {
+func (b *bell) noteRead(name string, top uint64, events []event) {
 	b.mu.Lock()
 	w := b.channels[name]
 	b.mu.Unlock()
@@ -187,17 +191,17 @@ func (b *bell) noteRead(name string, h hub.History) {
 	}
 	b.ringing.Lock()
 	defer b.ringing.Unlock()
-	top := mark{offset: h.Top}
-	n := len(h.Messages)
-	if n > 0 && h.Messages[n-1].Offset == h.Top {
-		top = markOf(h.Messages[n-1])
+	newest := mark{offset: top}
+	n := len(events)
+	if n > 0 && events[n-1].Offset == top {
+		newest = markOf(events[n-1])
 	}
 	same := w.mark.offset == 0
-	if n > 0 && w.mark.sum != "" && h.Messages[0].Offset <= w.mark.offset && w.mark.offset <= h.Messages[n-1].Offset {
-		i, found := slices.BinarySearchFunc(h.Messages, w.mark.offset, func(m hub.Message, offset uint64) int { return cmp.Compare(m.Offset, offset) })
-		same = found && markOf(h.Messages[i]) == w.mark
+	if n > 0 && w.mark.token != "" && events[0].Offset <= w.mark.offset && w.mark.offset <= events[n-1].Offset {
+		i, found := slices.BinarySearchFunc(events, w.mark.offset, func(e event, offset uint64) int { return cmp.Compare(e.Offset, offset) })
+		same = found && markOf(events[i]) == w.mark
 	}
-	if same && top.offset > w.mark.offset {
-		w.mark = top
+	if same && newest.offset > w.mark.offset {
+		w.mark = newest
 	}
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,10 +111,36 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-func FuzzDecodeRecord(f *testing.F) {
+// FuzzDecodeEvent: whatever is taken for an event is one, and is its request's record, too.
+func FuzzDecodeEvent(f *testing.F) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := record{
+		Request: lifecycle.Request{ID: "r1", Route: "images", Status: lifecycle.Pending, Topic: "cats", Sequence: 3, CreatedAt: now, Position: new(12)},
+		token:   "0123456789abcdef", ticket: "0000000000000001", serial: "0000000000000002", queue: "images\x009", event: lifecycle.EventRetrying,
+	}
+	f.Add(string(r.append(nil)))
 	f.Add("0123456789abcdefp00000000000000010000000000000002images\x009\n{}")
+	f.Add(string(lifecycle.AppendEvent(nil, &r.Request, r.event)))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, value string) {
-		_, _ = decodeRecord("id", value)
+		e, err := decodeEvent(value)
+		if err != nil {
+			return
+		}
+		s, ok := lifecycle.EventSubject(e.Event)
+		if ok && !strings.HasPrefix(value, "{") {
+			if r, err := decodeRecord(s.Request, value); err != nil || r.Sequence != s.Sequence || r.event != s.Type || r.Position != nil {
+				t.Errorf("%q is the event %+v and the record %+v, %v", value, s, r, err)
+			}
+		}
 	})
+}
+
+// TestEventLetters: scripts know the same letters.
+func TestEventLetters(t *testing.T) {
+	for event, letter := range eventLetters {
+		if entry := fmt.Sprintf("%c = '%s'", letter, event); event != "" && !strings.Contains(deliveriesScript, entry) {
+			t.Errorf("deliveries.lua has no %s", entry)
+		}
+	}
 }

@@ -5,19 +5,23 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 1. Behind the prefix and the hash tag of the partition stand:
+// The layout, version 2. Behind the prefix and the hash tag of the partition stand:
 //
-//	r:<id>       record: header and JSON, see below
-//	e:<id>       stream of the request's events, id = sequence-0: t token, l last, e event
+//	r:<id>       record, see below
+//	e:<id>       stream of the request's events, id = sequence-0: e event. An event is the record as it is after it: it tells
+//	             of that state whole, and who reads it makes of it what clients get
 //	i:<id> o:<id>  content and result: length of the type, type, bytes
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
@@ -26,7 +30,7 @@ import (
 //	k:<digest>   idempotency key: r request, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed
-//	f:<channel>  stream of a feed, id = offset-0: t time in µs, l always 0, e event
+//	f:<channel>  stream of a feed, id = offset-0: t time in µs, e event
 //	aging        by time in µs of the oldest event: feed
 //	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event, w what
 //	             the request names of webhooks
@@ -70,16 +74,21 @@ import (
 // and, in the partition of their names, w:id:<id>, the owner of the endpoint with this id, and
 // w:kept:<name>, what was given to Keep.
 
+// Version 1 had JSON in the place of the last two parts of a record, and of an event what clients get, which begins with a brace:
+// in e: as t token, l last, e event, and in f: as t time, l always 0, e event. That is still read.
+
 // record is a request together with what its header holds.
 type record struct {
 	lifecycle.Request
-	token  string // of the last write
-	ticket string // its place in pending, when it got there last
-	serial string // its place in the owner's list
-	queue  string // route NUL inverse-priority
+	token  string              // of the last write
+	ticket string              // its place in pending, when it got there last
+	serial string              // its place in the owner's list
+	queue  string              // route NUL inverse-priority
+	event  lifecycle.EventType // which the last write stored; "" if it stored none
 }
 
-// Columns of the header. The queue and a line feed follow, then JSON.
+// Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
+// does, the letter of its type, id '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -89,19 +98,76 @@ const (
 	queueAt    = serialAt + ticketSize
 )
 
+// recordSize is room for most records.
+const recordSize = 512
+
+// eventLetters are what stands for the type of an event. Scripts know them too, see deliveries.lua.
+var eventLetters = map[lifecycle.EventType]byte{
+	"":                       '-',
+	lifecycle.EventAccepted:  'a',
+	lifecycle.EventStarted:   's',
+	lifecycle.EventProgress:  'p',
+	lifecycle.EventRetrying:  'r',
+	lifecycle.EventSucceeded: 'd',
+	lifecycle.EventFailed:    'f',
+	lifecycle.EventCanceled:  'c',
+	lifecycle.EventExpired:   'x',
+}
+
+var eventTypes = func() (types [256]lifecycle.EventType) {
+	for t, letter := range eventLetters {
+		types[letter] = t
+	}
+	return types
+}()
+
+var errDamaged = errors.New("its record is damaged")
+
 func decodeRecord(id, value string) (*record, error) {
-	end := strings.IndexByte(value, '\n')
-	if end < queueAt {
-		return nil, fmt.Errorf("request %s: its record is damaged", id)
+	r := new(record)
+	err := r.decode(value)
+	if err == nil && r.ID != id {
+		err = errDamaged
 	}
-	r := &record{token: value[:tokenSize], ticket: value[ticketAt:serialAt], serial: value[serialAt:queueAt], queue: value[queueAt:end]}
-	if err := json.Unmarshal([]byte(value[end+1:]), &r.Request); err != nil {
-		return nil, fmt.Errorf("request %s: its record is damaged: %w", id, err)
+	if err != nil {
+		return nil, fmt.Errorf("request %s: %w", id, err)
 	}
+	r.Position = nil // that is of then
 	return r, nil
 }
 
-// append appends r as it is stored, see decodeRecord.
+// decode reads what append wrote, with the position that an event tells of. The strings in r are parts of value.
+func (r *record) decode(value string) error {
+	end := strings.IndexByte(value, '\n')
+	if end < queueAt {
+		return errDamaged
+	}
+	r.token, r.ticket, r.serial, r.queue = value[:tokenSize], value[ticketAt:serialAt], value[serialAt:queueAt], value[queueAt:end]
+	rest := value[end+1:]
+	if strings.HasPrefix(rest, "{") {
+		return json.Unmarshal([]byte(rest), &r.Request)
+	}
+	line, rest, ok := strings.Cut(rest, "\n")
+	at := strings.IndexFunc(line, func(c rune) bool { return c < '0' || c > '9' })
+	if !ok || at < 0 {
+		return errDamaged
+	}
+	if at > 0 {
+		n, err := strconv.Atoi(line[:at])
+		if err != nil {
+			return errDamaged
+		}
+		r.Position = &n
+	}
+	r.event = eventTypes[line[at]]
+	r.ID, _, ok = strings.Cut(line[at+1:], "/")
+	if !ok || r.event == "" && line[at] != '-' {
+		return errDamaged
+	}
+	return parts.DecodeRecord(rest, &r.Request)
+}
+
+// append appends r as it is stored.
 func (r *record) append(dst []byte) []byte {
 	dst = append(dst, r.token...)
 	dst = append(dst, statusLetter(r.Status)...)
@@ -109,7 +175,22 @@ func (r *record) append(dst []byte) []byte {
 	dst = append(dst, r.serial...)
 	dst = append(dst, r.queue...)
 	dst = append(dst, '\n')
-	return lifecycle.AppendRecord(dst, &r.Request)
+	if r.Position != nil {
+		dst = strconv.AppendInt(dst, int64(*r.Position), 10)
+	}
+	return r.appendRest(dst)
+}
+
+// appendRest appends what is behind the position.
+func (r *record) appendRest(dst []byte) []byte {
+	dst = append(dst, eventLetters[r.event])
+	dst = append(dst, r.ID...)
+	dst = append(dst, '/')
+	dst = strconv.AppendUint(dst, r.Sequence, 10)
+	dst = append(dst, '/')
+	dst = append(dst, r.Topic...)
+	dst = append(dst, '\n')
+	return parts.AppendRecord(dst, &r.Request)
 }
 
 // member is the record's entry in pending.

@@ -13,7 +13,7 @@ import (
 )
 
 // layout is the version of what this program stores.
-const layout = 1
+const layout = 2
 
 // clusterPartitions is how many partitions a new store on a Cluster gets.
 const clusterPartitions = 16

@@ -102,7 +102,7 @@ var scripts = struct {
 }{
 	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), list: script(recordScript, listScript), meta: script(metaScript),
-	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(readScript),
+	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
 	release: script(leaseScript, releaseScript), reply: script(replyScript),
 	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }

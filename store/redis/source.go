@@ -34,16 +34,29 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		return hub.History{}, failed(ctx, err)
 	}
 	h.Ended = text(answer, 1) == "1"
-	for i := 2; i+2 < len(answer); i += 3 {
-		offset, err := offsetOf(text(answer, i))
+	events := make([]event, 0, len(answer)/2)
+	for i := 2; i+1 < len(answer); i += 2 {
+		e, err := channelEvent(c, text(answer, i), text(answer, i+1))
 		if err != nil {
 			return hub.History{}, failed(ctx, err)
 		}
-		h.Messages = append(h.Messages, hub.Message{Offset: offset, Last: text(answer, i+1) == "1", Event: []byte(text(answer, i+2))})
+		events = append(events, e)
+		h.Messages = append(h.Messages, e.Message)
 	}
 	b, name := s.bellOf(c)
-	b.noteRead(name, h)
+	b.noteRead(name, h.Top, events)
 	return h, nil
+}
+
+// channelEvent reads an event as it is stored in a channel, where it has an id.
+func channelEvent(c lifecycle.Channel, id, value string) (event, error) {
+	offset, err := offsetOf(id)
+	if err != nil {
+		return event{}, err
+	}
+	e, err := decodeEvent(value)
+	e.Offset, e.Last = offset, e.Last && !c.Feed()
+	return e, err
 }
 
 // home is the partition of a channel and the end of the name of its stream.

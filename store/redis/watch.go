@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -207,7 +206,7 @@ func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 		}
 		partition, _ := s.home(c)
 		parts[partition] = append(parts[partition], asked{b, w, c})
-		args[partition] = append(args[partition], key, before.heard, before.mark.offset, before.mark.sum)
+		args[partition] = append(args[partition], key, before.heard, before.mark.offset, before.mark.token)
 	}
 	for partition, part := range parts {
 		bound, cancel := s.bounded(ctx)
@@ -216,26 +215,31 @@ func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 		if err != nil {
 			return err
 		}
-		for n := 0; n+4 < len(answer); n += 5 {
+		for n := 0; n+3 < len(answer); n += 4 {
 			i, err := number(answer, n)
 			if err != nil || int(i) >= len(part) {
 				return errAnswer
 			}
-			offset, err := offsetOf(text(answer, n+1))
-			if err != nil {
-				return err
-			}
 			to := part[i]
-			m := hub.Message{Offset: offset, Last: text(answer, n+2) == "1", Event: []byte(text(answer, n+3))}
+			newest, err := newestOf(to.channel, text(answer, n+1), text(answer, n+2))
 			switch {
-			case text(answer, n+4) == "1":
-				to.b.replaced(to.w, markOf(m))
-			case len(m.Event) == 0: // it has aged away: tell of the loss
-				to.b.rung(to.w, feedReset(to.channel, offset), true)
+			case err != nil:
+				return err
+			case text(answer, n+3) == "1":
+				to.b.replaced(to.w, markOf(newest))
 			default:
-				to.b.rung(to.w, m, true)
+				to.b.rung(to.w, newest, true)
 			}
 		}
 	}
 	return nil
+}
+
+// newestOf reads the newest event of a channel. If it has aged away, what tells of the loss is in its place.
+func newestOf(c lifecycle.Channel, id, value string) (event, error) {
+	if value != "" {
+		return channelEvent(c, id, value)
+	}
+	offset, err := offsetOf(id)
+	return event{Message: feedReset(c, offset)}, err
 }

@@ -7,7 +7,7 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
-local function task(id, expected, record, sequence, event, last, owner, topic, expires, ended, stage, cancels, hook, output)
+local function task(id, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
   local token, status = string.sub(record, 1, 16), status_of(record)
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
@@ -22,7 +22,7 @@ local function task(id, expected, record, sequence, event, last, owner, topic, e
     end
     if sequence then
       local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
-      if mine and mine[2][2] == token then
+      if mine and token_of(mine) == token then
         return { 'ok' } -- likewise, and others came after it
       end
     end
@@ -62,7 +62,7 @@ local function task(id, expected, record, sequence, event, last, owner, topic, e
     call('SET', tag .. 'o:' .. id, output, 'PX', ended)
   end
   if sequence then
-    emit(id, sequence, token, last, event, now, hook or '', owner, topic)
+    emit(id, sequence, record, now, hook or '', owner, topic)
     local n = tonumber(sequence)
     if n > keep and n % chunk == 0 then
       call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)

@@ -1,17 +1,17 @@
 -- Stores a new request with everything that belongs to it.
 local now = ARGV[1]
 
--- rest: of the event, behind the position, which then is found here; '': the event is whole. hook: what is named of webhooks,
+-- position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
 -- see deliver. feeds: of its owner, and of its topic, if it has one.
-local function task(id, token, queue, json, event, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
-  claim, rest, hook, ...)
+local function task(id, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
+  claim, hook, ...)
   local key, result, events = tag .. 'r:' .. id, tag .. 'o:' .. id, tag .. 'e:' .. id
   local left = call('EXISTS', key, result, events) > 0 -- of one before
   local old = left and call('GET', key)
   if old then
     local begin = call('XRANGE', events, '1-0', '1-0')[1]
-    if header(old) == token or (begin and begin[2][2] == token) then
-      return { 'ok', rest ~= '' and ahead_of(old, id) or 0 } -- the answer to the first time was lost
+    if header(old) == token or (begin and token_of(begin) == token) then
+      return { 'ok', ahead_of(old, id) } -- the answer to the first time was lost
     end
     return { 'conflict' }
   end
@@ -25,13 +25,12 @@ local function task(id, token, queue, json, event, expires, owner, member, body,
     return { 'unstaged' }
   end
 
-  local position = ''
-  if rest ~= '' then
+  if position == '' then
     position = digits(behind(queue))
-    event = event .. position .. rest
   end
   local ticket = string.format('%016d', tick(now)) -- its serial too
-  call('SET', key, token .. 'p' .. ticket .. ticket .. queue .. '\n' .. json)
+  local record = token .. 'p' .. ticket .. ticket .. queue .. '\n' .. position .. rest
+  call('SET', key, record)
   call('SET', tag .. 'clock', ticket)
   if stage ~= '' then
     call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. id)
@@ -50,6 +49,6 @@ local function task(id, token, queue, json, event, expires, owner, member, body,
     call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
     call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
   end
-  emit(id, '1', token, '0', event, now, hook, ...)
+  emit(id, '1', record, now, hook, ...)
   return { 'ok', position }
 end

@@ -171,9 +171,8 @@ local function look(e, message, now)
   return { message, v[1], v[2], v[3], v[4], v[5], v[6], v[7] }
 end
 
--- The message that carries an event, by its beginning as lifecycle.AppendEvent writes it. No id, type,
--- topic or route has a character that is escaped.
-local function message_of(event)
+-- No id, type, topic or route has a character that is escaped.
+local function message_of_json(event)
   local _, stop, id, sequence, type = string.find(event, '^{"specversion":"1%.0","id":"([^"/]+)/(%d+)","source":"[^"]*","type":"([^"]*)"')
   if not id then
     return nil
@@ -183,6 +182,23 @@ local function message_of(event)
     topic = string.match(event, '^,"subject":"([^"]*)"', stop + 1) or '',
     route = string.match(event, '"data":{"id":"[^"]*","status":"[^"]*","route":"([^"]*)"', stop + 1),
   }
+end
+
+local types = {
+  a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying',
+  d = 'request.succeeded', f = 'request.failed', c = 'request.canceled', x = 'request.expired',
+}
+
+-- The message that carries an event, a record as layout.go describes it; of layout 1 it was JSON.
+local function message_of(event)
+  if string.sub(event, 1, 1) == '{' then
+    return message_of_json(event)
+  end
+  local route, letter, id, sequence, topic = string.match(event, '^([^%z]*)%z[^\n]*\n%d*(%l)([^/]+)/(%d+)/([^\n]*)\n', 50)
+  if not types[letter] then
+    return nil
+  end
+  return { id = id .. '_' .. sequence, lane = id, type = types[letter], body = event, topic = topic, route = route }
 end
 
 local function has(list, value)

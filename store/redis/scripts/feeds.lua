@@ -29,7 +29,7 @@ local function append(channel, event, now)
     counted[channel] = n
   end
   local offset = digits(n)
-  call('XADD', stream, offset .. '-0', 't', now, 'l', '0', 'e', event)
+  call('XADD', stream, offset .. '-0', 't', now, 'e', event)
   tops[channel] = n
   if n > feed_keep and n % feed_chunk == 0 then
     call('XTRIM', stream, 'MAXLEN', feed_keep)
@@ -80,10 +80,10 @@ local function feed(channel, event, now, hook)
   return nil
 end
 
--- Appends an event to its request's own channel, where it is published as it is because it says itself
+-- Appends an event, which is the request's record as it is then, to its own channel, where it is published as it is because it says itself
 -- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one.
-local function emit(id, sequence, token, last, event, now, hook, owner, topic)
-  call('XADD', tag .. 'e:' .. id, sequence .. '-0', 't', token, 'l', last, 'e', event)
+local function emit(id, sequence, event, now, hook, owner, topic)
+  call('XADD', tag .. 'e:' .. id, sequence .. '-0', 'e', event)
   call(publish, tag .. 'b:request:' .. id, event)
   owner = feed(owner, event, now, hook)
   if topic then

@@ -1,6 +1,6 @@
 -- Stands in front of the scripts that look into records.
 
--- A record is a header of fixed columns, the queue, a line feed, and JSON. What is asked of the server are
+-- A record is a header of fixed columns, the queue, a line feed, and more (see layout.go). What is asked of the server are
 -- strings, also where they are numbers: Lua would print each.
 local header_last = '127' -- of the bytes that hold the header and the queue
 
@@ -10,6 +10,21 @@ local function status_of(record) return string.sub(record, 17, 17) end
 local function header(record)
   return string.sub(record, 1, 16), status_of(record), string.sub(record, 18, 33),
     string.sub(record, 50, string.find(record, '\n', 50, true) - 1)
+end
+
+-- Of an entry in a request's own stream: the token of the write that it is from, and whether the request ends with it. In layout 1 both
+-- stood beside the event.
+local function token_of(entry)
+  local fields = entry[2]
+  return #fields == 6 and fields[2] or string.sub(fields[2], 1, 16)
+end
+local function ends(entry)
+  local fields = entry[2]
+  if #fields == 6 then
+    return fields[4] == '1'
+  end
+  local status = status_of(fields[2])
+  return status ~= 'p' and status ~= 'r'
 end
 
 -- How many stand in a queue's route up to the end of that priority.

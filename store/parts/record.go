@@ -1,0 +1,376 @@
+package parts
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// A record is a request as stores keep it: a message in the wire format of Protocol Buffers
+// (https://protobuf.dev/programming-guides/encoding/), so that fields can be added, and what an older program does not know
+// is skipped. What a request mostly has comes first: numbers up to 15 take one byte. A field that has
+// its zero value is not there. A request's id is not in it, because stores have it as the key, nor is its position, which is never
+// stored.
+//
+// It is written and read by hand because it runs for every step of every request. A test fails when a field is forgotten here.
+const (
+	fieldOwner = 1 + iota
+	fieldRoute
+	fieldStatus // the number of statuses
+	fieldStep
+	fieldPercent // fixed64
+	fieldMessage
+	fieldAttempt
+	fieldMaxAttempts
+	fieldSequence
+	fieldCreated // ns since 1970, as an sint64
+	fieldUpdated // as all times that follow: ns since created, as an sint64
+	fieldStarted
+	fieldExpires
+	fieldRetention // ns
+	fieldInputType
+	fieldInputSize
+	fieldFingerprint
+	fieldTopic
+	fieldEnded
+	fieldResult
+	fieldPriority
+	fieldFailures
+	fieldCancelRequested
+	fieldRepeated
+	fieldError
+	fieldNotBefore
+	fieldCall
+	fieldHeader
+	fieldWebhook
+	fieldKey
+)
+
+// statuses are those of a request by what stands for them.
+var statuses = [...]lifecycle.Status{
+	"", lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Failed, lifecycle.Canceled, lifecycle.Expired,
+}
+
+// The wire types that are used.
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+)
+
+// AppendRecord appends the record of r to dst.
+func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
+	dst = appendText(dst, fieldOwner, r.Owner)
+	dst = appendText(dst, fieldRoute, r.Route)
+	dst = appendNumber(dst, fieldStatus, int64(slices.Index(statuses[:], r.Status)))
+	dst = appendText(dst, fieldStep, r.Step)
+	if r.Percent != nil {
+		dst = append(dst, fieldPercent<<3|wireFixed64)
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(*r.Percent))
+	}
+	dst = appendText(dst, fieldMessage, r.Message)
+	dst = appendNumber(dst, fieldAttempt, int64(r.Attempt))
+	dst = appendNumber(dst, fieldMaxAttempts, int64(r.MaxAttempts))
+	dst = appendNumber(dst, fieldSequence, int64(r.Sequence))
+	epoch := time.Unix(0, 0)
+	dst = appendTime(dst, fieldCreated, r.CreatedAt, epoch)
+	if !r.CreatedAt.IsZero() {
+		epoch = r.CreatedAt
+	}
+	dst = appendTime(dst, fieldUpdated, r.UpdatedAt, epoch)
+	dst = appendTime(dst, fieldStarted, r.StartedAt, epoch)
+	dst = appendTime(dst, fieldExpires, r.ExpiresAt, epoch)
+	dst = appendNumber(dst, fieldRetention, int64(r.Retention))
+	dst = appendText(dst, fieldInputType, r.Input.Type)
+	dst = appendNumber(dst, fieldInputSize, r.Input.Size)
+	dst = appendText(dst, fieldFingerprint, r.Fingerprint)
+	dst = appendText(dst, fieldTopic, r.Topic)
+	dst = appendTime(dst, fieldEnded, r.EndedAt, epoch)
+	if r.Result != nil {
+		dst = appendNested(dst, fieldResult, func(dst []byte) []byte {
+			dst = appendNumber(appendText(dst, 1, r.Result.Type), 2, r.Result.Size)
+			if r.Result.Value != nil {
+				dst = appendBytes(dst, 3, string(r.Result.Value))
+			}
+			return dst
+		})
+	}
+	dst = appendNumber(dst, fieldPriority, int64(r.Priority))
+	dst = appendNumber(dst, fieldFailures, int64(r.Failures))
+	dst = appendMark(dst, fieldCancelRequested, r.CancelRequested)
+	dst = appendMark(dst, fieldRepeated, r.Repeated)
+	if r.Error != nil {
+		dst = appendNested(dst, fieldError, func(dst []byte) []byte {
+			return appendTexts(dst, r.Error.Code, r.Error.Message, r.Error.Detail, r.Error.Trace)
+		})
+	}
+	dst = appendTime(dst, fieldNotBefore, r.NotBefore, epoch)
+	if r.Call != nil {
+		dst = appendNested(dst, fieldCall, func(dst []byte) []byte {
+			return appendTexts(dst, r.Call.Method, r.Call.Path, r.Call.Query)
+		})
+	}
+	if len(r.Headers) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+			dst = appendNested(dst, fieldHeader, func(dst []byte) []byte { return appendTexts(dst, name, r.Headers[name]) })
+		}
+	}
+	if r.Webhook != nil {
+		dst = appendNested(dst, fieldWebhook, func(dst []byte) []byte {
+			dst = appendText(dst, 1, r.Webhook.Endpoint)
+			for _, t := range r.Webhook.Types {
+				dst = appendBytes(dst, 2, string(t))
+			}
+			return dst
+		})
+	}
+	return appendText(dst, fieldKey, r.Key)
+}
+
+// The functions that follow append a field. Except for appendBytes they leave out what is zero.
+
+func appendTag(dst []byte, field, wire uint64) []byte {
+	return binary.AppendUvarint(dst, field<<3|wire)
+}
+
+func appendBytes(dst []byte, field uint64, s string) []byte {
+	dst = binary.AppendUvarint(appendTag(dst, field, wireBytes), uint64(len(s)))
+	return append(dst, s...)
+}
+
+func appendText(dst []byte, field uint64, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendBytes(dst, field, s)
+}
+
+// appendTexts appends fields from 1 on.
+func appendTexts(dst []byte, all ...string) []byte {
+	for i, s := range all {
+		dst = appendText(dst, uint64(i)+1, s)
+	}
+	return dst
+}
+
+// appendNumber appends n as its two's complement, like an int64.
+func appendNumber(dst []byte, field uint64, n int64) []byte {
+	if n == 0 {
+		return dst
+	}
+	return binary.AppendUvarint(appendTag(dst, field, wireVarint), uint64(n))
+}
+
+func appendMark(dst []byte, field uint64, is bool) []byte {
+	if !is {
+		return dst
+	}
+	return append(appendTag(dst, field, wireVarint), 1)
+}
+
+// appendTime appends how long after epoch t is.
+func appendTime(dst []byte, field uint64, t, epoch time.Time) []byte {
+	if t.IsZero() {
+		return dst
+	}
+	return binary.AppendVarint(appendTag(dst, field, wireVarint), t.UnixNano()-epoch.UnixNano())
+}
+
+// appendNested appends a message in the message. It is written first and its length put before it then: nested messages are rare.
+func appendNested(dst []byte, field uint64, write func([]byte) []byte) []byte {
+	return appendBytes(dst, field, string(write(nil)))
+}
+
+var errDamaged = errors.New("the record is damaged")
+
+// DecodeRecord reads what AppendRecord wrote into r, which is zero but for its id. The strings in it are parts of data.
+func DecodeRecord(data string, r *lifecycle.Request) error {
+	var epoch int64
+	for m := (message{data}); m.rest != ""; {
+		f, ok := m.next()
+		if !ok {
+			return errDamaged
+		}
+		switch f.number {
+		case fieldOwner:
+			r.Owner = f.bytes
+		case fieldRoute:
+			r.Route = f.bytes
+		case fieldStatus:
+			if f.varint >= uint64(len(statuses)) {
+				return errDamaged
+			}
+			r.Status = statuses[f.varint]
+		case fieldStep:
+			r.Step = f.bytes
+		case fieldPercent:
+			r.Percent = new(math.Float64frombits(f.varint))
+		case fieldMessage:
+			r.Message = f.bytes
+		case fieldAttempt:
+			r.Attempt = f.int()
+		case fieldMaxAttempts:
+			r.MaxAttempts = f.int()
+		case fieldSequence:
+			r.Sequence = f.varint
+		case fieldCreated:
+			epoch = f.signed()
+			r.CreatedAt = f.time(0)
+		case fieldUpdated:
+			r.UpdatedAt = f.time(epoch)
+		case fieldStarted:
+			r.StartedAt = f.time(epoch)
+		case fieldExpires:
+			r.ExpiresAt = f.time(epoch)
+		case fieldRetention:
+			r.Retention = time.Duration(f.int64())
+		case fieldInputType:
+			r.Input.Type = f.bytes
+		case fieldInputSize:
+			r.Input.Size = f.int64()
+		case fieldFingerprint:
+			r.Fingerprint = f.bytes
+		case fieldTopic:
+			r.Topic = f.bytes
+		case fieldEnded:
+			r.EndedAt = f.time(epoch)
+		case fieldResult:
+			r.Result = new(lifecycle.Result)
+			ok = f.nested(func(f field) {
+				switch f.number {
+				case 1:
+					r.Result.Type = f.bytes
+				case 2:
+					r.Result.Size = f.int64()
+				case 3:
+					r.Result.Value = json.RawMessage(f.bytes)
+				}
+			})
+		case fieldPriority:
+			r.Priority = f.int()
+		case fieldFailures:
+			r.Failures = f.int()
+		case fieldCancelRequested:
+			r.CancelRequested = f.varint != 0
+		case fieldRepeated:
+			r.Repeated = f.varint != 0
+		case fieldError:
+			r.Error = new(lifecycle.Failure)
+			ok = f.texts(&r.Error.Code, &r.Error.Message, &r.Error.Detail, &r.Error.Trace)
+		case fieldNotBefore:
+			r.NotBefore = f.time(epoch)
+		case fieldCall:
+			r.Call = new(lifecycle.Call)
+			ok = f.texts(&r.Call.Method, &r.Call.Path, &r.Call.Query)
+		case fieldHeader:
+			var name, value string
+			ok = f.texts(&name, &value)
+			if r.Headers == nil {
+				r.Headers = make(map[string]string)
+			}
+			r.Headers[name] = value
+		case fieldWebhook:
+			r.Webhook = new(lifecycle.Webhook)
+			ok = f.nested(func(f field) {
+				switch f.number {
+				case 1:
+					r.Webhook.Endpoint = f.bytes
+				case 2:
+					r.Webhook.Types = append(r.Webhook.Types, lifecycle.EventType(f.bytes))
+				}
+			})
+		case fieldKey:
+			r.Key = f.bytes
+		}
+		if !ok {
+			return errDamaged
+		}
+	}
+	return nil
+}
+
+// message is what is left of one.
+type message struct{ rest string }
+
+// field is one of a message; of bytes and varint one holds its value.
+type field struct {
+	number uint64
+	bytes  string
+	varint uint64
+}
+
+// next takes a field out of a message that has one. It reports false if that is not a field.
+func (m *message) next() (f field, ok bool) {
+	tag, ok := m.varint()
+	if !ok {
+		return f, false
+	}
+	f.number = tag >> 3
+	switch tag & 7 {
+	case wireVarint:
+		f.varint, ok = m.varint()
+		return f, ok
+	case wireFixed64:
+		if len(m.rest) < 8 {
+			return f, false
+		}
+		f.varint, m.rest = binary.LittleEndian.Uint64([]byte(m.rest[:8])), m.rest[8:]
+		return f, true
+	case wireBytes:
+		n, ok := m.varint()
+		if !ok || n > uint64(len(m.rest)) {
+			return f, false
+		}
+		f.bytes, m.rest = m.rest[:n], m.rest[n:]
+		return f, true
+	default:
+		return f, false
+	}
+}
+
+func (m *message) varint() (n uint64, ok bool) {
+	for i := range min(len(m.rest), binary.MaxVarintLen64) {
+		b := m.rest[i]
+		n |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			m.rest = m.rest[i+1:]
+			return n, i < binary.MaxVarintLen64-1 || b <= 1
+		}
+	}
+	return 0, false
+}
+
+func (f field) int64() int64 { return int64(f.varint) }
+func (f field) int() int     { return int(f.int64()) }
+
+// signed is the value of an sint64.
+func (f field) signed() int64 { return int64(f.varint>>1) ^ -int64(f.varint&1) }
+
+func (f field) time(epoch int64) time.Time { return time.Unix(0, epoch+f.signed()).UTC() }
+
+// nested reads the message in a field.
+func (f field) nested(read func(field)) bool {
+	for m := (message{f.bytes}); m.rest != ""; {
+		inner, ok := m.next()
+		if !ok {
+			return false
+		}
+		read(inner)
+	}
+	return true
+}
+
+// texts reads the message in a field of which the fields from 1 on are strings.
+func (f field) texts(to ...*string) bool {
+	return f.nested(func(inner field) {
+		if i := inner.number - 1; i < uint64(len(to)) {
+			*to[i] = inner.bytes
+		}
+	})
+}

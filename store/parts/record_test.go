@@ -1,0 +1,152 @@
+package parts_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
+)
+
+// TestRecord: of requests in which any number of fields is set, all that was written is read back.
+func TestRecord(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	for n := range 2000 {
+		var r lifecycle.Request
+		share := rnd.Float64()
+		if n == 0 {
+			share = 1
+		}
+		fill(t, rnd, share, reflect.ValueOf(&r).Elem())
+		sameRecord(t, &r)
+		if t.Failed() {
+			t.Fatalf("seed %d, request %d", seed, n)
+		}
+	}
+}
+
+func sameRecord(t *testing.T, r *lifecycle.Request) {
+	t.Helper()
+	want, got := *r, lifecycle.Request{ID: r.ID}
+	want.Position = nil
+	if len(want.Headers) == 0 {
+		want.Headers = nil
+	}
+	if err := parts.DecodeRecord(string(parts.AppendRecord([]byte("before"), r)[len("before"):]), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\n%+v, want\n%+v", got, want)
+	}
+}
+
+// fill sets a share of everything in v.
+func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
+	t.Helper()
+	if rnd.Float64() >= share {
+		return
+	}
+	words := []string{"a", "plain words", `quoted "\`, "<&>", "line\nfeed\x00", "zürich 日本 🙂", "\xff\xfe", "\u2028"}
+	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(time.UnixMicro(rnd.Int64N(4e15)).UTC()))
+		return
+	case lifecycle.Status:
+		all := []lifecycle.Status{
+			lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Failed, lifecycle.Canceled, lifecycle.Expired,
+		}
+		v.Set(reflect.ValueOf(all[rnd.IntN(len(all))]))
+		return
+	case json.RawMessage:
+		v.Set(reflect.ValueOf(json.RawMessage([]string{"null", "1", `{"a":[1,"x"]}`}[rnd.IntN(3)])))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(words[rnd.IntN(len(words))])
+	case reflect.Int, reflect.Int64:
+		v.SetInt(rnd.Int64() - rnd.Int64())
+	case reflect.Uint64:
+		v.SetUint(rnd.Uint64())
+	case reflect.Float64:
+		v.SetFloat([]float64{0, 100, 33.333333333333336, 1e-9, 99.5}[rnd.IntN(5)])
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, rnd, share, v.Elem())
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			fill(t, rnd, share, field)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(t, rnd, share, v.Index(i))
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		for range 3 {
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			fill(t, rnd, 1, key)
+			fill(t, rnd, share, value)
+			v.SetMapIndex(key, value)
+		}
+	default:
+		t.Fatalf("a field of type %v: say here how one is made, and see whether it is in the record", v.Type())
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	f.Add(string(parts.AppendRecord(nil, &lifecycle.Request{
+		Owner: "me", Route: "images", Status: lifecycle.Failed, Sequence: 7, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		Error: &lifecycle.Failure{Code: "a", Trace: "b"}, Headers: map[string]string{"x": "y"}, Percent: new(1.5),
+		Webhook: &lifecycle.Webhook{Endpoint: "e", Types: []lifecycle.EventType{lifecycle.EventFailed}},
+	})))
+	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
+	f.Add("\x82\x01\x01")
+	f.Fuzz(func(t *testing.T, data string) {
+		var r lifecycle.Request
+		if parts.DecodeRecord(data, &r) != nil || r.Percent != nil && *r.Percent != *r.Percent {
+			return
+		}
+		var again lifecycle.Request
+		if err := parts.DecodeRecord(string(parts.AppendRecord(nil, &r)), &again); err != nil || !reflect.DeepEqual(r, again) {
+			t.Errorf("%+v became %+v, %v", r, again, err)
+		}
+	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	percent := 40.0
+	now := time.Now().UTC()
+	r := lifecycle.Request{
+		ID: "0195f0c2-5f43-7d0a-9f0e-3c1f6b0a9e11", Owner: "anonymous", Route: "images", Status: lifecycle.Processing, Step: "resizing the image",
+		Percent: &percent, Attempt: 1, MaxAttempts: 3, Sequence: 4, CreatedAt: now, UpdatedAt: now, StartedAt: now, ExpiresAt: now.Add(time.Hour),
+		Retention: 24 * time.Hour, Input: lifecycle.ContentInfo{Type: "application/json", Size: 200}, Headers: map[string]string{"Traceparent": "00-1-2-01"},
+		Fingerprint: "2jmj7l5rSw0yVb_vlWAYkK_YBwk",
+	}
+	record := string(parts.AppendRecord(nil, &r))
+	b.Run("append", func(b *testing.B) {
+		b.ReportAllocs()
+		b.ReportMetric(float64(len(record)), "B/record")
+		var dst []byte
+		for b.Loop() {
+			dst = parts.AppendRecord(dst[:0], &r)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var r lifecycle.Request
+			if err := parts.DecodeRecord(record, &r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package redis
+
+import (
+	"strings"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// event is an event of a channel together with what names the write that stored it.
+type event struct {
+	hub.Message
+	token string
+}
+
+// decodeEvent makes of an event as it is stored what clients get. Its offset is the one in the channel of its request.
+func decodeEvent(value string) (event, error) {
+	if strings.HasPrefix(value, "{") { // of layout 1
+		e := event{hub.Message{Event: []byte(value)}, value[:min(len(value), tokenSize)]}
+		subject, ok := lifecycle.EventSubject(e.Event)
+		if !ok {
+			return event{}, errDamaged
+		}
+		e.Offset, e.Last = subject.Sequence, subject.Type.Terminal()
+		return e, nil
+	}
+	var r record
+	if err := r.decode(value); err != nil {
+		return event{}, err
+	}
+	if r.event == "" {
+		return event{}, errDamaged
+	}
+	line := lifecycle.AppendEvent(make([]byte, 0, eventSize), &r.Request, r.event)
+	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: line}, r.token}, nil
+}
+
+// eventSize is room for most events.
+const eventSize = 1024
+
+// bodyOf makes of the body of a webhook delivery as it is stored what is delivered: it is an event, or came as it is.
+func bodyOf(value string) ([]byte, error) {
+	if strings.HasPrefix(value, "{") {
+		return []byte(value), nil
+	}
+	e, err := decodeEvent(value)
+	return e.Event, err
+}

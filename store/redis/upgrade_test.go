@@ -1,0 +1,86 @@
+package redis_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// TestLayout1: a store that has requests and events of the first layout is read, and gone on with, and is
+// closed to programs that know no other from then on.
+func TestLayout1(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	do := func(args ...any) {
+		t.Helper()
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	r := lifecycle.Request{
+		ID: "old", Owner: "alice", Route: "images", Topic: "cats", Status: lifecycle.Pending, MaxAttempts: 3, Sequence: 1,
+		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(time.Hour), Retention: time.Hour, Fingerprint: "f",
+		Headers: map[string]string{"Traceparent": "x"}, Position: new(3),
+	}
+	var events []string
+	for i, event := range []lifecycle.EventType{lifecycle.EventAccepted, lifecycle.EventStarted} {
+		if event == lifecycle.EventStarted {
+			r.Status, r.StartedAt, r.Attempt, r.Sequence, r.Position = lifecycle.Processing, now, 1, 2, nil
+		}
+		events = append(events, string(lifecycle.AppendEvent(nil, &r, event)))
+		id := fmt.Sprint(i+1, "-0")
+		do("XADD", "hark:{p0}:e:old", id, "t", "token--------"+fmt.Sprint("--", i+1), "l", "0", "e", events[i])
+		for _, feed := range []string{aliceFeed.Key(), lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "cats"}.Key()} {
+			do("INCR", "hark:{p0}:t:"+feed)
+			do("XADD", "hark:{p0}:f:"+feed, id, "t", now.UnixMicro(), "l", "0", "e", events[i])
+		}
+	}
+	record, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket := fmt.Sprintf("%016d", now.UnixMicro())
+	do("SET", "hark:{p0}:r:old", "token----------2r"+ticket+ticket+"images\x009\n"+string(record))
+	do("SET", "hark:{p0}:i:old", "\x0atext/plainhello")
+	do("ZADD", "hark:{p0}:own:alice", ticket, "old\x00images\x00cats")
+	do("ZADD", "hark:{p0}:processing", 0, "old")
+	do("ZADD", "hark:{p0}:expiry", r.ExpiresAt.UnixMicro(), "old")
+	do("HSET", "hark:meta", "format", "hark", "version", 1, "partitions", 1)
+
+	s := open(t, server.URL, redis.Options{})
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "2" {
+		t.Errorf("version %s", version)
+	}
+	if got, err := s.Get(t.Context(), "old"); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	apply(t, s, "old", lifecycle.Progress{Percent: new(50.0)})
+	apply(t, s, "old", lifecycle.Succeed{})
+	agree(t, s, "old")
+	for _, channel := range []string{"request:old", aliceFeed.Key()} {
+		h, err := s.Read(t.Context(), channel, 0, 10)
+		if err != nil || len(h.Messages) != 4 || h.Top != 4 {
+			t.Fatalf("%s: %+v, %v", channel, h, err)
+		}
+		contiguous(t, h)
+		for i, want := range events {
+			if m := h.Messages[i]; string(m.Event) != want || m.Last {
+				t.Errorf("%s: %+v, want %s", channel, m, want)
+			}
+		}
+		if m := h.Messages[3]; !strings.Contains(string(m.Event), `"type":"request.succeeded","subject":"cats"`) || m.Last != (channel == "request:old") {
+			t.Errorf("%s: %+v", channel, m)
+		}
+	}
+	list, err := s.List(t.Context(), lifecycle.Query{Owner: "alice", Limit: 10})
+	if err != nil || len(list.Requests) != 1 || list.Requests[0].Status != lifecycle.Succeeded {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
