@@ -260,7 +260,7 @@ func (b *batch) unref(at uint64) {
 	if len(count) == 1 {
 		left = count[0]
 	} else if value := b.bucket(eventsBucket).Get(b.key); len(value) >= eventHeader {
-		left = value[eventRefs]
+		left = value[eventRefs] &^ eventCompact
 	} else {
 		return // gone
 	}

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -277,12 +276,9 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.ID, r.Sequence)) {
 		refs++ // deliverEvent's
 	}
-	value := make([]byte, eventHeader, b.event+b.event/8)
-	binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
-	value[eventRefs] = refs
-	value = lifecycle.AppendEvent(value, &out, t)
-	event := value[eventHeader:]
+	value := appendEvent(make([]byte, 0, max(b.event+b.event/8, 512)), &out, t, b.now, refs)
 	b.event = min(len(value), 4<<10)
+	event := lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &out, t)
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)

@@ -77,12 +77,16 @@ func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, e
 	if err != nil {
 		return dispatch.Claim{}, err
 	}
+	body, err := b.body(d.ID)
+	if err != nil {
+		return dispatch.Claim{}, err
+	}
 	b.touch(e)
 	e.last = nanos(b.now)
 	token := rand.Text()
 	b.setLease(e, serial, lease{token, until})
 	return dispatch.Claim{
-		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: b.body(d.ID)},
+		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: body},
 		Endpoint: cloneEndpoint(e.Endpoint),
 		Health:   e.health(nanos(b.now)),
 		Attempt:  d.Tries + 1,

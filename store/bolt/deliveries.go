@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -33,9 +32,7 @@ func (s *Store) Enqueue(ctx context.Context, owner, endpoint string, messages []
 				continue
 			}
 			if !b.posted(m.ID) {
-				value := make([]byte, eventHeader, eventHeader+len(m.Body))
-				binary.BigEndian.PutUint64(value, uint64(nanos(b.now)))
-				value[eventRefs] = 1
+				value := appendEventHeader(make([]byte, 0, eventHeader+len(m.Body)), b.now, 1)
 				at := b.sequence(eventsBucket)
 				b.put(eventsBucket, position(nil, at), append(value, m.Body...))
 				b.post(m.ID, at)
@@ -111,7 +108,9 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 			return err
 		}
 		found = d.present(e, nanos(b.now))
-		found.Body = b.body(id)
+		if found.Body, err = b.body(id); err != nil {
+			return err
+		}
 		found.Log, err = b.attempts(e, d)
 		return err
 	})

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -132,17 +131,13 @@ func (b *batch) count(id string, by int) {
 	b.unref(at)
 }
 
-// body returns a copy of the body of a message.
-func (b *batch) body(id string) []byte {
+// body returns the body of a message.
+func (b *batch) body(id string) ([]byte, error) {
 	value := b.bucket(messagesBucket).Get([]byte(id))
 	if len(value) != 16 {
-		return nil
+		return nil, nil
 	}
-	event := b.bucket(eventsBucket).Get(value[:8])
-	if len(event) < eventHeader {
-		return nil
-	}
-	return bytes.Clone(event[eventHeader:])
+	return decodeEvent(b.bucket(eventsBucket).Get(value[:8]))
 }
 
 // deliverEvent makes the deliveries of an event, which is at a position of the log.

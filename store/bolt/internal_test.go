@@ -1,7 +1,10 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +17,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -62,6 +66,106 @@ func TestMigration(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 		t.Errorf("a newer layout: %v", err)
 	}
+}
+
+// TestMigrationFromJSON: what a file of version 3 holds as JSON is read, and gone on with.
+func TestMigrationFromJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := request("a")
+	sub.Topic, sub.Headers = "cats", map[string]string{"Traceparent": "x"}
+	if _, err := s.Create(t.Context(), sub); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), "a", lifecycle.Start{}); err != nil {
+		t.Fatal(err)
+	}
+	read := func() hub.History {
+		t.Helper()
+		h, err := s.Read(t.Context(), "request:a", 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	before := read()
+	if len(before.Messages) != 2 || !strings.Contains(string(before.Messages[0].Event), `"position":0`) {
+		t.Fatalf("%+v", before)
+	}
+	s.Close()
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bolt.Tx) error {
+		r, err := readRecord(tx, "a")
+		if err != nil {
+			return err
+		}
+		old, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		events, i := tx.Bucket(eventsBucket), 0
+		for _, at := range r.Trail.all() {
+			value := bytes.Clone(events.Get(position(nil, at))[:eventHeader])
+			value[eventRefs] &^= eventCompact
+			if err := events.Put(position(nil, at), append(value, before.Messages[i].Event...)); err != nil {
+				return err
+			}
+			i++
+		}
+		return errors.Join(
+			tx.Bucket(requestsBucket).Put([]byte("a"), append([]byte{statusLetter(r.Status)}, old...)),
+			tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 3)),
+		)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+
+	if s, err = Open(path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
+	if h := read(); !reflect.DeepEqual(h, before) {
+		t.Errorf("%+v, want %+v", h, before)
+	}
+	if _, err := s.Apply(t.Context(), "a", lifecycle.Succeed{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Succeeded || r.Headers["Traceparent"] != "x" || r.Topic != "cats" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if h := read(); len(h.Messages) != 3 || !h.Messages[2].Last || !reflect.DeepEqual(h.Messages[:2], before.Messages) {
+		t.Errorf("%+v", h)
+	}
+}
+
+// FuzzStored: whatever is taken for a record or an event is one.
+func FuzzStored(f *testing.F) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := record{
+		Request: lifecycle.Request{ID: "a", Route: "images", Status: lifecycle.Pending, Sequence: 3, CreatedAt: now, Position: new(12)},
+		Serial:  7, Ticket: 9, Due: now.UnixNano(), Trail: trail{Oldest: 1, Newest: 5, Steps: []byte{5, 1}},
+	}
+	f.Add(r.append(nil))
+	f.Add(appendEvent(nil, &r.Request, lifecycle.EventRetrying, now, 2))
+	f.Add(append(appendEventHeader(nil, now, 2), "{}"...))
+	f.Add([]byte(`p{"id":"a"}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if r, err := decodeRecord("a", value); err == nil && value[1] == 0 && r.Status != "" && !(r.Percent != nil && *r.Percent != *r.Percent) {
+			if again, err := decodeRecord("a", r.append(nil)); err != nil || !reflect.DeepEqual(r, again) {
+				t.Errorf("%+v became %+v, %v", r, again, err)
+			}
+		}
+		if event, err := decodeEvent(value); err == nil && len(value) > eventHeader && len(event) == 0 {
+			t.Errorf("%q became nothing", value)
+		}
+	})
 }
 
 // TestFailedCommit: when the database fails, nobody's change is made, on disk or in memory.

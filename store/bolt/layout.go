@@ -1,26 +1,27 @@
 package bolt
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 3. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 4. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
-	// requests: id → status letter, record as JSON.
+	// requests: id → record.
 	requestsBucket = []byte("requests")
-	// events: position → event. A log to which all channels refer, so that an event is
+	// events: position → event, the record as it is after it. A log to which all channels refer, so that an event is
 	// written once and next to the others of its commit.
 	eventsBucket = []byte("events")
 	// refs: position → how many channels still refer to the event, once it is not
@@ -102,36 +103,70 @@ type record struct {
 	Trail  trail  `json:"_trail"`           // its events
 }
 
-// append appends r as it is stored, see decodeRecord.
+// append appends r as it is stored: status letter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), parts.AppendRecord.
+// Up to version 3 it was JSON behind the letter.
 func (r *record) append(dst []byte) []byte {
-	dst = append(dst, statusLetter(r.Status))
-	dst = lifecycle.AppendRecord(dst, &r.Request)
-	dst = append(dst[:len(dst)-1], `,"_serial":`...) // in place of the brace
-	dst = strconv.AppendUint(dst, r.Serial, 10)
-	if r.Ticket != 0 {
-		dst = append(dst, `,"_ticket":`...)
-		dst = strconv.AppendUint(dst, r.Ticket, 10)
-	}
-	dst = append(dst, `,"_due":`...)
-	dst = strconv.AppendInt(dst, r.Due, 10)
-	dst = append(dst, `,"_trail":{"oldest":`...)
-	dst = strconv.AppendUint(dst, r.Trail.Oldest, 10)
-	dst = append(dst, `,"newest":`...)
-	dst = strconv.AppendUint(dst, r.Trail.Newest, 10)
-	dst = append(dst, `,"steps":"`...)
-	dst = base64.StdEncoding.AppendEncode(dst, r.Trail.Steps)
-	return append(dst, `"}}`...)
+	dst = append(dst, statusLetter(r.Status), 0x00)
+	dst = binary.AppendUvarint(dst, r.Serial)
+	dst = binary.AppendUvarint(dst, r.Ticket)
+	dst = binary.AppendVarint(dst, r.Due)
+	dst = binary.AppendUvarint(dst, r.Trail.Oldest)
+	dst = binary.AppendUvarint(dst, r.Trail.Newest)
+	dst = binary.AppendUvarint(dst, uint64(len(r.Trail.Steps)))
+	dst = append(dst, r.Trail.Steps...)
+	return parts.AppendRecord(dst, &r.Request)
 }
 
+// decodeRecord returns a record that shares nothing with value.
 func decodeRecord(id string, value []byte) (*record, error) {
 	r := new(record)
-	if len(value) == 0 {
-		return nil, fmt.Errorf("request %s: its record is empty", id)
+	var err error
+	switch {
+	case len(value) < 2:
+		err = errDamaged
+	case value[1] == '{':
+		err = json.Unmarshal(value[1:], r)
+	default:
+		r.ID = id
+		err = r.decode(value[2:])
 	}
-	if err := json.Unmarshal(value[1:], r); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("request %s: its record is damaged: %w", id, err)
 	}
 	return r, nil
+}
+
+var errDamaged = errors.New("it is no record")
+
+// decode reads what append wrote behind the NUL.
+func (r *record) decode(rest []byte) error {
+	var steps uint64
+	ok := true
+	number := func(read func([]byte) int) {
+		n := read(rest)
+		ok = ok && n > 0
+		rest = rest[max(n, 0):]
+	}
+	unsigned := func(to *uint64) {
+		number(func(b []byte) (n int) {
+			*to, n = binary.Uvarint(b)
+			return n
+		})
+	}
+	unsigned(&r.Serial)
+	unsigned(&r.Ticket)
+	number(func(b []byte) (n int) {
+		r.Due, n = binary.Varint(b)
+		return n
+	})
+	unsigned(&r.Trail.Oldest)
+	unsigned(&r.Trail.Newest)
+	unsigned(&steps)
+	if !ok || steps > uint64(len(rest)) {
+		return errDamaged
+	}
+	r.Trail.Steps = bytes.Clone(rest[:steps])
+	return parts.DecodeRecord(string(rest[steps:]), &r.Request)
 }
 
 // statusLetter stands in front of a record, so that a list can skip it unread.
@@ -146,12 +181,69 @@ func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
 	return append(append(append(dst, id...), 0x00), byte(p))
 }
 
-// An event's value: when it was stored (Unix nanoseconds), how many channels
-// referred to it at first, and its JSON.
+// An event's value: when it was stored (Unix nanoseconds), how many channels referred to it at first, and its JSON, or, with a mark at the
+// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON.
 const (
-	eventHeader = 9
-	eventRefs   = 8
+	eventHeader  = 9
+	eventRefs    = 8
+	eventCompact = 0x80
 )
+
+func appendEventHeader(dst []byte, now time.Time, refs byte) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, uint64(nanos(now))), refs)
+}
+
+// appendEvent appends the value of an event that tells of r: behind the header the letter of its type, the position that it tells of and one more
+// (0: none), the length of the request's id, that, and parts.AppendRecord.
+func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now time.Time, refs byte) []byte {
+	dst = append(appendEventHeader(dst, now, refs|eventCompact), parts.EventLetter(t))
+	ahead := uint64(0)
+	if r.Position != nil {
+		ahead = uint64(*r.Position) + 1
+	}
+	dst = binary.AppendUvarint(dst, ahead)
+	dst = binary.AppendUvarint(dst, uint64(len(r.ID)))
+	dst = append(dst, r.ID...)
+	return parts.AppendRecord(dst, r)
+}
+
+// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it. It is nil if there is no event.
+func decodeEvent(value []byte) ([]byte, error) {
+	if len(value) < eventHeader {
+		return nil, nil
+	}
+	rest := value[eventHeader:]
+	if value[eventRefs]&eventCompact == 0 {
+		return bytes.Clone(rest), nil
+	}
+	if len(rest) == 0 || parts.EventType(rest[0]) == "" {
+		return nil, errDamagedEvent
+	}
+	t := parts.EventType(rest[0])
+	ahead, n := binary.Uvarint(rest[1:])
+	if n <= 0 {
+		return nil, errDamagedEvent
+	}
+	rest = rest[1+n:]
+	length, n := binary.Uvarint(rest)
+	if n <= 0 || length > uint64(len(rest)-n) {
+		return nil, errDamagedEvent
+	}
+	text := string(rest[n:])
+	r := lifecycle.Request{ID: text[:length]}
+	if ahead > 0 {
+		r.Position = new(int(ahead - 1))
+	}
+	if err := parts.DecodeRecord(text[length:], &r); err != nil {
+		return nil, errDamagedEvent
+	}
+	return lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &r, t), nil
+}
+
+var errDamagedEvent = errors.New("an event is damaged")
+
+// eventAround is about how much longer an event is than what is stored of it.
+const eventAround = 1000
 
 func eventTime(value []byte) int64 { return int64(binary.BigEndian.Uint64(value)) }
 

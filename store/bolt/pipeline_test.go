@@ -70,7 +70,7 @@ func looking(s *Store, t *testing.T, channel string) (seen <-chan uint64, top <-
 		if err := s.view(t.Context(), func(tx *bolt.Tx) (err error) {
 			c, _ := lifecycle.ParseKey(channel)
 			if c.Feed() {
-				h = readFeed(tx, c, 0, 10)
+				h, err = readFeed(tx, c, 0, 10)
 			} else {
 				h, err = readRequest(tx, c.Name, 0, 10)
 			}

@@ -32,6 +32,7 @@ var migrations = []migration{
 	createBuckets,
 	createWebhookBuckets,
 	createLog,
+	compactRecords,
 }
 
 // migrate brings the file up to date in one transaction.
@@ -90,6 +91,9 @@ func createLog(tx *bolt.Tx) error {
 	_, _ = rand.Read(identity) // never fails
 	return errors.Join(tx.Bucket(metaBucket).Put(identityKey, identity), tx.Bucket(metaBucket).Put(batchKey, position(nil, 0)))
 }
+
+// compactRecords makes a program that knows only JSON refuse the file. What is JSON in it is read as it is.
+func compactRecords(*bolt.Tx) error { return nil }
 
 func create(tx *bolt.Tx, names ...[]byte) error {
 	for _, name := range names {

@@ -25,8 +25,8 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	var history hub.History
 	err = s.view(ctx, func(tx *bolt.Tx) (err error) {
 		if c.Feed() {
-			history = readFeed(tx, c, after, limit)
-			return nil
+			history, err = readFeed(tx, c, after, limit)
+			return err
 		}
 		history, err = readRequest(tx, c.Name, after, limit)
 		return err
@@ -50,22 +50,22 @@ func readRequest(tx *bolt.Tx, id string, after uint64, limit int) (hub.History, 
 			break
 		}
 	}
-	return p.History, nil
+	return p.History, p.err
 }
 
-func readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) hub.History {
+func readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (hub.History, error) {
 	prefix := feedPrefix(c)
 	cursor := tx.Bucket(feedsBucket).Cursor()
 	top, _, _ := newest(cursor, prefix)
 	p := newPage(tx, top, after, limit)
 	if after >= top {
-		return p.History
+		return p.History, nil
 	}
 	key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
 	for within(key, prefix) && p.add(offsetOf(key), positionOf(value), false) {
 		key, value = cursor.Next()
 	}
-	return p.History
+	return p.History, p.err
 }
 
 // page is an answer that is being gathered.
@@ -74,6 +74,7 @@ type page struct {
 	events *bolt.Bucket
 	limit  int
 	size   int
+	err    error
 }
 
 func newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
@@ -98,7 +99,12 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	if p.size += len(value); p.size > maxRead && len(p.Messages) > 0 {
 		return false
 	}
-	p.Messages = append(p.Messages, hub.Message{Offset: offset, Event: bytes.Clone(value[eventHeader:]), Last: last})
+	event, err := decodeEvent(value)
+	if err != nil {
+		p.err = err
+		return false
+	}
+	p.Messages = append(p.Messages, hub.Message{Offset: offset, Event: event, Last: last})
 	return true
 }
 

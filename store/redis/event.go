@@ -31,12 +31,12 @@ func decodeEvent(value string) (event, error) {
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	line := lifecycle.AppendEvent(make([]byte, 0, eventSize), &r.Request, r.event)
+	line := lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &r.Request, r.event)
 	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: line}, r.token}, nil
 }
 
-// eventSize is room for most events.
-const eventSize = 1024
+// eventAround is about how much longer an event is than what is stored of it.
+const eventAround = 1000
 
 // bodyOf makes of the body of a webhook delivery as it is stored what is delivered: it is an event, or came as it is.
 func bodyOf(value string) ([]byte, error) {

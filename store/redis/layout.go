@@ -88,7 +88,7 @@ type record struct {
 }
 
 // Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
-// does, the letter of its type, id '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
+// does, parts.EventLetter of its type, id '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -100,26 +100,6 @@ const (
 
 // recordSize is room for most records.
 const recordSize = 512
-
-// eventLetters are what stands for the type of an event. Scripts know them too, see deliveries.lua.
-var eventLetters = map[lifecycle.EventType]byte{
-	"":                       '-',
-	lifecycle.EventAccepted:  'a',
-	lifecycle.EventStarted:   's',
-	lifecycle.EventProgress:  'p',
-	lifecycle.EventRetrying:  'r',
-	lifecycle.EventSucceeded: 'd',
-	lifecycle.EventFailed:    'f',
-	lifecycle.EventCanceled:  'c',
-	lifecycle.EventExpired:   'x',
-}
-
-var eventTypes = func() (types [256]lifecycle.EventType) {
-	for t, letter := range eventLetters {
-		types[letter] = t
-	}
-	return types
-}()
 
 var errDamaged = errors.New("its record is damaged")
 
@@ -159,7 +139,7 @@ func (r *record) decode(value string) error {
 		}
 		r.Position = &n
 	}
-	r.event = eventTypes[line[at]]
+	r.event = parts.EventType(line[at])
 	r.ID, _, ok = strings.Cut(line[at+1:], "/")
 	if !ok || r.event == "" && line[at] != '-' {
 		return errDamaged
@@ -183,7 +163,7 @@ func (r *record) append(dst []byte) []byte {
 
 // appendRest appends what is behind the position.
 func (r *record) appendRest(dst []byte) []byte {
-	dst = append(dst, eventLetters[r.event])
+	dst = append(dst, parts.EventLetter(r.event))
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
