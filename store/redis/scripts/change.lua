@@ -8,14 +8,14 @@ local function given(argument) return argument ~= '' and argument or nil end
 -- sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
 local function task(id, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
-  local token, status = string.sub(record, 1, 16), status_of(record)
+  local token, status, ticket, queue = header(record) -- place and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
-  local old = call('GETRANGE', key, '0', header_last)
+  local old = call('GETRANGE', key, '0', '16') -- token and status; numbers as strings, or Lua would print them
   if old == '' then
     return { 'gone' }
   end
-  local written, was, ticket, queue = header(old)
+  local written, was = string.sub(old, 1, 16), status_of(old)
   if written ~= expected then
     if written == token then
       return { 'ok' } -- the answer to the first time was lost
@@ -26,7 +26,9 @@ local function task(id, expected, record, sequence, owner, topic, expires, ended
         return { 'ok' } -- likewise, and others came after it
       end
     end
-    return { 'conflict', now, call('GET', key), behind(queue) }
+    local newer = call('GET', key)
+    local _, _, _, its_queue = header(newer)
+    return { 'conflict', now, newer, behind(its_queue) }
   end
   if stage and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }

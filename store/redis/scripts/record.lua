@@ -1,8 +1,6 @@
 -- Stands in front of the scripts that look into records.
 
--- A record is a header of fixed columns, the queue, a line feed, and more (see layout.go). What is asked of the server are
--- strings, also where they are numbers: Lua would print each.
-local header_last = '127' -- of the bytes that hold the header and the queue
+-- A record is a header of fixed columns, the queue, a line feed, and more (see layout.go).
 
 local function status_of(record) return string.sub(record, 17, 17) end
 
