@@ -10,7 +10,7 @@ import (
 // stores hand out copies, and nobody changes one in place. What was submitted and
 // what came out ([Content]) are kept beside it and read only when wanted.
 //
-// The JSON form is the stores' record, not what clients see; that is
+// The JSON form is that of stores of older layouts, not what clients see; that is
 // [AppendDocument].
 type Request struct {
 	ID       string `json:"id"`

@@ -9,24 +9,29 @@ import (
 	"testing"
 )
 
-func TestEventsAreAsLongAsTheyShould(t *testing.T) {
+func TestRecordsAndEventsAreAsLongAsTheyShould(t *testing.T) {
 	for step, s := range steps {
-		got := string(newEvent("producer7-12", step))
+		record := newRecord("producer7-12", step)
+		id, n, ok := readRecord(record)
+		if len(record) != s.record || !ok || id != "producer7-12" || n != step || topicOf(id) != "producer7" {
+			t.Errorf("a record of %d: %q of %q", len(record), record, id)
+		}
+		got := string(appendEvent([]byte("before"), id, n))[len("before"):]
 		if len(got) != s.event || !strings.HasPrefix(got, `{"id":"producer7-12/`) || !strings.HasSuffix(got, `x"}`) || !strings.Contains(got, `"type":"`+s.kind+`"`) {
 			t.Errorf("an event of %d: %q", len(got), got)
 		}
-		if topic := topicOf(got); topic != "producer7" {
-			t.Errorf("the topic is %q", topic)
-		}
 	}
 	long := strings.Repeat("i", 2000)
-	if got := newEvent(long, started); !bytes.HasSuffix(got, []byte(`"data":""}`)) {
+	if got := appendEvent(nil, long, started); !bytes.HasSuffix(got, []byte(`"data":""}`)) {
 		t.Errorf("%q", got)
 	}
-	for _, nothing := range []string{"", eventBegin, "x", `{"id":"producer7/1"`} {
-		if topic := topicOf(nothing); topic != "" {
-			t.Errorf("%q has the topic %q", nothing, topic)
+	for _, nothing := range []string{"", "/", "producer7-1/3/", "producer7-1/-1/", "producer7-1/1", "producer7-1/x/"} {
+		if id, step, ok := readRecord(nothing); ok {
+			t.Errorf("%q is step %d of %q", nothing, step, id)
 		}
+	}
+	if topic := topicOf("producer"); topic != "" {
+		t.Errorf("the topic is %q", topic)
 	}
 }
 

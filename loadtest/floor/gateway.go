@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -98,17 +99,21 @@ func (g *gateway) follow(c *fasthttp.RequestCtx) {
 	})
 }
 
-// push writes an event to who follows its topic. That the follower has gone is no failure of the gateway's.
-func (g *gateway) push(event string) {
-	topic := topicOf(event)
+// push makes the event of a record and writes it to who follows its topic. That the follower has gone is no failure of the gateway's.
+func (g *gateway) push(record string) {
+	id, step, ok := readRecord(record)
+	if !ok {
+		check(fmt.Errorf("%.80q is no record", record))
+	}
+	topic := topicOf(id)
 	g.mu.Lock()
 	conn := g.streams[topic]
 	g.mu.Unlock()
 	if conn == nil {
 		return
 	}
-	block := make([]byte, 0, len(event)+len("data: \n\n"))
-	block = append(append(append(block, "data: "...), event...), "\n\n"...)
+	block := make([]byte, 0, steps[step].event+len("data: \n\n"))
+	block = append(appendEvent(append(block, "data: "...), id, step), "\n\n"...)
 	if _, err := conn.Write(block); err != nil {
 		g.mu.Lock()
 		delete(g.streams, topic)
@@ -131,12 +136,8 @@ func between(text []byte, before, behind string) string {
 	return string(found)
 }
 
-// topicOf returns the topic of an event, which begins with the id of its request and that with the topic: so the
-// worker, which has only the id, need not look it up.
-func topicOf(event string) string {
-	id, _, _ := strings.Cut(strings.TrimPrefix(event, eventBegin), "/")
-	return id[:max(0, strings.LastIndexByte(id, '-'))]
-}
+// topicOf returns the topic of a request, with which its id begins: so the worker, which has only the id, need not look it up.
+func topicOf(id string) string { return id[:max(0, strings.LastIndexByte(id, '-'))] }
 
 // steps of a request.
 const (
@@ -145,28 +146,42 @@ const (
 	succeeded
 )
 
-// steps says what is written at each step, in bytes as many as Hark writes in this scene. The first record has what was submitted in it.
+// steps says how long the record is that is kept of each step, and the event that is pushed: as long as Hark's in this scene.
 var steps = []struct {
 	kind          string
-	event, record int
+	record, event int
 }{
-	accepted:  {"request.accepted", 949, 644},
-	started:   {"request.started", 975, 505},
-	succeeded: {"request.succeeded", 1174, 774},
+	accepted:  {"request.accepted", 215, 949},
+	started:   {"request.started", 223, 975},
+	succeeded: {"request.succeeded", 434, 1174},
 }
 
-// resultBytes is the length of a result, likewise.
-const resultBytes = 184
+// inputBytes and resultBytes are the lengths of what was submitted and of a result, likewise.
+const (
+	inputBytes  = 184
+	resultBytes = 184
+)
 
-const eventBegin = `{"id":"`
+// newRecord returns what is kept of a step, which is all that its event needs. It is at least as long as it has to be.
+func newRecord(id string, step int) string {
+	record := id + "/" + strconv.Itoa(step) + "/"
+	return record + padding[:max(0, steps[step].record-len(record))]
+}
 
-// newEvent returns the event of a step. It is at least as long as it has to be.
-func newEvent(id string, step int) []byte {
-	s := &steps[step]
+func readRecord(record string) (id string, step int, ok bool) {
+	id, rest, _ := strings.Cut(record, "/")
+	number, _, ok := strings.Cut(rest, "/")
+	step, err := strconv.Atoi(number)
+	return id, step, ok && err == nil && step >= 0 && step < len(steps)
+}
+
+// appendEvent appends the event of a step. It is at least as long as it has to be.
+func appendEvent(dst []byte, id string, step int) []byte {
+	s, begin := &steps[step], len(dst)
 	const end = `"}`
-	event := fmt.Appendf(make([]byte, 0, s.event), eventBegin+`%s/%d","type":"%s","data":"`, id, step+1, s.kind)
-	event = append(event, padding[:max(0, s.event-len(event)-len(end))]...)
-	return append(event, end...)
+	dst = fmt.Appendf(dst, `{"id":"%s/%d","type":"%s","data":"`, id, step+1, s.kind)
+	dst = append(dst, padding[:max(0, s.event-(len(dst)-begin)-len(end))]...)
+	return append(dst, end...)
 }
 
 var padding = strings.Repeat("x", 2048)

@@ -43,17 +43,22 @@ func openRedis(url string) (*pipe, error) {
 	return p, nil
 }
 
-// step writes the state and the event of a step, in the end the result too, and tells of it.
+// step writes the record of a step, as state and as event, at first what was submitted too, in the end the result, and tells of it.
 func (p *pipe) step(id string, step int) error {
-	event := newEvent(id, step)
+	record := newRecord(id, step)
 	c := &call{done: make(chan error, 1), add: func(pipeline redis.Pipeliner) {
 		ctx := context.Background()
-		pipeline.Set(ctx, "r:"+id, padding[:steps[step].record], 0)
-		if step == succeeded {
+		switch step {
+		case accepted:
+			pipeline.Set(ctx, "r:"+id, record+padding[:inputBytes], 0)
+		case succeeded:
 			pipeline.Set(ctx, "o:"+id, padding[:resultBytes], 0)
+			fallthrough
+		default:
+			pipeline.Set(ctx, "r:"+id, record, 0)
 		}
-		pipeline.XAdd(ctx, &redis.XAddArgs{Stream: "e:" + id, ID: strconv.Itoa(step+1) + "-0", Values: []any{"e", event}})
-		pipeline.Publish(ctx, channel, event)
+		pipeline.XAdd(ctx, &redis.XAddArgs{Stream: "e:" + id, ID: strconv.Itoa(step+1) + "-0", Values: []any{"e", record}})
+		pipeline.Publish(ctx, channel, record)
 	}}
 	p.calls <- c
 	return <-c.done
@@ -84,13 +89,13 @@ func (p *pipe) send() {
 }
 
 // subscribe returns, once it hears what is published, what hands that on until it fails.
-func (p *pipe) subscribe() (func(hear func(event string)) error, error) {
+func (p *pipe) subscribe() (func(hear func(record string)) error, error) {
 	ctx := context.Background()
 	pubsub := p.client.Subscribe(ctx, channel)
 	if _, err := pubsub.Receive(ctx); err != nil { // the confirmation
 		return nil, err
 	}
-	return func(hear func(event string)) error {
+	return func(hear func(record string)) error {
 		for {
 			m, err := pubsub.ReceiveMessage(ctx)
 			if err != nil {
