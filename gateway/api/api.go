@@ -21,6 +21,7 @@ import (
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -59,7 +60,8 @@ type API struct {
 	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
 	drain  context.CancelFunc
 	routes map[string]bool
-	calls  atomic.Int64 // under way
+	calls  atomic.Int64    // under way
+	stored *deadline.Limit // of calls to the store and the queue
 }
 
 // New returns the API. Serve it with its App.
@@ -73,7 +75,7 @@ func New(o Options) *API {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes))}
+	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), stored: deadline.New(storeTime)}
 	for _, route := range o.Routes {
 		a.routes[route] = true
 	}

@@ -83,8 +83,7 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
 	default:
 		return invalid(fieldError{"?state", "must be one of waiting, sending, delivered, dead, superseded"})
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	id := param(c, "id")
 	found, err := a.Webhooks.ListDeliveries(ctx, caller.Subject, id, q)
 	if err != nil {
@@ -105,8 +104,7 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // getDelivery answers GET /v1/webhooks/{id}/deliveries/{message}.
 func (a *API) getDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	id := param(c, "id")
 	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, param(c, "message"))
 	if err != nil {
@@ -117,8 +115,7 @@ func (a *API) getDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // resendDelivery answers POST /v1/webhooks/{id}/deliveries/{message}/resend.
 func (a *API) resendDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	id, message := param(c, "id"), param(c, "message")
 	if err := a.Webhooks.Resend(ctx, caller.Subject, id, message); err != nil {
 		return err

@@ -21,8 +21,7 @@ var errNoChannel = errors.New("no such channel")
 
 // requestEvents answers GET /v1/requests/{id}/events.
 func (a *API) requestEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	r, err := a.Service.Get(ctx, caller, param(c, "id"))
 	if err != nil {
 		return err
@@ -137,8 +136,7 @@ func (a *API) storedEvents(c *fiber.Ctx, channel lifecycle.Channel) error {
 		}
 		limit = n
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	body := []byte(`{"events":[`)
 	offset := after
 	for n := 0; n < limit; {

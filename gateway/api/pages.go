@@ -41,8 +41,7 @@ func (a *API) ready(c *fiber.Ctx) error {
 		return &problem{kind: kindUnavailable, detail: "The node is shutting down.", retryAfter: 5}
 	}
 	if a.Ready != nil {
-		ctx, cancel := storeContext()
-		defer cancel()
+		ctx := a.storeContext()
 		if err := a.Ready(ctx); err != nil {
 			return err
 		}

@@ -14,15 +14,13 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-func storeContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), storeTime)
-}
+// storeContext is that of a call to the store and the queue, which nobody cancels: it ends by itself.
+func (a *API) storeContext() context.Context { return a.stored.Context() }
 
 // get answers GET /v1/requests/{id}: at once, or with Prefer: wait=N when something has
 // happened since the state that the client knows.
 func (a *API) get(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	r, err := a.Service.Get(ctx, caller, param(c, "id"))
 	if err != nil {
 		return err
@@ -90,8 +88,7 @@ func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	page, err := a.Service.List(ctx, caller, q)
 	if err != nil {
 		return err
@@ -114,8 +111,7 @@ func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // cancel answers POST /v1/requests/{id}/cancel.
 func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	r, err := a.Service.Cancel(ctx, caller, param(c, "id"))
 	if err != nil {
 		return err
@@ -131,8 +127,7 @@ func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // forget answers DELETE /v1/requests/{id}.
 func (a *API) forget(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	if err := a.Service.Delete(ctx, caller, param(c, "id")); err != nil {
 		return err
 	}
@@ -141,8 +136,7 @@ func (a *API) forget(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // result answers GET /v1/requests/{id}/result.
 func (a *API) result(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	r, err := a.Service.Get(ctx, caller, param(c, "id"))
 	if err != nil {
 		return err
@@ -164,8 +158,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.
 	case r.Result == nil:
 		return c.SendStatus(fiber.StatusNoContent)
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	_, content, err := a.Service.Result(ctx, caller, r.ID)
 	if err != nil {
 		return err

@@ -72,8 +72,7 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 	sub.Headers = readHeaders(c)
 	sub.Key, sub.KeyLock = key, wait+storeTime
 
-	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-	defer cancel()
+	ctx := a.storeContext()
 	created, err := a.Service.Submit(ctx, caller, sub)
 	if err != nil {
 		return err
@@ -110,8 +109,7 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 }
 
 func (a *API) saveReply(caller lifecycle.Principal, key string, reply lifecycle.Reply) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-	defer cancel()
+	ctx := a.storeContext()
 	return a.Service.SaveReply(ctx, caller, key, reply)
 }
 

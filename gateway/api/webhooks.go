@@ -67,8 +67,7 @@ func (a *API) listEndpoints(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	endpoints, err := a.Webhooks.List(ctx, caller.Subject, query(c, "cursor"), limit)
 	if errors.Is(err, dispatch.ErrNotFound) {
 		return invalid(fieldError{"?cursor", "is not a cursor of this list"})
@@ -103,8 +102,7 @@ func limitOf(c *fiber.Ctx) (int, error) {
 
 // getEndpoint answers GET /v1/webhooks/{id}.
 func (a *API) getEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	e, health, err := a.Webhooks.Get(ctx, caller.Subject, param(c, "id"))
 	if err != nil {
 		return err
@@ -136,8 +134,7 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 func (a *API) changeEndpoint(c *fiber.Ctx, caller lifecycle.Principal, f func(*dispatch.Endpoint) error) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	e, err := a.Webhooks.Update(ctx, caller.Subject, param(c, "id"), f)
 	if err != nil {
 		return err
@@ -156,8 +153,7 @@ func (a *API) resumeEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // deleteEndpoint answers DELETE /v1/webhooks/{id}.
 func (a *API) deleteEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	if err := a.Webhooks.Delete(ctx, caller.Subject, param(c, "id")); err != nil {
 		return err
 	}
@@ -176,8 +172,7 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 			return err
 		}
 	}
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	e, secret, err := a.Webhooks.Rotate(ctx, caller.Subject, param(c, "id"), in.Secret, time.Duration(in.Overlap))
 	if err != nil {
 		return err
@@ -187,8 +182,7 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // testEndpoint answers POST /v1/webhooks/{id}/test.
 func (a *API) testEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	id := param(c, "id")
 	message, err := a.Webhooks.Test(ctx, caller.Subject, id)
 	if err != nil {

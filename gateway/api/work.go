@@ -33,8 +33,7 @@ type assignment struct {
 
 // start answers POST /v1/work/{id}/start.
 func (a *API) start(c *fiber.Ctx, _ lifecycle.Principal) error {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	r, content, err := a.Service.Start(ctx, param(c, "id"), c.QueryBool("redelivered"))
 	if err != nil {
 		return err
@@ -191,8 +190,7 @@ func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 func (a *API) report(c *fiber.Ctx, change lifecycle.Change) (lifecycle.Request, error) {
-	ctx, cancel := storeContext()
-	defer cancel()
+	ctx := a.storeContext()
 	return a.Service.Report(ctx, param(c, "id"), change)
 }
 

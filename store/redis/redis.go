@@ -14,6 +14,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -218,7 +219,7 @@ func (s *Store) Close() error {
 
 // bounded returns ctx with the store's timeout.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.options.Timeout)
+	return deadline.Within(ctx, s.options.Timeout)
 }
 
 // failed wraps what Redis or the connection said. What the caller's own context
