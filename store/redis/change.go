@@ -222,14 +222,17 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	args := append(make([]any, 0, 12),
-		st.id, was.token, is.append(make([]byte, 0, recordSize)), sequence, owner,
-		topic, expires, ended, output.name, cancels, hook) // which mostly are not given
-	if output.value != nil {
-		return append(args, output.value), outboxes, nil
+	given := []string{st.id, was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook} // of which the last ones mostly are not
+	for output.value == nil && len(given) > 3 && given[len(given)-1] == "" {
+		given = given[:len(given)-1]
 	}
-	for args[len(args)-1] == "" {
-		args = args[:len(args)-1]
+	args := make([]any, len(given), len(given)+1)
+	for i := range given {
+		args[i] = &given[i] // a string would be allocated once more
+	}
+	args[2] = is.append(make([]byte, 0, recordSize))
+	if output.value != nil {
+		args = append(args, output.value)
 	}
 	return args, outboxes, nil
 }

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -24,7 +25,9 @@ func decodeEvent(value string) (event, error) {
 		e.Offset, e.Last = subject.Sequence, subject.Type.Terminal()
 		return e, nil
 	}
-	var r record
+	r := records.Get().(*record) //nolint:errcheck // nothing else is in there
+	defer records.Put(r)
+	*r = record{}
 	if err := r.decode(value); err != nil {
 		return event{}, err
 	}
@@ -34,6 +37,9 @@ func decodeEvent(value string) (event, error) {
 	line := lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &r.Request, r.event)
 	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: line}, r.token}, nil
 }
+
+// records are for one event each: what it is made of is large, and not needed any more when it is made.
+var records = sync.Pool{New: func() any { return new(record) }}
 
 // eventAround is about how much longer an event is than what is stored of it.
 const eventAround = 1000

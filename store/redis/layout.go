@@ -218,6 +218,9 @@ func digest(owner, key string) string {
 
 // partition is where a request, a feed or a key lives. It never changes for a name.
 func (s *Store) partition(name string) int {
+	if len(s.tags) == 1 {
+		return 0
+	}
 	return int(crc32.ChecksumIEEE([]byte(name)) % uint32(len(s.tags)))
 }
 

@@ -28,10 +28,9 @@ type pipe struct {
 
 // call is what a caller has to send.
 type call struct {
-	add  func(goredis.Pipeliner) // adds its commands, which have their answers once done is closed
+	add  func(goredis.Pipeliner) // adds its commands
 	task *task                   // or its part of a script
-	lead chan []*call            // told to send these, itself the first
-	done chan struct{}
+	turn chan []*call            // told to send these, itself the first, or nil when it has been sent and has its answers
 }
 
 const (
@@ -50,6 +49,9 @@ type task struct {
 	answer []any
 	err    error
 }
+
+// answerOK is the answer of most tasks.
+var answerOK = []any{"ok"}
 
 // tasksBatch is how many tasks a script does, for which the server does nothing else.
 const tasksBatch = 32
@@ -96,6 +98,9 @@ func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()
 // take is given what the script has answered to all its tasks, of which this is the i-th.
 func (t *task) take(answers []any, i int, err error) {
 	t.answer, t.err = list(answers, i), err
+	if i < len(answers) && answers[i] == int64(1) { // for short
+		t.answer = answerOK
+	}
 	switch {
 	case err != nil:
 	case verdict(t.answer) == "error":
@@ -123,19 +128,18 @@ func (p *pipe) call(ctx context.Context, c *call) error {
 		p.exec(ctx, []*call{c})
 		return nil
 	}
-	c.lead, c.done = make(chan []*call, 1), make(chan struct{})
+	c.turn = make(chan []*call, 1)
 	p.queue = append(p.queue, c)
 	p.mu.Unlock()
 	select {
-	case <-c.done:
-	case batch := <-c.lead:
+	case batch := <-c.turn:
 		p.send(ctx, batch)
 	case <-ctx.Done():
 		if p.drop(c) {
 			return ctx.Err()
 		}
 		select {
-		case batch := <-c.lead: // a duty to the others
+		case batch := <-c.turn: // a duty to the others
 			p.send(ctx, batch)
 		default: // somebody is sending it
 			return ctx.Err()
@@ -159,15 +163,18 @@ func (p *pipe) exec(ctx context.Context, batch []*call) {
 	take()
 }
 
-// send sends a batch and tells everybody in it.
+// send sends a batch, which its first call does, and tells the others. There is nothing to send if somebody else did.
 func (p *pipe) send(ctx context.Context, batch []*call) {
+	if len(batch) == 0 {
+		return
+	}
 	defer p.next()
 	// The others do not care when the leader's context ends.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	p.exec(ctx, batch)
-	for _, c := range batch {
-		close(c.done)
+	for _, c := range batch[1:] {
+		c.turn <- nil
 	}
 }
 
@@ -185,7 +192,7 @@ func (p *pipe) next() {
 		p.queue = append(p.queue, batch[pipeBatch:]...)
 		batch = batch[:pipeBatch:pipeBatch]
 	}
-	batch[0].lead <- batch
+	batch[0].turn <- batch
 }
 
 // drop takes a call out of the queue. It reports false if it is not there any more.

@@ -18,12 +18,12 @@ local function task(id, expected, record, sequence, owner, topic, expires, ended
   local written, was = string.sub(old, 1, 16), status_of(old)
   if written ~= expected then
     if written == token then
-      return { 'ok' } -- the answer to the first time was lost
+      return 1 -- the answer to the first time was lost
     end
     if sequence then
       local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
       if mine and token_of(mine) == token then
-        return { 'ok' } -- likewise, and others came after it
+        return 1 -- likewise, and others came after it
       end
     end
     local newer = call('GET', key)
@@ -77,5 +77,5 @@ local function task(id, expected, record, sequence, owner, topic, expires, ended
   if cancels then
     call('PUBLISH', cancels, id)
   end
-  return { 'ok' }
+  return 1
 end

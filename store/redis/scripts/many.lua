@@ -1,6 +1,7 @@
 -- Stands behind the scripts that do the tasks of many callers: each has a function task, of which this answers the answers. What a
 -- script costs before it does anything is paid once for all of them then.
--- ARGV: the server's time in µs, as the callers know it; for each task how many arguments it has, and those.
+-- ARGV: the server's time in µs, as the callers know it; for each task how many arguments it has, and those. A task that has nothing to tell
+-- answers 1, which is less to make than a table, for the reader too.
 
 local answers, failed, at = {}, 0, 2
 while at <= #ARGV do
