@@ -133,8 +133,12 @@ func (c *counted) deliveries(m measure) results {
 }
 
 // each calls f for 0 to n-1, some of them at a time, and returns the first error.
-func each(n int, f func(int) error) error {
-	const atATime = 64
+func each(n int, f func(int) error) error { return several(64, n, f) }
+
+// together calls f for 0 to n-1, all at the same time, and returns the first error.
+func together(n int, f func(int) error) error { return several(n, n, f) }
+
+func several(atATime, n int, f func(int) error) error {
 	var running sync.WaitGroup
 	var next atomic.Int64
 	var failed atomic.Pointer[error]

@@ -55,7 +55,7 @@ func (l *lane) next(t *target, turn int, before func()) error {
 func (l *lane) pace(t *target, publishers, publications int, gap time.Duration) error {
 	began, first := time.Now(), int(l.published.Load())
 	var next atomic.Int64
-	return each(publishers, func(int) error {
+	return together(publishers, func(int) error {
 		for {
 			i := int(next.Add(1) - 1)
 			if i >= publications {

@@ -57,7 +57,7 @@ func (s *lifecycle) load(t *target, h *hark) (results, error) {
 	var mu sync.Mutex
 	m, err := t.measured(func() error {
 		end := time.Now().Add(s.Duration)
-		return each(s.Producers, func(n int) error {
+		return together(s.Producers, func(n int) error {
 			local := newHistogram()
 			for count := 0; time.Now().Before(end); count++ {
 				id := fmt.Sprintf("%s-%d", topic(n), count)

@@ -53,7 +53,7 @@ func bareQueue(url string, producers int, duration time.Duration) (float64, erro
 	ctx, cancel := context.WithTimeout(context.Background(), duration+time.Minute)
 	defer cancel()
 	began := time.Now()
-	err = each(producers, func(int) error {
+	err = together(producers, func(int) error {
 		for time.Since(began) < duration {
 			confirmed, err := out.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload(1, 200)})
 			if err != nil {

@@ -35,7 +35,7 @@ func (s *unicast) run(t *target) (results, error) {
 	publish := func(duration time.Duration, counts bool) error {
 		t.timed("load", duration)
 		end := time.Now().Add(duration)
-		if err := each(s.Publishers, func(int) error {
+		if err := together(s.Publishers, func(int) error {
 			for time.Now().Before(end) {
 				turn := int(next.Add(1) - 1)
 				if err := channels.next(t, turn, func() {

@@ -131,7 +131,7 @@ func (s *webhooks) pace(h *hark, inboxes []*inbox, paths []string, alive int) (i
 	gap := s.Duration / time.Duration(total)
 	began := time.Now()
 	var next atomic.Int64
-	return rounds * alive, each(s.Reporters, func(int) error {
+	return rounds * alive, together(s.Reporters, func(int) error {
 		for {
 			turn := int(next.Add(1) - 1)
 			if turn >= total {
@@ -152,7 +152,7 @@ func (s *webhooks) pace(h *hark, inboxes []*inbox, paths []string, alive int) (i
 func (s *webhooks) hurry(h *hark, inboxes []*inbox, paths []string) (int, error) {
 	var next atomic.Int64
 	end := time.Now().Add(s.Duration)
-	err := each(s.Reporters, func(int) error {
+	err := together(s.Reporters, func(int) error {
 		for time.Now().Before(end) {
 			turn := int(next.Add(1) - 1)
 			i := turn % len(inboxes)
