@@ -25,7 +25,7 @@ func decodeEvent(value string) (event, error) {
 		e.Offset, e.Last = subject.Sequence, subject.Type.Terminal()
 		return e, nil
 	}
-	r := records.Get().(*record) //nolint:errcheck // nothing else is in there
+	r := records.Get().(*record) // nothing else is in there
 	defer records.Put(r)
 	*r = record{}
 	if err := r.decode(value); err != nil {
