@@ -47,7 +47,7 @@ var plannedScenes = []struct {
 }{
 	{
 		name: "idle", wires: []string{"sse", "ws"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure", "bare"},
-		full: []string{"--connections=10000", "--settle=6s"}, quick: []string{"--connections=1000", "--settle=1s"},
+		full: []string{"--connections=10000", "--settle=12s"}, quick: []string{"--connections=1000", "--settle=1s"},
 	},
 	{
 		name: "broadcast", wires: []string{"sse", "ws"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure", "bare"},
