@@ -144,7 +144,7 @@ func TestGoodSubmissions(t *testing.T) {
 	s := start(t)
 	for _, body := range []string{
 		`{"content":null}`, `{"content":false}`, `{"content":"x","id":"mine-1_A"}`, `{"content":[1,2],"timeout":"PT1H30M","retention":"P1D","delay":"1s","priority":9,"maxAttempts":20}`,
-		`{"content":1,"topic":null,"id":null,"priority":null}`,
+		`{"content":1,"topic":null,"id":null,"priority":null}`, `{"content":1,"priority":5.0,"maxAttempts":2e0}`,
 	} {
 		s.call("POST", "/v1/requests", body, async, "Content-Type: application/json; charset=UTF-8").want(202)
 	}

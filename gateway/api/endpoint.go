@@ -24,7 +24,7 @@ type endpointInput struct {
 	Timeout     *duration         `json:"timeout"`
 	Schedule    *[]duration       `json:"schedule"`
 	Rate        *float64          `json:"rate"`
-	Concurrency *int              `json:"concurrency"`
+	Concurrency *integer          `json:"concurrency"`
 	Coalesce    *bool             `json:"coalesce"`
 
 	Secret    string `json:"secret"`    // only when it is made
@@ -123,7 +123,9 @@ func (in *endpointInput) fill(e *dispatch.Endpoint) {
 	set(&e.Routes, in.Routes)
 	set(&e.Topics, in.Topics)
 	set(&e.Rate, in.Rate)
-	set(&e.Concurrency, in.Concurrency)
+	if in.Concurrency != nil {
+		e.Concurrency = int(*in.Concurrency)
+	}
 	set(&e.Coalesce, in.Coalesce)
 	if in.Headers != nil {
 		e.Headers = in.Headers

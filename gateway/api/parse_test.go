@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,29 @@ func TestParsePrefer(t *testing.T) {
 		p := parsePrefer(c.fields)
 		if p.async != c.async || (p.wait == nil) != (c.wait == nil) || (p.wait != nil && *p.wait != *c.wait) {
 			t.Errorf("%q: %+v", c.fields, p)
+		}
+	}
+}
+
+func TestInteger(t *testing.T) {
+	for text, want := range map[string]int{"0": 0, "7": 7, "7.0": 7, "7.00": 7, "0.7e1": 7, "70e-1": 7, "-1": -1, "-1.0": -1, "2147483647.0": 2147483647} {
+		var field struct{ Attempt *integer }
+		if err := json.Unmarshal([]byte(`{"Attempt":`+text+`}`), &field); err != nil || field.Attempt == nil || int(*field.Attempt) != want {
+			t.Errorf("%s: %v, want %d: %v", text, field.Attempt, want, err)
+		}
+	}
+	for text, kind := range map[string]string{
+		"1.5": "number 1.5", "1e99": "number 1e99", "99999999999999999999": "number 99999999999999999999", `"7"`: "string", "true": "bool", "[7]": "array", `{"n":7}`: "object",
+	} {
+		var field struct{ Attempt *integer }
+		err := json.Unmarshal([]byte(`{"Attempt":`+text+`}`), &field)
+		if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); !ok || mistyped.Value != kind || mistyped.Field != "Attempt" {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"", "x", "0x7", "7 ", "1_0", "inf", "nan", "7.", ".7", "null"} { // in a query
+		if n, err := parseInteger(text); err == nil {
+			t.Errorf("%q: %d", text, n)
 		}
 	}
 }

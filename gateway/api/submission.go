@@ -206,7 +206,7 @@ func (r *reader) option(where, name, text string) {
 }
 
 func (r *reader) integer(at, text string, least, most int) int {
-	n, err := strconv.Atoi(text)
+	n, err := parseInteger(text)
 	if err != nil || n < least || n > most {
 		r.wrong(at, "must be a whole number from %d to %d", least, most)
 		return 0

@@ -63,7 +63,7 @@ type progressReport struct {
 	Step    *string  `json:"step"`
 	Percent *float64 `json:"percent"`
 	Message *string  `json:"message"`
-	Attempt *int     `json:"attempt"`
+	Attempt *integer `json:"attempt"`
 	Timeout string   `json:"timeout"`
 }
 
@@ -82,8 +82,8 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 		*p.Percent, err = strconv.ParseFloat(string(value), 64)
 		return !text && err == nil
 	case "attempt":
-		p.Attempt = new(int)
-		*p.Attempt, err = strconv.Atoi(string(value))
+		n, err := strconv.Atoi(string(value))
+		p.Attempt = new(integer(n))
 		return !text && err == nil
 	default:
 		return false
@@ -154,12 +154,12 @@ func (a *API) endWork(c *fiber.Ctx, caller lifecycle.Principal, change func(atte
 // failWork answers PUT /v1/work/{id}/error.
 func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
 	var body struct {
-		Code    string  `json:"code"`
-		Message *string `json:"message"`
-		Detail  string  `json:"detail"`
-		Trace   string  `json:"trace"`
-		Retry   bool    `json:"retry"`
-		Attempt *int    `json:"attempt"`
+		Code    string   `json:"code"`
+		Message *string  `json:"message"`
+		Detail  string   `json:"detail"`
+		Trace   string   `json:"trace"`
+		Retry   bool     `json:"retry"`
+		Attempt *integer `json:"attempt"`
 	}
 	if err := readReport(c, &body, nil); err != nil {
 		return err
@@ -239,7 +239,7 @@ func readReport[T any](c *fiber.Ctx, into *T, set func(name, value []byte, text 
 
 // readAttempt returns the attempt that reports: from the query, the header
 // Hark-Attempt or the body; 0 if it does not say.
-func readAttempt(c *fiber.Ctx, body *int, errs *[]fieldError) int {
+func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
 	text, pointer, what := c.Query("attempt"), "?attempt", ""
 	if text == "" {
 		text, pointer, what = c.Get("Hark-Attempt"), "", "Hark-Attempt "
@@ -257,7 +257,7 @@ func readAttempt(c *fiber.Ctx, body *int, errs *[]fieldError) int {
 	if *body < 1 { // 0 is what is left when a processor forgets to say, and would get past the fence
 		*errs = append(*errs, fieldError{"/attempt", "must be the number of an attempt"})
 	}
-	return *body
+	return int(*body)
 }
 
 func tooLong(errs *[]fieldError, pointer string, s *string, most int) {
