@@ -57,7 +57,7 @@ bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitM
 	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared lifecycle
 
 PEERS ?=
-bench-peers: ## everything beside other push servers, twenty minutes; PEERS=--quick for two; leaves bench/results.json and report.html
+bench-peers: ## everything beside other push servers, half an hour; PEERS=--quick for two; leaves bench/results.json and report.html
 	@NCHAN=1 sh scripts/setup.sh $(GO) run ./loadtest compare $(PEERS)
 
 bench-readme: ## write the README's section on performance from bench/results.json, as bench-peers left it

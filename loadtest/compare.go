@@ -18,13 +18,13 @@ import (
 )
 
 // compare plays scenes on all servers that there are, with the same settings, and holds them beside each other. Each run is a process of
-// this program, with a server of its own. With several rounds the servers of a table take turns, because a shared
+// this program, with a server of its own. Where speed is compared the servers of a table take turns, because a shared
 // machine is not always as fast; medians count.
 type compare struct {
 	Quick   bool     `help:"Small sizes: to see that it works, in less than two minutes."`
 	Scenes  []string `placeholder:"NAME" help:"Only these: idle, broadcast, unicast, lifecycle, slow, storm, growth."`
 	Servers []string `placeholder:"NAME" help:"Only these: hark, nchan, centrifugo, centrifuge, mercure, bare."`
-	Rounds  int      `default:"1" help:"How often each."`
+	Rounds  int      `help:"How often the servers take turns in broadcast, unicast and lifecycle: 3 times if not given, with --quick once. The other scenes compare no speed, or have rounds of their own."`
 }
 
 // comparison is a comparison under way.
@@ -50,7 +50,14 @@ func (s *compare) Run(o *options) error {
 	}
 	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, bytes: make(map[string]int)}
 	c.results.Args = slices.DeleteFunc(withoutOutput(os.Args[1:]), func(arg string) bool { return arg == "compare" })
-	c.results.Rounds, c.results.Quick = max(1, s.Rounds), s.Quick
+	c.results.Rounds, c.results.Quick = s.Rounds, s.Quick
+	switch {
+	case s.Rounds > 0:
+	case s.Quick:
+		c.results.Rounds = 1
+	default:
+		c.results.Rounds = 3
+	}
 	fmt.Fprintln(os.Stderr, "building")
 	absent, err := prepare()
 	if err != nil {
@@ -78,13 +85,16 @@ func (s *compare) Run(o *options) error {
 
 // play plays runs, those of a table in turns, and says which of Hark's have failed.
 func (c *comparison) play(runs []planned) (failed error) {
-	began, number, all := time.Now(), 0, len(runs)*c.results.Rounds
+	began, number, all := time.Now(), 0, 0
+	for _, p := range runs {
+		all += p.rounds(c.results.Rounds)
+	}
 	for len(runs) > 0 {
 		table := 1
 		for table < len(runs) && runs[table].same(runs[0]) {
 			table++
 		}
-		for range c.results.Rounds {
+		for range runs[0].rounds(c.results.Rounds) {
 			for _, p := range runs[:table] {
 				number++
 				fmt.Fprintf(os.Stderr, "%s, %d of %d: %v\n", time.Since(began).Round(time.Second), number, all, p)

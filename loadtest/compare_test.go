@@ -39,7 +39,10 @@ func TestPlan(t *testing.T) {
 	if _, err := plan(nil, []string{"nonsense"}, true, nil); err == nil {
 		t.Error("an unknown server is taken")
 	}
-	if runs, _ := plan([]string{"unicast"}, []string{"hark"}, false, nil); len(runs) != 4 || !runs[2].shared {
+	if runs, _ := plan([]string{"unicast"}, []string{"hark"}, false, nil); len(runs) != 4 || !runs[2].shared || runs[2].rounds(3) != 3 {
+		t.Error(runs)
+	}
+	if runs, _ := plan([]string{"growth"}, nil, false, nil); len(runs) != 1 || runs[0].rounds(3) != 1 { // it has rounds of its own
 		t.Error(runs)
 	}
 }

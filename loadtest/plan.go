@@ -12,7 +12,16 @@ type planned struct {
 	server string
 	shared bool // whether the server has Redis behind it
 	args   []string
+	turns  bool // whether servers take turns in this scene
 	floor  bool // a bare loop, of messages as long as Hark's were in this scene
+}
+
+// rounds is how often it is run where servers take turns so many times.
+func (p planned) rounds(turns int) int {
+	if !p.turns {
+		return 1
+	}
+	return turns
 }
 
 func (p planned) String() string {
@@ -44,6 +53,7 @@ var plannedScenes = []struct {
 	full    []string // flags
 	quick   []string
 	brief   bool // whether the first wire is enough to see that it works
+	turns   bool // whether speed is compared
 }{
 	{
 		name: "idle", wires: []string{"sse", "ws"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure", "bare"},
@@ -51,15 +61,15 @@ var plannedScenes = []struct {
 	},
 	{
 		name: "broadcast", wires: []string{"sse", "ws"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure", "bare"},
-		full: []string{"--followers=5000", "--duration=10s"}, quick: []string{"--followers=1000", "--duration=1s", "--warmup=500ms"},
+		full: []string{"--followers=5000", "--duration=10s"}, quick: []string{"--followers=1000", "--duration=1s", "--warmup=500ms"}, turns: true,
 	},
 	{
 		name: "unicast", wires: []string{"sse", "ws"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure", "bare"}, shared: []string{"hark", "centrifugo", "centrifuge"},
-		full: []string{"--channels=5000", "--duration=10s"}, quick: []string{"--channels=500", "--duration=1s", "--warmup=500ms"}, brief: true,
+		full: []string{"--channels=5000", "--duration=10s"}, quick: []string{"--channels=500", "--duration=1s", "--warmup=500ms"}, brief: true, turns: true,
 	},
 	{
 		name: "lifecycle", wires: []string{"sse"}, servers: []string{"hark"}, shared: []string{"hark"},
-		full: []string{"--duration=10s"}, quick: []string{"--duration=2s"},
+		full: []string{"--duration=10s"}, quick: []string{"--duration=2s"}, turns: true,
 	},
 	{
 		name: "slow", wires: []string{"sse"}, servers: []string{"hark", "nchan", "centrifugo", "centrifuge", "mercure"},
@@ -88,7 +98,7 @@ func plan(scenes, servers []string, quick bool, absent map[string]string) ([]pla
 			continue
 		}
 		add := func(server, wire string, shared bool) {
-			p := planned{scene: s.name, wire: wire, server: server, shared: shared, args: s.full}
+			p := planned{scene: s.name, wire: wire, server: server, shared: shared, args: s.full, turns: s.turns}
 			if quick {
 				p.args = s.quick
 			}

@@ -31,7 +31,7 @@ func (r *Results) Markdown() string {
 	out.WriteString("The servers ran one after the other with equal settings, each in a process of its own that was new for each scene")
 	switch {
 	case r.Rounds > 1:
-		fmt.Fprintf(&out, "; they took turns %d times, and these are the medians", r.Rounds)
+		fmt.Fprintf(&out, "; where speed is compared they took turns %d times, and these are the medians", r.Rounds)
 	default:
 		out.WriteString(", once")
 	}
