@@ -38,9 +38,9 @@ type batch struct {
 	due      bool               // something of an endpoint may be
 
 	// Kept from batch to batch.
-	encoded []byte      // scratch, a record
+	encoded []byte      // scratch, a record or an event
 	key     []byte      // scratch
-	event   int         // size of the newest event, a guess at the next
+	place   []byte      // scratch, a position
 	taking  []*endpoint // scratch
 }
 
@@ -55,7 +55,6 @@ func newBatch(s *Store) *batch {
 		s:       s,
 		changed: make(map[string]*record),
 		touched: make(map[*endpoint]bool),
-		event:   1024,
 	}
 }
 

@@ -276,13 +276,12 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.ID, r.Sequence)) {
 		refs++ // deliverEvent's
 	}
-	value := appendEvent(make([]byte, 0, max(b.event+b.event/8, 512)), &out, t, b.now, refs)
-	b.event = min(len(value), 4<<10)
-	event := lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &out, t)
+	b.encoded = appendEvent(b.encoded[:0], &out, t, b.now, refs)
+	event := lifecycle.AppendEvent(make([]byte, 0, len(b.encoded)+eventAround), &out, t)
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)
-	b.put(eventsBucket, b.key, value)
+	b.put(eventsBucket, b.key, b.encoded)
 	r.Trail.add(at)
 	if keep := uint64(b.s.options.History); r.Sequence-r.Trail.Oldest+1 > keep+chunkOf(keep) {
 		oldest := r.Sequence - keep + 1

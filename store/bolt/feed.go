@@ -64,7 +64,8 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 		b.delete(feedsBucket, b.offsetKey(f, f.top))
 	}
 	f.top++
-	b.put(feedsBucket, b.offsetKey(f, f.top), position(nil, at))
+	b.place = position(b.place[:0], at)
+	b.put(feedsBucket, b.offsetKey(f, f.top), b.place)
 	if now := nanos(b.now); now >= f.span {
 		f.span = b.s.spanEnd(now)
 		b.put(agingBucket, agingKey(f.span, c), nil)
