@@ -1,54 +1,14 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 )
 
 var errDuration = errors.New(`want a duration like "90s", "1h30m" or "PT90S"`)
-
-// integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one kind of number; so does JSON Schema).
-type integer int
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (i *integer) UnmarshalJSON(text []byte) error {
-	n, err := parseInteger(string(text))
-	if err != nil {
-		var value any
-		_ = json.Unmarshal(text, &value)
-		kind := "number " + string(text)
-		switch value.(type) {
-		case string:
-			kind = "string"
-		case bool:
-			kind = "bool"
-		case []any:
-			kind = "array"
-		case map[string]any:
-			kind = "object"
-		}
-		return &json.UnmarshalTypeError{Value: kind, Type: reflect.TypeFor[integer]()}
-	}
-	*i = integer(n)
-	return nil
-}
-
-func parseInteger(text string) (int, error) {
-	n, err := strconv.Atoi(text)
-	if err == nil {
-		return n, nil
-	}
-	f, notANumber := strconv.ParseFloat(text, 64) // which takes more than JSON does
-	if notANumber != nil || !json.Valid([]byte(text)) || f != math.Trunc(f) || math.Abs(f) > math.MaxInt32 {
-		return 0, err
-	}
-	return int(f), nil
-}
 
 // parseDuration reads a duration as Go writes it ("1h30m") or in ISO 8601
 // ("PT1H30M", "P2D", "P1W"). Years and months have no fixed length and are refused.

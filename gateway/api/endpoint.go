@@ -123,9 +123,7 @@ func (in *endpointInput) fill(e *dispatch.Endpoint) {
 	set(&e.Routes, in.Routes)
 	set(&e.Topics, in.Topics)
 	set(&e.Rate, in.Rate)
-	if in.Concurrency != nil {
-		e.Concurrency = int(*in.Concurrency)
-	}
+	set(&e.Concurrency, (*int)(in.Concurrency))
 	set(&e.Coalesce, in.Coalesce)
 	if in.Headers != nil {
 		e.Headers = in.Headers

@@ -1,0 +1,32 @@
+package api
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+)
+
+// integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one kind of number; so does JSON Schema).
+type integer int
+
+// UnmarshalJSON implements [json.Unmarshaler]. Its errors are those of an int.
+func (i *integer) UnmarshalJSON(text []byte) error {
+	if n, err := parseInteger(string(text)); err == nil {
+		*i = integer(n)
+		return nil
+	}
+	return json.Unmarshal(text, (*int)(i))
+}
+
+// parseInteger takes what is a whole number in JSON, and what strconv does.
+func parseInteger(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err == nil {
+		return n, nil
+	}
+	f, notANumber := strconv.ParseFloat(text, 64) // which takes more than JSON does
+	if notANumber != nil || !json.Valid([]byte(text)) || f != math.Trunc(f) || math.Abs(f) > math.MaxInt32 {
+		return 0, err
+	}
+	return int(f), nil
+}
