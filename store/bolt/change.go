@@ -277,7 +277,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		refs++ // deliverEvent's
 	}
 	b.encoded = appendEvent(b.encoded[:0], &out, t, b.now, refs)
-	event := lifecycle.AppendEvent(make([]byte, 0, len(b.encoded)+eventAround), &out, t)
+	event := parts.Event(&out, t, len(b.encoded))
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)

@@ -237,13 +237,10 @@ func decodeEvent(value []byte) ([]byte, error) {
 	if err := parts.DecodeRecord(text[length:], &r); err != nil {
 		return nil, errDamagedEvent
 	}
-	return lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &r, t), nil
+	return parts.Event(&r, t, len(value)), nil
 }
 
 var errDamagedEvent = errors.New("an event is damaged")
-
-// eventAround is about how much longer an event is than what is stored of it.
-const eventAround = 1000
 
 func eventTime(value []byte) int64 { return int64(binary.BigEndian.Uint64(value)) }
 

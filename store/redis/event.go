@@ -6,6 +6,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // event is an event of a channel together with what names the write that stored it.
@@ -34,15 +35,11 @@ func decodeEvent(value string) (event, error) {
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	line := lifecycle.AppendEvent(make([]byte, 0, len(value)+eventAround), &r.Request, r.event)
-	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: line}, r.token}, nil
+	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: parts.Event(&r.Request, r.event, len(value))}, r.token}, nil
 }
 
 // records are for one event each: what it is made of is large, and not needed any more when it is made.
 var records = sync.Pool{New: func() any { return new(record) }}
-
-// eventAround is about how much longer an event is than what is stored of it.
-const eventAround = 1000
 
 // bodyOf makes of the body of a webhook delivery as it is stored what is delivered: it is an event, or came as it is.
 func bodyOf(value string) ([]byte, error) {
