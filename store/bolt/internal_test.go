@@ -68,6 +68,26 @@ func TestMigration(t *testing.T) {
 	}
 }
 
+// reopen closes a store, changes its file, and opens it until the test ends.
+func reopen(t *testing.T, s *Store, path string, change func(*bolt.Tx) error) *Store {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(change), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
 // TestMigrationFromJSON: what a file of version 3 holds as JSON is read, and gone on with.
 func TestMigrationFromJSON(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
@@ -95,12 +115,7 @@ func TestMigrationFromJSON(t *testing.T) {
 	if len(before.Messages) != 2 || !strings.Contains(string(before.Messages[0].Event), `"position":0`) {
 		t.Fatalf("%+v", before)
 	}
-	s.Close()
-	db, err := bolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *bolt.Tx) error {
+	s = reopen(t, s, path, func(tx *bolt.Tx) error {
 		r, err := readRecord(tx, "a")
 		if err != nil {
 			return err
@@ -122,15 +137,7 @@ func TestMigrationFromJSON(t *testing.T) {
 			tx.Bucket(requestsBucket).Put([]byte("a"), append([]byte{statusLetter(r.Status)}, old...)),
 			tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 3)),
 		)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
-
-	if s, err = Open(path, Options{}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { s.Close() }()
+	})
 	if h := read(); !reflect.DeepEqual(h, before) {
 		t.Errorf("%+v, want %+v", h, before)
 	}

@@ -40,27 +40,14 @@ func TestMigrationToWebhooks(t *testing.T) {
 	if _, err := s.Create(t.Context(), request("a")); err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
-	db, err := bolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *bolt.Tx) error { // version 1 is what is left
+	s = reopen(t, s, path, func(tx *bolt.Tx) error { // version 1 is what is left
 		for _, name := range webhookBuckets {
 			if err := tx.DeleteBucket(name); err != nil {
 				return err
 			}
 		}
 		return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 1))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
-
-	if s, err = Open(path, Options{}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { s.Close() }()
+	})
 	if r, err := s.Get(t.Context(), "a"); err != nil || r.Sequence != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -68,10 +55,7 @@ func TestMigrationToWebhooks(t *testing.T) {
 	if _, err := s.Apply(t.Context(), "a", lifecycle.Start{}); err != nil {
 		t.Error(err)
 	}
-	s.Close()
-	if s, err = Open(path, Options{}); err != nil {
-		t.Fatal(err)
-	}
+	s = reopen(t, s, path, func(*bolt.Tx) error { return nil })
 	page, err := s.ListDeliveries(t.Context(), "alice", "e", dispatch.Query{Limit: 10})
 	if err != nil || len(page.Deliveries) != 1 || page.Deliveries[0].ID != "a_2" {
 		t.Errorf("%+v, %v", page, err)
