@@ -64,8 +64,7 @@ func rest(ctx context.Context) {
 }
 
 // gcPercent is how much a heap with so many live bytes may grow before it is collected. By default it doubles,
-// which a small one under load does many times a second, and with it goes what the caches of the processor hold; so it gets
-// some room, which rest gives back.
+// which a small one under load does many times a second; so it gets some room, which rest gives back.
 func gcPercent(live uint64) int {
 	const room, most = 128 << 20, 400
 	percent := int(min(room*100/max(live, 1), most+100)) - 100

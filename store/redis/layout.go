@@ -218,7 +218,7 @@ func digest(owner, key string) string {
 
 // partition is where a request, a feed or a key lives. It never changes for a name.
 func (s *Store) partition(name string) int {
-	if len(s.tags) == 1 {
+	if len(s.tags) == 1 { // all of a single server; the sum would need a copy of the name
 		return 0
 	}
 	return int(crc32.ChecksumIEEE([]byte(name)) % uint32(len(s.tags)))

@@ -8,7 +8,7 @@ local function given(argument) return argument ~= '' and argument or nil end
 -- sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
 local function task(id, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
-  local token, status, ticket, queue = header(record) -- place and queue are those of the old one, too, if it is the expected one
+  local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
   local old = call('GETRANGE', key, '0', '16') -- token and status; numbers as strings, or Lua would print them
