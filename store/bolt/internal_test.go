@@ -366,6 +366,7 @@ func TestPositions(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	f.Add("alice", formatCursor("alice", 1))
 	f.Add("alice", formatCursor("alice", 1<<63))
+	f.Add("alice", formatCursor("alice", 1)+"\n")
 	f.Add("bob", "")
 	f.Add("", "AAAA")
 	f.Fuzz(func(t *testing.T, owner, cursor string) {

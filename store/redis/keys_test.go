@@ -99,6 +99,7 @@ func TestClaimOfTheDead(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	f.Add("alice", formatCursor("alice", place{1, 0}))
 	f.Add("alice", formatCursor("alice", place{1 << 53, 1023}))
+	f.Add("alice", "\n"+formatCursor("alice", place{1, 0}))
 	f.Add("bob", "")
 	f.Add("", "AAAA")
 	f.Fuzz(func(t *testing.T, owner, cursor string) {

@@ -195,8 +195,8 @@ func formatCursor(owner string, p place) string {
 }
 
 func parseCursor(owner, cursor string) (place, bool) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) != 14 || binary.BigEndian.Uint32(raw[10:]) != cursorSum(owner, raw[:10]) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor) // which overlooks line breaks, hence the length
+	if err != nil || len(raw) != 14 || len(cursor) != base64.RawURLEncoding.EncodedLen(14) || binary.BigEndian.Uint32(raw[10:]) != cursorSum(owner, raw[:10]) {
 		return place{}, false
 	}
 	p := place{int64(binary.BigEndian.Uint64(raw)), int(binary.BigEndian.Uint16(raw[8:]))}
