@@ -47,8 +47,8 @@ func Verify(h http.Header, body []byte, now time.Time, keys ...Key) error {
 	matches := false
 	for signature := range strings.FieldsSeq(signatures) {
 		version, encoded, _ := strings.Cut(signature, ",")
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		if err != nil {
+		raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+		if err != nil { // or in another spelling than the one that [Sign] writes
 			continue
 		}
 		for _, k := range keys {
