@@ -33,8 +33,8 @@ func newAdmission(o Options) *admission {
 	}
 }
 
-// admit reports whether a connection is taken on while open others are there. who is to be
-// given back to leave when it ends; it is nil if callers are not counted.
+// admit reports whether a connection is taken on while open others are there. name is "" for a caller who
+// has yet to say who it is, see count. who is to be given back to leave when it ends; it is nil if callers are not counted.
 func (a *admission) admit(name string, open int64) (who *caller, ok bool) {
 	if a.most > 0 && open >= int64(a.most) {
 		return nil, false
@@ -44,10 +44,8 @@ func (a *admission) admit(name string, open int64) (who *caller, ok bool) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.perCaller > 0 {
-		if who = a.callers[name]; who != nil && who.open >= a.perCaller {
-			return nil, false
-		}
+	if who = a.callers[name]; who != nil && who.open >= a.perCaller {
+		return nil, false
 	}
 	if a.rate > 0 {
 		now := time.Now()
@@ -58,14 +56,30 @@ func (a *admission) admit(name string, open int64) (who *caller, ok bool) {
 		}
 		a.tokens--
 	}
-	if a.perCaller > 0 {
-		if who == nil {
-			who = &caller{name: name}
-			a.callers[name] = who
-		}
-		who.open++
+	return a.enter(who, name), true
+}
+
+// count is admit for a connection that was taken on before it was known whose it is.
+func (a *admission) count(name string) (who *caller, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if who = a.callers[name]; who != nil && who.open >= a.perCaller {
+		return nil, false
 	}
-	return who, true
+	return a.enter(who, name), true
+}
+
+// enter counts a connection of a caller, who is nil if there is none yet. Called under a.mu.
+func (a *admission) enter(who *caller, name string) *caller {
+	if a.perCaller <= 0 || name == "" {
+		return nil
+	}
+	if who == nil {
+		who = &caller{name: name}
+		a.callers[name] = who
+	}
+	who.open++
+	return who
 }
 
 func (a *admission) leave(who *caller) {

@@ -105,14 +105,19 @@ func BenchmarkSockets(b *testing.B) {
 
 // follow makes a socket of a connection, without a handshake, that follows so many channels.
 func follow(h *Hub, conn net.Conn, first, channels int) *socket {
-	s := &socket{resolve: func(_ context.Context, name string) (Channel, error) {
-		return Channel{Key: name, Name: name}, nil
-	}}
-	s.init(h, conn, wireSocket, s, nil)
+	s := &socket{session: anybody{}}
+	s.init(h, conn, wireSocket, s, nil, nil)
 	for n := range channels {
 		s.subscribe(context.Background(), Subscribe{Channel: fmt.Sprint("request:", first+n)})
 	}
 	return s
+}
+
+// anybody may follow everything.
+type anybody struct{ Session }
+
+func (anybody) Resolve(_ context.Context, name string) (Channel, error) {
+	return Channel{Key: name, Name: name}, nil
 }
 
 // tcpPair returns the two ends of a connection.

@@ -18,4 +18,7 @@ const (
 	CloseSource      CloseCode = 4001 // reconnect: the store could not be read
 	CloseProtocol    CloseCode = 4500 // do not: what the client sent is not the protocol
 	CloseSubprotocol CloseCode = 4501 // do not: the client speaks others, but not hark.v1
+
+	CloseUnauthenticated CloseCode = 4502 // do not: the client sent no token in time, or one that is not taken
+	CloseExpired         CloseCode = 4503 // do not with this token: it has expired, or was revoked
 )

@@ -31,6 +31,7 @@ type Options struct {
 	Connections   int           // at most; 0: any number
 	PerCaller     int           // connections of one caller at most; 0: any number
 	ConnectRate   float64       // new connections per second at most, as many at once as in one second; 0: any number
+	AuthTime      time.Duration // how long a WebSocket client may take to say who it is; 10 s
 	Logger        *slog.Logger  // default: discard
 
 	// Subject returns what an event tells of, "" if that is not known, and whether it is
@@ -63,6 +64,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CatchUps <= 0 {
 		o.CatchUps = 128
+	}
+	if o.AuthTime <= 0 {
+		o.AuthTime = 10 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -141,27 +141,60 @@ func serve(t *testing.T, h *hub.Hub) string {
 			n, _ := strconv.ParseUint(v, 10, 64)
 			after = &n
 		}
+		var pass *hub.Pass
+		if until, err := time.Parse(time.RFC3339Nano, q.Get("until")); err == nil {
+			pass = hub.NewPass(until)
+		}
 		if r.URL.Path == "/sse" {
-			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller")})
+			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller"), Pass: pass})
 			return
 		}
 		read, _ := br.Peek(br.Buffered())
-		h.ServeSocket(conn, read, r, hub.SocketOptions{
-			Caller: q.Get("caller"),
-			Resolve: func(_ context.Context, name string) (hub.Channel, error) {
-				if name == "forbidden" {
-					return hub.Channel{}, errors.New("forbidden")
-				}
-				return resolve(name), nil
-			},
-			Problem: func(err error) []byte {
-				b, _ := json.Marshal(map[string]string{"title": err.Error()})
-				return b
-			},
-		})
+		o := hub.SocketOptions{Caller: q.Get("caller"), Pass: pass, Unproven: q.Has("unproven")}
+		var first []hub.Subscribe
+		for _, name := range q["channel"] {
+			first = append(first, hub.Subscribe{Channel: name})
+		}
+		if o.Session = (session{subscribe: first}); !o.Unproven {
+			o.Subscribe, o.Session = first, session{}
+		}
+		h.ServeSocket(conn, read, r, o)
 	})
 	t.Cleanup(h.Close)
 	return addr
+}
+
+// session lets everybody follow everything but "forbidden". Tokens are "NAME" or "NAME until TIME".
+type session struct{ subscribe []hub.Subscribe }
+
+func (session) Resolve(_ context.Context, name string) (hub.Channel, error) {
+	if name == "forbidden" {
+		return hub.Channel{}, errors.New("forbidden")
+	}
+	return resolve(name), nil
+}
+
+func (s session) Authenticate(token string) (hub.Proof, error) {
+	name, until, _ := strings.Cut(token, " until ")
+	switch name {
+	case "":
+		return hub.Proof{}, fmt.Errorf("%w: an empty token", hub.ErrUnproven)
+	case "down":
+		return hub.Proof{}, errors.New("who knows tokens is away")
+	}
+	var ends time.Time
+	if until != "" {
+		var err error
+		if ends, err = time.Parse(time.RFC3339Nano, until); err != nil {
+			return hub.Proof{}, err
+		}
+	}
+	return hub.Proof{Session: session{}, Caller: name, Pass: hub.NewPass(ends), Subscribe: s.subscribe}, nil
+}
+
+func (session) Problem(err error) []byte {
+	b, _ := json.Marshal(map[string]string{"title": err.Error()})
+	return b
 }
 
 func resolve(name string) hub.Channel {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,13 +19,13 @@ import (
 type outbox struct {
 	hub  *Hub
 	conn net.Conn // nil if fd is all that is left of it, see takeDescriptor
-	fd   int32    // -1 if there is none: then every write waits for the flusher
 
 	// place in the wheel, under wheel.mu; slot is -1 when not in it
 	slot  int32
 	index int32
 
 	mu      sync.Mutex
+	fd      int32 // -1 if there is none: then every write waits for the flusher
 	state   outboxState
 	wire    wire
 	many    bool     // it has several subscriptions, whose messages it gathers in a round
@@ -32,7 +33,8 @@ type outbox struct {
 	backlog *backlog // what waits for the flusher or for the end of a round; nil if nothing does
 
 	owner  connection
-	caller *caller // nil if callers are not counted
+	caller *caller              // nil if callers are not counted
+	pass   atomic.Pointer[Pass] // until when it may stay
 }
 
 // connection is what an outbox belongs to.
@@ -62,8 +64,9 @@ const (
 
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *caller) {
+func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *caller, pass *Pass) {
 	o.hub, o.wire, o.owner, o.caller, o.slot = h, w, owner, caller, -1
+	o.pass.Store(pass)
 	o.conn, o.fd = takeDescriptor(conn)
 	h.stats.opened(w)
 	h.wheel.add(o)
@@ -342,8 +345,13 @@ func (o *outbox) close(why reason) {
 	o.hub.tasks.Go(o.owner.leave)
 }
 
-// beat sends a sign of life, unless bytes are under way anyway.
+// beat sends a sign of life, unless bytes are under way anyway, or ends what may not stay any longer.
 func (o *outbox) beat() {
+	pass := o.pass.Load()
+	if left, known := pass.left(); known && left <= 0 {
+		o.expire(pass)
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state != outboxOpen || o.backlog != nil {
@@ -353,6 +361,18 @@ func (o *outbox) beat() {
 		_ = o.put(heartbeatSSE, nil, false)
 	} else {
 		_ = o.put(heartbeatSocket, nil, false)
+	}
+}
+
+// expire ends the connection because its pass is over.
+func (o *outbox) expire(p *Pass) {
+	switch {
+	case o.wire == wireSSE:
+		o.finish(expiredSSE, reasonExpired)
+	case p.probation:
+		o.finish(closeFrame(uint16(CloseUnauthenticated), "no token was sent in time"), reasonUnproven)
+	default:
+		o.finish(closeFrame(uint16(CloseExpired), "the token has expired"), reasonExpired)
 	}
 }
 
@@ -368,4 +388,6 @@ func (o *outbox) goAway() {
 var (
 	heartbeatSSE    = []byte(":\n") // a comment
 	heartbeatSocket = []byte{opPing, 0}
+	// expiredSSE tells people: an EventSource learns it from how its next attempt is answered.
+	expiredSSE = []byte(": the token has expired\n")
 )

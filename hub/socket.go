@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -24,15 +25,38 @@ type SocketOptions struct {
 	// Origins are the origins (host patterns, see websocket.AcceptOptions) from
 	// which browsers may connect besides the gateway's own.
 	Origins []string
-	// Resolve returns the channel that the client means by a name, or an error
-	// if it may not read it. It may be called until the connection ends.
-	Resolve func(ctx context.Context, name string) (Channel, error)
-	// Problem returns an error as problem details (RFC 9457), one line of JSON.
-	Problem func(error) []byte
-	// Subscribe are subscriptions to make at once.
-	Subscribe []Subscribe
+	// Session is what the client may do.
+	Session Session
 	// Caller is who connects, for Options.PerCaller.
 	Caller string
+	// Pass is until when the connection may stay; nil for ever.
+	Pass *Pass
+	// Unproven says that the client has yet to send a token: it has Options.AuthTime
+	// for that, and may do nothing else before.
+	Unproven bool
+	// Subscribe are subscriptions to make at once.
+	Subscribe []Subscribe
+}
+
+// Session is what the client of a WebSocket may do. The methods are called by one goroutine at
+// a time, until the connection ends.
+type Session interface {
+	// Resolve returns the channel that the client means by a name, or an error
+	// if it may not read it.
+	Resolve(ctx context.Context, name string) (Channel, error)
+	// Authenticate returns who the client is by a token that it sent, and the session in force from
+	// then on. An error that wraps [ErrUnproven] says that the token is not taken.
+	Authenticate(token string) (Proof, error)
+	// Problem returns an error as problem details (RFC 9457), one line of JSON.
+	Problem(err error) []byte
+}
+
+// Proof is who a client is by its token.
+type Proof struct {
+	Session   Session
+	Caller    string
+	Pass      *Pass
+	Subscribe []Subscribe // to make at once
 }
 
 // Subscribe asks for a channel, after an offset if the client has one.
@@ -41,12 +65,13 @@ type Subscribe struct {
 	After   *uint64
 }
 
-// Errors that the protocol itself knows; SocketOptions.Problem gets them, wrapped.
+// Errors that the protocol itself knows; [Session] gets them for Problem, wrapped.
 var (
 	ErrMessage       = errors.New("malformed message")
 	ErrUnknownOp     = errors.New("unknown op")
 	ErrNotSubscribed = errors.New("not subscribed to this channel")
 	ErrTooMany       = errors.New("too many subscriptions on this connection")
+	ErrUnproven      = errors.New("the client has not proven who it is")
 	ErrNoTokens      = errors.New("this gateway takes no tokens")
 )
 
@@ -55,14 +80,15 @@ var (
 // they arrive, because a blocked reader costs a stack for each connection.
 type socket struct {
 	outbox
-	resolve func(ctx context.Context, name string) (Channel, error)
-	problem func(error) []byte
 
-	in *inbound // of one reader at a time: whoever was told that there is something
+	// Of one reader at a time: whoever was told that there is something.
+	session Session
+	in      *inbound
 
-	subsMu sync.Mutex
-	left   bool
-	subs   []*subscription
+	subsMu   sync.Mutex
+	left     bool
+	unproven bool // not under subsMu, but the reader's: it has yet to say who it is
+	subs     []*subscription
 }
 
 // ServeSocket speaks the protocol hark.v1 on conn, whose handshake request is r,
@@ -74,9 +100,13 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		return
 	}
 	defer h.tasks.Done()
+	s := &socket{session: o.Session, unproven: o.Unproven}
+	if o.Unproven {
+		o.Caller, o.Pass = "", NewPass(time.Now().Add(h.opts.AuthTime))
+		o.Pass.probation = true
+	}
 	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
-	s := &socket{resolve: o.Resolve, problem: o.Problem}
-	s.init(h, conn, wireSocket, s, who)
+	s.init(h, conn, wireSocket, s, who, o.Pass)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
@@ -215,15 +245,64 @@ func (s *socket) message(text []byte) {
 	case "ping":
 		s.reply([]byte(`{"op":"pong"}`))
 	case "auth":
-		s.refuse("", ErrNoTokens)
+		s.authenticate(c.Token)
 	default:
 		s.refuse(c.Channel, ErrUnknownOp)
 	}
 }
 
+// authenticate takes a token: the first one of a client that has yet to say who it is, or a
+// newer one, with which the connection may stay for longer.
+func (s *socket) authenticate(token string) {
+	proof, err := s.session.Authenticate(token)
+	if err != nil {
+		s.refuse("", err)
+		switch {
+		case !s.unproven: // it may stay with the token that it has
+		case errors.Is(err, ErrUnproven):
+			s.finish(closeFrame(uint16(CloseUnauthenticated), "the token is not taken"), reasonUnproven)
+		default:
+			s.finish(closeFrame(uint16(CloseTryLater), "the token cannot be checked, try later"), reasonShed)
+		}
+		return
+	}
+	if s.unproven && !s.belongs(proof.Caller) {
+		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
+		return
+	}
+	s.session, s.unproven = proof.Session, false
+	s.pass.Store(proof.Pass)
+	s.hub.wheel.move(&s.outbox)
+	expires := []byte("null")
+	if ends := proof.Pass.Ends(); !ends.IsZero() {
+		expires = appendJSONString(nil, ends.UTC().Format(time.RFC3339))
+	}
+	s.reply(append(append([]byte(`{"op":"authenticated","expires":`), expires...), '}'))
+	for _, sub := range proof.Subscribe {
+		s.subscribe(s.hub.ctx, sub)
+	}
+}
+
+// belongs counts the connection as one of a caller, and reports false if that are too many.
+func (s *socket) belongs(name string) bool {
+	who, ok := s.hub.admission.count(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == outboxClosed { // which has given back what it knew of
+		s.hub.admission.leave(who)
+		return ok
+	}
+	s.caller = who
+	return ok
+}
+
 // subscribe makes a subscription, in place of one to the same channel.
 func (s *socket) subscribe(ctx context.Context, want Subscribe) {
-	c, err := s.resolve(ctx, want.Channel)
+	if s.unproven {
+		s.refuse(want.Channel, ErrUnproven)
+		return
+	}
+	c, err := s.session.Resolve(ctx, want.Channel)
 	if err != nil {
 		s.refuse(want.Channel, err)
 		return
@@ -328,7 +407,7 @@ func (s *socket) refuse(channel string, err error) {
 	if channel != "" {
 		b = appendJSONString(append(b, `,"channel":`...), channel)
 	}
-	b = append(append(b, `,"problem":`...), s.problem(err)...)
+	b = append(append(b, `,"problem":`...), s.session.Problem(err)...)
 	s.reply(append(b, '}'))
 }
 

@@ -24,6 +24,7 @@ type StreamOptions struct {
 	Header http.Header // sent besides the stream's own fields
 	After  *uint64     // the client's cursor, nil if it has none
 	Caller string      // who connects, for [Options.PerCaller]
+	Pass   *Pass       // until when the stream may stay; nil for ever
 }
 
 // ServeStream answers on conn with the events of a channel as text/event-stream
@@ -49,7 +50,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	s := &stream{fresh: c.Live && after == nil}
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
-	s.init(h, conn, wireSSE, s, who)
+	s.init(h, conn, wireSSE, s, who, o.Pass)
 	if err := s.write(streamHead(o.Header, h.retry()), true); err != nil {
 		return
 	}

@@ -14,10 +14,12 @@ const (
 	reasonProtocol        // it broke the protocol
 	reasonSource          // its channel could not be read
 	reasonShed            // there were too many
+	reasonExpired         // what it was let in with holds no longer
+	reasonUnproven        // it did not say who it is
 	reasons               // how many there are
 )
 
-var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed"}
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated"}
 
 type counters struct {
 	open      [2]atomic.Int64

@@ -7,7 +7,8 @@ import (
 )
 
 // wheel knows every connection and gives each a heartbeat in turn: one timer for
-// all of them, a slot a second.
+// all of them, a slot a second. A connection whose pass ends within a round has its turn
+// then, so no connection needs a timer of its own.
 type wheel struct {
 	hub *Hub
 
@@ -21,19 +22,45 @@ func newWheel(h *Hub, heartbeat time.Duration) *wheel {
 	return &wheel{hub: h, slots: make([][]*outbox, max(1, int(heartbeat/time.Second)))}
 }
 
-// add puts a connection into the slot that comes round last.
 func (w *wheel) add(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	slot := (w.next + len(w.slots) - 1) % len(w.slots)
-	o.slot, o.index = int32(slot), int32(len(w.slots[slot]))
-	w.slots[slot] = append(w.slots[slot], o)
-	w.count++
+	w.put(o, w.turn(o))
 }
 
 func (w *wheel) remove(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.take(o)
+}
+
+// move puts a connection where its pass has it now.
+func (w *wheel) move(o *outbox) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slot := w.turn(o); o.slot >= 0 && int(o.slot) != slot {
+		w.take(o)
+		w.put(o, slot)
+	}
+}
+
+// turn returns the slot in which a connection is due: the one that comes round last, or the
+// last one before its pass ends, or the next. Called under w.mu, like the two that follow.
+func (w *wheel) turn(o *outbox) int {
+	ahead := len(w.slots) - 1
+	if left, known := o.pass.Load().left(); known {
+		ahead = min(ahead, max(0, int(left/time.Second)))
+	}
+	return (w.next + ahead) % len(w.slots)
+}
+
+func (w *wheel) put(o *outbox, slot int) {
+	o.slot, o.index = int32(slot), int32(len(w.slots[slot]))
+	w.slots[slot] = append(w.slots[slot], o)
+	w.count++
+}
+
+func (w *wheel) take(o *outbox) {
 	if o.slot < 0 {
 		return
 	}
@@ -79,6 +106,9 @@ func (w *wheel) run(ctx context.Context) {
 		w.mu.Unlock()
 		for i, o := range due {
 			o.beat()
+			if o.pass.Load() != nil {
+				w.move(o)
+			}
 			due[i] = nil
 		}
 	}

@@ -184,8 +184,7 @@ func (a *API) socket(c *fiber.Ctx, caller lifecycle.Principal) error {
 	request := handshakeRequest(c)
 	options := hub.SocketOptions{
 		Origins:   a.Origins,
-		Resolve:   func(ctx context.Context, name string) (hub.Channel, error) { return a.resolve(ctx, caller, name) },
-		Problem:   func(err error) []byte { return a.asProblem(err).body("") },
+		Session:   &session{api: a, caller: caller},
 		Subscribe: subscribe,
 		Caller:    caller.Subject,
 	}
@@ -216,15 +215,27 @@ func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
 	return subscribe, nil
 }
 
-// resolve returns the channel that a caller means by a name, if it may read it.
-func (a *API) resolve(ctx context.Context, caller lifecycle.Principal, name string) (hub.Channel, error) {
-	channel, err := lifecycle.ParseChannel(name, caller.Subject)
+// session is what a caller may do on a WebSocket. It implements [hub.Session].
+type session struct {
+	api    *API
+	caller lifecycle.Principal
+}
+
+// Problem implements [hub.Session].
+func (s *session) Problem(err error) []byte { return s.api.asProblem(err).body("") }
+
+// Authenticate implements [hub.Session].
+func (s *session) Authenticate(string) (hub.Proof, error) { return hub.Proof{}, hub.ErrNoTokens }
+
+// Resolve implements [hub.Session].
+func (s *session) Resolve(ctx context.Context, name string) (hub.Channel, error) {
+	channel, err := lifecycle.ParseChannel(name, s.caller.Subject)
 	if err != nil {
 		return hub.Channel{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := a.Service.MayRead(ctx, caller, channel); err != nil {
+	if err := s.api.Service.MayRead(ctx, s.caller, channel); err != nil {
 		if errors.Is(err, lifecycle.ErrNotFound) && channel.Kind != lifecycle.RequestChannel {
 			err = errNoChannel
 		}
