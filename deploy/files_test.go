@@ -274,7 +274,7 @@ func TestComposeConfig(t *testing.T) {
 	if exec.Command("docker", "compose", "version").Run() != nil {
 		t.Skip("docker compose is not installed")
 	}
-	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}} {
+	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}, {"docker-compose.yml", "deploy/compose.keys.yml"}} {
 		arguments := []string{"compose", "--env-file", "/dev/null"}
 		for _, f := range files {
 			arguments = append(arguments, "-f", f)

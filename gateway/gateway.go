@@ -35,6 +35,7 @@ type gateway struct {
 	*backends
 	hub        *hub.Hub
 	service    *lifecycle.Service
+	guard      *auth.Guard
 	api        *api.API
 	webhooks   *dispatch.Service
 	dispatcher *dispatch.Dispatcher
@@ -84,6 +85,9 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		},
 	})
+	if g.guard, err = guard(context.Background(), g.store, c, log); err != nil {
+		return nil, err
+	}
 	if g.webhooks, err = webhooks(context.Background(), g.store, c, log); err != nil {
 		return nil, err
 	}
@@ -93,11 +97,11 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	}
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks,
-		Authenticate: auth.Open(), Origins: c.Origins,
+		Guard: g.guard, Origins: c.Origins,
 		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
 	}
-	if !c.Insecure {
+	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
 		options.Hosts = []string{"localhost", "127.0.0.1", "::1", strings.ToLower(host)}
 	}
@@ -149,13 +153,18 @@ func (g *gateway) welcome(out io.Writer) {
 	if g.config.TLSCert != "" {
 		url = "https" + url[len("http"):]
 	}
+	callers, key := "anybody", ""
+	if !g.guard.Open() {
+		callers, key = "with a key or a token", ` -H "Authorization: Bearer $HARK_KEY"`
+	}
 	_, _ = fmt.Fprintf(out, `Hark listens on %s
   store   %s
   broker  %s
   routes  %s
+  callers %s
 Try it:
-  curl -sN "%s$(curl -s -X POST %s/v1/requests -H 'Prefer: respond-async' -H 'Content-Type: application/json' -d '{"route":"%s","content":{"steps":5,"duration":"1s"}}' | grep -o '/v1/requests/[^/"]*/events')"
-`, url, g.storeName, g.brokerName, strings.Join(g.config.Routes, ", "), url, url, g.tryRoute())
+  curl -sN%s "%s$(curl -s%s -X POST %s/v1/requests -H 'Prefer: respond-async' -H 'Content-Type: application/json' -d '{"route":"%s","content":{"steps":5,"duration":"1s"}}' | grep -o '/v1/requests/[^/"]*/events')"
+`, url, g.storeName, g.brokerName, strings.Join(g.config.Routes, ", "), callers, key, url, key, url, g.tryRoute())
 }
 
 func (g *gateway) tryRoute() string {
@@ -180,6 +189,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	}
 	sweeping, stopSweeping := context.WithCancel(context.Background())
 	running.Go(func() { g.sweep(sweeping) })
+	running.Go(func() { g.guard.Run(sweeping) })
 	running.Go(func() { rest(sweeping) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	if g.shared {

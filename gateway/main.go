@@ -40,6 +40,15 @@ func run(args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
 		return 2
 	}
+	if c.NewKey != "" {
+		key, entry, err := c.NewKeyEntry()
+		if err != nil {
+			_, _ = fmt.Fprintln(errOut, "hark:", err)
+			return 2
+		}
+		_, _ = fmt.Fprintf(out, "The key, which is shown this once:\n\n%s\n\nIts entry in the file of --keys:\n\n%s", key, entry)
+		return 0
+	}
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked by config
 	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))

@@ -6,7 +6,8 @@ import "slices"
 type Role string
 
 // The roles. A client submits and reads what it owns; a processor reports on
-// any request; an admin may see what is kept from both, such as stack traces.
+// any request; an admin may do both, with everybody's requests, and see what is kept from others,
+// such as stack traces.
 const (
 	RoleClient    Role = "client"
 	RoleProcessor Role = "processor"
@@ -17,7 +18,11 @@ const (
 type Principal struct {
 	Subject string
 	Roles   []Role
+	// Request, if not empty, is the one request that the principal may see; all it may do is follow that.
+	Request string
 }
 
-// Is reports whether the principal has the role.
-func (p Principal) Is(role Role) bool { return slices.Contains(p.Roles, role) }
+// Is reports whether the principal has the role, or is an admin, who has all.
+func (p Principal) Is(role Role) bool {
+	return slices.Contains(p.Roles, role) || slices.Contains(p.Roles, RoleAdmin)
+}

@@ -168,6 +168,9 @@ func (s *Service) SaveReply(ctx context.Context, caller Principal, key string, r
 
 // Get returns one of the caller's requests.
 func (s *Service) Get(ctx context.Context, caller Principal, id string) (Request, error) {
+	if caller.Request != "" && caller.Request != id {
+		return Request{}, ErrNotFound
+	}
 	r, err := s.store.Get(ctx, id)
 	if err != nil {
 		return Request{}, err
@@ -222,18 +225,15 @@ func (s *Service) Delete(ctx context.Context, caller Principal, id string) error
 // MayRead reports, as an error, whether the caller may follow a channel.
 // A request that is unknown or somebody else's is ErrNotFound.
 func (s *Service) MayRead(ctx context.Context, caller Principal, c Channel) error {
-	switch c.Kind {
-	case RequestChannel:
+	switch {
+	case c.Kind == RequestChannel:
 		_, err := s.Get(ctx, caller, c.Name)
 		return err
-	case TopicChannel:
-		if c.Owner == caller.Subject {
-			return nil
-		}
-	case OwnerChannel:
-		if c.Name == caller.Subject || caller.Is(RoleAdmin) {
-			return nil
-		}
+	case caller.Request != "": // which is no feed
+	case c.Kind == TopicChannel && c.Owner == caller.Subject:
+		return nil
+	case c.Kind == OwnerChannel && (c.Name == caller.Subject || caller.Is(RoleAdmin)):
+		return nil
 	}
 	return ErrNotFound
 }

@@ -32,8 +32,7 @@ type Options struct {
 	Source   hub.Source // what the hub reads, for answers in one piece
 	Routes   []string   // those that exist
 	Webhooks *dispatch.Service
-	// Authenticate tells who calls.
-	Authenticate auth.Authenticator
+	Guard    *auth.Guard // tells who calls
 	// Hosts, if not empty, are the host names under which browsers may reach
 	// the gateway. An open gateway on loopback needs it: otherwise any web
 	// page could reach it by letting its own name point there.
@@ -126,18 +125,19 @@ func (a *API) route() {
 		}))
 	}
 
-	client, processor := a.as(lifecycle.RoleClient), a.as(lifecycle.RoleProcessor)
+	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
+	follower := a.as(lifecycle.RoleClient, a.follower)
 	v1 := app.Group("/v1")
 	v1.Post("/requests", client(a.submit))
 	v1.Get("/requests", client(a.list))
 	v1.Get("/requests/:id", client(a.get))
 	v1.Delete("/requests/:id", client(a.forget))
 	v1.Get("/requests/:id/result", client(a.result))
-	v1.Get("/requests/:id/events", client(a.requestEvents))
+	v1.Get("/requests/:id/events", follower(a.requestEvents))
 	v1.Post("/requests/:id/cancel", client(a.cancel))
 	v1.Get("/topics/:topic/events", client(a.topicEvents))
 	v1.Get("/events", client(a.ownerEvents))
-	v1.Get("/ws", client(a.socket))
+	v1.Get("/ws", a.socket)
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		v1.Add(method, "/call/:route", client(a.call))
 		v1.Add(method, "/call/:route/*", client(a.call))
@@ -175,26 +175,6 @@ func (a *API) route() {
 	}
 	if a.Demo != nil {
 		a.serveDemo()
-	}
-}
-
-// handler answers a call of a caller who may make it.
-type handler func(c *fiber.Ctx, caller lifecycle.Principal) error
-
-// as lets only callers with a role through to a handler.
-func (a *API) as(role lifecycle.Role) func(handler) fiber.Handler {
-	return func(h handler) fiber.Handler {
-		return func(c *fiber.Ctx) error {
-			caller, err := a.Authenticate(c.Get(fiber.HeaderAuthorization))
-			if err != nil {
-				c.Set(fiber.HeaderWWWAuthenticate, `Bearer realm="hark"`)
-				return err
-			}
-			if !caller.Is(role) {
-				return &problem{kind: kindForbidden, detail: "This call needs the role " + string(role) + "."}
-			}
-			return h(c, caller)
-		}
 	}
 }
 

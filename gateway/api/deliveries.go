@@ -7,7 +7,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -72,7 +72,7 @@ func printable(b []byte) string {
 }
 
 // listDeliveries answers GET /v1/webhooks/{id}/deliveries.
-func (a *API) listDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) listDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	limit, err := limitOf(c)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // getDelivery answers GET /v1/webhooks/{id}/deliveries/{message}.
-func (a *API) getDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) getDelivery(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	id := param(c, "id")
 	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, param(c, "message"))
@@ -114,7 +114,7 @@ func (a *API) getDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // resendDelivery answers POST /v1/webhooks/{id}/deliveries/{message}/resend.
-func (a *API) resendDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) resendDelivery(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	id, message := param(c, "id"), param(c, "message")
 	if err := a.Webhooks.Resend(ctx, caller.Subject, id, message); err != nil {
@@ -128,7 +128,7 @@ func (a *API) resendDelivery(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // recoverDeliveries answers POST /v1/webhooks/{id}/recover?since=.
-func (a *API) recoverDeliveries(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) recoverDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	since, err := time.Parse(time.RFC3339, query(c, "since"))
 	if err != nil {
 		return invalid(fieldError{"?since", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"})

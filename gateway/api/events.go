@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-	"encoding/base64"
 	"errors"
 	"net"
 	"net/http"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -20,9 +19,9 @@ import (
 var errNoChannel = errors.New("no such channel")
 
 // requestEvents answers GET /v1/requests/{id}/events.
-func (a *API) requestEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) requestEvents(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
 	if err != nil {
 		return err
 	}
@@ -30,7 +29,7 @@ func (a *API) requestEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // topicEvents answers GET /v1/topics/{topic}/events.
-func (a *API) topicEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) topicEvents(c *fiber.Ctx, caller auth.Caller) error {
 	channel, err := lifecycle.ParseChannel("topic:"+param(c, "topic"), caller.Subject)
 	if err != nil {
 		return err
@@ -39,13 +38,13 @@ func (a *API) topicEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // ownerEvents answers GET /v1/events.
-func (a *API) ownerEvents(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) ownerEvents(c *fiber.Ctx, caller auth.Caller) error {
 	return a.events(c, caller, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil)
 }
 
 // events answers with a channel's events as the client prefers: as a stream, or those
 // that are stored. r is the request of a request's own channel.
-func (a *API) events(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle.Channel, r *lifecycle.Request) error {
+func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel, r *lifecycle.Request) error {
 	c.Vary(fiber.HeaderAccept)
 	offers := []string{"text/event-stream", "application/json"}
 	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
@@ -62,7 +61,7 @@ func (a *API) events(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle
 }
 
 // stream hands the connection to the hub.
-func (a *API) stream(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle.Channel, r *lifecycle.Request) error {
+func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel, r *lifecycle.Request) error {
 	after := readCursor(c)
 	if r != nil && r.Status.Terminal() && after != nil && *after == r.Sequence {
 		// Nothing will follow: 204 tells an EventSource to stay away.
@@ -84,7 +83,7 @@ func (a *API) stream(c *fiber.Ctx, caller lifecycle.Principal, channel lifecycle
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, _ := takeOver(conn, false)
-		a.Hub.ServeStream(raw, channelOf(channel), hub.StreamOptions{Header: header, After: after, Caller: caller.Subject})
+		a.Hub.ServeStream(raw, channelOf(channel), hub.StreamOptions{Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass()})
 	})
 	return nil
 }
@@ -163,100 +162,6 @@ func (a *API) storedEvents(c *fiber.Ctx, channel lifecycle.Channel) error {
 	body = append(strconv.AppendUint(body, offset, 10), '}')
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	return sendJSON(c, fiber.StatusOK, body)
-}
-
-// socket answers GET /v1/ws by handing the connection to the hub.
-func (a *API) socket(c *fiber.Ctx, caller lifecycle.Principal) error {
-	if !c.Context().Request.Header.ConnectionUpgrade() || !strings.EqualFold(c.Get(fiber.HeaderUpgrade), "websocket") {
-		c.Set(fiber.HeaderConnection, "Upgrade")
-		c.Set(fiber.HeaderUpgrade, "websocket")
-		return &problem{kind: kindUpgrade, detail: "Connect with a WebSocket client."}
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(c.Get("Sec-WebSocket-Key")))
-	if c.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16 {
-		c.Set("Sec-WebSocket-Version", "13")
-		return &problem{kind: kindMalformed, detail: "The handshake is not that of RFC 6455, version 13."}
-	}
-	subscribe, err := readSubscriptions(c)
-	if err != nil {
-		return err
-	}
-	request := handshakeRequest(c)
-	options := hub.SocketOptions{
-		Origins:   a.Origins,
-		Session:   &session{api: a, caller: caller},
-		Subscribe: subscribe,
-		Caller:    caller.Subject,
-	}
-	c.Context().HijackSetNoResponse(true)
-	c.Context().Hijack(func(conn net.Conn) {
-		raw, read := takeOver(conn, true)
-		a.Hub.ServeSocket(raw, read, request, options)
-	})
-	return nil
-}
-
-// readSubscriptions reads ?channel=…&after=…; several are paired in order.
-func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
-	var subscribe []hub.Subscribe
-	args := c.Context().QueryArgs()
-	afters := args.PeekMulti("after")
-	for i, name := range args.PeekMulti("channel") {
-		want := hub.Subscribe{Channel: string(name)}
-		if i < len(afters) && len(afters[i]) > 0 {
-			offset, err := strconv.ParseUint(string(afters[i]), 10, 64)
-			if err != nil {
-				return nil, invalid(fieldError{"?after", "must be an offset"})
-			}
-			want.After = &offset
-		}
-		subscribe = append(subscribe, want)
-	}
-	return subscribe, nil
-}
-
-// session is what a caller may do on a WebSocket. It implements [hub.Session].
-type session struct {
-	api    *API
-	caller lifecycle.Principal
-}
-
-// Problem implements [hub.Session].
-func (s *session) Problem(err error) []byte { return s.api.asProblem(err).body("") }
-
-// Authenticate implements [hub.Session].
-func (s *session) Authenticate(string) (hub.Proof, error) { return hub.Proof{}, hub.ErrNoTokens }
-
-// Resolve implements [hub.Session].
-func (s *session) Resolve(ctx context.Context, name string) (hub.Channel, error) {
-	channel, err := lifecycle.ParseChannel(name, s.caller.Subject)
-	if err != nil {
-		return hub.Channel{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
-	defer cancel()
-	if err := s.api.Service.MayRead(ctx, s.caller, channel); err != nil {
-		if errors.Is(err, lifecycle.ErrNotFound) && channel.Kind != lifecycle.RequestChannel {
-			err = errNoChannel
-		}
-		return hub.Channel{}, err
-	}
-	return channelOf(channel), nil
-}
-
-// handshakeRequest copies what a WebSocket handshake needs out of a request that is
-// reused when the handler returns.
-func handshakeRequest(c *fiber.Ctx) *http.Request {
-	r := &http.Request{
-		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Host: string(c.Request().Host()), Header: make(http.Header),
-	}
-	for _, name := range []string{"Connection", "Upgrade", "Origin", "Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol"} {
-		for _, value := range c.Request().Header.PeekAll(name) {
-			r.Header.Add(name, string(value))
-		}
-	}
-	return r
 }
 
 // takeOver returns the connection beneath a hijacked one, without deadlines, and,

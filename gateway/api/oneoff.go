@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -27,7 +28,7 @@ func (w *oneOff) pointer(field string) string {
 }
 
 // oneOff makes the endpoint of a request that names one of its own.
-func (a *API) oneOff(caller lifecycle.Principal, w *oneOff) (*lifecycle.Webhook, error) {
+func (a *API) oneOff(caller auth.Caller, w *oneOff) (*lifecycle.Webhook, error) {
 	ctx, cancel := challengeContext()
 	defer cancel()
 	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)

@@ -45,8 +45,8 @@ type kind struct {
 // The problem types.
 var (
 	kindMalformed     = kind{"malformed-request", 400, "Malformed request", "The body or a header field cannot be read as what it claims to be. Sending the same bytes again will fail again."}
-	kindUnauthorized  = kind{"unauthenticated", 401, "Not authenticated", "The call does not prove who makes it."}
-	kindForbidden     = kind{"forbidden", 403, "Not allowed", "The caller has not the role that this call needs."}
+	kindUnauthorized  = kind{"unauthenticated", 401, "Not authenticated", "The call does not prove who makes it: by an API key or a JSON Web Token in the field Authorization, as a Bearer token."}
+	kindForbidden     = kind{"forbidden", 403, "Not allowed", "The caller has not the role that this call needs, or the token is that of another caller."}
 	kindOrigin        = kind{"origin-not-allowed", 403, "Origin not allowed", "A browser sent this on behalf of a page from another origin, or to a host name that this gateway does not go by. Origins are allowed with --origins."}
 	kindNotFound      = kind{"not-found", 404, "No such resource", "There is nothing at this path."}
 	kindNoRequest     = kind{"request-not-found", 404, "No such request", "The id names no request of the caller: it was never accepted, or it was forgotten after its retention."}
@@ -117,6 +117,9 @@ func (a *API) asProblem(err error) *problem {
 	if e, ok := errors.AsType[*dispatch.UnprovenError](err); ok {
 		return &problem{kind: kindUnproven, detail: e.Detail}
 	}
+	if t, ok := errors.AsType[*auth.TokenError](err); ok {
+		return &problem{kind: kindUnauthorized, detail: t.Detail}
+	}
 	known := func(k kind, detail string) *problem { return &problem{kind: k, detail: detail} }
 	switch {
 	case errors.Is(err, lifecycle.ErrNotFound):
@@ -147,6 +150,8 @@ func (a *API) asProblem(err error) *problem {
 		return known(kindSubscriptions, "The connection has as many subscriptions as it may have.")
 	case errors.Is(err, hub.ErrNoTokens):
 		return known(kindNoTokens, "This gateway runs without keys and takes no tokens.")
+	case errors.Is(err, hub.ErrUnproven):
+		return known(kindUnauthorized, "Say who you are first, by the op auth.")
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return known(kindUnauthorized, "The call does not prove who makes it.")
 	case errors.Is(err, lifecycle.ErrUnavailable):

@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -19,9 +20,13 @@ func (a *API) storeContext() context.Context { return a.stored.Context() }
 
 // get answers GET /v1/requests/{id}: at once, or with Prefer: wait=N when something has
 // happened since the state that the client knows.
-func (a *API) get(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
+	if err != nil {
+		return err
+	}
+	ticket, err := wantsTicket(c)
 	if err != nil {
 		return err
 	}
@@ -45,10 +50,17 @@ func (a *API) get(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if !r.Status.Terminal() {
 		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
 	}
-	if known != "" && matches(known, etag(&r)) {
+	document := lifecycle.AppendDocument(nil, &r, view(caller))
+	switch {
+	case ticket: // which is new each time, so this is never 304
+		if document, err = a.withTicket(document, caller, r.ID); err != nil {
+			return err
+		}
+		c.Set(fiber.HeaderCacheControl, "no-store")
+	case known != "" && matches(known, etag(&r)):
 		return c.Status(fiber.StatusNotModified).Send(nil)
 	}
-	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return sendJSON(c, fiber.StatusOK, document)
 }
 
 // etag is weak, because the queue position changes without an event.
@@ -69,7 +81,7 @@ func matches(ifNoneMatch, tag string) bool {
 }
 
 // list answers GET /v1/requests.
-func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	q := lifecycle.Query{Route: query(c, "route"), Topic: query(c, "topic"), Cursor: query(c, "cursor"), Limit: 50}
 	var errs []fieldError
 	if s := c.Query("status"); s != "" {
@@ -89,7 +101,7 @@ func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
 		return invalid(errs...)
 	}
 	ctx := a.storeContext()
-	page, err := a.Service.List(ctx, caller, q)
+	page, err := a.Service.List(ctx, caller.Principal, q)
 	if err != nil {
 		return err
 	}
@@ -110,9 +122,9 @@ func (a *API) list(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // cancel answers POST /v1/requests/{id}/cancel.
-func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Cancel(ctx, caller, param(c, "id"))
+	r, err := a.Service.Cancel(ctx, caller.Principal, param(c, "id"))
 	if err != nil {
 		return err
 	}
@@ -126,18 +138,18 @@ func (a *API) cancel(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // forget answers DELETE /v1/requests/{id}.
-func (a *API) forget(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) forget(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	if err := a.Service.Delete(ctx, caller, param(c, "id")); err != nil {
+	if err := a.Service.Delete(ctx, caller.Principal, param(c, "id")); err != nil {
 		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
 // result answers GET /v1/requests/{id}/result.
-func (a *API) result(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) result(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
 	if err != nil {
 		return err
 	}
@@ -147,7 +159,7 @@ func (a *API) result(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // sendResult answers with what a request brought: its bytes, nothing, its error, or
 // that it is not ready. whole is without regard to ranges and conditions.
-func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request, whole bool) error {
+func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, whole bool) error {
 	switch {
 	case !r.Status.Terminal():
 		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
@@ -159,7 +171,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.
 		return c.SendStatus(fiber.StatusNoContent)
 	}
 	ctx := a.storeContext()
-	_, content, err := a.Service.Result(ctx, caller, r.ID)
+	_, content, err := a.Service.Result(ctx, caller.Principal, r.ID)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -36,7 +37,7 @@ func (r *reader) wrong(pointer, format string, args ...any) {
 }
 
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
-func (a *API) readSubmission(c *fiber.Ctx, caller lifecycle.Principal) (lifecycle.Submission, error) {
+func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, error) {
 	r := reader{limits: a.Service.Limits(), routes: a.routes}
 	content, err := readContent(c)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -16,17 +17,21 @@ import (
 const storeTime = 15 * time.Second
 
 // submit answers POST /v1/requests.
-func (a *API) submit(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
+	ticket, err := wantsTicket(c)
+	if err != nil {
+		return err
+	}
 	sub, err := a.readSubmission(c, caller)
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub)
+	return a.accept(c, caller, sub, ticket)
 }
 
 // call answers any method on /v1/call/{route}/{path…}: a request made of the HTTP
 // call itself.
-func (a *API) call(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	r := reader{limits: a.Service.Limits(), routes: a.routes}
 	route := param(c, "route")
 	r.option("", "route", route)
@@ -50,12 +55,12 @@ func (a *API) call(c *fiber.Ctx, caller lifecycle.Principal) error {
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub)
+	return a.accept(c, caller, sub, false) // whose query is the processor's
 }
 
 // accept stores a submission and answers when it has ended, when the client or the
 // server will wait no longer, or at once, as preferred.
-func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Submission) error {
+func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, ticket bool) error {
 	key, err := readKey(c)
 	if err != nil {
 		return err
@@ -73,7 +78,7 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 	sub.Key, sub.KeyLock = key, wait+storeTime
 
 	ctx := a.storeContext()
-	created, err := a.Service.Submit(ctx, caller, sub)
+	created, err := a.Service.Submit(ctx, caller.Principal, sub)
 	if err != nil {
 		return err
 	}
@@ -81,7 +86,7 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
 		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, &r, prefer, created.Reply.Body)
+			return a.accepted(c, caller, &r, prefer, created.Reply.Body, ticket)
 		}
 		return a.outcome(c, caller, &r, prefer)
 	}
@@ -105,16 +110,22 @@ func (a *API) accept(c *fiber.Ctx, caller lifecycle.Principal, sub lifecycle.Sub
 	if ended {
 		return a.outcome(c, caller, &r, prefer)
 	}
-	return a.accepted(c, &r, prefer, reply.Body)
+	return a.accepted(c, caller, &r, prefer, reply.Body, ticket)
 }
 
-func (a *API) saveReply(caller lifecycle.Principal, key string, reply lifecycle.Reply) error {
+func (a *API) saveReply(caller auth.Caller, key string, reply lifecycle.Reply) error {
 	ctx := a.storeContext()
-	return a.Service.SaveReply(ctx, caller, key, reply)
+	return a.Service.SaveReply(ctx, caller.Principal, key, reply)
 }
 
-// accepted answers 202 with a status document.
-func (a *API) accepted(c *fiber.Ctx, r *lifecycle.Request, prefer preference, document []byte) error {
+// accepted answers 202 with a status document, and a ticket in its links if that is wanted.
+func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, ticket bool) error {
+	if ticket {
+		var err error
+		if document, err = a.withTicket(document, caller, r.ID); err != nil {
+			return err
+		}
+	}
 	self := "/v1/requests/" + r.ID
 	c.Set(fiber.HeaderLocation, self)
 	c.Set("Operation-Location", self)
@@ -127,7 +138,7 @@ func (a *API) accepted(c *fiber.Ctx, r *lifecycle.Request, prefer preference, do
 }
 
 // outcome answers with what became of a request that has ended.
-func (a *API) outcome(c *fiber.Ctx, caller lifecycle.Principal, r *lifecycle.Request, prefer preference) error {
+func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference) error {
 	self := "/v1/requests/" + r.ID
 	c.Set(fiber.HeaderContentLocation, self+"/result")
 	c.Set("Operation-Location", self)
@@ -149,7 +160,7 @@ func retryAfter(r *lifecycle.Request) string {
 
 // waitFor returns the request once done holds, or as it is when limit has passed or the
 // server drains.
-func (a *API) waitFor(caller lifecycle.Principal, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
+func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, limit)
 	defer cancel()
 	bell, err := a.Hub.Wait(ctx, channelOf(r.Channel()))
@@ -158,7 +169,7 @@ func (a *API) waitFor(caller lifecycle.Principal, r lifecycle.Request, limit tim
 	}
 	defer bell.Close()
 	for {
-		next, err := a.Service.Get(context.WithoutCancel(ctx), caller, r.ID)
+		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.ID)
 		if err != nil {
 			return r, err
 		}
@@ -186,7 +197,7 @@ func preferred(c *fiber.Ctx) preference {
 }
 
 // view is how much of a request a caller may see.
-func view(caller lifecycle.Principal) lifecycle.View {
+func view(caller auth.Caller) lifecycle.View {
 	return lifecycle.View{Trace: caller.Is(lifecycle.RoleAdmin)}
 }
 

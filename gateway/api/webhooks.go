@@ -9,7 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -30,7 +30,7 @@ func send(c *fiber.Ctx, status int, document any) error {
 }
 
 // createEndpoint answers POST /v1/webhooks.
-func (a *API) createEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	var in endpointInput
 	if err := decode(c, &in); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // listEndpoints answers GET /v1/webhooks.
-func (a *API) listEndpoints(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) listEndpoints(c *fiber.Ctx, caller auth.Caller) error {
 	limit, err := limitOf(c)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func limitOf(c *fiber.Ctx) (int, error) {
 }
 
 // getEndpoint answers GET /v1/webhooks/{id}.
-func (a *API) getEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) getEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	e, health, err := a.Webhooks.Get(ctx, caller.Subject, param(c, "id"))
 	if err != nil {
@@ -111,7 +111,7 @@ func (a *API) getEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // patchEndpoint answers PATCH /v1/webhooks/{id}: what is given is changed.
-func (a *API) patchEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) patchEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	var in endpointInput
 	if err := decode(c, &in); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 	})
 }
 
-func (a *API) changeEndpoint(c *fiber.Ctx, caller lifecycle.Principal, f func(*dispatch.Endpoint) error) error {
+func (a *API) changeEndpoint(c *fiber.Ctx, caller auth.Caller, f func(*dispatch.Endpoint) error) error {
 	ctx := a.storeContext()
 	e, err := a.Webhooks.Update(ctx, caller.Subject, param(c, "id"), f)
 	if err != nil {
@@ -143,16 +143,16 @@ func (a *API) changeEndpoint(c *fiber.Ctx, caller lifecycle.Principal, f func(*d
 }
 
 // pauseEndpoint answers POST /v1/webhooks/{id}/pause, and resumeEndpoint …/resume.
-func (a *API) pauseEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) pauseEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	return a.changeEndpoint(c, caller, func(e *dispatch.Endpoint) error { e.Status = dispatch.Paused; return nil })
 }
 
-func (a *API) resumeEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) resumeEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	return a.changeEndpoint(c, caller, func(e *dispatch.Endpoint) error { e.Status = dispatch.Active; return nil })
 }
 
 // deleteEndpoint answers DELETE /v1/webhooks/{id}.
-func (a *API) deleteEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) deleteEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	if err := a.Webhooks.Delete(ctx, caller.Subject, param(c, "id")); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (a *API) deleteEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 
 // rotateEndpoint answers POST /v1/webhooks/{id}/rotate. The old secret signs beside the new
 // one for a day, unless the body says how long.
-func (a *API) rotateEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) rotateEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	in := struct {
 		Secret  string   `json:"secret"`
 		Overlap duration `json:"overlap"`
@@ -181,7 +181,7 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // testEndpoint answers POST /v1/webhooks/{id}/test.
-func (a *API) testEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) testEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	id := param(c, "id")
 	message, err := a.Webhooks.Test(ctx, caller.Subject, id)
@@ -194,7 +194,7 @@ func (a *API) testEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // verifyEndpoint answers POST /v1/webhooks/{id}/verify: the challenge once more.
-func (a *API) verifyEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) verifyEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	ctx, cancel := challengeContext()
 	defer cancel()
 	e, err := a.Webhooks.Verify(ctx, caller.Subject, param(c, "id"))
@@ -205,6 +205,6 @@ func (a *API) verifyEndpoint(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // publicKey answers GET /v1/webhooks/public-key.
-func (a *API) publicKey(c *fiber.Ctx, _ lifecycle.Principal) error {
+func (a *API) publicKey(c *fiber.Ctx, _ auth.Caller) error {
 	return send(c, fiber.StatusOK, map[string]any{"keys": []string{a.Webhooks.PublicKey().String()}})
 }

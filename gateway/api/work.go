@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -32,7 +33,7 @@ type assignment struct {
 }
 
 // start answers POST /v1/work/{id}/start.
-func (a *API) start(c *fiber.Ctx, _ lifecycle.Principal) error {
+func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	ctx := a.storeContext()
 	r, content, err := a.Service.Start(ctx, param(c, "id"), c.QueryBool("redelivered"))
 	if err != nil {
@@ -92,7 +93,7 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 }
 
 // progress answers POST /v1/work/{id}/progress.
-func (a *API) progress(c *fiber.Ctx, _ lifecycle.Principal) error {
+func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	var body progressReport
 	if err := readReport(c, &body, body.set); err != nil {
 		return err
@@ -123,7 +124,7 @@ func (a *API) progress(c *fiber.Ctx, _ lifecycle.Principal) error {
 }
 
 // succeed answers PUT /v1/work/{id}/result.
-func (a *API) succeed(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) succeed(c *fiber.Ctx, caller auth.Caller) error {
 	content, err := readContent(c)
 	if err != nil {
 		return err
@@ -134,11 +135,11 @@ func (a *API) succeed(c *fiber.Ctx, caller lifecycle.Principal) error {
 }
 
 // complete answers POST /v1/work/{id}/complete.
-func (a *API) complete(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) complete(c *fiber.Ctx, caller auth.Caller) error {
 	return a.endWork(c, caller, func(attempt int) lifecycle.Change { return lifecycle.Succeed{Attempt: attempt} })
 }
 
-func (a *API) endWork(c *fiber.Ctx, caller lifecycle.Principal, change func(attempt int) lifecycle.Change) error {
+func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int) lifecycle.Change) error {
 	var errs []fieldError
 	attempt := readAttempt(c, nil, &errs)
 	if len(errs) > 0 {
@@ -152,7 +153,7 @@ func (a *API) endWork(c *fiber.Ctx, caller lifecycle.Principal, change func(atte
 }
 
 // failWork answers PUT /v1/work/{id}/error.
-func (a *API) failWork(c *fiber.Ctx, caller lifecycle.Principal) error {
+func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	var body struct {
 		Code    string   `json:"code"`
 		Message *string  `json:"message"`

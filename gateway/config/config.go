@@ -37,7 +37,17 @@ type Config struct {
 	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
 	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
 
-	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything."`
+	Keys        string        `env:"HARK_KEYS" placeholder:"FILE" help:"YAML file of API keys, see --new-key. It is read again when it has changed; keys that are gone are revoked."`
+	NewKey      string        `placeholder:"SUBJECT[:ROLE,…]" help:"Print a new API key and its entry for the file of --keys, and end. Roles are client (default), processor and admin."`
+	JWTSecret   string        `env:"HARK_JWT_SECRET" name:"jwt-secret" placeholder:"SECRET" help:"Take JSON Web Tokens that are signed with this secret (HS256, HS384, HS512). Better in the environment or the file than here."`
+	JWTKeys     string        `env:"HARK_JWT_KEYS" name:"jwt-keys" placeholder:"FILE" help:"Take those that are signed with one of the public keys or certificates in this PEM file (RS, PS, ES, EdDSA)."`
+	JWKSURL     string        `env:"HARK_JWKS_URL" name:"jwks-url" placeholder:"URL" help:"Take those that are signed with one of the public keys at this URL, a JSON Web Key Set."`
+	JWTIssuer   string        `env:"HARK_JWT_ISSUER" name:"jwt-issuer" placeholder:"NAME" help:"Issuer that tokens must name."`
+	JWTAudience string        `env:"HARK_JWT_AUDIENCE" name:"jwt-audience" placeholder:"NAME" help:"Audience that tokens must name."`
+	JWTRoles    string        `env:"HARK_JWT_ROLES" name:"jwt-roles" default:"roles" placeholder:"CLAIM" help:"Claim of tokens that holds the roles, like roles or realm_access.roles. Without the claim a token is a client's."`
+	TicketLife  time.Duration `env:"HARK_TICKET_LIFE" default:"5m" help:"How long a ticket for one request lets its holder connect."`
+
+	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything, because there are no keys."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
 
 	WebhookAllowCIDRs   []string      `env:"HARK_WEBHOOK_ALLOW_CIDRS" name:"webhook-allow-cidrs" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, like 10.0.0.0/8."`
@@ -204,8 +214,11 @@ func (c *Config) check() error {
 	if err != nil || port == "" {
 		return &Error{"listen", c.Listen, "HOST:PORT"}
 	}
-	if !c.Insecure && !Loopback(host) {
-		return &Error{"listen", c.Listen, "a loopback address, because without keys everybody may do everything (or --insecure)"}
+	if !c.Insecure && !c.Keyed() && !Loopback(host) {
+		return &Error{"listen", c.Listen, "a loopback address, because without --keys or tokens everybody may do everything (or --insecure)"}
+	}
+	if err := c.checkAuth(); err != nil {
+		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return &Error{"tls-cert", c.TLSCert, "both --tls-cert and --tls-key, or neither"}
@@ -279,6 +292,7 @@ func (c *Config) check() error {
 		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
 		{"webhook-disable-after", c.WebhookDisableAfter, time.Second, 365 * 24 * time.Hour},
 		{"webhook-retention", c.WebhookRetention, time.Second, 365 * 24 * time.Hour},
+		{"ticket-life", c.TicketLife, time.Second, 24 * time.Hour},
 		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
 		{"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
 		{"drain", c.Drain, 0, time.Hour},

@@ -69,6 +69,11 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--listen=8080"}, []string{"listen", `"8080"`, "HOST:PORT"}},
 		{[]string{"--listen=0.0.0.0:8080"}, []string{"listen", "0.0.0.0:8080", "loopback", "--insecure"}},
 		{[]string{"--listen=:8080"}, []string{"listen", "loopback"}},
+		{[]string{"--jwt-secret=too-short"}, []string{"jwt-secret", "32 bytes"}},
+		{[]string{"--jwks-url=id.example/keys"}, []string{"jwks-url", "id.example/keys", "https"}},
+		{[]string{"--jwt-issuer=x"}, []string{"jwt-issuer", "--jwks-url"}},
+		{[]string{"--jwt-roles=a..b"}, []string{"jwt-roles", "a..b", "realm_access.roles"}},
+		{[]string{"--ticket-life=0s"}, []string{"ticket-life", "1s"}},
 		{[]string{"--routes=a,b c"}, []string{"routes", `"b c"`}},
 		{[]string{"--max-wait=11m"}, []string{"max-wait", "11m0s", "10m0s"}},
 		{[]string{"--timeout=25h"}, []string{"timeout", "25h0m0s", "24h0m0s"}},
@@ -97,6 +102,33 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%v: %q does not say %q", c.args, err, want)
 			}
+		}
+	}
+}
+
+// TestKeyed: whoever asks who calls may listen beyond loopback.
+func TestKeyed(t *testing.T) {
+	for _, args := range [][]string{
+		{"--keys=keys.yaml"}, {"--jwt-secret=" + strings.Repeat("s", 32)}, {"--jwt-keys=public.pem"}, {"--jwks-url=https://id.example/keys"},
+	} {
+		if c, err := parse(t, append(args, "--listen=:8080")...); err != nil || !c.Keyed() {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+func TestNewKey(t *testing.T) {
+	for text, want := range map[string]string{"billing": "[client]", "billing:processor,admin": "[processor, admin]"} {
+		c := config.Config{NewKey: text}
+		key, entry, err := c.NewKeyEntry()
+		if err != nil || !strings.HasPrefix(key, "hark_") || !strings.Contains(entry, "subject: billing\n") || !strings.Contains(entry, want) || strings.Contains(entry, key) {
+			t.Errorf("%s: %q %v", text, entry, err)
+		}
+	}
+	for _, text := range []string{":client", "billing:", "billing:clients"} {
+		c := config.Config{NewKey: text}
+		if _, _, err := c.NewKeyEntry(); err == nil || !strings.Contains(err.Error(), "SUBJECT") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

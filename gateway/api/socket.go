@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// socket answers GET /v1/ws by handing the connection to the hub.
+func (a *API) socket(c *fiber.Ctx) error {
+	if !c.Context().Request.Header.ConnectionUpgrade() || !strings.EqualFold(c.Get(fiber.HeaderUpgrade), "websocket") {
+		c.Set(fiber.HeaderConnection, "Upgrade")
+		c.Set(fiber.HeaderUpgrade, "websocket")
+		return &problem{kind: kindUpgrade, detail: "Connect with a WebSocket client."}
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(c.Get("Sec-WebSocket-Key")))
+	if c.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16 {
+		c.Set("Sec-WebSocket-Version", "13")
+		return &problem{kind: kindMalformed, detail: "The handshake is not that of RFC 6455, version 13."}
+	}
+	subscribe, err := readSubscriptions(c)
+	if err != nil {
+		return err
+	}
+	options := hub.SocketOptions{Origins: a.Origins}
+	caller, err := a.connecting(c)
+	if err == nil {
+		err = may(caller, lifecycle.RoleClient)
+	}
+	switch {
+	case err == nil:
+		options.Session, options.Subscribe = &session{api: a, caller: caller}, subscribe
+		options.Caller, options.Pass = caller.Subject, caller.Pass()
+	case errors.Is(err, auth.ErrNoToken): // it may send one by its first message
+		options.Session, options.Unproven = &session{api: a, unproven: true, first: subscribe}, true
+	default:
+		return a.challenge(c, err)
+	}
+	request := handshakeRequest(c)
+	c.Context().HijackSetNoResponse(true)
+	c.Context().Hijack(func(conn net.Conn) {
+		raw, read := takeOver(conn, true)
+		a.Hub.ServeSocket(raw, read, request, options)
+	})
+	return nil
+}
+
+// readSubscriptions reads ?channel=…&after=…; several are paired in order.
+func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
+	var subscribe []hub.Subscribe
+	args := c.Context().QueryArgs()
+	afters := args.PeekMulti("after")
+	for i, name := range args.PeekMulti("channel") {
+		want := hub.Subscribe{Channel: string(name)}
+		if i < len(afters) && len(afters[i]) > 0 {
+			offset, err := strconv.ParseUint(string(afters[i]), 10, 64)
+			if err != nil {
+				return nil, invalid(fieldError{"?after", "must be an offset"})
+			}
+			want.After = &offset
+		}
+		subscribe = append(subscribe, want)
+	}
+	return subscribe, nil
+}
+
+// handshakeRequest copies what a WebSocket handshake needs out of a request that is
+// reused when the handler returns.
+func handshakeRequest(c *fiber.Ctx) *http.Request {
+	r := &http.Request{
+		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Host: string(c.Request().Host()), Header: make(http.Header),
+	}
+	for _, name := range []string{"Connection", "Upgrade", "Origin", "Sec-WebSocket-Version", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol"} {
+		for _, value := range c.Request().Header.PeekAll(name) {
+			r.Header.Add(name, string(value))
+		}
+	}
+	return r
+}
+
+// bearerProtocol begins an entry of the list of subprotocols that is a token: the only place where the WebSocket
+// of a browser lets one put it.
+const bearerProtocol = "bearer."
+
+// connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of subprotocols.
+func (a *API) connecting(c *fiber.Ctx) (auth.Caller, error) {
+	if c.Get(fiber.HeaderAuthorization) == "" && c.Query("ticket") == "" && !a.Guard.Open() {
+		for _, field := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
+			for name := range strings.SplitSeq(string(field), ",") {
+				if token, ok := strings.CutPrefix(strings.TrimSpace(name), bearerProtocol); ok {
+					return a.Guard.Token(token)
+				}
+			}
+		}
+	}
+	return a.follower(c)
+}
+
+// session is what a caller may do on a WebSocket. It implements [hub.Session].
+type session struct {
+	api      *API
+	caller   auth.Caller
+	unproven bool            // nobody knows who it is yet
+	first    []hub.Subscribe // to make when it is known
+}
+
+// Problem implements [hub.Session].
+func (s *session) Problem(err error) []byte { return s.api.asProblem(err).body("") }
+
+// Authenticate implements [hub.Session]. A newer token must be of the same subject: what is
+// subscribed to is that one's.
+func (s *session) Authenticate(token string) (hub.Proof, error) {
+	if s.api.Guard.Open() {
+		return hub.Proof{}, hub.ErrNoTokens
+	}
+	caller, err := s.api.Guard.Token(token)
+	if err == nil {
+		err = may(caller, lifecycle.RoleClient)
+	}
+	if err == nil && !s.unproven && caller.Subject != s.caller.Subject {
+		err = &problem{kind: kindForbidden, detail: "The token is that of another caller."}
+	}
+	switch {
+	case errors.Is(err, lifecycle.ErrUnavailable):
+		return hub.Proof{}, err
+	case err != nil:
+		return hub.Proof{}, fmt.Errorf("%w: %w", hub.ErrUnproven, err)
+	}
+	return hub.Proof{Session: &session{api: s.api, caller: caller}, Caller: caller.Subject, Pass: caller.Pass(), Subscribe: s.first}, nil
+}
+
+// Resolve implements [hub.Session].
+func (s *session) Resolve(ctx context.Context, name string) (hub.Channel, error) {
+	channel, err := lifecycle.ParseChannel(name, s.caller.Subject)
+	if err != nil {
+		return hub.Channel{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := s.api.Service.MayRead(ctx, s.caller.Principal, channel); err != nil {
+		if errors.Is(err, lifecycle.ErrNotFound) && channel.Kind != lifecycle.RequestChannel {
+			err = errNoChannel
+		}
+		return hub.Channel{}, err
+	}
+	return channelOf(channel), nil
+}

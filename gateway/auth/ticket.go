@@ -1,0 +1,61 @@
+package auth
+
+import (
+	"errors"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// tickets signs and checks tickets. A ticket is a JSON Web Token of our own, signed with a key that signs
+// nothing else, so that neither a ticket is taken for a token nor a token for a ticket.
+type tickets struct {
+	key  []byte
+	life time.Duration
+}
+
+// ticketClaims are what a ticket says.
+type ticketClaims struct {
+	jwt.RegisteredClaims                  // sub: the caller's subject; exp: until when it lets somebody connect
+	Request              string           `json:"req"`
+	Until                *jwt.NumericDate `json:"unt,omitempty"` // the expiry of what proved who the caller is
+	Key                  string           `json:"key,omitempty"` // the id of the API key that proved it
+}
+
+func (t tickets) sign(c Caller, request string) (string, error) {
+	expires := time.Now().Add(t.life)
+	claims := ticketClaims{Request: request}
+	claims.Subject = c.Subject
+	if !c.Expires.IsZero() {
+		claims.Until = jwt.NewNumericDate(c.Expires)
+		if c.Expires.Before(expires) {
+			expires = c.Expires
+		}
+	}
+	claims.ExpiresAt = jwt.NewNumericDate(expires)
+	if c.key != nil {
+		claims.Key = c.key.id
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(t.key)
+}
+
+var ticketParser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithStrictDecoding())
+
+// caller returns who is behind a ticket, and the id of the API key that it rests on, "" for none.
+func (t tickets) caller(text string) (c Caller, keyID string, err error) {
+	var claims ticketClaims
+	_, err = ticketParser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return t.key, nil })
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return Caller{}, "", &TokenError{"The ticket has expired. The request's status has a new one, with ?ticket=true."}
+	case err != nil || claims.Request == "":
+		return Caller{}, "", &TokenError{"The ticket is not one of this gateway."}
+	}
+	c.Principal = lifecycle.Principal{Subject: claims.Subject, Request: claims.Request}
+	if claims.Until != nil {
+		c.Expires = claims.Until.Time
+	}
+	return c, claims.Key, nil
+}

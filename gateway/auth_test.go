@@ -1,0 +1,491 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/gorilla/websocket"
+
+	"github.com/hark-push/hark/gateway/api"
+	"github.com/hark-push/hark/hub"
+
+	"gopkg.in/yaml.v3"
+)
+
+// The keys of tests, and what signs tokens.
+const (
+	aliceKey  = "hark_alice_0123456789"
+	bobKey    = "hark_bob_0123456789abc"
+	workerKey = "hark_worker_0123456789"
+	adminKey  = "hark_admin_0123456789a"
+	jwtSecret = "the secret that signs the tokens of tests"
+)
+
+func keyEntry(subject, roles, key string) string {
+	return fmt.Sprintf("- {subject: %s, roles: [%s], key: %s}\n", subject, roles, key)
+}
+
+var allKeys = keyEntry("alice", "client", aliceKey) + keyEntry("bob", "client", bobKey) + keyEntry("worker", "processor", workerKey) + keyEntry("root", "admin", adminKey)
+
+// startKeyed runs a gateway that asks who calls. The file holds its keys.
+func startKeyed(t testing.TB, args ...string) (s *server, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "keys.yaml")
+	writeKeys(t, file, allKeys)
+	return start(t, append([]string{"--keys=" + file, "--jwt-secret=" + jwtSecret}, args...)...), file
+}
+
+// writeKeys replaces a file of keys in one step.
+func writeKeys(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// as returns the same server as somebody with a key or a token sees it.
+func (s *server) as(token string) *server {
+	other := *s
+	client := *s.http
+	client.Transport = bearer{token, s.http.Transport}
+	other.http = &client
+	return &other
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(r)
+}
+
+func (b bearer) CloseIdleConnections() {
+	if idle, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		idle.CloseIdleConnections()
+	}
+}
+
+// token returns a token of a subject.
+func token(t testing.TB, subject string, expires time.Time, roles ...string) string {
+	t.Helper()
+	claims := jwt.MapClaims{"sub": subject, "exp": jwt.NewNumericDate(expires)}
+	if len(roles) > 0 {
+		claims["roles"] = roles
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(jwtSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// operations returns every documented operation that belongs to somebody.
+func operations(t *testing.T) (all [][2]string) {
+	t.Helper()
+	var document struct {
+		Paths map[string]map[string]any
+	}
+	if err := yaml.Unmarshal(api.OpenAPI, &document); err != nil {
+		t.Fatal(err)
+	}
+	for path, operations := range document.Paths {
+		for method := range operations {
+			if method = strings.ToUpper(method); strings.HasPrefix(path, "/v1/") && slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, method) {
+				for _, name := range []string{"{id}", "{topic}", "{message}"} {
+					path = strings.ReplaceAll(path, name, "x-1")
+				}
+				all = append(all, [2]string{method, strings.ReplaceAll(strings.ReplaceAll(path, "{route}", "default"), "{path}", "x")})
+			}
+		}
+	}
+	if len(all) < 30 {
+		t.Fatalf("only %d operations", len(all))
+	}
+	return all
+}
+
+// TestEveryOperationAsksWhoCalls holds every documented operation to it: nothing without proof, nothing with a wrong one, and
+// nothing without the role.
+func TestEveryOperationAsksWhoCalls(t *testing.T) {
+	s, _ := startKeyed(t)
+	for _, op := range operations(t) {
+		method, path := op[0], op[1]
+		work := strings.HasPrefix(path, "/v1/work/")
+		if path == "/v1/ws" {
+			continue // TestSocketAsksWhoCalls
+		}
+		none := s.call(method, path, nil)
+		if none.problem(401, "unauthenticated"); none.header.Get("WWW-Authenticate") != `Bearer realm="hark"` {
+			t.Errorf("%s %s: %v", method, path, none.header)
+		}
+		for _, wrong := range []string{"hark_nobody_0123456789", token(t, "alice", time.Now().Add(-time.Minute)), "a.b.c"} {
+			a := s.as(wrong).call(method, path, nil)
+			if a.problem(401, "unauthenticated"); !strings.Contains(a.header.Get("WWW-Authenticate"), `error="invalid_token"`) {
+				t.Errorf("%s %s: %v", method, path, a.header)
+			}
+		}
+		who, lacking := aliceKey, workerKey
+		if work {
+			who, lacking = workerKey, aliceKey
+		}
+		a := s.as(lacking).call(method, path, nil)
+		if a.problem(403, "forbidden"); !strings.Contains(a.header.Get("WWW-Authenticate"), `error="insufficient_scope"`) {
+			t.Errorf("%s %s: %v", method, path, a.header)
+		}
+		if a := s.as(token(t, "x", time.Now().Add(time.Minute), "auditor")).call(method, path, nil); a.status != 403 {
+			t.Errorf("%s %s without a role: %d", method, path, a.status)
+		}
+		if strings.HasPrefix(path, "/v1/call/") || strings.HasSuffix(path, "/events") && !strings.Contains(path, "/requests/") {
+			continue // these wait
+		}
+		for _, key := range []string{who, adminKey} {
+			if a := s.as(key).call(method, path, nil); a.status == 401 || a.status == 403 {
+				t.Errorf("%s %s with the role: %d %s", method, path, a.status, a.body)
+			}
+		}
+	}
+	for _, path := range []string{"/health/live", "/health/ready", "/openapi.yaml", "/problems/forbidden", "/metrics"} {
+		s.call("GET", path, nil).want(200)
+	}
+}
+
+// TestOwners: nobody sees, follows, changes or hears of what is another's; an admin does.
+func TestOwners(t *testing.T) {
+	s, _ := startKeyed(t, "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
+	alice, bob, worker, admin := s.as(aliceKey), s.as(bobKey), s.as(workerKey), s.as(adminKey)
+	id := alice.submit("default", 1, "topic=secret")
+	path := "/v1/requests/" + id
+	worker.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	bob.call("GET", path, nil).problem(404, "request-not-found")
+	bob.call("GET", path+"/result", nil).problem(404, "request-not-found")
+	bob.call("GET", path+"/events", nil, "Accept: application/json").problem(404, "request-not-found")
+	bob.call("GET", path+"/events", nil, "Accept: text/event-stream").problem(404, "request-not-found")
+	bob.call("POST", path+"/cancel", nil).problem(404, "request-not-found")
+	bob.call("DELETE", path, nil).problem(404, "request-not-found")
+	bob.call("POST", "/v1/requests", `{"id":"`+id+`","content":1,"topic":"secret"}`, async).problem(409, "id-taken")
+	for _, feed := range []string{"/v1/events", "/v1/topics/secret/events"} {
+		if doc := bob.call("GET", feed+"?after=0", nil, "Accept: application/json").want(200).json(); len(doc["events"].([]any)) != 0 {
+			t.Errorf("%s of somebody else: %v", feed, doc)
+		}
+		if doc := alice.call("GET", feed+"?after=0", nil, "Accept: application/json").want(200).json(); len(doc["events"].([]any)) != 2 {
+			t.Errorf("%s: %v", feed, doc)
+		}
+	}
+	if doc := bob.call("GET", "/v1/requests", nil).want(200).json(); len(doc["requests"].([]any)) != 0 {
+		t.Errorf("listed: %v", doc)
+	}
+	worker.call("PUT", "/v1/work/"+id+"/error", `{"message":"no","trace":"at line 1"}`).want(200)
+	failure := func(s *server) map[string]any {
+		return s.call("GET", path, nil).want(200).json()["error"].(map[string]any)
+	}
+	if _, told := failure(alice)["trace"]; told {
+		t.Error("the owner sees the trace")
+	}
+	if f := failure(admin); f["trace"] != "at line 1" {
+		t.Errorf("an admin sees %v", f)
+	}
+
+	// A key of one is not that of another, and no token is another's by its name.
+	first := alice.call("POST", "/v1/requests", `{"content":"a"}`, async, "Idempotency-Key: k").want(202).json()
+	second := bob.call("POST", "/v1/requests", `{"content":"b"}`, async, "Idempotency-Key: k").want(202).json()
+	if first["id"] == second["id"] {
+		t.Error("two callers share an idempotency key")
+	}
+	byToken := s.as(token(t, "alice", time.Now().Add(time.Minute)))
+	if doc := byToken.call("GET", path, nil).want(200).json(); doc["id"] != id {
+		t.Errorf("%v", doc)
+	}
+	mine := alice.call("POST", "/v1/webhooks", `{"url":"http://127.0.0.1:9/hook"}`).want(201).json()["id"].(string)
+	bob.call("GET", "/v1/webhooks/"+mine, nil).problem(404, "webhook-not-found")
+	bob.call("DELETE", "/v1/webhooks/"+mine, nil).problem(404, "webhook-not-found")
+	admin.call("DELETE", path, nil).want(204)
+}
+
+// links returns the links of a status document by their names.
+func links(doc map[string]any) map[string]string {
+	found := make(map[string]string)
+	for _, link := range doc["links"].([]any) {
+		l := link.(map[string]any)
+		found[l["rel"].(string)] = l["href"].(string)
+	}
+	return found
+}
+
+// TestTickets: with a ticket somebody who can send no header follows one request, and does nothing else.
+func TestTickets(t *testing.T) {
+	s, _ := startKeyed(t)
+	alice := s.as(aliceKey)
+	id, other := alice.submit("default", 1), alice.submit("default", 2)
+	path := "/v1/requests/" + id
+	if l := links(alice.call("GET", path, nil).want(200).json()); strings.Contains(l["events"]+l["socket"], "ticket") {
+		t.Errorf("a ticket that nobody asked for: %v", l)
+	}
+	alice.call("GET", path+"?ticket=yes", nil).problem(422, "invalid-request")
+	answer := alice.call("GET", path+"?ticket=true", nil, `If-None-Match: W/"1"`).want(200)
+	if answer.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("a ticket may be kept: %v", answer.header)
+	}
+	l := links(answer.json())
+	events, _ := url.Parse(l["events"])
+	ticket := events.Query().Get("ticket")
+	if ticket == "" || events.Path != path+"/events" || !strings.HasSuffix(l["socket"], "&ticket="+ticket) || strings.Contains(l["self"]+l["result"]+l["cancel"], "ticket") {
+		t.Fatalf("links %v", l)
+	}
+
+	stream := s.stream(l["events"])
+	if stream.res.StatusCode != 200 {
+		t.Fatal(stream.res.Status)
+	}
+	ws := dial(t, s, l["socket"])
+	ws.want("subscribed")
+	ws.want("event")
+	ws.say(`{"op":"subscribe","channel":"request:` + other + `"}`)
+	ws.problem("request-not-found")
+	ws.say(`{"op":"subscribe","channel":"owner"}`)
+	ws.problem("channel-not-found")
+	s.as(workerKey).process(id)
+	if got := fmt.Sprint(stream.rest()); got != "[1:accepted 2:started 3:progress 4:succeeded end]" {
+		t.Error(got)
+	}
+	s.call("GET", l["events"]+"&lastEventId=4", nil, "Accept: text/event-stream").want(204)
+
+	for _, not := range []string{
+		path, path + "/result", "/v1/requests/" + other + "/events", "/v1/events", "/v1/requests", "/v1/topics/x/events", "/v1/webhooks",
+	} {
+		if a := s.call("GET", not+"?ticket="+ticket, nil); a.status != 401 && a.status != 404 {
+			t.Errorf("GET %s with a ticket: %d", not, a.status)
+		}
+		s.as(ticket).call("GET", not, nil).problem(401, "unauthenticated")
+	}
+	s.call("GET", path+"/events?ticket="+ticket[:len(ticket)-2]+"AA", nil).problem(401, "unauthenticated")
+
+	// With the submission, and with its repetition; what is stored of the answer has no ticket in it.
+	submit := func(query string) map[string]string {
+		return links(alice.call("POST", "/v1/requests"+query, `{"content":{"href":"/v1/ws"}}`, async, "Idempotency-Key: t").want(202).json())
+	}
+	for _, l := range []map[string]string{submit("?ticket=true"), submit("?ticket=true")} {
+		ws := dial(t, s, l["socket"])
+		ws.want("subscribed")
+	}
+	if l := submit(""); strings.Contains(l["events"], "ticket") {
+		t.Errorf("%v", l)
+	}
+	if !strings.Contains(fmt.Sprint(links(alice.call("POST", "/v1/requests?ticket=true&id=raw", []byte("bytes"), async, "Content-Type: text/plain").want(202).json())), "ticket=") {
+		t.Error("bytes get no ticket")
+	}
+}
+
+// TestTicketsOfAnOpenGateway are made, too, so that a page need not know which kind of gateway it has.
+func TestTicketsOfAnOpenGateway(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	l := links(s.call("GET", "/v1/requests/"+id+"?ticket=true", nil).want(200).json())
+	s.process(id)
+	if got := s.stream(l["events"]).rest(); len(got) != 5 {
+		t.Errorf("%v", got)
+	}
+	s.call("GET", "/v1/requests/"+id+"/events?ticket=x.y.z", nil).problem(401, "unauthenticated")
+}
+
+// socketConn is a WebSocket of a test.
+type socketConn struct {
+	t testing.TB
+	*websocket.Conn
+}
+
+// dial opens a WebSocket with further subprotocols.
+func dial(t testing.TB, s *server, path string, protocols ...string) *socketConn {
+	t.Helper()
+	c, res, err := dialTry(s, path, nil, protocols...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Header.Get("Sec-WebSocket-Protocol") != hub.Subprotocol {
+		t.Errorf("the gateway speaks %q", res.Header.Get("Sec-WebSocket-Protocol"))
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	return &socketConn{t, c}
+}
+
+func dialTry(s *server, path string, header http.Header, protocols ...string) (*websocket.Conn, *http.Response, error) {
+	dialer := websocket.Dialer{Subprotocols: append([]string{hub.Subprotocol}, protocols...)}
+	return dialer.Dial("ws"+strings.TrimPrefix(s.url, "http")+path, header)
+}
+
+func (c *socketConn) say(text string) {
+	c.t.Helper()
+	if err := c.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// hear returns the next message, or the code with which the connection was closed.
+func (c *socketConn) hear() (map[string]any, int) {
+	c.t.Helper()
+	var m map[string]any
+	err := c.ReadJSON(&m)
+	if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
+		return nil, closed.Code
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return m, 0
+}
+
+func (c *socketConn) want(op string) map[string]any {
+	c.t.Helper()
+	m, code := c.hear()
+	if m["op"] != op {
+		c.t.Fatalf("heard %v (closed %d), want %s", m, code, op)
+	}
+	return m
+}
+
+func (c *socketConn) problem(name string) {
+	c.t.Helper()
+	if p := c.want("error")["problem"].(map[string]any); p["type"] != "/problems/"+name {
+		c.t.Errorf("problem %v, want %s", p, name)
+	}
+}
+
+func (c *socketConn) closed(code hub.CloseCode) {
+	c.t.Helper()
+	if m, got := c.hear(); got != int(code) {
+		c.t.Errorf("heard %v, closed with %d, want %d", m, got, code)
+	}
+}
+
+// TestSocketAsksWhoCalls: by a header, in the list of subprotocols, or by the first message.
+func TestSocketAsksWhoCalls(t *testing.T) {
+	s, _ := startKeyed(t)
+	alice := s.as(aliceKey)
+	id := alice.submit("default", 1)
+	path := "/v1/ws?channel=request:" + id
+	header := func(value string) http.Header { return http.Header{"Authorization": {value}} }
+	if c, _, err := dialTry(s, path, header("Bearer "+aliceKey)); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	for _, proof := range []string{aliceKey, token(t, "alice", time.Now().Add(time.Hour))} {
+		ws := dial(t, s, path, "bearer."+proof)
+		ws.want("subscribed")
+		first := dial(t, s, path+"&channel=owner")
+		first.say(`{"op":"subscribe","channel":"request:` + id + `"}`)
+		first.problem("unauthenticated")
+		first.say(`{"op":"auth","token":"` + proof + `"}`)
+		first.want("authenticated")
+		first.want("subscribed")
+		first.want("event")
+		first.want("subscribed")
+	}
+	for name, c := range map[string]struct {
+		header    http.Header
+		path      string
+		protocols []string
+		want      int
+	}{
+		"a wrong key":         {header("Bearer hark_nobody_0123456789"), path, nil, 401},
+		"another scheme":      {header("Basic YTpi"), path, nil, 401},
+		"a wrong protocol":    {nil, path, []string{"bearer.hark_nobody_0123456789"}, 401},
+		"a wrong ticket":      {nil, path + "&ticket=x", nil, 401},
+		"no client":           {header("Bearer " + workerKey), path, nil, 403},
+		"no client, protocol": {nil, path, []string{"bearer." + workerKey}, 403},
+	} {
+		if conn, res, err := dialTry(s, c.path, c.header, c.protocols...); err == nil || res == nil || res.StatusCode != c.want {
+			t.Errorf("%s: %v %v", name, res, err)
+			if conn != nil {
+				_ = conn.Close()
+			}
+		}
+	}
+	for _, wrong := range []string{"", "hark_nobody_0123456789", workerKey} {
+		ws := dial(t, s, path)
+		ws.say(`{"op":"auth","token":"` + wrong + `"}`)
+		ws.want("error")
+		ws.closed(hub.CloseUnauthenticated)
+	}
+	stranger := dial(t, s, path, "bearer."+bobKey)
+	stranger.problem("request-not-found")
+	stranger.say(`{"op":"auth","token":"` + aliceKey + `"}`)
+	stranger.problem("forbidden")
+	stranger.say(`{"op":"ping"}`)
+	stranger.want("pong")
+}
+
+// TestConnectionsEndWithTheirToken, or live on with a newer one; an EventSource that comes back is told to stay away.
+func TestConnectionsEndWithTheirToken(t *testing.T) {
+	s, _ := startKeyed(t)
+	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	short := token(t, "alice", expires)
+	id := s.as(short).submit("default", 1)
+	path := "/v1/requests/" + id
+	stream := s.as(short).stream(path + "/events")
+	byTicket := s.stream(links(s.as(short).call("GET", path+"?ticket=true", nil).want(200).json())["events"])
+	ends, stays := dial(t, s, "/v1/ws", "bearer."+short), dial(t, s, "/v1/ws")
+	stays.say(`{"op":"auth","token":"` + short + `"}`)
+	if m := stays.want("authenticated"); m["expires"] != expires.UTC().Format(time.RFC3339) {
+		t.Errorf("%v, want %v", m, expires)
+	}
+	stays.say(`{"op":"auth","token":"` + token(t, "alice", time.Now().Add(time.Hour)) + `"}`)
+	stays.want("authenticated")
+	ends.closed(hub.CloseExpired)
+	for _, st := range []interface{ rest() []string }{stream, byTicket} {
+		st.rest()
+	}
+	if time.Now().Before(expires) {
+		t.Error("closed too early")
+	}
+	s.as(short).call("GET", path+"/events", nil, "Accept: text/event-stream").problem(401, "unauthenticated")
+	stays.say(`{"op":"subscribe","channel":"request:` + id + `"}`)
+	stays.want("subscribed")
+}
+
+// TestRevokedKey: when a key goes from the file its calls are refused and its connections closed; others notice nothing.
+func TestRevokedKey(t *testing.T) {
+	s, file := startKeyed(t, "--heartbeat=1s")
+	id := s.as(aliceKey).submit("default", 1)
+	gone := s.as(aliceKey).stream("/v1/requests/" + id + "/events")
+	goneToo := dial(t, s, "/v1/ws", "bearer."+aliceKey)
+	stays := dial(t, s, "/v1/ws", "bearer."+bobKey)
+	writeKeys(t, file, keyEntry("bob", "client", bobKey))
+	gone.rest()
+	goneToo.closed(hub.CloseExpired)
+	s.as(aliceKey).call("GET", "/v1/requests/"+id, nil).problem(401, "unauthenticated")
+	stays.say(`{"op":"ping"}`)
+	stays.want("pong")
+}
+
+// TestTicketOfAnotherNode: nodes of one store take each other's tickets.
+func TestTicketOfAnotherNode(t *testing.T) {
+	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+		t.Skip("one node has the embedded store for itself")
+	}
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "keys.yaml")
+	writeKeys(t, file, allKeys)
+	one, two := startOn(t, data, "--keys="+file), startOn(t, data, "--keys="+file)
+	id := one.as(aliceKey).submit("default", 1)
+	l := links(one.as(aliceKey).call("GET", "/v1/requests/"+id+"?ticket=true", nil).want(200).json())
+	one.as(workerKey).process(id)
+	if got := two.stream(l["events"]).rest(); len(got) != 5 {
+		t.Errorf("%v", got)
+	}
+}

@@ -1,0 +1,47 @@
+package config
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/hark-push/hark/gateway/auth"
+)
+
+// Keyed reports whether callers have to prove who they are.
+func (c *Config) Keyed() bool {
+	return c.Keys != "" || c.JWTSecret != "" || c.JWTKeys != "" || c.JWKSURL != ""
+}
+
+func (c *Config) checkAuth() error {
+	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
+		return &Error{"jwt-secret", "(hidden)", "at least 32 bytes, as from: openssl rand -base64 32"}
+	}
+	if c.JWKSURL != "" {
+		u, err := url.Parse(c.JWKSURL)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return &Error{"jwks-url", c.JWKSURL, "an https URL"}
+		}
+	}
+	for _, claim := range []struct{ key, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
+		if claim.value != "" && c.JWTSecret == "" && c.JWTKeys == "" && c.JWKSURL == "" {
+			return &Error{claim.key, claim.value, "one of --jwt-secret, --jwt-keys and --jwks-url beside it"}
+		}
+	}
+	if c.JWTRoles == "" || strings.Contains("."+c.JWTRoles+".", "..") {
+		return &Error{"jwt-roles", c.JWTRoles, "the name of a claim, like roles or realm_access.roles"}
+	}
+	return nil
+}
+
+// NewKeyEntry returns the API key that --new-key asks for, and its entry in the file of keys.
+func (c *Config) NewKeyEntry() (key, entry string, err error) {
+	subject, roles, named := strings.Cut(c.NewKey, ":")
+	if !named {
+		roles = "client"
+	}
+	key, entry, err = auth.NewKey(subject, strings.Split(roles, ","))
+	if err != nil {
+		return "", "", &Error{"new-key", c.NewKey, "SUBJECT or SUBJECT:ROLE,…, like billing:client,processor: " + err.Error()}
+	}
+	return key, entry, nil
+}
