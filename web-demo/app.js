@@ -1,7 +1,7 @@
 // The page: submit, watch, look at what came out. Everything that speaks to the
 // gateway is in hark.js; everything about one followed request is in live.js.
 
-import * as hark from './hark.js';
+import { ask, hark } from './key.js';
 import { Live } from './live.js';
 import { draw, sample } from './picture.js';
 import { ago, bytes, element } from './show.js';
@@ -83,6 +83,7 @@ document.addEventListener('paste', ({ clipboardData }) => {
 // Submitting.
 
 function complain(error) {
+  ask(error);
   const problems = error?.problem?.errors?.map((each) => `${each.pointer ? `${each.pointer.replace(/^#\//, '')}: ` : ''}${each.detail}`);
   $('problem').textContent = !error ? '' : problems?.join('. ') || error.message || String(error);
 }

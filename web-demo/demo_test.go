@@ -72,6 +72,58 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestKeyed uses the pages on a gateway that asks who calls.
+func TestKeyed(t *testing.T) {
+	const key = "hark_demo_0123456789ab"
+	keys := filepath.Join(t.TempDir(), "keys.yaml")
+	if err := os.WriteFile(keys, []byte("- {subject: demo, roles: [client], key: "+key+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t)
+	base := startGateway(t, "--keys", keys)
+	p := b.open(t, "about:blank")
+	p.networkErrors = true // the first calls are refused, and the browser says so
+	p.do(chromedp.Navigate(base))
+	p.until(`!document.querySelector('#key').hidden`)
+	if *shots != "" {
+		png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(*shots, "key.png"), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use := func(text string) {
+		p.do(chromedp.SetValue(chromedp.CSS("#key input"), text), chromedp.Evaluate[chromedp.Void](`void (window.old = true)`), chromedp.Click(chromedp.CSS("#key button")))
+		for deadline := time.Now().Add(patience); ; { // the page loads again, which ends what is being evaluated
+			ctx, cancel := context.WithTimeout(p.ctx, patience)
+			again, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.old === undefined && document.readyState === 'complete'`))
+			cancel()
+			if err == nil && again {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the page does not load again: %v", err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	use("hark_nobody_0123456789")
+	p.until(`!document.querySelector('#key').hidden`)
+	use(key)
+	for _, transport := range []string{"sse", "websocket", "poll"} {
+		testCutByHand(t, p, transport)
+	}
+	if !eval[bool](p, `document.querySelector('#key').hidden`) {
+		t.Error("a key is asked for although there is one")
+	}
+	p.do(chromedp.Navigate(base + "/webhooks.html"))
+	p.until(`document.querySelector('#endpoints-none') !== null && document.querySelector('#key').hidden`)
+	p.do(chromedp.SetValue(chromedp.CSS("#url"), "http://127.0.0.1:9/"), chromedp.Click(chromedp.CSS("#create [type=submit]")))
+	p.until(`document.querySelectorAll('#endpoints li').length === 1`)
+}
+
 func testPictures(t *testing.T, p *page, transport string) {
 	p.choose(transport)
 	p.do(
@@ -518,14 +570,14 @@ func (c *cutter) carry(ctx context.Context, client net.Conn, target string) {
 }
 
 // startGateway builds the gateway, starts it on a free port and returns its address.
-func startGateway(t *testing.T) string {
+func startGateway(t *testing.T, arguments ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "hark")
 	build := exec.Command("go", "build", "-o", binary, "github.com/hark-push/hark/gateway")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	gateway := exec.Command(binary, "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--webhook-allow-cidrs", "127.0.0.0/8", "--webhook-allow-http")
+	gateway := exec.Command(binary, append(arguments, "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--webhook-allow-cidrs", "127.0.0.0/8", "--webhook-allow-http")...)
 	var logged bytes.Buffer
 	gateway.Stderr = &logged
 	out, err := gateway.StdoutPipe()

@@ -10,8 +10,8 @@
  *       onEnd: async (document) => use(await result(document.id)),
  *     });
  *
- * The functions speak to the origin that the page came from. For another one, or
- * with other headers, make a client of your own: `createClient({ base, headers })`.
+ * The functions speak to the origin that the page came from. For another one, with
+ * other headers, or with a token, make a client of your own: `createClient({ base, headers, token })`.
  *
  * @module
  */
@@ -118,6 +118,8 @@ const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retent
  * @param {object} [config]
  * @param {string} [config.base] origin of the gateway; default the page's own
  * @param {Record<string, string>} [config.headers] sent with every HTTP call
+ * @param {string | (() => string|null|undefined|Promise<string|null|undefined>)} [config.token] an API key or a
+ *   JSON Web Token, or what returns one that is still good. No long-lived token stands in a URL: a stream is opened with a ticket for the request.
  * @param {typeof globalThis.fetch} [config.fetch]
  * @param {any} [config.EventSource]
  * @param {any} [config.WebSocket]
@@ -131,9 +133,16 @@ export function createClient(config = {}) {
   const base = config.base ?? globalThis.location?.origin ?? '';
   const url = (path) => (base ? new URL(path, base).href : path);
 
+  const token = async () => (typeof config.token === 'function' ? config.token() : config.token);
+  const sendsOwn = Object.keys(config.headers ?? {}).some((name) => name.toLowerCase() === 'authorization');
+  /** Whether calls say who makes them, which a stream cannot. */
+  const keyed = async () => sendsOwn || Boolean(await token());
+
   /** Calls the gateway; anything but success and 304 is a {@link HarkError}. */
   async function call(path, { headers, ...init } = {}) {
-    const response = await env.fetch(url(path), { ...init, headers: { ...config.headers, ...headers } });
+    const bearer = await token();
+    const all = { ...(bearer && { Authorization: `Bearer ${bearer}` }), ...config.headers, ...headers };
+    const response = await env.fetch(url(path), { ...init, headers: all });
     if (response.ok || response.status === 304) return response;
     const problem = await response.json().catch(() => ({}));
     throw new HarkError(response.status, problem ?? {}, seconds(response.headers.get('Retry-After')));
@@ -223,7 +232,7 @@ export function createClient(config = {}) {
    * @returns {Follower}
    */
   function follow(request, options = {}) {
-    return new Following({ ...env, call, url }, targetOf(request), options);
+    return new Following({ ...env, call, url, keyed: config.token || sendsOwn ? keyed : null }, targetOf(request), options);
   }
 
   return { submit, follow, get, list, cancel, forget, result };
@@ -242,6 +251,7 @@ const FAILURES = 3; // connections in a row that never opened, before the next t
 const PING = 25_000; // milliseconds between signs of life that are asked for over WebSocket
 const PATIENCE = 10_000; // milliseconds to wait for one
 const WAIT = 20; // seconds of one long poll
+const EXPIRED = 4503; // close code: come back with another token
 
 class Following {
   #env; #target; #options; #order;
@@ -304,13 +314,39 @@ class Following {
       this.#timer = undefined;
       if (this.#done) return;
       this.#tell('connecting');
-      const connect = { sse: () => this.#stream(), websocket: () => this.#socket(), poll: () => this.#poll() }[this.transport];
-      try {
-        connect();
-      } catch { // no such transport here, or it is forbidden
-        this.#next();
-      }
+      if (this.transport === 'poll') this.#poll();
+      else if (this.#env.keyed) this.#withTicket();
+      else this.#connect(this.#target);
     }, delay);
+  }
+
+  /** Opens a stream by one of the links of a request. */
+  #connect(links) {
+    try {
+      if (this.transport === 'sse') this.#stream(links);
+      else this.#socket(links);
+    } catch { // no such transport here, or it is forbidden
+      this.#next();
+    }
+  }
+
+  /** Opens a stream by links with a fresh ticket. */
+  async #withTicket() {
+    const abort = new AbortController();
+    this.#drop = () => abort.abort();
+    let links = this.#target;
+    try {
+      if (await this.#env.keyed()) {
+        const status = await this.#env.call(withQuery(this.#target.self, { ticket: true }), { headers: { Accept: 'application/json' }, signal: abort.signal });
+        links = targetOf(await status.json());
+      }
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      if (gone(error)) this.#finish(null, error);
+      else this.#lost((error.retryAfter ?? 0) * 1000);
+      return;
+    }
+    if (!abort.signal.aborted) this.#connect(links);
   }
 
   /** The connection is there. */
@@ -368,10 +404,10 @@ class Following {
     if (hasEnded(event.data.status)) this.#finish(event.data);
   }
 
-  #stream() {
+  #stream(links) {
     // EventSource reconnects and resumes by itself; only when it gives up, or when
     // the connection is cut here, the cursor has to go into the URL.
-    const source = new this.#env.EventSource(withQuery(this.#env.url(this.#target.events), { after: this.#offset }));
+    const source = new this.#env.EventSource(withQuery(this.#env.url(links.events), { after: this.#offset }));
     this.#drop = () => source.close();
     source.onopen = () => this.#opened();
     source.onmessage = (message) => this.#deliver(JSON.parse(message.data), Number(message.lastEventId));
@@ -383,8 +419,8 @@ class Following {
     };
   }
 
-  #socket() {
-    const address = withQuery(this.#env.url(this.#target.socket), { after: this.#offset }).replace(/^http/, 'ws');
+  #socket(links) {
+    const address = withQuery(this.#env.url(links.socket), { after: this.#offset }).replace(/^http/, 'ws');
     const socket = new this.#env.WebSocket(address, 'hark.v1');
     let patience;
     const ping = setInterval(() => {
@@ -407,7 +443,7 @@ class Following {
       else if (message.op === 'end' || message.op === 'error') this.#ask();
     };
     socket.onclose = ({ code }) => {
-      if (!mayReconnect(code)) this.#ask();
+      if (!mayReconnect(code) && !(code === EXPIRED && this.#env.keyed)) this.#ask();
       else this.#lost(code === 1013 ? 2000 : 0);
     };
   }

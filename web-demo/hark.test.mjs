@@ -50,13 +50,14 @@ class FakeWebSocket {
   close() { this.readyState = 3; this.closed = true; }
 }
 
-/** A client over fakes. `answer` answers HTTP calls. */
-function world(answer = () => new Response('{}', { status: 404 })) {
+/** A client over fakes. `answer` answers HTTP calls, `config` is the client's. */
+function world(answer = () => new Response('{}', { status: 404 }), config = {}) {
   FakeEventSource.made = [];
   FakeWebSocket.made = [];
   const calls = [];
   const client = createClient({
     base: 'http://hark.test',
+    ...config,
     EventSource: FakeEventSource,
     WebSocket: FakeWebSocket,
     fetch: async (url, init = {}) => {
@@ -308,4 +309,74 @@ test('nothing is told after close', async () => {
   await turn();
   assert.deepEqual(seen.events, []);
   assert.equal(FakeEventSource.made.length, 1);
+});
+
+const ticketed = (n) => ({
+  id: 'r1', status: 'processing', sequence: 1,
+  links: [
+    { rel: 'self', href: '/v1/requests/r1', method: 'GET' },
+    { rel: 'events', href: `/v1/requests/r1/events?ticket=t${n}`, method: 'GET' },
+    { rel: 'socket', href: `/v1/ws?channel=request:r1&ticket=t${n}`, method: 'GET' },
+  ],
+});
+
+test('a token goes with calls, and a ticket opens streams', async () => {
+  let tickets = 0;
+  let tokens = 0;
+  const w = world(() => json(ticketed(++tickets)), { token: async () => `k${++tokens}` });
+  await w.client.get('r1');
+  assert.equal(w.calls[0].headers.Authorization, 'Bearer k1');
+  const follower = w.follow();
+  await until(() => FakeEventSource.made.length === 1, 'a stream');
+  const [source] = FakeEventSource.made;
+  assert.match(w.calls[1].url, /^\/v1\/requests\/r1\?ticket=true$/);
+  assert.match(w.calls[1].headers.Authorization, /^Bearer k/);
+  assert.equal(source.url, 'http://hark.test/v1/requests/r1/events?ticket=t2');
+  source.open();
+  source.send(event(1), 1);
+  source.fail(2); // the ticket has expired meanwhile: the status is asked for, then there is a new one
+  await until(() => FakeEventSource.made.length === 2, 'another stream');
+  assert.match(FakeEventSource.made[1].url, /events\?ticket=t\d+&after=1$/);
+  assert.notEqual(FakeEventSource.made[1].url.match(/t\d+/)[0], 't2');
+  follower.close();
+});
+
+test('a WebSocket whose token has expired comes back with another ticket', async () => {
+  let tickets = 0;
+  const w = world(() => json(ticketed(++tickets)), { token: 'k' });
+  const follower = w.follow({ transport: 'websocket' });
+  await until(() => FakeWebSocket.made.length === 1, 'a socket');
+  assert.equal(FakeWebSocket.made[0].url, 'ws://hark.test/v1/ws?channel=request:r1&ticket=t1');
+  FakeWebSocket.made[0].open();
+  FakeWebSocket.made[0].lose(4503);
+  await until(() => FakeWebSocket.made.length === 2, 'another socket');
+  assert.match(FakeWebSocket.made[1].url, /ticket=t2/);
+  follower.close();
+});
+
+test('without a token no ticket is asked for, and one that is not taken ends the following', async () => {
+  const open = world(undefined, { token: () => null });
+  const follower = open.follow();
+  await until(() => FakeEventSource.made.length === 1, 'a stream');
+  assert.equal(open.calls.length, 0);
+  follower.close();
+
+  const refused = world(() => json({ type: '/problems/unauthenticated' }, 401), { headers: { authorization: 'Bearer old' } });
+  refused.follow();
+  await until(() => refused.seen.end, 'the end');
+  assert.equal(refused.seen.end.error.status, 401);
+  assert.equal(FakeEventSource.made.length, 0);
+});
+
+test('a follower that is closed while it waits for a ticket opens nothing', async () => {
+  let give;
+  const w = world(() => new Promise((resolve) => { give = () => resolve(json(ticketed(1))); }), { token: 'k' });
+  const follower = w.follow();
+  await until(() => give, 'the call for a ticket');
+  follower.close();
+  give();
+  await turn();
+  await turn();
+  assert.equal(FakeEventSource.made.length, 0);
+  assert.equal(w.seen.states.at(-1), 'sse closed');
 });

@@ -1,7 +1,8 @@
 // The live view of one request: where it stands, its steps, its raw events, and
 // what came out of it.
 
-import * as hark from './hark.js';
+import { hasEnded } from './hark.js';
+import { ask, hark, key } from './key.js';
 import { draw } from './picture.js';
 import { bytes, element, span } from './show.js';
 import { unzip } from './zip.js';
@@ -22,16 +23,25 @@ export class Live {
   #announced = 0;
   #shows = 0; // which request's result may be shown
 
-  /** @param {HTMLElement} root @param {{transport: () => hark.Transport, onEnd: () => void}} options */
+  /** @param {HTMLElement} root @param {{transport: () => import('./hark.js').Transport, onEnd: () => void}} options */
   constructor(root, { transport, onEnd }) {
     this.#root = root;
     this.#transport = transport;
     this.#onEnd = onEnd;
+    // A link can carry no key: with one the result is fetched, and saved from there.
+    this.#$('download').addEventListener('click', async (event) => {
+      if (!key()) return;
+      event.preventDefault();
+      const { download } = event.currentTarget;
+      const href = URL.createObjectURL(await hark.result(this.id));
+      element('a', { href, download }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    });
   }
 
   get id() { return this.#document?.id ?? null; }
 
-  /** @param {string|hark.StatusDocument} request */
+  /** @param {string|import('./hark.js').StatusDocument} request */
   open(request) {
     this.#follower?.close();
     this.#document = typeof request === 'string' ? { id: request } : request;
@@ -69,7 +79,7 @@ export class Live {
   }
 
   #$(id) { return document.getElementById(id); }
-  #over() { return this.#document?.status && hark.hasEnded(this.#document.status); }
+  #over() { return this.#document?.status && hasEnded(this.#document.status); }
 
   #follow(after) {
     this.#follower = hark.follow(this.#document.links ?? this.id, {
@@ -100,6 +110,7 @@ export class Live {
 
   #end(document, error) {
     if (error) {
+      ask(error);
       this.#root.dataset.status = 'unknown';
       this.#$('status').textContent = 'unknown';
       this.#$('status').dataset.status = 'unknown';
@@ -120,7 +131,7 @@ export class Live {
 
   #render(d) {
     const percent = d.percent ?? 0;
-    const over = hark.hasEnded(d.status);
+    const over = hasEnded(d.status);
     this.#root.dataset.status = d.status;
     this.#$('status').textContent = d.status;
     this.#$('status').dataset.status = d.status;
@@ -156,7 +167,7 @@ export class Live {
     const detail = kind === 'retrying' ? d.error?.message : kind === 'progress' && d.step ? d.message : '';
     list.lastElementChild?.removeAttribute('aria-current');
     list.append(
-      element('li', { class: kind, ...(hark.hasEnded(d.status) ? {} : { 'aria-current': 'step' }) }, [
+      element('li', { class: kind, ...(hasEnded(d.status) ? {} : { 'aria-current': 'step' }) }, [
         element('span', { class: 'label' }, label),
         element('span', { class: 'detail' }, detail || ''),
         element('time', { datetime: event.time ?? d.updatedAt }, `+${span(Date.parse(d.updatedAt) - Date.parse(d.createdAt))}`),

@@ -1,5 +1,6 @@
 // The page of webhook endpoints: how they fare, what was sent and what came back.
 
+import { ask, key } from './key.js';
 import { ago, element, span } from './show.js';
 
 const $ = (id) => document.getElementById(id);
@@ -11,7 +12,7 @@ const EVERY = 2000;
 async function call(method, path, body) {
   const response = await fetch(path, {
     method,
-    headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+    headers: { ...(key() && { Authorization: `Bearer ${key()}` }), ...(body !== undefined && { 'Content-Type': 'application/json' }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   }).catch(() => {
     throw new Error('The gateway cannot be reached.');
@@ -19,6 +20,7 @@ async function call(method, path, body) {
   if (response.status === 204) return null;
   const answer = await response.json();
   if (response.ok) return answer;
+  ask(response);
   const details = answer.errors?.map((each) => `${each.pointer.replace(/^\//, '')}: ${each.detail}`);
   throw new Error(details?.join('. ') || answer.detail || answer.title);
 }
