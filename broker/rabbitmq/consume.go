@@ -45,7 +45,7 @@ func (b *Broker) Consume(ctx context.Context, routes []string, prefetch int, han
 			break
 		}
 		start := time.Now()
-		err := c.session(work, g)
+		err := c.session(work, g, try > 0)
 		if work.Err() != nil {
 			break
 		}
@@ -83,11 +83,13 @@ type session struct {
 }
 
 // session consumes until ctx ends, waits for the handles, and returns nil; or until
-// the channel is lost, and returns why.
-func (c *consumer) session(ctx context.Context, g *generation) error {
-	// Somebody may have deleted a queue, which ended the last session.
-	if err := c.topology.declareRoutes(g, c.routes); err != nil {
-		return err
+// the channel is lost, and returns why. again says that it was: somebody may have deleted a queue. At first they
+// are there, because whatever connects to publish declares them, so that a short Consume costs few round trips.
+func (c *consumer) session(ctx context.Context, g *generation, again bool) error {
+	if again {
+		if err := c.topology.declareRoutes(g, c.routes); err != nil {
+			return err
+		}
 	}
 	s := &session{consumer: c, ctx: ctx, ended: make(chan struct{})}
 	streams := make(map[string]<-chan amqp.Delivery)
