@@ -162,6 +162,16 @@ func TestWorkOverHTTP(t *testing.T) {
 		t.Errorf("start: %v", started)
 	}
 	s.call("POST", work+"/start", nil).problem(409, "invalid-transition")
+	if again := s.call("POST", work+"/start?attempt=1", nil).want(200).json(); fmt.Sprint(again) != fmt.Sprint(started) {
+		t.Errorf("%v, at first %v", again, started)
+	}
+	if doc := s.call("GET", "/v1/requests/"+id, nil).want(200).json(); doc["sequence"] != 2.0 {
+		t.Errorf("to ask again changed it: %v", doc)
+	}
+	s.call("POST", work+"/start?attempt=2", nil).problem(409, "attempt-superseded")
+	for _, bad := range []string{"0", "x", "1.5"} {
+		s.call("POST", work+"/start?attempt="+bad, nil).problem(422, "invalid-request")
+	}
 	if a := s.call("POST", work+"/progress", `{"step":"one","percent":12.5,"message":"m"}`).want(200); string(a.body) != `{"cancel":false}` {
 		t.Errorf("%s", a.body)
 	}
@@ -196,6 +206,8 @@ func TestWorkOverHTTP(t *testing.T) {
 	}
 	s.call("PUT", work+"/result?attempt=3", "1").want(200)
 	s.call("PUT", work+"/result?attempt=3", "2").problem(409, "invalid-transition")
+	s.call("POST", work+"/start?attempt=3", nil).problem(409, "invalid-transition")
+	s.call("POST", "/v1/work/unknown/start?attempt=1", nil).problem(404, "request-not-found")
 	s.call("POST", "/v1/work/unknown/start", nil).problem(404, "request-not-found")
 }
 

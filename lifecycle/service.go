@@ -256,6 +256,20 @@ func (s *Service) Start(ctx context.Context, id string, redelivered bool) (Reque
 	return r, content, nil
 }
 
+// Running returns what an attempt works on while it is the one that runs, as its start did; nothing is changed. The
+// [*TransitionError] of any other attempt is that of a start.
+func (s *Service) Running(ctx context.Context, id string, attempt int) (Request, Content, error) {
+	r, err := s.store.Get(ctx, id)
+	if err != nil {
+		return Request{}, Content{}, err
+	}
+	if err := fence(&r, Start{}, attempt); err != nil {
+		return Request{}, Content{}, err
+	}
+	content, err := s.store.Content(ctx, id, Input)
+	return r, content, err
+}
+
 // Report makes a change that a processor reports: [Progress], [Succeed], [Fail]
 // or [Release]. Work that goes back to pending is handed to the queue again.
 // A Fail that retries without a delay of its own gets the next backoff.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
@@ -32,17 +33,46 @@ type assignment struct {
 	ContentBase64 *string           `json:"contentBase64,omitzero"` // of any other work
 }
 
-// start answers POST /v1/work/{id}/start.
+// start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query that runs.
 func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
-	ctx := a.storeContext()
-	r, content, err := a.Service.Start(ctx, param(c, "id"), c.QueryBool("redelivered"))
+	attempt, err := queryAttempt(c)
 	if err != nil {
 		return err
 	}
-	const format = "2006-01-02T15:04:05.000Z07:00"
+	var r lifecycle.Request
+	var content lifecycle.Content
+	if attempt > 0 {
+		r, content, err = a.Service.Running(a.storeContext(), param(c, "id"), attempt)
+	} else {
+		r, content, err = a.Service.Start(a.storeContext(), param(c, "id"), c.QueryBool("redelivered"))
+	}
+	if err != nil {
+		return err
+	}
+	body, err := encode(newAssignment(&r, content))
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, body)
+}
+
+// queryAttempt returns the attempt that a start asks for again, 0 if it asks for a new one.
+func queryAttempt(c *fiber.Ctx) (int, error) {
+	text := c.Query("attempt")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, invalid(fieldError{"?attempt", "must be the number of an attempt"})
+	}
+	return n, nil
+}
+
+func newAssignment(r *lifecycle.Request, content lifecycle.Content) assignment {
 	work := assignment{
 		Attempt: r.Attempt, ID: r.ID, Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
-		CreatedAt: r.CreatedAt.UTC().Format(format), Deadline: r.ExpiresAt.UTC().Format(format),
+		CreatedAt: timestamp(r.CreatedAt), Deadline: timestamp(r.ExpiresAt),
 		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
 	}
 	if lifecycle.IsJSON(content.Type) && json.Valid(content.Data) && utf8.Valid(content.Data) {
@@ -50,13 +80,19 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	} else {
 		work.ContentBase64 = new(base64.StdEncoding.EncodeToString(content.Data))
 	}
+	return work
+}
+
+// timestamp writes a time as documents have it (RFC 3339).
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// encode writes v as JSON, whose strings are as they were submitted.
+func encode(v any) ([]byte, error) {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(work); err != nil {
-		return err
-	}
-	return sendJSON(c, fiber.StatusOK, body.Bytes())
+	err := encoder.Encode(v)
+	return body.Bytes(), err
 }
 
 // progressReport is the body of a progress report: set reads it if it is plain, encoding/json if not.
