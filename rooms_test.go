@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
 	"gateway":             {"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "github.com", "golang.org/x", "gopkg.in"},
+	"gateway/lease":       {"lifecycle", "broker"},
 	// What only tests use.
 	"deploy":            {},
 	"servertest":        {"github.com"},

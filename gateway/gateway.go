@@ -19,6 +19,7 @@ import (
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
@@ -39,6 +40,7 @@ type gateway struct {
 	api        *api.API
 	webhooks   *dispatch.Service
 	dispatcher *dispatch.Dispatcher
+	leases     *lease.Leases
 	workers    []*processor.Processor // the samples
 	debug      *http.Server           // nil unless asked for
 }
@@ -95,8 +97,9 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if c.Samples {
 		g.workers = g.sampleProcessors()
 	}
+	g.leases = g.newLeases()
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks,
+		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins,
 		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
@@ -145,6 +148,27 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 		}))
 	}
 	return workers
+}
+
+// newLeases returns what hands work out over HTTP.
+func (g *gateway) newLeases() *lease.Leases {
+	o := lease.Options{Bytes: int64(g.config.MaxBody), Logger: g.log}
+	if g.shared {
+		o.Calls = 1000
+	} else {
+		o.Least = 20 * time.Millisecond // the queue is in this process
+	}
+	return lease.New(g.service, g.store, g.broker, g.ring, o)
+}
+
+// ring is the bell of a request, as a lease needs it.
+func (g *gateway) ring(ctx context.Context, id string) (<-chan struct{}, func(), error) {
+	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id}
+	w, err := g.hub.Wait(ctx, hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()})
+	if err != nil {
+		return nil, nil, err
+	}
+	return w.C, w.Close, nil
 }
 
 // welcome says where Hark is and how to try it.
@@ -211,9 +235,15 @@ func (g *gateway) serve(ctx context.Context) error {
 	defer cancel()
 	var closing sync.WaitGroup
 	closing.Go(func() { g.hub.Drain(draining, g.config.Drain) })
+	leased, giveBack := context.WithTimeout(draining, g.config.Drain)
+	defer giveBack()
+	closing.Go(func() { g.leases.Drain(leased) })
 	closing.Go(func() {
 		if e := g.api.Shutdown(draining); e != nil {
 			g.log.Warn("calls were cut off", slog.Any("error", e))
+		}
+		if !g.shared { // nobody can report any more
+			giveBack()
 		}
 	})
 	closing.Wait()

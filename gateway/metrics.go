@@ -11,7 +11,7 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// metrics returns the handler of /metrics: what the hub, the broker, the callback
+// metrics returns the handler of /metrics: what the hub, the leases, the broker, the callback
 // exchange and the dispatcher of webhooks count, and the process.
 func (g *gateway) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
@@ -19,6 +19,7 @@ func (g *gateway) metrics() http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		hubCollector{g},
+		leaseCollector{g},
 	)
 	if g.rabbit != nil {
 		registry.MustRegister(rabbitCollector{g.rabbit})
@@ -66,6 +67,31 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(n), reason)
 	}
+}
+
+type leaseCollector struct{ g *gateway }
+
+var (
+	descLeaseWaiting = prometheus.NewDesc("hark_lease_calls", "Calls that look for work over HTTP now.", nil, nil)
+	descLeaseOut     = prometheus.NewDesc("hark_leases", "Attempts that this gateway holds the lease of now.", nil, nil)
+	descLeaseHanded  = prometheus.NewDesc("hark_leases_total", "Attempts that were leased.", nil, nil)
+	descLeaseExpired = prometheus.NewDesc("hark_leases_expired_total", "Leases that ran out, so that the work was handed out again.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c leaseCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descLeaseWaiting, descLeaseOut, descLeaseHanded, descLeaseExpired} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c leaseCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.g.leases.Stats()
+	ch <- prometheus.MustNewConstMetric(descLeaseWaiting, prometheus.GaugeValue, float64(s.Waiting))
+	ch <- prometheus.MustNewConstMetric(descLeaseOut, prometheus.GaugeValue, float64(s.Out))
+	ch <- prometheus.MustNewConstMetric(descLeaseHanded, prometheus.CounterValue, float64(s.Handed))
+	ch <- prometheus.MustNewConstMetric(descLeaseExpired, prometheus.CounterValue, float64(s.Expired))
 }
 
 type rabbitCollector struct{ broker *rabbitmq.Broker }

@@ -46,6 +46,7 @@ func TestReadmeProcessor(t *testing.T) {
 	if a := s.call("POST", "/v1/requests", `{"content":{"text":"hello"}}`).want(200); string(a.body) != `{"text":"HELLO"}` {
 		t.Errorf("%s", a.body)
 	}
+	s.eventually(func() bool { return s.call("GET", "/v1/requests/"+before, nil).json()["status"] == "succeeded" })
 	if a := s.call("GET", "/v1/requests/"+before+"/result", nil).want(200); string(a.body) != `{"text":"BEFORE"}` {
 		t.Errorf("%s", a.body)
 	}

@@ -26,7 +26,8 @@
 //
 // RabbitMQ closes the channel of a delivery that is not settled within its
 // consumer_timeout, 30 minutes by default, and hands out the job again. Raise it in
-// rabbitmq.conf above the longest processing time.
+// rabbitmq.conf above the longest processing time. So it is with work that a gateway has leased, however
+// often it was reported on.
 package rabbitmq
 
 import (

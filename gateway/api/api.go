@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
@@ -33,6 +34,7 @@ type Options struct {
 	Routes   []string   // those that exist
 	Webhooks *dispatch.Service
 	Guard    *auth.Guard // tells who calls
+	Leases   *lease.Leases
 	// Hosts, if not empty, are the host names under which browsers may reach
 	// the gateway. An open gateway on loopback needs it: otherwise any web
 	// page could reach it by letting its own name point there.
@@ -159,6 +161,7 @@ func (a *API) route() {
 	v1.Get("/webhooks/:id/deliveries/:message", client(a.getDelivery))
 	v1.Post("/webhooks/:id/deliveries/:message/resend", client(a.resendDelivery))
 
+	v1.Post("/work/lease", processor(a.lease))
 	v1.Post("/work/:id/start", processor(a.start))
 	v1.Post("/work/:id/progress", processor(a.progress))
 	v1.Put("/work/:id/result", processor(a.succeed))

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"strconv"
@@ -9,6 +10,25 @@ import (
 )
 
 var errDuration = errors.New(`want a duration like "90s", "1h30m" or "PT90S"`)
+
+var errSeconds = errors.New(`want a whole number of seconds, or a duration like "90s", "1h30m" or "PT90S"`)
+
+// parseSeconds reads a duration in JSON: a string that parseDuration reads, or a whole number of seconds.
+func parseSeconds(raw []byte) (time.Duration, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		d, err := parseDuration(text)
+		if err != nil {
+			return 0, errSeconds
+		}
+		return d, nil
+	}
+	n, err := parseInteger(string(raw))
+	if err != nil || n < 0 || n > int(math.MaxInt64/time.Second) {
+		return 0, errSeconds
+	}
+	return time.Duration(n) * time.Second, nil
+}
 
 // parseDuration reads a duration as Go writes it ("1h30m") or in ISO 8601
 // ("PT1H30M", "P2D", "P1W"). Years and months have no fixed length and are refused.

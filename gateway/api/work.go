@@ -31,6 +31,7 @@ type assignment struct {
 	ContentType   string            `json:"contentType,omitzero"`
 	Content       json.RawMessage   `json:"content,omitzero"`       // of JSON work
 	ContentBase64 *string           `json:"contentBase64,omitzero"` // of any other work
+	LeaseExpires  string            `json:"leaseExpires,omitzero"`  // of leased work
 }
 
 // start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query that runs.

@@ -63,7 +63,7 @@ type Config struct {
 	WebhookCertKey      string        `env:"HARK_WEBHOOK_CERT_KEY" placeholder:"FILE" help:"PEM file of its key."`
 
 	MaxBody      int           `env:"HARK_MAX_BODY" default:"33554432" placeholder:"BYTES" help:"Largest body of a request or a result."`
-	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request."`
+	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
 	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
 	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for."`

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/lease"
+)
+
+// What a lease may ask for, and what it gets if it does not say.
+const (
+	mostLeases   = 100
+	leaseWait    = 20 * time.Second
+	leaseTime    = time.Minute
+	leastLease   = time.Second
+	longestLease = time.Hour
+	mostRoutes   = 1000 // in one call; keeps an answer about all of them in bounds
+)
+
+// lease answers POST /v1/work/lease: with work that has been started, as soon as there is some.
+func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
+	var fields map[string]json.RawMessage
+	if err := readReport(c, &fields, nil); err != nil {
+		return err
+	}
+	order, errs := parseLease(fields, a.routes)
+	if len(errs) > 0 {
+		return invalid(errs...)
+	}
+	order.Wait = min(order.Wait, a.MaxWait)
+	work, err := a.Leases.Take(a.ctx, order)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Work []assignment `json:"work"`
+	}{make([]assignment, len(work))}
+	for i, w := range work {
+		answer.Work[i] = newAssignment(&w.Request, w.Content)
+		answer.Work[i].LeaseExpires = timestamp(w.Expires)
+	}
+	body, err := encode(answer)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return sendJSON(c, fiber.StatusOK, body)
+}
+
+// parseLease reads the fields of a lease. Null is as good as absent.
+func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (lease.Order, []fieldError) {
+	o := lease.Order{Max: 1, Wait: leaseWait, Lease: leaseTime}
+	var errs []fieldError
+	wrong := func(pointer, format string, args ...any) {
+		errs = append(errs, fieldError{pointer, fmt.Sprintf(format, args...)})
+	}
+	for name, raw := range fields {
+		if string(raw) == "null" {
+			continue
+		}
+		switch name {
+		case "routes":
+			if json.Unmarshal(raw, &o.Routes) != nil {
+				o.Routes = nil
+				wrong("/routes", "must be a list of routes")
+			}
+		case "max":
+			n, err := parseInteger(string(raw))
+			if err != nil || n < 1 || n > mostLeases {
+				wrong("/max", "must be a whole number from 1 to %d", mostLeases)
+			}
+			o.Max = n
+		case "wait":
+			d, err := parseSeconds(raw)
+			if err != nil {
+				wrong("/wait", "%v", err)
+			}
+			o.Wait = d
+		case "lease":
+			d, err := parseSeconds(raw)
+			if err != nil {
+				wrong("/lease", "%v", err)
+			} else if d < leastLease || d > longestLease {
+				wrong("/lease", "must be from %v to %v", leastLease, longestLease)
+			}
+			o.Lease = d
+		default:
+			wrong("/"+escapePointer(name), "is not a field of a lease")
+		}
+	}
+	switch {
+	case len(o.Routes) > mostRoutes:
+		wrong("/routes", "must have at most %d routes", mostRoutes)
+	case len(errs) == 0 && len(o.Routes) == 0:
+		wrong("/routes", "is required: the routes to take work of")
+	default:
+		for i, route := range o.Routes {
+			if !routes[route] {
+				wrong(fmt.Sprintf("/routes/%d", i), "is not a route of this gateway")
+			}
+		}
+	}
+	return o, errs
+}

@@ -1,0 +1,139 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// held is a lease that is out. It belongs to the goroutine of its delivery.
+type held struct {
+	delivery broker.Delivery
+	attempt  int
+	lease    time.Duration
+	sequence uint64    // of the newest event that is known
+	began    time.Time // when the attempt was known to have begun, by this process
+	stored   time.Time // when it had, by the store
+	expires  time.Time // by this process
+}
+
+func newHeld(d broker.Delivery, r *lifecycle.Request, lease time.Duration, began time.Time) *held {
+	return &held{
+		delivery: d, attempt: r.Attempt, lease: lease, sequence: r.Sequence,
+		began: began, stored: r.UpdatedAt, expires: began.Add(lease),
+	}
+}
+
+// pace is the least time between two looks at a request: an attempt may report many times a second.
+const pace = 250 * time.Millisecond
+
+// hold keeps a delivery until it is settled.
+func (l *Leases) hold(h *held) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	rings, stop, err := l.bell(ctx, h.delivery.Job().ID)
+	cancel()
+	if err == nil {
+		defer stop()
+	} else { // no bell: what happens is seen when the lease would run out
+		l.log.Warn("leased request cannot be watched", slog.String("request", h.delivery.Job().ID), slog.Any("error", err))
+	}
+	rung := err == nil // it may have been reported on before the bell was there
+	var next time.Time // before which it is not looked at again for the bell alone
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		due := h.expires
+		if rung && next.Before(due) {
+			due = next
+		}
+		timer.Reset(time.Until(due))
+		select {
+		case <-timer.C:
+		case <-rings:
+			rung = true
+			continue
+		case <-l.ending:
+			l.giveBack(h.delivery)
+			return
+		}
+		rung, next = false, time.Now().Add(pace)
+		switch l.look(h) {
+		case over:
+			l.ack(h.delivery)
+			return
+		case lost:
+			l.giveBack(h.delivery)
+			return
+		case silent:
+			l.expired.Add(1)
+			l.log.Info("lease ran out", slog.String("request", h.delivery.Job().ID), slog.Int("attempt", h.attempt))
+			l.giveBack(h.delivery)
+			return
+		case unknown:
+			rung, next = true, time.Now().Add(time.Second)
+			h.expires = later(h.expires, next) // whoever reports may get through to the store no more than this does
+		case working:
+		}
+	}
+}
+
+// state is where a leased attempt stands.
+type state uint8
+
+const (
+	working state = iota
+	silent        // for as long as the lease allows
+	over          // the request needs this delivery no more
+	lost          // the store has lost the start
+	unknown       // the store does not answer
+)
+
+// look reads where the attempt stands, and renews the lease if it has reported.
+func (l *Leases) look(h *held) state {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	r, err := l.requests.Get(ctx, h.delivery.Job().ID)
+	switch {
+	case errors.Is(err, lifecycle.ErrNotFound):
+		return over
+	case err != nil:
+		l.log.Debug("leased request could not be looked at", slog.String("request", h.delivery.Job().ID), slog.Any("error", err))
+		return unknown
+	case r.Status.Terminal(), r.Attempt > h.attempt:
+		return over
+	case r.Attempt < h.attempt: // a server without its newest writes took over
+		return lost
+	case r.Status == lifecycle.Pending: // it was handed to the queue again with the report that said so
+		return over
+	}
+	now := time.Now()
+	if r.Sequence != h.sequence {
+		h.sequence = r.Sequence
+		// The store's clock rules, so its two times are compared with each other. Should it have been set meanwhile, no
+		// lease gets shorter, and none longer than it is from now.
+		reported := h.began.Add(r.UpdatedAt.Sub(h.stored))
+		h.expires = later(h.expires, earlier(reported, now).Add(h.lease))
+	}
+	if now.Before(h.expires) {
+		return working
+	}
+	return silent
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,145 @@
+// Package lease hands work to processors that have nothing but HTTP. What was handed out is leased: the broker's delivery
+// stays with this process until the request has ended or waits again, and goes back when the attempt has been silent for too
+// long, so that somebody else gets the work and the silent attempt is fenced off.
+//
+// A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the bell of the
+// request's channel tells it when to look, and it looks once more before it takes a lease for run out.
+package lease
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Lifecycle is where attempts start; [*lifecycle.Service] is one.
+type Lifecycle interface {
+	// Start begins an attempt and returns what it works on. A [*lifecycle.TransitionError] or lifecycle.ErrNotFound
+	// means that this work needs nobody any more.
+	Start(ctx context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error)
+}
+
+// Requests is where the holder of a lease sees what became of the attempt; a [lifecycle.Store] is one.
+type Requests interface {
+	Get(ctx context.Context, id string) (lifecycle.Request, error)
+}
+
+// Bell returns a channel that gets a value after something happened to a request, on whichever node; values may be missing and
+// are not queued up. stop ends that.
+type Bell func(ctx context.Context, request string) (rings <-chan struct{}, stop func(), err error)
+
+// Options of [Leases]. The zero value works.
+type Options struct {
+	// Least is how long a call looks for work if it does not want to wait: a broker between processes needs a
+	// moment to say what it has. Default 250 ms.
+	Least time.Duration
+	// Calls bounds the calls that wait or whose work is out. With RabbitMQ each has a channel of its own, of which a
+	// connection has 2,047 by default. 0: any number.
+	Calls int
+	// Bytes is how much content one call may be given: when there is that much, it starts no more. Default 32 MiB.
+	Bytes int64
+	// Logger gets leases that ran out and deliveries that could not be settled. Default: discard.
+	Logger *slog.Logger
+}
+
+// Leases hands work out and holds what is out. Its methods may be called concurrently.
+type Leases struct {
+	life     Lifecycle
+	requests Requests
+	broker   broker.Broker
+	bell     Bell
+	options  Options
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	closed  bool
+	calls   int
+	running sync.WaitGroup // the calls' consumers, which wait for what they have out
+	ending  chan struct{}  // closed when what is still out goes back
+
+	waiting, out    atomic.Int64
+	handed, expired atomic.Uint64
+}
+
+// New returns leases of a broker's work.
+func New(life Lifecycle, requests Requests, b broker.Broker, bell Bell, o Options) *Leases {
+	o.Least = cmp.Or(max(o.Least, 0), 250*time.Millisecond)
+	o.Bytes = cmp.Or(max(o.Bytes, 0), 32<<20)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Leases{life: life, requests: requests, broker: b, bell: bell, options: o, log: o.Logger, ending: make(chan struct{})}
+}
+
+// Stats are figures of [Leases].
+type Stats struct {
+	Waiting int64  // calls that look for work now
+	Out     int64  // leases now
+	Handed  uint64 // leases given
+	Expired uint64 // leases that ran out
+}
+
+// Stats returns the figures.
+func (l *Leases) Stats() Stats {
+	return Stats{Waiting: l.waiting.Load(), Out: l.out.Load(), Handed: l.handed.Load(), Expired: l.expired.Load()}
+}
+
+// Drain refuses further calls, keeps what is out until it is settled or ctx ends, then gives back what is left, and
+// returns when every goroutine has ended. Calls that wait do not end by it, but by their own context.
+func (l *Leases) Drain(ctx context.Context) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	l.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { close(l.ending) })
+	defer stop()
+	l.running.Wait()
+}
+
+// enter counts a call, which ends with leave.
+func (l *Leases) enter() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return fmt.Errorf("%w: no work is handed out any more", lifecycle.ErrUnavailable)
+	case l.options.Calls > 0 && l.calls >= l.options.Calls:
+		return fmt.Errorf("%w: too many calls wait for work or have some", lifecycle.ErrUnavailable)
+	}
+	l.calls++
+	l.running.Add(1)
+	return nil
+}
+
+func (l *Leases) leave() {
+	l.mu.Lock()
+	l.calls--
+	l.mu.Unlock()
+	l.running.Done()
+}
+
+// callTimeout bounds one call of the store and of the bell.
+const callTimeout = 10 * time.Second
+
+func (l *Leases) ack(d broker.Delivery) {
+	if err := d.Ack(); err != nil && !errors.Is(err, broker.ErrClosed) {
+		l.log.Warn("delivery could not be acknowledged", slog.String("request", d.Job().ID), slog.Any("error", err))
+	}
+}
+
+func (l *Leases) giveBack(d broker.Delivery) {
+	if err := d.Return(); err != nil && !errors.Is(err, broker.ErrClosed) {
+		l.log.Warn("delivery could not be returned", slog.String("request", d.Job().ID), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,184 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/broker/memory"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a store of requests whose clock is ahead, and a queue of them. It stands in for the lifecycle.
+type world struct {
+	*Leases
+	t     *testing.T
+	queue *memory.Broker
+
+	mu       sync.Mutex
+	requests map[string]lifecycle.Request
+	down     error
+	deaf     bool                     // reports do not ring
+	slow     time.Duration            // of a start
+	content  int                      // bytes
+	bells    map[string]chan struct{} // by id
+	again    map[string]bool          // started as redelivered
+}
+
+const ahead = time.Hour
+
+func newWorld(t *testing.T, o Options) *world {
+	w := &world{
+		t: t, queue: memory.New([]string{"a", "b"}, memory.Options{}), requests: make(map[string]lifecycle.Request),
+		bells: make(map[string]chan struct{}), again: make(map[string]bool),
+	}
+	w.Leases = New(w, w, w.queue, w.ring, o)
+	t.Cleanup(func() {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		w.Drain(ended)
+		if s := w.Stats(); s.Out != 0 || s.Waiting != 0 {
+			t.Errorf("left: %+v", s)
+		}
+		_ = w.queue.Close()
+	})
+	return w
+}
+
+func (w *world) submit(ids ...string) {
+	for _, id := range ids {
+		w.mu.Lock()
+		w.requests[id] = lifecycle.Request{ID: id, Status: lifecycle.Pending, MaxAttempts: 9, Sequence: 1}
+		w.mu.Unlock()
+		if err := w.queue.Publish(context.Background(), broker.Job{ID: id, Route: "a"}); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// change changes a request and rings, unless it is deaf.
+func (w *world) change(id string, c lifecycle.Change) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down != nil {
+		return w.down
+	}
+	if _, ok := w.requests[id]; !ok {
+		return lifecycle.ErrNotFound
+	}
+	r, _, err := lifecycle.Transition(w.requests[id], c, time.Now().Add(ahead))
+	if err != nil {
+		return err
+	}
+	w.requests[id] = r
+	if bell := w.bells[id]; bell != nil && !w.deaf {
+		select {
+		case bell <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// set replaces a request and rings; nil forgets it.
+func (w *world) set(id string, r *lifecycle.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if delete(w.requests, id); r != nil {
+		w.requests[id] = *r
+	}
+	if bell := w.bells[id]; bell != nil {
+		bell <- struct{}{}
+	}
+}
+
+func (w *world) deafen() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf = true
+}
+
+func (w *world) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down = err
+}
+
+func (w *world) Start(_ context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error) {
+	time.Sleep(w.slow)
+	err := w.change(id, lifecycle.Start{Redelivered: redelivered})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.again[id] = redelivered
+	return w.requests[id], lifecycle.Content{Data: make([]byte, w.content)}, err
+}
+
+func (w *world) Get(_ context.Context, id string) (lifecycle.Request, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.requests[id]
+	switch {
+	case w.down != nil:
+		return r, w.down
+	case !ok:
+		return r, lifecycle.ErrNotFound
+	}
+	return r, nil
+}
+
+func (w *world) ring(_ context.Context, id string) (<-chan struct{}, func(), error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.deaf {
+		return nil, nil, errors.New("no bell")
+	}
+	bell := make(chan struct{}, 1)
+	w.bells[id] = bell
+	return bell, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.bells, id)
+	}, nil
+}
+
+// take takes work, which must be that of the ids.
+func (w *world) take(o Order, ids ...string) []Work {
+	w.t.Helper()
+	work := w.takeAny(o)
+	var got []string
+	for _, one := range work {
+		got = append(got, one.Request.ID)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(ids) {
+		w.t.Fatalf("took %v, want %v", got, ids)
+	}
+	return work
+}
+
+func (w *world) takeAny(o Order) []Work {
+	w.t.Helper()
+	o.Routes = []string{"a", "b"}
+	work, err := w.Take(w.t.Context(), o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return work
+}
+
+// settled waits until nothing moves and checks how many jobs wait in the queue and how many leases are out.
+func (w *world) settled(waiting int, out int64) {
+	w.t.Helper()
+	synctest.Wait()
+	if n, s := w.queue.Waiting(), w.Stats(); n != waiting || s.Out != out {
+		w.t.Fatalf("%d jobs wait and %d are out, want %d and %d", n, s.Out, waiting, out)
+	}
+}
