@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sys/unix"
 
 	"github.com/hark-push/hark/gateway/api"
@@ -24,6 +25,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
+	"github.com/hark-push/hark/tracing"
 	webdemo "github.com/hark-push/hark/web-demo"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -37,6 +39,8 @@ type gateway struct {
 	hub        *hub.Hub
 	service    *lifecycle.Service
 	guard      *auth.Guard
+	tracer     trace.Tracer // nil: nothing is traced
+	stopTraces func(context.Context)
 	api        *api.API
 	webhooks   *dispatch.Service
 	dispatcher *dispatch.Dispatcher
@@ -72,15 +76,18 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		}
 		log.Info("profiles", slog.String("url", "http://"+addr.String()+"/debug/pprof/"))
 	}
+	if g.tracer, g.stopTraces, err = tracing.Start(context.Background(), tracing.Options{Endpoint: c.Traces, Service: "hark-gateway", Logger: log}); err != nil {
+		return nil, err
+	}
 	if g.backends, err = openBackends(context.Background(), c, log); err != nil {
 		return nil, err
 	}
-	g.hub = hub.New(g.store, hub.Options{
+	g.hub = hub.New(tracing.Source(g.tracer, g.store), hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Connections: connections(c.MaxConnections), PerCaller: c.MaxPerCaller, ConnectRate: c.ConnectRate, Logger: log,
 		Subject: subject,
 	})
-	g.service = lifecycle.New(g.store, processor.Queue(g.broker), lifecycle.Options{
+	g.service = lifecycle.New(g.store, tracing.Queue(g.tracer, processor.Queue(g.broker)), lifecycle.Options{
 		Logger: log,
 		Limits: lifecycle.Limits{
 			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
@@ -90,7 +97,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if g.guard, err = guard(context.Background(), g.store, c, log); err != nil {
 		return nil, err
 	}
-	if g.webhooks, err = webhooks(context.Background(), g.store, c, log); err != nil {
+	if g.webhooks, err = webhooks(context.Background(), g.store, c, g.tracer, log); err != nil {
 		return nil, err
 	}
 	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
@@ -102,7 +109,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins,
 		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Ready: g.ready, Metrics: g.metrics(), Demo: webdemo.FS, Logger: log,
+		Ready: g.ready, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -143,7 +150,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 		if !slices.Contains(g.config.Routes, route) {
 			continue
 		}
-		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: handler}, processor.Options{
+		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: tracing.Handler(g.tracer, handler)}, processor.Options{
 			Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
 		}))
 	}
@@ -269,6 +276,11 @@ func (g *gateway) close() {
 	}
 	if g.listener != nil {
 		_ = g.listener.Close()
+	}
+	if g.stopTraces != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), tracing.StopTime)
+		defer cancel()
+		g.stopTraces(ctx)
 	}
 	if g.debug != nil {
 		_ = g.debug.Close()

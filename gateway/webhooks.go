@@ -5,16 +5,20 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"os"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/tracing"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // webhooks returns the service that owners of endpoints use, over the gateway's store.
-func webhooks(ctx context.Context, s store, c config.Config, log *slog.Logger) (*dispatch.Service, error) {
+func webhooks(ctx context.Context, s store, c config.Config, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
@@ -22,7 +26,8 @@ func webhooks(ctx context.Context, s store, c config.Config, log *slog.Logger) (
 		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},
-		Logger: log,
+		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
+		Logger:    log,
 	}
 	if c.WebhookCA != "" {
 		pem, err := os.ReadFile(c.WebhookCA)

@@ -63,6 +63,9 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 	dst = append(dst, r.ID...)
 	dst = append(dst, eventKind...)
 	dst = append(dst, t...)
+	if trace := r.Traceparent(); trace != "" { // the extension of that name, see CloudEvents' Distributed Tracing
+		dst = append(append(dst, eventTrace...), trace...)
+	}
 	if r.Topic != "" {
 		dst = append(dst, `","subject":"`...)
 		dst = append(dst, r.Topic...) // a topic needs no escaping, see ValidTopic

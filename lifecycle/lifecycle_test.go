@@ -207,3 +207,30 @@ func BenchmarkTransition(b *testing.B) {
 		}
 	}
 }
+
+func TestTraceparent(t *testing.T) {
+	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	r := lifecycle.Request{ID: "r", Sequence: 3, Topic: `a`, Message: `","traceparent":"` + good}
+	for value, want := range map[string]string{
+		good: good, "": "", "00-1-2-01": "", good + "-x": "", "01" + good[2:]: "", strings.ToUpper(good): "", good[:54] + `"`: "",
+		"00-00000000000000000000000000000000-b7ad6b7169203331-01": "", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01": "",
+	} {
+		r.Headers = map[string]string{"Traceparent": value}
+		event := lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress)
+		if got := lifecycle.EventTraceparent(event); got != want || r.Traceparent() != want {
+			t.Errorf("%q: %q in the event, %q in the request", value, got, r.Traceparent())
+		}
+		var members map[string]any
+		if err := json.Unmarshal(event, &members); err != nil || members["traceparent"] != any(want) && (want != "" || members["traceparent"] != nil) {
+			t.Errorf("%q: %s (%v)", value, event, err)
+		}
+		if s, ok := lifecycle.EventSubject(event); !ok || s.Type != lifecycle.EventProgress || s.Request != "r" {
+			t.Errorf("%q: %v %v", value, s, ok)
+		}
+	}
+	for _, text := range []string{"", "{}", `{"specversion":"1.0","id":"`, `{"specversion":"1.0","id":"r/1","source":"/v1/requests/r","type":"x`} {
+		if got := lifecycle.EventTraceparent([]byte(text)); got != "" {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}

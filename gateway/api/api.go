@@ -17,6 +17,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/lease"
@@ -49,6 +50,7 @@ type Options struct {
 
 	Ready   func(context.Context) error // nil means always ready
 	Metrics http.Handler                // nil for none
+	Tracer  trace.Tracer                // nil: calls are not traced
 	Demo    fs.FS                       // the page at /, nil for none
 	Logger  *slog.Logger
 }
@@ -115,6 +117,9 @@ func (a *API) App() *fiber.App { return a.app }
 // route is the table of all resources.
 func (a *API) route() {
 	app := a.app
+	if a.Tracer != nil {
+		app.Use(a.trace)
+	}
 	app.Use(a.recoverPanic, a.guardOrigin)
 	if len(a.Origins) > 0 {
 		app.Use(cors.New(cors.Config{

@@ -74,7 +74,7 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	if prefer.wait != nil {
 		wait = min(*prefer.wait, a.MaxWait)
 	}
-	sub.Headers = readHeaders(c)
+	sub.Headers = a.traced(c, readHeaders(c))
 	sub.Key, sub.KeyLock = key, wait+storeTime
 
 	ctx := a.storeContext()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -84,6 +85,7 @@ type Config struct {
 	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`
 	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
 	Drain     time.Duration `env:"HARK_DRAIN" default:"10s" help:"Window over which the streams are closed at shutdown."`
+	Traces    string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT does too; other variables of OpenTelemetry hold, like OTEL_TRACES_SAMPLER."`
 	Debug     string        `env:"HARK_DEBUG" placeholder:"HOST:PORT" help:"Serve profiles (net/http/pprof) on this address, which must be loopback."`
 	LogLevel  string        `env:"HARK_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 
@@ -226,6 +228,11 @@ func (c *Config) check() error {
 	if c.Debug != "" {
 		if host, _, err := net.SplitHostPort(c.Debug); err != nil || !Loopback(host) {
 			return &Error{"debug", c.Debug, "HOST:PORT of a loopback address"}
+		}
+	}
+	if c.Traces != "" {
+		if u, err := url.Parse(c.Traces); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return &Error{"traces", c.Traces, "a URL like http://127.0.0.1:4318"}
 		}
 	}
 	if (c.Redis == "") != (c.AMQP == "") {

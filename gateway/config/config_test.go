@@ -69,6 +69,7 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--listen=8080"}, []string{"listen", `"8080"`, "HOST:PORT"}},
 		{[]string{"--listen=0.0.0.0:8080"}, []string{"listen", "0.0.0.0:8080", "loopback", "--insecure"}},
 		{[]string{"--listen=:8080"}, []string{"listen", "loopback"}},
+		{[]string{"--traces=localhost:4318"}, []string{"traces", "localhost:4318", "http://"}},
 		{[]string{"--jwt-secret=too-short"}, []string{"jwt-secret", "32 bytes"}},
 		{[]string{"--jwks-url=id.example/keys"}, []string{"jwks-url", "id.example/keys", "https"}},
 		{[]string{"--jwt-issuer=x"}, []string{"jwt-issuer", "--jwks-url"}},

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"time"
 )
@@ -36,7 +37,9 @@ type Options struct {
 	// Events returns events of an owner after an offset in their feed, oldest first, and
 	// the offset of the last one; none at the end. [Service.Recover] needs it.
 	Events func(ctx context.Context, owner string, after uint64) (events [][]byte, last uint64, err error)
-	Logger *slog.Logger // default: discard
+	// Transport, if not nil, wraps the one that deliveries are sent through.
+	Transport func(http.RoundTripper) http.RoundTripper
+	Logger    *slog.Logger // default: discard
 }
 
 func (o Options) withDefaults() Options {

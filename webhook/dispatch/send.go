@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/egress"
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook"
 )
 
@@ -38,21 +39,25 @@ func newSender(o Options) *sender {
 	if o.Certificate != nil {
 		config.Certificates = []tls.Certificate{*o.Certificate}
 	}
+	var transport http.RoundTripper = &http.Transport{
+		Proxy:                  nil, // it would be checked in place of the endpoint
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true, // which a dialer of one's own turns off
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConns:           4096,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHeaderSize,
+		DisableCompression:     true, // a short answer that unpacks to a long one
+	}
+	if o.Transport != nil {
+		transport = o.Transport(transport)
+	}
 	s.client = &http.Client{
 		// A redirect is an answer like another one, and no success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  nil, // it would be checked in place of the endpoint
-			DialContext:            dialer.DialContext,
-			ForceAttemptHTTP2:      true, // which a dialer of one's own turns off
-			TLSClientConfig:        config,
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxIdleConns:           4096,
-			MaxIdleConnsPerHost:    64,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeaderSize,
-			DisableCompression:     true, // a short answer that unpacks to a long one
-		},
+		Transport:     transport,
 	}
 	return s
 }
@@ -87,6 +92,9 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	}
 	r.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
+	if traceparent := lifecycle.EventTraceparent(m.Body); traceparent != "" {
+		r.Header.Set("Traceparent", traceparent)
+	}
 	r.Header.Set(webhook.HeaderID, m.ID)
 	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
 	r.Header.Set(webhook.HeaderSignature, signature)

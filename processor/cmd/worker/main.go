@@ -27,6 +27,7 @@ import (
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/tracing"
 )
 
 type options struct {
@@ -37,6 +38,7 @@ type options struct {
 	Routes       []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
 	Drain        time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
+	Traces       string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
 	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let fetch read pages from private addresses."`
 }
 
@@ -61,6 +63,17 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			return fmt.Errorf("routes: %q is not allowed: want some of images, fetch, sleep, echo", route)
 		}
 	}
+	tracer, stop, err := tracing.Start(ctx, tracing.Options{Endpoint: o.Traces, Service: "hark-worker", Logger: log})
+	if err != nil {
+		return err
+	}
+	if stop != nil {
+		defer func() {
+			last, cancel := context.WithTimeout(context.Background(), tracing.StopTime)
+			defer cancel()
+			stop(last)
+		}()
+	}
 	store, err := redis.Open(ctx, o.Redis, redis.Options{Prefix: o.Prefix, Partitions: o.Partitions, Logger: log})
 	if err != nil {
 		return err
@@ -71,13 +84,13 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, queue.Close()) }()
-	service := lifecycle.New(store, processor.Queue(queue), lifecycle.Options{Logger: log})
+	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{Logger: log})
 
 	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
 	var running sync.WaitGroup
 	failed := make([]error, len(o.Routes))
 	for i, route := range slices.Compact(slices.Sorted(slices.Values(o.Routes))) {
-		worker := processor.New(service, store, queue, processor.Routes{route: handlers[route]}, processor.Options{
+		worker := processor.New(service, store, queue, processor.Routes{route: tracing.Handler(tracer, handlers[route])}, processor.Options{
 			Concurrency: o.Concurrency, Drain: o.Drain, Logger: log,
 		})
 		running.Go(func() { failed[i] = worker.Run(ctx) })

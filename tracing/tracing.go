@@ -1,0 +1,104 @@
+// Package tracing follows requests through Hark by OpenTelemetry: the call that submits one, its way through the
+// queue, its processing, the push of its events, and the deliveries to webhooks are spans of one trace.
+//
+// What holds them together is in the request: the trace context of its submission (W3C Trace Context) is stored with it, reaches
+// processors among its headers, and stands in each of its events. So nothing has to be carried beside the work, and no process need know
+// another one's spans.
+//
+// Each function wraps one thing that the rest of Hark has anyway; where nothing is traced nothing is wrapped, and costs nothing.
+package tracing
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Attributes of spans that are Hark's own.
+const (
+	keyRequest  = attribute.Key("hark.request.id")
+	keyRoute    = attribute.Key("hark.route")
+	keyAttempt  = attribute.Key("hark.attempt")
+	keyEvent    = attribute.Key("hark.event.type")
+	keyChannel  = attribute.Key("hark.channel.kind")
+	keyDelivery = attribute.Key("hark.webhook.id")
+)
+
+// Options of [Start].
+type Options struct {
+	// Endpoint is where spans are sent, an OTLP/HTTP collector like http://127.0.0.1:4318; without a path they go to
+	// /v1/traces. "" for what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says.
+	Endpoint string
+	// Service names this program, unless OTEL_SERVICE_NAME does.
+	Service string
+	Logger  *slog.Logger
+}
+
+// Start returns what makes spans, and a function that sends what was not sent yet, until its context ends, and stops.
+// It returns nil for both if there is nowhere to send them. Further variables of OpenTelemetry hold too, such as OTEL_TRACES_SAMPLER. While the collector is away spans are
+// dropped; nothing waits for it.
+func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context), error) {
+	var options []otlptracehttp.Option
+	switch {
+	case o.Endpoint != "":
+		endpoint, err := url.Parse(o.Endpoint)
+		if err != nil {
+			return nil, nil, fmt.Errorf("tracing: %w", err)
+		}
+		if endpoint.Path == "" || endpoint.Path == "/" {
+			endpoint.Path = "/v1/traces"
+		}
+		options = append(options, otlptracehttp.WithEndpointURL(endpoint.String()))
+	case os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "", os.Getenv("OTEL_SDK_DISABLED") == "true":
+		return nil, nil, nil
+	}
+	exporter, err := otlptracehttp.New(ctx, options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("tracing: %w", err)
+	}
+	who, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", o.Service)), resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithHost())
+	if err != nil {
+		o.Logger.Warn("tracing: not all of what describes this process could be found", slog.Any("error", err))
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { // one for the process
+		o.Logger.Warn("spans could not be sent", slog.Any("error", err))
+	}))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(who))
+	stop := func(ctx context.Context) {
+		if err := provider.Shutdown(ctx); err != nil {
+			o.Logger.Warn("the last spans could not be sent", slog.Any("error", err))
+		}
+	}
+	return provider.Tracer("github.com/hark-push/hark"), stop, nil
+}
+
+// StopTime is how long the last spans may take at the end of a process.
+const StopTime = 5 * time.Second
+
+var propagator propagation.TraceContext
+
+// Parent returns ctx with the span of a trace context as the current one; ctx itself if there is none.
+func Parent(ctx context.Context, traceparent, tracestate string) context.Context {
+	if traceparent == "" {
+		return ctx
+	}
+	return propagator.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
+}
+
+// Context returns the trace context of the current span of ctx, "" if there is none.
+func Context(ctx context.Context) (traceparent, tracestate string) {
+	carrier := propagation.MapCarrier{}
+	propagator.Inject(ctx, carrier)
+	return carrier["traceparent"], carrier["tracestate"]
+}
