@@ -51,6 +51,11 @@ func TestPrefer(t *testing.T) {
 			t.Errorf("%v: applied %q", headers, a.header.Get("Preference-Applied"))
 		}
 	}
+	// What is said to be applied is what was granted.
+	long := start(t, "--max-wait=2s")
+	if a := long.call("POST", "/v1/requests", `{"route":"sleep","content":`+quick+`}`, "Prefer: wait=600").want(200); a.header.Get("Preference-Applied") != "wait=2" {
+		t.Errorf("applied %q", a.header.Get("Preference-Applied"))
+	}
 	// Nobody processes the default route: the limit passes.
 	for _, headers := range [][]string{nil, {"Prefer: wait=0"}, {"Prefer: handling=lenient"}, {"Prefer: wait=nonsense"}, {async}, {"Prefer: RESPOND-ASYNC; x=1"}, {`Prefer: foo="respond-async, wait=1"`}} {
 		submit("default", "1", headers...).want(202)

@@ -30,12 +30,12 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	prefer := preferred(c)
+	prefer := a.preferred(c)
 	known := c.Get(fiber.HeaderIfNoneMatch)
 	c.Vary("Prefer")
 	if prefer.wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
 		since := r.Sequence
-		r, err = a.waitFor(caller, r, min(*prefer.wait, a.MaxWait), func(r *lifecycle.Request) bool {
+		r, err = a.waitFor(caller, r, *prefer.wait, func(r *lifecycle.Request) bool {
 			return r.Sequence != since || r.Status.Terminal()
 		})
 		if err != nil {

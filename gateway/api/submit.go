@@ -65,14 +65,14 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	if err != nil {
 		return err
 	}
-	prefer := preferred(c)
+	prefer := a.preferred(c)
 	c.Vary("Prefer")
 	wait := a.MaxWait
 	if (prefer.async || a.AsyncDefault) && prefer.wait == nil {
 		wait = 0
 	}
 	if prefer.wait != nil {
-		wait = min(*prefer.wait, a.MaxWait)
+		wait = *prefer.wait
 	}
 	sub.Headers = a.traced(c, readHeaders(c))
 	sub.Key, sub.KeyLock = key, wait+storeTime
@@ -188,12 +188,17 @@ func channelOf(c lifecycle.Channel) hub.Channel {
 	return hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()}
 }
 
-func preferred(c *fiber.Ctx) preference {
+// preferred returns what the caller prefers, as far as it is granted.
+func (a *API) preferred(c *fiber.Ctx) preference {
 	var fields []string
 	for _, field := range c.Request().Header.PeekAll("Prefer") {
 		fields = append(fields, string(field))
 	}
-	return parsePrefer(fields)
+	p := parsePrefer(fields)
+	if p.wait != nil && *p.wait > a.MaxWait {
+		p.wait = &a.MaxWait
+	}
+	return p
 }
 
 // view is how much of a request a caller may see.
