@@ -386,8 +386,10 @@ func TestSocketAsksWhoCalls(t *testing.T) {
 		_ = c.Close()
 	}
 	for _, proof := range []string{aliceKey, token(t, "alice", time.Now().Add(time.Hour))} {
-		ws := dial(t, s, path, "bearer."+proof)
-		ws.want("subscribed")
+		for _, protocol := range []string{"bearer." + proof, proof} {
+			ws := dial(t, s, path, "other.v2", protocol)
+			ws.want("subscribed")
+		}
 		first := dial(t, s, path+"&channel=owner")
 		first.say(`{"op":"subscribe","channel":"request:` + id + `"}`)
 		first.problem("unauthenticated")

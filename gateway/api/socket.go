@@ -94,18 +94,27 @@ func handshakeRequest(c *fiber.Ctx) *http.Request {
 // of a browser lets one put it.
 const bearerProtocol = "bearer."
 
-// connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of subprotocols.
+// connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of subprotocols, where
+// one that is taken may also stand by itself; what else stands there is the name of a protocol.
 func (a *API) connecting(c *fiber.Ctx) (auth.Caller, error) {
-	if c.Get(fiber.HeaderAuthorization) == "" && c.Query("ticket") == "" && !a.Guard.Open() {
-		for _, field := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
-			for name := range strings.SplitSeq(string(field), ",") {
-				if token, ok := strings.CutPrefix(strings.TrimSpace(name), bearerProtocol); ok {
-					return a.Guard.Token(token)
-				}
+	if c.Get(fiber.HeaderAuthorization) != "" || c.Query("ticket") != "" || a.Guard.Open() {
+		return a.follower(c)
+	}
+	for _, field := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(string(field), ",") {
+			name = strings.TrimSpace(name)
+			if token, ok := strings.CutPrefix(name, bearerProtocol); ok {
+				return a.Guard.Token(token)
+			}
+			if name == hub.Subprotocol {
+				continue
+			}
+			if caller, err := a.Guard.Token(name); err == nil {
+				return caller, nil
 			}
 		}
 	}
-	return a.follower(c)
+	return auth.Caller{}, auth.ErrNoToken
 }
 
 // session is what a caller may do on a WebSocket. It implements [hub.Session].
