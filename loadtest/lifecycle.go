@@ -95,9 +95,15 @@ func (s *lifecycle) load(t *target, h *hark) (results, error) {
 
 const completedPerSecond = "completed per second"
 
+// lifeTime is how long a request may take: one whose event is lost would else be waited for for ever.
+const lifeTime = time.Minute
+
 // lives reads all events of a request, which come one after the other: accepted,
 // started and succeeded.
 func (f *follower) lives(id string) error {
+	if err := f.conn.SetReadDeadline(time.Now().Add(lifeTime)); err != nil {
+		return err
+	}
 	for n, kind := range []string{"request.accepted", "request.started", "request.succeeded"} {
 		_, event, err := f.message(f)
 		if err == nil && f.skip != nil {
@@ -106,7 +112,7 @@ func (f *follower) lives(id string) error {
 			}
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s of %s: %w", kind, id, err)
 		}
 		if !bytes.Contains(event, fmt.Appendf(nil, `"id":"%s/%d"`, id, n+1)) || !bytes.Contains(event, fmt.Appendf(nil, `"type":"%s"`, kind)) {
 			return fmt.Errorf("event %d of %s is %s", n+1, id, event)
