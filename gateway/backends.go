@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/memory"
@@ -38,6 +39,8 @@ type backends struct {
 	broker broker.Broker
 	// ready says that both work.
 	ready func(context.Context) error
+	// now is the time on the store's clock.
+	now func() time.Time
 	// shared: others use the same store and broker, so work that is stored but not
 	// queued has to be looked for. Alone, that is done once, at start.
 	shared bool
@@ -62,7 +65,7 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 	}
 	queue := memory.New(c.Routes, memory.Options{})
 	b := &backends{
-		store: s, broker: queue, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
+		store: s, broker: queue, now: time.Now, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
 			_, err := s.Get(ctx, "ready")
 			if errors.Is(err, lifecycle.ErrNotFound) {
@@ -91,7 +94,7 @@ func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backen
 		return nil, errors.Join(err, s.Close())
 	}
 	b := &backends{
-		store: s, broker: queue, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
+		store: s, broker: queue, now: s.Now, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
 				return err

@@ -159,7 +159,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 
 // newLeases returns what hands work out over HTTP.
 func (g *gateway) newLeases() *lease.Leases {
-	o := lease.Options{Bytes: int64(g.config.MaxBody), Logger: g.log}
+	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.now, Logger: g.log}
 	if g.shared {
 		o.Calls = 1000
 	} else {

@@ -16,8 +16,8 @@ type held struct {
 	attempt  int
 	lease    time.Duration
 	sequence uint64    // of the newest event that is known
-	began    time.Time // when the attempt was known to have begun, by this process
-	stored   time.Time // when it had, by the store
+	began    time.Time // when the attempt had begun, or last reported before it was held, by this process
+	stored   time.Time // the same by the store
 	expires  time.Time // by this process
 }
 
@@ -69,16 +69,42 @@ func (l *Leases) hold(h *held) {
 			l.giveBack(h.delivery)
 			return
 		case silent:
-			l.expired.Add(1)
-			l.log.Info("lease ran out", slog.String("request", h.delivery.Job().ID), slog.Int("attempt", h.attempt))
-			l.giveBack(h.delivery)
-			return
+			if l.fail(h) {
+				l.ack(h.delivery)
+				return
+			}
+			rung, next = true, time.Now().Add(time.Second)
 		case unknown:
 			rung, next = true, time.Now().Add(time.Second)
 			h.expires = later(h.expires, next) // whoever reports may get through to the store no more than this does
 		case working:
 		}
 	}
+}
+
+// codeSilent is the code of the failure of an attempt whose lease ran out.
+const codeSilent = "silent"
+
+// fail ends an attempt that is silent, and reports whether its delivery is done with: the request waits for another attempt, for which the
+// service has handed it to the queue, or it has ended; or somebody was faster.
+func (l *Leases) fail(h *held) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	id := h.delivery.Job().ID
+	_, err := l.life.Report(ctx, id, lifecycle.Fail{
+		Attempt: h.attempt, Retry: true, Delay: time.Nanosecond, // it has waited long enough
+		Failure: lifecycle.Failure{Code: codeSilent, Message: "The processor was silent for longer than its lease."},
+	})
+	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {
+		return true
+	}
+	if err != nil {
+		l.log.Warn("silent attempt could not be ended", slog.String("request", id), slog.Any("error", err))
+		return false
+	}
+	l.expired.Add(1)
+	l.log.Info("lease ran out", slog.String("request", id), slog.Int("attempt", h.attempt))
+	return true
 }
 
 // state is where a leased attempt stands.

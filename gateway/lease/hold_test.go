@@ -100,9 +100,8 @@ func TestHold(t *testing.T) {
 				}
 				at(test.back + pace)
 				w.settled(1, 0)
-				w.take(Order{Max: 1, Lease: minute}, "1")
-				if !w.again["1"] {
-					t.Error("it does not say that it was handed out before")
+				if again := w.take(Order{Max: 1, Lease: minute}, "1")[0].Request; again.Attempt == 2 && again.Failures != 1 {
+					t.Errorf("%+v", again)
 				}
 			})
 		})

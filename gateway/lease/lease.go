@@ -1,9 +1,12 @@
 // Package lease hands work to processors that have nothing but HTTP. What was handed out is leased: the broker's delivery
-// stays with this process until the request has ended or waits again, and goes back when the attempt has been silent for too
-// long, so that somebody else gets the work and the silent attempt is fenced off.
+// stays with this process until the request has ended or waits again. When the attempt has been silent for too long it is
+// failed in its processor's stead, so that the request waits for another one, or ends if none is left.
 //
 // A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the bell of the
 // request's channel tells it when to look, and it looks once more before it takes a lease for run out.
+//
+// A processor over HTTP outlives the gateway that handed it the work. So what comes back from the broker because its holder is gone is
+// not started again while the attempt goes on reporting: it is held as if it had been leased here.
 package lease
 
 import (
@@ -25,6 +28,8 @@ type Lifecycle interface {
 	// Start begins an attempt and returns what it works on. A [*lifecycle.TransitionError] or lifecycle.ErrNotFound
 	// means that this work needs nobody any more.
 	Start(ctx context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error)
+	// Report makes a change that a processor reports; here that it is silent. Its errors are those of Start.
+	Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error)
 }
 
 // Requests is where the holder of a lease sees what became of the attempt; a [lifecycle.Store] is one.
@@ -46,6 +51,8 @@ type Options struct {
 	Calls int
 	// Bytes is how much content one call may be given: when there is that much, it starts no more. Default 32 MiB.
 	Bytes int64
+	// Now is the time on the store's clock. Default time.Now.
+	Now func() time.Time
 	// Logger gets leases that ran out and deliveries that could not be settled. Default: discard.
 	Logger *slog.Logger
 }
@@ -73,6 +80,9 @@ type Leases struct {
 func New(life Lifecycle, requests Requests, b broker.Broker, bell Bell, o Options) *Leases {
 	o.Least = cmp.Or(max(o.Least, 0), 250*time.Millisecond)
 	o.Bytes = cmp.Or(max(o.Bytes, 0), 32<<20)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

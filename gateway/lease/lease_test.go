@@ -41,6 +41,7 @@ func newWorld(t *testing.T, o Options) *world {
 		t: t, queue: memory.New([]string{"a", "b"}, memory.Options{}), requests: make(map[string]lifecycle.Request),
 		bells: make(map[string]chan struct{}), again: make(map[string]bool),
 	}
+	o.Now = func() time.Time { return time.Now().Add(ahead) }
 	w.Leases = New(w, w, w.queue, w.ring, o)
 	t.Cleanup(func() {
 		ended, end := context.WithCancel(context.Background())
@@ -120,6 +121,18 @@ func (w *world) Start(_ context.Context, id string, redelivered bool) (lifecycle
 	defer w.mu.Unlock()
 	w.again[id] = redelivered
 	return w.requests[id], lifecycle.Content{Data: make([]byte, w.content)}, err
+}
+
+// Report makes a change, and hands work that waits again to the queue.
+func (w *world) Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+	if err := w.change(id, c); err != nil {
+		return lifecycle.Request{}, err
+	}
+	r, err := w.Get(ctx, id)
+	if err == nil && r.Status == lifecycle.Pending {
+		err = w.queue.Publish(ctx, broker.Job{ID: id, Route: "a"})
+	}
+	return r, err
 }
 
 func (w *world) Get(_ context.Context, id string) (lifecycle.Request, error) {

@@ -95,6 +95,7 @@ type take struct {
 	full     bool  // the content is as much as one call may be given
 	err      error // why nothing more can be had
 	starting int
+	watched  int // deliveries whose attempt goes on elsewhere
 	bytes    int64
 	work     []Work
 }
@@ -120,7 +121,8 @@ func (t *take) gather(ctx context.Context) {
 	for {
 		t.mu.Lock()
 		some := len(t.work) > 0 && t.starting == 0
-		complete := t.err != nil || t.full || some && len(t.work) >= t.order.Max
+		// What is watched takes a place in the queue's hands, so the caller has to come again for more.
+		complete := t.err != nil || t.full || t.starting == 0 && len(t.work)+t.watched >= t.order.Max
 		t.mu.Unlock()
 		if complete {
 			return
@@ -197,6 +199,14 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	id := d.Job().ID
+	if h := t.alive(ctx, d); h != nil {
+		t.note(func() { t.watched++ })
+		t.out.Add(1)
+		return nil, func(broker.Delivery) {
+			defer t.out.Add(-1)
+			t.hold(h)
+		}
+	}
 	r, content, err := t.life.Start(ctx, id, d.Redelivered())
 	if err == nil {
 		began := time.Now()
@@ -213,6 +223,23 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	t.log.Warn("attempt could not be started", slog.String("request", id), slog.Any("error", err))
 	t.note(func() { t.err = fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err) })
 	return nil, t.putBack
+}
+
+// alive returns what holds a delivery that comes back although its attempt goes on, as far as can be told: it has reported
+// within the time that a lease gives. It returns nil for all others.
+func (t *take) alive(ctx context.Context, d broker.Delivery) *held {
+	if !d.Redelivered() {
+		return nil
+	}
+	r, err := t.requests.Get(ctx, d.Job().ID)
+	if err != nil || r.Status != lifecycle.Processing {
+		return nil // the start says what is to be done
+	}
+	silence := max(t.options.Now().Sub(r.UpdatedAt), 0)
+	if silence >= t.order.Lease {
+		return nil
+	}
+	return newHeld(d, &r, t.order.Lease, time.Now().Add(-silence))
 }
 
 // putBack returns a delivery when the call takes no more: it would be given the same one again at once.

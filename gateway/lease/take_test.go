@@ -158,3 +158,89 @@ func TestTake(t *testing.T) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, run) })
 	}
 }
+
+// TestComesBack: what a node gives back, or loses, is left to the attempt that works on it as long as that reports.
+func TestComesBack(t *testing.T) {
+	const minute = time.Minute
+	for name, run := range map[string]func(t *testing.T, w *world, other *Leases, take func(...string) []Work){
+		"it goes on and succeeds": func(t *testing.T, w *world, other *Leases, take func(...string) []Work) {
+			began := time.Now()
+			if take(); time.Since(began) > quiet {
+				t.Errorf("the caller waits %v although it can be given nothing", time.Since(began))
+			}
+			for range 5 {
+				time.Sleep(40 * time.Second)
+				if err := w.change("1", lifecycle.Progress{Attempt: 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.change("1", lifecycle.Succeed{Attempt: 1}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(pace)
+			w.settled(0, 0)
+		},
+		"it falls silent": func(t *testing.T, w *world, other *Leases, take func(...string) []Work) {
+			time.Sleep(20 * time.Second)
+			take()
+			time.Sleep(39 * time.Second)
+			w.settled(0, 0)
+			time.Sleep(2 * time.Second)
+			w.settled(1, 0)
+			if again := take("1")[0].Request; again.Attempt != 2 || again.Failures != 1 {
+				t.Errorf("%+v", again)
+			}
+			if err := w.change("1", lifecycle.Progress{Attempt: 1}); err == nil {
+				t.Error("the silent attempt may report")
+			}
+		},
+		"it has been silent for long": func(t *testing.T, w *world, other *Leases, take func(...string) []Work) {
+			time.Sleep(2 * minute)
+			if again := take("1")[0].Request; again.Attempt != 2 {
+				t.Errorf("%+v", again)
+			}
+		},
+		"it has ended": func(t *testing.T, w *world, other *Leases, take func(...string) []Work) {
+			if err := w.change("1", lifecycle.Succeed{Attempt: 1}); err != nil {
+				t.Fatal(err)
+			}
+			w.submit("2")
+			take("2")
+			w.settled(0, 0)
+		},
+		"the store is away when it falls silent": func(t *testing.T, w *world, other *Leases, take func(...string) []Work) {
+			take()
+			w.fail(lifecycle.ErrUnavailable)
+			time.Sleep(5 * minute)
+			w.settled(0, 0)
+			w.fail(nil)
+			time.Sleep(3 * time.Second)
+			w.settled(1, 0)
+			if again := take("1")[0].Request; again.Attempt != 2 {
+				t.Errorf("%+v", again)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Options{})
+				w.submit("1")
+				w.take(Order{Max: 1, Lease: time.Hour}, "1")
+				ended, end := context.WithCancel(t.Context())
+				end()
+				w.Drain(ended)
+				w.settled(1, 0)
+				other := New(w, w, w.queue, w.ring, w.options)
+				defer func() { other.Drain(ended) }()
+				run(t, w, other, func(ids ...string) []Work {
+					t.Helper()
+					work, err := other.Take(t.Context(), Order{Routes: []string{"a"}, Max: 1, Wait: 10 * time.Second, Lease: minute})
+					if err != nil || len(work) != len(ids) || len(ids) > 0 && work[0].Request.ID != ids[0] {
+						t.Fatalf("took %v (%v), want %v", work, err, ids)
+					}
+					return work
+				})
+			})
+		})
+	}
+}
