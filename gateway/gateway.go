@@ -25,6 +25,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
+	"github.com/hark-push/hark/processor/traced"
 	"github.com/hark-push/hark/tracing"
 	webdemo "github.com/hark-push/hark/web-demo"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -150,7 +151,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 		if !slices.Contains(g.config.Routes, route) {
 			continue
 		}
-		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: tracing.Handler(g.tracer, handler)}, processor.Options{
+		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
 			Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
 		}))
 	}

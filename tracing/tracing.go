@@ -10,6 +10,7 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -18,18 +19,21 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Attributes of spans that are Hark's own.
 const (
-	keyRequest  = attribute.Key("hark.request.id")
-	keyRoute    = attribute.Key("hark.route")
-	keyAttempt  = attribute.Key("hark.attempt")
+	KeyRequest  = attribute.Key("hark.request.id")
+	KeyRoute    = attribute.Key("hark.route")
+	KeyAttempt  = attribute.Key("hark.attempt")
 	keyEvent    = attribute.Key("hark.event.type")
 	keyChannel  = attribute.Key("hark.channel.kind")
 	keyDelivery = attribute.Key("hark.webhook.id")
@@ -101,4 +105,15 @@ func Context(ctx context.Context) (traceparent, tracestate string) {
 	carrier := propagation.MapCarrier{}
 	propagator.Inject(ctx, carrier)
 	return carrier["traceparent"], carrier["tracestate"]
+}
+
+// End ends a span, as failed if there is an error. Of a failure of a request it keeps the code, because the text is for those who may
+// see the request.
+func End(span trace.Span, err error) {
+	if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
+		span.SetStatus(codes.Error, f.Code)
+	} else if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
 }

@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -11,25 +10,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/processor"
 )
-
-// Handler returns a handler whose attempts are spans: children of the submission's, in which the context of h is. A nil tracer
-// returns h.
-func Handler(tracer trace.Tracer, h processor.Handler) processor.Handler {
-	if tracer == nil {
-		return h
-	}
-	return processor.HandlerFunc(func(ctx context.Context, job *processor.Job) (processor.Result, error) {
-		traceparent, tracestate := job.TraceContext()
-		ctx, span := tracer.Start(Parent(ctx, traceparent, tracestate), "process "+job.Route, trace.WithSpanKind(trace.SpanKindConsumer),
-			trace.WithAttributes(keyRequest.String(job.ID), keyRoute.String(job.Route), keyAttempt.Int(job.Attempt)))
-		defer span.End() // also when h panics
-		result, err := h.Process(ctx, job)
-		fail(span, err)
-		return result, err
-	})
-}
 
 // Queue returns a queue of which each hand-over of work is a span. A nil tracer returns q.
 func Queue(tracer trace.Tracer, q lifecycle.Queue) lifecycle.Queue {
@@ -46,10 +27,9 @@ type queue struct {
 
 func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 	ctx, span := q.tracer.Start(Parent(ctx, r.Traceparent(), ""), "publish "+r.Route, trace.WithSpanKind(trace.SpanKindProducer),
-		trace.WithAttributes(keyRequest.String(r.ID), keyRoute.String(r.Route), keyAttempt.Int(r.Attempt)))
-	defer span.End()
+		trace.WithAttributes(KeyRequest.String(r.ID), KeyRoute.String(r.Route), KeyAttempt.Int(r.Attempt)))
 	err := q.Queue.Enqueue(ctx, r)
-	fail(span, err)
+	End(span, err)
 	return err
 }
 
@@ -75,7 +55,7 @@ func (s source) Listen(f func(channel string, m hub.Message)) {
 			return
 		}
 		subject, _ := lifecycle.EventSubject(m.Event)
-		attributes := []attribute.KeyValue{keyRequest.String(subject.Request), keyEvent.String(string(subject.Type))}
+		attributes := []attribute.KeyValue{KeyRequest.String(subject.Request), keyEvent.String(string(subject.Type))}
 		if c, err := lifecycle.ParseKey(channel); err == nil {
 			attributes = append(attributes, keyChannel.String(string(c.Kind)))
 		}
@@ -102,20 +82,18 @@ type transport struct {
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, span := t.tracer.Start(Parent(r.Context(), r.Header.Get("Traceparent"), r.Header.Get("Tracestate")), "deliver webhook", trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("server.address", r.URL.Hostname()), keyDelivery.String(r.Header.Get("Webhook-Id"))))
-	defer span.End()
 	r = r.Clone(ctx) // whose header is not ours to change
 	traceparent, _ := Context(ctx)
 	r.Header.Set("Traceparent", traceparent)
 	res, err := t.next.RoundTrip(r)
-	if err != nil {
-		fail(span, err)
-		return nil, err
+	if err == nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", res.StatusCode))
+		if res.StatusCode >= 300 {
+			span.SetStatus(codes.Error, res.Status)
+		}
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", res.StatusCode))
-	if res.StatusCode >= 300 {
-		span.SetStatus(codes.Error, res.Status)
-	}
-	return res, nil
+	End(span, err)
+	return res, err
 }
 
 // CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for.
@@ -123,16 +101,4 @@ func (t transport) CloseIdleConnections() {
 	if idle, ok := t.next.(interface{ CloseIdleConnections() }); ok {
 		idle.CloseIdleConnections()
 	}
-}
-
-// fail marks a span as failed if there is an error. Texts of errors stay out of spans of what a processor was told by others.
-func fail(span trace.Span, err error) {
-	if err == nil {
-		return
-	}
-	message := err.Error()
-	if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
-		message = f.Code
-	}
-	span.SetStatus(codes.Error, message)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
+	"github.com/hark-push/hark/processor/traced"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/tracing"
 )
@@ -90,7 +91,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	var running sync.WaitGroup
 	failed := make([]error, len(o.Routes))
 	for i, route := range slices.Compact(slices.Sorted(slices.Values(o.Routes))) {
-		worker := processor.New(service, store, queue, processor.Routes{route: tracing.Handler(tracer, handlers[route])}, processor.Options{
+		worker := processor.New(service, store, queue, processor.Routes{route: traced.Handler(tracer, handlers[route])}, processor.Options{
 			Concurrency: o.Concurrency, Drain: o.Drain, Logger: log,
 		})
 		running.Go(func() { failed[i] = worker.Run(ctx) })
