@@ -1,0 +1,73 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Session is what the client of a WebSocket may do. The methods are called by one goroutine at
+// a time, until the connection ends.
+type Session interface {
+	// Resolve returns the channel that the client means by a name, or an error
+	// if it may not read it.
+	Resolve(ctx context.Context, name string) (Channel, error)
+	// Authenticate returns who the client is by a token that it sent, and the session in force from
+	// then on. An error that wraps [ErrUnproven] says that the token is not taken.
+	Authenticate(token string) (Proof, error)
+	// Problem returns an error as problem details (RFC 9457), one line of JSON.
+	Problem(err error) []byte
+}
+
+// Proof is who a client is by its token.
+type Proof struct {
+	Session   Session
+	Caller    string
+	Pass      *Pass
+	Subscribe []Subscribe // to make at once
+}
+
+// authenticate takes a token: the first one of a client that has yet to say who it is, or a
+// newer one, with which the connection may stay for longer.
+func (s *socket) authenticate(token string) {
+	proof, err := s.session.Authenticate(token)
+	if err != nil {
+		s.refuse("", err)
+		switch {
+		case !s.unproven: // it may stay with the token that it has
+		case errors.Is(err, ErrUnproven):
+			s.finish(closeFrame(uint16(CloseUnauthenticated), "the token is not taken"), reasonUnproven)
+		default:
+			s.finish(closeFrame(uint16(CloseTryLater), "the token cannot be checked, try later"), reasonShed)
+		}
+		return
+	}
+	if s.unproven && !s.belongs(proof.Caller) {
+		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
+		return
+	}
+	s.session, s.unproven = proof.Session, false
+	s.pass.Store(proof.Pass)
+	s.hub.wheel.move(&s.outbox)
+	expires := []byte("null")
+	if ends := proof.Pass.Ends(); !ends.IsZero() {
+		expires = appendJSONString(nil, ends.UTC().Format(time.RFC3339))
+	}
+	s.reply(append(append([]byte(`{"op":"authenticated","expires":`), expires...), '}'))
+	for _, sub := range proof.Subscribe {
+		s.subscribe(s.hub.ctx, sub)
+	}
+}
+
+// belongs counts the connection as one of a caller, and reports false if that are too many.
+func (s *socket) belongs(name string) bool {
+	who, ok := s.hub.admission.count(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == outboxClosed { // which has given back what it knew of
+		s.hub.admission.leave(who)
+		return ok
+	}
+	s.caller = who
+	return ok
+}
