@@ -31,6 +31,9 @@ func (c *cluster) followFeed(ctx context.Context, n int, path string, requests i
 			time.Sleep(50 * time.Millisecond) // as a client would
 			continue
 		}
+		if at > 0 {
+			c.resumed.Add(1)
+		}
 		if _, err := readEvents(res, func(e sseEvent) error {
 			var event struct {
 				Type string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -14,6 +15,12 @@ func TestRollingRestart(t *testing.T) {
 	requests := chaosSize(t, 900)
 	var ended atomic.Int64
 	began := time.Now()
+	// Each gateway has a stream that does not end by itself, however slow the machine is.
+	var feeds sync.WaitGroup
+	defer feeds.Wait()
+	for n := range 3 {
+		feeds.Go(func() { c.followFeed(t.Context(), n, "/v1/events", requests) })
+	}
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
@@ -40,8 +47,9 @@ func TestRollingRestart(t *testing.T) {
 		t.Logf("%v: gateway %d restarted after %d", time.Since(began).Round(time.Millisecond), n, ended.Load())
 	}
 	<-loaded
+	feeds.Wait()
 	c.report(requests, &ended, began)
-	if c.resumed.Load() == 0 || c.resets.Load() != 0 {
+	if c.resumed.Load() < 3 || c.resets.Load() != 0 {
 		t.Errorf("%d streams resumed, %d reset", c.resumed.Load(), c.resets.Load())
 	}
 }
