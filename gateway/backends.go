@@ -130,7 +130,7 @@ func (b *backends) close() error {
 	return errors.Join(b.broker.Close(), b.store.Close())
 }
 
-// recoverWork hands every stored request that has not ended to the queue: what was
+// recoverWork hands every stored request that has not ended to the queue, but for batches: what was
 // processed when the last process died, as a redelivery.
 func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
 	var failed error
@@ -139,6 +139,9 @@ func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
 			if err != nil {
 				failed = err
 				return
+			}
+			if r.Batch != nil {
+				continue
 			}
 			if !yield(processor.BrokerJob(r), r.Status == lifecycle.Processing) {
 				return

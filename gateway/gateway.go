@@ -224,6 +224,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	running.Go(func() { g.guard.Run(sweeping) })
 	running.Go(func() { rest(sweeping) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
+	running.Go(func() { g.tend(sweeping, g.config.Requeue) })
 	if g.shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
@@ -269,6 +270,9 @@ func (g *gateway) close() {
 	}
 	if g.webhooks != nil {
 		g.webhooks.Close()
+	}
+	if g.service != nil {
+		g.service.Close()
 	}
 	if g.backends != nil {
 		if err := g.backends.close(); err != nil {

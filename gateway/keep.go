@@ -21,14 +21,15 @@ func (g *gateway) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		done, next, err := g.store.Sweep(ctx, batch)
+		swept, err := g.store.Sweep(ctx, batch)
 		if err != nil && ctx.Err() == nil {
 			g.log.Warn("sweep failed", slog.Any("error", err))
 		}
+		g.service.Swept(swept.Batched)
 		wait := longest // a request that is submitted meanwhile may be due earlier
-		if done == batch {
+		if swept.Done == batch {
 			wait = 0
-		} else if until := time.Until(next); !next.IsZero() && until > 0 {
+		} else if until := time.Until(swept.Next); !swept.Next.IsZero() && until > 0 {
 			wait = min(max(until, least), longest)
 		}
 		timer.Reset(wait)
@@ -68,7 +69,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 				}
 				break
 			}
-			if r.Status != lifecycle.Pending {
+			if r.Status != lifecycle.Pending || r.Batch != nil {
 				continue
 			}
 			w, ok := seen[r.ID]

@@ -9,7 +9,7 @@ import (
 )
 
 // Change is one step of a request's life, as reported by a processor, asked for
-// by a client, or due by the clock. The types in this file are all there are.
+// by a client, or due by the clock. The types in this file, and those of batches in batch.go, are all there are.
 type Change interface {
 	name() string
 	// apply changes r, which is the transition's own copy, and returns the type
@@ -48,6 +48,8 @@ func (Start) name() string { return "start" }
 
 func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 	switch {
+	case r.Batch != nil:
+		return "", refuse(r, c, 0)
 	case r.Status == Pending:
 	case r.Status == Processing && c.Redelivered:
 		r.Failures++ // the attempt before this one died
@@ -186,7 +188,8 @@ func (c Repeat) apply(r *Request, _ time.Time) (EventType, error) {
 }
 
 // Cancel asks for the end. What is pending ends at once; what is processing is
-// marked, and ends when its processor has reacted. Canceling twice is no error.
+// marked, and ends when its processor has reacted. A batch is marked, and ends with its members. Canceling
+// twice is no error.
 type Cancel struct {
 	// Withdrawn says that the request was never accepted, because its work could not
 	// be queued. It is about to be forgotten; if that fails, this tells it from one
@@ -205,12 +208,15 @@ func (r *Request) withdrawn() bool {
 func (Cancel) name() string { return "cancel" }
 
 func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
-	if c.Withdrawn && r.Status != Canceled && (r.Attempt > 0 || r.Repeated) {
+	if c.Withdrawn && r.Status != Canceled && (r.Attempt > 0 || r.Repeated || r.Batch != nil && r.Status != Pending) {
 		return "", refuse(r, c, 0)
 	}
 	switch r.Status {
 	case Pending:
 		r.CancelRequested = true
+		if r.Batch != nil && !c.Withdrawn { // its members may have begun: it ends with them
+			return "", nil
+		}
 		if c.Withdrawn {
 			r.Error = &Failure{Code: codeWithdrawn, Message: "The request was not accepted, because its work could not be queued."}
 		}
@@ -257,9 +263,9 @@ func (r *Request) wait(notBefore time.Time) EventType {
 	return EventRetrying
 }
 
-// fence lets only the attempt that counts report, and only while it runs.
+// fence lets only the attempt that counts report, and only while it runs. No attempt is made at a batch.
 func fence(r *Request, c Change, attempt int) error {
-	if r.Status != Processing || (attempt != 0 && attempt != r.Attempt) {
+	if r.Batch != nil || r.Status != Processing || (attempt != 0 && attempt != r.Attempt) {
 		return refuse(r, c, attempt)
 	}
 	return nil
@@ -272,6 +278,8 @@ func refuse(r *Request, c Change, attempt int) error {
 		reason = ReasonStale
 	case r.Status.Terminal():
 		reason = ReasonEnded
+	case r.Batch != nil:
+		reason = ReasonBatch
 	}
 	return &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: reason, Attempt: attempt, Current: r.Attempt}
 }

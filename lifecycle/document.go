@@ -23,7 +23,7 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	dst = append(dst, `","status":"`...)
 	dst = append(dst, r.Status...)
 	dst = append(dst, `","route":`...)
-	dst = appendString(dst, r.Route)
+	dst = appendStringOrNull(dst, r.Route)
 	dst = append(dst, `,"topic":`...)
 	dst = appendStringOrNull(dst, r.Topic)
 	dst = append(dst, `,"step":`...)
@@ -39,7 +39,7 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	dst = append(dst, `,"attempt":`...)
 	dst = strconv.AppendInt(dst, int64(r.Attempt), 10)
 	dst = append(dst, `,"position":`...)
-	if r.Position == nil || r.Status != Pending {
+	if r.Position == nil || r.Status != Pending || r.Batch != nil {
 		dst = append(dst, "null"...)
 	} else {
 		dst = strconv.AppendInt(dst, int64(*r.Position), 10)
@@ -62,6 +62,14 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	dst = appendTime(dst, r.EndedAt)
 	dst = append(dst, `,"expiresAt":`...)
 	dst = appendTime(dst, r.ExpiresAt)
+	if r.BatchID != "" {
+		dst = append(dst, `,"batchId":"`...)
+		dst = append(dst, r.BatchID...)
+		dst = append(dst, '"')
+	}
+	if r.Batch != nil {
+		dst = appendBatch(dst, r.Batch)
+	}
 	dst = append(dst, `,"links":[`...)
 	dst = appendLink(dst, "self", base, "", "GET")
 	dst = append(dst, ',')
@@ -74,7 +82,28 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 		dst = append(dst, ',')
 		dst = appendLink(dst, "cancel", base, "/cancel", "POST")
 	}
+	if r.Batch != nil {
+		dst = append(dst, ',')
+		dst = appendLink(dst, "requests", "/v1/batches/"+r.ID, "/requests", "GET")
+	}
 	return append(dst, "]}"...)
+}
+
+// appendBatch appends how many members of a batch ended how.
+func appendBatch(dst []byte, b *Batch) []byte {
+	dst = append(dst, `,"batch":{"total":`...)
+	dst = strconv.AppendInt(dst, int64(b.Total), 10)
+	dst = append(dst, `,"open":`...)
+	dst = strconv.AppendInt(dst, int64(b.Open()), 10)
+	dst = append(dst, `,"succeeded":`...)
+	dst = strconv.AppendInt(dst, int64(b.Succeeded), 10)
+	dst = append(dst, `,"failed":`...)
+	dst = strconv.AppendInt(dst, int64(b.Failed), 10)
+	dst = append(dst, `,"canceled":`...)
+	dst = strconv.AppendInt(dst, int64(b.Canceled), 10)
+	dst = append(dst, `,"expired":`...)
+	dst = strconv.AppendInt(dst, int64(b.Expired), 10)
+	return append(dst, '}')
 }
 
 func appendLink(dst []byte, rel, base, rest, method string) []byte {

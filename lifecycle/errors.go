@@ -39,6 +39,7 @@ const (
 	ReasonEnded  Reason = "ended"  // the request has ended: terminal is terminal
 	ReasonStale  Reason = "stale"  // the report comes from a superseded attempt
 	ReasonEarly  Reason = "early"  // the request's time has not run out yet
+	ReasonBatch  Reason = "batch"  // the request is a batch, which no processor works on
 )
 
 // TransitionError is a change that the state machine refused. Nothing was
@@ -58,6 +59,8 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: attempt %d was superseded by attempt %d", e.ID, e.Change, e.Attempt, e.Current)
 	case ReasonEnded:
 		return fmt.Sprintf("request %s: %s refused: it has ended (%s)", e.ID, e.Change, e.From)
+	case ReasonBatch:
+		return fmt.Sprintf("request %s: %s refused: it is a batch", e.ID, e.Change)
 	case ReasonEarly:
 		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
 	default:

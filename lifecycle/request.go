@@ -48,6 +48,10 @@ type Request struct {
 
 	Webhook *Webhook `json:"webhook,omitzero"` // the one-off endpoint that its events are delivered to, besides its owner's
 
+	Batch   *Batch `json:"batch,omitzero"`   // of a request that stands for others; it has no route
+	BatchID string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
+	Member  int    `json:"member,omitzero"`  // which one, from 0
+
 	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
 	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner
 

@@ -63,12 +63,13 @@ func (l Limits) WithDefaults() Limits {
 
 // Service is the lifecycle as the HTTP API and the processors use it: it adds
 // ownership, defaults and the hand-over of work to the store's atomic steps. It
-// keeps no state of its own, so any number may run on one store.
+// keeps no state of its own that would matter, so any number may run on one store. Close it before the store.
 type Service struct {
-	store  Store
-	queue  Queue
-	limits Limits
-	log    *slog.Logger
+	store   Store
+	queue   Queue
+	limits  Limits
+	log     *slog.Logger
+	tallies tallies
 }
 
 // Options of a [Service]. The zero value works.
@@ -82,84 +83,14 @@ func New(store Store, queue Queue, o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger}
+	return &Service{
+		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
+		tallies: tallies{waiting: make(map[string]*waiting), closing: make(chan struct{})},
+	}
 }
 
 // Limits returns the limits in force.
 func (s *Service) Limits() Limits { return s.limits }
-
-// Submit stores a request for the caller and hands it to its route. When it
-// returns without error, the work will be done or end otherwise; when it returns
-// ErrUnavailable, nothing of it is left, unless it was submitted twice at a time. Other errors are those of
-// [Store.Create]. Zero options of sub take the defaults; its ID must be set.
-func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
-	sub.Owner = caller.Subject
-	if sub.Timeout <= 0 {
-		sub.Timeout = s.limits.Timeout
-	}
-	if sub.Retention <= 0 {
-		sub.Retention = s.limits.Retention
-	}
-	if sub.MaxAttempts <= 0 {
-		sub.MaxAttempts = s.limits.Attempts
-	}
-	if err := s.queue.Ready(ctx); err != nil { // so that nothing needs to be taken back
-		return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
-	}
-	for range 3 { // what a submission finds may be gone before it is taken up
-		created, err := s.store.Create(ctx, sub)
-		r := created.Request
-		switch {
-		case err != nil:
-			return created, err
-		case !created.Existed:
-			if err := s.queue.Enqueue(ctx, r); err != nil && s.withdraw(ctx, r.ID) {
-				return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
-			}
-			return created, nil
-		case r.withdrawn():
-			// An earlier attempt to submit it left this behind.
-			err = s.store.Delete(ctx, r.ID)
-		case r.Status != Pending || r.Attempt > 0 || r.Repeated || created.Reply != nil:
-			return created, nil
-		default:
-			if _, err = s.store.Apply(ctx, r.ID, Repeat{}); err == nil {
-				// It stays, even if nobody can queue it now.
-				if err := s.queue.Enqueue(ctx, r); err != nil {
-					return Created{}, fmt.Errorf("%w: queue: %w", ErrUnavailable, err)
-				}
-				return created, nil
-			}
-		}
-		if _, changed := errors.AsType[*TransitionError](err); err != nil && !changed && !errors.Is(err, ErrNotFound) {
-			return Created{}, err
-		}
-	}
-	return Created{}, fmt.Errorf("%w: the request keeps changing", ErrUnavailable)
-}
-
-// withdraw takes back a request that could not be queued, and returns false if that
-// is too late: it was queued, only the queue's word was lost, and a processor has
-// begun; or it was submitted again meanwhile, and that may have been answered. Followers of a feed may
-// have seen that it was accepted, so it ends with an event before it is forgotten.
-// If the store fails as well, at the first step, it stays pending and is queued
-// later, which a repeated submission with its id finds; at the second, it is
-// canceled, and a repeated submission replaces it.
-func (s *Service) withdraw(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	_, err := s.store.Apply(ctx, id, Cancel{Withdrawn: true})
-	if _, late := errors.AsType[*TransitionError](err); late {
-		return false
-	}
-	if err == nil {
-		err = s.store.Delete(ctx, id)
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", id), slog.Any("error", err))
-	}
-	return true
-}
 
 // SaveReply remembers how the caller's first call with a key was answered.
 func (s *Service) SaveReply(ctx context.Context, caller Principal, key string, r Reply) error {
@@ -202,22 +133,45 @@ func (s *Service) List(ctx context.Context, caller Principal, q Query) (Page, er
 	return s.store.List(ctx, q)
 }
 
-// Cancel asks one of the caller's requests to end, see the change of that name.
+// Cancel asks one of the caller's requests to end, see the change of that name; with a batch all members that have not ended.
 func (s *Service) Cancel(ctx context.Context, caller Principal, id string) (Request, error) {
 	if _, err := s.Get(ctx, caller, id); err != nil {
 		return Request{}, err
 	}
 	r, err := s.store.Apply(ctx, id, Cancel{})
-	if err == nil && r.Status.Terminal() {
+	switch {
+	case err != nil:
+	case r.Batch != nil && !r.Status.Terminal():
+		batch, err := s.review(ctx, r, true)
+		if err != nil { // it is marked, so that goes on later
+			s.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch could not be canceled yet", slog.String("request", id), slog.Any("error", err))
+		}
+		return batch, nil
+	case r.Status.Terminal():
 		s.queue.Discard(r)
+		s.tell(r)
 	}
 	return r, err
 }
 
+// tell tells the batch of a request, if it is a member of one, that it has ended or when it will.
+func (s *Service) tell(r Request) {
+	if r.BatchID != "" {
+		s.tallies.add(s, r)
+	}
+}
+
 // Delete forgets one of the caller's requests that has ended.
 func (s *Service) Delete(ctx context.Context, caller Principal, id string) error {
-	if _, err := s.Get(ctx, caller, id); err != nil {
+	r, err := s.Get(ctx, caller, id)
+	if err != nil {
 		return err
+	}
+	if r.BatchID != "" && r.Status.Terminal() { // once it is forgotten, nobody would know how it ended
+		_, err := s.store.Apply(ctx, r.BatchID, Tally{Ends: []MemberEnd{{r.Member, r.Status}}})
+		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
+			return err
+		}
 	}
 	return s.store.Delete(ctx, id)
 }
@@ -251,6 +205,7 @@ func (s *Service) Start(ctx context.Context, id string, redelivered bool) (Reque
 		return r, Content{}, fmt.Errorf("content of request %s: %w", id, err)
 	}
 	if r.Status != Processing { // a dead attempt too many, or canceled meanwhile
+		s.tell(r)
 		return r, Content{}, &TransitionError{ID: id, Change: "start", From: r.Status, Reason: ReasonEnded, Current: r.Attempt}
 	}
 	return r, content, nil
@@ -288,6 +243,9 @@ func (s *Service) Report(ctx context.Context, id string, c Change) (Request, err
 	}
 	r, err := s.store.Apply(ctx, id, c)
 	if err != nil || r.Status != Pending {
+		if p, ok := c.(Progress); err == nil && (r.Status.Terminal() || ok && p.Extend > 0) {
+			s.tell(r)
+		}
 		return r, err
 	}
 	if err := s.queue.Enqueue(ctx, r); err != nil {

@@ -72,15 +72,34 @@ type Store interface {
 type Keeper interface {
 	// Sweep expires requests whose time has run out, with their event, and
 	// forgets ended ones whose retention has passed. It does at most limit of
-	// them, oldest first, and returns how many and when the next one is due
-	// (zero if nothing is stored). Any number of processes may sweep at once:
-	// each expiry happens once.
-	Sweep(ctx context.Context, limit int) (done int, next time.Time, err error)
+	// them, oldest first. Any number of processes may sweep at once:
+	// each expiry happens once. What was done is told with an error, too.
+	Sweep(ctx context.Context, limit int) (Swept, error)
 
 	// Unfinished yields every request that has not ended, in the order in which
 	// a route should work on them. It is not a snapshot: what changes meanwhile
 	// may be yielded or not.
 	Unfinished(ctx context.Context) iter.Seq2[Request, error]
+
+	// Batches yields every batch that has not ended, in any order, at a cost that does not
+	// grow with the other requests. It is no snapshot either.
+	Batches(ctx context.Context) iter.Seq2[Request, error]
+}
+
+// Swept is what a [Keeper.Sweep] did.
+type Swept struct {
+	Done int       // requests that it expired or forgot
+	Next time.Time // when the next one is due, zero if nothing is stored
+	// Batched are those of them that are batches or members of one, as they ended.
+	Batched []Request
+}
+
+// Add notes a request that was expired or forgotten.
+func (s *Swept) Add(r Request) {
+	s.Done++
+	if r.Batch != nil || r.BatchID != "" {
+		s.Batched = append(s.Batched, r)
+	}
 }
 
 // Cancellations tells processors of requests whose cancellation was asked for
@@ -108,6 +127,10 @@ type Submission struct {
 	Headers     map[string]string
 	Webhook     *Webhook
 	Fingerprint string
+
+	Batch   *Batch // see [Request]
+	BatchID string
+	Member  int
 
 	Key     string        // idempotency key, "" for none
 	KeyLock time.Duration // how long a repeat is told that the first call is in progress

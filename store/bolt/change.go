@@ -83,6 +83,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 			CreatedAt: b.now, UpdatedAt: b.now, ExpiresAt: b.now.Add(sub.Timeout), Retention: sub.Retention,
 			Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
 			Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
+			Batch: sub.Batch, BatchID: sub.BatchID, Member: sub.Member,
 		},
 		Serial: b.sequence(ownersBucket),
 		Trail:  trail{Oldest: 1},
@@ -220,13 +221,13 @@ func (b *batch) reindex(was, is *record) {
 		case lifecycle.Pending:
 			b.dequeue(is)
 		case lifecycle.Processing:
-			b.delete(processingBucket, []byte(is.ID))
+			b.delete(processingBucket, processingKey(is))
 		}
 		switch is.Status {
 		case lifecycle.Pending:
 			b.enqueue(is)
 		case lifecycle.Processing:
-			b.put(processingBucket, []byte(is.ID), nil)
+			b.put(processingBucket, processingKey(is), processingValue(is))
 		default:
 			b.begin(-1)
 		}

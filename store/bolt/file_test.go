@@ -219,7 +219,7 @@ func TestFull(t *testing.T) {
 			}
 		}
 		clock.Advance(48 * time.Hour)
-		if _, _, err := s.Sweep(t.Context(), 1000); err != nil {
+		if _, err := s.Sweep(t.Context(), 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -336,8 +336,8 @@ func TestSpaceIsReused(t *testing.T) {
 		}
 		wg.Wait()
 		clock.Advance(3 * time.Hour)
-		if done, next, err := s.Sweep(t.Context(), 10_000); err != nil || done != 240 || !next.IsZero() {
-			t.Fatalf("sweep: %d, %v, %v", done, next, err)
+		if swept, err := s.Sweep(t.Context(), 10_000); err != nil || swept.Done != 240 || !swept.Next.IsZero() {
+			t.Fatalf("sweep: %+v, %v", swept, err)
 		}
 		info, err := os.Stat(path)
 		if err != nil {

@@ -282,7 +282,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	for range 4 { // requests go before what they put into feeds, and after it
 		now = now.Add(150 * time.Minute)
-		if _, _, err := s.Sweep(ctx, 1000); err != nil {
+		if _, err := s.Sweep(ctx, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,18 +21,21 @@ const (
 
 // Sweep implements lifecycle.Keeper. It also drops events that are too old from
 // feeds, and what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
-func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time, err error) {
+func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
+	var all lifecycle.Swept
 	for {
-		var n int
+		var swept lifecycle.Swept
 		var more bool
 		err := s.write(ctx, func(b *batch) (err error) {
-			n, more, next, err = b.sweep(min(limit-done, sweepRequests))
+			swept, more, err = b.sweep(min(limit-all.Done, sweepRequests))
 			return err
 		})
 		if err != nil {
-			return done, time.Time{}, err
+			all.Next = time.Time{}
+			return all, err
 		}
-		if done += n; !more || done >= limit {
+		all.Done, all.Next, all.Batched = all.Done+swept.Done, swept.Next, append(all.Batched, swept.Batched...)
+		if !more || all.Done >= limit {
 			break
 		}
 	}
@@ -41,14 +45,14 @@ func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time,
 			return nil
 		})
 		if err != nil {
-			return done, time.Time{}, err
+			return all, err
 		}
 	}
-	return done, next, nil
+	return all, nil
 }
 
 // sweep does the first limit of what is due and reports whether more is.
-func (b *batch) sweep(limit int) (done int, more bool, next time.Time, err error) {
+func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 	type entry struct {
 		due int64
 		id  string
@@ -70,10 +74,10 @@ func (b *batch) sweep(limit int) (done int, more bool, next time.Time, err error
 			b.delete(expiryBucket, expiryKey(nil, e.due, e.id))
 		case err != nil:
 			if b.writes == 0 {
-				return 0, false, time.Time{}, err
+				return lifecycle.Swept{}, false, err
 			}
 			b.err = err
-			return 0, false, time.Time{}, nil
+			return lifecycle.Swept{}, false, nil
 		case b.now.Before(r.ExpiresAt): // it was extended
 			moved := new(*r)
 			b.delete(expiryBucket, expiryKey(nil, e.due, e.id))
@@ -81,38 +85,49 @@ func (b *batch) sweep(limit int) (done int, more bool, next time.Time, err error
 			b.save(moved)
 		case r.Status.Terminal():
 			b.forget(r)
-			done++
+			swept.Add(r.Request)
 		default:
-			if _, err := b.change(e.id, lifecycle.Expire{}, nil); err != nil && b.err == nil {
+			ended, err := b.change(e.id, lifecycle.Expire{}, nil)
+			if err != nil && b.err == nil {
 				b.err = err
 			}
-			done++
+			swept.Add(ended)
 		}
 	}
 	if key, _ := b.bucket(expiryBucket).Cursor().First(); key != nil {
 		at := int64(binary.BigEndian.Uint64(key))
-		return done, at <= now, time.Unix(0, at).UTC(), nil
+		swept.Next = time.Unix(0, at).UTC()
+		return swept, at <= now, nil
 	}
-	return done, false, time.Time{}, nil
+	return swept, false, nil
 }
 
 // Unfinished implements lifecycle.Keeper: first what is being processed, then what
 // is pending, each route by priority and then by how long it waits.
 func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
-		if !s.eachOf(ctx, processingBucket, lifecycle.Processing, yield) {
+		if !s.eachOf(ctx, processingBucket, nil, lifecycle.Processing, yield) {
 			return
 		}
-		s.eachOf(ctx, pendingBucket, lifecycle.Pending, yield)
+		s.eachOf(ctx, pendingBucket, nil, lifecycle.Pending, yield)
 	}
 }
 
-// eachOf yields the requests that an index holds and that still have the status.
+// Batches implements lifecycle.Keeper. In either index they stand in front of all others.
+func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
+	return func(yield func(lifecycle.Request, error) bool) {
+		if s.eachOf(ctx, pendingBucket, []byte{0x00}, lifecycle.Pending, yield) { // first, or one that is spread meanwhile would be missed
+			s.eachOf(ctx, processingBucket, []byte{0x00}, lifecycle.Processing, yield)
+		}
+	}
+}
+
+// eachOf yields the requests that an index holds under a prefix and that still have the status.
 // It reads ahead in short transactions: a long one would keep the file from
 // growing, and the consumer may write.
-func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Status, yield func(lifecycle.Request, error) bool) bool {
+func (s *Store) eachOf(ctx context.Context, index, prefix []byte, status lifecycle.Status, yield func(lifecycle.Request, error) bool) bool {
 	const ahead = 256
-	var from []byte
+	from := prefix
 	for {
 		ids := make([]string, 0, ahead)
 		var next []byte
@@ -120,7 +135,7 @@ func (s *Store) eachOf(ctx context.Context, index []byte, status lifecycle.Statu
 			ids = ids[:0]
 			cursor := tx.Bucket(index).Cursor()
 			key, value := cursor.Seek(from)
-			for ; key != nil && len(ids) < ahead; key, value = cursor.Next() {
+			for ; key != nil && bytes.HasPrefix(key, prefix) && len(ids) < ahead; key, value = cursor.Next() {
 				if len(value) > 0 {
 					ids = append(ids, string(value))
 				} else {

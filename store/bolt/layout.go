@@ -41,7 +41,7 @@ var (
 	expiryBucket = []byte("expiry")
 	// pending: route 0x00 inverse priority, ticket → id. The order of work.
 	pendingBucket = []byte("pending")
-	// processing: id → nothing.
+	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first in pending, too.
 	processingBucket = []byte("processing")
 	// keys: hash of owner and idempotency key → keyRecord as JSON.
 	keysBucket = []byte("keys")
@@ -274,6 +274,20 @@ func pendingKey(r *record) []byte {
 	key = append(key, r.Route...)
 	key = append(key, 0x00, byte(levels-1-level(r.Priority)))
 	return binary.BigEndian.AppendUint64(key, r.Ticket)
+}
+
+func processingKey(r *record) []byte {
+	if r.Batch != nil {
+		return append([]byte{0x00}, r.ID...)
+	}
+	return []byte(r.ID)
+}
+
+func processingValue(r *record) []byte {
+	if r.Batch != nil {
+		return []byte(r.ID)
+	}
+	return nil
 }
 
 func parsePendingKey(key []byte) (route string, priority int, ticket uint64, ok bool) {

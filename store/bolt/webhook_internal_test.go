@@ -289,7 +289,7 @@ func TestWebhookIndexes(t *testing.T) {
 		}
 		now = now.Add(time.Minute)
 		if round%50 == 49 {
-			if _, _, err := s.Sweep(ctx, 100); err != nil {
+			if _, err := s.Sweep(ctx, 100); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -316,7 +316,7 @@ func TestWebhookIndexes(t *testing.T) {
 			}
 			more = len(claims) > 0
 		}
-		if _, _, err := s.Sweep(ctx, 1000); err != nil {
+		if _, err := s.Sweep(ctx, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}

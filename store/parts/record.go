@@ -50,6 +50,9 @@ const (
 	fieldHeader
 	fieldWebhook
 	fieldKey
+	fieldBatch
+	fieldBatchID
+	fieldMember
 )
 
 // statuses are those of a request by what stands for them.
@@ -130,7 +133,46 @@ func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
 			return dst
 		})
 	}
-	return appendText(dst, fieldKey, r.Key)
+	dst = appendText(dst, fieldKey, r.Key)
+	if r.Batch != nil {
+		dst = appendNested(dst, fieldBatch, func(dst []byte) []byte { return appendBatch(dst, r.Batch) })
+	}
+	dst = appendText(dst, fieldBatchID, r.BatchID)
+	return appendNumber(dst, fieldMember, int64(r.Member))
+}
+
+func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
+	dst = appendNumber(dst, 1, int64(b.Total))
+	dst = appendNumber(dst, 2, int64(b.Succeeded))
+	dst = appendNumber(dst, 3, int64(b.Failed))
+	dst = appendNumber(dst, 4, int64(b.Canceled))
+	dst = appendNumber(dst, 5, int64(b.Expired))
+	dst = appendText(dst, 6, string(b.Counted))
+	return appendMark(dst, 7, b.Named)
+}
+
+func (f field) batch(b *lifecycle.Batch) bool {
+	return f.nested(func(f field) {
+		switch f.number {
+		case 1:
+			b.Total = f.int()
+		case 2:
+			b.Succeeded = f.int()
+		case 3:
+			b.Failed = f.int()
+		case 4:
+			b.Canceled = f.int()
+		case 5:
+			b.Expired = f.int()
+		case 6:
+			b.Counted = nil
+			if f.bytes != "" {
+				b.Counted = []byte(f.bytes)
+			}
+		case 7:
+			b.Named = f.varint != 0
+		}
+	})
 }
 
 // The functions that follow append a field. Except for appendBytes they leave out what is zero.
@@ -287,6 +329,13 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			})
 		case fieldKey:
 			r.Key = f.bytes
+		case fieldBatch:
+			r.Batch = new(lifecycle.Batch)
+			ok = f.batch(r.Batch)
+		case fieldBatchID:
+			r.BatchID = f.bytes
+		case fieldMember:
+			r.Member = f.int()
 		}
 		if !ok {
 			return errDamaged

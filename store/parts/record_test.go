@@ -72,6 +72,8 @@ func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 		v.SetInt(rnd.Int64() - rnd.Int64())
 	case reflect.Uint64:
 		v.SetUint(rnd.Uint64())
+	case reflect.Uint8:
+		v.SetUint(rnd.Uint64N(256))
 	case reflect.Float64:
 		v.SetFloat([]float64{0, 100, 33.333333333333336, 1e-9, 99.5}[rnd.IntN(5)])
 	case reflect.Bool:
@@ -107,6 +109,9 @@ func FuzzRecord(f *testing.F) {
 		Owner: "me", Route: "images", Status: lifecycle.Failed, Sequence: 7, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Error: &lifecycle.Failure{Code: "a", Trace: "b"}, Headers: map[string]string{"x": "y"}, Percent: new(1.5),
 		Webhook: &lifecycle.Webhook{Endpoint: "e", Types: []lifecycle.EventType{lifecycle.EventFailed}},
+	})))
+	f.Add(string(parts.AppendRecord(nil, &lifecycle.Request{
+		Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 2, Counted: []byte{0x7f, 1}, Named: true}, BatchID: "b", Member: 3,
 	})))
 	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
 	f.Add("\x82\x01\x01")

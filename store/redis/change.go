@@ -153,7 +153,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	if event == "" && (next.Status.Terminal() || next.CancelRequested == was.CancelRequested && next.Repeated == was.Repeated) {
+	if event == "" && (next.Status.Terminal() || next.CancelRequested == was.CancelRequested && next.Repeated == was.Repeated && next.Batch == was.Batch) {
 		return next, p, nil // canceled again: nothing to store
 	}
 	if err := st.prepare(ctx); err != nil {

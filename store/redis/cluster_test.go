@@ -90,7 +90,7 @@ func TestClusterNodes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := insist(ctx, func() error { _, _, err := b.Sweep(ctx, 10); return err }); err != nil {
+	if err := insist(ctx, func() error { _, err := b.Sweep(ctx, 10); return err }); err != nil {
 		t.Error(err)
 	}
 	h, err := a.Read(ctx, aliceFeed.Key(), 0, 1)

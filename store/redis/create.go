@@ -112,6 +112,11 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		}
 		r.Position, position = &n, strconv.Itoa(n)
 	}
+	if sub.Batch != nil {
+		if err := s.noteBatch(ctx, c.partition, sub.ID, p.now); err != nil {
+			return lifecycle.Created{}, err
+		}
+	}
 	if c.body == nil {
 		if c.body, err = s.stage(ctx, c.partition, &sub.Content); err != nil {
 			return lifecycle.Created{}, err
@@ -188,6 +193,7 @@ func newRequest(sub *lifecycle.Submission, now time.Time) lifecycle.Request {
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
 		Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
 		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
+		Batch: sub.Batch, BatchID: sub.BatchID, Member: sub.Member,
 	}
 	if sub.Call != nil {
 		r.Call = new(*sub.Call)

@@ -198,7 +198,13 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 		"Content":   func() error { _, err := s.Content(ctx, "a", lifecycle.Input); return err },
 		"List":      func() error { _, err := s.List(ctx, lifecycle.Query{Owner: "alice", Limit: 1}); return err },
 		"Delete":    func() error { return s.Delete(ctx, "a") },
-		"Sweep":     func() error { _, _, err := s.Sweep(ctx, 10); return err },
+		"Sweep":     func() error { _, err := s.Sweep(ctx, 10); return err },
+		"Batches": func() error {
+			for _, err := range s.Batches(ctx) {
+				return err
+			}
+			return nil
+		},
 		"Unfinished": func() error {
 			for _, err := range s.Unfinished(ctx) {
 				return err
@@ -279,7 +285,7 @@ func TestFullServer(t *testing.T) {
 			}
 			// What filled the server may not have been relayed to the feed any more.
 			set("60mb")
-			if _, _, err := s.Sweep(t.Context(), 10); err != nil {
+			if _, err := s.Sweep(t.Context(), 10); err != nil {
 				t.Fatal(err)
 			}
 			top, err := s.Read(t.Context(), aliceFeed.Key(), 0, 0)
@@ -368,7 +374,7 @@ func TestLostAnswers(t *testing.T) {
 					}
 				}
 			}
-			if _, _, err := direct.Sweep(ctx, 10); err != nil { // relays what could not be
+			if _, err := direct.Sweep(ctx, 10); err != nil { // relays what could not be
 				t.Fatal(err)
 			}
 			h, err := direct.Read(ctx, aliceFeed.Key(), 0, 10_000)

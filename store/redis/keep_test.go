@@ -169,7 +169,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 			for range 4 {
 				s.Advance(150 * time.Minute)
-				if _, _, err := s.Sweep(t.Context(), 1000); err != nil {
+				if _, err := s.Sweep(t.Context(), 1000); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -243,7 +243,7 @@ func TestSafetyTimes(t *testing.T) {
 		t.Errorf("%d listed, %v", len(page.Requests), err)
 	}
 	s.Advance(3 * time.Hour)
-	if _, _, err := s.Sweep(t.Context(), 10); err != nil {
+	if _, err := s.Sweep(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := admin.ZCard(t.Context(), "hark:{p0}:expiry").Result(); err != nil || n != 1 {

@@ -26,6 +26,7 @@ import (
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id
+//	batches      by when it was noted, in µs: id of a batch that may not have ended
 //	own:<owner>  by serial: id NUL route NUL topic
 //	k:<digest>   idempotency key: r request, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen

@@ -28,6 +28,8 @@ var (
 	createScript string
 	//go:embed scripts/deliveries.lua
 	deliveriesScript string
+	//go:embed scripts/denote.lua
+	denoteScript string
 	//go:embed scripts/due.lua
 	dueScript string
 	//go:embed scripts/feeds.lua
@@ -97,10 +99,10 @@ var (
 )
 
 var scripts = struct {
-	age, claim, collect, due, forget, keep, list, meta, newest,
+	age, claim, collect, denote, due, forget, keep, list, meta, newest,
 	probe, read, release, reply, take, tidy, unclaim, void *goredis.Script
 }{
-	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), due: script(dueScript),
+	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
 	release: script(leaseScript, releaseScript), reply: script(replyScript),

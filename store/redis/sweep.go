@@ -15,25 +15,26 @@ import (
 // Sweep implements lifecycle.Keeper. It also drops events that are too old from
 // feeds, forgets webhook deliveries and relays what others could not, which next does not tell of: sweep every few
 // minutes in any case.
-func (s *Store) Sweep(ctx context.Context, limit int) (done int, next time.Time, err error) {
+func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
+	var swept lifecycle.Swept
 	if err := ctx.Err(); err != nil {
-		return 0, time.Time{}, err
+		return swept, err
 	}
 	due, err := s.gather(ctx, limit)
 	if err != nil {
-		return 0, time.Time{}, failed(ctx, err)
+		return swept, failed(ctx, err)
 	}
 	for _, d := range due {
-		did, err := s.settle(ctx, d.id)
+		ended, did, err := s.settle(ctx, d.id)
 		if err != nil {
-			return done, time.Time{}, err
+			return swept, err
 		}
 		if did {
-			done++
+			swept.Add(ended)
 		}
 	}
-	next, err = s.nextDue(ctx)
-	return done, next, failed(ctx, err)
+	swept.Next, err = s.nextDue(ctx)
+	return swept, failed(ctx, err)
 }
 
 // due is a request whose time has come.
@@ -106,29 +107,30 @@ func (s *Store) age(ctx context.Context, partition int) error {
 	}
 }
 
-// settle expires or forgets one request, and reports whether it was this call that did.
-func (s *Store) settle(ctx context.Context, id string) (bool, error) {
+// settle expires or forgets one request, which it returns as it ended, and reports whether it was this call that did.
+func (s *Store) settle(ctx context.Context, id string) (lifecycle.Request, bool, error) {
+	var none lifecycle.Request
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	p, err := s.look(bound, id, "", countNothing, "")
 	switch {
 	case err != nil:
-		return false, failed(ctx, err)
+		return none, false, failed(ctx, err)
 	case p.r == nil: // Redis dropped it, after the margin
 		_, err := s.run(bound, scripts.tidy, s.partition(id), id)
-		return false, failed(ctx, err)
+		return none, false, failed(ctx, err)
 	case p.now.Before(p.r.ExpiresAt):
-		return false, nil // extended meanwhile
+		return none, false, nil // extended meanwhile
 	case p.r.Status.Terminal():
 		did, err := s.forget(bound, p.r)
-		return did, failed(ctx, err)
+		return p.r.Request, did, failed(ctx, err)
 	}
-	_, err = s.Apply(ctx, id, lifecycle.Expire{})
+	ended, err := s.Apply(ctx, id, lifecycle.Expire{})
 	var refusal *lifecycle.TransitionError
 	if errors.As(err, &refusal) || errors.Is(err, lifecycle.ErrNotFound) {
-		return false, nil // another one was faster
+		return none, false, nil // another one was faster
 	}
-	return err == nil, err
+	return ended, err == nil, err
 }
 
 // nextDue returns when the next request is due, zero if none is stored.

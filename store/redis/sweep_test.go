@@ -38,13 +38,13 @@ func TestSweepers(t *testing.T) {
 				for range 3 {
 					sweeping.Go(func() {
 						for {
-							done, next, err := node.Sweep(t.Context(), 7)
+							swept, err := node.Sweep(t.Context(), 7)
 							if err != nil {
 								t.Error(err)
 								return
 							}
-							expired.Add(int32(done))
-							if done == 0 && next.After(time.Now().Add(90*time.Minute)) { // nothing but ended ones
+							expired.Add(int32(swept.Done))
+							if swept.Done == 0 && swept.Next.After(time.Now().Add(90*time.Minute)) { // nothing but ended ones
 								return
 							}
 						}
@@ -100,7 +100,7 @@ func TestOutbox(t *testing.T) {
 				return
 			}
 			defer func() { _ = node.Close() }()
-			if _, _, err := node.Sweep(t.Context(), 10); err != nil {
+			if _, err := node.Sweep(t.Context(), 10); err != nil {
 				t.Error(err)
 			}
 		})

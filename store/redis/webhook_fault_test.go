@@ -95,7 +95,7 @@ func TestWebhooksInFullServer(t *testing.T) {
 	}
 	s.Advance(2 * time.Hour)
 	full("1")
-	if _, _, err := s.Sweep(t.Context(), 10); err != nil {
+	if _, err := s.Sweep(t.Context(), 10); err != nil {
 		t.Error(err)
 	}
 	if left := delivered(t, s, "e", ""); !slices.Equal(left, []string{"b"}) {

@@ -87,7 +87,7 @@ func TestDeliveriesOfOutbox(t *testing.T) {
 	for range 4 {
 		node := open(t, server.URL, redis.Options{})
 		sweeping.Go(func() {
-			if _, _, err := node.Sweep(t.Context(), 10); err != nil {
+			if _, err := node.Sweep(t.Context(), 10); err != nil {
 				t.Error(err)
 			}
 		})
@@ -124,7 +124,7 @@ func TestDeliveriesOfOutbox(t *testing.T) {
 	if err := admin.Do(t.Context(), "XADD", outbox, "9000000000000000-1", "c", aliceFeed.Key(), "e", event).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Sweep(t.Context(), 10); err != nil {
+	if _, err := s.Sweep(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
 	if all := delivered(t, s, "all", ""); all[len(all)-1] != "old_1" {
@@ -263,10 +263,11 @@ func TestWebhooksLeaveNothing(t *testing.T) {
 			for range 3 {
 				s.Advance(61 * time.Minute)
 				for done := 1; done > 0; {
-					var err error
-					if done, _, err = s.Sweep(t.Context(), 1000); err != nil {
+					swept, err := s.Sweep(t.Context(), 1000)
+					if err != nil {
 						t.Fatal(err)
 					}
+					done = swept.Done
 				}
 				// Requests that expired had another event.
 				for {

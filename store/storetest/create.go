@@ -218,12 +218,16 @@ func testContextEnded(s *suite) {
 	_, err = s.List(ctx, lifecycle.Query{Owner: alice, Limit: 1})
 	check("List", err)
 	check("Delete", s.Delete(ctx, "b"))
-	_, _, err = s.Sweep(ctx, 1)
+	_, err = s.Sweep(ctx, 1)
 	check("Sweep", err)
 	for _, err = range s.Unfinished(ctx) {
 		break
 	}
 	check("Unfinished", err)
+	for _, err = range s.Batches(ctx) {
+		break
+	}
+	check("Batches", err)
 	_, err = s.Read(ctx, ownerChannel(alice), 0, 1)
 	check("Read", err)
 	_, err = s.Reset(ctx, ownerChannel(alice))

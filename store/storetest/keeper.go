@@ -12,14 +12,14 @@ import (
 
 func (s *suite) sweep(limit int) (done int, next time.Time) {
 	s.Helper()
-	done, next, err := s.Sweep(s.ctx, limit)
+	swept, err := s.Sweep(s.ctx, limit)
 	if err != nil {
 		s.Fatal(err)
 	}
-	if done > limit {
-		s.Errorf("sweep did %d, limit %d", done, limit)
+	if swept.Done > limit {
+		s.Errorf("sweep did %d, limit %d", swept.Done, limit)
 	}
-	return done, next
+	return swept.Done, swept.Next
 }
 
 // around compares times as coarsely as any driver keeps them.
@@ -45,14 +45,14 @@ func testExpiry(s *suite) {
 	var total atomic.Int32
 	parallel(8, func(int) {
 		for {
-			done, _, err := s.Sweep(s.ctx, 3)
+			swept, err := s.Sweep(s.ctx, 3)
 			if err != nil {
 				s.Error(err)
 			}
-			if done == 0 {
+			if swept.Done == 0 {
 				return
 			}
-			total.Add(int32(done))
+			total.Add(int32(swept.Done))
 		}
 	})
 	if total.Load() != n-3 {

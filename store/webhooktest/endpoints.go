@@ -260,10 +260,11 @@ func testOneOffOfLongRequest(s *suite) {
 func (s *suite) sweep() {
 	s.Helper()
 	for done := 100; done == 100; {
-		var err error
-		if done, _, err = s.Sweep(s.ctx, 100); err != nil {
+		swept, err := s.Sweep(s.ctx, 100)
+		if err != nil {
 			s.Fatal(err)
 		}
+		done = swept.Done
 	}
 }
 

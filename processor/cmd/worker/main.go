@@ -86,6 +86,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, queue.Close()) }()
 	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{Logger: log})
+	defer service.Close()
 
 	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
 	var running sync.WaitGroup

@@ -1,0 +1,182 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// memberOptions is what the content of a batch holds of a member besides the member's own content.
+type memberOptions struct {
+	ID          string        `json:"id,omitzero"` // its own; "" for the one that follows from the batch
+	Route       string        `json:"route"`
+	Topic       string        `json:"topic,omitzero"`
+	Priority    int           `json:"priority,omitzero"`
+	Delay       time.Duration `json:"delay,omitzero"`
+	Timeout     time.Duration `json:"timeout"`
+	Retention   time.Duration `json:"retention"`
+	MaxAttempts int           `json:"maxAttempts"`
+	Type        string        `json:"type"` // of its content
+	Webhook     *Webhook      `json:"webhook,omitzero"`
+}
+
+// batchType is the media type of the content of a batch. Nobody but the functions here reads it.
+const batchType = "application/vnd.hark.batch"
+
+// encodeMembers returns members as the content of a batch: of each its options and its content, with their lengths. The content stays
+// byte for byte as it was submitted.
+func encodeMembers(members []Submission) (Content, error) {
+	var data []byte
+	for i := range members {
+		m := &members[i]
+		options, err := json.Marshal(memberOptions{
+			ID: m.ID, Route: m.Route, Topic: m.Topic, Priority: m.Priority, Delay: m.Delay, Timeout: m.Timeout,
+			Retention: m.Retention, MaxAttempts: m.MaxAttempts, Type: m.Content.Type, Webhook: m.Webhook,
+		})
+		if err != nil {
+			return Content{}, fmt.Errorf("options of a batch's request: %w", err)
+		}
+		for _, part := range [][]byte{options, m.Content.Data} {
+			data = append(binary.AppendUvarint(data, uint64(len(part))), part...)
+		}
+	}
+	return Content{Type: batchType, Data: data}, nil
+}
+
+var errBatchContent = errors.New("the content of a batch is damaged")
+
+// decodeMembers reads what encodeMembers wrote, as the submissions of a batch's members.
+func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
+	members := make([]Submission, 0, batch.Batch.Total)
+	next := func() []byte {
+		n, size := binary.Uvarint(data)
+		if size <= 0 || n > uint64(len(data)-size) {
+			return nil
+		}
+		part := data[size : size+int(n)]
+		data = data[size+int(n):]
+		return part
+	}
+	for len(data) > 0 {
+		var o memberOptions
+		options, content := next(), next()
+		if options == nil || content == nil || json.Unmarshal(options, &o) != nil {
+			return nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
+		}
+		mark := memberMark(batch, len(members))
+		if o.ID == "" {
+			o.ID = mark
+		}
+		members = append(members, Submission{
+			ID: o.ID, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
+			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark,
+			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, Member: len(members),
+		})
+	}
+	if len(members) != batch.Batch.Total {
+		return nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
+	}
+	return members, nil
+}
+
+// memberMark tells a member of a batch from everything else: from other requests, and from the members of a batch that had the
+// same id before. It is the member's fingerprint, so storing a member again finds that one and no other, and its id, unless it has one of its own.
+func memberMark(batch *Request, member int) string {
+	hash := sha256.New()
+	hash.Write([]byte(batch.ID))
+	var n [17]byte // behind a NUL, which is in no id
+	binary.BigEndian.PutUint64(n[1:], uint64(batch.CreatedAt.UnixNano()))
+	binary.BigEndian.PutUint64(n[9:], uint64(member))
+	hash.Write(n[:])
+	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
+}
+
+// members returns the submissions of a batch's members.
+func (s *Service) members(ctx context.Context, batch *Request) ([]Submission, error) {
+	content, err := s.store.Content(ctx, batch.ID, Input)
+	if err != nil {
+		return nil, fmt.Errorf("content of batch %s: %w", batch.ID, err)
+	}
+	return decodeMembers(batch, content.Data)
+}
+
+// memberIDs returns the ids of a batch's members.
+func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, error) {
+	ids := make([]string, batch.Batch.Total)
+	if !batch.Batch.Named {
+		for i := range ids {
+			ids[i] = memberMark(batch, i)
+		}
+		return ids, nil
+	}
+	members, err := s.members(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	for i := range members {
+		ids[i] = members[i].ID
+	}
+	return ids, nil
+}
+
+// member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id of another request.
+func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
+	r, err := s.store.Get(ctx, id)
+	if err == nil && r.Fingerprint != memberMark(batch, member) {
+		return Request{}, ErrNotFound
+	}
+	return r, err
+}
+
+// Members returns up to limit members of one of the caller's batches, from the given one on, in the order in which they were
+// submitted, and which is the next one, 0 at the end. Members that were forgotten, or are not stored yet, are left out.
+// ErrNotFound if the request is no batch, ErrCursor if there is no such member.
+func (s *Service) Members(ctx context.Context, caller Principal, id string, from, limit int) ([]Request, int, error) {
+	batch, err := s.GetBatch(ctx, caller, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	if from < 0 || from >= batch.Batch.Total {
+		return nil, 0, ErrCursor
+	}
+	ids, err := s.memberIDs(ctx, &batch)
+	if err != nil {
+		return nil, 0, err
+	}
+	page := make([]Request, min(limit, len(ids)-from))
+	if err := each(len(page), func(i int) error {
+		r, err := s.member(ctx, &batch, from+i, ids[from+i])
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		page[i] = r
+		return err
+	}); err != nil {
+		return nil, 0, err
+	}
+	there := make([]Request, 0, len(page))
+	for i := range page {
+		if page[i].ID != "" {
+			there = append(there, page[i])
+		}
+	}
+	next := from + len(page)
+	if next == len(ids) {
+		next = 0
+	}
+	return there, next, nil
+}
+
+// GetBatch is Get for a batch. ErrNotFound if the request is none.
+func (s *Service) GetBatch(ctx context.Context, caller Principal, id string) (Request, error) {
+	r, err := s.Get(ctx, caller, id)
+	if err == nil && r.Batch == nil {
+		return Request{}, ErrNotFound
+	}
+	return r, err
+}

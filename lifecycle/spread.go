@@ -1,0 +1,175 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MemberError is why a batch cannot be submitted because of one of its members.
+type MemberError struct {
+	Member int
+	Err    error // ErrIDTaken
+}
+
+func (e *MemberError) Error() string {
+	return fmt.Sprintf("request %d of the batch: %v", e.Member, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *MemberError) Unwrap() error { return e.Err }
+
+// SubmitBatch stores a batch for the caller, and its members, and hands those to their routes. What is promised of
+// [Service.Submit] holds of all of them together: when it returns without error, every member is stored and queued; when it returns
+// ErrUnavailable, nothing is left, unless the batch was submitted twice at a time or a member was begun already. Then the batch stays, and [Service.Tend]
+// goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is another request's.
+//
+// The options of sub are those of the batch; its time to run out, which follows from its members, is none of them. A member without an id gets one.
+func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
+	sub.Batch = &Batch{Total: len(members)}
+	for i := range members {
+		m := &members[i]
+		s.fill(m)
+		sub.Batch.Named = sub.Batch.Named || m.ID != ""
+		sub.Timeout = max(sub.Timeout, m.Timeout+batchMargin)
+	}
+	var err error
+	if sub.Content, err = encodeMembers(members); err != nil {
+		return Created{}, err
+	}
+	if sub.Batch.Named && sub.Key == "" { // with a key it may be another batch's repetition
+		if err := s.ready(ctx); err != nil {
+			return Created{}, err
+		}
+		if _, err := s.store.Get(ctx, sub.ID); errors.Is(err, ErrNotFound) {
+			if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
+				return Created{}, err
+			}
+		}
+	}
+	created, err := s.Submit(ctx, caller, sub)
+	if err != nil || created.Reply != nil {
+		return created, err
+	}
+	r, err := s.store.Get(ctx, created.Request.ID) // what has happened since it was created
+	if err == nil {
+		created.Request = r
+	}
+	return created, nil
+}
+
+// unused returns a MemberError if one of the ids names a request. "" is no id.
+func (s *Service) unused(ctx context.Context, n int, id func(i int) string) error {
+	return each(n, func(i int) error {
+		if id(i) == "" {
+			return nil
+		}
+		_, err := s.store.Get(ctx, id(i))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil
+		case err == nil:
+			return &MemberError{Member: i, Err: ErrIDTaken}
+		}
+		return err
+	})
+}
+
+// spread stores and queues the members of a batch that is pending, those that are not yet, and then makes it processing. fresh: this
+// call has stored the batch; if it cannot go on, it takes back the members that it has stored, and returns nil if that was too late for one. All
+// that may be done again, by others, too: ids and fingerprints of members follow from the batch, so what is stored is found.
+func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
+	members, err := s.members(ctx, &batch)
+	if err != nil {
+		return err
+	}
+	if fresh && batch.Batch.Named {
+		if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
+			return err
+		}
+	}
+	var mu sync.Mutex
+	var mine []string
+	var ends []MemberEnd
+	var until time.Time
+	err = each(len(members), func(i int) error {
+		created, err := s.place(ctx, members[i])
+		mu.Lock()
+		defer mu.Unlock()
+		r := created.Request
+		switch {
+		case errors.Is(err, ErrIDTaken): // by a request that came in between
+			ends = append(ends, MemberEnd{i, Failed})
+			return nil
+		case err != nil:
+			return err
+		case !created.Existed:
+			mine = append(mine, r.ID)
+		case r.Status.Terminal():
+			ends = append(ends, MemberEnd{i, r.Status})
+			return nil
+		}
+		if r.ExpiresAt.After(until) {
+			until = r.ExpiresAt
+		}
+		return nil
+	})
+	if err != nil {
+		if fresh && !s.takeBack(ctx, mine) {
+			return nil
+		}
+		return err
+	}
+	r, err := s.store.Apply(ctx, batch.ID, Spread{Until: until})
+	if err == nil && (len(ends) > 0 || r.Batch.Open() == 0) {
+		r, err = s.store.Apply(ctx, batch.ID, Tally{Ends: ends})
+	}
+	if err == nil && r.CancelRequested && !r.Status.Terminal() {
+		_, err = s.review(ctx, r, true)
+	}
+	if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused { // refused: another one was faster
+		s.log.LogAttrs(ctx, slog.LevelWarn, "batch is stored and queued, and could not be told so yet", slog.String("request", batch.ID), slog.Any("error", err))
+	}
+	return nil
+}
+
+// takeBack withdraws members that this process has stored, and reports false if that is too late for one of them.
+func (s *Service) takeBack(ctx context.Context, ids []string) bool {
+	var late atomic.Bool
+	_ = each(len(ids), func(i int) error {
+		if !s.withdraw(ctx, ids[i]) {
+			late.Store(true)
+		}
+		return nil
+	})
+	return !late.Load()
+}
+
+// each calls do for the numbers up to n, many at once, and waits for all calls. After an error no further ones are begun.
+func each(n int, do func(i int) error) error {
+	const atOnce = 32 // so many share one commit, or one round trip
+	var next atomic.Int64
+	var mu sync.Mutex
+	var first error
+	var calls sync.WaitGroup
+	for range min(n, atOnce) {
+		calls.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(i); err != nil {
+					next.Store(int64(n))
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	calls.Wait()
+	return first
+}

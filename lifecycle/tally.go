@@ -1,0 +1,140 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	// tallyPause is how long a batch is left alone after ends were counted, unless all others have come meanwhile: each count is a
+	// write, and an event for whoever follows.
+	tallyPause = 50 * time.Millisecond
+	// tallyTime bounds one call to the store.
+	tallyTime = 5 * time.Second
+	// tallyTries is how often ends are told to a store that is away, after tallyPause, doubled each time: about 25 seconds. Tend finds them then.
+	tallyTries = 9
+)
+
+// tallies tell batches of the ends of their members, and of members that were given more time. One call for a batch is under way at
+// a time in this process; the next one takes all that has come meanwhile. Nobody waits for that: an end that is lost, with the
+// process, is found by [Service.Tend].
+type tallies struct {
+	mu      sync.Mutex
+	waiting map[string]*waiting // by batch, while a goroutine is at it
+	closed  bool
+	closing chan struct{}
+	running sync.WaitGroup
+}
+
+// waiting is what is to be told to one batch.
+type waiting struct {
+	Tally
+	open int           // members that were not counted after the last call; 0: not known
+	all  chan struct{} // told, at most once, when the ends are those of all of them
+}
+
+// add takes note of a member as it is.
+func (t *tallies) add(s *Service, r Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	batch := r.BatchID
+	w := t.waiting[batch]
+	if w == nil {
+		w = &waiting{all: make(chan struct{}, 1)}
+		t.waiting[batch] = w
+		t.running.Go(func() { t.run(s, batch, w) })
+	}
+	if r.Status.Terminal() {
+		w.Ends = append(w.Ends, MemberEnd{r.Member, r.Status})
+	} else {
+		w.extend(r.ExpiresAt)
+	}
+	w.check()
+}
+
+func (w *waiting) extend(until time.Time) {
+	if until.After(w.Until) {
+		w.Until = until
+	}
+}
+
+// check tells if nothing more is to come.
+func (w *waiting) check() {
+	if w.open > 0 && len(w.Ends) >= w.open {
+		select {
+		case w.all <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run tells a batch until nothing is left.
+func (t *tallies) run(s *Service, batch string, w *waiting) {
+	pause := tallyPause
+	for tries := 0; ; {
+		next, ok := t.take(batch, w)
+		if !ok {
+			return
+		}
+		ctx, stop := context.WithTimeout(context.Background(), tallyTime)
+		r, err := s.store.Apply(ctx, batch, next)
+		stop()
+		t.mu.Lock()
+		switch {
+		case err == nil:
+			tries, pause, w.open = 0, tallyPause, r.Batch.Open()
+		case errors.Is(err, ErrUnavailable) && tries < tallyTries && !t.closed:
+			tries, pause, w.open = tries+1, pause*2, 0
+			w.Ends = append(next.Ends, w.Ends...)
+			w.extend(next.Until)
+		}
+		w.check()
+		t.mu.Unlock()
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-w.all:
+		case <-t.closing:
+		}
+		timer.Stop()
+	}
+}
+
+// take returns what is to be told. If that is nothing, the next end begins anew.
+func (t *tallies) take(batch string, w *waiting) (next Tally, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next, w.Tally = w.Tally, Tally{}
+	if len(next.Ends) > 0 || !next.Until.IsZero() {
+		return next, true
+	}
+	delete(t.waiting, batch)
+	return next, false
+}
+
+// inBackground runs f in a goroutine that close waits for.
+func (t *tallies) inBackground(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.running.Go(f)
+	}
+}
+
+// Close returns when what calls have left to be done is done: batches know of the ends of their members. Ends that are reported later are
+// not told any more.
+func (s *Service) Close() {
+	t := &s.tallies
+	t.mu.Lock()
+	if !t.closed {
+		t.closed = true
+		close(t.closing)
+	}
+	t.mu.Unlock()
+	t.running.Wait()
+}

@@ -1,0 +1,322 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// batch is the submission of one with so many members.
+func batch(id string, total int) lifecycle.Submission {
+	sub := submission(id)
+	sub.Route, sub.Batch = "", &lifecycle.Batch{Total: total}
+	return sub
+}
+
+func ends(status lifecycle.Status, members ...int) []lifecycle.MemberEnd {
+	all := make([]lifecycle.MemberEnd, len(members))
+	for i, n := range members {
+		all[i] = lifecycle.MemberEnd{Member: n, Status: status}
+	}
+	return all
+}
+
+// intoBatch brings a new batch of three to a status.
+func (s *suite) intoBatch(id string, status lifecycle.Status) lifecycle.Request {
+	s.Helper()
+	r := s.create(batch(id, 3))
+	if status == lifecycle.Expired {
+		s.in.Advance(time.Hour)
+		return s.apply(id, lifecycle.Expire{})
+	}
+	if status != lifecycle.Pending {
+		r = s.apply(id, lifecycle.Spread{})
+	}
+	switch status {
+	case lifecycle.Succeeded, lifecycle.Failed:
+		r = s.apply(id, lifecycle.Tally{Ends: ends(status, 0, 1, 2)})
+	case lifecycle.Canceled:
+		s.apply(id, lifecycle.Cancel{})
+		r = s.apply(id, lifecycle.Tally{Ends: ends(status, 0, 1, 2)})
+	}
+	return r
+}
+
+// testBatchMachine tries every change from every status of a batch, and the changes of batches on a request that is none.
+func testBatchMachine(s *suite) {
+	changes := []struct {
+		name   string
+		change lifecycle.Change
+	}{
+		{"start", lifecycle.Start{}},
+		{"redelivered", lifecycle.Start{Redelivered: true}},
+		{"progress", lifecycle.Progress{Percent: new(40.0)}},
+		{"succeed", lifecycle.Succeed{}},
+		{"fail", lifecycle.Fail{Retry: true}},
+		{"release", lifecycle.Release{}},
+		{"spread", lifecycle.Spread{}},
+		{"tally", lifecycle.Tally{Ends: ends(lifecycle.Failed, 1)}},
+		{"tally of all", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1, 2)}},
+		{"cancel", lifecycle.Cancel{}},
+		{"withdraw", lifecycle.Cancel{Withdrawn: true}},
+		{"expire", lifecycle.Expire{}},
+	}
+	const refused, ended, early, silent = lifecycle.ReasonBatch, lifecycle.ReasonEnded, lifecycle.ReasonEarly, "silent"
+	table := map[lifecycle.Status][]lifecycle.Reason{ // in the order of changes: the event, or why there is none
+		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, "started", silent, silent, silent, "canceled", early},
+		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", silent, refused, early},
+		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, silent, ended},
+		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+	}
+	for _, from := range lifecycle.Statuses {
+		for i, c := range changes {
+			want := table[from][i]
+			s.Run(string(from)+"/"+c.name, func(t *testing.T) {
+				s := &suite{T: t, Store: s.Store, in: s.in, ctx: t.Context()}
+				id := fmt.Sprint(from, i)
+				before := s.intoBatch(id, from)
+				after, err := s.Apply(s.ctx, id, c.change)
+				switch want {
+				case refused, ended, early:
+					var refusal *lifecycle.TransitionError
+					if !errors.As(err, &refusal) || refusal.Reason != want || refusal.From != from {
+						t.Fatalf("%+v, %v; want a refusal: %s", after, err, want)
+					}
+					s.same("after a refusal", s.get(id), before)
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.same("get", s.get(id), after)
+				s.consistent(id)
+				events := s.types(id)
+				if want == silent {
+					if after.Status != from || len(events) != int(before.Sequence) {
+						t.Errorf("%+v, events %v", after, events)
+					}
+					return
+				}
+				if events[len(events)-1] != "request."+string(want) || len(events) != int(before.Sequence)+1 {
+					t.Errorf("events %v, want %s", events, want)
+				}
+			})
+		}
+	}
+	s.create(submission("plain"))
+	for _, c := range []lifecycle.Change{lifecycle.Spread{}, lifecycle.Tally{Ends: ends(lifecycle.Failed, 0)}} {
+		var refusal *lifecycle.TransitionError
+		if _, err := s.Apply(s.ctx, "plain", c); !errors.As(err, &refusal) {
+			s.Errorf("%T: %v", c, err)
+		}
+	}
+}
+
+// testBatchTally: each end counts once, also those that are told before all members are stored, and the batch ends as they did.
+func testBatchTally(s *suite) {
+	s.create(batch("a", 10))
+	s.apply("a", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1)}) // quick ones
+	r := s.apply("a", lifecycle.Spread{Until: s.get("a").CreatedAt.Add(2 * time.Hour)})
+	if r.Status != lifecycle.Processing || r.Percent == nil || *r.Percent != 20 || r.Batch.Open() != 8 || r.StartedAt.IsZero() {
+		s.Errorf("spread: %+v %+v", r, r.Batch)
+	}
+	if until := r.CreatedAt.Add(2*time.Hour + time.Minute); !r.ExpiresAt.Equal(until) {
+		s.Errorf("it expires %v, want %v", r.ExpiresAt, until)
+	}
+	s.in.Advance(90 * time.Minute)
+	if done, _ := s.sweep(10); done != 0 {
+		s.Error("it expired before its members")
+	}
+	r = s.apply("a", lifecycle.Tally{Until: r.CreatedAt.Add(3 * time.Hour)}) // one was extended
+	if until := r.CreatedAt.Add(3*time.Hour + time.Minute); !r.ExpiresAt.Equal(until) || r.Sequence != 2 {
+		s.Errorf("it expires %v, want %v; %d events", r.ExpiresAt, until, r.Sequence)
+	}
+	for range 2 { // the second time it is no news
+		r = s.apply("a", lifecycle.Tally{Ends: slices.Concat(ends(lifecycle.Failed, 1, 2, 3, 3), ends(lifecycle.Canceled, 4), ends(lifecycle.Expired, 9), ends(lifecycle.Failed, 10, -1), ends(lifecycle.Pending, 5))})
+		if b := r.Batch; r.Sequence != 3 || b.Succeeded != 2 || b.Failed != 2 || b.Canceled != 1 || b.Expired != 1 || b.Open() != 4 || *r.Percent != 60 {
+			s.Errorf("%d events, %+v", r.Sequence, b)
+		}
+	}
+	if s.in.Reopen != nil {
+		s.Store = s.in.Reopen()
+		s.same("reopened", s.get("a"), r)
+	}
+	r = s.apply("a", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 5, 6, 7, 8)})
+	if r.Status != lifecycle.Failed || r.Error == nil || r.Error.Code != "batch-failed" || r.Error.Message != "4 of 10 requests did not succeed." || r.Batch.Open() != 0 {
+		s.Errorf("%+v", r)
+	}
+	s.consistent("a")
+	if types := s.types("a"); !slices.Equal(types, []string{"request.accepted", "request.started", "request.progress", "request.failed"}) {
+		s.Errorf("%v", types)
+	}
+
+	s.create(batch("quick", 2)) // all have ended before it was known that all are stored
+	s.apply("quick", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1)})
+	if r := s.apply("quick", lifecycle.Spread{}); r.Status != lifecycle.Processing {
+		s.Errorf("quick: %s", r.Status)
+	}
+	if r := s.apply("quick", lifecycle.Tally{}); r.Status != lifecycle.Succeeded {
+		s.Errorf("quick: %s", r.Status)
+	}
+
+	for status, want := range map[lifecycle.Status]lifecycle.Status{lifecycle.Canceled: lifecycle.Canceled, lifecycle.Failed: lifecycle.Canceled, lifecycle.Succeeded: lifecycle.Succeeded} {
+		id := "canceled-" + string(status)
+		s.create(batch(id, 1))
+		if r := s.apply(id, lifecycle.Cancel{}); r.Status != lifecycle.Pending || !r.CancelRequested {
+			s.Errorf("%s: %+v", id, r)
+		}
+		s.apply(id, lifecycle.Spread{})
+		if r := s.apply(id, lifecycle.Tally{Ends: ends(status, 0)}); r.Status != want {
+			s.Errorf("%s: %s", id, r.Status)
+		}
+	}
+}
+
+// testBatchTallyConcurrently: many tell of many ends at once, some of the same.
+func testBatchTallyConcurrently(s *suite) {
+	const total = 200
+	s.create(batch("a", total))
+	s.apply("a", lifecycle.Spread{})
+	parallel(8, func(i int) {
+		for n := range total / 4 {
+			_, err := s.Apply(s.ctx, "a", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, i/2*total/4+n)})
+			var refusal *lifecycle.TransitionError
+			if err != nil && !errors.As(err, &refusal) {
+				s.Error(err)
+			}
+		}
+	})
+	if r := s.get("a"); r.Status != lifecycle.Succeeded || r.Batch.Succeeded != total || r.Sequence != total+2 {
+		s.Errorf("%+v %+v", r, r.Batch)
+	}
+	s.consistent("a")
+}
+
+// testBatches: those that have not ended are found, and no other.
+func testBatches(s *suite) {
+	s.into("pending", lifecycle.Pending)
+	s.into("processing", lifecycle.Processing)
+	for _, status := range lifecycle.Statuses[:5] {
+		s.intoBatch("batch-"+string(status), status)
+	}
+	member := submission("member")
+	member.BatchID, member.Member = "batch-pending", 2
+	if r := s.create(member); r.BatchID != "batch-pending" || r.Member != 2 {
+		s.Errorf("%+v", r)
+	}
+	check := func(want ...string) {
+		s.Helper()
+		var got []string
+		for r, err := range s.Batches(s.ctx) {
+			if err != nil {
+				s.Fatal(err)
+			}
+			s.same("batch", r, s.get(r.ID))
+			got = append(got, r.ID)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			s.Errorf("%v, want %v", got, want)
+		}
+	}
+	check("batch-pending", "batch-processing")
+	if s.in.Reopen != nil {
+		s.Store = s.in.Reopen()
+		check("batch-pending", "batch-processing")
+	}
+	unfinished := 0
+	for r, err := range s.Unfinished(s.ctx) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		if r.Batch != nil {
+			unfinished++
+		}
+	}
+	if unfinished != 2 {
+		s.Errorf("%d batches are unfinished", unfinished)
+	}
+	s.in.Advance(20 * time.Minute)
+	check("batch-pending", "batch-processing")
+	s.apply("batch-pending", lifecycle.Cancel{Withdrawn: true})
+	if err := s.Delete(s.ctx, "batch-pending"); err != nil {
+		s.Fatal(err)
+	}
+	s.create(batch("batch-pending", 1)) // again, while what was known of it may still be there
+	check("batch-pending", "batch-processing")
+	s.apply("batch-processing", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1, 2)})
+	check("batch-pending")
+	s.in.Advance(20 * time.Minute)
+	check("batch-pending")
+	s.apply("batch-pending", lifecycle.Cancel{Withdrawn: true})
+	check()
+	check()
+
+	page, err := s.List(s.ctx, lifecycle.Query{Owner: alice, Status: lifecycle.Canceled, Limit: 10})
+	if err != nil || len(page.Requests) != 2 || page.Requests[0].Batch == nil {
+		s.Errorf("list: %+v %v", page, err)
+	}
+	s.Run("many", func(t *testing.T) {
+		s := &suite{T: t, Store: s.Store, in: s.in, ctx: t.Context()}
+		const n = 600
+		parallel(8, func(i int) {
+			for k := range n / 8 {
+				id := fmt.Sprintf("many-%d-%d", i, k)
+				if _, err := s.Create(s.ctx, batch(id, 1)); err != nil {
+					t.Error(err)
+				}
+				if k%2 == 0 {
+					if _, err := s.Apply(s.ctx, id, lifecycle.Spread{}); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		found := make(map[string]bool)
+		for r, err := range s.Batches(s.ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[r.ID] = true
+		}
+		if len(found) != n {
+			t.Errorf("%d of %d", len(found), n)
+		}
+		for range s.Batches(s.ctx) {
+			break // may stop at any time
+		}
+	})
+}
+
+// testSweepBatches: a sweep tells of the batches and members that it expires or forgets.
+func testSweepBatches(s *suite) {
+	member := submission("member")
+	member.BatchID, member.Member = "batch", 1
+	s.create(member)
+	s.create(batch("batch", 2))
+	s.into("plain", lifecycle.Pending)
+	s.in.Advance(time.Hour)
+	check := func(status lifecycle.Status) {
+		s.Helper()
+		swept, err := s.Sweep(s.ctx, 10)
+		if err != nil || swept.Done != 3 || len(swept.Batched) != 2 {
+			s.Fatalf("%+v %v", swept, err)
+		}
+		for _, r := range swept.Batched {
+			if r.Status != status || (r.ID == "batch") != (r.Batch != nil) || (r.ID == "member") != (r.BatchID == "batch" && r.Member == 1) {
+				s.Errorf("%+v", r)
+			}
+		}
+	}
+	check(lifecycle.Expired)
+	s.in.Advance(24 * time.Hour)
+	check(lifecycle.Expired) // as they were when they were forgotten
+	s.gone("member")
+	s.gone("batch")
+}
