@@ -43,7 +43,7 @@ func (r *reader) readWebhook(raw json.RawMessage) {
 	if string(raw) == "null" {
 		return
 	}
-	w := &oneOff{at: "/webhook/"}
+	w := &oneOff{at: r.at + "/webhook/"}
 	fields, err := readObject(raw)
 	if err != nil {
 		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
@@ -51,7 +51,7 @@ func (r *reader) readWebhook(raw json.RawMessage) {
 	}
 	errs := decodeFields(fields, w.at, w)
 	if w.URL == nil && len(errs) == 0 {
-		errs = []fieldError{{"/webhook/url", "is required: where deliveries go"}}
+		errs = []fieldError{{w.pointer("url"), "is required: where deliveries go"}}
 	}
 	r.errs = append(r.errs, errs...)
 	for i, t := range w.Events {

@@ -101,9 +101,17 @@ func (a *API) asProblem(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
+	if m, ok := errors.AsType[*lifecycle.MemberError](err); ok {
+		p := a.asProblem(m.Err)
+		p.errors = []fieldError{{"/requests/" + strconv.Itoa(m.Member) + "/id", "is the id of another request"}}
+		return p
+	}
 	if t, ok := errors.AsType[*lifecycle.TransitionError](err); ok {
 		p := &problem{kind: kindTransition, detail: "The request is " + string(t.From) + ".", members: map[string]any{"requestStatus": t.From, "attempt": t.Current}}
-		if t.Reason == lifecycle.ReasonStale {
+		switch t.Reason {
+		case lifecycle.ReasonBatch:
+			p.detail = "The request is a batch, which no processor works on."
+		case lifecycle.ReasonStale:
 			p.kind, p.detail = kindSuperseded, "The report comes from attempt "+strconv.Itoa(t.Attempt)+", but attempt "+strconv.Itoa(t.Current)+" counts."
 		}
 		return p

@@ -105,6 +105,11 @@ func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
+	return sendPage(c, caller, page)
+}
+
+// sendPage answers with a page of a list of requests.
+func sendPage(c *fiber.Ctx, caller auth.Caller, page lifecycle.Page) error {
 	body := []byte(`{"requests":[`)
 	for i := range page.Requests {
 		if i > 0 {

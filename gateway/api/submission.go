@@ -25,6 +25,7 @@ import (
 type reader struct {
 	limits lifecycle.Limits
 	routes map[string]bool
+	at     string // pointer to the submission in the body, "" if it is the body
 	sub    lifecycle.Submission
 	errs   []fieldError
 
@@ -33,7 +34,7 @@ type reader struct {
 }
 
 func (r *reader) wrong(pointer, format string, args ...any) {
-	r.errs = append(r.errs, fieldError{pointer, fmt.Sprintf(format, args...)})
+	r.errs = append(r.errs, fieldError{r.at + pointer, fmt.Sprintf(format, args...)})
 }
 
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
@@ -113,35 +114,30 @@ func (r *reader) envelope(body []byte) error {
 	}
 	r.sub.Content = lifecycle.Content{Type: "application/json", Data: raw}
 	for name, raw := range fields {
-		var text string
-		switch name {
-		case "content":
-			continue
-		case "webhook":
+		switch {
+		case name == "content":
+		case name == "webhook":
 			r.readWebhook(raw)
-			continue
-		case "priority", "maxAttempts":
-			if text = string(raw); text == "null" {
-				continue
-			}
+		case isOption(name):
+			r.field(name, raw)
 		default:
-			var s *string
-			if !isOption(name) {
-				r.wrong("/"+escapePointer(name), "is not a field of a request")
-				continue
-			}
-			if json.Unmarshal(raw, &s) != nil {
-				r.wrong("/"+escapePointer(name), "must be a string")
-				continue
-			}
-			if s == nil { // null: not given
-				continue
-			}
-			text = *s
+			r.wrong("/"+escapePointer(name), "is not a field of a request")
 		}
-		r.option("/", name, text)
 	}
 	return nil
+}
+
+// field reads the field of a body that holds an option. null: it is not given.
+func (r *reader) field(name string, raw json.RawMessage) {
+	text := string(raw)
+	if text == "null" {
+		return
+	}
+	if name != "priority" && name != "maxAttempts" && json.Unmarshal(raw, &text) != nil {
+		r.wrong("/"+name, "must be a string")
+		return
+	}
+	r.option("/", name, text)
 }
 
 // readObject reads a JSON object.
@@ -228,33 +224,47 @@ func (r *reader) duration(at, text string, least, most time.Duration) time.Durat
 	return d
 }
 
-// finish checks what depends on several options, fills in what was left out, and
-// returns the submission or all that is wrong with it.
+// finish completes the submission and returns it, or all that is wrong with it.
 func (r *reader) finish() (lifecycle.Submission, error) {
+	r.complete()
+	if len(r.errs) > 0 {
+		return r.sub, invalid(r.errs...)
+	}
+	return r.sub, r.name()
+}
+
+// complete checks what depends on several options, and fills in what was left out, but for an id.
+func (r *reader) complete() {
 	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
 		r.wrong(r.delayAt, "must be shorter than timeout, which counts from the submission")
 	}
 	if len(r.errs) > 0 {
-		return r.sub, invalid(r.errs...)
+		return
 	}
 	if r.sub.Route == "" {
 		r.sub.Route = "default"
 		if !r.routes["default"] {
-			return r.sub, invalid(fieldError{"/route", "is required: this gateway has no route named default"})
+			r.wrong("/route", "is required: this gateway has no route named default")
+			return
 		}
 	}
 	r.sub.Fingerprint = fingerprint(&r.sub, r.webhook)
 	if r.sub.Delay > 0 && r.sub.Timeout == 0 {
 		r.sub.Timeout = min(r.sub.Delay+r.limits.Timeout, r.limits.MaxTimeout+r.sub.Delay)
 	}
-	if r.sub.ID == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return r.sub, fmt.Errorf("%w: no randomness for an id: %w", lifecycle.ErrUnavailable, err)
-		}
-		r.sub.ID = id.String()
+}
+
+// name gives the submission an id if it has none.
+func (r *reader) name() error {
+	if r.sub.ID != "" {
+		return nil
 	}
-	return r.sub, nil
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("%w: no randomness for an id: %w", lifecycle.ErrUnavailable, err)
+	}
+	r.sub.ID = id.String()
+	return nil
 }
 
 // fingerprint identifies what was asked for, so that a repetition can be told from
