@@ -119,7 +119,7 @@ func TestSubmitBatch(t *testing.T) {
 	}
 	for i, m := range seen {
 		content, err := store.Content(t.Context(), m.ID, lifecycle.Input)
-		if err != nil || !reflect.DeepEqual(content, all[i].Content) || m.Member != i || m.BatchID != "b" || m.Headers["Traceparent"] != "00" {
+		if err != nil || !reflect.DeepEqual(content, all[i].Content) || int(m.Member) != i || m.BatchID != "b" || m.Headers["Traceparent"] != "00" {
 			t.Errorf("%d: %+v %s %v", i, m, content.Data, err)
 		}
 	}

@@ -75,7 +75,7 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		members = append(members, Submission{
 			ID: o.ID, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark,
-			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, Member: len(members),
+			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, Member: int32(len(members)),
 		})
 	}
 	if len(members) != batch.Batch.Total {

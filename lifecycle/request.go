@@ -30,6 +30,10 @@ type Request struct {
 	CancelRequested bool `json:"cancelRequested,omitzero"`
 	Repeated        bool `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
 
+	Member  int32  `json:"member,omitzero"`  // which one of its batch, from 0; here it takes no further room
+	BatchID string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
+	Batch   *Batch `json:"batch,omitzero"`   // of a request that stands for others; it has no route
+
 	Error  *Failure `json:"error,omitzero"`  // of a failed request, or of the last attempt while it waits for the next
 	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one
 
@@ -47,10 +51,6 @@ type Request struct {
 	Headers map[string]string `json:"headers,omitzero"` // safe-listed headers of the submission, trace context included
 
 	Webhook *Webhook `json:"webhook,omitzero"` // the one-off endpoint that its events are delivered to, besides its owner's
-
-	Batch   *Batch `json:"batch,omitzero"`   // of a request that stands for others; it has no route
-	BatchID string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
-	Member  int    `json:"member,omitzero"`  // which one, from 0
 
 	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
 	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner

@@ -168,7 +168,7 @@ func (s *Service) Delete(ctx context.Context, caller Principal, id string) error
 		return err
 	}
 	if r.BatchID != "" && r.Status.Terminal() { // once it is forgotten, nobody would know how it ended
-		_, err := s.store.Apply(ctx, r.BatchID, Tally{Ends: []MemberEnd{{r.Member, r.Status}}})
+		_, err := s.store.Apply(ctx, r.BatchID, Tally{Ends: []MemberEnd{{int(r.Member), r.Status}}})
 		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
 			return err
 		}

@@ -130,7 +130,7 @@ type Submission struct {
 
 	Batch   *Batch // see [Request]
 	BatchID string
-	Member  int
+	Member  int32
 
 	Key     string        // idempotency key, "" for none
 	KeyLock time.Duration // how long a repeat is told that the first call is in progress

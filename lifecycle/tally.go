@@ -50,7 +50,7 @@ func (t *tallies) add(s *Service, r Request) {
 		t.running.Go(func() { t.run(s, batch, w) })
 	}
 	if r.Status.Terminal() {
-		w.Ends = append(w.Ends, MemberEnd{r.Member, r.Status})
+		w.Ends = append(w.Ends, MemberEnd{int(r.Member), r.Status})
 	} else {
 		w.extend(r.ExpiresAt)
 	}

@@ -335,7 +335,7 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 		case fieldBatchID:
 			r.BatchID = f.bytes
 		case fieldMember:
-			r.Member = f.int()
+			r.Member = int32(f.int())
 		}
 		if !ok {
 			return errDamaged

@@ -70,6 +70,8 @@ func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 		v.SetString(words[rnd.IntN(len(words))])
 	case reflect.Int, reflect.Int64:
 		v.SetInt(rnd.Int64() - rnd.Int64())
+	case reflect.Int32:
+		v.SetInt(int64(int32(rnd.Uint32())))
 	case reflect.Uint64:
 		v.SetUint(rnd.Uint64())
 	case reflect.Uint8:
