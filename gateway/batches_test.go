@@ -370,6 +370,34 @@ func TestBatchOfMany(t *testing.T) {
 	}
 }
 
+// TestBatchWebhooks: a batch and its requests may each have an endpoint of their own.
+func TestBatchWebhooks(t *testing.T) {
+	s := startHooks(t)
+	whole, each := newReceiver(t, nil), newReceiver(t, nil)
+	one := fmt.Sprintf(`{"route":"sleep","content":%s,"webhook":{"url":%q,"events":["request.succeeded"]}}`, quick, each.url)
+	s.call("POST", "/v1/batches", fmt.Sprintf(`{"id":"b","webhook":{"url":%q,"events":["request.started","request.succeeded"]},"requests":[%s,%s,%s]}`, whole.url, one, one, one)).want(202)
+	if got := whole.typesOf(s, 2); got != "started succeeded" {
+		t.Errorf("of the batch: %s", got)
+	}
+	if got := each.typesOf(s, 3); got != "succeeded succeeded succeeded" {
+		t.Errorf("of its requests: %s", got)
+	}
+}
+
+// TestBatchOfSomebodyElse is not there.
+func TestBatchOfSomebodyElse(t *testing.T) {
+	s, _ := startKeyed(t)
+	alice, bob := s.as(aliceKey), s.as(bobKey)
+	alice.call("POST", "/v1/batches", `{"id":"b","requests":[{"id":"b-1","content":1}]}`).want(202)
+	for _, call := range [][2]string{{"GET", "/v1/batches/b"}, {"GET", "/v1/batches/b/requests"}, {"POST", "/v1/requests/b/cancel"}, {"GET", "/v1/requests/b-1"}} {
+		bob.call(call[0], call[1], nil).problem(404, "request-not-found")
+	}
+	bob.call("POST", "/v1/batches", `{"requests":[{"id":"b-1","content":1}]}`).problem(409, "id-taken")
+	if n := len(alice.members("b")); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 // TestBatchIsFollowed over SSE, like any other request.
 func TestBatchIsFollowed(t *testing.T) {
 	s := start(t)

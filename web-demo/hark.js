@@ -20,14 +20,14 @@
  * @typedef {'pending'|'processing'|'succeeded'|'failed'|'canceled'|'expired'} Status
  *
  * @typedef {object} Link
- * @property {'self'|'result'|'events'|'socket'|'cancel'} rel
+ * @property {'self'|'result'|'events'|'socket'|'cancel'|'requests'} rel
  * @property {string} href
  * @property {string} method
  *
  * @typedef {object} StatusDocument Where a request stands.
  * @property {string} id
  * @property {Status} status
- * @property {string} route
+ * @property {string|null} route null of a batch
  * @property {string|null} topic
  * @property {string|null} step
  * @property {number|null} percent
@@ -43,6 +43,8 @@
  * @property {string|null} startedAt
  * @property {string|null} endedAt
  * @property {string} expiresAt
+ * @property {string} [batchId] the batch that it is one of
+ * @property {{total: number, open: number, succeeded: number, failed: number, canceled: number, expired: number}} [batch] of a batch only
  * @property {Link[]} links
  *
  * @typedef {object} HarkEvent A CloudEvent.
@@ -157,22 +159,32 @@ export function createClient(config = {}) {
    * @returns {Promise<StatusDocument>}
    */
   async function submit(content, options = {}) {
+    const chosen = OPTIONS.filter((name) => options[name] != null && options[name] !== '').map((name) => [name, options[name]]);
+    if (!isBytes(content)) return await post('/v1/requests', JSON.stringify({ content, ...Object.fromEntries(chosen) }), 'application/json', options);
+    const query = new URLSearchParams(chosen.map(([name, value]) => [name, String(value)]));
+    const path = chosen.length ? `/v1/requests?${query}` : '/v1/requests';
+    return await post(path, content, options.type || content.type || 'application/octet-stream', options);
+  }
+
+  /**
+   * Submits many requests at once, of which all are taken or none, and returns where the batch stands that they are: it can be followed
+   * and canceled like a request, and ends when they have ended.
+   * @param {{content: any, [option: string]: any}[]} requests up to 1000, each with its content and its options
+   * @param {{id?: string, topic?: string, retention?: string, idempotencyKey?: string, retries?: number, signal?: AbortSignal}} [options]
+   * @returns {Promise<StatusDocument>}
+   */
+  async function submitBatch(requests, { id, topic, retention, ...options } = {}) {
+    return await post('/v1/batches', JSON.stringify({ id, topic, retention, requests }), 'application/json', options);
+  }
+
+  /** Posts a submission, again if the gateway is busy or cannot be reached, with one key. */
+  async function post(path, body, type, options) {
     const headers = {
       Accept: 'application/json',
       Prefer: 'respond-async',
       'Idempotency-Key': `"${options.idempotencyKey ?? randomKey()}"`,
+      'Content-Type': type,
     };
-    const chosen = OPTIONS.filter((name) => options[name] != null && options[name] !== '').map((name) => [name, options[name]]);
-    let path = '/v1/requests';
-    let body = content;
-    if (isBytes(content)) {
-      headers['Content-Type'] = options.type || content.type || 'application/octet-stream';
-      const query = new URLSearchParams(chosen.map(([name, value]) => [name, String(value)]));
-      if (chosen.length) path += `?${query}`;
-    } else {
-      headers['Content-Type'] = 'application/json';
-      body = JSON.stringify({ content, ...Object.fromEntries(chosen) });
-    }
     for (let left = options.retries ?? 2; ; left--) {
       try {
         const response = await call(path, { method: 'POST', headers, body, signal: options.signal });
@@ -235,11 +247,11 @@ export function createClient(config = {}) {
     return new Following({ ...env, call, url, keyed: config.token || sendsOwn ? keyed : null }, targetOf(request), options);
   }
 
-  return { submit, follow, get, list, cancel, forget, result };
+  return { submit, submitBatch, follow, get, list, cancel, forget, result };
 }
 
 const here = createClient();
-export const { submit, follow, get, list, cancel, forget, result } = here;
+export const { submit, submitBatch, follow, get, list, cancel, forget, result } = here;
 
 /** What a WebSocket close code asks of the client. @param {number} code */
 export function mayReconnect(code) {

@@ -101,6 +101,15 @@ test('submits bytes as they are, with the options in the query', async () => {
   assert.equal(calls[0].headers['Content-Type'], 'image/png');
 });
 
+test('submits a batch', async () => {
+  const { client, calls } = world(() => json({ id: 'b1' }, 202));
+  const requests = [{ content: 1, route: 'sleep' }, { content: null }];
+  assert.deepEqual(await client.submitBatch(requests, { id: 'b1', idempotencyKey: 'k' }), { id: 'b1' });
+  assert.equal(calls[0].url, '/v1/batches');
+  assert.deepEqual(JSON.parse(calls[0].body), { id: 'b1', requests });
+  assert.equal(calls[0].headers['Idempotency-Key'], '"k"');
+});
+
 test('repeats a submission with the same key when the gateway is busy', async () => {
   const { client, calls } = world((_, n) => (n === 1 ? problem(503, 'unavailable', { 'Retry-After': '0' }) : json({ id: 'r1' }, 202)));
   await client.submit(null);
