@@ -11,39 +11,34 @@ import (
 
 // tend goes on with batches that others have left: whoever was storing the requests of one may have died, and so may whoever knew that
 // one of them had ended. Those that are found at start have been left, unless there are other nodes. Any other one is looked at when it has
-// been there for an age, and then each time that has doubled, up to 8 ages; that reads all of its requests that have not ended.
+// been there for an age, and then every second age; that reads all of its requests that have not ended.
 func (g *gateway) tend(ctx context.Context, age time.Duration) {
-	type known struct {
-		next  time.Time // by this node's clock, monotonic
-		after time.Duration
-	}
-	seen := make(map[string]known)
+	seen := make(map[string]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
 	for first := !g.shared; ; first = false {
-		still := make(map[string]known, len(seen))
+		still := make(map[string]time.Time, len(seen))
 		for r, err := range g.store.Batches(ctx) {
 			if err != nil {
 				if ctx.Err() == nil {
 					g.log.Warn("batches could not be gone through", slog.Any("error", err))
 				}
-				for id, k := range seen { // what was not looked at is remembered
+				for id, next := range seen { // what was not looked at is remembered
 					if _, ok := still[id]; !ok {
-						still[id] = k
+						still[id] = next
 					}
 				}
 				break
 			}
-			k, ok := seen[r.ID]
+			next, ok := seen[r.ID]
 			if !ok && !first {
-				k = known{time.Now().Add(age), age}
+				next = time.Now().Add(age)
 			}
-			if !time.Now().Before(k.next) {
-				k.after = min(max(2*k.after, age), 8*age)
+			if !time.Now().Before(next) {
 				g.tendTo(ctx, r)
-				k.next = time.Now().Add(k.after)
+				next = time.Now().Add(2 * age)
 			}
-			still[r.ID] = k
+			still[r.ID] = next
 		}
 		seen = still
 		select {
