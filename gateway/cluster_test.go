@@ -37,12 +37,13 @@ type cluster struct {
 	longest                  atomic.Int64 // ns without an answer
 }
 
-// newCluster starts a cluster on servers of its own. The gateways are given further arguments.
+// newCluster starts a cluster on servers of its own. The gateways are given further arguments. Redis syncs before it answers, because it may
+// be killed: with everysec it answers before it has written while an earlier sync is under way.
 func newCluster(t testing.TB, nodes, workers int, options ...string) *cluster {
 	t.Helper()
 	c := emptyCluster(t)
 	c.options = options
-	c.redis, c.rabbit = servertest.Redis(t), servertest.RabbitMQ(t)
+	c.redis, c.rabbit = servertest.Redis(t, "--appendfsync", "always"), servertest.RabbitMQ(t)
 	c.servers = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL}
 	c.proxy = servertest.Proxy(t, c.redis.Addr)
 	c.addGateway("--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1))

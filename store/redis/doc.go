@@ -86,9 +86,9 @@
 // # What may be lost
 //
 // With appendonly yes and appendfsync always, nothing that was acknowledged. With
-// appendfsync everysec up to about two seconds of changes when the server's machine dies; when only
-// its process is killed normally nothing, and no more than that while the disk is so slow
-// that Redis holds its writes back. A failover loses what the replica has not got yet
+// appendfsync everysec up to about two seconds of changes when the server's machine dies. When only
+// its process is killed, those that it answered while the sync of that second was under way: Redis holds its
+// writes back for that long, and no longer than two seconds. A failover loses what the replica has not got yet
 // (see min-replicas-to-write). What is lost is lost as a whole: a record and its events
 // always agree, and offsets have no gaps. But the offsets of lost events are given to
 // others, and a follower that has seen the lost ones would take the others for
