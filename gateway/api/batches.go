@@ -1,8 +1,8 @@
 package api
 
 import (
+	"context"
 	"strconv"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -16,53 +16,17 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	key, err := readKey(c)
-	if err != nil {
-		return err
-	}
 	sub, members, err := a.readBatch(c, caller)
 	if err != nil {
 		return err
 	}
-	prefer := a.preferred(c)
-	c.Vary("Prefer")
-	wait := time.Duration(0)
-	if prefer.wait != nil {
-		wait = *prefer.wait
-	}
-	sub.Headers = a.traced(c, readHeaders(c))
-	sub.Key, sub.KeyLock = key, wait+storeTime
-	created, err := a.Service.SubmitBatch(a.storeContext(), caller.Principal, sub, members)
-	if err != nil {
-		return err
-	}
-	r := created.Request
-	if created.Existed && created.Reply != nil {
-		c.Set("Idempotency-Replayed", "true")
-		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, caller, &r, prefer, created.Reply.Body, ticket)
-		}
-		return a.batchEnded(c, caller, &r, prefer)
-	}
-	if wait > 0 && !r.Status.Terminal() {
-		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
-			return err
-		}
-	}
-	reply := lifecycle.Reply{Status: fiber.StatusOK}
-	ended := r.Status.Terminal() && wait > 0
-	if !ended {
-		reply = lifecycle.Reply{Status: fiber.StatusAccepted, Body: lifecycle.AppendDocument(nil, &r, view(caller))}
-	}
-	if key != "" {
-		if err := a.saveReply(caller, key, reply); err != nil {
-			return err
-		}
-	}
-	if ended {
-		return a.batchEnded(c, caller, &r, prefer)
-	}
-	return a.accepted(c, caller, &r, prefer, reply.Body, ticket)
+	return a.take(c, caller, sub, takeOptions{
+		async: true, ticket: ticket,
+		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+			return a.Service.SubmitBatch(ctx, caller.Principal, sub, members)
+		},
+		ended: a.batchEnded,
+	})
 }
 
 // batchEnded answers with the status document of a batch that has ended, which is all that it brings.

@@ -61,6 +61,25 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 // accept stores a submission and answers when it has ended, when the client or the
 // server will wait no longer, or at once, as preferred.
 func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, ticket bool) error {
+	return a.take(c, caller, sub, takeOptions{
+		async: a.AsyncDefault, ticket: ticket,
+		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+			return a.Service.Submit(ctx, caller.Principal, sub)
+		},
+		ended: a.outcome,
+	})
+}
+
+// takeOptions are what differs between requests and batches.
+type takeOptions struct {
+	async  bool // answer at once unless the caller wants to wait
+	ticket bool // put one into the links
+	submit func(context.Context, lifecycle.Submission) (lifecycle.Created, error)
+	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, preference) error // answers with what has ended
+}
+
+// take is accept for everything that can be submitted.
+func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o takeOptions) error {
 	key, err := readKey(c)
 	if err != nil {
 		return err
@@ -68,7 +87,7 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	prefer := a.preferred(c)
 	c.Vary("Prefer")
 	wait := a.MaxWait
-	if (prefer.async || a.AsyncDefault) && prefer.wait == nil {
+	if (prefer.async || o.async) && prefer.wait == nil {
 		wait = 0
 	}
 	if prefer.wait != nil {
@@ -77,8 +96,7 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	sub.Headers = a.traced(c, readHeaders(c))
 	sub.Key, sub.KeyLock = key, wait+storeTime
 
-	ctx := a.storeContext()
-	created, err := a.Service.Submit(ctx, caller.Principal, sub)
+	created, err := o.submit(a.storeContext(), sub)
 	if err != nil {
 		return err
 	}
@@ -86,9 +104,9 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
 		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, caller, &r, prefer, created.Reply.Body, ticket)
+			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o.ticket)
 		}
-		return a.outcome(c, caller, &r, prefer)
+		return o.ended(c, caller, &r, prefer)
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
@@ -108,9 +126,9 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 		}
 	}
 	if ended {
-		return a.outcome(c, caller, &r, prefer)
+		return o.ended(c, caller, &r, prefer)
 	}
-	return a.accepted(c, caller, &r, prefer, reply.Body, ticket)
+	return a.accepted(c, caller, &r, prefer, reply.Body, o.ticket)
 }
 
 func (a *API) saveReply(caller auth.Caller, key string, reply lifecycle.Reply) error {
