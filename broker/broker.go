@@ -9,6 +9,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 )
@@ -26,10 +27,16 @@ var (
 // Job is the note that a request waits for a processor.
 type Job struct {
 	ID        string // the request's
+	Life      string // which of all requests that ever had this id; "" if that is not known
 	Route     string
 	Priority  int       // 0 to 9, higher first; a driver may know fewer levels
 	NotBefore time.Time // zero: at once
+	Sequence  uint64    // of the request's event since which it waits; a job with a lower one is out of date
+	Message   string    // names this note: another one for the same request has another name, a copy of it the same
 }
+
+// NewMessage returns the name of a new message, random.
+func NewMessage() string { return rand.Text()[:16] }
 
 // Delivery is a job handed to one consumer. Exactly one of Ack and Return must be
 // called, once; a delivery whose consumer goes away without either is handed out
@@ -52,7 +59,7 @@ type Broker interface {
 	// processes says ErrUnavailable, it may have been all the same.
 	Publish(ctx context.Context, j Job) error
 
-	// Discard tells that nobody needs the job any more. A hint: the job may
+	// Discard tells that nobody needs the job any more, nor an older one of that life of its request. A hint: they may
 	// be delivered all the same.
 	Discard(j Job)
 

@@ -135,7 +135,7 @@ func TestBatchRefused(t *testing.T) {
 
 	relieve()
 	start(t, s.args(s.rabbit.Addr)...) // with processors
-	g.eventually(func() bool { return g.call("POST", "/v1/batches", body).status == 202 })
+	g.within(time.Minute, func() bool { return g.call("POST", "/v1/batches", body).status == 202 })
 	if doc := g.ended("b"); doc["status"] != "succeeded" || counts(doc) != [6]int{31, 0, 31} {
 		t.Errorf("%v", doc)
 	}

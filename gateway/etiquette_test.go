@@ -136,7 +136,7 @@ func TestDisabledAndRecovered(t *testing.T) {
 		got = append(got, d.id)
 	}
 	for _, id := range append(missed, given, waiting) {
-		want = append(want, id+"_1")
+		want = append(want, s.message(id, 1))
 	}
 	slices.Sort(got)
 	slices.Sort(want)

@@ -124,7 +124,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 // request, so progress is worth nothing once there is a newer one.
 func subject(event []byte) (requestID string, progress bool) {
 	s, _ := lifecycle.EventSubject(event)
-	return s.Request, s.Type == lifecycle.EventProgress
+	return s.Request.String(), s.Type == lifecycle.EventProgress
 }
 
 // listen opens the port. Data that a peer does not acknowledge for a minute ends
@@ -170,8 +170,8 @@ func (g *gateway) newLeases() *lease.Leases {
 }
 
 // ring is the bell of a request, as a lease needs it.
-func (g *gateway) ring(ctx context.Context, id string) (<-chan struct{}, func(), error) {
-	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id}
+func (g *gateway) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
+	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: of.ID, Life: of.Life}
 	w, err := g.hub.Wait(ctx, hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()})
 	if err != nil {
 		return nil, nil, err

@@ -25,7 +25,7 @@ func (g *gateway) sweep(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			g.log.Warn("sweep failed", slog.Any("error", err))
 		}
-		g.service.Swept(swept.Batched)
+		g.service.Swept(swept.Ended)
 		wait := longest // a request that is submitted meanwhile may be due earlier
 		if swept.Done == batch {
 			wait = 0
@@ -47,7 +47,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 		next     time.Duration
 	}
 	const most = 100_000 // requests looked at; the oldest come first
-	seen := make(map[string]waiting)
+	seen := make(map[lifecycle.Ref]waiting)
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -56,15 +56,15 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		still := make(map[string]waiting, len(seen))
+		still := make(map[lifecycle.Ref]waiting, len(seen))
 		for r, err := range g.store.Unfinished(ctx) {
 			if err != nil {
 				if ctx.Err() == nil {
 					g.log.Warn("pending requests could not be gone through", slog.Any("error", err))
 				}
-				for id, w := range seen { // what was not looked at is remembered
-					if _, ok := still[id]; !ok {
-						still[id] = w
+				for of, w := range seen { // what was not looked at is remembered
+					if _, ok := still[of]; !ok {
+						still[of] = w
 					}
 				}
 				break
@@ -72,7 +72,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			if r.Status != lifecycle.Pending || r.Batch != nil {
 				continue
 			}
-			w, ok := seen[r.ID]
+			w, ok := seen[r.Ref()]
 			if !ok || w.sequence != r.Sequence {
 				w = waiting{since: time.Now(), sequence: r.Sequence, next: age + max(0, r.NotBefore.Sub(r.UpdatedAt))}
 			}
@@ -84,7 +84,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 				w.next *= 2
 				g.log.Info("pending request was queued again", slog.String("request", r.ID))
 			}
-			if still[r.ID] = w; len(still) >= most {
+			if still[r.Ref()] = w; len(still) >= most {
 				break
 			}
 		}

@@ -12,13 +12,16 @@ func TestLeaseWhenKilled(t *testing.T) {
 	data := t.TempDir()
 	p := spawn(t, data, "--samples=false")
 	goesOn, falls := p.submit("default", 1), p.submit("default", 2)
-	first, second := p.leaseOne(`,"lease":"1h"`), p.leaseOne(`,"lease":"1h"`)
+	first, second := p.leaseOne(`,"lease":"1h"`), p.leaseOne(`,"lease":"2s"`)
 	p.kill()
 	p = spawn(t, data, "--samples=false")
 	began := time.Now()
 	for other := false; !other || time.Since(began) < 3*time.Second; {
+		if time.Since(began) > time.Minute {
+			t.Fatal("nobody gets what fell silent")
+		}
 		p.call("POST", first.path("progress"), nil).want(200)
-		for _, w := range p.lease(`,"wait":"200ms","lease":"2s"`) {
+		for _, w := range p.lease(`,"wait":"200ms","lease":"1h"`) {
 			if w.ID != falls || w.Attempt != 2 {
 				t.Fatalf("%+v, although its worker goes on", w)
 			}

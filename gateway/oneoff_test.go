@@ -179,7 +179,7 @@ func testChallenge(t *testing.T, s *server, kind string, fields map[string]any, 
 	}
 	id := s.submit("default", 1)
 	s.eventually(func() bool { return events() == 1 })
-	if got := r.all()[r.count()-1]; got.id != id+"_1" {
+	if got := r.all()[r.count()-1]; got.id != s.message(id, 1) {
 		t.Errorf("received %s, missed is %s", got.id, missed)
 	}
 	if doc := s.hook(r.url, fields).get(); doc["status"] != "active" { // proven when it is made

@@ -13,24 +13,24 @@ import (
 // one of them had ended. Those that are found at start have been left, unless there are other nodes. Any other one is looked at when it has
 // been there for an age, and then every second age; that reads all of its requests that have not ended.
 func (g *gateway) tend(ctx context.Context, age time.Duration) {
-	seen := make(map[string]time.Time) // when a batch is looked at next, by this node's clock, monotonic
+	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
 	for first := !g.shared; ; first = false {
-		still := make(map[string]time.Time, len(seen))
+		still := make(map[lifecycle.Ref]time.Time, len(seen))
 		for r, err := range g.store.Batches(ctx) {
 			if err != nil {
 				if ctx.Err() == nil {
 					g.log.Warn("batches could not be gone through", slog.Any("error", err))
 				}
-				for id, next := range seen { // what was not looked at is remembered
-					if _, ok := still[id]; !ok {
-						still[id] = next
+				for of, next := range seen { // what was not looked at is remembered
+					if _, ok := still[of]; !ok {
+						still[of] = next
 					}
 				}
 				break
 			}
-			next, ok := seen[r.ID]
+			next, ok := seen[r.Ref()]
 			if !ok && !first {
 				next = time.Now().Add(age)
 			}
@@ -38,7 +38,7 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 				g.tendTo(ctx, r)
 				next = time.Now().Add(2 * age)
 			}
-			still[r.ID] = next
+			still[r.Ref()] = next
 		}
 		seen = still
 		select {

@@ -18,8 +18,9 @@ type backlog struct {
 	total     int // deliveries
 	arrived   atomic.Int64
 
-	mu    sync.Mutex
-	times map[string]int // how often each arrived, by endpoint and webhook-id
+	messages []string // the webhook-id of each request's event
+	mu       sync.Mutex
+	times    map[string]int // how often each arrived, by endpoint and webhook-id
 }
 
 // The endpoints of a backlog, and how many deliveries each takes at a time.
@@ -27,6 +28,17 @@ const (
 	backlogEndpoints   = 20
 	backlogConcurrency = 4
 )
+
+// messageID is the webhook-id of an event of a request, of which a status document is given.
+func messageID(doc map[string]any, sequence int) string {
+	return fmt.Sprintf("%s_%s_%d", doc["id"], doc["life"], sequence)
+}
+
+// message is the webhook-id of an event of a request that is there.
+func (s *server) message(id string, sequence int) string {
+	s.t.Helper()
+	return messageID(s.call("GET", "/v1/requests/"+id, nil).want(200).json(), sequence)
+}
 
 // newBacklog makes deliveries that wait for their endpoints to be resumed.
 func newBacklog(t testing.TB, s *server) *backlog {
@@ -52,7 +64,8 @@ func newBacklog(t testing.TB, s *server) *backlog {
 		b.endpoints = append(b.endpoints, h)
 	}
 	for n := range b.requests {
-		s.call("POST", "/v1/requests", fmt.Sprintf(`{"id":"b-%d","content":1}`, n), async).want(202)
+		doc := s.call("POST", "/v1/requests", fmt.Sprintf(`{"id":"b-%d","content":1}`, n), async).want(202).json()
+		b.messages = append(b.messages, messageID(doc, 1))
 	}
 	return b
 }
@@ -88,8 +101,8 @@ func (b *backlog) check(s *server, most int) {
 	defer b.mu.Unlock()
 	again := 0
 	for n := range backlogEndpoints {
-		for i := range b.requests {
-			times := b.times[fmt.Sprintf("/hook/%d b-%d_1", n, i)]
+		for i, message := range b.messages {
+			times := b.times[fmt.Sprintf("/hook/%d %s", n, message)]
 			if times == 0 {
 				b.t.Errorf("endpoint %d never got the event of request %d", n, i)
 			}

@@ -100,10 +100,9 @@ func (c Tally) apply(r *Request, now time.Time) (EventType, error) {
 			fresh = true
 		}
 	}
-	if extended := r.outlive(c.Until); fresh || extended {
-		r.Batch = b // another one tells a store that there is something to keep
-	}
+	extended := r.outlive(c.Until)
 	if fresh {
+		r.Batch = b
 		r.Percent = new(float64(10_000*(b.Total-b.Open())/b.Total) / 100)
 	}
 	switch {
@@ -111,8 +110,10 @@ func (c Tally) apply(r *Request, now time.Time) (EventType, error) {
 		return r.endBatch(now), nil
 	case r.Status == Processing && fresh:
 		return EventProgress, nil
+	case fresh || extended:
+		return silent, nil
 	default:
-		return "", nil
+		return unchanged, nil
 	}
 }
 

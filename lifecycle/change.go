@@ -13,45 +13,79 @@ import (
 type Change interface {
 	name() string
 	// apply changes r, which is the transition's own copy, and returns the type
-	// of the event that tells of it; none if followers need not know.
+	// of the event that tells of it: silent if followers need not know, unchanged if nothing was changed.
 	apply(r *Request, now time.Time) (EventType, error)
 }
 
+// What a change returns that has no event.
+const (
+	unchanged EventType = ""
+	silent    EventType = "silent"
+)
+
 // Transition is the state machine. It returns the request as it is after the
 // change and the type of the event that tells of it; an empty type means that
-// the change has no event of its own. Sequence and UpdatedAt are advanced with the
+// the change has no event of its own. changed is false if there is nothing to store. Sequence and UpdatedAt are advanced with the
 // event. r itself is not changed. The error is a [*TransitionError].
 //
 // It is pure: the store supplies the time, so that one clock rules.
-func Transition(r Request, c Change, now time.Time) (Request, EventType, error) {
-	next := r
-	event, err := c.apply(&next, now)
-	if err != nil {
-		return r, "", err
+func Transition(r Request, c Change, now time.Time) (next Request, event EventType, changed bool, err error) {
+	next = r
+	event, err = c.apply(&next, now)
+	switch {
+	case err != nil:
+		return r, "", false, err
+	case event == unchanged:
+		return r, "", false, nil
+	case event == silent:
+		return next, "", true, nil
 	}
-	if event != "" {
-		next.Sequence++
-		next.UpdatedAt = now
-	}
-	return next, event, nil
+	next.Sequence++
+	next.UpdatedAt = now
+	return next, event, true, nil
 }
 
 // Start begins an attempt: pending → processing.
+//
+// A queue may hand a message out late or twice, and more than one message may stand for the same work. So a start that stems
+// from one says from which, and for what that was made: it begins nothing of another route, nothing that waits for
+// another message since, and supersedes no attempt but the one that this very message began.
 type Start struct {
-	// Redelivered says that the queue handed this work out before and took it
+	Route    string // that the message was made for; "" for any
+	Message  string // the queue's id of the message; "" if the start stems from none
+	Sequence uint64 // of the event since which the request waited when the message was made; 0 if that is not known
+	// Redelivered says that the queue handed this message out before and took it
 	// back because its processor went away. Only then may a request that is
 	// processing be started again, as a new attempt that fences off the old one.
 	Redelivered bool
+	// Attempt, with Redelivered, is the attempt that is believed to be dead; 0 for the one that the message began. What is named so is
+	// left alone as long as it has a lease and has reported within it. A start that names neither supersedes whatever runs.
+	Attempt int
+	// Lease is for how long the new attempt may be silent; 0: nobody has said.
+	Lease time.Duration
 }
 
 func (Start) name() string { return "start" }
 
 func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 	switch {
-	case r.Batch != nil:
+	case r.Batch != nil || r.Status.Terminal():
 		return "", refuse(r, c, 0)
+	case c.Route != "" && c.Route != r.Route:
+		return "", refuseFor(ReasonMessage, r, c, 0)
 	case r.Status == Pending:
+		if c.Sequence != 0 && c.Sequence < r.Sequence { // it has begun, and waits again, for another message
+			return "", refuseFor(ReasonMessage, r, c, 0)
+		}
 	case r.Status == Processing && c.Redelivered:
+		switch {
+		case c.Message != "" && c.Message != r.StartedBy:
+			return "", refuseFor(ReasonMessage, r, c, 0)
+		case c.Attempt != 0 && c.Attempt != r.Attempt:
+			return "", refuse(r, c, c.Attempt)
+		case r.leased(now) && (c.Message != "" || c.Attempt != 0): // who names nothing insists
+			return "", refuseFor(ReasonAlive, r, c, 0)
+		}
 		r.Failures++ // the attempt before this one died
 		if r.CancelRequested {
 			return r.end(Canceled, now), nil
@@ -65,6 +99,7 @@ func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	r.Status = Processing
 	r.Attempt++
+	r.StartedBy, r.Lease = c.Message, c.Lease
 	r.Step, r.Message, r.Percent, r.Error = "", "", nil, nil
 	r.NotBefore = time.Time{}
 	if r.StartedAt.IsZero() {
@@ -114,9 +149,14 @@ type Succeed struct {
 func (Succeed) name() string { return "succeed" }
 
 func (c Succeed) apply(r *Request, now time.Time) (EventType, error) {
+	report := c.report()
+	if r.Reported == report {
+		return unchanged, nil
+	}
 	if err := fence(r, c, c.Attempt); err != nil {
 		return "", err
 	}
+	r.reported(report)
 	if c.Result != nil {
 		r.Result = &Result{
 			ContentInfo: ContentInfo{Type: c.Result.Type, Size: int64(len(c.Result.Data))},
@@ -135,14 +175,23 @@ type Fail struct {
 	Failure Failure
 	Retry   bool          // back to pending if an attempt is left
 	Delay   time.Duration // before the next attempt
+	Silent  bool          // somebody else reports it, because the attempt's lease has run out; it is refused if it has not
 }
 
 func (Fail) name() string { return "fail" }
 
 func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
+	report := c.report()
+	if r.Reported == report {
+		return unchanged, nil
+	}
 	if err := fence(r, c, c.Attempt); err != nil {
 		return "", err
 	}
+	if c.Silent && r.leased(now) {
+		return "", refuseFor(ReasonAlive, r, c, 0)
+	}
+	r.reported(report)
 	r.Failures++
 	r.Error = new(c.Failure)
 	if r.CancelRequested {
@@ -163,9 +212,14 @@ type Release struct {
 func (Release) name() string { return "release" }
 
 func (c Release) apply(r *Request, now time.Time) (EventType, error) {
+	report := c.report()
+	if r.Reported == report {
+		return unchanged, nil
+	}
 	if err := fence(r, c, c.Attempt); err != nil {
 		return "", err
 	}
+	r.reported(report)
 	if r.CancelRequested {
 		return r.end(Canceled, now), nil
 	}
@@ -180,11 +234,14 @@ type Repeat struct{}
 func (Repeat) name() string { return "repeat" }
 
 func (c Repeat) apply(r *Request, _ time.Time) (EventType, error) {
-	if r.Status != Pending {
+	switch {
+	case r.Status != Pending:
 		return "", refuse(r, c, 0)
+	case r.Repeated:
+		return unchanged, nil
 	}
 	r.Repeated = true
-	return "", nil
+	return silent, nil
 }
 
 // Cancel asks for the end. What is pending ends at once; what is processing is
@@ -213,22 +270,29 @@ func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	switch r.Status {
 	case Pending:
-		r.CancelRequested = true
 		if r.Batch != nil && !c.Withdrawn { // its members may have begun: it ends with them
-			return "", nil
+			return r.askToCancel(), nil
 		}
+		r.CancelRequested = true
 		if c.Withdrawn {
 			r.Error = &Failure{Code: codeWithdrawn, Message: "The request was not accepted, because its work could not be queued."}
 		}
 		return r.end(Canceled, now), nil
 	case Processing:
-		r.CancelRequested = true
-		return "", nil
+		return r.askToCancel(), nil
 	case Canceled:
-		return "", nil
+		return unchanged, nil
 	default:
 		return "", refuse(r, c, 0)
 	}
+}
+
+func (r *Request) askToCancel() EventType {
+	if r.CancelRequested {
+		return unchanged
+	}
+	r.CancelRequested = true
+	return silent
 }
 
 // Expire ends a request whose time has run out.
@@ -241,7 +305,7 @@ func (c Expire) apply(r *Request, now time.Time) (EventType, error) {
 		return "", refuse(r, c, 0)
 	}
 	if now.Before(r.ExpiresAt) {
-		return "", &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: ReasonEarly, Current: r.Attempt}
+		return "", refuseFor(ReasonEarly, r, c, 0)
 	}
 	r.Error = &Failure{Code: "expired", Message: "The request's time ran out before it was done."}
 	return r.end(Expired, now), nil
@@ -253,6 +317,7 @@ func (r *Request) end(s Status, now time.Time) EventType {
 	r.EndedAt = now
 	r.ExpiresAt = now.Add(r.Retention)
 	r.NotBefore = time.Time{}
+	r.StartedBy, r.Lease = "", 0
 	return EventType("request." + string(s))
 }
 
@@ -260,7 +325,13 @@ func (r *Request) end(s Status, now time.Time) EventType {
 func (r *Request) wait(notBefore time.Time) EventType {
 	r.Status = Pending
 	r.NotBefore = notBefore
+	r.StartedBy, r.Lease = "", 0
 	return EventRetrying
+}
+
+// leased reports whether the running attempt has a lease, and has reported within it.
+func (r *Request) leased(now time.Time) bool {
+	return r.Lease > 0 && now.Before(r.UpdatedAt.Add(r.Lease))
 }
 
 // fence lets only the attempt that counts report, and only while it runs. No attempt is made at a batch.
@@ -281,6 +352,10 @@ func refuse(r *Request, c Change, attempt int) error {
 	case r.Batch != nil:
 		reason = ReasonBatch
 	}
+	return refuseFor(reason, r, c, attempt)
+}
+
+func refuseFor(reason Reason, r *Request, c Change, attempt int) error {
 	return &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: reason, Attempt: attempt, Current: r.Attempt}
 }
 

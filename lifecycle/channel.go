@@ -22,6 +22,9 @@ type Channel struct {
 	Kind  ChannelKind
 	Owner string // of a topic: topics of different owners are different channels
 	Name  string // the request's id, the topic, or the owner's subject
+	// Life is that of the request whose own channel it is; "" for whichever its id has now. A store numbers and keeps the
+	// events of each life by themselves, and tells of those of no other in its channel.
+	Life string
 }
 
 // Key is the channel's name inside Hark, unique over all owners.
@@ -30,8 +33,11 @@ func (c Channel) Key() string {
 		// No owner and no topic holds a NUL, so no two channels share a key.
 		return "topic:" + c.Owner + "\x00" + c.Name
 	}
-	return string(c.Kind) + ":" + c.Name
+	return string(c.Kind) + ":" + c.Ref().String()
 }
+
+// Ref names the request whose own channel it is.
+func (c Channel) Ref() Ref { return Ref{c.Name, c.Life} }
 
 // String is the name that clients use.
 func (c Channel) String() string { return string(c.Kind) + ":" + c.Name }
@@ -81,10 +87,17 @@ func ParseKey(key string) (Channel, error) {
 		}
 		return Channel{Kind: TopicChannel, Owner: owner, Name: name}, nil
 	}
-	if k := ChannelKind(kind); (k != RequestChannel && k != OwnerChannel) || rest == "" {
-		return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, clip(key))
+	switch ChannelKind(kind) {
+	case RequestChannel:
+		if of := ParseRef(rest); of.ID != "" {
+			return Channel{Kind: RequestChannel, Name: of.ID, Life: of.Life}, nil
+		}
+	case OwnerChannel:
+		if rest != "" {
+			return Channel{Kind: OwnerChannel, Name: rest}, nil
+		}
 	}
-	return Channel{Kind: ChannelKind(kind), Name: rest}, nil
+	return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, clip(key))
 }
 
 // clip keeps an error message readable whatever the input was.

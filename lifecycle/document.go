@@ -20,6 +20,9 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	base := "/v1/requests/" + r.ID
 	dst = append(dst, `{"id":"`...)
 	dst = append(dst, r.ID...) // an id needs no escaping, see ValidID
+	if r.Life != "" {
+		dst = append(append(dst, `","life":"`...), r.Life...)
+	}
 	dst = append(dst, `","status":"`...)
 	dst = append(dst, r.Status...)
 	dst = append(dst, `","route":`...)

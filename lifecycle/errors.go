@@ -40,6 +40,11 @@ const (
 	ReasonStale  Reason = "stale"  // the report comes from a superseded attempt
 	ReasonEarly  Reason = "early"  // the request's time has not run out yet
 	ReasonBatch  Reason = "batch"  // the request is a batch, which no processor works on
+
+	// Of a start that stems from a message of the queue, which is one that nobody needs:
+	ReasonMessage Reason = "message" // the request waits for another message, or another one began its attempt
+	// Of who takes an attempt for dead:
+	ReasonAlive Reason = "alive" // it has reported within its lease
 )
 
 // TransitionError is a change that the state machine refused. Nothing was
@@ -61,6 +66,10 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: it has ended (%s)", e.ID, e.Change, e.From)
 	case ReasonBatch:
 		return fmt.Sprintf("request %s: %s refused: it is a batch", e.ID, e.Change)
+	case ReasonMessage:
+		return fmt.Sprintf("request %s: %s refused: it is %s by another message", e.ID, e.Change, e.From)
+	case ReasonAlive:
+		return fmt.Sprintf("request %s: %s refused: attempt %d has reported within its lease", e.ID, e.Change, e.Current)
 	case ReasonEarly:
 		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
 	default:

@@ -38,10 +38,10 @@ func (t EventType) Terminal() bool {
 	return t == EventSucceeded || t == EventFailed || t == EventCanceled || t == EventExpired
 }
 
-// EventID is the CloudEvents id of a request's event: unique with its source,
+// EventID is the CloudEvents id of a request's event: unique with its source over all lives of the id,
 // and the same on every transport and at every repetition.
-func EventID(requestID string, sequence uint64) string {
-	return fmt.Sprintf("%s/%d", requestID, sequence)
+func EventID(of Ref, sequence uint64) string {
+	return fmt.Sprintf("%s/%d", of, sequence)
 }
 
 // What stands between the members that begin an event, see EventSubject.
@@ -58,6 +58,9 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 	dst = append(dst, eventOpening...)
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
+	if r.Life != "" {
+		dst = append(append(dst, r.Life...), '/')
+	}
 	dst = appendUint(dst, r.Sequence, 1)
 	dst = append(dst, eventSource...)
 	dst = append(dst, r.ID...)
@@ -81,7 +84,7 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 
 // Subject is what an event tells of.
 type Subject struct {
-	Request  string // id
+	Request  Ref
 	Sequence uint64
 	Type     EventType
 }
@@ -96,9 +99,15 @@ func EventSubject(event []byte) (s Subject, ok bool) {
 	}
 	id, rest, _ := bytes.Cut(rest, []byte("/"))
 	digits, rest, _ := bytes.Cut(rest, []byte(eventSource))
+	if life, behind, lives := bytes.Cut(digits, []byte("/")); lives {
+		s.Request.Life, digits = string(life), behind
+		if !ValidLife(s.Request.Life) {
+			return Subject{}, false
+		}
+	}
 	rest, ok = bytes.CutPrefix(rest, id)
-	s.Request = string(id)
-	if !ok || !ValidID(s.Request) || bytes.ContainsFunc(digits, notDigit) {
+	s.Request.ID = string(id)
+	if !ok || !ValidID(s.Request.ID) || bytes.ContainsFunc(digits, notDigit) {
 		return Subject{}, false
 	}
 	sequence, err := strconv.ParseUint(string(digits), 10, 64)

@@ -15,7 +15,7 @@ import (
 func sample() lifecycle.Request {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 	return lifecycle.Request{
-		ID: "r1", Owner: "o", Route: "images", Topic: "order-42", Status: lifecycle.Processing, Step: "resizing", Percent: new(40.0),
+		ID: "r1", Life: "0123456789", Owner: "o", Route: "images", Topic: "order-42", Status: lifecycle.Processing, Step: "resizing", Percent: new(40.0),
 		Message: "quotes \" <and> ünïcode \n lines", Attempt: 1, MaxAttempts: 3, Sequence: 3,
 		CreatedAt: at, UpdatedAt: at.Add(4 * time.Second), StartedAt: at, ExpiresAt: at.Add(time.Hour), Retention: time.Hour,
 	}
@@ -34,7 +34,7 @@ func TestDocumentAndEvent(t *testing.T) {
 	if strings.ContainsAny(string(text), "\n\r") {
 		t.Errorf("an event is one line: %s", text)
 	}
-	if e.ID != "r1/3" || e.ID != lifecycle.EventID("r1", 3) || e.Source != "/v1/requests/r1" || e.Type != "request.progress" || e.Subject != "order-42" || e.Sequence != "0000000003" || e.Time != "2026-01-02T03:04:09.006Z" {
+	if e.ID != "r1/0123456789/3" || e.ID != lifecycle.EventID(r.Ref(), 3) || e.Source != "/v1/requests/r1" || e.Type != "request.progress" || e.Subject != "order-42" || e.Sequence != "0000000003" || e.Time != "2026-01-02T03:04:09.006Z" {
 		t.Errorf("%+v", e)
 	}
 	for key, want := range map[string]any{
@@ -67,7 +67,7 @@ func TestResultInlining(t *testing.T) {
 		"large":     {lifecycle.Content{Type: "application/json", Data: []byte(`"` + strings.Repeat("x", lifecycle.InlineLimit-1) + `"`)}, ""},
 		"just fits": {lifecycle.Content{Type: "application/json", Data: []byte(`"` + strings.Repeat("x", lifecycle.InlineLimit-2) + `"`)}, `"` + strings.Repeat("x", lifecycle.InlineLimit-2) + `"`},
 	} {
-		next, _, err := lifecycle.Transition(sample(), lifecycle.Succeed{Result: &c.content}, time.Now())
+		next, _, _, err := lifecycle.Transition(sample(), lifecycle.Succeed{Result: &c.content}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,18 +83,18 @@ func TestTransitionLeavesItsArgumentAlone(t *testing.T) {
 	for _, change := range []lifecycle.Change{
 		lifecycle.Progress{Percent: new(90.0), Extend: time.Hour}, lifecycle.Succeed{}, lifecycle.Fail{Retry: true}, lifecycle.Cancel{}, lifecycle.Release{}, lifecycle.Start{Redelivered: true},
 	} {
-		if _, _, err := lifecycle.Transition(r, change, time.Now()); err != nil {
+		if _, _, _, err := lifecycle.Transition(r, change, time.Now()); err != nil {
 			t.Errorf("%T: %v", change, err)
 		}
 	}
 	if after, _ := json.Marshal(r); string(after) != string(before) {
 		t.Errorf("changed:\n%s\n%s", before, after)
 	}
-	next, _, _ := lifecycle.Transition(r, lifecycle.Progress{Percent: new(math.NaN())}, time.Now())
+	next, _, _, _ := lifecycle.Transition(r, lifecycle.Progress{Percent: new(math.NaN())}, time.Now())
 	if *next.Percent != 40 {
 		t.Errorf("NaN became %v", *next.Percent)
 	}
-	_, _, err := lifecycle.Transition(r, lifecycle.Expire{}, r.ExpiresAt.Add(-1))
+	_, _, _, err := lifecycle.Transition(r, lifecycle.Expire{}, r.ExpiresAt.Add(-1))
 	if e, ok := errors.AsType[*lifecycle.TransitionError](err); !ok || e.Reason != lifecycle.ReasonEarly {
 		t.Errorf("%v", err)
 	}
@@ -102,14 +102,16 @@ func TestTransitionLeavesItsArgumentAlone(t *testing.T) {
 
 func TestEventSubject(t *testing.T) {
 	r := sample()
-	for _, topic := range []string{"", "order-42"} {
-		r.Topic = topic
+	for i, topic := range []string{"", "order-42", ""} {
+		if r.Topic = topic; i == 2 {
+			r.Life = ""
+		}
 		for _, want := range []lifecycle.EventType{
 			lifecycle.EventAccepted, lifecycle.EventStarted, lifecycle.EventProgress, lifecycle.EventRetrying, lifecycle.EventSucceeded,
 			lifecycle.EventFailed, lifecycle.EventCanceled, lifecycle.EventExpired, lifecycle.EventReset,
 		} {
 			got, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, want))
-			if got != (lifecycle.Subject{Request: "r1", Sequence: r.Sequence, Type: want}) || !ok {
+			if got != (lifecycle.Subject{Request: r.Ref(), Sequence: r.Sequence, Type: want}) || !ok {
 				t.Errorf("%s: %+v %v", want, got, ok)
 			}
 		}
@@ -124,6 +126,8 @@ func TestEventSubject(t *testing.T) {
 		"longer source":       strings.Replace(text, "requests/r1", "requests/r11", 1),
 		"no sequence":         strings.Replace(text, "r1/3", "r1/", 1),
 		"a huge sequence":     strings.Replace(text, "r1/3", "r1/18446744073709551616", 1),
+		"no life":             strings.Replace(text, "r1/3", "r1/012345678/3", 1),
+		"another alphabet":    strings.Replace(text, "r1/3", "r1/012345678l/3", 1),
 		"more than an id":     strings.Replace(text, "r1/3", "r1/3/4", 1),
 		"no id":               strings.ReplaceAll(text, "r1", ""),
 		"a quote in the id":   strings.ReplaceAll(text, "r1", `r\"1`),
@@ -143,13 +147,15 @@ func FuzzEventSubject(f *testing.F) {
 	r := sample()
 	text := lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress)
 	f.Add(text, "a message", "t")
+	r.Life = ""
+	f.Add(lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress), "", "")
 	f.Add([]byte(`{"specversion":"1.0","id":"r1/3","source":"/v1/requests/r1","type":"request.progress",`), `","type":"request.progress",`, `","id":"r2/1`)
 	f.Fuzz(func(t *testing.T, text []byte, message, topic string) {
 		// Whatever the text is, it is taken only for what it begins with.
 		if s, ok := lifecycle.EventSubject(text); ok {
-			_, rest, _ := strings.Cut(string(text), "/")
+			_, rest, _ := strings.Cut(string(text), `"id":"`+s.Request.String()+"/")
 			sequence, _, _ := strings.Cut(rest, `"`)
-			want := `{"specversion":"1.0","id":"` + s.Request + "/" + sequence + `","source":"/v1/requests/` + s.Request + `","type":"` + string(s.Type) + `",`
+			want := `{"specversion":"1.0","id":"` + s.Request.String() + "/" + sequence + `","source":"/v1/requests/` + s.Request.ID + `","type":"` + string(s.Type) + `",`
 			if n, err := strconv.ParseUint(sequence, 10, 64); !strings.HasPrefix(string(text), want) || err != nil || n != s.Sequence {
 				t.Errorf("%+v of %s", s, text)
 			}
@@ -161,7 +167,7 @@ func FuzzEventSubject(f *testing.F) {
 			r.Topic = topic
 		}
 		s, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, lifecycle.EventStarted))
-		if s != (lifecycle.Subject{Request: r.ID, Sequence: r.Sequence, Type: lifecycle.EventStarted}) || !ok {
+		if s != (lifecycle.Subject{Request: r.Ref(), Sequence: r.Sequence, Type: lifecycle.EventStarted}) || !ok {
 			t.Errorf("%+v %v with %q, %q", s, ok, message, topic)
 		}
 	})
@@ -202,7 +208,7 @@ func BenchmarkTransition(b *testing.B) {
 	change := lifecycle.Progress{Percent: new(50.0)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := lifecycle.Transition(r, change, r.UpdatedAt); err != nil {
+		if _, _, _, err := lifecycle.Transition(r, change, r.UpdatedAt); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -224,7 +230,7 @@ func TestTraceparent(t *testing.T) {
 		if err := json.Unmarshal(event, &members); err != nil || members["traceparent"] != any(want) && (want != "" || members["traceparent"] != nil) {
 			t.Errorf("%q: %s (%v)", value, event, err)
 		}
-		if s, ok := lifecycle.EventSubject(event); !ok || s.Type != lifecycle.EventProgress || s.Request != "r" {
+		if s, ok := lifecycle.EventSubject(event); !ok || s.Type != lifecycle.EventProgress || s.Request != r.Ref() {
 			t.Errorf("%q: %v %v", value, s, ok)
 		}
 	}

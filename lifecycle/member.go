@@ -75,7 +75,7 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		members = append(members, Submission{
 			ID: o.ID, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark,
-			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, Member: int32(len(members)),
+			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
 	}
 	if len(members) != batch.Batch.Total {
@@ -84,11 +84,11 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 	return members, nil
 }
 
-// memberMark tells a member of a batch from everything else: from other requests, and from the members of a batch that had the
-// same id before. It is the member's fingerprint, so storing a member again finds that one and no other, and its id, unless it has one of its own.
+// memberMark tells a member of a batch from everything else: from other requests, and from the members of another life of the
+// batch's id. It is the member's fingerprint, so storing a member again finds that one and no other, and its id, unless it has one of its own.
 func memberMark(batch *Request, member int) string {
 	hash := sha256.New()
-	hash.Write([]byte(batch.ID))
+	hash.Write([]byte(batch.Ref().String()))
 	var n [17]byte // behind a NUL, which is in no id
 	binary.BigEndian.PutUint64(n[1:], uint64(batch.CreatedAt.UnixNano()))
 	binary.BigEndian.PutUint64(n[9:], uint64(member))
@@ -98,7 +98,7 @@ func memberMark(batch *Request, member int) string {
 
 // members returns the submissions of a batch's members.
 func (s *Service) members(ctx context.Context, batch *Request) ([]Submission, error) {
-	content, err := s.store.Content(ctx, batch.ID, Input)
+	content, err := s.store.Content(ctx, batch.Ref(), Input)
 	if err != nil {
 		return nil, fmt.Errorf("content of batch %s: %w", batch.ID, err)
 	}
@@ -126,7 +126,7 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 
 // member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id of another request.
 func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
-	r, err := s.store.Get(ctx, id)
+	r, err := s.store.Get(ctx, Ref{ID: id})
 	if err == nil && r.Fingerprint != memberMark(batch, member) {
 		return Request{}, ErrNotFound
 	}
@@ -137,7 +137,7 @@ func (s *Service) member(ctx context.Context, batch *Request, member int, id str
 // submitted, and which is the next one, 0 at the end. Members that were forgotten, or are not stored yet, are left out.
 // ErrNotFound if the request is no batch, ErrCursor if there is no such member.
 func (s *Service) Members(ctx context.Context, caller Principal, id string, from, limit int) ([]Request, int, error) {
-	batch, err := s.GetBatch(ctx, caller, id)
+	batch, err := s.GetBatch(ctx, caller, Ref{ID: id})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -173,8 +173,8 @@ func (s *Service) Members(ctx context.Context, caller Principal, id string, from
 }
 
 // GetBatch is Get for a batch. ErrNotFound if the request is none.
-func (s *Service) GetBatch(ctx context.Context, caller Principal, id string) (Request, error) {
-	r, err := s.Get(ctx, caller, id)
+func (s *Service) GetBatch(ctx context.Context, caller Principal, of Ref) (Request, error) {
+	r, err := s.Get(ctx, caller, of)
 	if err == nil && r.Batch == nil {
 		return Request{}, ErrNotFound
 	}

@@ -18,8 +18,8 @@ const (
 type Principal struct {
 	Subject string
 	Roles   []Role
-	// Request, if not empty, is the one request that the principal may see; all it may do is follow that.
-	Request string
+	// Request, if it names one, is the one request that the principal may see; all it may do is follow that.
+	Request Ref
 }
 
 // Is reports whether the principal has the role, or is an admin, who has all.

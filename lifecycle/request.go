@@ -14,7 +14,8 @@ import (
 // [AppendDocument].
 type Request struct {
 	ID       string `json:"id"`
-	Owner    string `json:"owner"` // Subject of the principal who submitted it
+	Life     string `json:"life,omitzero"` // which of all that ever had this id, see [Ref]; "" of what was stored before there were lives
+	Owner    string `json:"owner"`         // Subject of the principal who submitted it
 	Route    string `json:"route"`
 	Topic    string `json:"topic,omitzero"`
 	Priority int    `json:"priority,omitzero"` // 0 (default) to 9 (first)
@@ -24,15 +25,19 @@ type Request struct {
 	Percent *float64 `json:"percent,omitzero"` // 0 to 100
 	Message string   `json:"message,omitzero"`
 
-	Attempt         int  `json:"attempt,omitzero"`     // the attempt that counts; 0 before the first start
-	Failures        int  `json:"failures,omitzero"`    // attempts that failed or died
-	MaxAttempts     int  `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
-	CancelRequested bool `json:"cancelRequested,omitzero"`
-	Repeated        bool `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
+	Attempt         int           `json:"attempt,omitzero"`     // the attempt that counts; 0 before the first start
+	StartedBy       string        `json:"startedBy,omitzero"`   // the queue's message that began it, see [Start]; "" if none did
+	Lease           time.Duration `json:"lease,omitzero"`       // for how long it may be silent while it runs; 0: nobody has said
+	Reported        Reported      `json:"reported,omitzero"`    // the last report that ended an attempt
+	Failures        int           `json:"failures,omitzero"`    // attempts that failed or died
+	MaxAttempts     int           `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
+	CancelRequested bool          `json:"cancelRequested,omitzero"`
+	Repeated        bool          `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
 
-	Member  int32  `json:"member,omitzero"`  // which one of its batch, from 0; here it takes no further room
-	BatchID string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
-	Batch   *Batch `json:"batch,omitzero"`   // of a request that stands for others; it has no route
+	Member    int32  `json:"member,omitzero"`  // which one of its batch, from 0; here it takes no further room
+	BatchID   string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
+	BatchLife string `json:"batchLife,omitzero"`
+	Batch     *Batch `json:"batch,omitzero"` // of a request that stands for others; it has no route
 
 	Error  *Failure `json:"error,omitzero"`  // of a failed request, or of the last attempt while it waits for the next
 	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one
@@ -112,8 +117,14 @@ type Result struct {
 // status document, so that the final event needs no second call.
 const InlineLimit = 16 << 10
 
+// Ref returns what names this life of the request.
+func (r *Request) Ref() Ref { return Ref{r.ID, r.Life} }
+
+// batch names the batch that the request is a member of.
+func (r *Request) batch() Ref { return Ref{r.BatchID, r.BatchLife} }
+
 // Channel returns the channel that carries this request's events.
-func (r *Request) Channel() Channel { return Channel{Kind: RequestChannel, Name: r.ID} }
+func (r *Request) Channel() Channel { return Channel{Kind: RequestChannel, Name: r.ID, Life: r.Life} }
 
 // Channels returns every channel that this request's events go to: its own
 // first, then the feeds.

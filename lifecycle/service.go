@@ -17,7 +17,7 @@ type Queue interface {
 
 	// Enqueue returns nil once the work is sure to reach a processor of its
 	// route, not before r.NotBefore. Handing the same work over twice is
-	// harmless, because the second start is refused.
+	// harmless, because the second start is refused, see [Start].
 	Enqueue(ctx context.Context, r Request) error
 
 	// Discard tells that a request needs no processor any more. It is a hint
@@ -85,7 +85,7 @@ func New(store Store, queue Queue, o Options) *Service {
 	}
 	return &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
-		tallies: tallies{waiting: make(map[string]*waiting), closing: make(chan struct{})},
+		tallies: tallies{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
 	}
 }
 
@@ -93,20 +93,17 @@ func New(store Store, queue Queue, o Options) *Service {
 func (s *Service) Limits() Limits { return s.limits }
 
 // SaveReply remembers how the caller's first call with a key was answered.
-func (s *Service) SaveReply(ctx context.Context, caller Principal, key string, r Reply) error {
-	return s.store.SaveReply(ctx, caller.Subject, key, r)
+func (s *Service) SaveReply(ctx context.Context, caller Principal, of Ref, key string, r Reply) error {
+	return s.store.SaveReply(ctx, of, caller.Subject, key, r)
 }
 
 // Get returns one of the caller's requests.
-func (s *Service) Get(ctx context.Context, caller Principal, id string) (Request, error) {
-	if caller.Request != "" && caller.Request != id {
-		return Request{}, ErrNotFound
-	}
-	r, err := s.store.Get(ctx, id)
+func (s *Service) Get(ctx context.Context, caller Principal, of Ref) (Request, error) {
+	r, err := s.store.Get(ctx, of)
 	if err != nil {
 		return Request{}, err
 	}
-	if r.Owner != caller.Subject && !caller.Is(RoleAdmin) {
+	if r.Owner != caller.Subject && !caller.Is(RoleAdmin) || caller.Request.ID != "" && !caller.Request.Of(&r) {
 		return Request{}, ErrNotFound
 	}
 	return r, nil
@@ -115,15 +112,15 @@ func (s *Service) Get(ctx context.Context, caller Principal, id string) (Request
 // Result returns the bytes that came out of one of the caller's requests,
 // together with the request as it stands. ErrNotFound with a non-zero Request
 // means that the request is there but its result is not.
-func (s *Service) Result(ctx context.Context, caller Principal, id string) (Request, Content, error) {
-	r, err := s.Get(ctx, caller, id)
+func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request, Content, error) {
+	r, err := s.Get(ctx, caller, of)
 	if err != nil {
 		return Request{}, Content{}, err
 	}
 	if r.Result == nil {
 		return r, Content{}, ErrNotFound
 	}
-	content, err := s.store.Content(ctx, id, Output)
+	content, err := s.store.Content(ctx, r.Ref(), Output)
 	return r, content, err
 }
 
@@ -134,17 +131,18 @@ func (s *Service) List(ctx context.Context, caller Principal, q Query) (Page, er
 }
 
 // Cancel asks one of the caller's requests to end, see the change of that name; with a batch all members that have not ended.
-func (s *Service) Cancel(ctx context.Context, caller Principal, id string) (Request, error) {
-	if _, err := s.Get(ctx, caller, id); err != nil {
+func (s *Service) Cancel(ctx context.Context, caller Principal, of Ref) (Request, error) {
+	r, err := s.Get(ctx, caller, of)
+	if err != nil {
 		return Request{}, err
 	}
-	r, err := s.store.Apply(ctx, id, Cancel{})
+	r, err = s.store.Apply(ctx, r.Ref(), Cancel{})
 	switch {
 	case err != nil:
 	case r.Batch != nil && !r.Status.Terminal():
 		batch, err := s.review(ctx, r, true)
 		if err != nil { // it is marked, so that goes on later
-			s.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch could not be canceled yet", slog.String("request", id), slog.Any("error", err))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch could not be canceled yet", slog.String("request", r.ID), slog.Any("error", err))
 		}
 		return batch, nil
 	case r.Status.Terminal():
@@ -162,75 +160,78 @@ func (s *Service) tell(r Request) {
 }
 
 // Delete forgets one of the caller's requests that has ended.
-func (s *Service) Delete(ctx context.Context, caller Principal, id string) error {
-	r, err := s.Get(ctx, caller, id)
+func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
+	r, err := s.Get(ctx, caller, of)
 	if err != nil {
 		return err
 	}
 	if r.BatchID != "" && r.Status.Terminal() { // once it is forgotten, nobody would know how it ended
-		_, err := s.store.Apply(ctx, r.BatchID, Tally{Ends: []MemberEnd{{int(r.Member), r.Status}}})
+		_, err := s.store.Apply(ctx, r.batch(), Tally{Ends: []MemberEnd{{int(r.Member), r.Status}}})
 		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
-	return s.store.Delete(ctx, id)
+	return s.store.Delete(ctx, r.Ref())
 }
 
-// MayRead reports, as an error, whether the caller may follow a channel.
+// Follow returns the channel that a caller may follow, of a request that of the life that it has now.
 // A request that is unknown or somebody else's is ErrNotFound.
-func (s *Service) MayRead(ctx context.Context, caller Principal, c Channel) error {
+func (s *Service) Follow(ctx context.Context, caller Principal, c Channel) (Channel, error) {
 	switch {
 	case c.Kind == RequestChannel:
-		_, err := s.Get(ctx, caller, c.Name)
-		return err
-	case caller.Request != "": // which is no feed
+		r, err := s.Get(ctx, caller, c.Ref())
+		return r.Channel(), err
+	case caller.Request.ID != "": // which is no feed
 	case c.Kind == TopicChannel && c.Owner == caller.Subject:
-		return nil
+		return c, nil
 	case c.Kind == OwnerChannel && (c.Name == caller.Subject || caller.Is(RoleAdmin)):
-		return nil
+		return c, nil
 	}
-	return ErrNotFound
+	return Channel{}, ErrNotFound
 }
 
 // Start begins an attempt for a processor and returns what it works on.
-// redelivered: see [Start]. A [*TransitionError] means that this work needs
-// nobody any more.
-func (s *Service) Start(ctx context.Context, id string, redelivered bool) (Request, Content, error) {
-	r, content, err := s.store.Begin(ctx, id, Start{Redelivered: redelivered})
+// A [*TransitionError] means that this work needs
+// nobody any more, or, with ReasonAlive, that somebody is at it.
+func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content, error) {
+	r, content, err := s.store.Begin(ctx, of, c)
 	if err != nil && r.ID == "" {
 		return Request{}, Content{}, err
 	}
 	s.queue.Discard(r)
 	if err != nil {
-		return r, Content{}, fmt.Errorf("content of request %s: %w", id, err)
+		return r, Content{}, fmt.Errorf("content of request %s: %w", r.ID, err)
 	}
 	if r.Status != Processing { // a dead attempt too many, or canceled meanwhile
 		s.tell(r)
-		return r, Content{}, &TransitionError{ID: id, Change: "start", From: r.Status, Reason: ReasonEnded, Current: r.Attempt}
+		return r, Content{}, refuse(&r, c, 0)
 	}
 	return r, content, nil
 }
 
 // Running returns what an attempt works on while it is the one that runs, as its start did; nothing is changed. The
 // [*TransitionError] of any other attempt is that of a start.
-func (s *Service) Running(ctx context.Context, id string, attempt int) (Request, Content, error) {
-	r, err := s.store.Get(ctx, id)
+func (s *Service) Running(ctx context.Context, of Ref, attempt int) (Request, Content, error) {
+	r, err := s.store.Get(ctx, of)
 	if err != nil {
 		return Request{}, Content{}, err
 	}
 	if err := fence(&r, Start{}, attempt); err != nil {
 		return Request{}, Content{}, err
 	}
-	content, err := s.store.Content(ctx, id, Input)
+	content, err := s.store.Content(ctx, r.Ref(), Input)
 	return r, content, err
 }
 
 // Report makes a change that a processor reports: [Progress], [Succeed], [Fail]
 // or [Release]. Work that goes back to pending is handed to the queue again.
 // A Fail that retries without a delay of its own gets the next backoff.
-func (s *Service) Report(ctx context.Context, id string, c Change) (Request, error) {
+//
+// A report of which the answer was lost may be made again; as long as no further attempt has ended, it changes nothing and is
+// answered with the request as it is now.
+func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error) {
 	if f, ok := c.(Fail); ok && f.Retry && f.Delay <= 0 {
-		r, err := s.store.Get(ctx, id)
+		r, err := s.store.Get(ctx, of)
 		if err != nil {
 			return Request{}, err
 		}
@@ -241,20 +242,26 @@ func (s *Service) Report(ctx context.Context, id string, c Change) (Request, err
 		p.Extend = s.limits.MaxTimeout
 		c = p
 	}
-	r, err := s.store.Apply(ctx, id, c)
+	r, err := s.store.Apply(ctx, of, c)
 	if err != nil || r.Status != Pending {
 		if p, ok := c.(Progress); err == nil && (r.Status.Terminal() || ok && p.Extend > 0) {
 			s.tell(r)
 		}
 		return r, err
 	}
+	// Whoever reported may give up waiting now, but the request waits for its message.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime)
+	defer cancel()
 	if err := s.queue.Enqueue(ctx, r); err != nil {
 		// The request is stored as pending, so the work is not lost: it is
 		// queued again when the unfinished requests are next gone through.
-		s.log.LogAttrs(ctx, slog.LevelWarn, "retry could not be queued yet", slog.String("request", id), slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelWarn, "retry could not be queued yet", slog.String("request", r.ID), slog.Any("error", err))
 	}
 	return r, nil
 }
+
+// enqueueTime bounds the hand-over of work that waits again.
+const enqueueTime = 10 * time.Second
 
 // backoff returns the delay after the n-th failure: the base doubled each time up
 // to the maximum, with a quarter of jitter either way, so that what failed

@@ -32,6 +32,9 @@ func (q *brokenQueue) Enqueue(_ context.Context, r lifecycle.Request) error {
 
 var client = lifecycle.Principal{Subject: "me", Roles: []lifecycle.Role{lifecycle.RoleClient}}
 
+// a is what most requests here are called.
+var a = lifecycle.Ref{ID: "a"}
+
 func newService(t *testing.T, q lifecycle.Queue) (*lifecycle.Service, *bolt.Store) {
 	t.Helper()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "hark.db"), bolt.Options{NoSync: true})
@@ -53,7 +56,7 @@ func TestNothingHalfDoneStaysBehind(t *testing.T) {
 			if _, err := s.Submit(t.Context(), client, sub); !errors.Is(err, lifecycle.ErrUnavailable) {
 				t.Fatalf("submit: %v", err)
 			}
-			if _, err := store.Get(t.Context(), "a"); !errors.Is(err, lifecycle.ErrNotFound) {
+			if _, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); !errors.Is(err, lifecycle.ErrNotFound) {
 				t.Errorf("left behind: %v", err)
 			}
 			*q = brokenQueue{}
@@ -76,7 +79,7 @@ func TestQueuedAfterAll(t *testing.T) {
 			s, store := newService(t, q)
 			q.meanwhile = func(r lifecycle.Request) {
 				for _, c := range reports {
-					if _, err := store.Apply(t.Context(), r.ID, c); err != nil {
+					if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: r.ID}, c); err != nil {
 						t.Error(err)
 					}
 				}
@@ -85,7 +88,7 @@ func TestQueuedAfterAll(t *testing.T) {
 			if _, err := s.Submit(t.Context(), client, sub); err != nil {
 				t.Errorf("submit: %v", err)
 			}
-			if r, err := store.Get(t.Context(), "a"); err != nil || r.Attempt != 1 || r.CancelRequested || r.Status == lifecycle.Canceled {
+			if r, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Attempt != 1 || r.CancelRequested || r.Status == lifecycle.Canceled {
 				t.Errorf("%+v %v", r, err)
 			}
 		})
@@ -110,7 +113,7 @@ func TestRepeatedMeanwhile(t *testing.T) {
 	if _, err := s.Submit(t.Context(), client, sub); err != nil {
 		t.Errorf("submit: %v", err)
 	}
-	if r, err := store.Get(t.Context(), "a"); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
+	if r, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
 		t.Errorf("%+v %v, queued %d times", r, err, well.took)
 	}
 }
@@ -125,17 +128,17 @@ func TestWithdrawnIsReplaced(t *testing.T) {
 		if _, err := s.Submit(t.Context(), client, sub); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Apply(t.Context(), "a", cancel); err != nil {
+		if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: "a"}, cancel); err != nil {
 			t.Fatal(err)
 		}
 		created, err := s.Submit(t.Context(), client, sub)
 		if err != nil || created.Existed == cancel.Withdrawn || (created.Request.Status == lifecycle.Pending) != cancel.Withdrawn {
 			t.Errorf("%d: %+v %v", n, created, err)
 		}
-		if _, err := s.Cancel(t.Context(), client, "a"); err != nil {
+		if _, err := s.Cancel(t.Context(), client, a); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Delete(t.Context(), client, "a"); err != nil {
+		if err := s.Delete(t.Context(), client, a); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,14 +150,18 @@ func TestOnlyTheOwnerReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger := lifecycle.Principal{Subject: "you", Roles: []lifecycle.Role{lifecycle.RoleClient}}
-	_, get := s.Get(t.Context(), stranger, "a")
-	_, _, result := s.Result(t.Context(), stranger, "a")
-	_, cancel := s.Cancel(t.Context(), stranger, "a")
+	_, get := s.Get(t.Context(), stranger, a)
+	_, _, result := s.Result(t.Context(), stranger, a)
+	_, cancel := s.Cancel(t.Context(), stranger, a)
+	follow := func(c lifecycle.Channel) error {
+		_, err := s.Follow(t.Context(), stranger, c)
+		return err
+	}
 	for what, err := range map[string]error{
-		"get": get, "result": result, "cancel": cancel, "delete": s.Delete(t.Context(), stranger, "a"),
-		"follow": s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: "a"}),
-		"owner":  s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "me"}),
-		"topic":  s.MayRead(t.Context(), stranger, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "me", Name: "t"}),
+		"get": get, "result": result, "cancel": cancel, "delete": s.Delete(t.Context(), stranger, a),
+		"follow": follow(lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: "a"}),
+		"owner":  follow(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "me"}),
+		"topic":  follow(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "me", Name: "t"}),
 	} {
 		if !errors.Is(err, lifecycle.ErrNotFound) {
 			t.Errorf("%s: %v", what, err)

@@ -45,7 +45,7 @@ func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submiss
 		if err := s.ready(ctx); err != nil {
 			return Created{}, err
 		}
-		if _, err := s.store.Get(ctx, sub.ID); errors.Is(err, ErrNotFound) {
+		if _, err := s.store.Get(ctx, Ref{ID: sub.ID}); errors.Is(err, ErrNotFound) {
 			if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
 				return Created{}, err
 			}
@@ -55,7 +55,7 @@ func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submiss
 	if err != nil || created.Reply != nil {
 		return created, err
 	}
-	r, err := s.store.Get(ctx, created.Request.ID) // what has happened since it was created
+	r, err := s.store.Get(ctx, created.Request.Ref()) // what has happened since it was created
 	if err == nil {
 		created.Request = r
 	}
@@ -68,7 +68,7 @@ func (s *Service) unused(ctx context.Context, n int, id func(i int) string) erro
 		if id(i) == "" {
 			return nil
 		}
-		_, err := s.store.Get(ctx, id(i))
+		_, err := s.store.Get(ctx, Ref{ID: id(i)})
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return nil
@@ -93,7 +93,7 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 		}
 	}
 	var mu sync.Mutex
-	var mine []string
+	var mine []Ref
 	var ends []MemberEnd
 	var until time.Time
 	err = each(len(members), func(i int) error {
@@ -108,7 +108,7 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 		case err != nil:
 			return err
 		case !created.Existed:
-			mine = append(mine, r.ID)
+			mine = append(mine, r.Ref())
 		case r.Status.Terminal():
 			ends = append(ends, MemberEnd{i, r.Status})
 			return nil
@@ -124,9 +124,9 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 		}
 		return err
 	}
-	r, err := s.store.Apply(ctx, batch.ID, Spread{Until: until})
+	r, err := s.store.Apply(ctx, batch.Ref(), Spread{Until: until})
 	if err == nil && (len(ends) > 0 || r.Batch.Open() == 0) {
-		r, err = s.store.Apply(ctx, batch.ID, Tally{Ends: ends})
+		r, err = s.store.Apply(ctx, batch.Ref(), Tally{Ends: ends})
 	}
 	if err == nil && r.CancelRequested && !r.Status.Terminal() {
 		_, err = s.review(ctx, r, true)
@@ -138,10 +138,10 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 }
 
 // takeBack withdraws members that this process has stored, and reports false if that is too late for one of them.
-func (s *Service) takeBack(ctx context.Context, ids []string) bool {
+func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 	var late atomic.Bool
-	_ = each(len(ids), func(i int) error {
-		if !s.withdraw(ctx, ids[i]) {
+	_ = each(len(members), func(i int) error {
+		if !s.withdraw(ctx, members[i]) {
 			late.Store(true)
 		}
 		return nil

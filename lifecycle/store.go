@@ -11,6 +11,9 @@ import (
 // only the bell. Two drivers exist, and store/storetest holds both against this
 // specification.
 //
+// A request is named by a [Ref]: where that names a life, the request with this id that has another
+// one is not found.
+//
 // Every method may be called from many goroutines and, over a shared server,
 // from many processes at once. An error that wraps [ErrUnavailable] means that
 // nothing was changed, or, if the connection broke while waiting, that it is unknown
@@ -30,34 +33,34 @@ type Store interface {
 	//     saved. If none was and the key is still locked: ErrKeyInProgress.
 	//     Another fingerprint: ErrKeyReused.
 	//   - A known id with the same owner and fingerprint returns that request and
-	//     Existed. Anything else with a known id: ErrIDTaken.
+	//     Existed; a key that was not known is bound to it, and locked. Anything else with a known id: ErrIDTaken.
 	//
 	// Of several concurrent calls with one id or key, exactly one creates.
 	Create(ctx context.Context, s Submission) (Created, error)
 
 	// SaveReply remembers how the first call with a key was answered, for as
-	// long as the request is kept, and unlocks the key. Without the request it
+	// long as the request is kept, and unlocks the key. If the key names another request, or none, it
 	// does nothing.
-	SaveReply(ctx context.Context, owner, key string, r Reply) error
+	SaveReply(ctx context.Context, of Ref, owner, key string, r Reply) error
 
 	// Apply makes one change by [Transition] and, in the same atomic step,
 	// appends its event to all of [Request.Channels] with the next offset of
 	// each, stores the result bytes of a [Succeed], and moves the request in
 	// the indexes (route, expiry). It returns the request after the change.
 	// ErrNotFound, or the [*TransitionError] of the machine.
-	Apply(ctx context.Context, id string, c Change) (Request, error)
+	Apply(ctx context.Context, of Ref, c Change) (Request, error)
 
 	// Begin makes the change Start as Apply does, and returns with a request that is processing now what
-	// was submitted, Content(ctx, id, Input); that may fail when the attempt has begun already.
-	Begin(ctx context.Context, id string, c Start) (Request, Content, error)
+	// was submitted, Content(ctx, of, Input); that may fail when the attempt has begun already.
+	Begin(ctx context.Context, of Ref, c Start) (Request, Content, error)
 
 	// Get returns a request, with its Position if it is pending.
 	// ErrNotFound if there is none.
-	Get(ctx context.Context, id string) (Request, error)
+	Get(ctx context.Context, of Ref) (Request, error)
 
 	// Content returns what was submitted or what came out. ErrNotFound if there
 	// is no such request or it has no such part. The caller owns the bytes.
-	Content(ctx context.Context, id string, p Part) (Content, error)
+	Content(ctx context.Context, of Ref, p Part) (Content, error)
 
 	// List returns requests of one owner, newest first.
 	List(ctx context.Context, q Query) (Page, error)
@@ -65,7 +68,7 @@ type Store interface {
 	// Delete forgets a request that has ended: its state, content, own channel
 	// and idempotency key. What it put into feeds stays there until it ages out.
 	// ErrNotFound, or ErrNotEnded.
-	Delete(ctx context.Context, id string) error
+	Delete(ctx context.Context, of Ref) error
 }
 
 // Keeper is the housekeeping side of a store.
@@ -90,15 +93,15 @@ type Keeper interface {
 type Swept struct {
 	Done int       // requests that it expired or forgot
 	Next time.Time // when the next one is due, zero if nothing is stored
-	// Batched are those of them that are batches or members of one, as they ended.
-	Batched []Request
+	// Ended are those that it expired, as they are then, and those that it forgot that are members of a batch.
+	Ended []Request
 }
 
-// Add notes a request that was expired or forgotten.
-func (s *Swept) Add(r Request) {
+// Add notes a request that was expired, or forgotten.
+func (s *Swept) Add(r Request, forgotten bool) {
 	s.Done++
-	if r.Batch != nil || r.BatchID != "" {
-		s.Batched = append(s.Batched, r)
+	if !forgotten || r.BatchID != "" {
+		s.Ended = append(s.Ended, r)
 	}
 }
 
@@ -106,14 +109,15 @@ func (s *Swept) Add(r Request) {
 // while they were being processed. It is a hint, delivered at most once to each
 // process; the mark itself is in the request.
 type Cancellations interface {
-	// OnCancel calls f with the id of every such request until stop is called.
+	// OnCancel calls f with every such request until stop is called.
 	// f must not block.
-	OnCancel(f func(id string)) (stop func())
+	OnCancel(f func(of Ref)) (stop func())
 }
 
 // Submission is a request to be stored. The limits have been checked.
 type Submission struct {
 	ID          string
+	Life        string // that the request gets, see [NewLife]; the service sets it
 	Owner       string
 	Route       string
 	Topic       string
@@ -128,9 +132,10 @@ type Submission struct {
 	Webhook     *Webhook
 	Fingerprint string
 
-	Batch   *Batch // see [Request]
-	BatchID string
-	Member  int32
+	Batch     *Batch // see [Request]
+	BatchID   string
+	BatchLife string
+	Member    int32
 
 	Key     string        // idempotency key, "" for none
 	KeyLock time.Duration // how long a repeat is told that the first call is in progress

@@ -43,6 +43,9 @@ func (s *Service) ready(ctx context.Context) error {
 
 // place stores what was submitted and hands it over, or takes up what is there of it. All options are set.
 func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
+	if sub.Life == "" {
+		sub.Life = NewLife()
+	}
 	for range 3 { // what a submission finds may be gone before it is taken up
 		created, err := s.store.Create(ctx, sub)
 		r := created.Request
@@ -50,17 +53,17 @@ func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 		case err != nil:
 			return created, err
 		case !created.Existed:
-			if err := s.hand(ctx, r, true); err != nil && s.withdraw(ctx, r.ID) {
+			if err := s.hand(ctx, r, true); err != nil && s.withdraw(ctx, r.Ref()) {
 				return Created{}, err
 			}
 			return created, nil
 		case r.withdrawn():
 			// An earlier attempt to submit it left this behind.
-			err = s.store.Delete(ctx, r.ID)
+			err = s.store.Delete(ctx, r.Ref())
 		case r.Status != Pending || r.Attempt > 0 || r.Repeated || created.Reply != nil:
 			return created, nil
 		default:
-			if _, err = s.store.Apply(ctx, r.ID, Repeat{}); err == nil {
+			if _, err = s.store.Apply(ctx, r.Ref(), Repeat{}); err == nil {
 				// It stays, even if nobody can queue it now.
 				if err := s.hand(ctx, r, false); err != nil {
 					return Created{}, err
@@ -94,18 +97,18 @@ func (s *Service) hand(ctx context.Context, r Request, fresh bool) error {
 // If the store fails as well, at the first step, it stays pending and is queued
 // later, which a repeated submission with its id finds; at the second, it is
 // canceled, and a repeated submission replaces it.
-func (s *Service) withdraw(ctx context.Context, id string) bool {
+func (s *Service) withdraw(ctx context.Context, of Ref) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err := s.store.Apply(ctx, id, Cancel{Withdrawn: true})
+	_, err := s.store.Apply(ctx, of, Cancel{Withdrawn: true})
 	if _, late := errors.AsType[*TransitionError](err); late {
 		return false
 	}
 	if err == nil {
-		err = s.store.Delete(ctx, id)
+		err = s.store.Delete(ctx, of)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotEnded) { // not ended: it was submitted again since
-		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", id), slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", of.ID), slog.Any("error", err))
 	}
 	return true
 }

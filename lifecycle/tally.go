@@ -22,7 +22,7 @@ const (
 // process, is found by [Service.Tend].
 type tallies struct {
 	mu      sync.Mutex
-	waiting map[string]*waiting // by batch, while a goroutine is at it
+	waiting map[Ref]*waiting // by batch, while a goroutine is at it
 	closed  bool
 	closing chan struct{}
 	running sync.WaitGroup
@@ -42,7 +42,7 @@ func (t *tallies) add(s *Service, r Request) {
 	if t.closed {
 		return
 	}
-	batch := r.BatchID
+	batch := r.batch()
 	w := t.waiting[batch]
 	if w == nil {
 		w = &waiting{all: make(chan struct{}, 1)}
@@ -74,7 +74,7 @@ func (w *waiting) check() {
 }
 
 // run tells a batch until nothing is left.
-func (t *tallies) run(s *Service, batch string, w *waiting) {
+func (t *tallies) run(s *Service, batch Ref, w *waiting) {
 	pause := tallyPause
 	for tries := 0; ; {
 		next, ok := t.take(batch, w)
@@ -106,7 +106,7 @@ func (t *tallies) run(s *Service, batch string, w *waiting) {
 }
 
 // take returns what is to be told. If that is nothing, the next end begins anew.
-func (t *tallies) take(batch string, w *waiting) (next Tally, ok bool) {
+func (t *tallies) take(batch Ref, w *waiting) (next Tally, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next, w.Tally = w.Tally, Tally{}

@@ -13,7 +13,7 @@ import (
 func (s *Service) Tend(ctx context.Context, batch Request) error {
 	if batch.Status == Pending {
 		// Whoever has stored it may still be at it, and must not take it back any more.
-		if _, err := s.store.Apply(ctx, batch.ID, Repeat{}); err != nil {
+		if _, err := s.store.Apply(ctx, batch.Ref(), Repeat{}); err != nil {
 			return err
 		}
 		return s.spread(ctx, batch, false)
@@ -38,7 +38,7 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		}
 		r, err := s.member(ctx, &batch, i, ids[i])
 		if err == nil && cancel && !r.Status.Terminal() {
-			if r, err = s.store.Apply(ctx, r.ID, Cancel{}); err == nil && r.Status.Terminal() {
+			if r, err = s.store.Apply(ctx, r.Ref(), Cancel{}); err == nil && r.Status.Terminal() {
 				s.queue.Discard(r)
 			}
 			if _, ended := errors.AsType[*TransitionError](err); ended {
@@ -64,7 +64,7 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		return batch, err
 	}
 	// What was found counts, even if not all could be read.
-	r, failed := s.store.Apply(ctx, batch.ID, tally)
+	r, failed := s.store.Apply(ctx, batch.Ref(), tally)
 	if failed == nil {
 		batch = r
 	}
@@ -74,9 +74,10 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 	return batch, errors.Join(err, failed)
 }
 
-// Swept takes note of batches and members of batches that a store's Sweep has ended or forgotten. It does not wait.
+// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it has forgotten. It does not wait.
 func (s *Service) Swept(all []Request) {
 	for _, r := range all {
+		s.queue.Discard(r)
 		if r.BatchID != "" {
 			s.tallies.add(s, r)
 		}

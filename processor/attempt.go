@@ -16,7 +16,7 @@ import (
 // attempt is one attempt at a request, from before its start until it is settled.
 type attempt struct {
 	run    *run
-	id     string
+	of     lifecycle.Ref
 	number atomic.Int64 // 0 until it has started
 
 	ctx context.Context // the handler's
@@ -27,8 +27,8 @@ type attempt struct {
 	alarm    *time.Timer // ends ctx at the deadline
 }
 
-func newAttempt(r *run, id string) *attempt {
-	a := &attempt{run: r, id: id}
+func newAttempt(r *run, of lifecycle.Ref) *attempt {
+	a := &attempt{run: r, of: of}
 	ctx, end := context.WithCancelCause(r.work)
 	a.ctx = attemptContext{ctx, a}
 	a.end = end
@@ -121,7 +121,7 @@ func (a *attempt) outcome(result Result, err, cause error) lifecycle.Change {
 		return lifecycle.Release{Attempt: number}
 	}
 	if p, ok := errors.AsType[*panicError](err); ok {
-		a.run.log.Error("handler did not return", slog.String("request", a.id), slog.Any("error", err), slog.String("stack", string(p.stack)))
+		a.run.log.Error("handler did not return", slog.String("request", a.of.ID), slog.Any("error", err), slog.String("stack", string(p.stack)))
 	}
 	return fail(number, err)
 }
@@ -161,7 +161,7 @@ func (a *attempt) call(h Handler, job *Job) (Result, error) {
 	case o := <-returned:
 		return o.result, o.err
 	case <-grace.C:
-		a.run.log.Error("handler ignores the end of its context and is left behind", slog.String("request", a.id), slog.String("route", job.Route))
+		a.run.log.Error("handler ignores the end of its context and is left behind", slog.String("request", a.of.ID), slog.String("route", job.Route))
 		return Result{}, ErrShutdown
 	}
 }
@@ -169,7 +169,7 @@ func (a *attempt) call(h Handler, job *Job) (Result, error) {
 // progress writes one progress report and learns from the answer.
 func (a *attempt) progress(ctx context.Context, p lifecycle.Progress) error {
 	p.Attempt = int(a.number.Load())
-	r, err := a.run.report(ctx, a.id, p)
+	r, err := a.run.report(ctx, a.of, p)
 	switch {
 	case err == nil:
 		a.observe(r)
@@ -181,7 +181,7 @@ func (a *attempt) progress(ctx context.Context, p lifecycle.Progress) error {
 	case errors.Is(err, lifecycle.ErrUnavailable):
 		return err
 	default:
-		a.run.log.Warn("progress could not be reported", slog.String("request", a.id), slog.Any("error", err))
+		a.run.log.Warn("progress could not be reported", slog.String("request", a.of.ID), slog.Any("error", err))
 		return fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
 	}
 }

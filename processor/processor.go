@@ -20,11 +20,11 @@ import (
 type Lifecycle interface {
 	// Start begins an attempt and returns what it works on. A
 	// [*lifecycle.TransitionError] or lifecycle.ErrNotFound means that this
-	// work needs nobody any more.
-	Start(ctx context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error)
+	// work needs nobody any more, or, with ReasonAlive, that somebody is at it.
+	Start(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error)
 	// Report makes a change: Progress, Succeed, Fail or Release. Repeating a
 	// report whose outcome is unknown is safe.
-	Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error)
+	Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error)
 }
 
 // Options of a [Processor]. The zero value works.
@@ -96,7 +96,7 @@ func New(life Lifecycle, cancels lifecycle.Cancellations, b broker.Broker, route
 func (p *Processor) Run(ctx context.Context) error {
 	work, kill := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer kill(ErrShutdown)
-	r := &run{Processor: p, stopping: ctx, work: work, attempts: make(map[string]map[*attempt]struct{})}
+	r := &run{Processor: p, stopping: ctx, work: work, attempts: make(map[lifecycle.Ref]map[*attempt]struct{})}
 
 	if p.cancels != nil {
 		stop := p.cancels.OnCancel(r.cancel)

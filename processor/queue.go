@@ -24,9 +24,21 @@ func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 	return q.broker.Publish(ctx, BrokerJob(r))
 }
 
-func (q queue) Discard(r lifecycle.Request) { q.broker.Discard(BrokerJob(r)) }
+func (q queue) Discard(r lifecycle.Request) { q.broker.Discard(jobOf(&r)) }
 
-// BrokerJob returns the note by which a broker carries a request.
+// BrokerJob returns the note by which a broker carries a request: a new message, or, for one that is being processed, that which
+// began its attempt, as if it came back.
 func BrokerJob(r lifecycle.Request) broker.Job {
-	return broker.Job{ID: r.ID, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore}
+	j := jobOf(&r)
+	if j.Message = r.StartedBy; r.Status == lifecycle.Pending {
+		j.Message = broker.NewMessage()
+	}
+	return j
 }
+
+func jobOf(r *lifecycle.Request) broker.Job {
+	return broker.Job{ID: r.ID, Life: r.Life, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore, Sequence: r.Sequence}
+}
+
+// refOf names the request that a job is of.
+func refOf(j broker.Job) lifecycle.Ref { return lifecycle.Ref{ID: j.ID, Life: j.Life} }

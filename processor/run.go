@@ -26,14 +26,14 @@ type run struct {
 	outages  atomic.Int32    // starts that failed in a row
 
 	mu       sync.Mutex
-	attempts map[string]map[*attempt]struct{} // by request id; two of one id while a superseded one ends
+	attempts map[lifecycle.Ref]map[*attempt]struct{} // two of one request while a superseded one ends
 }
 
 // cancel ends the attempts at a request whose cancellation was asked for.
-func (r *run) cancel(id string) {
+func (r *run) cancel(of lifecycle.Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for a := range r.attempts[id] {
+	for a := range r.attempts[of] {
 		a.end(ErrCanceled)
 	}
 }
@@ -43,18 +43,18 @@ func (r *run) cancel(id string) {
 func (r *run) enter(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.attempts[a.id] == nil {
-		r.attempts[a.id] = make(map[*attempt]struct{})
+	if r.attempts[a.of] == nil {
+		r.attempts[a.of] = make(map[*attempt]struct{})
 	}
-	r.attempts[a.id][a] = struct{}{}
+	r.attempts[a.of][a] = struct{}{}
 }
 
 func (r *run) leave(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.attempts[a.id], a)
-	if len(r.attempts[a.id]) == 0 {
-		delete(r.attempts, a.id)
+	delete(r.attempts[a.of], a)
+	if len(r.attempts[a.of]) == 0 {
+		delete(r.attempts, a.of)
 	}
 }
 
@@ -65,7 +65,7 @@ func (r *run) begin(a *attempt, request lifecycle.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.begin(request)
-	for other := range r.attempts[a.id] {
+	for other := range r.attempts[a.of] {
 		switch number := other.number.Load(); {
 		case number == 0:
 		case number < a.number.Load():
@@ -92,15 +92,20 @@ func (r *run) deliver(d broker.Delivery) {
 		return
 	}
 
-	a := newAttempt(r, job.ID)
+	a := newAttempt(r, refOf(job))
 	r.enter(a)
 	defer r.leave(a)
 	defer a.end(ErrEnded)
 
-	request, content, err := r.start(job.ID, d.Redelivered())
+	request, content, err := r.start(d)
 	switch {
 	case err == nil:
 		r.outages.Store(0)
+	case alive(err): // whoever gets it next looks again
+		r.outages.Store(0)
+		wait(r.stopping, alivePause)
+		r.giveBack(d)
+		return
 	case needless(err):
 		r.outages.Store(0)
 		r.ack(d)
@@ -120,18 +125,21 @@ func (r *run) deliver(d broker.Delivery) {
 	}
 }
 
-func (r *run) start(id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error) {
+func (r *run) start(d broker.Delivery) (lifecycle.Request, lifecycle.Content, error) {
 	ctx, cancel := context.WithTimeout(r.work, callTimeout)
 	defer cancel()
-	return r.life.Start(ctx, id, redelivered)
+	job := d.Job()
+	return r.life.Start(ctx, refOf(job), lifecycle.Start{
+		Route: job.Route, Message: job.Message, Sequence: job.Sequence, Redelivered: d.Redelivered(),
+	})
 }
 
 // report makes one report. ctx bounds it, and so does callTimeout; an end that
 // says nothing about the request is told as lifecycle.ErrUnavailable.
-func (r *run) report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+func (r *run) report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	request, err := r.life.Report(ctx, id, c)
+	request, err := r.life.Report(ctx, of, c)
 	if err != nil && ctx.Err() != nil && !needless(err) && !errors.Is(err, lifecycle.ErrUnavailable) {
 		err = fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
 	}
@@ -155,6 +163,15 @@ func (r *run) giveBack(d broker.Delivery) {
 	if err := d.Return(); err != nil {
 		r.log.Warn("delivery could not be returned", slog.String("request", d.Job().ID), slog.Any("error", err))
 	}
+}
+
+// alivePause is how long a delivery stays here whose attempt goes on elsewhere, under a lease.
+const alivePause = 2 * time.Second
+
+// alive reports whether err says that the attempt which a delivery is of goes on elsewhere.
+func alive(err error) bool {
+	refused, ok := errors.AsType[*lifecycle.TransitionError](err)
+	return ok && refused.Reason == lifecycle.ReasonAlive
 }
 
 // needless reports whether err says that a request needs this processor no more.

@@ -29,7 +29,7 @@ func (a *attempt) settle(c lifecycle.Change) (done bool) {
 			return a.settleOtherwise(c, err)
 		}
 		unclear = true
-		a.run.log.Warn("final report failed", slog.String("request", a.id), slog.Int("try", try), slog.Any("error", err))
+		a.run.log.Warn("final report failed", slog.String("request", a.of.ID), slog.Int("try", try), slog.Any("error", err))
 		if a.run.work.Err() != nil {
 			return false
 		}
@@ -48,14 +48,14 @@ func (a *attempt) finalReport(c lifecycle.Change) error {
 		ctx, cancel = context.WithTimeout(ctx, a.run.options.Grace)
 		defer cancel()
 	}
-	_, err := a.run.report(ctx, a.id, c)
+	_, err := a.run.report(ctx, a.of, c)
 	return err
 }
 
 // settleOtherwise ends an attempt whose result the store does not take, for
 // whatever reason: trying for ever would keep the slot and tell nobody.
 func (a *attempt) settleOtherwise(c lifecycle.Change, err error) (done bool) {
-	a.run.log.Error("final report was refused", slog.String("request", a.id), slog.Any("error", err))
+	a.run.log.Error("final report was refused", slog.String("request", a.of.ID), slog.Any("error", err))
 	if _, ok := c.(lifecycle.Succeed); !ok {
 		wait(a.run.work, backoff(1))
 		return false

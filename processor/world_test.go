@@ -29,7 +29,7 @@ type world struct {
 	ended    map[string]chan struct{}
 	changes  []lifecycle.Change // that were made, in order
 	writes   []time.Time        // when
-	hints    map[int]func(string)
+	hints    map[int]func(lifecycle.Ref)
 
 	// answer, if set, is how long the answer to the start of an attempt takes.
 	answer func(attempt int) time.Duration
@@ -46,7 +46,7 @@ func newWorld() *world {
 		inputs:   make(map[string]lifecycle.Content),
 		outputs:  make(map[string]lifecycle.Content),
 		ended:    make(map[string]chan struct{}),
-		hints:    make(map[int]func(string)),
+		hints:    make(map[int]func(lifecycle.Ref)),
 	}
 }
 
@@ -69,8 +69,9 @@ func (w *world) submit(r lifecycle.Request, c lifecycle.Content) {
 	_ = w.queue.Publish(context.Background(), broker.Job{ID: r.ID, Route: r.Route})
 }
 
-func (w *world) Start(ctx context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error) {
-	r, err := w.apply(ctx, id, lifecycle.Start{Redelivered: redelivered})
+func (w *world) Start(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+	id := of.ID
+	r, err := w.apply(ctx, id, c)
 	if err == nil && r.Status != lifecycle.Processing {
 		err = &lifecycle.TransitionError{ID: id, Change: "start", From: r.Status, Reason: lifecycle.ReasonEnded}
 	}
@@ -82,11 +83,12 @@ func (w *world) Start(ctx context.Context, id string, redelivered bool) (lifecyc
 	return r, w.inputs[id], err
 }
 
-func (w *world) Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+func (w *world) Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
 	if f, ok := c.(lifecycle.Fail); ok && f.Retry && f.Delay <= 0 {
 		f.Delay = time.Second
 		c = f
 	}
+	id := of.ID
 	r, err := w.apply(ctx, id, c)
 	if err == nil && r.Status == lifecycle.Pending {
 		err = w.queue.Publish(ctx, broker.Job{ID: id, Route: r.Route, NotBefore: r.NotBefore})
@@ -109,8 +111,8 @@ func (w *world) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	if !ok {
 		return lifecycle.Request{}, lifecycle.ErrNotFound
 	}
-	next, _, err := lifecycle.Transition(r, c, time.Now())
-	if err != nil {
+	next, _, changed, err := lifecycle.Transition(r, c, time.Now())
+	if err != nil || !changed {
 		return r, err
 	}
 	w.requests[id] = next
@@ -129,7 +131,7 @@ func (w *world) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	return next, nil
 }
 
-func (w *world) OnCancel(f func(id string)) (stop func()) {
+func (w *world) OnCancel(f func(of lifecycle.Ref)) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := len(w.hints)
@@ -148,7 +150,7 @@ func (w *world) cancel(id string, hint bool) {
 	defer w.mu.Unlock()
 	for _, f := range w.hints {
 		if f != nil && hint {
-			f(id)
+			f(lifecycle.Ref{ID: id})
 		}
 	}
 }

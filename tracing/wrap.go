@@ -55,7 +55,7 @@ func (s source) Listen(f func(channel string, m hub.Message)) {
 			return
 		}
 		subject, _ := lifecycle.EventSubject(m.Event)
-		attributes := []attribute.KeyValue{KeyRequest.String(subject.Request), keyEvent.String(string(subject.Type))}
+		attributes := []attribute.KeyValue{KeyRequest.String(subject.Request.ID), keyEvent.String(string(subject.Type))}
 		if c, err := lifecycle.ParseKey(channel); err == nil {
 			attributes = append(attributes, keyChannel.String(string(c.Kind)))
 		}

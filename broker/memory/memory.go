@@ -35,7 +35,7 @@ type Broker struct {
 	mu      sync.Mutex
 	closed  bool
 	routes  map[string]*route
-	waiting map[string]*item // by id, in a line or in delayed
+	waiting map[name]*item // in a line or in delayed
 	delayed delayed
 	timer   *time.Timer // for the head of delayed; nil until first needed
 	back    int64       // order of the newest item at the back of any line
@@ -50,7 +50,7 @@ func New(routes []string, o Options) *Broker {
 		options: o,
 		closing: make(chan struct{}),
 		routes:  make(map[string]*route),
-		waiting: make(map[string]*item),
+		waiting: make(map[name]*item),
 	}
 	for _, name := range routes {
 		b.routes[name] = new(route)
@@ -58,7 +58,7 @@ func New(routes []string, o Options) *Broker {
 	return b
 }
 
-// Publish implements broker.Broker. A job that waits already is kept once: the
+// Publish implements broker.Broker. A job that waits already for the same life of its request is kept once: the
 // newer one counts, but keeps the older one's place if both may start now.
 func (b *Broker) Publish(ctx context.Context, j broker.Job) error {
 	if err := ctx.Err(); err != nil {
@@ -92,7 +92,7 @@ func (b *Broker) Recover(jobs iter.Seq2[broker.Job, bool]) error {
 func (b *Broker) Discard(j broker.Job) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if it := b.waiting[j.ID]; it != nil {
+	if it := b.waiting[nameOf(j)]; it != nil && it.job.Sequence <= j.Sequence {
 		b.remove(it)
 	}
 }

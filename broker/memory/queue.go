@@ -9,6 +9,11 @@ import (
 	"github.com/hark-push/hark/broker"
 )
 
+// name is whose job it is.
+type name struct{ id, life string }
+
+func nameOf(j broker.Job) name { return name{j.ID, j.Life} }
+
 // item is a job that waits.
 type item struct {
 	job         broker.Job
@@ -52,7 +57,10 @@ func (b *Broker) add(j broker.Job, redelivered bool, most int) error {
 	}
 	it := &item{job: j, redelivered: redelivered}
 	wait := time.Until(j.NotBefore)
-	if old := b.waiting[j.ID]; old != nil {
+	if old := b.waiting[nameOf(j)]; old != nil {
+		if old.job.Sequence > j.Sequence { // this one is out of date
+			return nil
+		}
 		it.redelivered = it.redelivered || old.redelivered
 		if wait <= 0 && old.element != nil && old.job.Route == j.Route && old.level() == it.level() {
 			old.job, old.redelivered = j, it.redelivered
@@ -62,7 +70,7 @@ func (b *Broker) add(j broker.Job, redelivered bool, most int) error {
 	} else if most > 0 && len(b.waiting) >= most {
 		return broker.ErrUnavailable
 	}
-	b.waiting[j.ID] = it
+	b.waiting[nameOf(j)] = it
 	if wait > 0 {
 		b.back++
 		it.order = b.back
@@ -88,20 +96,20 @@ func (b *Broker) putBack(j broker.Job) {
 	if b.closed {
 		return
 	}
-	if it := b.waiting[j.ID]; it != nil {
+	if it := b.waiting[nameOf(j)]; it != nil {
 		it.redelivered = true
 		return
 	}
 	r := b.routes[j.Route]
 	b.front--
 	it := &item{job: j, redelivered: true, order: b.front}
-	b.waiting[j.ID] = it
+	b.waiting[nameOf(j)] = it
 	it.element = r.lines[it.level()].PushFront(it)
 	b.serve(r)
 }
 
 func (b *Broker) remove(it *item) {
-	delete(b.waiting, it.job.ID)
+	delete(b.waiting, nameOf(it.job))
 	if it.element != nil {
 		b.routes[it.job.Route].lines[it.level()].Remove(it.element)
 		it.element = nil

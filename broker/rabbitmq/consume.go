@@ -76,10 +76,11 @@ type consumer struct {
 // session is one channel of a consumer. Its deliveries can be settled on it alone.
 type session struct {
 	*consumer
-	ctx     context.Context // of the Consume
-	channel *amqp.Channel
-	ended   chan struct{}  // closed when the channel takes nothing any more
-	intake  sync.WaitGroup // what reads deliveries and what holds back those that are not due
+	ctx        context.Context // of the Consume
+	generation *generation
+	channel    *amqp.Channel
+	ended      chan struct{}  // closed when the channel takes nothing any more
+	intake     sync.WaitGroup // what reads deliveries and what holds back those that are not due
 }
 
 // session consumes until ctx ends, waits for the handles, and returns nil; or until
@@ -91,7 +92,7 @@ func (c *consumer) session(ctx context.Context, g *generation, again bool) error
 			return err
 		}
 	}
-	s := &session{consumer: c, ctx: ctx, ended: make(chan struct{})}
+	s := &session{consumer: c, ctx: ctx, generation: g, ended: make(chan struct{})}
 	streams := make(map[string]<-chan amqp.Delivery)
 	closed := make(chan *amqp.Error, 1)
 	canceled := make(chan string, len(c.routes)) // by the server; has room for all
@@ -205,6 +206,9 @@ func (s *session) hand(d *delivery) {
 
 // holdBack sends a job that is not due on to its next delay step. What remains after
 // the shortest step it waits here, and so it does while nothing can be published.
+//
+// What is sent on is a message of its own, for nothing has begun by it: should both stay, because the server's word for one of them was lost,
+// an attempt that one began is not the other's to supersede.
 func (s *session) holdBack(d *delivery) {
 	shortest := s.topology.options.Delays[0]
 	for {
@@ -214,9 +218,10 @@ func (s *session) holdBack(d *delivery) {
 			return
 		}
 		if left >= shortest {
-			ctx, cancel := context.WithTimeout(s.ctx, left)
-			err := s.send(ctx, d.job, d.redelivered)
-			cancel()
+			next := d.job
+			next.Message = broker.NewMessage()
+			// Not the context of the Consume: whether it was sent on has to be known, or there are two of it.
+			err := s.send(context.WithoutCancel(s.ctx), next, false)
 			if err == nil {
 				s.counts.deferred.Add(1)
 				_ = d.Ack()

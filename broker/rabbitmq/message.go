@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"github.com/hark-push/hark/broker"
 )
 
-// A job on the wire is a small JSON document; the message id is the request's.
+// A job on the wire is a small JSON document; the message id is the job's, or the request's if that has none.
 const (
 	contentType       = "application/vnd.hark.job+json"
 	versionHeader     = "hark-version"
@@ -22,9 +23,12 @@ const (
 
 type wireJob struct {
 	ID        string    `json:"id"`
+	Life      string    `json:"life,omitempty"`
 	Route     string    `json:"route"`
 	Priority  int       `json:"priority,omitempty"`
 	NotBefore time.Time `json:"notBefore,omitzero"`
+	Sequence  uint64    `json:"sequence,omitempty"`
+	Message   string    `json:"message,omitempty"`
 }
 
 // maxKey is how long a message id or a routing key may be, in bytes.
@@ -47,7 +51,7 @@ func encode(j broker.Job, redelivered bool) (amqp.Publishing, error) {
 		ContentType:  contentType,
 		DeliveryMode: amqp.Persistent,
 		Priority:     uint8(min(max(j.Priority, 0), 9)),
-		MessageId:    j.ID,
+		MessageId:    cmp.Or(j.Message, j.ID),
 		Timestamp:    time.Now(),
 		Body:         body,
 	}, nil

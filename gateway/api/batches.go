@@ -43,7 +43,7 @@ func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 
 // getBatch answers GET /v1/batches/{id} as GET /v1/requests/{id} is.
 func (a *API) getBatch(c *fiber.Ctx, caller auth.Caller) error {
-	if _, err := a.Service.GetBatch(a.storeContext(), caller.Principal, param(c, "id")); err != nil {
+	if _, err := a.Service.GetBatch(a.storeContext(), caller.Principal, named(c)); err != nil {
 		return err
 	}
 	return a.get(c, caller)

@@ -46,7 +46,7 @@ func (a *API) follower(c *fiber.Ctx) (auth.Caller, error) {
 // may returns an error unless a caller has a role. Whoever has a ticket may follow what it is for: only the resources that
 // ask for a follower take tickets, and only for that request.
 func may(caller auth.Caller, role lifecycle.Role) error {
-	if !caller.Is(role) && caller.Request == "" {
+	if !caller.Is(role) && caller.Request.ID == "" {
 		return &problem{kind: kindForbidden, detail: "This call needs the role " + string(role) + "."}
 	}
 	return nil
@@ -80,8 +80,9 @@ func wantsTicket(c *fiber.Ctx) (bool, error) {
 }
 
 // withTicket puts a ticket into the links of a status document that lead to the request's events.
-func (a *API) withTicket(document []byte, caller auth.Caller, id string) ([]byte, error) {
-	ticket, err := a.Guard.NewTicket(caller, id)
+func (a *API) withTicket(document []byte, caller auth.Caller, of lifecycle.Ref) ([]byte, error) {
+	id := of.ID
+	ticket, err := a.Guard.NewTicket(caller, of)
 	if err != nil {
 		return nil, err
 	}

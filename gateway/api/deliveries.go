@@ -41,7 +41,7 @@ func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
 		Links: []link{{"self", self, "GET"}, {"resend", self + "/resend", "POST"}},
 	}
 	if d.Lane != d.ID { // else it is about the endpoint itself
-		out.Request = d.Lane
+		out.Request = dispatch.RequestOf(d.Lane)
 	}
 	if d.State == dispatch.Waiting {
 		out.Due = stamp{d.Due}

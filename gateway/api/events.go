@@ -21,7 +21,7 @@ var errNoChannel = errors.New("no such channel")
 // requestEvents answers GET /v1/requests/{id}/events.
 func (a *API) requestEvents(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, named(c))
 	if err != nil {
 		return err
 	}

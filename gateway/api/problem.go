@@ -111,6 +111,8 @@ func (a *API) asProblem(err error) *problem {
 		switch t.Reason {
 		case lifecycle.ReasonBatch:
 			p.detail = "The request is a batch, which no processor works on."
+		case lifecycle.ReasonAlive:
+			p.detail = "Attempt " + strconv.Itoa(t.Current) + " has a lease and has reported within it."
 		case lifecycle.ReasonStale:
 			p.kind, p.detail = kindSuperseded, "The report comes from attempt "+strconv.Itoa(t.Attempt)+", but attempt "+strconv.Itoa(t.Current)+" counts."
 		}

@@ -18,11 +18,14 @@ import (
 // storeContext is that of a call to the store and the queue, which nobody cancels: it ends by itself.
 func (a *API) storeContext() context.Context { return a.stored.Context() }
 
+// named is the request that the path names: whichever life the id has now.
+func named(c *fiber.Ctx) lifecycle.Ref { return lifecycle.Ref{ID: param(c, "id")} }
+
 // get answers GET /v1/requests/{id}: at once, or with Prefer: wait=N when something has
 // happened since the state that the client knows.
 func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, named(c))
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	document := lifecycle.AppendDocument(nil, &r, view(caller))
 	switch {
 	case ticket: // which is new each time, so this is never 304
-		if document, err = a.withTicket(document, caller, r.ID); err != nil {
+		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
 			return err
 		}
 		c.Set(fiber.HeaderCacheControl, "no-store")
@@ -65,7 +68,12 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 
 // etag is weak, because the queue position changes without an event.
 func etag(r *lifecycle.Request) string {
-	return `W/"` + strconv.FormatUint(r.Sequence, 10) + `"`
+	return `W/"` + version(r) + `"`
+}
+
+// version names a state of a request, which no other one has, also of another life of its id.
+func version(r *lifecycle.Request) string {
+	return strings.TrimPrefix(r.Life+"-"+strconv.FormatUint(r.Sequence, 10), "-")
 }
 
 // matches compares If-None-Match weakly (RFC 9110, section 13.1.2).
@@ -129,7 +137,7 @@ func sendPage(c *fiber.Ctx, caller auth.Caller, page lifecycle.Page) error {
 // cancel answers POST /v1/requests/{id}/cancel.
 func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Cancel(ctx, caller.Principal, param(c, "id"))
+	r, err := a.Service.Cancel(ctx, caller.Principal, named(c))
 	if err != nil {
 		return err
 	}
@@ -145,7 +153,7 @@ func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 // forget answers DELETE /v1/requests/{id}.
 func (a *API) forget(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	if err := a.Service.Delete(ctx, caller.Principal, param(c, "id")); err != nil {
+	if err := a.Service.Delete(ctx, caller.Principal, named(c)); err != nil {
 		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)
@@ -154,7 +162,7 @@ func (a *API) forget(c *fiber.Ctx, caller auth.Caller) error {
 // result answers GET /v1/requests/{id}/result.
 func (a *API) result(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller.Principal, param(c, "id"))
+	r, err := a.Service.Get(ctx, caller.Principal, named(c))
 	if err != nil {
 		return err
 	}
@@ -176,14 +184,14 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 		return c.SendStatus(fiber.StatusNoContent)
 	}
 	ctx := a.storeContext()
-	_, content, err := a.Service.Result(ctx, caller.Principal, r.ID)
+	_, content, err := a.Service.Result(ctx, caller.Principal, r.Ref())
 	if err != nil {
 		return err
 	}
 	// What a processor made is shown, never run in this origin.
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
-	tag := `"` + r.ID + "-" + strconv.FormatUint(r.Sequence, 10) + `"`
+	tag := `"` + r.ID + "-" + version(r) + `"`
 	if !whole {
 		if !strings.HasPrefix(c.Get(fiber.HeaderRange), "bytes=") { // a unit that is not understood is ignored (RFC 9110, section 14.2)
 			c.Request().Header.Del(fiber.HeaderRange)

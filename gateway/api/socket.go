@@ -158,8 +158,8 @@ func (s *session) Resolve(ctx context.Context, name string) (hub.Channel, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	if err := s.api.Service.MayRead(ctx, s.caller.Principal, channel); err != nil {
-		if errors.Is(err, lifecycle.ErrNotFound) && channel.Kind != lifecycle.RequestChannel {
+	if channel, err = s.api.Service.Follow(ctx, s.caller.Principal, channel); err != nil {
+		if errors.Is(err, lifecycle.ErrNotFound) && !strings.HasPrefix(name, string(lifecycle.RequestChannel)+":") {
 			err = errNoChannel
 		}
 		return hub.Channel{}, err

@@ -121,7 +121,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 		reply.Body = lifecycle.AppendDocument(nil, &r, view(caller))
 	}
 	if key != "" {
-		if err := a.saveReply(caller, key, reply); err != nil {
+		if err := a.saveReply(caller, r.Ref(), key, reply); err != nil {
 			return err
 		}
 	}
@@ -131,16 +131,16 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	return a.accepted(c, caller, &r, prefer, reply.Body, o.ticket)
 }
 
-func (a *API) saveReply(caller auth.Caller, key string, reply lifecycle.Reply) error {
+func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply lifecycle.Reply) error {
 	ctx := a.storeContext()
-	return a.Service.SaveReply(ctx, caller.Principal, key, reply)
+	return a.Service.SaveReply(ctx, caller.Principal, of, key, reply)
 }
 
 // accepted answers 202 with a status document, and a ticket in its links if that is wanted.
 func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, ticket bool) error {
 	if ticket {
 		var err error
-		if document, err = a.withTicket(document, caller, r.ID); err != nil {
+		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Durati
 	}
 	defer bell.Close()
 	for {
-		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.ID)
+		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.Ref())
 		if err != nil {
 			return r, err
 		}

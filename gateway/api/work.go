@@ -20,6 +20,7 @@ import (
 type assignment struct {
 	Attempt       int               `json:"attempt"`
 	ID            string            `json:"id"`
+	Life          string            `json:"life,omitzero"`
 	Route         string            `json:"route"`
 	Topic         string            `json:"topic,omitzero"`
 	Priority      int               `json:"priority,omitzero"`
@@ -36,16 +37,20 @@ type assignment struct {
 
 // start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query that runs.
 func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
-	attempt, err := queryAttempt(c)
-	if err != nil {
-		return err
+	var errs []fieldError
+	attempt := queryAttempt(c, "attempt", &errs)
+	dead := queryAttempt(c, "supersede", &errs)
+	of := lifecycle.Ref{ID: param(c, "id"), Life: readLife(c, nil, &errs)}
+	if len(errs) > 0 {
+		return invalid(errs...)
 	}
 	var r lifecycle.Request
 	var content lifecycle.Content
+	var err error
 	if attempt > 0 {
-		r, content, err = a.Service.Running(a.storeContext(), param(c, "id"), attempt)
+		r, content, err = a.Service.Running(a.storeContext(), of, attempt)
 	} else {
-		r, content, err = a.Service.Start(a.storeContext(), param(c, "id"), c.QueryBool("redelivered"))
+		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{Redelivered: dead > 0 || c.QueryBool("redelivered"), Attempt: dead})
 	}
 	if err != nil {
 		return err
@@ -57,22 +62,22 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	return sendJSON(c, fiber.StatusOK, body)
 }
 
-// queryAttempt returns the attempt that a start asks for again, 0 if it asks for a new one.
-func queryAttempt(c *fiber.Ctx) (int, error) {
-	text := c.Query("attempt")
+// queryAttempt returns the attempt that an option of the query names, 0 if it is not there.
+func queryAttempt(c *fiber.Ctx, name string, errs *[]fieldError) int {
+	text := c.Query(name)
 	if text == "" {
-		return 0, nil
+		return 0
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return 0, invalid(fieldError{"?attempt", "must be the number of an attempt"})
+		*errs = append(*errs, fieldError{"?" + name, "must be the number of an attempt"})
 	}
-	return n, nil
+	return n
 }
 
 func newAssignment(r *lifecycle.Request, content lifecycle.Content) assignment {
 	work := assignment{
-		Attempt: r.Attempt, ID: r.ID, Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
+		Attempt: r.Attempt, ID: r.ID, Life: r.Life, Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
 		CreatedAt: timestamp(r.CreatedAt), Deadline: timestamp(r.ExpiresAt),
 		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
 	}
@@ -102,6 +107,7 @@ type progressReport struct {
 	Percent *float64 `json:"percent"`
 	Message *string  `json:"message"`
 	Attempt *integer `json:"attempt"`
+	Life    *string  `json:"life"`
 	Timeout string   `json:"timeout"`
 }
 
@@ -113,6 +119,8 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 		p.Step = new(string(value))
 	case "message":
 		p.Message = new(string(value))
+	case "life":
+		p.Life = new(string(value))
 	case "timeout":
 		p.Timeout = string(value)
 	case "percent":
@@ -150,10 +158,11 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 		change.Extend = d
 	}
 	change.Attempt = readAttempt(c, body.Attempt, &errs)
+	life := readLife(c, body.Life, &errs)
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
-	r, err := a.report(c, change)
+	r, err := a.report(c, life, change)
 	if err != nil {
 		return err
 	}
@@ -178,11 +187,11 @@ func (a *API) complete(c *fiber.Ctx, caller auth.Caller) error {
 
 func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int) lifecycle.Change) error {
 	var errs []fieldError
-	attempt := readAttempt(c, nil, &errs)
+	attempt, life := readAttempt(c, nil, &errs), readLife(c, nil, &errs)
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
-	r, err := a.report(c, change(attempt))
+	r, err := a.report(c, life, change(attempt))
 	if err != nil {
 		return err
 	}
@@ -198,6 +207,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 		Trace   string   `json:"trace"`
 		Retry   bool     `json:"retry"`
 		Attempt *integer `json:"attempt"`
+		Life    *string  `json:"life"`
 	}
 	if err := readReport(c, &body, nil); err != nil {
 		return err
@@ -210,14 +220,14 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	tooLong(&errs, "/message", body.Message, 2000)
 	tooLong(&errs, "/detail", &body.Detail, 8000)
 	tooLong(&errs, "/trace", &body.Trace, 64000)
-	attempt := readAttempt(c, body.Attempt, &errs)
+	attempt, life := readAttempt(c, body.Attempt, &errs), readLife(c, body.Life, &errs)
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
 	if body.Code == "" {
 		body.Code = "error"
 	}
-	r, err := a.report(c, lifecycle.Fail{
+	r, err := a.report(c, life, lifecycle.Fail{
 		Attempt: attempt, Retry: body.Retry,
 		Failure: lifecycle.Failure{Code: body.Code, Message: *body.Message, Detail: body.Detail, Trace: body.Trace},
 	})
@@ -227,9 +237,9 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
 }
 
-func (a *API) report(c *fiber.Ctx, change lifecycle.Change) (lifecycle.Request, error) {
+func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {
 	ctx := a.storeContext()
-	return a.Service.Report(ctx, param(c, "id"), change)
+	return a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
 }
 
 // readReport reads a JSON object into a struct. An empty body is an empty object. set, which may be nil, is how the struct
@@ -296,6 +306,22 @@ func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
 		*errs = append(*errs, fieldError{"/attempt", "must be the number of an attempt"})
 	}
 	return int(*body)
+}
+
+// readLife returns which life of the request's id is meant: from the query, the header Hark-Life or the body; "" if
+// it does not say.
+func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
+	text, pointer := query(c, "life"), "?life"
+	if text == "" {
+		text, pointer = strings.Clone(c.Get("Hark-Life")), ""
+	}
+	if text == "" && body != nil {
+		text, pointer = *body, "/life"
+	}
+	if text != "" && !lifecycle.ValidLife(text) {
+		*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it"})
+	}
+	return text
 }
 
 func tooLong(errs *[]fieldError, pointer string, s *string, most int) {

@@ -155,8 +155,8 @@ func (g *Guard) Token(token string) (Caller, error) {
 
 // NewTicket returns a ticket, with which whoever has it may follow one request in the name of the caller. It
 // is good for a URL: it lets somebody connect for a short time only, and no connection outlives what the caller's own would.
-func (g *Guard) NewTicket(c Caller, request string) (string, error) {
-	if c.Request != "" && c.Request != request {
+func (g *Guard) NewTicket(c Caller, request lifecycle.Ref) (string, error) {
+	if c.Request.ID != "" && c.Request != request {
 		return "", fmt.Errorf("ticket for %s from one for %s", request, c.Request)
 	}
 	return g.tickets.sign(c, request)

@@ -133,7 +133,7 @@ func TestKeys(t *testing.T) {
 	} {
 		for _, header := range []string{"Bearer " + token, "bearer   " + token, "BEARER " + token + " "} {
 			c, err := g.Header(header)
-			if err != nil || c.Subject != want.subject || !slices.Equal(c.Roles, want.roles) || c.Request != "" || c.Pass() == nil || !c.Pass().Ends().IsZero() {
+			if err != nil || c.Subject != want.subject || !slices.Equal(c.Roles, want.roles) || c.Request.ID != "" || c.Pass() == nil || !c.Pass().Ends().IsZero() {
 				t.Errorf("%s: %+v, %v", want.subject, c, err)
 			}
 		}
@@ -200,7 +200,7 @@ func TestKeysChange(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := g.NewTicket(r, "request-1")
+	ticket, err := g.NewTicket(r, lifecycle.Ref{ID: "request-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -476,12 +476,12 @@ func TestTickets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []auth.Caller{byKey, byToken} {
-		text, err := g.NewTicket(c, "r-1")
+		text, err := g.NewTicket(c, lifecycle.Ref{ID: "r-1", Life: "0123456789"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		who, err := g.Ticket(text)
-		if err != nil || who.Subject != c.Subject || who.Request != "r-1" || who.Is(lifecycle.RoleClient) || len(who.Roles) > 0 || !who.Expires.Equal(c.Expires) {
+		if err != nil || who.Subject != c.Subject || who.Request != (lifecycle.Ref{ID: "r-1", Life: "0123456789"}) || who.Is(lifecycle.RoleClient) || len(who.Roles) > 0 || !who.Expires.Equal(c.Expires) {
 			t.Errorf("%+v, %v", who, err)
 		}
 		if (who.Pass() == c.Pass()) != (c.Subject == "alice") || !who.Pass().Ends().Equal(c.Pass().Ends()) {
@@ -490,7 +490,7 @@ func TestTickets(t *testing.T) {
 		if _, err := g.Token(text); refused(t, err) == "" {
 			t.Error("a ticket was taken for a token")
 		}
-		if _, err := g.NewTicket(who, "r-2"); err == nil {
+		if _, err := g.NewTicket(who, lifecycle.Ref{ID: "r-2", Life: "0123456789"}); err == nil {
 			t.Error("a ticket gave one for another request")
 		}
 		claims := jwt.MapClaims{}
@@ -502,13 +502,13 @@ func TestTickets(t *testing.T) {
 		}
 	}
 	old := guard(t, auth.Options{TicketLife: time.Nanosecond})
-	expired, _ := old.NewTicket(byToken, "r-1")
+	expired, _ := old.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
 	until(t, "it has expired", func() bool {
 		_, err := g.Ticket(expired)
 		return err != nil && strings.Contains(err.Error(), "expired")
 	})
 	other, _ := auth.New(auth.Options{TicketKey: []byte("another one, of thirty-two bytes")})
-	foreign, _ := other.NewTicket(byToken, "r-1")
+	foreign, _ := other.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
 	for name, text := range map[string]string{
 		"foreign": foreign, "empty": "", "dots": "..", "a token": signed(t, "HS256", secret, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),
 		"none": signed(t, "none", jwt.UnsafeAllowNoneSignatureType, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),

@@ -20,13 +20,14 @@ type tickets struct {
 type ticketClaims struct {
 	jwt.RegisteredClaims                  // sub: the caller's subject; exp: until when it lets somebody connect
 	Request              string           `json:"req"`
-	Until                *jwt.NumericDate `json:"unt,omitempty"` // the expiry of what proved who the caller is
-	Key                  string           `json:"key,omitempty"` // the id of the API key that proved it
+	Life                 string           `json:"life,omitempty"` // of the request
+	Until                *jwt.NumericDate `json:"unt,omitempty"`  // the expiry of what proved who the caller is
+	Key                  string           `json:"key,omitempty"`  // the id of the API key that proved it
 }
 
-func (t tickets) sign(c Caller, request string) (string, error) {
+func (t tickets) sign(c Caller, request lifecycle.Ref) (string, error) {
 	expires := time.Now().Add(t.life)
-	claims := ticketClaims{Request: request}
+	claims := ticketClaims{Request: request.ID, Life: request.Life}
 	claims.Subject = c.Subject
 	if !c.Expires.IsZero() {
 		claims.Until = jwt.NewNumericDate(c.Expires)
@@ -53,7 +54,7 @@ func (t tickets) caller(text string) (c Caller, keyID string, err error) {
 	case err != nil || claims.Request == "":
 		return Caller{}, "", &TokenError{"The ticket is not one of this gateway."}
 	}
-	c.Principal = lifecycle.Principal{Subject: claims.Subject, Request: claims.Request}
+	c.Principal = lifecycle.Principal{Subject: claims.Subject, Request: lifecycle.Ref{ID: claims.Request, Life: claims.Life}}
 	if claims.Until != nil {
 		c.Expires = claims.Until.Time
 	}

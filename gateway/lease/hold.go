@@ -34,7 +34,7 @@ const pace = 250 * time.Millisecond
 // hold keeps a delivery until it is settled.
 func (l *Leases) hold(h *held) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	rings, stop, err := l.bell(ctx, h.delivery.Job().ID)
+	rings, stop, err := l.bell(ctx, refOf(h.delivery))
 	cancel()
 	if err == nil {
 		defer stop()
@@ -91,10 +91,13 @@ func (l *Leases) fail(h *held) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	id := h.delivery.Job().ID
-	_, err := l.life.Report(ctx, id, lifecycle.Fail{
-		Attempt: h.attempt, Retry: true, Delay: time.Nanosecond, // it has waited long enough
+	_, err := l.life.Report(ctx, refOf(h.delivery), lifecycle.Fail{
+		Attempt: h.attempt, Silent: true, Retry: true, Delay: time.Nanosecond, // it has waited long enough
 		Failure: lifecycle.Failure{Code: codeSilent, Message: "The processor was silent for longer than its lease."},
 	})
+	if alive(err) {
+		return false
+	}
 	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {
 		return true
 	}
@@ -105,6 +108,12 @@ func (l *Leases) fail(h *held) bool {
 	l.expired.Add(1)
 	l.log.Info("lease ran out", slog.String("request", id), slog.Int("attempt", h.attempt))
 	return true
+}
+
+// alive reports whether err says that the attempt has reported within its lease.
+func alive(err error) bool {
+	refused, ok := errors.AsType[*lifecycle.TransitionError](err)
+	return ok && refused.Reason == lifecycle.ReasonAlive
 }
 
 // state is where a leased attempt stands.
@@ -122,7 +131,7 @@ const (
 func (l *Leases) look(h *held) state {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	r, err := l.requests.Get(ctx, h.delivery.Job().ID)
+	r, err := l.requests.Get(ctx, refOf(h.delivery))
 	switch {
 	case errors.Is(err, lifecycle.ErrNotFound):
 		return over

@@ -52,7 +52,8 @@ func TestHold(t *testing.T) {
 			at(2 * pace)
 		}, 0},
 		{"superseded", false, func(w *world, at func(time.Duration)) {
-			_ = w.change("1", lifecycle.Start{Redelivered: true})
+			_ = w.change("1", lifecycle.Release{Attempt: 1})
+			_ = w.change("1", lifecycle.Start{})
 			at(2 * pace)
 		}, 0},
 		{"forgotten", false, func(w *world, at func(time.Duration)) {
@@ -61,7 +62,7 @@ func TestHold(t *testing.T) {
 		}, 0},
 		{"the store has lost the start", false, func(w *world, at func(time.Duration)) {
 			at(10 * time.Second)
-			w.set("1", &lifecycle.Request{ID: "1", Status: lifecycle.Pending, MaxAttempts: 9})
+			w.set("1", &lifecycle.Request{ID: "1", Route: "a", Status: lifecycle.Pending, MaxAttempts: 9})
 		}, 10 * time.Second},
 		{"the store is away when it would run out", false, func(w *world, at func(time.Duration)) {
 			at(30 * time.Second)

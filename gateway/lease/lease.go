@@ -26,20 +26,20 @@ import (
 // Lifecycle is where attempts start; [*lifecycle.Service] is one.
 type Lifecycle interface {
 	// Start begins an attempt and returns what it works on. A [*lifecycle.TransitionError] or lifecycle.ErrNotFound
-	// means that this work needs nobody any more.
-	Start(ctx context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error)
+	// means that this work needs nobody any more, or, with ReasonAlive, that somebody is at it.
+	Start(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error)
 	// Report makes a change that a processor reports; here that it is silent. Its errors are those of Start.
-	Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error)
+	Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error)
 }
 
 // Requests is where the holder of a lease sees what became of the attempt; a [lifecycle.Store] is one.
 type Requests interface {
-	Get(ctx context.Context, id string) (lifecycle.Request, error)
+	Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error)
 }
 
 // Bell returns a channel that gets a value after something happened to a request, on whichever node; values may be missing and
 // are not queued up. stop ends that.
-type Bell func(ctx context.Context, request string) (rings <-chan struct{}, stop func(), err error)
+type Bell func(ctx context.Context, request lifecycle.Ref) (rings <-chan struct{}, stop func(), err error)
 
 // Options of [Leases]. The zero value works.
 type Options struct {
@@ -141,6 +141,12 @@ func (l *Leases) leave() {
 
 // callTimeout bounds one call of the store and of the bell.
 const callTimeout = 10 * time.Second
+
+// refOf names the request that a delivery is of.
+func refOf(d broker.Delivery) lifecycle.Ref {
+	job := d.Job()
+	return lifecycle.Ref{ID: job.ID, Life: job.Life}
+}
 
 func (l *Leases) ack(d broker.Delivery) {
 	if err := d.Ack(); err != nil && !errors.Is(err, broker.ErrClosed) {

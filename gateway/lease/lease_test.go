@@ -58,7 +58,7 @@ func newWorld(t *testing.T, o Options) *world {
 func (w *world) submit(ids ...string) {
 	for _, id := range ids {
 		w.mu.Lock()
-		w.requests[id] = lifecycle.Request{ID: id, Status: lifecycle.Pending, MaxAttempts: 9, Sequence: 1}
+		w.requests[id] = lifecycle.Request{ID: id, Route: "a", Status: lifecycle.Pending, MaxAttempts: 9, Sequence: 1}
 		w.mu.Unlock()
 		if err := w.queue.Publish(context.Background(), broker.Job{ID: id, Route: "a"}); err != nil {
 			w.t.Error(err)
@@ -76,7 +76,7 @@ func (w *world) change(id string, c lifecycle.Change) error {
 	if _, ok := w.requests[id]; !ok {
 		return lifecycle.ErrNotFound
 	}
-	r, _, err := lifecycle.Transition(w.requests[id], c, time.Now().Add(ahead))
+	r, _, _, err := lifecycle.Transition(w.requests[id], c, time.Now().Add(ahead))
 	if err != nil {
 		return err
 	}
@@ -114,28 +114,31 @@ func (w *world) fail(err error) {
 	w.down = err
 }
 
-func (w *world) Start(_ context.Context, id string, redelivered bool) (lifecycle.Request, lifecycle.Content, error) {
+func (w *world) Start(_ context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+	id := of.ID
 	time.Sleep(w.slow)
-	err := w.change(id, lifecycle.Start{Redelivered: redelivered})
+	err := w.change(id, c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.again[id] = redelivered
+	w.again[id] = c.Redelivered
 	return w.requests[id], lifecycle.Content{Data: make([]byte, w.content)}, err
 }
 
 // Report makes a change, and hands work that waits again to the queue.
-func (w *world) Report(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+func (w *world) Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
+	id := of.ID
 	if err := w.change(id, c); err != nil {
 		return lifecycle.Request{}, err
 	}
-	r, err := w.Get(ctx, id)
+	r, err := w.Get(ctx, of)
 	if err == nil && r.Status == lifecycle.Pending {
 		err = w.queue.Publish(ctx, broker.Job{ID: id, Route: "a"})
 	}
 	return r, err
 }
 
-func (w *world) Get(_ context.Context, id string) (lifecycle.Request, error) {
+func (w *world) Get(_ context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
+	id := of.ID
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r, ok := w.requests[id]
@@ -148,13 +151,13 @@ func (w *world) Get(_ context.Context, id string) (lifecycle.Request, error) {
 	return r, nil
 }
 
-func (w *world) ring(_ context.Context, id string) (<-chan struct{}, func(), error) {
+func (w *world) ring(_ context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.deaf {
 		return nil, nil, errors.New("no bell")
 	}
-	bell := make(chan struct{}, 1)
+	id, bell := of.ID, make(chan struct{}, 1)
 	w.bells[id] = bell
 	return bell, func() {
 		w.mu.Lock()

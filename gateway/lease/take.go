@@ -198,16 +198,21 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	id := d.Job().ID
-	if h := t.alive(ctx, d); h != nil {
-		t.note(func() { t.watched++ })
-		t.out.Add(1)
-		return nil, func(broker.Delivery) {
-			defer t.out.Add(-1)
-			t.hold(h)
+	job := d.Job()
+	r, content, err := t.life.Start(ctx, refOf(d), lifecycle.Start{
+		Route: job.Route, Message: job.Message, Sequence: job.Sequence, Redelivered: d.Redelivered(), Lease: t.order.Lease,
+	})
+	if alive(err) {
+		var h *held
+		if h, err = t.watch(ctx, d); err == nil {
+			t.note(func() { t.watched++ })
+			t.out.Add(1)
+			return nil, func(broker.Delivery) {
+				defer t.out.Add(-1)
+				t.hold(h)
+			}
 		}
 	}
-	r, content, err := t.life.Start(ctx, id, d.Redelivered())
 	if err == nil {
 		began := time.Now()
 		t.handed.Add(1)
@@ -220,26 +225,19 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {
 		return nil, t.ack // it needs nobody any more
 	}
-	t.log.Warn("attempt could not be started", slog.String("request", id), slog.Any("error", err))
+	t.log.Warn("attempt could not be started", slog.String("request", job.ID), slog.Any("error", err))
 	t.note(func() { t.err = fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err) })
 	return nil, t.putBack
 }
 
-// alive returns what holds a delivery that comes back although its attempt goes on, as far as can be told: it has reported
-// within the time that a lease gives. It returns nil for all others.
-func (t *take) alive(ctx context.Context, d broker.Delivery) *held {
-	if !d.Redelivered() {
-		return nil
-	}
-	r, err := t.requests.Get(ctx, d.Job().ID)
-	if err != nil || r.Status != lifecycle.Processing {
-		return nil // the start says what is to be done
+// watch returns what holds a delivery that comes back although its attempt goes on: it has reported within its lease.
+func (t *take) watch(ctx context.Context, d broker.Delivery) (*held, error) {
+	r, err := t.requests.Get(ctx, refOf(d))
+	if err != nil {
+		return nil, err
 	}
 	silence := max(t.options.Now().Sub(r.UpdatedAt), 0)
-	if silence >= t.order.Lease {
-		return nil
-	}
-	return newHeld(d, &r, t.order.Lease, time.Now().Add(-silence))
+	return newHeld(d, &r, r.Lease, time.Now().Add(-silence)), nil
 }
 
 // putBack returns a delivery when the call takes no more: it would be given the same one again at once.

@@ -187,6 +187,15 @@ func (b *batch) sequence(bucket []byte) uint64 {
 	return n
 }
 
+// findRequest returns the request that is named, see load.
+func (b *batch) findRequest(of lifecycle.Ref) (*record, error) {
+	r, err := b.load(of.ID)
+	if err == nil && !of.Of(&r.Request) {
+		return nil, lifecycle.ErrNotFound
+	}
+	return r, err
+}
+
 // load returns a request as the operations before left it, in this batch, in the one in flight, or earlier.
 func (b *batch) load(id string) (*record, error) {
 	for at := b; at != nil; at = at.before {
@@ -227,9 +236,7 @@ func (b *batch) forget(r *record) {
 	b.delete(ownersBucket, ownerKey(r.Owner, r.Serial))
 	b.key = expiryKey(b.key[:0], r.Due, r.ID)
 	b.delete(expiryBucket, b.key)
-	if r.Key != "" {
-		b.delete(keysBucket, keyKey(r.Owner, r.Key))
-	}
+	b.forgetKeys(r)
 	b.changed[r.ID] = nil
 }
 

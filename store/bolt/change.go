@@ -1,11 +1,11 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -56,7 +56,7 @@ func (b *batch) repeat(sub *lifecycle.Submission) (lifecycle.Created, error) {
 			if known.Reply == nil && b.now.Before(known.LockedUntil) {
 				return lifecycle.Created{}, lifecycle.ErrKeyInProgress
 			}
-			r, err := b.load(known.Request)
+			r, err := b.findRequest(lifecycle.Ref{ID: known.Request, Life: known.Life})
 			if err != nil {
 				return lifecycle.Created{}, fmt.Errorf("request %s of an idempotency key: %w", known.Request, err)
 			}
@@ -72,27 +72,48 @@ func (b *batch) repeat(sub *lifecycle.Submission) (lifecycle.Created, error) {
 	case r.Owner != sub.Owner || r.Fingerprint != sub.Fingerprint:
 		return lifecycle.Created{}, lifecycle.ErrIDTaken
 	}
+	if sub.Key != "" {
+		if !b.spare(perKey, reserveCreate) {
+			return lifecycle.Created{}, unavailable(errFull)
+		}
+		b.bindKey(sub, &r.Request)
+	}
 	return existed(r, nil)
+}
+
+// perKey is about what a key takes in the file, in bytes.
+const perKey = 1 << 10
+
+// bindKey lets the submission's key name a request, locked until somebody saves a reply.
+func (b *batch) bindKey(sub *lifecycle.Submission, r *lifecycle.Request) {
+	b.saveKey(sub.Owner, sub.Key, &keyRecord{
+		Request: r.ID, Life: r.Life, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
+	})
+	b.put(requestKeysBucket, requestKey(r.ID, sub.Owner, sub.Key), nil)
+}
+
+// forgetKeys frees the keys that name a request.
+func (b *batch) forgetKeys(r *record) {
+	if r.Key != "" {
+		b.delete(keysBucket, keyKey(r.Owner, r.Key))
+	}
+	prefix := append([]byte(r.ID), 0x00)
+	var bound [][]byte // gathered first: a cursor does not outlive a change
+	cursor := b.bucket(requestKeysBucket).Cursor()
+	for key, _ := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
+		bound = append(bound, bytes.Clone(key))
+	}
+	for _, key := range bound {
+		b.delete(keysBucket, key[len(prefix):])
+		b.delete(requestKeysBucket, key)
+	}
 }
 
 func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request {
 	r := &record{
-		Request: lifecycle.Request{
-			ID: sub.ID, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
-			Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
-			CreatedAt: b.now, UpdatedAt: b.now, ExpiresAt: b.now.Add(sub.Timeout), Retention: sub.Retention,
-			Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
-			Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
-			Batch: sub.Batch, BatchID: sub.BatchID, Member: sub.Member,
-		},
-		Serial: b.sequence(ownersBucket),
-		Trail:  trail{Oldest: 1},
-	}
-	if sub.Call != nil {
-		r.Call = new(*sub.Call)
-	}
-	if sub.Delay > 0 {
-		r.NotBefore = b.now.Add(sub.Delay)
+		Request: lifecycle.NewRequest(sub, b.now),
+		Serial:  b.sequence(ownersBucket),
+		Trail:   trail{Oldest: 1},
 	}
 	b.put(bodiesBucket, bodyKey(nil, r.ID, lifecycle.Input), body)
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
@@ -100,18 +121,16 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 	b.enqueue(r)
 	b.begin(1)
 	if sub.Key != "" {
-		b.saveKey(sub.Owner, sub.Key, &keyRecord{
-			Request: r.ID, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
-		})
+		b.bindKey(sub, &r.Request)
 	}
 	return b.emit(r, lifecycle.EventAccepted)
 }
 
 // SaveReply implements lifecycle.Store.
-func (s *Store) SaveReply(ctx context.Context, owner, key string, reply lifecycle.Reply) error {
+func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) error {
 	return s.write(ctx, func(b *batch) error {
 		known, err := b.loadKey(owner, key)
-		if err != nil || known == nil {
+		if err != nil || known == nil || known.Request != of.ID || known.Life != of.Life {
 			return err
 		}
 		known.Reply = &reply
@@ -142,7 +161,7 @@ func (b *batch) saveKey(owner, key string, known *keyRecord) {
 }
 
 // Apply implements lifecycle.Store.
-func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
 	var output []byte
 	switch c := c.(type) {
 	case nil:
@@ -152,11 +171,11 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 			output = parts.EncodeBody(*c.Result)
 		}
 	case *lifecycle.Succeed:
-		return s.Apply(ctx, id, *c)
+		return s.Apply(ctx, of, *c)
 	}
 	var changed lifecycle.Request
 	err := s.write(ctx, func(b *batch) (err error) {
-		changed, err = b.change(id, c, output)
+		changed, err = b.change(of, c, output)
 		return err
 	})
 	if err != nil {
@@ -167,13 +186,13 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 
 // Begin implements lifecycle.Store. The content is read by the operation: it is there before the start, and a reader would have to
 // wait for the batch after it.
-func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
 	var r lifecycle.Request
 	var content lifecycle.Content
 	var unread error
 	if err := s.write(ctx, func(b *batch) (err error) {
-		if r, err = b.change(id, c, nil); err == nil && r.Status == lifecycle.Processing {
-			content, unread = decodeContent(b.bucket(bodiesBucket), id, lifecycle.Input)
+		if r, err = b.change(of, c, nil); err == nil && r.Status == lifecycle.Processing {
+			content, unread = decodeContent(b.bucket(bodiesBucket), of.ID, lifecycle.Input)
 		}
 		return err
 	}); err != nil {
@@ -183,17 +202,17 @@ func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecy
 }
 
 // change applies c. output is the encoded result of a Succeed.
-func (b *batch) change(id string, c lifecycle.Change, output []byte) (lifecycle.Request, error) {
-	was, err := b.load(id)
+func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lifecycle.Request, error) {
+	was, err := b.findRequest(of)
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
-	next, event, err := lifecycle.Transition(was.Request, c, b.now)
+	next, event, changed, err := lifecycle.Transition(was.Request, c, b.now)
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
-	if event == "" && next.Status.Terminal() {
-		return next, nil // canceled again: nothing to store
+	if !changed {
+		return b.s.present(was), nil
 	}
 	if size := len(output); (size > 0 || !next.Status.Terminal()) && !b.spare(size, reserveChange) {
 		return lifecycle.Request{}, unavailable(errFull)
@@ -202,12 +221,12 @@ func (b *batch) change(id string, c lifecycle.Change, output []byte) (lifecycle.
 	r.Request = next
 	b.reindex(was, r)
 	if output != nil {
-		b.put(bodiesBucket, bodyKey(nil, id, lifecycle.Output), output)
+		b.put(bodiesBucket, bodyKey(nil, r.ID, lifecycle.Output), output)
 	}
 	if event == "" {
 		b.save(r)
 		if r.CancelRequested && !was.CancelRequested && r.Status == lifecycle.Processing {
-			b.canceled = append(b.canceled, id)
+			b.canceled = append(b.canceled, r.Ref().String())
 		}
 		return b.s.present(r), nil
 	}
@@ -274,7 +293,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		refs++
 	}
 	takers := b.takers(&r.Request, t)
-	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.ID, r.Sequence)) {
+	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.Ref(), r.Sequence)) {
 		refs++ // deliverEvent's
 	}
 	b.encoded = appendEvent(b.encoded[:0], &out, t, b.now, refs)
@@ -306,9 +325,9 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 }
 
 // Delete implements lifecycle.Store.
-func (s *Store) Delete(ctx context.Context, id string) error {
+func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 	return s.write(ctx, func(b *batch) error {
-		r, err := b.load(id)
+		r, err := b.findRequest(of)
 		if err != nil {
 			return err
 		}

@@ -142,7 +142,7 @@ func (b *batch) body(id string) ([]byte, error) {
 
 // deliverEvent makes the deliveries of an event, which is at a position of the log.
 func (b *batch) deliverEvent(takers []*endpoint, r *lifecycle.Request, t lifecycle.EventType, at uint64) {
-	id := dispatch.MessageID(r.ID, r.Sequence)
+	id, lane := dispatch.MessageID(r.Ref(), r.Sequence), dispatch.LaneOf(r.Ref())
 	if !b.posted(id) {
 		b.post(id, at)
 	}
@@ -151,9 +151,9 @@ func (b *batch) deliverEvent(takers []*endpoint, r *lifecycle.Request, t lifecyc
 			continue
 		}
 		if e.Coalesce {
-			b.supersede(e, r.ID)
+			b.supersede(e, lane)
 		}
-		b.deliver(e, id, r.ID, string(t))
+		b.deliver(e, id, lane, string(t))
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 			all.Next = time.Time{}
 			return all, err
 		}
-		all.Done, all.Next, all.Batched = all.Done+swept.Done, swept.Next, append(all.Batched, swept.Batched...)
+		all.Done, all.Next, all.Ended = all.Done+swept.Done, swept.Next, append(all.Ended, swept.Ended...)
 		if !more || all.Done >= limit {
 			break
 		}
@@ -85,13 +85,13 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 			b.save(moved)
 		case r.Status.Terminal():
 			b.forget(r)
-			swept.Add(r.Request)
+			swept.Add(r.Request, true)
 		default:
-			ended, err := b.change(e.id, lifecycle.Expire{}, nil)
+			ended, err := b.change(r.Ref(), lifecycle.Expire{}, nil)
 			if err != nil && b.err == nil {
 				b.err = err
 			}
-			swept.Add(ended)
+			swept.Add(ended, false)
 		}
 	}
 	if key, _ := b.bucket(expiryBucket).Cursor().First(); key != nil {
@@ -172,4 +172,6 @@ func (s *Store) eachOf(ctx context.Context, index, prefix []byte, status lifecyc
 // OnCancel implements lifecycle.Cancellations. f runs on a goroutine that all
 // changes wait for: it must not call the store. A call that is running when stop is called
 // goes on.
-func (s *Store) OnCancel(f func(id string)) (stop func()) { return s.cancels.Add(f) }
+func (s *Store) OnCancel(f func(of lifecycle.Ref)) (stop func()) {
+	return s.cancels.Add(func(of string) { f(lifecycle.ParseRef(of)) })
+}

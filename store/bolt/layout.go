@@ -16,7 +16,7 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 4. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 5. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -70,6 +70,11 @@ var (
 	settledBucket = []byte("settled")
 	// kept: name → value.
 	keptBucket = []byte("kept")
+
+	// Since version 5, lives of requests, which their records name.
+
+	// request-keys: id 0x00 key of keys → nothing: the idempotency key names the request.
+	requestKeysBucket = []byte("request-keys")
 )
 
 // tableNames are the buckets that batches change. Their places are what stands for them in the log: new ones
@@ -79,6 +84,7 @@ var tableNames = [][]byte{
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
 	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
+	requestKeysBucket,
 }
 
 // fillPercent is how full pages become before they are split.
@@ -301,9 +307,15 @@ func parsePendingKey(key []byte) (route string, priority int, ticket uint64, ok 
 // keyRecord remembers the use of an idempotency key.
 type keyRecord struct {
 	Request     string           `json:"request"`
+	Life        string           `json:"life,omitzero"`
 	Fingerprint string           `json:"fingerprint"`
 	LockedUntil time.Time        `json:"lockedUntil,omitzero"`
 	Reply       *lifecycle.Reply `json:"reply,omitzero"`
+}
+
+// requestKey is the entry of a key that names a request.
+func requestKey(id, owner, key string) []byte {
+	return append(append([]byte(id), 0x00), keyKey(owner, key)...)
 }
 
 // keyKey hashes, because a key has no bound that bbolt would hold. What is not

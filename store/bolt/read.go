@@ -14,10 +14,13 @@ import (
 )
 
 // Get implements lifecycle.Store.
-func (s *Store) Get(ctx context.Context, id string) (lifecycle.Request, error) {
-	r, err := s.load(ctx, id)
+func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
+	r, err := s.load(ctx, of.ID)
 	if err != nil {
 		return lifecycle.Request{}, err
+	}
+	if !of.Of(&r.Request) {
+		return lifecycle.Request{}, lifecycle.ErrNotFound
 	}
 	return s.present(r), nil
 }
@@ -32,10 +35,15 @@ func (s *Store) present(r *record) lifecycle.Request {
 }
 
 // Content implements lifecycle.Store.
-func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifecycle.Content, error) {
+func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
 	var content lifecycle.Content
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		content, err = decodeContent(tx.Bucket(bodiesBucket), id, p)
+		if of.Life != "" { // the bodies belong to whichever is there
+			if _, err := readRecord(tx, of); err != nil {
+				return err
+			}
+		}
+		content, err = decodeContent(tx.Bucket(bodiesBucket), of.ID, p)
 		return err
 	})
 	return content, err

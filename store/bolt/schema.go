@@ -33,6 +33,7 @@ var migrations = []migration{
 	createWebhookBuckets,
 	createLog,
 	compactRecords,
+	createLives,
 }
 
 // migrate brings the file up to date in one transaction.
@@ -94,6 +95,9 @@ func createLog(tx *bolt.Tx) error {
 
 // compactRecords makes a program that knows only JSON refuse the file. What is JSON in it is read as it is.
 func compactRecords(*bolt.Tx) error { return nil }
+
+// createLives makes a program that would drop the lives of requests refuse the file. What is in it without one goes on as it is.
+func createLives(tx *bolt.Tx) error { return create(tx, requestKeysBucket) }
 
 func create(tx *bolt.Tx, names ...[]byte) error {
 	for _, name := range names {

@@ -28,14 +28,14 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 			history, err = readFeed(tx, c, after, limit)
 			return err
 		}
-		history, err = readRequest(tx, c.Name, after, limit)
+		history, err = readRequest(tx, c.Ref(), after, limit)
 		return err
 	})
 	return history, err
 }
 
-func readRequest(tx *bolt.Tx, id string, after uint64, limit int) (hub.History, error) {
-	r, err := readRecord(tx, id)
+func readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit int) (hub.History, error) {
+	r, err := readRecord(tx, of)
 	if errors.Is(err, lifecycle.ErrNotFound) {
 		return hub.History{}, nil
 	}
@@ -122,7 +122,7 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 		}
 		return hub.Message{Offset: history.Top, Event: lifecycle.AppendFeedReset(nil, c, history.Top)}, nil
 	}
-	r, err := s.Get(ctx, c.Name)
+	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
 		return hub.Message{}, err
 	}

@@ -156,7 +156,7 @@ func (s *Store) load(ctx context.Context, id string) (*record, error) {
 	}
 	var r *record
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		r, err = readRecord(tx, id)
+		r, err = readRecord(tx, lifecycle.Ref{ID: id})
 		return err
 	})
 	return r, err
@@ -172,10 +172,14 @@ func (s *Store) isClosed() bool {
 }
 
 // readRecord returns lifecycle.ErrNotFound if there is no such request.
-func readRecord(tx *bolt.Tx, id string) (*record, error) {
-	value := tx.Bucket(requestsBucket).Get([]byte(id))
+func readRecord(tx *bolt.Tx, of lifecycle.Ref) (*record, error) {
+	value := tx.Bucket(requestsBucket).Get([]byte(of.ID))
 	if value == nil {
 		return nil, lifecycle.ErrNotFound
 	}
-	return decodeRecord(id, value)
+	r, err := decodeRecord(of.ID, value)
+	if err == nil && !of.Of(&r.Request) {
+		return nil, lifecycle.ErrNotFound
+	}
+	return r, err
 }

@@ -53,6 +53,11 @@ const (
 	fieldBatch
 	fieldBatchID
 	fieldMember
+	fieldLife
+	fieldBatchLife
+	fieldStartedBy
+	fieldLease // ns
+	fieldReported
 )
 
 // statuses are those of a request by what stands for them.
@@ -138,7 +143,17 @@ func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
 		dst = appendNested(dst, fieldBatch, func(dst []byte) []byte { return appendBatch(dst, r.Batch) })
 	}
 	dst = appendText(dst, fieldBatchID, r.BatchID)
-	return appendNumber(dst, fieldMember, int64(r.Member))
+	dst = appendNumber(dst, fieldMember, int64(r.Member))
+	dst = appendText(dst, fieldLife, r.Life)
+	dst = appendText(dst, fieldBatchLife, r.BatchLife)
+	dst = appendText(dst, fieldStartedBy, r.StartedBy)
+	dst = appendNumber(dst, fieldLease, int64(r.Lease))
+	if r.Reported != (lifecycle.Reported{}) {
+		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
+			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
+		})
+	}
+	return dst
 }
 
 func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
@@ -336,6 +351,23 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			r.BatchID = f.bytes
 		case fieldMember:
 			r.Member = int32(f.int())
+		case fieldLife:
+			r.Life = f.bytes
+		case fieldBatchLife:
+			r.BatchLife = f.bytes
+		case fieldStartedBy:
+			r.StartedBy = f.bytes
+		case fieldLease:
+			r.Lease = time.Duration(f.int64())
+		case fieldReported:
+			ok = f.nested(func(f field) {
+				switch f.number {
+				case 1:
+					r.Reported.Attempt = f.int()
+				case 2:
+					r.Reported.Digest = f.bytes
+				}
+			})
 		}
 		if !ok {
 			return errDamaged

@@ -12,7 +12,7 @@ import (
 )
 
 // Apply implements lifecycle.Store.
-func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
+func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
 	switch changed := c.(type) {
 	case nil:
 		return lifecycle.Request{}, errors.New("no change to apply")
@@ -24,40 +24,40 @@ func (s *Store) Apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	if err := s.turns.take(bound, id); err != nil {
+	if err := s.turns.take(bound, of.ID); err != nil {
 		return lifecycle.Request{}, failed(ctx, err)
 	}
-	defer s.turns.give(id)
-	r, err := s.apply(bound, id, c)
+	defer s.turns.give(of.ID)
+	r, err := s.apply(bound, of, c)
 	return r, answered(ctx, err)
 }
 
 // Begin implements lifecycle.Store: what was submitted comes with the record, unless it is large.
-func (s *Store) Begin(ctx context.Context, id string, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, lifecycle.Content{}, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	p, r, err := s.begin(bound, id, c)
+	p, r, err := s.begin(bound, of, c)
 	if err != nil || r.Status != lifecycle.Processing {
 		return r, lifecycle.Content{}, answered(ctx, err)
 	}
-	if p.input == "" || !r.CreatedAt.Equal(p.r.CreatedAt) { // another request has this id since
-		content, err := s.Content(ctx, id, lifecycle.Input)
+	if p.input == "" {
+		content, err := s.Content(ctx, r.Ref(), lifecycle.Input)
 		return r, content, err
 	}
 	content, err := parts.DecodeBody([]byte(p.input))
 	return r, content, failed(ctx, err)
 }
 
-func (s *Store) begin(ctx context.Context, id string, c lifecycle.Start) (p probed, r lifecycle.Request, err error) {
-	if err := s.turns.take(ctx, id); err != nil {
+func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (p probed, r lifecycle.Request, err error) {
+	if err := s.turns.take(ctx, of.ID); err != nil {
 		return p, r, err
 	}
-	defer s.turns.give(id)
-	if p, err = s.lookInto(ctx, id); err == nil {
-		r, err = s.step(id, c).from(ctx, p)
+	defer s.turns.give(of.ID)
+	if p, err = s.lookInto(ctx, of); err == nil {
+		r, err = s.step(of, c).from(ctx, p)
 	}
 	return p, r, err
 }
@@ -70,13 +70,13 @@ func answered(ctx context.Context, err error) error {
 	return failed(ctx, err)
 }
 
-func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifecycle.Request, error) {
-	st := s.step(id, c)
+func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
+	st := s.step(of, c)
 	defer func() { s.unstage(ctx, st.partition, st.output) }()
 	count := countNothing
 	switch c := c.(type) {
 	case lifecycle.Progress, lifecycle.Succeed:
-		if p, ok := s.recall(id); ok {
+		if p, ok := s.recall(of); ok {
 			r, newer, err := st.try(ctx, p)
 			_, refused := errors.AsType[*lifecycle.TransitionError](err)
 			switch {
@@ -93,7 +93,7 @@ func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 			count = countTail
 		}
 	}
-	p, err := s.look(ctx, id, "", count, "")
+	p, err := s.look(ctx, of.ID, "", count, "")
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
@@ -101,9 +101,9 @@ func (s *Store) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 }
 
 // recall is what is known of a request without asking, if that will do to try a step.
-func (s *Store) recall(id string) (probed, bool) {
-	r := s.recent.get(id)
-	if r == nil {
+func (s *Store) recall(of lifecycle.Ref) (probed, bool) {
+	r := s.recent.get(of.ID)
+	if r == nil || !of.Of(&r.Request) {
 		return probed{}, false
 	}
 	now, ok := s.now()
@@ -113,21 +113,21 @@ func (s *Store) recall(id string) (probed, bool) {
 // step is one call of Apply.
 type step struct {
 	s         *Store
-	id        string
+	of        lifecycle.Ref
 	partition int
 	change    lifecycle.Change
 
 	output *staged // of a Succeed with a result
 }
 
-func (s *Store) step(id string, c lifecycle.Change) *step {
-	return &step{s: s, id: id, partition: s.partition(id), change: c}
+func (s *Store) step(of lifecycle.Ref, c lifecycle.Change) *step {
+	return &step{s: s, of: of, partition: s.partition(of.ID), change: c}
 }
 
 // from makes the change, beginning with what was read.
 func (st *step) from(ctx context.Context, p probed) (lifecycle.Request, error) {
 	for n := range attempts {
-		if p.r == nil {
+		if p.r == nil || !st.of.Of(&p.r.Request) {
 			return lifecycle.Request{}, lifecycle.ErrNotFound
 		}
 		r, newer, err := st.try(ctx, p)
@@ -149,12 +149,12 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if p.now.Before(was.UpdatedAt) { // the one who made that knew the server's time better
 		p.now = was.UpdatedAt
 	}
-	next, event, err := lifecycle.Transition(was.Request, st.change, p.now)
+	next, event, changed, err := lifecycle.Transition(was.Request, st.change, p.now)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	if event == "" && (next.Status.Terminal() || next.CancelRequested == was.CancelRequested && next.Repeated == was.Repeated && next.Batch == was.Batch) {
-		return next, p, nil // canceled again: nothing to store
+	if !changed {
+		return next, p, nil
 	}
 	if err := st.prepare(ctx); err != nil {
 		return lifecycle.Request{}, p, err
@@ -181,7 +181,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	case "unstaged":
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
-		newer, err := decodeProbe(st.id, answer[1:])
+		newer, err := decodeProbe(st.of.ID, answer[1:])
 		if now, ok := s.now(); ok && now.After(newer.now) { // the script knows only what it was told
 			newer.now = now
 		}
@@ -222,15 +222,15 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	given := []string{st.id, was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook} // of which the last ones mostly are not
-	for output.value == nil && len(given) > 3 && given[len(given)-1] == "" {
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook} // of which the last ones mostly are not
+	for output.value == nil && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}
 	args := make([]any, len(given), len(given)+1)
 	for i := range given {
 		args[i] = &given[i] // a string would be allocated once more
 	}
-	args[2] = is.append(make([]byte, 0, recordSize))
+	args[3] = is.append(make([]byte, 0, recordSize))
 	if output.value != nil {
 		args = append(args, output.value)
 	}
@@ -265,18 +265,18 @@ func pause(ctx context.Context, n int) error {
 }
 
 // Delete implements lifecycle.Store.
-func (s *Store) Delete(ctx context.Context, id string) error {
+func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	for range attempts {
-		p, err := s.look(bound, id, "", countNothing, "")
+		p, err := s.look(bound, of.ID, "", countNothing, "")
 		switch {
 		case err != nil:
 			return failed(ctx, err)
-		case p.r == nil:
+		case p.r == nil || !of.Of(&p.r.Request):
 			return lifecycle.ErrNotFound
 		case !p.r.Status.Terminal():
 			return lifecycle.ErrNotEnded
@@ -300,13 +300,13 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 	if d != "" && s.partition(d) == partition {
 		localKey = d
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey)
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life)
 	if err != nil || verdict(answer) != "ok" {
 		return false, err
 	}
 	if d != "" && localKey == "" {
 		// If this does not happen, the key names nothing and is free all the same.
-		_, err = s.run(ctx, scripts.unclaim, s.partition(d), d, r.ID, "")
+		_, err = s.run(ctx, scripts.unclaim, s.partition(d), d, r.ID, r.Life, "")
 	}
 	return true, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"time"
 
@@ -75,8 +74,8 @@ func (c *creation) try(ctx context.Context) (lifecycle.Created, error) {
 		}
 	}
 	created, err := c.store(ctx, token)
-	if !c.local && (err != nil || created.Existed) {
-		return c.withdraw(ctx, token, created, err)
+	if !c.local && err != nil {
+		return lifecycle.Created{}, c.withdraw(ctx, token, err)
 	}
 	return created, err
 }
@@ -102,9 +101,9 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		replaces = known.token
 	}
 	if p.r != nil {
-		return c.repeated(ctx, p.r)
+		return c.repeated(ctx, p.r, token, replaces)
 	}
-	r, position := newRequest(sub, p.now), "" // which the script finds then
+	r, position := lifecycle.NewRequest(sub, p.now), "" // which the script finds then
 	if p.count >= 0 {
 		n, err := s.tail(ctx, queue, p.count)
 		if err != nil {
@@ -129,7 +128,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	is := record{Request: r, event: lifecycle.EventAccepted}
 	owner, topic, outboxes := s.feeds(&r, c.partition)
 	args := []any{
-		r.ID, token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
+		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 		hookOf(&r, lifecycle.EventAccepted), owner,
@@ -174,34 +173,25 @@ func (c *creation) look(ctx context.Context, key, queue string) (probed, error) 
 	return c.s.look(ctx, c.sub.ID, key, countQueue, queue)
 }
 
-// repeated answers a submission whose id is known.
-func (c *creation) repeated(ctx context.Context, r *record) (lifecycle.Created, error) {
+// repeated answers a submission whose id is known. A key that was not known names that request from now on.
+func (c *creation) repeated(ctx context.Context, r *record, token, replaces string) (lifecycle.Created, error) {
 	if r.Owner != c.sub.Owner || r.Fingerprint != c.sub.Fingerprint {
 		return lifecycle.Created{}, lifecycle.ErrIDTaken
 	}
-	_, request, err := c.s.load(ctx, r.ID) // with its position
+	if c.digest != "" {
+		answer, err := c.claimFor(ctx, r.Ref(), token, replaces)
+		if err != nil {
+			return lifecycle.Created{}, err
+		}
+		if verdict(answer) != "ok" {
+			return lifecycle.Created{}, errConflict
+		}
+	}
+	_, request, err := c.s.load(ctx, r.Ref()) // with its position
 	if err == nil && request.ID == "" {
 		err = errConflict
 	}
 	return lifecycle.Created{Request: request, Existed: true}, err
-}
-
-func newRequest(sub *lifecycle.Submission, now time.Time) lifecycle.Request {
-	r := lifecycle.Request{
-		ID: sub.ID, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
-		Status: lifecycle.Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
-		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
-		Input:   lifecycle.ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
-		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
-		Batch: sub.Batch, BatchID: sub.BatchID, Member: sub.Member,
-	}
-	if sub.Call != nil {
-		r.Call = new(*sub.Call)
-	}
-	if sub.Delay > 0 {
-		r.NotBefore = now.Add(sub.Delay)
-	}
-	return r
 }
 
 // Bodies above this many bytes are not passed through a script, which would copy

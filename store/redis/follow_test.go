@@ -137,7 +137,7 @@ func work(ctx context.Context, t testing.TB, s *redis.Store, name string, reques
 			lifecycle.Progress{Percent: new(90.0)},
 			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte(id)}},
 		} {
-			again(t, func() error { _, err := s.Apply(ctx, id, c); return err })
+			again(t, func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, c); return err })
 		}
 	}
 }
@@ -168,12 +168,12 @@ func TestTwoNodes(t *testing.T) {
 			own.until(t, 1, 5)
 
 			told := make(chan string, 1)
-			defer b.OnCancel(func(id string) { told <- id })()
+			defer b.OnCancel(func(of lifecycle.Ref) { told <- of.ID })()
 			if _, err := a.Create(t.Context(), submission("c")); err != nil {
 				t.Fatal(err)
 			}
 			for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Cancel{}} {
-				if _, err := a.Apply(t.Context(), "c", c); err != nil {
+				if _, err := a.Apply(t.Context(), lifecycle.Ref{ID: "c"}, c); err != nil {
 					t.Fatal(err)
 				}
 			}

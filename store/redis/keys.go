@@ -29,7 +29,7 @@ var (
 
 // keyRecord is the use of an idempotency key.
 type keyRecord struct {
-	request     string
+	request     lifecycle.Ref
 	fingerprint string
 	locked      time.Time // until
 	token       string
@@ -41,7 +41,7 @@ func decodeKey(fields []any) *keyRecord {
 	if text(fields, 3) == "" {
 		return nil
 	}
-	k := &keyRecord{request: text(fields, 0), fingerprint: text(fields, 1), token: text(fields, 3)}
+	k := &keyRecord{request: lifecycle.Ref{ID: text(fields, 0), Life: text(fields, 5)}, fingerprint: text(fields, 1), token: text(fields, 3)}
 	if locked, err := strconv.ParseInt(text(fields, 2), 10, 64); err == nil {
 		k.locked = time.UnixMicro(locked)
 	}
@@ -54,6 +54,14 @@ func decodeKey(fields []any) *keyRecord {
 	return k
 }
 
+// names reports whether the key is that of a request. Of what was stored before there were lives, the request knows its key.
+func (k *keyRecord) names(r *record, key string) bool {
+	if k.request.Life == "" {
+		return digest(r.Owner, r.Key) == key
+	}
+	return k.request.Of(&r.Request)
+}
+
 // keyMargin is how much longer than its request is expected to live a key is kept
 // by Redis at most. A request that is extended for longer than that loses its key.
 const keyMargin = 30 * 24 * time.Hour
@@ -64,11 +72,12 @@ func (c *creation) keyTTL() time.Duration { return c.sub.Timeout + c.sub.Retenti
 // used for is not there, and the key is free.
 func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (lifecycle.Created, error) {
 	locked := k.reply == nil && now.Before(k.locked)
-	r, request, err := c.s.load(ctx, k.request)
+	r, request, err := c.s.load(ctx, lifecycle.Ref{ID: k.request.ID})
+	named := r != nil && k.names(r, c.digest)
 	switch {
 	case err != nil:
 		return lifecycle.Created{}, err
-	case r == nil && !locked, r != nil && digest(r.Owner, r.Key) != c.digest:
+	case !named && !locked, !named && r != nil && k.request.Life == "":
 		return lifecycle.Created{}, errDangling
 	case k.fingerprint != c.sub.Fingerprint:
 		return lifecycle.Created{}, lifecycle.ErrKeyReused
@@ -82,8 +91,7 @@ func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (life
 func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created, error) {
 	s, replaces := c.s, ""
 	for range 2 {
-		answer, err := s.run(ctx, scripts.claim, s.partition(c.digest), s.ahead.Load(), c.digest, c.sub.ID, c.sub.Fingerprint,
-			c.sub.KeyLock.Microseconds(), token, c.keyTTL().Milliseconds(), replaces)
+		answer, err := c.claimFor(ctx, lifecycle.Ref{ID: c.sub.ID, Life: c.sub.Life}, token, replaces)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +107,7 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 		if !errors.Is(err, errDangling) {
 			return &created, err
 		}
-		if r, err := s.void(ctx, k.request, k.token); err != nil || r != nil && digest(r.Owner, r.Key) == c.digest {
+		if r, err := s.void(ctx, k.request.ID, k.token); err != nil || r != nil && k.names(r, c.digest) {
 			if err == nil {
 				err = errConflict // it was created just now
 			}
@@ -108,6 +116,13 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 		replaces = k.token
 	}
 	return nil, errConflict
+}
+
+// claimFor lets the key name a request, unless another claim than the one to replace stands.
+func (c *creation) claimFor(ctx context.Context, of lifecycle.Ref, token, replaces string) ([]any, error) {
+	s := c.s
+	return s.run(ctx, scripts.claim, s.partition(c.digest), s.ahead.Load(), c.digest, of.ID, c.sub.Fingerprint,
+		c.sub.KeyLock.Microseconds(), token, c.keyTTL().Milliseconds(), replaces, of.Life)
 }
 
 // existed answers with what the key was used for.
@@ -135,28 +150,23 @@ func (s *Store) void(ctx context.Context, id, token string) (*record, error) {
 const withdrawTime = time.Second
 
 // withdraw gives the claimed key back after a creation that did not happen, or is
-// not known to have happened. What cannot be told now is told when the key's lock has passed.
-func (c *creation) withdraw(ctx context.Context, token string, created lifecycle.Created, failure error) (lifecycle.Created, error) {
+// not known to have happened, and returns why. What cannot be told now is told when the key's lock has passed.
+func (c *creation) withdraw(ctx context.Context, token string, failure error) error {
 	s := c.s
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTime)
 	defer cancel()
-	if failure != nil && !refused(failure) && !errors.Is(failure, errConflict) {
+	if !refused(failure) && !errors.Is(failure, errConflict) {
 		r, err := s.void(bound, c.sub.ID, token)
-		if err != nil {
-			return lifecycle.Created{}, failure
-		}
-		if r != nil && digest(r.Owner, r.Key) == c.digest {
-			return lifecycle.Created{}, failure // it happened, but the answer was lost
+		if err != nil || r != nil && r.Life == c.sub.Life && digest(r.Owner, r.Key) == c.digest {
+			return failure // perhaps it happened, and the answer was lost
 		}
 	}
-	if _, err := s.run(bound, scripts.unclaim, s.partition(c.digest), c.digest, "", token); err != nil && failure == nil {
-		return lifecycle.Created{}, err
-	}
-	return created, failure
+	_, _ = s.run(bound, scripts.unclaim, s.partition(c.digest), c.digest, "", "", token)
+	return failure
 }
 
 // SaveReply implements lifecycle.Store.
-func (s *Store) SaveReply(ctx context.Context, owner, key string, reply lifecycle.Reply) error {
+func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -167,6 +177,6 @@ func (s *Store) SaveReply(ctx context.Context, owner, key string, reply lifecycl
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	d := digest(owner, key)
-	_, err = s.run(bound, scripts.reply, s.partition(d), d, value)
+	_, err = s.run(bound, scripts.reply, s.partition(d), d, value, of.ID, of.Life)
 	return failed(ctx, err)
 }

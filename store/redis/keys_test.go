@@ -57,7 +57,7 @@ func TestClaimOfTheDead(t *testing.T) {
 	if _, err := c.store(ctx, token); !errors.Is(err, errConflict) {
 		t.Errorf("the slow one: %v", err)
 	}
-	if _, err := s.Get(ctx, slow.ID); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(ctx, lifecycle.Ref{ID: slow.ID}); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("the slow one's request: %v", err)
 	}
 	// Told so, it tries again and finds the quick one's.
@@ -131,7 +131,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		s, ok := lifecycle.EventSubject(e.Event)
 		if ok && !strings.HasPrefix(value, "{") {
-			if r, err := decodeRecord(s.Request, value); err != nil || r.Sequence != s.Sequence || r.event != s.Type || r.Position != nil {
+			if r, err := decodeRecord(s.Request.ID, value); err != nil || r.Sequence != s.Sequence || r.event != s.Type || r.Position != nil {
 				t.Errorf("%q is the event %+v and the record %+v, %v", value, s, r, err)
 			}
 		}

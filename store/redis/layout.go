@@ -17,18 +17,19 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 2. Behind the prefix and the hash tag of the partition stand:
+// The layout, version 3. Behind the prefix and the hash tag of the partition stand, where <name> is the id and, behind a slash, the
+// life of a request (the id alone of one that was stored before version 3):
 //
 //	r:<id>       record, see below
-//	e:<id>       stream of the request's events, id = sequence-0: e event. An event is the record as it is after it: it tells
+//	e:<name>     stream of the request's events, id = sequence-0: e event. An event is the record as it is after it: it tells
 //	             of that state whole, and who reads it makes of it what clients get
-//	i:<id> o:<id>  content and result: length of the type, type, bytes
+//	i:<name> o:<name>  content and result: length of the type, type, bytes
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id
 //	batches      by when it was noted, in µs: id of a batch that may not have ended
 //	own:<owner>  by serial: id NUL route NUL topic
-//	k:<digest>   idempotency key: r request, f fingerprint, l locked until, t token, y reply
+//	k:<digest>   idempotency key: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed
 //	f:<channel>  stream of a feed, id = offset-0: t time in µs, e event
@@ -47,7 +48,7 @@ import (
 //
 // and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed, b:callback: the token of who
 // is to look at callback:events, '' for anybody, and b:due when webhook deliveries become due.
-// Without a tag: meta (how the store was made) and cancel, a channel that carries ids.
+// Without a tag: meta (how the store was made) and cancel, a channel that carries names.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an endpoint, a
 // ticket that it got when it was made, so that what is left of one that is gone is nobody's:
@@ -89,7 +90,7 @@ type record struct {
 }
 
 // Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
-// does, parts.EventLetter of its type, id '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
+// does, parts.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -141,7 +142,7 @@ func (r *record) decode(value string) error {
 		r.Position = &n
 	}
 	r.event = parts.EventType(line[at])
-	r.ID, _, ok = strings.Cut(line[at+1:], "/")
+	r.ID, _, ok = strings.Cut(line[at+1:], "/") // its life stands in the rest, too
 	if !ok || r.event == "" && line[at] != '-' {
 		return errDamaged
 	}
@@ -167,6 +168,9 @@ func (r *record) appendRest(dst []byte) []byte {
 	dst = append(dst, parts.EventLetter(r.event))
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
+	if r.Life != "" {
+		dst = append(append(dst, r.Life...), '/')
+	}
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
 	dst = append(dst, '/')
 	dst = append(dst, r.Topic...)

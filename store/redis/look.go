@@ -44,15 +44,15 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 
 // lookInto returns a record with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
 // with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
-func (s *Store) lookInto(ctx context.Context, id string) (p probed, err error) {
+func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err error) {
 	now, known := s.now()
-	if !known {
-		return s.look(ctx, id, "", countNothing, "")
+	if !known || of.Life == "" { // what was submitted is kept by life
+		return s.look(ctx, of.ID, "", countNothing, "")
 	}
-	tag := s.tags[s.partition(id)]
+	tag := s.tags[s.partition(of.ID)]
 	var record, input *goredis.StringCmd
 	if err := s.send(ctx, func(p goredis.Pipeliner) {
-		record, input = p.Get(ctx, tag+"r:"+id), p.GetRange(ctx, tag+"i:"+id, 0, stageSize)
+		record, input = p.Get(ctx, tag+"r:"+of.ID), p.GetRange(ctx, tag+"i:"+of.String(), 0, stageSize)
 	}); err != nil {
 		return probed{}, err
 	}
@@ -69,7 +69,7 @@ func (s *Store) lookInto(ctx context.Context, id string) (p probed, err error) {
 	if body := input.Val(); len(body) <= stageSize {
 		p.input = body
 	}
-	p.r, err = decodeRecord(id, value)
+	p.r, err = decodeRecord(of.ID, value)
 	return p, err
 }
 
@@ -164,9 +164,9 @@ func (s *Store) present(ctx context.Context, r *record, count int) (lifecycle.Re
 }
 
 // load returns a request as it is handed out, and its record; nil if there is none.
-func (s *Store) load(ctx context.Context, id string) (*record, lifecycle.Request, error) {
-	p, err := s.look(ctx, id, "", countAhead, "")
-	if err != nil || p.r == nil {
+func (s *Store) load(ctx context.Context, of lifecycle.Ref) (*record, lifecycle.Request, error) {
+	p, err := s.look(ctx, of.ID, "", countAhead, "")
+	if err != nil || p.r == nil || !of.Of(&p.r.Request) {
 		return nil, lifecycle.Request{}, err
 	}
 	out, err := s.present(ctx, p.r, p.count)

@@ -17,13 +17,13 @@ import (
 )
 
 // Get implements lifecycle.Store.
-func (s *Store) Get(ctx context.Context, id string) (lifecycle.Request, error) {
+func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	r, out, err := s.load(bound, id)
+	r, out, err := s.load(bound, of)
 	if err == nil && r == nil {
 		return lifecycle.Request{}, lifecycle.ErrNotFound
 	}
@@ -31,17 +31,24 @@ func (s *Store) Get(ctx context.Context, id string) (lifecycle.Request, error) {
 }
 
 // Content implements lifecycle.Store.
-func (s *Store) Content(ctx context.Context, id string, p lifecycle.Part) (lifecycle.Content, error) {
+func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Content{}, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
+	if of.Life == "" {
+		r, err := s.Get(ctx, of)
+		if err != nil {
+			return lifecycle.Content{}, err
+		}
+		of = r.Ref()
+	}
 	kind := "i:"
 	if p == lifecycle.Output {
 		kind = "o:"
 	}
-	value, err := s.client.Get(bound, s.tags[s.partition(id)]+kind+id).Result()
+	value, err := s.client.Get(bound, s.tags[s.partition(of.ID)]+kind+of.String()).Result()
 	if errors.Is(err, goredis.Nil) {
 		return lifecycle.Content{}, lifecycle.ErrNotFound
 	}

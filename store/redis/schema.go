@@ -13,7 +13,7 @@ import (
 )
 
 // layout is the version of what this program stores.
-const layout = 2
+const layout = 3
 
 // clusterPartitions is how many partitions a new store on a Cluster gets.
 const clusterPartitions = 16

@@ -64,7 +64,7 @@ func (s *Store) home(c lifecycle.Channel) (partition int, stream string) {
 	if c.Feed() {
 		return s.partition(c.Key()), "f:" + c.Key()
 	}
-	return s.partition(c.Name), "e:" + c.Name
+	return s.partition(c.Name), "e:" + c.Ref().String()
 }
 
 // offsetOf reads "17" and "17-0".
@@ -87,7 +87,7 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 		}
 		return feedReset(c, history.Top), nil
 	}
-	r, err := s.Get(ctx, c.Name)
+	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
 		return hub.Message{}, err
 	}

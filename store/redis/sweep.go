@@ -25,12 +25,8 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 		return swept, failed(ctx, err)
 	}
 	for _, d := range due {
-		ended, did, err := s.settle(ctx, d.id)
-		if err != nil {
+		if err := s.settle(ctx, d.id, &swept); err != nil {
 			return swept, err
-		}
-		if did {
-			swept.Add(ended)
 		}
 	}
 	swept.Next, err = s.nextDue(ctx)
@@ -107,30 +103,35 @@ func (s *Store) age(ctx context.Context, partition int) error {
 	}
 }
 
-// settle expires or forgets one request, which it returns as it ended, and reports whether it was this call that did.
-func (s *Store) settle(ctx context.Context, id string) (lifecycle.Request, bool, error) {
-	var none lifecycle.Request
+// settle expires or forgets one request, and notes it if it was this call that did.
+func (s *Store) settle(ctx context.Context, id string, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	p, err := s.look(bound, id, "", countNothing, "")
 	switch {
 	case err != nil:
-		return none, false, failed(ctx, err)
+		return failed(ctx, err)
 	case p.r == nil: // Redis dropped it, after the margin
 		_, err := s.run(bound, scripts.tidy, s.partition(id), id)
-		return none, false, failed(ctx, err)
+		return failed(ctx, err)
 	case p.now.Before(p.r.ExpiresAt):
-		return none, false, nil // extended meanwhile
+		return nil // extended meanwhile
 	case p.r.Status.Terminal():
 		did, err := s.forget(bound, p.r)
-		return p.r.Request, did, failed(ctx, err)
+		if did {
+			swept.Add(p.r.Request, true)
+		}
+		return failed(ctx, err)
 	}
-	ended, err := s.Apply(ctx, id, lifecycle.Expire{})
+	ended, err := s.Apply(ctx, p.r.Ref(), lifecycle.Expire{})
 	var refusal *lifecycle.TransitionError
 	if errors.As(err, &refusal) || errors.Is(err, lifecycle.ErrNotFound) {
-		return none, false, nil // another one was faster
+		return nil // another one was faster
 	}
-	return ended, err == nil, err
+	if err == nil {
+		swept.Add(ended, false)
+	}
+	return err
 }
 
 // nextDue returns when the next request is due, zero if none is stored.

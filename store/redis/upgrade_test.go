@@ -55,10 +55,10 @@ func TestLayout1(t *testing.T) {
 	do("HSET", "hark:meta", "format", "hark", "version", 1, "partitions", 1)
 
 	s := open(t, server.URL, redis.Options{})
-	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "2" {
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "3" {
 		t.Errorf("version %s", version)
 	}
-	if got, err := s.Get(t.Context(), "old"); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
+	if got, err := s.Get(t.Context(), lifecycle.Ref{ID: "old"}); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	apply(t, s, "old", lifecycle.Progress{Percent: new(50.0)})

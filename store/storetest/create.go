@@ -79,7 +79,7 @@ func testCreateRepeated(s *suite) {
 	if r := s.get("b"); !r.Repeated || r.Status != lifecycle.Pending || r.Sequence != before.Sequence {
 		s.Errorf("repeated: %+v", r)
 	}
-	if _, err := s.Apply(s.ctx, "b", lifecycle.Cancel{Withdrawn: true}); err == nil {
+	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "b"}, lifecycle.Cancel{Withdrawn: true}); err == nil {
 		s.Error("it was withdrawn")
 	}
 	s.position("b", 0)
@@ -130,7 +130,7 @@ func testKey(s *suite) {
 		s.Errorf("another body while in progress: %v", err)
 	}
 	reply := lifecycle.Reply{Status: 202, Body: []byte("{\"body\":\"\x00\xff\"}")}
-	if err := s.SaveReply(s.ctx, alice, "k", reply); err != nil {
+	if err := s.SaveReply(s.ctx, lifecycle.Ref{ID: "a", Life: life}, alice, "k", reply); err != nil {
 		s.Fatal(err)
 	}
 	started := s.apply("a", lifecycle.Start{})
@@ -142,7 +142,7 @@ func testKey(s *suite) {
 	if _, err := s.Create(s.ctx, reused); !errors.Is(err, lifecycle.ErrKeyReused) {
 		s.Errorf("another body: %v", err)
 	}
-	if _, err := s.Get(s.ctx, "b"); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(s.ctx, lifecycle.Ref{ID: "b"}); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("a repeat left a request: %v", err)
 	}
 
@@ -158,7 +158,7 @@ func testKey(s *suite) {
 	if err != nil || !c.Existed || c.Reply != nil || c.Request.ID != "d" {
 		s.Errorf("after the lock: %+v, %v", c, err)
 	}
-	if err := s.SaveReply(s.ctx, alice, "never used", reply); err != nil {
+	if err := s.SaveReply(s.ctx, lifecycle.Ref{ID: "a", Life: life}, alice, "never used", reply); err != nil {
 		s.Errorf("reply for an unknown key: %v", err)
 	}
 	s.create(keyed("f", "never used"))
@@ -167,7 +167,7 @@ func testKey(s *suite) {
 	long := string(bytes.Repeat([]byte("é\xff"), 5000))
 	s.create(keyed("g", long))
 	s.apply("g", lifecycle.Cancel{})
-	if err := s.Delete(s.ctx, "g"); err != nil {
+	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "g"}); err != nil {
 		s.Fatal(err)
 	}
 	s.create(keyed("h", long))
@@ -208,16 +208,16 @@ func testContextEnded(s *suite) {
 	}
 	_, err := s.Create(ctx, submission("new"))
 	check("Create", err)
-	check("SaveReply", s.SaveReply(ctx, alice, "k", lifecycle.Reply{}))
-	_, err = s.Apply(ctx, "a", lifecycle.Start{})
+	check("SaveReply", s.SaveReply(ctx, lifecycle.Ref{ID: "a", Life: life}, alice, "k", lifecycle.Reply{}))
+	_, err = s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{})
 	check("Apply", err)
-	_, err = s.Get(ctx, "a")
+	_, err = s.Get(ctx, lifecycle.Ref{ID: "a"})
 	check("Get", err)
-	_, err = s.Content(ctx, "a", lifecycle.Input)
+	_, err = s.Content(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Input)
 	check("Content", err)
 	_, err = s.List(ctx, lifecycle.Query{Owner: alice, Limit: 1})
 	check("List", err)
-	check("Delete", s.Delete(ctx, "b"))
+	check("Delete", s.Delete(ctx, lifecycle.Ref{ID: "b"}))
 	_, err = s.Sweep(ctx, 1)
 	check("Sweep", err)
 	for _, err = range s.Unfinished(ctx) {
@@ -240,7 +240,7 @@ func testContextEnded(s *suite) {
 	if s.get("a").Status != lifecycle.Pending || s.get("b").Status != lifecycle.Canceled {
 		s.Error("something changed")
 	}
-	if _, err := s.Get(s.ctx, "new"); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(s.ctx, lifecycle.Ref{ID: "new"}); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("the new one: %v", err)
 	}
 }

@@ -84,7 +84,7 @@ func testListen(s *suite) {
 
 func testCancellations(s *suite) {
 	told := make(chan string, 16)
-	stop := s.OnCancel(func(id string) { told <- id })
+	stop := s.OnCancel(func(of lifecycle.Ref) { told <- of.ID })
 	next := func(want string) {
 		s.Helper()
 		select {
@@ -111,7 +111,7 @@ func testCancellations(s *suite) {
 
 	stop()
 	again := make(chan string, 16)
-	defer s.OnCancel(func(id string) { again <- id })()
+	defer s.OnCancel(func(of lifecycle.Ref) { again <- of.ID })()
 	s.into("c", lifecycle.Processing)
 	s.apply("c", lifecycle.Cancel{})
 	select {

@@ -106,9 +106,12 @@ const (
 	bob   = "bob"
 )
 
+// life is that of every request of which it does not matter.
+const life = "0123456789"
+
 func submission(id string) lifecycle.Submission {
 	return lifecycle.Submission{
-		ID: id, Owner: alice, Route: "images", MaxAttempts: 3,
+		ID: id, Life: life, Owner: alice, Route: "images", MaxAttempts: 3,
 		Timeout: time.Hour, Retention: 24 * time.Hour, Fingerprint: "fingerprint of " + id,
 		Content: lifecycle.Content{Type: "application/json", Data: []byte(`{"n":1}`)},
 	}
@@ -139,7 +142,7 @@ func (s *suite) decode(m hub.Message) event {
 }
 
 func requestChannel(id string) string {
-	return lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id}.Key()
+	return lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id, Life: life}.Key()
 }
 
 func ownerChannel(owner string) string {
@@ -164,7 +167,7 @@ func (s *suite) create(sub lifecycle.Submission) lifecycle.Request {
 
 func (s *suite) apply(id string, c lifecycle.Change) lifecycle.Request {
 	s.Helper()
-	r, err := s.Apply(s.ctx, id, c)
+	r, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c)
 	if err != nil {
 		s.Fatalf("apply %T to %s: %v", c, id, err)
 	}
@@ -173,7 +176,7 @@ func (s *suite) apply(id string, c lifecycle.Change) lifecycle.Request {
 
 func (s *suite) get(id string) lifecycle.Request {
 	s.Helper()
-	r, err := s.Get(s.ctx, id)
+	r, err := s.Get(s.ctx, lifecycle.Ref{ID: id})
 	if err != nil {
 		s.Fatalf("get %s: %v", id, err)
 	}
@@ -260,7 +263,7 @@ func (s *suite) consistent(id string) {
 	}
 	for i, m := range messages {
 		e := s.decode(m)
-		if e.Data.Sequence != m.Offset || e.ID != lifecycle.EventID(id, m.Offset) || e.Sequence != fmt.Sprintf("%010d", m.Offset) {
+		if e.Data.Sequence != m.Offset || e.ID != lifecycle.EventID(lifecycle.Ref{ID: id, Life: life}, m.Offset) || e.Sequence != fmt.Sprintf("%010d", m.Offset) {
 			s.Errorf("event %d of %s calls itself %s, sequence %s and %d", m.Offset, id, e.ID, e.Sequence, e.Data.Sequence)
 		}
 		newest := i == len(messages)-1

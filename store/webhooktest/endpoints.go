@@ -250,7 +250,7 @@ func testOneOffOfLongRequest(s *suite) {
 	s.in.Advance(20 * time.Hour)
 	s.sweep()
 	s.apply("r", lifecycle.Succeed{})
-	s.settle(s.one(dispatch.MessageID("r", 4)), dispatch.Delivered, 0)
+	s.settle(s.one(dispatch.MessageID(lifecycle.Ref{ID: "r"}, 4)), dispatch.Delivered, 0)
 	s.in.Advance(24 * time.Hour)
 	s.sweep()
 	s.noEndpoint(alice, "once")

@@ -15,7 +15,7 @@ func testEvents(s *suite) {
 	sub := submission("r")
 	sub.Topic = "order-42"
 	r := s.create(sub)
-	id := dispatch.MessageID("r", 1)
+	id := dispatch.MessageID(lifecycle.Ref{ID: "r"}, 1)
 	d := s.delivery("e", id)
 	if d.ID != id || d.Lane != "r" || d.Type != string(lifecycle.EventAccepted) || d.State != dispatch.Waiting || d.Attempts != 0 ||
 		len(d.Log) != 0 || !around(d.CreatedAt, r.CreatedAt) || !around(d.Due, r.CreatedAt) || !d.SettledAt.IsZero() {
@@ -31,7 +31,7 @@ func testEvents(s *suite) {
 	}
 	types := []lifecycle.EventType{lifecycle.EventAccepted, lifecycle.EventStarted, lifecycle.EventProgress, lifecycle.EventSucceeded}
 	for i, m := range h.Messages {
-		id := dispatch.MessageID("r", m.Offset)
+		id := dispatch.MessageID(lifecycle.Ref{ID: "r"}, m.Offset)
 		if d := s.delivery("e", id); !bytes.Equal(d.Body, m.Event) {
 			s.Errorf("body:\n%s\nwant:\n%s", d.Body, m.Event)
 		}
@@ -46,7 +46,7 @@ func testEvents(s *suite) {
 	if c, err := s.Create(s.ctx, sub); err != nil || !c.Existed {
 		s.Errorf("the same again: %+v, %v", c, err)
 	}
-	if _, err := s.Apply(s.ctx, "r", lifecycle.Start{}); err == nil {
+	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "r"}, lifecycle.Start{}); err == nil {
 		s.Error("a refused change was made")
 	}
 	if got := s.list("e", dispatch.Query{}); len(got) != 4 {
@@ -137,7 +137,7 @@ func testEventsOfEveryKind(s *suite) {
 		s.Fatalf("%d messages in the feed, %v", len(feed.Messages), err)
 	}
 	for _, id := range []string{"retried", "withdrawn", "marked", "expired", "swept"} {
-		if err := s.Delete(s.ctx, id); err != nil {
+		if err := s.Delete(s.ctx, lifecycle.Ref{ID: id}); err != nil {
 			s.Error(err)
 		}
 	}

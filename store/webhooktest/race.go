@@ -91,7 +91,7 @@ func testManyClaimers(s *suite) {
 		}
 	})
 	for lane, got := range lanes {
-		want := []string{dispatch.MessageID(lane, 1), dispatch.MessageID(lane, 2), dispatch.MessageID(lane, 3)}
+		want := []string{dispatch.MessageID(lifecycle.ParseRef(lane), 1), dispatch.MessageID(lifecycle.ParseRef(lane), 2), dispatch.MessageID(lifecycle.ParseRef(lane), 3)}
 		if !slices.Equal(got, want) {
 			s.Errorf("arrived %v, want %v", got, want)
 		}
@@ -225,7 +225,7 @@ func testAgainstModel(s *suite) {
 			s.apply(lane, lifecycle.Progress{})
 		}
 		for _, e := range endpoints {
-			e.lanes[lane] = append(e.lanes[lane], &modelDelivery{id: dispatch.MessageID(lane, sequence[lane]), due: now})
+			e.lanes[lane] = append(e.lanes[lane], &modelDelivery{id: dispatch.MessageID(lifecycle.ParseRef(lane), sequence[lane]), due: now})
 		}
 	}
 	take := func() dispatch.Claim {

@@ -86,8 +86,18 @@ func (e *Endpoint) Takes(r *lifecycle.Request, t lifecycle.EventType) bool {
 
 func wants(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 
-// MessageID returns the id of the message that carries an event of a request. It has no dot, which
-// separates it from the rest in what is signed.
-func MessageID(request string, sequence uint64) string {
-	return request + "_" + strconv.FormatUint(sequence, 10)
+// MessageID returns the id of the message that carries an event of a request: one of its own for each event of each
+// life. It has no dot, which separates it from the rest in what is signed.
+func MessageID(of lifecycle.Ref, sequence uint64) string {
+	id := of.ID + "_"
+	if of.Life != "" {
+		id += of.Life + "_"
+	}
+	return id + strconv.FormatUint(sequence, 10)
 }
+
+// LaneOf returns the lane of the messages that carry events of a request, [RequestOf] whose it is.
+func LaneOf(of lifecycle.Ref) string { return of.String() }
+
+// RequestOf returns the id of the request whose lane it is.
+func RequestOf(lane string) string { return lifecycle.ParseRef(lane).ID }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // event is what is needed of a CloudEvent to enqueue it.
@@ -18,6 +20,7 @@ type event struct {
 	Sequence string    `json:"sequence"`
 	Data     struct {
 		ID    string `json:"id"`
+		Life  string `json:"life"`
 		Route string `json:"route"`
 	} `json:"data"`
 }
@@ -78,7 +81,8 @@ func (s *Service) wanted(e *Endpoint, body []byte, since time.Time) (Message, bo
 	if err != nil || !strings.HasSuffix(ev.Source, "/"+ev.Data.ID) {
 		return Message{}, false
 	}
-	return Message{ID: MessageID(ev.Data.ID, sequence), Lane: ev.Data.ID, Type: ev.Type, Body: body}, true
+	of := lifecycle.Ref{ID: ev.Data.ID, Life: ev.Data.Life}
+	return Message{ID: MessageID(of, sequence), Lane: LaneOf(of), Type: ev.Type, Body: body}, true
 }
 
 // redrive makes the dead letters since a time due again, the oldest first.

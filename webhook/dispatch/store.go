@@ -130,7 +130,7 @@ type Message struct {
 	// ID is the webhook-id, stable over endpoints and attempts: the request and the
 	// sequence of the event, see [MessageID].
 	ID string
-	// Lane is what keeps its order: the request.
+	// Lane is what keeps its order: one life of a request, see [LaneOf].
 	Lane string
 	// Type is that of the event.
 	Type string

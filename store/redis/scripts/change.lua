@@ -5,9 +5,9 @@ local now = ARGV[1]
 -- An argument, unless it stands there only because another one comes behind it.
 local function given(argument) return argument ~= '' and argument or nil end
 
--- sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
+-- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
-local function task(id, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
@@ -21,7 +21,7 @@ local function task(id, expected, record, sequence, owner, topic, expires, ended
       return 1 -- the answer to the first time was lost
     end
     if sequence then
-      local mine = call('XRANGE', tag .. 'e:' .. id, sequence .. '-0', sequence .. '-0')[1]
+      local mine = call('XRANGE', tag .. 'e:' .. name, sequence .. '-0', sequence .. '-0')[1]
       if mine and token_of(mine) == token then
         return 1 -- likewise, and others came after it
       end
@@ -58,24 +58,24 @@ local function task(id, expected, record, sequence, owner, topic, expires, ended
     call('ZADD', tag .. 'expiry', expires, id)
   end
   if stage then
-    call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. id)
-    call('PEXPIRE', tag .. 'o:' .. id, ended)
+    call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. name)
+    call('PEXPIRE', tag .. 'o:' .. name, ended)
   elseif output then
-    call('SET', tag .. 'o:' .. id, output, 'PX', ended)
+    call('SET', tag .. 'o:' .. name, output, 'PX', ended)
   end
   if sequence then
-    emit(id, sequence, record, now, hook or '', owner, topic)
+    emit(name, sequence, record, now, hook or '', owner, topic)
     local n = tonumber(sequence)
     if n > keep and n % chunk == 0 then
-      call('XTRIM', tag .. 'e:' .. id, 'MAXLEN', keep)
+      call('XTRIM', tag .. 'e:' .. name, 'MAXLEN', keep)
     end
   end
   if ended then
-    call('PEXPIRE', tag .. 'e:' .. id, ended)
-    call('PEXPIRE', tag .. 'i:' .. id, ended)
+    call('PEXPIRE', tag .. 'e:' .. name, ended)
+    call('PEXPIRE', tag .. 'i:' .. name, ended)
   end
   if cancels then
-    call('PUBLISH', cancels, id)
+    call('PUBLISH', cancels, name)
   end
   return 1
 end

@@ -1,15 +1,14 @@
 -- Stores a new request with everything that belongs to it.
 local now = ARGV[1]
 
--- position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
+-- name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
 -- see deliver. feeds: of its owner, and of its topic, if it has one.
-local function task(id, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
+local function task(id, name, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
   claim, hook, ...)
-  local key, result, events = tag .. 'r:' .. id, tag .. 'o:' .. id, tag .. 'e:' .. id
-  local left = call('EXISTS', key, result, events) > 0 -- of one before
-  local old = left and call('GET', key)
+  local key = tag .. 'r:' .. id
+  local old = call('GET', key)
   if old then
-    local begin = call('XRANGE', events, '1-0', '1-0')[1]
+    local begin = call('XRANGE', tag .. 'e:' .. name, '1-0', '1-0')[1]
     if header(old) == token or (begin and token_of(begin) == token) then
       return { 'ok', ahead_of(old, id) } -- the answer to the first time was lost
     end
@@ -33,22 +32,19 @@ local function task(id, token, queue, position, rest, expires, owner, member, bo
   call('SET', key, record)
   call('SET', tag .. 'clock', ticket)
   if stage ~= '' then
-    call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. id)
-    call('PERSIST', tag .. 'i:' .. id)
+    call('RENAME', tag .. 's:' .. stage, tag .. 'i:' .. name)
+    call('PERSIST', tag .. 'i:' .. name)
   else
-    call('SET', tag .. 'i:' .. id, body)
-  end
-  if left then
-    call('UNLINK', result, events)
+    call('SET', tag .. 'i:' .. name, body)
   end
   call('ZADD', tag .. 'own:' .. owner, ticket, member)
   call('ZADD', tag .. 'expiry', expires, id)
   call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
   if digest ~= '' then
     call('DEL', tag .. 'k:' .. digest)
-    call('HSET', tag .. 'k:' .. digest, 'r', id, 'f', fingerprint, 'l', locked, 't', token)
+    call('HSET', tag .. 'k:' .. digest, 'r', id, 'v', string.sub(name, #id + 2), 'f', fingerprint, 'l', locked, 't', token)
     call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
   end
-  emit(id, '1', record, now, hook, ...)
+  emit(name, '1', record, now, hook, ...)
   return { 'ok', position }
 end

@@ -173,14 +173,14 @@ end
 
 -- No id, type, topic or route has a character that is escaped.
 local function message_of_json(event)
-  local _, stop, id, sequence, type = string.find(event, '^{"specversion":"1%.0","id":"([^"/]+)/(%d+)","source":"[^"]*","type":"([^"]*)"')
-  if not id then
+  local _, stop, name, sequence, type = string.find(event, '^{"specversion":"1%.0","id":"([^"]+)/(%d+)","source":"[^"]*","type":"([^"]*)"')
+  if not name then
     return nil
   end
   return {
-    id = id .. '_' .. sequence, lane = id, type = type, body = event,
+    id = string.gsub(name, '/', '_') .. '_' .. sequence, lane = name, type = type, body = event,
     topic = string.match(event, '^,"subject":"([^"]*)"', stop + 1) or '',
-    route = string.match(event, '"data":{"id":"[^"]*","status":"[^"]*","route":"([^"]*)"', stop + 1),
+    route = string.match(event, '"data":{"id":"[^"]*",.-"status":"[^"]*","route":"([^"]*)"', stop + 1),
   }
 end
 
@@ -194,11 +194,11 @@ local function message_of(event)
   if string.sub(event, 1, 1) == '{' then
     return message_of_json(event)
   end
-  local route, letter, id, sequence, topic = string.match(event, '^([^%z]*)%z[^\n]*\n%d*(%l)([^/]+)/(%d+)/([^\n]*)\n', 50)
+  local route, letter, name, sequence, topic = string.match(event, '^([^%z]*)%z[^\n]*\n%d*(%l)([^\n]-)/(%d+)/([^/\n]*)\n', 50)
   if not types[letter] then
     return nil
   end
-  return { id = id .. '_' .. sequence, lane = id, type = types[letter], body = event, topic = topic, route = route }
+  return { id = string.gsub(name, '/', '_') .. '_' .. sequence, lane = name, type = types[letter], body = event, topic = topic, route = route }
 end
 
 local function has(list, value)

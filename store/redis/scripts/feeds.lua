@@ -82,9 +82,9 @@ end
 
 -- Appends an event, which is the request's record as it is then, to its own channel, where it is published as it is because it says itself
 -- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one.
-local function emit(id, sequence, event, now, hook, owner, topic)
-  call('XADD', tag .. 'e:' .. id, sequence .. '-0', 'e', event)
-  call(publish, tag .. 'b:request:' .. id, event)
+local function emit(name, sequence, event, now, hook, owner, topic)
+  call('XADD', tag .. 'e:' .. name, sequence .. '-0', 'e', event)
+  call(publish, tag .. 'b:request:' .. name, event)
   owner = feed(owner, event, now, hook)
   if topic then
     topic = feed(topic, event, now, hook)

@@ -13,8 +13,8 @@ while true do
     local id, its_route, its_topic = string.match(page[i], '^(.-)%z(.-)%z(.*)$')
     if (route == '' or route == its_route) and (topic == '' or topic == its_topic) then
       local record = call('GET', tag .. 'r:' .. id)
-      if not record then
-        redis.pcall('ZREM', tag .. 'own:' .. owner, page[i]) -- it reached the end of its safety time
+      if not record or string.sub(record, 34, 49) ~= string.format('%016d', last) then
+        redis.pcall('ZREM', tag .. 'own:' .. owner, page[i]) -- it reached the end of its safety time; the id may be another one's now
       elseif status == '' or status == status_of(record) then
         local n = #found
         found[n + 1], found[n + 2], found[n + 3] = id, last, record

@@ -1,9 +1,10 @@
 -- Finds or sets how the store is laid out. KEYS[1] is the key itself. What has an older layout is read as it is, and written
 -- in the new one from here on.
 -- ARGV: version, partitions to begin with.
+local version = tonumber(call('HGET', tag, 'version'))
 if call('EXISTS', tag) == 0 then
   call('HSET', tag, 'format', 'hark', 'version', ARGV[1], 'partitions', ARGV[2])
-elseif tonumber(call('HGET', tag, 'version')) == 1 then
+elseif version and version < tonumber(ARGV[1]) then
   call('HSET', tag, 'version', ARGV[1])
 end
 return call('HMGET', tag, 'format', 'version', 'partitions')

@@ -14,6 +14,6 @@ elseif record and what == 'own' and status_of(record) == 'p' then
 end
 local known = {}
 if ARGV[3] ~= '' then
-  known = call('HMGET', tag .. 'k:' .. ARGV[3], 'r', 'f', 'l', 't', 'y')
+  known = call('HMGET', tag .. 'k:' .. ARGV[3], 'r', 'f', 'l', 't', 'y', 'v')
 end
 return { digits(time(ARGV[1])), record, count, known }

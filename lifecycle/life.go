@@ -1,0 +1,74 @@
+package lifecycle
+
+import (
+	"crypto/rand"
+	"maps"
+	"strings"
+	"time"
+)
+
+// Ref names one life of a request. An id may be used again once the request that had it is
+// forgotten, and everything that counts within a request then begins anew: sequences, attempts, offsets. So
+// whatever outlives a request (a message of a queue, a lease, an attempt, an event, a cursor, a ticket) names the
+// life that it belongs to, and finds nothing when that is over.
+type Ref struct {
+	ID   string
+	Life string // "" for whichever life the id has now
+}
+
+// Of reports whether the request is the one that is named.
+func (f Ref) Of(r *Request) bool { return f.ID == r.ID && (f.Life == "" || f.Life == r.Life) }
+
+// String is the id, and the life behind a slash if there is one. Neither holds a slash.
+func (f Ref) String() string {
+	if f.Life == "" {
+		return f.ID
+	}
+	return f.ID + "/" + f.Life
+}
+
+// ParseRef is the inverse of [Ref.String]. It checks nothing.
+func ParseRef(s string) Ref {
+	id, life, _ := strings.Cut(s, "/")
+	return Ref{id, life}
+}
+
+const (
+	lifeSize   = 10
+	lifeDigits = "0123456789abcdefghjkmnpqrstvwxyz" // 32, each of which is 5 bits
+)
+
+// NewLife returns the name of a life: 50 random bits, which are enough because lives of one id only are told apart. It
+// needs no escaping anywhere.
+func NewLife() string {
+	var life [lifeSize]byte
+	_, _ = rand.Read(life[:]) // never fails
+	for i, b := range life {
+		life[i] = lifeDigits[b%32]
+	}
+	return string(life[:])
+}
+
+// ValidLife reports whether s may be the name of a life.
+func ValidLife(s string) bool {
+	return len(s) == lifeSize && strings.Trim(s, lifeDigits) == ""
+}
+
+// NewRequest returns the request that a submission becomes at a time.
+func NewRequest(sub *Submission, now time.Time) Request {
+	r := Request{
+		ID: sub.ID, Life: sub.Life, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
+		Status: Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
+		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
+		Input:   ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
+		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
+		Batch: sub.Batch, BatchID: sub.BatchID, BatchLife: sub.BatchLife, Member: sub.Member,
+	}
+	if sub.Call != nil {
+		r.Call = new(*sub.Call)
+	}
+	if sub.Delay > 0 {
+		r.NotBefore = now.Add(sub.Delay)
+	}
+	return r
+}
