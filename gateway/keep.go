@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 )
@@ -47,6 +49,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 		next     time.Duration
 	}
 	const most = 100_000 // requests looked at; the oldest come first
+	pruned := make(map[string]time.Time)
 	seen := make(map[lifecycle.Ref]waiting)
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
@@ -57,8 +60,10 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			return
 		}
 		still := make(map[lifecycle.Ref]waiting, len(seen))
+		due, all := make(map[string]int), true // pending requests that may start, by route, if all were gone through
 		for r, err := range g.store.Unfinished(ctx) {
 			if err != nil {
+				all = false
 				if ctx.Err() == nil {
 					g.log.Warn("pending requests could not be gone through", slog.Any("error", err))
 				}
@@ -72,6 +77,9 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			if r.Status != lifecycle.Pending || r.Batch != nil {
 				continue
 			}
+			if !r.NotBefore.After(g.now()) {
+				due[r.Route]++
+			}
 			w, ok := seen[r.Ref()]
 			if !ok || w.sequence != r.Sequence {
 				w = waiting{since: time.Now(), sequence: r.Sequence, next: age + max(0, r.NotBefore.Sub(r.UpdatedAt))}
@@ -79,15 +87,68 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			if time.Since(w.since) >= w.next {
 				if err := g.broker.Publish(ctx, processor.BrokerJob(r)); err != nil {
 					g.log.Warn("pending request could not be queued again", slog.String("request", r.ID), slog.Any("error", err))
+					all = false
 					break
 				}
 				w.next *= 2
 				g.log.Info("pending request was queued again", slog.String("request", r.ID))
 			}
 			if still[r.Ref()] = w; len(still) >= most {
+				all = false
 				break
 			}
 		}
-		seen = still
+		if seen = still; all {
+			g.prune(ctx, due, pruned)
+		}
 	}
+}
+
+// prune takes jobs of requests that have ended, or wait for another message, out of queues that nobody consumes: whoever does
+// would notice that their start is refused. Every job of such a queue has to be looked at, so it is done when a good part of them is
+// needless, and now and then. due is how many requests of each route may start, pruned when a queue was last gone through.
+func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
+	const part, often = 10, 10 * time.Minute
+	for _, route := range g.config.Routes {
+		jobs, consumers, err := g.rabbit.Waiting(route)
+		if err != nil || consumers > 0 {
+			continue
+		}
+		needless := jobs - due[route]
+		if needless <= 0 || needless < jobs/part && time.Since(pruned[route]) < often {
+			continue
+		}
+		pruned[route] = time.Now()
+		seen := make(map[broker.Job]bool)
+		n, err := g.rabbit.Prune(ctx, route, func(ctx context.Context, all []broker.Job) ([]bool, error) { return g.needed(ctx, all, seen) })
+		if n > 0 {
+			g.log.Info("jobs that nobody needs were taken out of a queue", slog.String("route", route), slog.Int("jobs", n))
+		}
+		if err != nil && ctx.Err() == nil {
+			g.log.Warn("queue could not be gone through", slog.String("route", route), slog.Any("error", err))
+		}
+	}
+}
+
+// needed reports for each job whether its request waits for it, or runs by it. Of several for one wait the first is enough.
+func (g *gateway) needed(ctx context.Context, jobs []broker.Job, seen map[broker.Job]bool) ([]bool, error) {
+	needed := make([]bool, len(jobs))
+	for i, j := range jobs {
+		r, err := g.store.Get(ctx, lifecycle.Ref{ID: j.ID, Life: j.Life})
+		switch {
+		case errors.Is(err, lifecycle.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		wait := broker.Job{ID: j.ID, Life: r.Life, Sequence: r.Sequence}
+		switch r.Status {
+		case lifecycle.Pending:
+			needed[i] = (j.Sequence == 0 || j.Sequence >= r.Sequence) && j.Route == r.Route && !seen[wait]
+			seen[wait] = seen[wait] || needed[i]
+		case lifecycle.Processing:
+			needed[i] = j.Message == r.StartedBy
+		}
+	}
+	return needed, nil
 }
