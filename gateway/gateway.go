@@ -233,7 +233,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	}
 
 	served := make(chan error, 1)
-	go func() { served <- g.api.App().Listener(g.listener) }()
+	go func() { served <- g.api.Serve(g.listener) }()
 	var err error
 	select {
 	case err = <-served:

@@ -5,9 +5,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -67,7 +69,7 @@ type API struct {
 	stored *deadline.Limit // of calls to the store and the queue
 }
 
-// New returns the API. Serve it with its App.
+// New returns the API.
 func New(o Options) *API {
 	if o.MaxBody <= 0 {
 		o.MaxBody = 32 << 20
@@ -85,7 +87,7 @@ func New(o Options) *API {
 	a.ctx, a.drain = context.WithCancel(context.Background())
 	a.app = fiber.New(fiber.Config{
 		AppName:               "hark",
-		BodyLimit:             o.MaxBody,
+		StreamRequestBody:     true,     // see body.go, which bounds it, too
 		ReadBufferSize:        16 << 10, // bounds the header of a request
 		DisableStartupMessage: true,
 		DisableDefaultDate:    false,
@@ -96,11 +98,22 @@ func New(o Options) *API {
 		// A form is work like any other bytes: parsed, it would come out in another order, or be refused.
 		DisablePreParseMultipartForm: true,
 	})
+	server := a.app.Server()
 	// The hub keeps the connections that it is handed.
-	a.app.Server().KeepHijackedConns = true
+	server.KeepHijackedConns = true
+	server.HeaderReceived, server.ExpectHandler = receiveHead, expect
 	a.route()
-	handle := a.app.Server().Handler
-	a.app.Server().Handler = func(ctx *fasthttp.RequestCtx) {
+	refuse := server.ErrorHandler
+	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
+		refuse(ctx, err)
+		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any longer.
+		timeout, ok := errors.AsType[net.Error](err)
+		connOf(ctx).unread.Store(!ok || !timeout.Timeout())
+	}
+	handle := server.Handler
+	server.Handler = func(ctx *fasthttp.RequestCtx) {
+		c := open(ctx)
+		defer c.finish(ctx)
 		// Fiber answers a method that it has no name for in plain text. No resource knows
 		// that method, just as none knows TRACE, which gets the answer that this deserves.
 		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
@@ -111,8 +124,8 @@ func New(o Options) *API {
 	return a
 }
 
-// App returns the server.
-func (a *API) App() *fiber.App { return a.app }
+// Serve answers the calls that come to a listener, until Shutdown.
+func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l}) }
 
 // route is the table of all resources.
 func (a *API) route() {

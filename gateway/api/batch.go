@@ -21,17 +21,14 @@ const (
 // readBatch reads the body of POST /v1/batches: the batch, and its requests, as they would be submitted one by one.
 func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, []lifecycle.Submission, error) {
 	batch := &reader{limits: a.Service.Limits(), routes: a.routes}
-	content, err := readContent(c)
+	data, err := readPlainJSON(c, a.MaxBody, "A batch is application/json.")
 	if err != nil {
 		return batch.sub, nil, err
 	}
-	if !isPlainJSON(content.Type) {
-		return batch.sub, nil, &problem{kind: kindMediaType, detail: "A batch is application/json."}
-	}
-	if !utf8.Valid(content.Data) {
+	if !utf8.Valid(data) {
 		return batch.sub, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
 	}
-	fields, err := readObject(content.Data)
+	fields, err := readObject(data)
 	if err != nil {
 		return batch.sub, nil, err
 	}

@@ -47,15 +47,12 @@ func (d *duration) UnmarshalJSON(raw []byte) error {
 func (d duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 
 // decode reads a JSON object into a struct, and says which field is wrong.
-func decode(c *fiber.Ctx, into any) error {
-	content, err := readContent(c)
+func (a *API) decode(c *fiber.Ctx, into any) error {
+	data, err := readPlainJSON(c, a.maxDocument(), "The body is to be application/json.")
 	if err != nil {
 		return err
 	}
-	if !isPlainJSON(content.Type) {
-		return &problem{kind: kindMediaType, detail: "The body is to be application/json."}
-	}
-	fields, err := readObject(content.Data)
+	fields, err := readObject(data)
 	if err != nil {
 		return err
 	}

@@ -180,7 +180,7 @@ func takeOver(conn net.Conn, drain bool) (net.Conn, []byte) {
 			}
 		}
 	}
-	if under, ok := conn.(interface{ UnsafeConn() net.Conn }); ok {
+	for under, ok := conn.(interface{ UnsafeConn() net.Conn }); ok; under, ok = conn.(interface{ UnsafeConn() net.Conn }) {
 		conn = under.UnsafeConn()
 	}
 	_ = conn.SetDeadline(time.Time{})

@@ -24,7 +24,7 @@ const (
 // lease answers POST /v1/work/lease: with work that has been started, as soon as there is some.
 func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 	var fields map[string]json.RawMessage
-	if err := readReport(c, &fields, nil); err != nil {
+	if err := readReport(c, a.maxDocument(), &fields, nil); err != nil {
 		return err
 	}
 	order, errs := parseLease(fields, a.routes)

@@ -50,6 +50,7 @@ func (a *API) ready(c *fiber.Ctx) error {
 }
 
 func (a *API) metrics(c *fiber.Ctx) error {
+	forgetBody(c)
 	fasthttpadaptor.NewFastHTTPHandler(a.Metrics)(c.Context())
 	return nil
 }

@@ -53,6 +53,7 @@ var (
 	kindNotReady      = kind{"result-not-ready", 404, "The result is not ready", "The request has not ended. The member requestStatus says where it stands and position how many requests are ahead of it."}
 	kindMethod        = kind{"method-not-allowed", 405, "Method not allowed", "The resource does not know this method; the field Allow lists those that it does."}
 	kindNotAcceptable = kind{"not-acceptable", 406, "Not acceptable", "The resource has none of the media types in the field Accept."}
+	kindTimeout       = kind{"request-timeout", 408, "Request timeout", "The call did not arrive whole in time: its head and its body have a minute."}
 	kindIDTaken       = kind{"id-taken", 409, "The id is taken", "Another request has this id. The same id may be sent again only with the same body."}
 	kindKeyInProgress = kind{"idempotency-key-in-progress", 409, "Still in progress", "The first call with this Idempotency-Key has not been answered yet. Repeat the call later."}
 	kindTransition    = kind{"invalid-transition", 409, "Not in this status", "The request does not stand where this step is possible. The member requestStatus says where it stands."}
@@ -87,7 +88,7 @@ var kinds = []kind{
 	kindMalformed, kindUnauthorized, kindForbidden, kindOrigin, kindNotFound, kindNoRequest, kindNotReady, kindMethod,
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
-	kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
+	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
 }
 
@@ -180,6 +181,8 @@ func fiberProblem(e *fiber.Error) *problem {
 		return &problem{kind: kindNotFound, detail: "There is nothing at this path."}
 	case http.StatusMethodNotAllowed:
 		return &problem{kind: kindMethod, detail: "The resource does not know this method."}
+	case http.StatusRequestTimeout:
+		return &problem{kind: kindTimeout, detail: "The call did not arrive whole in time."}
 	case http.StatusRequestEntityTooLarge:
 		return &problem{kind: kindTooLarge, detail: "The body is larger than this gateway takes."}
 	case http.StatusRequestHeaderFieldsTooLarge:

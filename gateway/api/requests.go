@@ -208,6 +208,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 
 // sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http.
 func sendRange(c *fiber.Ctx, content lifecycle.Content, tag string, modified time.Time) error {
+	forgetBody(c)
 	fasthttpadaptor.NewFastHTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", content.Type)
 		w.Header().Set("ETag", tag)

@@ -40,7 +40,7 @@ func (r *reader) wrong(pointer, format string, args ...any) {
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
 func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, error) {
 	r := reader{limits: a.Service.Limits(), routes: a.routes}
-	content, err := readContent(c)
+	content, err := readContent(c, a.MaxBody)
 	if err != nil {
 		return r.sub, err
 	}
@@ -72,32 +72,55 @@ func isPlainJSON(mediaType string) bool {
 	return strings.EqualFold(strings.TrimSpace(t), "application/json")
 }
 
-// readContent returns a body with its media type; a body without one is
-// application/octet-stream (RFC 9110, section 8.3).
-func readContent(c *fiber.Ctx) (lifecycle.Content, error) {
+// readContent returns a body of at most so many bytes with its media type.
+func readContent(c *fiber.Ctx, most int) (content lifecycle.Content, err error) {
+	if content.Type, err = mediaType(c); err != nil {
+		return lifecycle.Content{}, err
+	}
+	content.Data, err = readBody(c, most)
+	return content, err
+}
+
+// mediaType returns the media type of a body as its head says it; a body without one is
+// application/octet-stream (RFC 9110, section 8.3). The error is a problem if it cannot be taken as it is.
+func mediaType(c *fiber.Ctx) (string, error) {
 	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
 		c.Set(fiber.HeaderAcceptEncoding, "identity")
-		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "Send the body without a content encoding."}
+		return "", &problem{kind: kindMediaType, detail: "Send the body without a content encoding."}
 	}
-	content := lifecycle.Content{Type: strings.Clone(c.Get(fiber.HeaderContentType)), Data: bytes.Clone(c.Request().Body())}
-	if content.Type == "" {
-		content.Type = "application/octet-stream"
+	text := strings.Clone(c.Get(fiber.HeaderContentType))
+	switch {
+	case text == "":
+		return "application/octet-stream", nil
+	case text == "application/json": // as nearly all say it
+		return text, nil
+	case len(text) > 256:
+		return "", &problem{kind: kindMediaType, detail: "The Content-Type is too long."}
 	}
-	if content.Type == "application/json" { // as nearly all say it
-		return content, nil
-	}
-	if len(content.Type) > 256 {
-		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "The Content-Type is too long."}
-	}
-	t, params, err := mime.ParseMediaType(content.Type)
+	t, params, err := mime.ParseMediaType(text)
 	if err != nil || !strings.Contains(t, "/") {
-		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "The Content-Type is not a media type."}
+		return "", &problem{kind: kindMediaType, detail: "The Content-Type is not a media type."}
 	}
-	if charset := params["charset"]; charset != "" && lifecycle.IsJSON(content.Type) && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
-		return lifecycle.Content{}, &problem{kind: kindMediaType, detail: "JSON is sent in UTF-8 (RFC 8259)."}
+	if charset := params["charset"]; charset != "" && lifecycle.IsJSON(text) && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
+		return "", &problem{kind: kindMediaType, detail: "JSON is sent in UTF-8 (RFC 8259)."}
 	}
-	return content, nil
+	return text, nil
 }
+
+// readPlainJSON returns a body that has to be application/json; else the problem has that detail.
+func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
+	t, err := mediaType(c)
+	if err != nil {
+		return nil, err
+	}
+	if !isPlainJSON(t) {
+		return nil, &problem{kind: kindMediaType, detail: detail}
+	}
+	return readBody(c, most)
+}
+
+// maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself: a report, an order of work, an endpoint.
+func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
 
 // envelope reads a JSON body.
 func (r *reader) envelope(body []byte) error {

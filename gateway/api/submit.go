@@ -39,10 +39,13 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 		return &problem{kind: kindNotFound, detail: "There is no such route."}
 	}
 	content := lifecycle.Content{}
-	if len(c.Request().Body()) > 0 {
+	if announced(c) {
 		var err error
-		if content, err = readContent(c); err != nil {
+		if content, err = readContent(c, a.MaxBody); err != nil {
 			return err
+		}
+		if len(content.Data) == 0 {
+			content = lifecycle.Content{}
 		}
 	}
 	r.sub.Content = content

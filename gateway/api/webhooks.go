@@ -32,7 +32,7 @@ func send(c *fiber.Ctx, status int, document any) error {
 // createEndpoint answers POST /v1/webhooks.
 func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	var in endpointInput
-	if err := decode(c, &in); err != nil {
+	if err := a.decode(c, &in); err != nil {
 		return err
 	}
 	errs := in.zeros()
@@ -113,7 +113,7 @@ func (a *API) getEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 // patchEndpoint answers PATCH /v1/webhooks/{id}: what is given is changed.
 func (a *API) patchEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	var in endpointInput
-	if err := decode(c, &in); err != nil {
+	if err := a.decode(c, &in); err != nil {
 		return err
 	}
 	switch {
@@ -167,8 +167,8 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 		Secret  string   `json:"secret"`
 		Overlap duration `json:"overlap"`
 	}{Overlap: duration(24 * time.Hour)}
-	if len(c.Request().Body()) > 0 {
-		if err := decode(c, &in); err != nil {
+	if announced(c) {
+		if err := a.decode(c, &in); err != nil {
 			return err
 		}
 	}

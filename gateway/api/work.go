@@ -140,7 +140,7 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 // progress answers POST /v1/work/{id}/progress.
 func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	var body progressReport
-	if err := readReport(c, &body, body.set); err != nil {
+	if err := readReport(c, a.maxDocument(), &body, body.set); err != nil {
 		return err
 	}
 	var errs []fieldError
@@ -171,7 +171,7 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 
 // succeed answers PUT /v1/work/{id}/result.
 func (a *API) succeed(c *fiber.Ctx, caller auth.Caller) error {
-	content, err := readContent(c)
+	content, err := readContent(c, a.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 		Attempt *integer `json:"attempt"`
 		Life    *string  `json:"life"`
 	}
-	if err := readReport(c, &body, nil); err != nil {
+	if err := readReport(c, a.maxDocument(), &body, nil); err != nil {
 		return err
 	}
 	var errs []fieldError
@@ -242,27 +242,28 @@ func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecy
 	return a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
 }
 
-// readReport reads a JSON object into a struct. An empty body is an empty object. set, which may be nil, is how the struct
+// readReport reads a JSON object of at most so many bytes into a struct. An empty body is an empty object. set, which may be nil, is how the struct
 // takes the fields of a plain one.
-func readReport[T any](c *fiber.Ctx, into *T, set func(name, value []byte, text bool) bool) error {
-	content, err := readContent(c)
+func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []byte, text bool) bool) error {
+	t, err := mediaType(c)
 	if err != nil {
 		return err
 	}
-	if len(content.Data) == 0 {
-		return nil
-	}
-	if c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(content.Type) {
+	if announced(c) && c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(t) {
 		return &problem{kind: kindMediaType, detail: "A report is application/json."}
 	}
-	if !utf8.Valid(content.Data) {
+	data, err := readBody(c, most)
+	if err != nil || len(data) == 0 {
+		return err
+	}
+	if !utf8.Valid(data) {
 		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
 	}
-	if set != nil && plainObject(content.Data, set) {
+	if set != nil && plainObject(data, set) {
 		return nil
 	}
 	*into = *new(T) // plainObject may have begun
-	fields, err := readObject(content.Data)
+	fields, err := readObject(data)
 	if err != nil {
 		return err
 	}
@@ -271,7 +272,7 @@ func readReport[T any](c *fiber.Ctx, into *T, set func(name, value []byte, text 
 			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
 		}
 	}
-	decoder := json.NewDecoder(bytes.NewReader(content.Data))
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

@@ -1,0 +1,222 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+)
+
+// A body is read when a handler asks for it, and not before: what the head of a call decides (who calls, whether the path and
+// the method exist, the media type, the announced size) is decided while the body waits in the socket, or at the client, if that
+// sent Expect: 100-continue.
+//
+// fasthttp reads up to 8 KB of a body before it calls a handler, unless it comes in chunks. So receiveHead makes
+// fasthttp believe that each body does; its stream looks at the header again with each read, and open puts the length back.
+
+// body is that of the call under way on a connection.
+type body struct {
+	stream  io.Reader // nil: there is none
+	length  int       // as announced, in bytes; unknownLength if it comes in chunks
+	got     int       // bytes that were taken off the stream
+	whole   bool      // all of it was
+	failed  bool      // the stream cannot be read on
+	awaited bool      // the client waits for 100 (Continue) before it sends it
+}
+
+// unknownLength is that of a body in chunks.
+const unknownLength = -1
+
+// lengthField holds the announced length between receiveHead and open. No client can send a field of that name.
+const lengthField = ":length"
+
+// receiveHead is called with each head, before anything is read behind it.
+func receiveHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	length := h.ContentLength()
+	// A length beside chunks, or chunks in HTTP/1.0, is what smuggled requests are made of: the connection is used for nothing
+	// after it (RFC 9112, section 6.1).
+	if length == unknownLength && (!h.IsHTTP11() || hasField(h.RawHeaders(), fiber.HeaderContentLength)) {
+		h.SetConnectionClose()
+	}
+	if expect := h.Peek(fiber.HeaderExpect); len(expect) > 0 {
+		switch {
+		case !h.IsHTTP11(): // has no such thing (RFC 9110, section 10.1.1)
+			h.Del(fiber.HeaderExpect)
+		case strings.EqualFold(string(expect), "100-continue"):
+			h.Set(fiber.HeaderExpect, "100-continue") // the one spelling that fasthttp knows
+		}
+	}
+	if length > 0 {
+		h.Set(lengthField, strconv.Itoa(length))
+		h.SetContentLength(unknownLength)
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// hasField reports whether there is a field of a name in a head as it was sent.
+func hasField(head []byte, name string) bool {
+	for line := range strings.Lines(string(head)) {
+		if field, _, ok := strings.Cut(line, ":"); ok && strings.EqualFold(field, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// expect answers Expect: 100-continue, or so the server thinks: see conn.Write.
+func expect(ctx *fasthttp.RequestCtx) int {
+	connOf(ctx).held = true
+	return fasthttp.StatusContinue
+}
+
+// open begins a call.
+func open(ctx *fasthttp.RequestCtx) *conn {
+	c, h := connOf(ctx), &ctx.Request.Header
+	length := h.ContentLength()
+	if length == unknownLength {
+		if announced := h.Peek(lengthField); len(announced) > 0 {
+			length, _ = strconv.Atoi(string(announced)) // as receiveHead wrote it
+			h.Del(lengthField)
+			h.SetContentLength(length)
+		}
+	}
+	c.body = body{stream: ctx.Request.BodyStream(), length: length, awaited: c.body.awaited}
+	if c.body.stream == nil || length == 0 {
+		c.body = body{whole: true}
+	}
+	return c
+}
+
+// bodyOf returns the body of a call, which has not been read.
+func bodyOf(c *fiber.Ctx) *body { return &connOf(c.Context()).body }
+
+// announced reports whether there is a body, as far as its head tells: one in chunks may turn out to be empty.
+func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
+
+// Bounds on how memory is taken for a body: no more than a few times what has arrived of it, whatever was announced.
+const (
+	announcedRoom = 64 << 10 // bytes, at first
+	unknownRoom   = 4 << 10
+	roomFactor    = 4
+)
+
+// readBody reads the body of a call, once. What it returns is the caller's. It may have at most that many bytes: a larger
+// one is refused by its length if it says that, else when the bound is passed. Errors are problems.
+func readBody(c *fiber.Ctx, most int) ([]byte, error) {
+	conn := connOf(c.Context())
+	b := &conn.body
+	if b.length > most {
+		return nil, tooLarge(most)
+	}
+	if b.whole {
+		return nil, nil
+	}
+	if b.awaited {
+		b.awaited = false
+		if _, err := conn.Conn.Write(continueLine); err != nil {
+			b.failed = true
+			return nil, brokenBody(err)
+		}
+	}
+	room, first := b.length, announcedRoom
+	if room == unknownLength {
+		room, first = most+1, unknownRoom // with the byte that is one too many
+	}
+	data := make([]byte, 0, min(room, first))
+	for {
+		if len(data) == cap(data) && len(data) < room {
+			data = slices.Grow(data, min(room, roomFactor*len(data))-len(data))
+			data = data[:len(data):min(cap(data), room)]
+		}
+		n, err := b.take(conn, data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case err != nil:
+			return nil, brokenBody(err)
+		case len(data) > most:
+			return nil, tooLarge(most)
+		case b.whole:
+			return data, nil
+		}
+	}
+}
+
+// take reads some of the body. Nothing is left when it is whole.
+func (b *body) take(c *conn, p []byte) (int, error) {
+	n, err := b.stream.Read(p)
+	b.got += n
+	switch {
+	case err == io.EOF && (c.ended || b.length != unknownLength && b.got != b.length):
+		err = io.ErrUnexpectedEOF // the connection ended before the body did
+	case err == io.EOF:
+		b.whole, err = true, nil
+	case err == nil && b.got == b.length:
+		b.whole = true
+	}
+	b.failed = err != nil
+	return n, err
+}
+
+func tooLarge(most int) *problem {
+	return &problem{kind: kindTooLarge, detail: fmt.Sprintf("The body may have at most %d bytes here.", most)}
+}
+
+// brokenBody is the problem of a body that did not arrive.
+func brokenBody(err error) *problem {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return &problem{kind: kindTimeout, detail: "The body did not arrive in time. Send it again, in smaller parts if the line is slow."}
+	}
+	return &problem{kind: kindMalformed, detail: "The body ended early, or its chunks are broken."}
+}
+
+// What is dropped of a body that nobody wanted, so that the connection can be used again.
+const (
+	dropBytes = 256 << 10
+	dropTime  = 50 * time.Millisecond // it is on its way, right behind its head
+)
+
+// finish ends a call. Of a body that nobody read a short rest is dropped; if there is more of it, the connection is closed after
+// the answer, because the next request stands behind it.
+func (c *conn) finish(ctx *fasthttp.RequestCtx) {
+	if c.body.whole || c.body.drop(c) {
+		c.body = body{}
+		return
+	}
+	c.body = body{}
+	if ctx.Hijacked() { // whoever follows has nothing to send
+		_ = c.Conn.Close()
+		return
+	}
+	c.unread.Store(true)
+	ctx.SetConnectionClose()
+}
+
+// drop reads the rest and reports whether it was short.
+func (b *body) drop(c *conn) bool {
+	if b.failed || b.awaited || b.length-b.got > dropBytes || c.SetReadDeadline(time.Now().Add(dropTime)) != nil {
+		return false
+	}
+	buffer := lingerBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // it makes nothing else
+	defer lingerBuffers.Put(buffer)
+	for end := b.got + dropBytes; b.got <= end && !b.whole; {
+		if _, err := b.take(c, buffer[:]); err != nil {
+			return false
+		}
+	}
+	return b.whole
+}
+
+// forgetBody drops what nobody reads before something else does that would read all of it.
+func forgetBody(c *fiber.Ctx) {
+	conn := connOf(c.Context())
+	conn.finish(c.Context())
+	conn.body.whole = true
+	c.Request().ResetBody()
+}

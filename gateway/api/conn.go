@@ -1,0 +1,125 @@
+package api
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// listener makes a [conn] of each connection.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// conn is a connection to a client. It knows the body of the call that is under way, and what is to happen to one
+// that was not read. One goroutine uses it, but for Close.
+type conn struct {
+	net.Conn
+	body body
+
+	held   bool        // the next 100 (Continue) of the server is kept back
+	ended  bool        // the client will send no more
+	unread atomic.Bool // something of a request may still come, which nobody reads
+}
+
+// connOf returns the connection of a call.
+func connOf(ctx *fasthttp.RequestCtx) *conn {
+	c, ok := ctx.Conn().(*conn)
+	if !ok {
+		panic("the API is served by something else than its Serve")
+	}
+	return c
+}
+
+// UnsafeConn returns the connection beneath, as fasthttp's own wrapper does.
+func (c *conn) UnsafeConn() net.Conn { return c.Conn }
+
+// Read notices the end, which fasthttp's reader of chunks does not tell from that of the body.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == io.EOF {
+		c.ended = true
+	}
+	return n, err
+}
+
+var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it, when a body is wanted.
+func (c *conn) Write(p []byte) (int, error) {
+	if !c.held {
+		return c.Conn.Write(p)
+	}
+	c.held = false
+	before, ok := bytes.CutSuffix(p, continueLine)
+	if !ok {
+		return c.Conn.Write(p)
+	}
+	c.body.awaited = true
+	if len(before) > 0 { // answers to earlier calls
+		if n, err := c.Conn.Write(before); err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
+
+// Close closes the connection, in a way that lets the client see the last answer.
+func (c *conn) Close() error {
+	if c.unread.Load() {
+		c.linger()
+	}
+	return c.Conn.Close()
+}
+
+// How long and for how much a connection is read on after its last answer.
+const (
+	lingerTime  = 10 * time.Second
+	lingerPause = 2 * time.Second // between two pieces
+	lingerBytes = 64 << 20
+)
+
+var lingerBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// linger says that nothing will follow, and drops what still comes, within bounds. To close a connection while there are bytes
+// that nobody has read resets it, and the client, or the proxy in front, may lose the answer (RFC 9112, section 9.6).
+func (c *conn) linger() {
+	raw := c.Conn
+	if secured, ok := raw.(*tls.Conn); ok {
+		_ = secured.CloseWrite()
+		raw = secured.NetConn()
+	}
+	half, ok := raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	buffer := lingerBuffers.Get().(*[32 << 10]byte) //nolint:forcetypeassert // it makes nothing else
+	defer lingerBuffers.Put(buffer)
+	end := time.Now().Add(lingerTime)
+	for left := lingerBytes; left > 0; {
+		deadline := time.Now().Add(lingerPause)
+		if deadline.After(end) {
+			deadline = end
+		}
+		if raw.SetReadDeadline(deadline) != nil {
+			return
+		}
+		n, err := raw.Read(buffer[:])
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
