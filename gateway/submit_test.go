@@ -277,6 +277,76 @@ func TestCall(t *testing.T) {
 	s.call("GET", "/v1/call/default", nil, async).want(202)
 }
 
+// TestCallPath: the path of a call reaches its processor as it was sent, and decoded.
+func TestCallPath(t *testing.T) {
+	s := start(t, "--samples=false")
+	for target, want := range map[string]map[string]any{
+		"":                   {"path": "/", "rawPath": "/", "query": nil},
+		"/":                  {"path": "/", "rawPath": "/", "query": nil},
+		"/a/b":               {"path": "/a/b", "rawPath": "/a/b", "query": nil},
+		"/a%2Fb%3Fc":         {"path": "/a/b?c", "rawPath": "/a%2Fb%3Fc", "query": nil},
+		"/a%2fb?c%2fd":       {"path": "/a/b", "rawPath": "/a%2fb", "query": "c%2fd"},
+		"//a//b":             {"path": "//a//b", "rawPath": "//a//b", "query": nil},
+		"/a/./b/../c":        {"path": "/a/./b/../c", "rawPath": "/a/./b/../c", "query": nil},
+		"/../../requests":    {"path": "/../../requests", "rawPath": "/../../requests", "query": nil},
+		"/%2e%2e/x":          {"path": "/../x", "rawPath": "/%2e%2e/x", "query": nil},
+		"/a%00b":             {"path": "/a\x00b", "rawPath": "/a%00b", "query": nil},
+		"/a%FFb":             {"path": "/a\ufffdb", "rawPath": "/a%FFb", "query": nil},
+		"/a+b%2Bc":           {"path": "/a+b+c", "rawPath": "/a+b%2Bc", "query": nil},
+		"/a/":                {"path": "/a/", "rawPath": "/a/", "query": nil},
+		"/a//":               {"path": "/a//", "rawPath": "/a//", "query": nil},
+		"/A;b=1,c/@:$&'()*!": {"path": "/A;b=1,c/@:$&'()*!", "rawPath": "/A;b=1,c/@:$&'()*!", "query": nil},
+		"/a?":                {"path": "/a", "rawPath": "/a", "query": nil},
+		"?":                  {"path": "/", "rawPath": "/", "query": nil},
+		"/a?x=1&x=%zz+;":     {"path": "/a", "rawPath": "/a", "query": "x=1&x=%zz+;"},
+		"/a?b?c/d":           {"path": "/a", "rawPath": "/a", "query": "b?c/d"},
+		"/caf%C3%A9":         {"path": "/caf\u00e9", "rawPath": "/caf%C3%A9", "query": nil},
+	} {
+		l := s.line()
+		l.send("PUT /v1/call/default"+target+" HTTP/1.1\nHost: localhost\nPrefer: respond-async\nContent-Length: 1", "x")
+		location := l.want(202).Header.Get("Location")
+		id := strings.TrimPrefix(location, "/v1/requests/")
+		for _, path := range []string{"/start", "/start?attempt=1"} { // as the store returns it, too
+			call := s.call("POST", "/v1/work/"+id+path, nil).want(200).json()["call"].(map[string]any)
+			for _, name := range []string{"path", "rawPath", "query"} {
+				if call[name] != want[name] {
+					t.Errorf("%s: %s %q, want %q", target, name, call[name], want[name])
+				}
+			}
+		}
+	}
+	for _, target := range []string{"/a%", "/a%4", "/%zz"} {
+		l := s.line()
+		l.send("PUT /v1/call/default"+target+" HTTP/1.1\nHost: localhost\nContent-Length: 1", "x")
+		l.want(400)
+	}
+	// What is encoded differently is another call.
+	s.call("PUT", "/v1/call/default/a%2Fb", []byte("x"), async, "Idempotency-Key: k").want(202)
+	s.call("PUT", "/v1/call/default/a/b", []byte("x"), async, "Idempotency-Key: k").problem(422, "idempotency-key-reused")
+	s.call("PUT", "/v1/call/default/a%2Fb", []byte("x"), async, "Idempotency-Key: k").want(202)
+}
+
+// TestSegments: %2F is no slash in any path, and no target says under which name a gateway is called.
+func TestSegments(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	s.call("GET", "/v1/requests/"+id, nil).want(200)
+	for _, path := range []string{"/v1/requests/" + id + "%2Fresult", "/v1/requests%2F" + id, "/v1%2Fcall/default/x", "/v1/call%2Fdefault/x"} {
+		s.call("GET", path, nil).want(404)
+	}
+	escaped := "%" + fmt.Sprintf("%X", id[0]) + id[1:]
+	if got := s.call("GET", "/v1/requests/"+escaped, nil).want(200).json()["id"]; got != id {
+		t.Errorf("%s is %v", escaped, got)
+	}
+	for _, target := range []string{"//localhost/v1/requests", "//127.0.0.1:80/v1/requests", "///localhost/v1/requests"} {
+		for host, status := range map[string]int{"rebound.example": 403, "localhost": 404} {
+			l := s.line()
+			l.send("GET "+target+" HTTP/1.1\nHost: "+host, "")
+			l.want(status)
+		}
+	}
+}
+
 // A form is opaque: neither is it refused for its content, nor do its parts change their order.
 func TestFormsAreOpaque(t *testing.T) {
 	s := start(t)

@@ -80,8 +80,10 @@ type ContentInfo struct {
 // Call is the HTTP call that a request was made from, when it came that way.
 type Call struct {
 	Method string `json:"method"`
-	Path   string `json:"path"`
-	Query  string `json:"query,omitzero"` // without the question mark
+	Path   string `json:"path"`           // decoded; dot segments and empty ones stand as they were sent
+	Query  string `json:"query,omitzero"` // as it was sent, without the question mark
+	// RawPath is the path as it was sent, in which %2F is no slash; "" only if the request was stored by a version that did not keep it.
+	RawPath string `json:"rawPath,omitzero"`
 }
 
 // Webhook names an endpoint that gets the events of one request. The store makes a delivery to

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -94,7 +95,6 @@ func New(o Options) *API {
 		ErrorHandler:          a.fail,
 		IdleTimeout:           2 * time.Minute,
 		ReadTimeout:           time.Minute, // of one request
-		UnescapePath:          true,
 		// A form is work like any other bytes: parsed, it would come out in another order, or be refused.
 		DisablePreParseMultipartForm: true,
 	})
@@ -263,8 +263,14 @@ func originHost(origin string) string {
 	return strings.ToLower(host)
 }
 
-// param returns a path parameter that may be kept.
-func param(c *fiber.Ctx, name string) string { return strings.Clone(c.Params(name)) }
+// param returns a path parameter that may be kept, decoded. It is one segment of the path as it was sent, so %2F in it is no end of it.
+func param(c *fiber.Ctx, name string) string {
+	raw := c.Params(name)
+	if text, err := url.PathUnescape(raw); err == nil && strings.Contains(raw, "%") {
+		return text // which is no part of the server's memory
+	}
+	return strings.Clone(raw)
+}
 
 // query returns a query parameter that may be kept.
 func query(c *fiber.Ctx, name string) string { return strings.Clone(c.Query(name)) }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,11 @@ const lengthField = ":length"
 
 // receiveHead is called with each head, before anything is read behind it.
 func receiveHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	// A target that begins with two slashes is a path (RFC 9112, section 3.2.1). fasthttp would take the host out of it, and
+	// so let a page choose under which name it calls.
+	if target := h.RequestURI(); bytes.HasPrefix(target, []byte("//")) {
+		h.SetRequestURIBytes(append([]byte("/."), target...))
+	}
 	length := h.ContentLength()
 	// A length beside chunks, or chunks in HTTP/1.0, is what smuggled requests are made of: the connection is used for nothing
 	// after it (RFC 9112, section 6.1).

@@ -326,6 +326,9 @@ func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 		part([]byte(s.Call.Method))
 		part([]byte(s.Call.Path))
 		part([]byte(s.Call.Query))
+		if s.Call.RawPath != s.Call.Path {
+			part([]byte(s.Call.RawPath))
+		}
 	}
 	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
 }

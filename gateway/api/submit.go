@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -38,9 +39,13 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	if len(r.errs) > 0 {
 		return &problem{kind: kindNotFound, detail: "There is no such route."}
 	}
+	raw := rawPath(c)
+	path, err := url.PathUnescape(raw)
+	if err != nil {
+		return &problem{kind: kindMalformed, detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
+	}
 	content := lifecycle.Content{}
 	if announced(c) {
-		var err error
 		if content, err = readContent(c, a.MaxBody); err != nil {
 			return err
 		}
@@ -50,15 +55,23 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	r.sub.Content = content
 	r.sub.Call = &lifecycle.Call{
-		Method: strings.Clone(c.Method()),
-		Path:   "/" + param(c, "*"),
-		Query:  string(c.Request().URI().QueryString()),
+		Method: strings.Clone(c.Method()), Path: path, RawPath: raw,
+		Query: string(c.Request().URI().QueryString()),
 	}
 	sub, err := r.finish()
 	if err != nil {
 		return err
 	}
 	return a.accept(c, caller, sub, false) // whose query is the processor's
+}
+
+// rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there is nothing.
+func rawPath(c *fiber.Ctx) string {
+	rest := string(c.Request().URI().PathOriginal())
+	for range 4 { // "", v1, call, the route
+		_, rest, _ = strings.Cut(rest, "/")
+	}
+	return "/" + rest
 }
 
 // accept stores a submission and answers when it has ended, when the client or the

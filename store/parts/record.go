@@ -121,7 +121,7 @@ func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
 	dst = appendTime(dst, fieldNotBefore, r.NotBefore, epoch)
 	if r.Call != nil {
 		dst = appendNested(dst, fieldCall, func(dst []byte) []byte {
-			return appendTexts(dst, r.Call.Method, r.Call.Path, r.Call.Query)
+			return appendTexts(dst, r.Call.Method, r.Call.Path, r.Call.Query, r.Call.RawPath)
 		})
 	}
 	if len(r.Headers) > 0 {
@@ -324,7 +324,7 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			r.NotBefore = f.time(epoch)
 		case fieldCall:
 			r.Call = new(lifecycle.Call)
-			ok = f.texts(&r.Call.Method, &r.Call.Path, &r.Call.Query)
+			ok = f.texts(&r.Call.Method, &r.Call.Path, &r.Call.Query, &r.Call.RawPath)
 		case fieldHeader:
 			var name, value string
 			ok = f.texts(&name, &value)

@@ -15,7 +15,7 @@ import (
 func testCreate(s *suite) {
 	sub := submission("a")
 	sub.Topic, sub.Priority, sub.Delay = "order-42", 5, time.Minute
-	sub.Call = &lifecycle.Call{Method: "PUT", Path: "/x", Query: "y=1"}
+	sub.Call = &lifecycle.Call{Method: "PUT", Path: "/x/\x00y", Query: "y=1", RawPath: "/x%2F%00y"}
 	sub.Headers = map[string]string{"Traceparent": "00-1-2-3"}
 	r := s.create(sub)
 	switch {
