@@ -78,6 +78,40 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// TestResendWhileSending: what is being sent cannot be sent again before that attempt is over.
+func TestResendWhileSending(t *testing.T) {
+	s := startHooks(t)
+	arrived, answer := make(chan struct{}, 2), make(chan struct{})
+	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+		w.WriteHeader(http.StatusNoContent)
+	})
+	h := s.hook(r.url, nil)
+	sent := s.call("POST", h.path+"/test", nil).want(202).header.Get("Location")
+	<-arrived
+	if d := s.call("GET", sent, nil).want(200).json(); d["state"] != "sending" {
+		t.Errorf("it is %v", d["state"])
+	}
+	a := s.call("POST", sent+"/resend", nil)
+	if p := a.problem(409, "webhook-conflict"); p["detail"] == "" || a.header.Get("Retry-After") != "1" {
+		t.Errorf("%v %s", a.header, a.body)
+	}
+	close(answer)
+	h.settled()
+	if d := s.call("GET", sent, nil).want(200).json(); d["state"] != "delivered" || d["attempts"] != 1.0 {
+		t.Errorf("after it was refused: %v", d)
+	}
+	if d := s.call("POST", sent+"/resend", nil).want(202).json(); d["id"] == "" {
+		t.Errorf("resent: %v", d)
+	}
+	<-arrived
+	h.settled()
+	if d := s.call("GET", sent, nil).want(200).json(); d["state"] != "delivered" || d["attempts"] != 2.0 || len(d["log"].([]any)) != 2 {
+		t.Errorf("resent: %v", d)
+	}
+}
+
 func TestRedirect(t *testing.T) {
 	s := startHooks(t)
 	elsewhere := newReceiver(t, nil)

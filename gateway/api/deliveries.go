@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 	"unicode/utf8"
 
@@ -117,7 +118,11 @@ func (a *API) getDelivery(c *fiber.Ctx, caller auth.Caller) error {
 func (a *API) resendDelivery(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()
 	id, message := param(c, "id"), param(c, "message")
-	if err := a.Webhooks.Resend(ctx, caller.Subject, id, message); err != nil {
+	err := a.Webhooks.Resend(ctx, caller.Subject, id, message)
+	if errors.Is(err, dispatch.ErrConflict) {
+		return &problem{kind: kindWebhookState, detail: "The delivery is being sent. Try again when this attempt is over, at the latest after the endpoint's timeout.", retryAfter: 1}
+	}
+	if err != nil {
 		return err
 	}
 	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, message)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -100,19 +101,28 @@ func checkFilters(e *Endpoint) error {
 	return nil
 }
 
+// pointer escapes what becomes part of a JSON pointer (RFC 6901, section 3).
+var pointer = strings.NewReplacer("~", "~0", "/", "~1")
+
 // checkHeaders refuses headers that are ours or the connection's.
 func checkHeaders(headers map[string]string) error {
 	if len(headers) > maxHeaders {
 		return &InvalidError{"headers", "want at most 20"}
 	}
-	for name, value := range headers {
-		canonical := http.CanonicalHeaderKey(name)
+	given := make(map[string]string, len(headers)) // by canonical name
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		value, canonical := headers[name], http.CanonicalHeaderKey(name)
+		at := "headers/" + pointer.Replace(name)
+		other, twice := given[canonical]
+		given[canonical] = name
 		switch {
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) || len(name)+len(value) > 1024:
-			return &InvalidError{"headers", fmt.Sprintf("%q is no header, or too long", name)}
+			return &InvalidError{at, "is no header, or name and value are longer than 1024 bytes"}
+		case twice: // names of headers have no case (RFC 9110, section 5.1): which of them is sent would be chance
+			return &InvalidError{at, "is the same header as " + other + ": give one of them"}
 		case strings.HasPrefix(canonical, "Webhook-"), strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "Proxy-"),
 			slices.Contains([]string{"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "Expect"}, canonical):
-			return &InvalidError{"headers", canonical + " cannot be set"}
+			return &InvalidError{at, canonical + " cannot be set"}
 		}
 	}
 	return nil

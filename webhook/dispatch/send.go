@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hark-push/hark/egress"
@@ -98,7 +99,18 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	r.Header.Set(webhook.HeaderID, m.ID)
 	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
 	r.Header.Set(webhook.HeaderSignature, signature)
+	repeatable(r.Header)
 	return s.do(ctx, r)
+}
+
+// repeatable tells net/http that the call may be made again on another connection, if a kept one broke before a byte of an answer came: the receiver
+// was just closing it, which is no failure of his. A field without values is not sent, see [http.Transport]. Deliveries are
+// at least once, and bear the same webhook-id.
+func repeatable(h http.Header) {
+	const key = "Idempotency-Key"
+	if _, ok := h[key]; !ok { // the endpoint may have one of its own
+		h[key] = nil
+	}
 }
 
 // do makes a call and reads as much of the answer as is kept.
@@ -164,15 +176,37 @@ func isDNS(err error) bool {
 // maxRetryAfter is how long an endpoint can ask us to wait.
 const maxRetryAfter = time.Hour
 
-// retryAfter reads the header of that name (RFC 9110, section 10.2.3), 0 if it says nothing.
+// retryAfter reads the header of that name (RFC 9110, section 10.2.3): digits, which are seconds, or a date in one of the three
+// forms of section 5.6.7. It returns at most maxRetryAfter, however large the number; 0 for what is over, or says nothing.
 func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	if value != "" && strings.Trim(value, "0123456789") == "" {
+		seconds, err := strconv.ParseUint(value, 10, 64)
+		if err != nil || seconds > uint64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(at.Sub(now), 0), maxRetryAfter)
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
 	}
-	return 0
+	if _, err := time.Parse(time.RFC850, value); err == nil {
+		at = inCentury(at, now)
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}
+
+// inCentury returns a time whose year had two digits in the century that is meant: not more than 50 years from now, else
+// the last one that ended so (RFC 9110, section 5.6.7).
+func inCentury(at, now time.Time) time.Time {
+	at = at.AddDate((now.Year()-at.Year())/100*100, 0, 0)
+	if at.Before(now.AddDate(-50, 0, 0)) {
+		at = at.AddDate(100, 0, 0)
+	}
+	if at.After(now.AddDate(50, 0, 0)) {
+		at = at.AddDate(-100, 0, 0)
+	}
+	return at
 }
 
 func (a *answer) String() string { return fmt.Sprintf("%d %s %v", a.status, a.class, a.err) }

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -205,13 +208,20 @@ func TestForgedURLs(t *testing.T) {
 			t.Errorf("%q is taken", url)
 		}
 	}
+	for _, url := range []string{"http://93.184.216.34:0/", "http://93.184.216.34:99999/", "http://93.184.216.34:65536/", "http://93.184.216.34:99999999999999999999/", "http://[2606:2800:220:1::]:0/"} {
+		if err := s.checkURL(t.Context(), url); err == nil || !strings.Contains(err.Detail, "port") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
 	strict := newSender(Options{}.withDefaults())
 	defer strict.close()
 	if err := strict.checkURL(t.Context(), "http://93.184.216.34/"); err == nil || err.Detail != "want https" {
 		t.Errorf("http: %v", err)
 	}
-	if err := strict.checkURL(t.Context(), "https://93.184.216.34/hook?a=b"); err != nil {
-		t.Error(err)
+	for _, url := range []string{"https://93.184.216.34/hook?a=b", "https://93.184.216.34:65535/", "https://93.184.216.34:/"} {
+		if err := strict.checkURL(t.Context(), url); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }
 
@@ -242,13 +252,123 @@ func TestNameThatChanges(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "soon": 0, "999999": maxRetryAfter, "99999999999999999999": 0,
+		"": 0, "0": 0, "7": 7 * time.Second, "007": 7 * time.Second, "3600": time.Hour, "3601": maxRetryAfter, "999999": maxRetryAfter,
+		"99999999999999999999": maxRetryAfter, strings.Repeat("9", 5000): maxRetryAfter, "18446744073709551616": maxRetryAfter,
+		"-1": 0, "-99999999999999999999": 0, "+5": 0, "1.5": 0, "1e30": 0, "0x10": 0, "5s": 0, "soon": 0, "Inf": 0, "NaN": 0, "5, 6": 0,
 		now.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second, now.Add(-time.Hour).Format(http.TimeFormat): 0,
-		now.Add(48 * time.Hour).Format(http.TimeFormat): maxRetryAfter,
+		now.Add(48 * time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter, "Mon, 01 Jan 0001 00:00:00 GMT": 0,
+		now.Add(90 * time.Second).Format(time.ANSIC): 90 * time.Second, now.Add(-time.Second).Format(time.ANSIC): 0,
+		"Friday, 02-Jan-26 03:05:35 GMT": 90 * time.Second, "Friday, 02-Jan-26 03:04:04 GMT": 0,
+		"Thursday, 02-Jan-75 03:04:05 GMT": maxRetryAfter, // 2075, which is less than 50 years from now
+		"Saturday, 02-Jan-77 03:04:05 GMT": 0,             // 1977
+		"Sat, 31 Feb 2026 03:04:05 GMT":    0, "Fri, 02 Jan 2026 03:05:35 +0100": 0,
 	} {
 		if got := retryAfter(value, now); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
+	}
+}
+
+// TestConnectionThatIsJustClosed: a receiver that closes a kept connection as the next POST begins gets that on another one, once, and it
+// is no failure.
+func TestConnectionThatIsJustClosed(t *testing.T) {
+	const rounds = 200
+	var mu sync.Mutex
+	var taken []string // by their webhook-id
+	cut := 0
+	url := "http://" + servertest.Serve(t, func(conn net.Conn) {
+		defer func() { _ = conn.Close() }()
+		reader := bufio.NewReader(conn)
+		for n := 0; ; n++ {
+			if n > 0 { // it answers one on each connection, and closes it when the next one comes
+				if _, err := reader.Peek(1); err == nil {
+					mu.Lock()
+					cut++
+					mu.Unlock()
+				}
+				return
+			}
+			r, err := http.ReadRequest(reader)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			if _, ok := r.Header["Idempotency-Key"]; ok {
+				t.Errorf("what is meant for net/http is sent: %v", r.Header)
+			}
+			mu.Lock()
+			taken = append(taken, r.Header.Get("Webhook-Id"))
+			mu.Unlock()
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	})
+	s := newSender(Options{AllowCIDRs: loopback}.withDefaults())
+	defer s.close()
+	e := Endpoint{ID: "ep", URL: url, Timeout: 10 * time.Second}
+	var want []string
+	for n := range rounds {
+		id := "r_" + strconv.Itoa(n)
+		want = append(want, id)
+		if a := s.post(t.Context(), &e, Message{ID: id, Body: []byte(`{"a":1}`)}, time.Now(), []webhook.Key{webhook.NewSecret()}); a.status != 204 {
+			t.Fatalf("attempt %d: %s", n, &a)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(taken, want) {
+		t.Errorf("%d were taken: %v", len(taken), taken)
+	}
+	if cut < rounds/2 { // the others saw the end of their connection before they began
+		t.Errorf("only %d met a connection that was being closed", cut)
+	}
+}
+
+// TestAnswerThatBreaks: what was begun to be answered is not sent again by itself, nor what broke on a new connection.
+func TestAnswerThatBreaks(t *testing.T) {
+	for name, began := range map[string]string{"in the head": "HTTP/1.1 20", "at once": ""} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			seen := 0
+			url := "http://" + servertest.Serve(t, func(conn net.Conn) {
+				defer func() { _ = conn.Close() }()
+				reader := bufio.NewReader(conn)
+				for n := 0; n < 2; n++ {
+					r, err := http.ReadRequest(reader)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					mu.Lock()
+					seen++
+					mu.Unlock()
+					if n == 0 && began != "" {
+						_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+						continue
+					}
+					_, _ = io.WriteString(conn, began)
+					return
+				}
+			})
+			s := newSender(Options{AllowCIDRs: loopback}.withDefaults())
+			defer s.close()
+			e := Endpoint{ID: "ep", URL: url, Timeout: 10 * time.Second}
+			send := func() answer {
+				return s.post(t.Context(), &e, Message{ID: "r_1", Body: []byte(`{"a":1}`)}, time.Now(), []webhook.Key{webhook.NewSecret()})
+			}
+			if began != "" {
+				if a := send(); a.status != 204 {
+					t.Fatal(&a)
+				}
+			}
+			if a := send(); a.class != ClassUnreachable && a.class != ClassProtocol {
+				t.Errorf("answer %s", &a)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if want := 1 + min(len(began), 1); seen != want {
+				t.Errorf("%d arrived, want %d", seen, want)
+			}
+		})
 	}
 }
 

@@ -55,7 +55,7 @@ func (s *Service) PublicKey() webhook.Key { return s.signing.Public() }
 
 // InvalidError says what is wrong with an endpoint as it was asked for.
 type InvalidError struct {
-	Field  string // as in the JSON of the API
+	Field  string // as in the JSON of the API, a JSON pointer without its first slash
 	Detail string
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/hark-push/hark/egress"
@@ -37,6 +38,8 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 		return refuse("want https, not " + u.Scheme)
 	case u.User != nil:
 		return refuse("it must not have a user name or password")
+	case !validPort(u):
+		return refuse("its port must be from 1 to 65535")
 	case u.Fragment != "":
 		return refuse("it must not have a fragment")
 	case u.Hostname() == "" || egress.Numeric(u.Hostname()):
@@ -46,6 +49,15 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 		return refuse(urlRefused)
 	}
 	return nil
+}
+
+// validPort reports whether a URL has a port that there can be, or none.
+func validPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return true // that of its scheme
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && port > 0
 }
 
 // resolves reports whether a host leads to addresses that may be reached, and no others.
