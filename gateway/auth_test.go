@@ -1,14 +1,19 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +168,58 @@ func TestEveryOperationAsksWhoCalls(t *testing.T) {
 	for _, path := range []string{"/health/live", "/health/ready", "/openapi.yaml", "/problems/forbidden", "/metrics"} {
 		s.call("GET", path, nil).want(200)
 	}
+}
+
+// TestNewKeyOfTokens: a token of a key that was published a moment ago is taken, one of a key that is not there is refused, and while that
+// cannot be told the caller is told to come again.
+func TestNewKeyOfTokens(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names atomic.Pointer[[]string]
+	names.Store(&[]string{"first"})
+	var reads atomic.Int64
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reads.Add(1)
+		var keys []map[string]string
+		for _, name := range *names.Load() {
+			keys = append(keys, map[string]string{"kty": "OKP", "crv": "Ed25519", "kid": name, "x": base64.RawURLEncoding.EncodeToString(public)})
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": keys})
+	}))
+	defer issuer.Close()
+	s := start(t, "--jwks-url="+issuer.URL)
+	defer http.DefaultClient.CloseIdleConnections()
+	of := func(name string) string {
+		unsigned := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()})
+		unsigned.Header["kid"] = name
+		text, err := unsigned.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	s.eventually(func() bool { return s.as(of("first")).call("GET", "/v1/requests", nil).status == 200 })
+	names.Store(&[]string{"first", "second"})
+	s.as(of("second")).call("GET", "/v1/requests", nil).want(200)
+	before, later := reads.Load(), 0
+	for n := range 20 {
+		name := fmt.Sprint("made up ", n)
+		switch a := s.as(of(name)).call("GET", "/v1/requests", nil); a.status {
+		case 401:
+			a.problem(401, "unauthenticated")
+		default:
+			later++
+			if a.problem(503, "unavailable"); a.header.Get("Retry-After") == "" {
+				t.Errorf("%v", a.header)
+			}
+		}
+	}
+	if n := reads.Load() - before; n > 3 || later < 20-4 {
+		t.Errorf("%d reads, %d were told to come again", n, later)
+	}
+	s.as(of("second")).call("GET", "/v1/requests", nil).want(200)
 }
 
 // TestOwners: nobody sees, follows, changes or hears of what is another's; an admin does.

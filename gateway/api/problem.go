@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -130,6 +131,12 @@ func (a *API) asProblem(err error) *problem {
 	}
 	if t, ok := errors.AsType[*auth.TokenError](err); ok {
 		return &problem{kind: kindUnauthorized, detail: t.Detail}
+	}
+	if e, ok := errors.AsType[*auth.UnreadError](err); ok {
+		return &problem{
+			kind: kindUnavailable, detail: "The token names a key that is not known yet, and the keys cannot be read at the moment. Nothing was changed; repeat the call.",
+			retryAfter: int(math.Ceil(e.Retry.Seconds())),
+		}
 	}
 	known := func(k kind, detail string) *problem { return &problem{kind: k, detail: detail} }
 	switch {
