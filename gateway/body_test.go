@@ -241,6 +241,54 @@ func TestBrokenBody(t *testing.T) {
 	}
 }
 
+// TestFraming: where a request ends is never in doubt for what comes behind it.
+func TestFraming(t *testing.T) {
+	s := start(t)
+	const host, behind = "\nHost: localhost", "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	post := "POST /v1/requests?route=default HTTP/1.1" + host + "\nContent-Type: text/plain\nPrefer: respond-async"
+	const chunks = "1\r\nx\r\n0\r\n\r\n"
+	for _, c := range []struct {
+		name, head, body string
+		status           int
+	}{
+		{"both", post + "\nContent-Length: 1\nTransfer-Encoding: chunked", chunks, 202},
+		{"both, the other way round", post + "\nTransfer-Encoding: chunked\ncontent-length: 100", chunks, 202},
+		{"both, of nobody's path", "POST /nowhere HTTP/1.1" + host + "\nTransfer-Encoding: chunked\nContent-Length: 1", chunks, 404},
+		{"chunks in HTTP/1.0", strings.Replace(post, "HTTP/1.1", "HTTP/1.0", 1) + "\nConnection: keep-alive\nTransfer-Encoding: chunked", chunks, 202},
+		{"two lengths", post + "\nContent-Length: 1\nContent-Length: 2", "xy", 400},
+		{"the same length twice", post + "\nContent-Length: 1\nContent-Length: 1", "x", 400},
+		{"a list of lengths", post + "\nContent-Length: 1, 1", "x", 400},
+		{"a signed length", post + "\nContent-Length: +1", "x", 400},
+		{"a negative length", post + "\nContent-Length: -1", "x", 400},
+		{"no length", post + "\nContent-Length: ", "x", 400},
+		{"a length that is too long", post + "\nContent-Length: 99999999999999999999", "x", 400},
+		{"chunked twice", post + "\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked", chunks, 400},
+		{"another encoding", post + "\nTransfer-Encoding: gzip, chunked", chunks, 400},
+		{"chunked at the beginning", post + "\nTransfer-Encoding: chunked, identity", chunks, 400},
+		{"space before the colon", post + "\nTransfer-Encoding : chunked", chunks, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := s.line()
+			l.send(c.head, c.body+behind)
+			if res := l.want(c.status); !res.Close {
+				t.Error("the answer does not say that the connection is closed")
+			}
+			l.endWrite()
+			l.closed()
+		})
+	}
+	for name, c := range map[string][2]string{
+		"chunks": {post + "\nTransfer-Encoding: chunked", chunks}, "letters": {post + "\ntransfer-encoding: Chunked", chunks}, "length": {post + "\nContent-Length: 1", "x"},
+	} {
+		l := s.line()
+		l.send(c[0], c[1]+behind)
+		if res := l.want(202); res.Close {
+			t.Errorf("%s: the connection is closed", name)
+		}
+		l.want(200)
+	}
+}
+
 // resident returns the memory that a process has and the most that it had, in bytes.
 func (p *process) resident() (now, most int) {
 	p.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -529,6 +530,63 @@ func TestForeignPageMayNotConnect(t *testing.T) {
 	_ = res.Body.Close()
 	if res.StatusCode != 403 {
 		t.Errorf("rebound name: %d", res.StatusCode)
+	}
+}
+
+// TestPagesOfOtherOrigins: pages of an origin that is named may send what clients send, see what is answered, refusals included, and use
+// credentials; others may not.
+func TestPagesOfOtherOrigins(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	writeKeys(t, file, allKeys)
+	s := start(t, "--origins=https://app.example,https://Other.example:8443", "--keys="+file)
+	preflight := func(origin, method, headers string) answer {
+		return s.call("OPTIONS", "/v1/requests/x/events", nil, "Origin: "+origin, "Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: "+headers)
+	}
+	for name, headers := range map[string]string{
+		"hark.js":                       "authorization,content-type,idempotency-key,prefer",
+		"@microsoft/fetch-event-source": "authorization,last-event-id",
+		"polyfills of EventSource":      "cache-control,pragma,x-requested-with,last-event-id",
+		"OpenTelemetry":                 "baggage,traceparent,tracestate",
+		"conditions and parts":          "if-match,if-none-match,if-range,range",
+		"what vendors add":              "sentry-trace,x-b3-traceid,x-correlation-id,x-datadog-trace-id,x-request-id",
+	} {
+		for _, origin := range []string{"https://app.example", "https://other.example:8443"} {
+			a := preflight(origin, "POST", headers).want(204)
+			if a.header.Get("Access-Control-Allow-Headers") != headers || a.header.Get("Access-Control-Allow-Origin") != origin || a.header.Get("Access-Control-Allow-Credentials") != "true" ||
+				!strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "POST") {
+				t.Errorf("%s: %v", name, a.header)
+			}
+			for _, vary := range []string{"Origin", "Access-Control-Request-Headers", "Access-Control-Request-Method"} {
+				if !strings.Contains(strings.Join(a.header.Values("Vary"), ", "), vary) {
+					t.Errorf("Vary: %v lacks %s", a.header.Values("Vary"), vary)
+				}
+			}
+		}
+		for _, origin := range []string{"https://evil.example", "http://app.example", "https://app.example.evil.example", "https://app.example:8443", "null"} {
+			if a := preflight(origin, "POST", headers); a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s may: %v", origin, a.header)
+			}
+		}
+	}
+	const origin = "Origin: https://app.example"
+	for _, a := range []answer{
+		s.call("GET", "/v1/requests", nil, origin).want(401),
+		s.call("GET", "/nowhere", nil, origin).want(404),
+		s.call("PUT", "/v1/requests", nil, origin).want(405),
+		s.as(aliceKey).call("GET", "/v1/requests", nil, origin).want(200),
+		s.as(aliceKey).call("POST", "/v1/requests", `{"content":1}`, async, origin).want(202),
+		s.as(aliceKey).call("POST", "/v1/requests", `{"content":1}`, async, "Origin: https://other.example:8443").want(202),
+	} {
+		if h := a.header; !strings.HasSuffix(h.Get("Access-Control-Allow-Origin"), ".example") && !strings.HasSuffix(h.Get("Access-Control-Allow-Origin"), ":8443") ||
+			h.Get("Access-Control-Allow-Credentials") != "true" || !strings.Contains(h.Get("Vary"), "Origin") || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "WWW-Authenticate") {
+			t.Errorf("%d: %v", a.status, h)
+		}
+	}
+	if a := s.as(aliceKey).call("POST", "/v1/requests", `{"content":1}`, "Origin: https://evil.example"); a.problem(403, "origin-not-allowed") == nil || a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("%v", a.header)
+	}
+	if a := s.as(aliceKey).call("GET", "/v1/requests", nil).want(200); a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Vary") != "Origin" {
+		t.Errorf("without an origin: %v", a.header)
 	}
 }
 

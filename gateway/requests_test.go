@@ -111,6 +111,90 @@ func TestResult(t *testing.T) {
 	s.call("GET", "/v1/requests/"+fifth+"/result", nil).problem(409, "request-canceled")
 }
 
+// TestRanges: of a result of 10 bytes.
+func TestRanges(t *testing.T) {
+	s := start(t)
+	id := s.submit("default", 1)
+	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	s.call("PUT", "/v1/work/"+id+"/result", []byte("0123456789"), "Content-Type: text/plain").want(200)
+	path := "/v1/requests/" + id + "/result"
+	tag := s.call("GET", path, nil).want(200).header.Get("ETag")
+	for field, want := range map[string]struct {
+		status int
+		body   string // or what the parts of several ranges hold
+	}{
+		"bytes=0-":                     {206, "0123456789"},
+		"bytes=0-0":                    {206, "0"},
+		"bytes=9-":                     {206, "9"},
+		"bytes=9-9":                    {206, "9"},
+		"bytes=8-100":                  {206, "89"},
+		"bytes=8-99999999999999999999": {206, "89"},
+		"bytes=-1":                     {206, "9"},
+		"bytes=-10":                    {206, "0123456789"},
+		"bytes=-11":                    {206, "0123456789"},
+		"bytes=-99999999999999999999":  {206, "0123456789"},
+		"Bytes=2-3":                    {206, "23"}, // units have no case (RFC 9110, section 14.1)
+		"bytes= 2-3":                   {206, "23"},
+		"bytes=2-3 , , ":               {206, "23"},
+		"bytes=2-3,-0":                 {206, "23"}, // what can be satisfied is
+		"bytes=-0,2-3,100-":            {206, "23"},
+		"bytes=0-1,8-9":                {206, "01 89"},
+		"bytes=0-1, -2":                {206, "01 89"},
+		"bytes=0-9,0-9":                {200, "0123456789"}, // more than the whole
+		"bytes=-0":                     {416, ""},
+		"bytes=-00":                    {416, ""},
+		"bytes=-0,-0":                  {416, ""},
+		"bytes=10-":                    {416, ""},
+		"bytes=10-20,-0":               {416, ""},
+		"bytes=99999999999999999999-":  {416, ""},
+		"bytes=3-2":                    {416, ""},
+		"bytes=0-1,3-2":                {416, ""},
+		"bytes=":                       {416, ""},
+		"bytes=-":                      {416, ""},
+		"bytes=--1":                    {416, ""},
+		"bytes=+1-2":                   {416, ""},
+		"bytes=1 - 2":                  {416, ""},
+		"bytes=a-b":                    {416, ""},
+		"bytes=5":                      {416, ""},
+		"lines=0-1":                    {200, "0123456789"},
+		"bytes":                        {200, "0123456789"},
+		"bytes =0-1":                   {200, "0123456789"},
+		"none":                         {200, "0123456789"},
+	} {
+		a := s.call("GET", path, nil, "Range: "+field).want(want.status)
+		got := string(a.body)
+		switch parts := strings.Fields(want.body); {
+		case want.status == 416:
+			if a.problem(416, "range-not-satisfiable"); a.header.Get("Content-Range") != "bytes */10" {
+				t.Errorf("%s: Content-Range %q", field, a.header.Get("Content-Range"))
+			}
+		case len(parts) > 1:
+			for _, part := range parts {
+				if !strings.Contains(got, "\r\n\r\n"+part+"\r\n") || !strings.HasPrefix(a.header.Get("Content-Type"), "multipart/byteranges") {
+					t.Errorf("%s: %v %q", field, a.header, got)
+				}
+			}
+		case got != want.body:
+			t.Errorf("%s: %q, want %q", field, got, want.body)
+		case want.status == 206:
+			from := strings.Index("0123456789", got)
+			if cr := fmt.Sprintf("bytes %d-%d/10", from, from+len(got)-1); a.header.Get("Content-Range") != cr || a.header.Get("Content-Type") != "text/plain" {
+				t.Errorf("%s: %v", field, a.header)
+			}
+		}
+	}
+	for header, status := range map[string]int{
+		"If-Range: " + tag: 206, "If-Range: W/" + tag: 200, `If-Range: "other"`: 200, "If-Range: Thu, 01 Jan 1970 00:00:00 GMT": 200, "If-None-Match: " + tag: 304, `If-Match: "other"`: 412,
+	} {
+		s.call("GET", path, nil, "Range: bytes=0-1", header).want(status)
+		want := map[int]int{206: 416, 200: 200, 304: 304, 412: 412}[status]
+		s.call("GET", path, nil, "Range: bytes=-0", header).want(want)
+	}
+	if a := s.call("HEAD", path, nil, "Range: bytes=0-1").want(200); a.header.Get("Content-Length") != "10" { // Range is for GET
+		t.Errorf("HEAD: %v", a.header)
+	}
+}
+
 func TestCancelAndForget(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1)

@@ -133,17 +133,19 @@ func (a *API) route() {
 	if a.Tracer != nil {
 		app.Use(a.trace)
 	}
-	app.Use(a.recoverPanic, a.guardOrigin)
 	if len(a.Origins) > 0 {
+		// First, so that a page can read why it was refused. An origin that the operator names may send any header: what
+		// clients add (X-Requested-With, traceparent, a vendor's own) has no end. Credentials are for what stands in front: Hark itself reads no cookie.
 		app.Use(cors.New(cors.Config{
 			AllowOrigins:     strings.Join(a.Origins, ","),
-			AllowHeaders:     "Accept,Authorization,Content-Type,Idempotency-Key,If-Match,If-None-Match,If-Range,Last-Event-ID,Prefer,Range",
-			ExposeHeaders:    "Accept-Ranges,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,Retry-After",
+			AllowHeaders:     "", // those that the preflight asks for
+			ExposeHeaders:    "Accept-Ranges,Allow,Content-Location,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,Retry-After,WWW-Authenticate",
 			AllowMethods:     "GET,HEAD,POST,PUT,PATCH,DELETE",
 			MaxAge:           600,
-			AllowCredentials: false,
+			AllowCredentials: true,
 		}))
 	}
+	app.Use(a.recoverPanic, a.guardOrigin)
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
@@ -233,7 +235,7 @@ func (a *API) guardOrigin(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	origin := c.Get(fiber.HeaderOrigin)
-	if origin != "" && slices.Contains(a.Origins, origin) {
+	if origin != "" && slices.ContainsFunc(a.Origins, func(allowed string) bool { return strings.EqualFold(allowed, origin) }) {
 		return c.Next()
 	}
 	foreign := origin != "" && originHost(origin) != host

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -193,9 +194,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
 	tag := `"` + r.ID + "-" + version(r) + `"`
 	if !whole {
-		if !strings.HasPrefix(c.Get(fiber.HeaderRange), "bytes=") { // a unit that is not understood is ignored (RFC 9110, section 14.2)
-			c.Request().Header.Del(fiber.HeaderRange)
-		}
+		setRange(c, len(content.Data))
 		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
 			return sendRange(c, content, tag, r.EndedAt)
 		}
@@ -204,6 +203,62 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	c.Set(fiber.HeaderETag, tag)
 	c.Set(fiber.HeaderContentType, content.Type)
 	return c.Status(fiber.StatusOK).Send(content.Data)
+}
+
+// setRange leaves a Range in a call that net/http reads right, or none: of a method other than GET, or of a unit that is not
+// understood, it is ignored (RFC 9110, section 14.2).
+func setRange(c *fiber.Ctx, size int) {
+	unit, set, ok := strings.Cut(c.Get(fiber.HeaderRange), "=")
+	if c.Method() != fiber.MethodGet || !ok || !strings.EqualFold(unit, "bytes") {
+		c.Request().Header.Del(fiber.HeaderRange)
+		return
+	}
+	c.Request().Header.Set(fiber.HeaderRange, "bytes="+byteRanges(set, int64(size)))
+}
+
+// byteRanges returns a set of ranges of bytes (RFC 9110, section 14.1.2) so that net/http, which takes the last 0 bytes for a range and no
+// position that is larger than an int64, answers rightly. If one of them is none the whole is none.
+func byteRanges(set string, size int64) string {
+	const none = "x" // which is answered with 416
+	var all []string
+	for spec := range strings.SplitSeq(set, ",") {
+		spec = strings.Trim(spec, " \t")
+		if spec == "" {
+			continue // a list may have empty elements (section 5.6.1)
+		}
+		first, last, ok := strings.Cut(spec, "-")
+		from, fromOK := position(first)
+		to, toOK := position(last)
+		switch {
+		case !ok || !fromOK || !toOK || first == "" && last == "" || first != "" && last != "" && to < from:
+			return none
+		case first == "" && to == 0: // the last 0 bytes, which nothing satisfies
+			spec = strconv.FormatInt(size, 10) + "-"
+		case first == "":
+			spec = "-" + strconv.FormatInt(to, 10)
+		case last == "":
+			spec = strconv.FormatInt(from, 10) + "-"
+		default:
+			spec = strconv.FormatInt(from, 10) + "-" + strconv.FormatInt(to, 10)
+		}
+		all = append(all, spec)
+	}
+	if len(all) == 0 {
+		return none
+	}
+	return strings.Join(all, ",")
+}
+
+// position reads the digits of a range; those that are too many mean a place beyond every end.
+func position(digits string) (int64, bool) {
+	if strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil && digits != "" {
+		n = math.MaxInt64
+	}
+	return n, true
 }
 
 // sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http.
