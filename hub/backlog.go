@@ -57,8 +57,7 @@ func (q *backlog) pushMessages(b *batch, w wire, taken int) {
 		if taken > 0 {
 			one.bytes, taken = one.bytes[taken:], 0
 		} else {
-			end := size - len(messageTail[w])
-			one.event, one.about.channel = one.bytes[end-len(m.Event):end], b.channel
+			one.event, one.about.channel = eventIn(w, one.bytes, len(m.Event)), b.channel
 		}
 		q.push(one)
 	}
@@ -146,13 +145,19 @@ func (q *backlog) truncate(pushed uint64) {
 	}
 }
 
-// messageTail is what follows on the event in a message's bytes.
-var messageTail = [...]string{wireSSE: "\n\n", wireSocket: "}"}
+// eventIn returns the event, of so many bytes, in a message's bytes.
+func eventIn(w wire, message []byte, size int) []byte {
+	if w == wireSSE {
+		return message[len(dataSSE):][:size]
+	}
+	end := len(message) - len("}")
+	return message[end-size : end]
+}
 
 // messageSize returns how many bytes the first message has of those that encoded returns.
 func messageSize(w wire, b []byte) int {
 	if w == wireSSE {
-		return bytes.Index(b, []byte("\n\n")) + 2 // an event holds no line break
+		return bytes.Index(b, []byte(endSSE)) + len(endSSE) // an event holds no line break
 	}
 	return frameSize(b)
 }

@@ -282,7 +282,7 @@ func TestWhatWaitsTogetherLeavesTogether(t *testing.T) {
 	serving.Wait()
 	go func() { h.Drain(context.Background(), 0) }()
 	all, err := io.ReadAll(client)
-	if n := bytes.Count(all, []byte("\ndata: ")); err != nil || n != 1000 {
+	if n := bytes.Count(all, []byte("\ndata: {")); err != nil || n != 1000 {
 		t.Errorf("%d messages, %v", n, err)
 	}
 	// The head, what waited first, and chunks of a record each.

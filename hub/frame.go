@@ -30,26 +30,34 @@ func (b *batch) encoded(w wire) []byte {
 	return b.Socket()
 }
 
-// SSE returns the messages as server-sent events. An event holds no line break,
-// so each is one data line.
+// SSE returns the messages as server-sent events. An event holds no line break, so each is one data
+// line. The id comes last: many clients take it as soon as they have read its line, and one that is cut off in
+// the middle of an event must not come back with the id of what it did not get.
 func (b *batch) SSE() []byte {
 	if b.sse == nil {
 		size := 0
 		for _, m := range b.messages {
-			size += len("id: \ndata: \n\n") + 20 + len(m.Event)
+			size += len(dataSSE+idSSE+endSSE) + 20 + len(m.Event)
 		}
 		dst := make([]byte, 0, size)
 		for _, m := range b.messages {
-			dst = append(dst, "id: "...)
-			dst = strconv.AppendUint(dst, m.Offset, 10)
-			dst = append(dst, "\ndata: "...)
+			dst = append(dst, dataSSE...)
 			dst = append(dst, m.Event...)
-			dst = append(dst, "\n\n"...)
+			dst = append(dst, idSSE...)
+			dst = strconv.AppendUint(dst, m.Offset, 10)
+			dst = append(dst, endSSE...)
 		}
 		b.sse = dst
 	}
 	return b.sse
 }
+
+// What stands around event and offset in a server-sent event.
+const (
+	dataSSE = "data: "
+	idSSE   = "\nid: "
+	endSSE  = "\n\n"
+)
 
 // Socket returns the messages as WebSocket text frames, one each.
 func (b *batch) Socket() []byte {

@@ -73,10 +73,10 @@ func TestEventsThatArriveTogetherLeaveInOneWrite(t *testing.T) {
 		source.ring("request:1", Message{Offset: n + 2, Event: []byte("{}"), Last: n == 2})
 	}
 	o.mu.Unlock()
-	if p := nextPacket(t, client, 10*time.Second); string(p) != "id: 1\ndata: {}\n\n" {
+	if p := nextPacket(t, client, 10*time.Second); string(p) != "data: {}\nid: 1\n\n" {
 		t.Errorf("%q", p)
 	}
-	if p := nextPacket(t, client, 10*time.Second); string(p) != "id: 2\ndata: {}\n\nid: 3\ndata: {}\n\nid: 4\ndata: {}\n\n" {
+	if p := nextPacket(t, client, 10*time.Second); string(p) != "data: {}\nid: 2\n\ndata: {}\nid: 3\n\ndata: {}\nid: 4\n\n" {
 		t.Errorf("%q", p)
 	}
 }

@@ -23,6 +23,7 @@ type follower struct {
 	r        *bufio.Reader
 	received int64                                             // bytes, for whoever reads
 	rest     []byte                                            // of a frame with several messages in it
+	data     []byte                                            // of a server-sent event, kept for the next one
 	message  func(f *follower) (id, message []byte, err error) // of the wire
 
 	// number finds a message's number in its channel; id is that of the wire.
@@ -126,9 +127,11 @@ func (f *follower) next() (int, error) {
 	}
 }
 
-// event reads a server-sent event of one data line.
+// event reads a server-sent event of one data line, of which the id may stand in front or behind. What it returns holds
+// until the next call.
 func (f *follower) event() (id, data []byte, err error) {
-	for {
+	f.data = f.data[:0]
+	for got := false; ; {
 		line, err := f.r.ReadSlice('\n')
 		if err != nil {
 			return nil, nil, err
@@ -137,7 +140,9 @@ func (f *follower) event() (id, data []byte, err error) {
 		if value, ok := bytes.CutPrefix(line, []byte("id:")); ok {
 			id = bytes.Clone(bytes.TrimPrefix(value, []byte(" "))) // the next line may move the buffer
 		} else if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			return id, value, nil
+			f.data, got = append(f.data, value...), true
+		} else if len(line) == 0 && got {
+			return id, f.data, nil
 		}
 	}
 }

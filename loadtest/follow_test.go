@@ -34,7 +34,8 @@ func TestEvents(t *testing.T) {
 		": heartbeat\nretry: 2000\n\nid: 1\ndata: a\n\nda":   `1| a`,
 		"event: message\ndata: a\n\nid: 2\n\ndata: b\n\n":    `| a,2| b`,
 		"id: 3\nevent: request.progress\ndata: c\n\ndata: d": `3| c`,
-		"": ``,
+		"data: a\nid: 4\n\ndata: b\nid: 5\n":                 `4| a`,
+		"":                                                   ``,
 	} {
 		found, err := drain(reading(text), (*follower).event)
 		if got := strings.Join(found, ","); got != want || err != io.EOF {
