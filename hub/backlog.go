@@ -147,17 +147,27 @@ func (q *backlog) truncate(pushed uint64) {
 
 // eventIn returns the event, of so many bytes, in a message's bytes.
 func eventIn(w wire, message []byte, size int) []byte {
-	if w == wireSSE {
+	switch w {
+	case wireSSE:
+		head, _ := chunkSize(message)
+		return message[head+len(dataSSE):][:size]
+	case wirePlain:
 		return message[len(dataSSE):][:size]
+	default:
+		end := len(message) - len("}")
+		return message[end-size : end]
 	}
-	end := len(message) - len("}")
-	return message[end-size : end]
 }
 
 // messageSize returns how many bytes the first message has of those that encoded returns.
 func messageSize(w wire, b []byte) int {
-	if w == wireSSE {
+	switch w {
+	case wireSSE:
+		_, size := chunkSize(b)
+		return size
+	case wirePlain:
 		return bytes.Index(b, []byte(endSSE)) + len(endSSE) // an event holds no line break
+	default:
+		return frameSize(b)
 	}
-	return frameSize(b)
 }

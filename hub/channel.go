@@ -135,7 +135,7 @@ func (b *batch) fanOut(subs []*subscription) {
 		b.deliver(subs)
 		return
 	}
-	_, _ = b.SSE(), b.Socket() // encoded now, so that the parts only read
+	b.encodeAll() // now, so that the parts only read
 	var others sync.WaitGroup
 	for ; parts > 1; parts-- {
 		some := subs[:len(subs)/parts]

@@ -42,7 +42,7 @@ func TestFanOut(t *testing.T) {
 			for i := range subs {
 				// In step, or some of the batch has been sent, or all; or it is being caught up, or takes anything.
 				subs[i] = &subscription{
-					to: &recorder{wire: wire(rng.IntN(2))}, last: 9 + rng.Uint64N(7), live: rng.IntN(4) > 0, any: rng.IntN(10) == 0,
+					to: &recorder{wire: wire(rng.IntN(int(wires)))}, last: 9 + rng.Uint64N(7), live: rng.IntN(4) > 0, any: rng.IntN(10) == 0,
 				}
 			}
 			deliver(&batch{channel: "request:1", messages: messages}, subs)

@@ -13,7 +13,7 @@ type batch struct {
 	messages []Message
 	round    *round // in which sockets may gather it; nil: it leaves at once
 
-	sse, socket []byte
+	sse, plain, socket []byte
 }
 
 // after returns the part of b behind an offset that it holds.
@@ -24,32 +24,67 @@ func (b *batch) after(offset uint64) batch {
 
 // encoded returns the messages as a wire has them.
 func (b *batch) encoded(w wire) []byte {
-	if w == wireSSE {
+	switch w {
+	case wireSSE:
 		return b.SSE()
+	case wirePlain:
+		return b.Plain()
+	default:
+		return b.Socket()
 	}
-	return b.Socket()
 }
 
-// SSE returns the messages as server-sent events. An event holds no line break, so each is one data
-// line. The id comes last: many clients take it as soon as they have read its line, and one that is cut off in
-// the middle of an event must not come back with the id of what it did not get.
+// encodeAll makes the bytes of every wire, so that goroutines may share b.
+func (b *batch) encodeAll() {
+	for w := range wires {
+		b.encoded(w)
+	}
+}
+
+// SSE returns the messages as server-sent events, a chunk each.
 func (b *batch) SSE() []byte {
 	if b.sse == nil {
-		size := 0
-		for _, m := range b.messages {
-			size += len(dataSSE+idSSE+endSSE) + 20 + len(m.Event)
-		}
-		dst := make([]byte, 0, size)
-		for _, m := range b.messages {
-			dst = append(dst, dataSSE...)
-			dst = append(dst, m.Event...)
-			dst = append(dst, idSSE...)
-			dst = strconv.AppendUint(dst, m.Offset, 10)
-			dst = append(dst, endSSE...)
-		}
-		b.sse = dst
+		b.sse = b.events(true)
 	}
 	return b.sse
+}
+
+// Plain returns the messages as server-sent events without chunks.
+func (b *batch) Plain() []byte {
+	if b.plain == nil {
+		b.plain = b.events(false)
+	}
+	return b.plain
+}
+
+// events returns the messages as server-sent events. An event holds no line break, so each is one data
+// line. The id comes last: many clients take it as soon as they have read its line, and one that is cut off in
+// the middle of an event must not come back with the id of what it did not get.
+func (b *batch) events(chunked bool) []byte {
+	var digits [20]byte
+	size := 0
+	for _, m := range b.messages {
+		size += len(dataSSE+idSSE+endSSE) + len(strconv.AppendUint(digits[:0], m.Offset, 10)) + len(m.Event)
+		if chunked {
+			size += maxChunkFrame
+		}
+	}
+	dst := make([]byte, 0, size)
+	for _, m := range b.messages {
+		id := strconv.AppendUint(digits[:0], m.Offset, 10)
+		if chunked {
+			dst = appendChunkHeader(dst, len(dataSSE)+len(m.Event)+len(idSSE)+len(id)+len(endSSE))
+		}
+		dst = append(dst, dataSSE...)
+		dst = append(dst, m.Event...)
+		dst = append(dst, idSSE...)
+		dst = append(dst, id...)
+		dst = append(dst, endSSE...)
+		if chunked {
+			dst = append(dst, chunkEnd...)
+		}
+	}
+	return dst
 }
 
 // What stands around event and offset in a server-sent event.

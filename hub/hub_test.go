@@ -146,7 +146,9 @@ func serve(t *testing.T, h *hub.Hub) string {
 			pass = hub.NewPass(until)
 		}
 		if r.URL.Path == "/sse" {
-			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{After: after, Caller: q.Get("caller"), Pass: pass})
+			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
+				After: after, Caller: q.Get("caller"), Pass: pass, Plain: !r.ProtoAtLeast(1, 1),
+			})
 			return
 		}
 		read, _ := br.Peek(br.Buffered())
@@ -208,7 +210,9 @@ type event struct {
 
 // sseReader reads events from a raw connection.
 type sseReader struct {
+	t      testing.TB
 	conn   net.Conn
+	chunks *hub.Chunks
 	br     *bufio.Reader
 	lastID string
 }
@@ -231,7 +235,8 @@ func dialSSE(t testing.TB, addr, channel, after string) *sseReader {
 			t.Fatalf("head: %v", err)
 		}
 		if line == "\r\n" {
-			return &sseReader{conn: conn, br: br, lastID: after}
+			chunks := hub.NewChunks(br)
+			return &sseReader{t: t, conn: conn, chunks: chunks, br: bufio.NewReader(chunks), lastID: after}
 		}
 	}
 }
@@ -242,6 +247,9 @@ func (r *sseReader) next() (event, error) {
 	var e event
 	for {
 		line, err := r.br.ReadString('\n')
+		if errors.Is(err, hub.ErrChunk) {
+			r.t.Error(err)
+		}
 		if err != nil {
 			return event{}, err
 		}

@@ -58,8 +58,10 @@ const (
 type wire uint8
 
 const (
-	wireSSE wire = iota
-	wireSocket
+	wireSSE    wire = iota // in chunks
+	wirePlain              // Server-Sent Events for a client of HTTP/1.0, which knows no chunks: the close of the connection ends the body
+	wireSocket             // WebSocket
+	wires                  // how many there are
 )
 
 var errClosed = errors.New("connection is closed")
@@ -291,7 +293,7 @@ const lingerTime = 2 * time.Second
 // to answer, because closing with its bytes unread would reset the connection
 // and could take our close frame with it; its reader closes then. Called under o.mu.
 func (o *outbox) flushed() {
-	if o.wire == wireSSE || o.reason == reasonGone || !o.closeWrite() {
+	if o.wire != wireSocket || o.reason == reasonGone || !o.closeWrite() {
 		o.close(o.reason)
 		return
 	}
@@ -357,18 +359,15 @@ func (o *outbox) beat() {
 	if o.state != outboxOpen || o.backlog != nil {
 		return
 	}
-	if o.wire == wireSSE {
-		_ = o.put(heartbeatSSE, nil, false)
-	} else {
-		_ = o.put(heartbeatSocket, nil, false)
-	}
+	_ = o.put(heartbeats[o.wire], nil, false)
 }
 
 // expire ends the connection because its pass is over.
 func (o *outbox) expire(p *Pass) {
 	switch {
-	case o.wire == wireSSE:
-		o.finish(expiredSSE, reasonExpired)
+	case o.wire != wireSocket:
+		// It tells people: an EventSource learns it from how its next attempt is answered.
+		o.finish(o.wire.framed([]byte(": the token has expired\n")), reasonExpired)
 	case p.probation:
 		o.finish(closeFrame(uint16(CloseUnauthenticated), "no token was sent in time"), reasonUnproven)
 	default:
@@ -378,16 +377,15 @@ func (o *outbox) expire(p *Pass) {
 
 // goAway ends the connection for a restart.
 func (o *outbox) goAway() {
-	if o.wire == wireSSE {
-		o.finish(retryField(o.hub.retry()), reasonShutdown)
+	if o.wire != wireSocket {
+		o.finish(o.wire.framed(retryField(o.hub.retry())), reasonShutdown)
 		return
 	}
 	o.finish(closeFrame(uint16(CloseRestart), "restarting, reconnect"), reasonShutdown)
 }
 
-var (
-	heartbeatSSE    = []byte(":\n") // a comment
-	heartbeatSocket = []byte{opPing, 0}
-	// expiredSSE tells people: an EventSource learns it from how its next attempt is answered.
-	expiredSSE = []byte(": the token has expired\n")
-)
+var heartbeats = [wires][]byte{
+	wireSSE:    wireSSE.framed([]byte(":\n")), // a comment
+	wirePlain:  wirePlain.framed([]byte(":\n")),
+	wireSocket: {opPing, 0},
+}

@@ -73,10 +73,10 @@ func TestEventsThatArriveTogetherLeaveInOneWrite(t *testing.T) {
 		source.ring("request:1", Message{Offset: n + 2, Event: []byte("{}"), Last: n == 2})
 	}
 	o.mu.Unlock()
-	if p := nextPacket(t, client, 10*time.Second); string(p) != "data: {}\nid: 1\n\n" {
+	if p := nextPacket(t, client, 10*time.Second); string(p) != "10\r\ndata: {}\nid: 1\n\n\r\n" {
 		t.Errorf("%q", p)
 	}
-	if p := nextPacket(t, client, 10*time.Second); string(p) != "data: {}\nid: 2\n\ndata: {}\nid: 3\n\ndata: {}\nid: 4\n\n" {
+	if p := nextPacket(t, client, 10*time.Second); string(p) != "10\r\ndata: {}\nid: 2\n\n\r\n10\r\ndata: {}\nid: 3\n\n\r\n10\r\ndata: {}\nid: 4\n\n\r\n" {
 		t.Errorf("%q", p)
 	}
 }

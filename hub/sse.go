@@ -25,12 +25,14 @@ type StreamOptions struct {
 	After  *uint64     // the client's cursor, nil if it has none
 	Caller string      // who connects, for [Options.PerCaller]
 	Pass   *Pass       // until when the stream may stay; nil for ever
+	Plain  bool        // the client speaks HTTP/1.0 and takes no chunks
 }
 
 // ServeStream answers on conn with the events of a channel as text/event-stream
 // (WHATWG HTML, section 9.2) until the channel ends or the client goes away. It
 // takes conn over and returns when the stream is live; from then on the stream
-// holds no goroutine. A stream that is one too many is told to come back much later: with
+// holds no goroutine. Only the end of the channel ends the chunked body (RFC 9112, section 7.1): whatever else closes
+// the connection leaves it incomplete, so that no client takes that for the end. A stream that is one too many is told to come back much later: with
 // any other answer than 200 an EventSource would never come back.
 func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if !h.enter() {
@@ -38,11 +40,15 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	defer h.tasks.Done()
+	wire := wireSSE
+	if o.Plain {
+		wire = wirePlain
+	}
 	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
 	if !ok {
-		h.stats.shed(wireSSE)
+		h.stats.shed(wire)
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(append(streamHead(o.Header, h.shedRetry()), '\n')) // if it does not arrive, it is lost on somebody who has gone
+		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(append(retryField(h.shedRetry()), '\n'))...)) // if it does not arrive, it is lost on somebody who has gone
 		_ = conn.Close()
 		return
 	}
@@ -50,8 +56,8 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	s := &stream{fresh: c.Live && after == nil}
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
-	s.init(h, conn, wireSSE, s, who, o.Pass)
-	if err := s.write(streamHead(o.Header, h.retry()), true); err != nil {
+	s.init(h, conn, wire, s, who, o.Pass)
+	if err := s.write(append(streamHead(wire, o.Header), wire.framed(retryField(h.retry()))...), true); err != nil {
 		return
 	}
 	if h.draining.Load() {
@@ -87,17 +93,19 @@ func (s *stream) readable() {
 	}
 }
 
-// streamHead is what a client gets at once.
-func streamHead(header http.Header, retry time.Duration) []byte {
+// streamHead is the head of the answer to a client that is served, or shed.
+func streamHead(w wire, header http.Header) []byte {
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 200 OK\r\n" +
 		"Content-Type: text/event-stream\r\n" +
 		"Cache-Control: no-store\r\n" +
-		"X-Accel-Buffering: no\r\n" + // nginx: pass on at once
-		"Connection: close\r\n")
+		"X-Accel-Buffering: no\r\n") // nginx: pass on at once
+	if w == wireSSE {
+		head.WriteString("Transfer-Encoding: chunked\r\n")
+	}
+	head.WriteString("Connection: close\r\n")
 	_ = header.Write(&head) // a buffer takes everything
 	head.WriteString("\r\n")
-	head.Write(retryField(retry))
 	return head.Bytes()
 }
 
@@ -120,18 +128,22 @@ func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
 		// An id without data is stored and not dispatched: a client that is cut
 		// off before its first event still knows where it was.
 		b := append([]byte("id: "), strconv.FormatUint(at, 10)...)
-		_ = s.write(append(b, "\n\n"...), true)
+		_ = s.write(s.wire.framed(append(b, "\n\n"...)), true)
 	}
 }
 
 func (s *stream) ended(_ *subscription, offset uint64) {
 	b := append([]byte("event: end\ndata: {\"offset\":"), strconv.FormatUint(offset, 10)...)
-	s.finish(append(b, "}\n\n"...), reasonEnded)
+	b = s.wire.framed(append(b, "}\n\n"...))
+	if s.wire == wireSSE {
+		b = append(b, lastChunk...)
+	}
+	s.finish(b, reasonEnded)
 }
 
 func (s *stream) broken(_ *subscription, err error) {
 	if s.hub.ctx.Err() == nil {
 		s.hub.log.Warn("stream closed: its channel could not be read", slog.Any("error", err))
 	}
-	s.finish(retryField(s.hub.retry()), reasonSource)
+	s.finish(s.wire.framed(retryField(s.hub.retry())), reasonSource)
 }

@@ -22,8 +22,8 @@ const (
 var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated"}
 
 type counters struct {
-	open      [2]atomic.Int64
-	closes    [2][reasons]atomic.Uint64
+	open      [wires]atomic.Int64
+	closes    [wires][reasons]atomic.Uint64
 	delivered atomic.Uint64
 	resets    atomic.Uint64
 	resyncs   atomic.Uint64
@@ -35,7 +35,9 @@ type counters struct {
 
 func (c *counters) opened(w wire) { c.open[w].Add(1) }
 
-func (c *counters) openNow() int64 { return c.open[wireSSE].Load() + c.open[wireSocket].Load() }
+func (c *counters) openNow() int64 { return c.streams() + c.open[wireSocket].Load() }
+
+func (c *counters) streams() int64 { return c.open[wireSSE].Load() + c.open[wirePlain].Load() }
 
 // shed counts a connection that was not taken on.
 func (c *counters) shed(w wire) { c.closes[w][reasonShed].Add(1) }
@@ -62,13 +64,15 @@ type Stats struct {
 // Stats returns the counts of now.
 func (h *Hub) Stats() Stats {
 	s := Stats{
-		Streams: h.stats.open[wireSSE].Load(), Sockets: h.stats.open[wireSocket].Load(),
+		Streams: h.stats.streams(), Sockets: h.stats.open[wireSocket].Load(),
 		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Reads: h.stats.reads.Load(),
 		Full: h.stats.full.Load(), Coalesced: h.stats.coalesced.Load(), Slow: h.stats.slow.Load(),
 		Closed: make(map[string]uint64, reasons),
 	}
 	for why := reasonGone; why < reasons; why++ {
-		s.Closed[reasonNames[why]] = h.stats.closes[wireSSE][why].Load() + h.stats.closes[wireSocket][why].Load()
+		for w := range wires {
+			s.Closed[reasonNames[why]] += h.stats.closes[w][why].Load()
+		}
 	}
 	return s
 }

@@ -80,10 +80,13 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		c.Set(fiber.HeaderCacheControl, "no-store")
 		return c.SendStatus(fiber.StatusOK)
 	}
+	options := hub.StreamOptions{
+		Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
+	}
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, _ := takeOver(conn, false)
-		a.Hub.ServeStream(raw, channelOf(channel), hub.StreamOptions{Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass()})
+		a.Hub.ServeStream(raw, channelOf(channel), options)
 	})
 	return nil
 }
