@@ -508,7 +508,9 @@ func TestConnectionsEndWithTheirToken(t *testing.T) {
 	stays.want("authenticated")
 	ends.closed(hub.CloseExpired)
 	for _, st := range []interface{ rest() []string }{stream, byTicket} {
-		st.rest()
+		if got := strings.Join(st.rest(), " "); got != "1:accepted unauthenticated" {
+			t.Error(got)
+		}
 	}
 	if time.Now().Before(expires) {
 		t.Error("closed too early")
@@ -526,7 +528,9 @@ func TestRevokedKey(t *testing.T) {
 	goneToo := dial(t, s, "/v1/ws", "bearer."+aliceKey)
 	stays := dial(t, s, "/v1/ws", "bearer."+bobKey)
 	writeKeys(t, file, keyEntry("bob", "client", bobKey))
-	gone.rest()
+	if got := strings.Join(gone.rest(), " "); got != "1:accepted unauthenticated" {
+		t.Error(got)
+	}
 	goneToo.closed(hub.CloseExpired)
 	s.as(aliceKey).call("GET", "/v1/requests/"+id, nil).problem(401, "unauthenticated")
 	stays.say(`{"op":"ping"}`)

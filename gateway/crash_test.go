@@ -152,7 +152,7 @@ func follow(t *testing.T, current *atomic.Pointer[process], id string, resumed *
 	}
 }
 
-// readEvents hands the events of a stream to f and reports whether it came to its
+// readEvents hands the events of a stream's channel to f and reports whether it came to its
 // end; a stream that breaks off is no error.
 func readEvents(res *http.Response, f func(sseEvent) error) (ended bool, err error) {
 	defer func() { _ = res.Body.Close() }()
@@ -164,7 +164,7 @@ func readEvents(res *http.Response, f func(sseEvent) error) (ended bool, err err
 			return false, nil
 		case e.name == "end":
 			return true, nil
-		case e.data != "":
+		case e.data != "" && e.name == "":
 			if err := f(e); err != nil {
 				return false, err
 			}

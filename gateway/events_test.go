@@ -146,7 +146,7 @@ func (s *stream) block() (e sseEvent, err error) {
 	}
 }
 
-// next returns the next event with data.
+// next returns the next event of the channel.
 func (s *stream) next() sseEvent {
 	s.t.Helper()
 	for {
@@ -154,7 +154,7 @@ func (s *stream) next() sseEvent {
 		if err != nil {
 			s.t.Fatalf("stream: %v", err)
 		}
-		if e.data != "" {
+		if e.data != "" && e.name == "" {
 			return e
 		}
 	}
@@ -261,17 +261,8 @@ func TestFeeds(t *testing.T) {
 	topic, all := s.stream("/v1/topics/t1/events"), s.stream("/v1/events")
 	// The cursor of one who has seen nothing yet.
 	for _, f := range []*stream{topic, all} {
-		for {
-			b, err := f.block()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b.id != "" {
-				if b.id != "1" || b.data != "" {
-					t.Errorf("cursor: %+v", b)
-				}
-				break
-			}
+		if b, err := f.block(); err != nil || b.id != "1" || b.name != "start" || b.data != `{"offset":1}` || b.retry == "" {
+			t.Errorf("cursor: %+v, %v", b, err)
 		}
 	}
 	other := s.submit("default", 2, "topic=t2")
@@ -439,7 +430,7 @@ func TestSocketIsClosedWithACode(t *testing.T) {
 	if code := closed(conn); code != 1012 {
 		t.Errorf("restart: %d", code)
 	}
-	if got := stream.rest(); got != nil {
+	if got := strings.Join(stream.rest(), " "); got != "start restart" {
 		t.Errorf("stream at restart: %v", got)
 	}
 	s.stop()

@@ -72,7 +72,7 @@ func TestTrace(t *testing.T) {
 	r := newReceiver(t, nil)
 	h := s.hook(r.url, map[string]any{"events": []string{"request.succeeded"}})
 	live := s.stream("/v1/events")
-	if e, err := live.block(); err != nil || e.retry == "" { // it is followed from now on
+	if e, err := live.block(); err != nil || e.name != "start" { // it is followed from now on
 		t.Fatal(e, err)
 	}
 	answer := s.call("POST", "/v1/requests", `{"route":"sleep","content":{"steps":1,"duration":"1ms"}}`, "Traceparent: 00-"+trace+"-"+parent+"-01", "Tracestate: vendor=1")

@@ -213,7 +213,7 @@ func TestReaderThatStopsAndGoes(t *testing.T) {
 				t.Errorf("the drained body ends with %v, in a chunk: %v", err, chunks.Cut)
 			}
 			for line := range strings.Lines(string(text)) {
-				if data, ok := strings.CutPrefix(line, "data: "); ok {
+				if data, ok := strings.CutPrefix(line, "data: "); ok && strings.HasPrefix(data, `{"N":`) {
 					var e told
 					if err := json.Unmarshal([]byte(data), &e); err != nil {
 						t.Fatalf("%v: %.80q", err, data)
@@ -288,7 +288,7 @@ func TestWhatWaitsTogetherLeavesTogether(t *testing.T) {
 	serving.Wait()
 	go func() { h.Drain(context.Background(), 0) }()
 	all, err := io.ReadAll(client)
-	if n := bytes.Count(all, []byte("\ndata: {")); err != nil || n != 1000 {
+	if n := bytes.Count(all, []byte("\ndata: {\"N\":")); err != nil || n != 1000 {
 		t.Errorf("%d messages, %v", n, err)
 	}
 	// The head, what waited first, and chunks of a record each.

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -53,6 +54,63 @@ func bodyOf(t *testing.T, conn net.Conn, version string) (text string, complete 
 	return string(b), chunks.Ended
 }
 
+// checkBlocks holds the body of a stream that the hub has closed to it that a client which dispatches whatever it has
+// when it is cut, even a block without data or half of one, shows nothing that is empty. last is the name of the last block.
+func checkBlocks(t *testing.T, text, last string) {
+	t.Helper()
+	whole, rest := text, ""
+	if i := strings.LastIndex(text, "\n\n"); i >= 0 {
+		whole, rest = text[:i], text[i+2:]
+	}
+	if strings.Trim(rest, ":\n") != "" {
+		t.Errorf("half a block is left over: %q", rest)
+	}
+	name := ""
+	for block := range strings.SplitSeq(whole, "\n\n") {
+		data, fields := "", make(map[string]bool)
+		name = ""
+		for line := range strings.Lines(block + "\n") {
+			field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+			fields[field] = true
+			switch field {
+			case "event":
+				name = value
+			case "data":
+				data = value
+			}
+		}
+		var told struct {
+			Offset, Retry *uint64
+			Detail        string
+		}
+		if err := json.Unmarshal([]byte(data), &told); err != nil {
+			t.Errorf("%v: block %q", err, block)
+		}
+		switch name {
+		case "", "start", "end":
+			if !fields["id"] || name != "" && told.Offset == nil {
+				t.Errorf("block %q", block)
+			}
+		case "busy", "restart", "unavailable":
+			if fields["id"] || !fields["retry"] || told.Retry == nil || *told.Retry == 0 {
+				t.Errorf("block %q", block)
+			}
+		case "unauthenticated":
+			if fields["id"] || told.Detail == "" {
+				t.Errorf("block %q", block)
+			}
+		default:
+			t.Errorf("block %q", block)
+		}
+	}
+	if name != last {
+		t.Errorf("the last block has the name %q, want %q: %q", name, last, text)
+	}
+	if name == "end" && !strings.HasSuffix(text, "\nretry: 3600000\n\n") {
+		t.Errorf("the end is %q", text)
+	}
+}
+
 // TestOnlyTheEndEndsTheBody closes streams for every reason that there is: only the end of the channel says to a client that its
 // answer is complete, and whatever was sent before the others is whole.
 func TestOnlyTheEndEndsTheBody(t *testing.T) {
@@ -65,37 +123,38 @@ func TestOnlyTheEndEndsTheBody(t *testing.T) {
 		// before is done before the stream is asked for.
 		before func(t *testing.T, h *hub.Hub, addr string, source *memorySource)
 		until  time.Duration // the stream's pass holds so long; 0: for ever
+		last   string        // the name of what is told last; "" if that is an event
 		ends   bool
 		beats  bool // there are heartbeats
 	}{
-		"end": {query: request, close: func(_ *testing.T, _ *hub.Hub, s *memorySource) { s.append("request-a", true) }, ends: true},
+		"end": {query: request, close: func(_ *testing.T, _ *hub.Hub, s *memorySource) { s.append("request-a", true) }, last: "end", ends: true},
 		"end that was stored": {
-			query: request, before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, ends: true,
+			query: request, before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, last: "end", ends: true,
 		},
 		"end that is known": {
 			query:  url.Values{"channel": {"request-a"}, "after": {"2"}},
-			before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, ends: true,
+			before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, last: "end", ends: true,
 		},
 		"end behind a loss": {
 			query:  url.Values{"channel": {"request-a"}, "after": {"7"}},
-			before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, ends: true,
+			before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.append("request-a", true) }, last: "end", ends: true,
 		},
-		"drain": {query: request, close: func(t *testing.T, h *hub.Hub, _ *memorySource) { h.Drain(t.Context(), 0) }},
+		"drain": {query: request, last: "restart", close: func(t *testing.T, h *hub.Hub, _ *memorySource) { h.Drain(t.Context(), 0) }},
 		"drain of a feed": {
-			query: url.Values{"channel": {"feed-a"}}, close: func(t *testing.T, h *hub.Hub, _ *memorySource) { h.Drain(t.Context(), 0) },
+			query: url.Values{"channel": {"feed-a"}}, last: "restart", close: func(t *testing.T, h *hub.Hub, _ *memorySource) { h.Drain(t.Context(), 0) },
 		},
-		"late": {query: request, before: func(t *testing.T, h *hub.Hub, _ string, _ *memorySource) { h.Drain(t.Context(), 0) }},
+		"late": {query: request, last: "restart", before: func(t *testing.T, h *hub.Hub, _ string, _ *memorySource) { h.Drain(t.Context(), 0) }},
 		"shed": {
-			options: hub.Options{Connections: 1}, query: request,
+			options: hub.Options{Connections: 1}, query: request, last: "busy",
 			before: func(t *testing.T, h *hub.Hub, addr string, _ *memorySource) {
 				rawStream(t, addr, "1.1", request)
 				eventually(t, func() bool { return h.Stats().Streams == 1 })
 			},
 		},
-		"expired":                   {query: request, until: time.Millisecond},
-		"expired behind heartbeats": {options: hub.Options{Heartbeat: time.Second}, query: request, until: 2500 * time.Millisecond, beats: true},
+		"expired":                   {query: request, until: time.Millisecond, last: "unauthenticated"},
+		"expired behind heartbeats": {options: hub.Options{Heartbeat: time.Second}, query: request, until: 2500 * time.Millisecond, last: "unauthenticated", beats: true},
 		"source that fails": {
-			query: request, before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.fail = io.ErrUnexpectedEOF },
+			query: request, last: "unavailable", before: func(_ *testing.T, _ *hub.Hub, _ string, s *memorySource) { s.fail = io.ErrUnexpectedEOF },
 		},
 		"slow": {
 			options: hub.Options{QueueBytes: 64 << 10}, query: request,
@@ -128,6 +187,7 @@ func TestOnlyTheEndEndsTheBody(t *testing.T) {
 					c.close(t, h, source)
 				}
 				text, complete := bodyOf(t, conn, version)
+				checkBlocks(t, text, c.last)
 				if want := c.ends && version == "1.1"; complete != want {
 					t.Errorf("complete: %v, want %v: %q", complete, want, text)
 				}
@@ -149,7 +209,11 @@ func TestHTTPClientTellsCutFromEnd(t *testing.T) {
 	addr := serve(t, h)
 	source.append("request-over", true)
 	source.append("request-on", false)
-	for channel, want := range map[string]error{"request-over": nil, "request-on": io.ErrUnexpectedEOF} {
+	for _, channel := range []string{"request-over", "request-on"} { // in this order: draining lasts
+		var want error
+		if channel == "request-on" {
+			want = io.ErrUnexpectedEOF
+		}
 		r, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+addr+"/sse?channel="+channel, nil)
 		res, err := http.DefaultClient.Do(r)
 		if err != nil {

@@ -241,7 +241,7 @@ func dialSSE(t testing.TB, addr, channel, after string) *sseReader {
 	}
 }
 
-// next returns the next event that has data.
+// next returns the next event. There is none without data: clients would show an empty one, or not keep its id.
 func (r *sseReader) next() (event, error) {
 	_ = r.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	var e event
@@ -262,7 +262,10 @@ func (r *sseReader) next() (event, error) {
 		case "data":
 			e.data = value
 		case "":
-			if e.data != "" {
+			if e.data == "" || !json.Valid([]byte(e.data)) {
+				r.t.Errorf("a block without data: %+v", e)
+			}
+			if e.name != "start" {
 				return e, nil
 			}
 			e = event{}

@@ -366,8 +366,7 @@ func (o *outbox) beat() {
 func (o *outbox) expire(p *Pass) {
 	switch {
 	case o.wire != wireSocket:
-		// It tells people: an EventSource learns it from how its next attempt is answered.
-		o.finish(o.wire.framed([]byte(": the token has expired\n")), reasonExpired)
+		o.finish(o.wire.framed(namedBlock(nameUnproven, `{"detail":"The token has expired, or was revoked."}`, "")), reasonExpired)
 	case p.probation:
 		o.finish(closeFrame(uint16(CloseUnauthenticated), "no token was sent in time"), reasonUnproven)
 	default:
@@ -378,7 +377,7 @@ func (o *outbox) expire(p *Pass) {
 // goAway ends the connection for a restart.
 func (o *outbox) goAway() {
 	if o.wire != wireSocket {
-		o.finish(o.wire.framed(retryField(o.hub.retry())), reasonShutdown)
+		o.finish(o.wire.framed(farewell(nameRestart, o.hub.retry())), reasonShutdown)
 		return
 	}
 	o.finish(closeFrame(uint16(CloseRestart), "restarting, reconnect"), reasonShutdown)

@@ -81,7 +81,7 @@ func TestPassEnds(t *testing.T) {
 		t.Errorf("the socket was closed with %d, %v after its pass", code, time.Since(ends))
 	}
 	body, err := io.ReadAll(res.Body)
-	if err != io.ErrUnexpectedEOF || !strings.Contains(string(body), `{"n":1`) || !strings.HasSuffix(string(body), ": the token has expired\n") || time.Now().Before(ends) {
+	if err != io.ErrUnexpectedEOF || !strings.Contains(string(body), `{"n":1`) || !strings.HasSuffix(string(body), "\n\nevent: unauthenticated\ndata: {\"detail\":\"The token has expired, or was revoked.\"}\n\n") || time.Now().Before(ends) {
 		t.Errorf("the stream said %q, %v, %v after its pass", body, err, time.Since(ends))
 	}
 	if late := time.Since(ends); late > 30*time.Second { // not with the heartbeat

@@ -362,8 +362,11 @@ func TestUnreadableSourceClosesResumably(t *testing.T) {
 	h := hub.New(source, hub.Options{})
 	addr := serve(t, h)
 	r := dialSSE(t, addr, "request-a", "")
-	if e, err := r.next(); err == nil {
-		t.Errorf("got %v", e)
+	if e, err := r.next(); e.name != "unavailable" {
+		t.Errorf("got %v, %v", e, err)
+	}
+	if e, err := r.next(); err != io.ErrUnexpectedEOF {
+		t.Errorf("got %v, %v", e, err)
 	}
 	conn := dialSocket(t, addr)
 	if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"op":"subscribe","channel":"request-a"}`)); err != nil {

@@ -48,7 +48,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if !ok {
 		h.stats.shed(wire)
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(append(retryField(h.shedRetry()), '\n'))...)) // if it does not arrive, it is lost on somebody who has gone
+		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(farewell(nameBusy, h.shedRetry()))...)) // if it does not arrive, it is lost on somebody who has gone
 		_ = conn.Close()
 		return
 	}
@@ -61,7 +61,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	if h.draining.Load() {
-		s.finish(nil, reasonShutdown)
+		s.goAway()
 		return
 	}
 	if err := h.follow(h.ctx, &s.sub, c, after); err != nil {
@@ -115,9 +115,37 @@ func (h *Hub) retry() time.Duration {
 	return time.Duration(float64(h.opts.Retry) * (2 + 2*rand.Float64()) / 3)
 }
 
-// retryField is a field without an empty line behind it: it counts when it is read
-// (WHATWG HTML, section 9.2.6), and some clients dispatch an event without data
-// when a block holds nothing else.
+// Every block that leaves has data. By the standard (WHATWG HTML, section 9.2.6) one without is not dispatched and its id is kept, but
+// several clients dispatch an empty message, and Firefox, WebKit and others forget the id. What is no event of the channel has a name, so that
+// the onmessage of an EventSource does not see it.
+const (
+	nameStart       = "start"           // a feed is followed from here on
+	nameEnd         = "end"             // nothing follows
+	nameBusy        = "busy"            // there are too many connections: come back after retry
+	nameRestart     = "restart"         // this node goes away: come back
+	nameUnavailable = "unavailable"     // the channel cannot be read: come back
+	nameUnproven    = "unauthenticated" // what the client was let in with holds no longer
+)
+
+// namedBlock returns a block with a name, one line of data and further fields, a line each.
+func namedBlock(name, data, fields string) []byte {
+	return []byte("event: " + name + "\ndata: " + data + "\n" + fields + "\n")
+}
+
+// farewell is what is said to a client that is to come back.
+func farewell(name string, retry time.Duration) []byte {
+	milliseconds := strconv.FormatInt(retry.Milliseconds(), 10)
+	return namedBlock(name, `{"retry":`+milliseconds+`}`, "retry: "+milliseconds+"\n")
+}
+
+// offsetAnd returns an offset as data, and as the id.
+func offsetAnd(offset uint64) (data, id string) {
+	text := strconv.FormatUint(offset, 10)
+	return `{"offset":` + text + `}`, "id: " + text + "\n"
+}
+
+// retryField is a field in front of the first block, of which it becomes a part. It stands there by itself, because some
+// clients take an answer for begun only when they have read something of its body.
 func retryField(d time.Duration) []byte {
 	b := append([]byte("retry: "), strconv.FormatInt(d.Milliseconds(), 10)...)
 	return append(b, '\n')
@@ -125,16 +153,19 @@ func retryField(d time.Duration) []byte {
 
 func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
 	if s.fresh {
-		// An id without data is stored and not dispatched: a client that is cut
-		// off before its first event still knows where it was.
-		b := append([]byte("id: "), strconv.FormatUint(at, 10)...)
-		_ = s.write(s.wire.framed(append(b, "\n\n"...)), true)
+		// A client that is cut off before its first event knows where it was.
+		data, id := offsetAnd(at)
+		_ = s.write(s.wire.framed(namedBlock(nameStart, data, id)), true)
 	}
 }
 
+// retryEnded is how long a client is told to wait that comes back behind the end, to be answered with 204: there are those
+// that do so again and again.
+const retryEnded = time.Hour
+
 func (s *stream) ended(_ *subscription, offset uint64) {
-	b := append([]byte("event: end\ndata: {\"offset\":"), strconv.FormatUint(offset, 10)...)
-	b = s.wire.framed(append(b, "}\n\n"...))
+	data, id := offsetAnd(offset)
+	b := s.wire.framed(namedBlock(nameEnd, data, id+string(retryField(retryEnded))))
 	if s.wire == wireSSE {
 		b = append(b, lastChunk...)
 	}
@@ -145,5 +176,5 @@ func (s *stream) broken(_ *subscription, err error) {
 	if s.hub.ctx.Err() == nil {
 		s.hub.log.Warn("stream closed: its channel could not be read", slog.Any("error", err))
 	}
-	s.finish(s.wire.framed(retryField(s.hub.retry())), reasonSource)
+	s.finish(s.wire.framed(farewell(nameUnavailable, s.hub.retry())), reasonSource)
 }

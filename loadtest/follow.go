@@ -24,6 +24,7 @@ type follower struct {
 	received int64                                             // bytes, for whoever reads
 	rest     []byte                                            // of a frame with several messages in it
 	data     []byte                                            // of a server-sent event, kept for the next one
+	named    bool                                              // that event has a name
 	message  func(f *follower) (id, message []byte, err error) // of the wire
 
 	// number finds a message's number in its channel; id is that of the wire.
@@ -130,7 +131,7 @@ func (f *follower) next() (int, error) {
 // event reads a server-sent event of one data line, of which the id may stand in front or behind. What it returns holds
 // until the next call.
 func (f *follower) event() (id, data []byte, err error) {
-	f.data = f.data[:0]
+	f.data, f.named = f.data[:0], false
 	for got := false; ; {
 		line, err := f.r.ReadSlice('\n')
 		if err != nil {
@@ -141,6 +142,8 @@ func (f *follower) event() (id, data []byte, err error) {
 			id = bytes.Clone(bytes.TrimPrefix(value, []byte(" "))) // the next line may move the buffer
 		} else if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
 			f.data, got = append(f.data, value...), true
+		} else if bytes.HasPrefix(line, []byte("event:")) {
+			f.named = true
 		} else if len(line) == 0 && got {
 			return id, f.data, nil
 		}

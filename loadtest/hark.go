@@ -197,6 +197,7 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 		f.skip = func(message []byte) bool { return !bytes.HasPrefix(message, []byte(`{"op":"event"`)) }
 		return f, f.socket("/v1/ws?channel="+channel, "hark.v1")
 	}
+	f.skip = func([]byte) bool { return f.named } // it is none of the channel
 	f.number = func(id, _ []byte) (int, bool) {
 		offset, err := strconv.Atoi(string(id))
 		return offset - beforeProgress, err == nil

@@ -115,6 +115,7 @@ func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
 		f.skip = func(message []byte) bool { return bytes.HasPrefix(message, []byte(`{"op":"subscribed"`)) }
 		err = f.socket(path, "hark.v1")
 	} else {
+		f.skip = func([]byte) bool { return f.named } // it is none of the channel
 		f.number = func(id, _ []byte) (int, bool) { n, err := strconv.Atoi(string(id)); return n, err == nil }
 		err = f.stream(path)
 	}
