@@ -456,31 +456,76 @@ func TestSocketAsksWhoCalls(t *testing.T) {
 		first.want("event")
 		first.want("subscribed")
 	}
+	// A page cannot see the status of a handshake: who speaks the protocol is told in it, others by HTTP.
+	late := time.Now().Add(-time.Minute)
 	for name, c := range map[string]struct {
-		header    http.Header
-		path      string
-		protocols []string
-		want      int
+		proof  string // in the Authorization, or in the list of subprotocols
+		ticket string
+		status int
+		code   hub.CloseCode
+		told   string
 	}{
-		"a wrong key":         {header("Bearer hark_nobody_0123456789"), path, nil, 401},
-		"another scheme":      {header("Basic YTpi"), path, nil, 401},
-		"a wrong protocol":    {nil, path, []string{"bearer.hark_nobody_0123456789"}, 401},
-		"a wrong ticket":      {nil, path + "&ticket=x", nil, 401},
-		"no client":           {header("Bearer " + workerKey), path, nil, 403},
-		"no client, protocol": {nil, path, []string{"bearer." + workerKey}, 403},
+		"a wrong key":      {proof: "hark_nobody_0123456789", status: 401, code: hub.CloseUnauthenticated, told: "unauthenticated"},
+		"a wrong token":    {proof: "a.b.c", status: 401, code: hub.CloseUnauthenticated, told: "unauthenticated"},
+		"an expired token": {proof: token(t, "alice", late), status: 401, code: hub.CloseExpired, told: "unauthenticated"},
+		"a wrong ticket":   {ticket: "x", status: 401, code: hub.CloseUnauthenticated, told: "unauthenticated"},
+		"no client":        {proof: workerKey, status: 403, code: hub.ClosePolicy, told: "forbidden"},
+		"no role":          {proof: token(t, "x", time.Now().Add(time.Minute), "auditor"), status: 403, code: hub.ClosePolicy, told: "forbidden"},
 	} {
-		if conn, res, err := dialTry(s, c.path, c.header, c.protocols...); err == nil || res == nil || res.StatusCode != c.want {
-			t.Errorf("%s: %v %v", name, res, err)
-			if conn != nil {
-				_ = conn.Close()
+		path := path
+		if c.ticket != "" {
+			path += "&ticket=" + c.ticket
+		}
+		var handshakes []func(protocols ...string) (*websocket.Conn, *http.Response, error)
+		dialer := func(header http.Header, more ...string) {
+			handshakes = append(handshakes, func(protocols ...string) (*websocket.Conn, *http.Response, error) {
+				d := websocket.Dialer{Subprotocols: append(protocols, more...)}
+				return d.Dial("ws"+strings.TrimPrefix(s.url, "http")+path, header)
+			})
+		}
+		if c.proof == "" {
+			dialer(nil)
+		} else {
+			dialer(header("Bearer " + c.proof))
+			dialer(nil, "bearer."+c.proof)
+		}
+		for i, handshake := range handshakes {
+			conn, res, err := handshake("other.v2", hub.Subprotocol)
+			if err != nil {
+				t.Errorf("%s %d: %v %v", name, i, res, err)
+				continue
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+			ws := &socketConn{t, conn}
+			ws.problem(c.told)
+			ws.closed(c.code)
+			_ = conn.Close()
+			for _, other := range [][]string{nil, {"other.v2"}} {
+				conn, res, err := handshake(other...)
+				if err == nil || res == nil || res.StatusCode != c.status || res.Header.Get("WWW-Authenticate") == "" {
+					t.Errorf("%s %d, speaking %q: %v %v", name, i, other, res, err)
+				}
+				if conn != nil {
+					_ = conn.Close()
+				}
 			}
 		}
 	}
-	for _, wrong := range []string{"", "hark_nobody_0123456789", workerKey} {
+	if conn, res, err := dialTry(s, path, header("Basic YTpi")); err != nil {
+		t.Errorf("another scheme: %v, %v", res, err)
+	} else {
+		ws := &socketConn{t, conn}
+		ws.problem("unauthenticated")
+		ws.closed(hub.CloseUnauthenticated)
+		_ = conn.Close()
+	}
+	for wrong, code := range map[string]hub.CloseCode{
+		"": hub.CloseUnauthenticated, "hark_nobody_0123456789": hub.CloseUnauthenticated, workerKey: hub.ClosePolicy, token(t, "alice", late): hub.CloseExpired,
+	} {
 		ws := dial(t, s, path)
 		ws.say(`{"op":"auth","token":"` + wrong + `"}`)
 		ws.want("error")
-		ws.closed(hub.CloseUnauthenticated)
+		ws.closed(code)
 	}
 	stranger := dial(t, s, path, "bearer."+bobKey)
 	stranger.problem("request-not-found")

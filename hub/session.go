@@ -13,7 +13,7 @@ type Session interface {
 	// if it may not read it.
 	Resolve(ctx context.Context, name string) (Channel, error)
 	// Authenticate returns who the client is by a token that it sent, and the session in force from
-	// then on. An error that wraps [ErrUnproven] says that the token is not taken.
+	// then on. An error that wraps [ErrUnproven], [ErrExpired] or [ErrForbidden] says that the token is not taken.
 	Authenticate(token string) (Proof, error)
 	// Problem returns an error as problem details (RFC 9457), one line of JSON.
 	Problem(err error) []byte
@@ -35,8 +35,8 @@ func (s *socket) authenticate(token string) {
 		s.refuse("", err)
 		switch {
 		case !s.unproven: // it may stay with the token that it has
-		case errors.Is(err, ErrUnproven):
-			s.finish(closeFrame(uint16(CloseUnauthenticated), "the token is not taken"), reasonUnproven)
+		case errors.Is(err, ErrUnproven), errors.Is(err, ErrExpired), errors.Is(err, ErrForbidden):
+			s.finish(refusal(err))
 		default:
 			s.finish(closeFrame(uint16(CloseTryLater), "the token cannot be checked, try later"), reasonShed)
 		}

@@ -36,6 +36,21 @@ type SocketOptions struct {
 	Unproven bool
 	// Subscribe are subscriptions to make at once.
 	Subscribe []Subscribe
+	// Refused, if not nil, is why the client may not be here: [ErrUnproven], [ErrExpired] or [ErrForbidden], wrapped. It is told in the
+	// protocol, by an error and a close code, because a browser's page sees nothing of an HTTP answer to its handshake.
+	Refused error
+}
+
+// Offers reports whether the client of a handshake speaks the hub's protocol, so that it can be told something in it.
+func Offers(header http.Header) bool {
+	for _, field := range header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), Subprotocol) { // as websocket.Accept chooses
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Subscribe asks for a channel, after an offset if the client has one.
@@ -51,6 +66,8 @@ var (
 	ErrNotSubscribed = errors.New("not subscribed to this channel")
 	ErrTooMany       = errors.New("too many subscriptions on this connection")
 	ErrUnproven      = errors.New("the client has not proven who it is")
+	ErrExpired       = errors.New("what proves who the client is holds no longer")
+	ErrForbidden     = errors.New("the client may not be here")
 	ErrNoTokens      = errors.New("this gateway takes no tokens")
 )
 
@@ -84,7 +101,11 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		o.Caller, o.Pass = "", NewPass(time.Now().Add(h.opts.AuthTime))
 		o.Pass.probation = true
 	}
-	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
+	var who *caller
+	ok := true
+	if o.Refused == nil {
+		who, ok = h.admission.admit(o.Caller, h.stats.openNow())
+	}
 	s.init(h, conn, wireSocket, s, who, o.Pass)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
@@ -99,6 +120,9 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	switch {
 	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
 		s.finish(closeFrame(uint16(CloseSubprotocol), "want the subprotocol "+Subprotocol), reasonProtocol)
+	case o.Refused != nil:
+		s.refuse("", o.Refused)
+		s.finish(refusal(o.Refused))
 	case !ok:
 		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
 	case h.draining.Load():
@@ -110,6 +134,18 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	s.take(read)
 	if err := s.watch(); err != nil {
 		s.unwatched(err)
+	}
+}
+
+// refusal returns how a client is closed that may not be here.
+func refusal(err error) (frame []byte, why reason) {
+	switch {
+	case errors.Is(err, ErrExpired):
+		return closeFrame(uint16(CloseExpired), "the token has expired, or was revoked"), reasonExpired
+	case errors.Is(err, ErrForbidden):
+		return closeFrame(uint16(ClosePolicy), "the caller may not be here"), reasonForbidden
+	default:
+		return closeFrame(uint16(CloseUnauthenticated), "the token is not taken"), reasonUnproven
 	}
 }
 

@@ -6,20 +6,21 @@ import "sync/atomic"
 type reason uint8
 
 const (
-	reasonNone     reason = iota
-	reasonGone            // the client went away, or its network did
-	reasonEnded           // nothing follows in its channel
-	reasonSlow            // it did not keep up
-	reasonShutdown        // this node goes away
-	reasonProtocol        // it broke the protocol
-	reasonSource          // its channel could not be read
-	reasonShed            // there were too many
-	reasonExpired         // what it was let in with holds no longer
-	reasonUnproven        // it did not say who it is
-	reasons               // how many there are
+	reasonNone      reason = iota
+	reasonGone             // the client went away, or its network did
+	reasonEnded            // nothing follows in its channel
+	reasonSlow             // it did not keep up
+	reasonShutdown         // this node goes away
+	reasonProtocol         // it broke the protocol
+	reasonSource           // its channel could not be read
+	reasonShed             // there were too many
+	reasonExpired          // what it was let in with holds no longer
+	reasonUnproven         // it did not say who it is
+	reasonForbidden        // it said who it is, and may not be here
+	reasons                // how many there are
 )
 
-var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated"}
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden"}
 
 type counters struct {
 	open      [wires]atomic.Int64

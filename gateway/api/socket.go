@@ -33,6 +33,7 @@ func (a *API) socket(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	request := handshakeRequest(c)
 	options := hub.SocketOptions{Origins: a.Origins}
 	caller, err := a.connecting(c)
 	if err == nil {
@@ -45,14 +46,31 @@ func (a *API) socket(c *fiber.Ctx) error {
 	case errors.Is(err, auth.ErrNoToken): // it may send one by its first message
 		options.Session, options.Unproven = &session{api: a, unproven: true, first: subscribe}, true
 	default:
-		return a.challenge(c, err)
+		refused := inProtocol(err)
+		if refused == nil || !hub.Offers(request.Header) {
+			return a.challenge(c, err)
+		}
+		options.Session, options.Refused = &session{api: a}, refused
 	}
-	request := handshakeRequest(c)
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, read := takeOver(conn, true)
 		a.Hub.ServeSocket(raw, read, request, options)
 	})
+	return nil
+}
+
+// inProtocol returns an error of who may not connect as the hub's protocol tells it, nil if it has no words for it.
+func inProtocol(err error) error {
+	p, _ := errors.AsType[*problem](err)
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return fmt.Errorf("%w: %w", hub.ErrExpired, err)
+	case errors.Is(err, auth.ErrUnauthenticated):
+		return fmt.Errorf("%w: %w", hub.ErrUnproven, err)
+	case p != nil && p.kind.Name == kindForbidden.Name:
+		return fmt.Errorf("%w: %w", hub.ErrForbidden, err)
+	}
 	return nil
 }
 
@@ -141,11 +159,11 @@ func (s *session) Authenticate(token string) (hub.Proof, error) {
 	if err == nil && !s.unproven && caller.Subject != s.caller.Subject {
 		err = &problem{kind: kindForbidden, detail: "The token is that of another caller."}
 	}
-	switch {
-	case errors.Is(err, lifecycle.ErrUnavailable):
+	if err != nil {
+		if refused := inProtocol(err); refused != nil {
+			err = refused
+		}
 		return hub.Proof{}, err
-	case err != nil:
-		return hub.Proof{}, fmt.Errorf("%w: %w", hub.ErrUnproven, err)
 	}
 	return hub.Proof{Session: &session{api: s.api, caller: caller}, Caller: caller.Subject, Pass: caller.Pass(), Subscribe: s.first}, nil
 }

@@ -26,6 +26,9 @@ var (
 	ErrNoToken = fmt.Errorf("%w: no token", ErrUnauthenticated)
 )
 
+// ErrExpired: the proof was good, and holds no longer, because it has expired or was revoked. The error is a [*TokenError], too.
+var ErrExpired = errors.New("the proof holds no longer")
+
 // TokenError is the error of a token that is not taken. It wraps [ErrUnauthenticated].
 type TokenError struct {
 	Detail string // a sentence for whoever sent it; nothing of the token is in it
@@ -35,6 +38,13 @@ func (e *TokenError) Error() string { return e.Detail }
 
 // Unwrap makes every TokenError an [ErrUnauthenticated].
 func (e *TokenError) Unwrap() error { return ErrUnauthenticated }
+
+// expiredError is a TokenError that wraps [ErrExpired].
+type expiredError struct{ *TokenError }
+
+func (e expiredError) Unwrap() []error { return []error{e.TokenError, ErrExpired} }
+
+func expired(detail string) error { return expiredError{&TokenError{detail}} }
 
 // Caller is who makes a call, and until when that is proven.
 type Caller struct {
@@ -175,7 +185,7 @@ func (g *Guard) Ticket(ticket string) (Caller, error) {
 		caller.key = g.keys.byID(keyID)
 	}
 	if caller.key == nil {
-		return Caller{}, &TokenError{"The key behind the ticket was revoked."}
+		return Caller{}, expired("The key behind the ticket was revoked.")
 	}
 	return caller, nil
 }

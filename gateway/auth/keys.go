@@ -58,7 +58,7 @@ func (s *keys) caller(token string) (c Caller, ok bool, err error) {
 		return Caller{}, false, nil
 	}
 	if !k.expires.IsZero() && !time.Now().Before(k.expires) {
-		return Caller{}, true, &TokenError{"The key has expired."}
+		return Caller{}, true, expired("The key has expired.")
 	}
 	return Caller{Principal: k.principal, Expires: k.expires, key: k}, true, nil
 }

@@ -50,7 +50,7 @@ func (t tickets) caller(text string) (c Caller, keyID string, err error) {
 	_, err = ticketParser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return t.key, nil })
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return Caller{}, "", &TokenError{"The ticket has expired. The request's status has a new one, with ?ticket=true."}
+		return Caller{}, "", expired("The ticket has expired. The request's status has a new one, with ?ticket=true.")
 	case err != nil || claims.Request == "":
 		return Caller{}, "", &TokenError{"The ticket is not one of this gateway."}
 	}

@@ -91,7 +91,7 @@ func (t *tokens) caller(text string) (Caller, error) {
 		t.proven.add(digest, c, now)
 	}
 	if !c.Expires.IsZero() && !now.Before(c.Expires) {
-		return Caller{}, &TokenError{"The token has expired."}
+		return Caller{}, expired("The token has expired.")
 	}
 	return c, nil
 }
@@ -166,7 +166,7 @@ func refusal(err error) error {
 	detail := "The token is not one that this gateway takes."
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		detail = "The token has expired."
+		return expired("The token has expired.")
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		detail = "The token is not valid yet."
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
