@@ -348,6 +348,92 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// TestTicketsLetComeBack: an EventSource comes back by itself, to the URL that it has, however old the ticket in it is. So a
+// ticket that is too old to begin with is taken with a cursor, until its request is gone, and no longer than what it rests on.
+func TestTicketsLetComeBack(t *testing.T) {
+	s, file := startKeyed(t, "--ticket-life=1s")
+	alice := s.as(aliceKey)
+	id, gone := alice.submit("default", 1), alice.submit("default", 2)
+	ticketed := func(s *server, id string) map[string]string {
+		return links(s.call("GET", "/v1/requests/"+id+"?ticket=true", nil).want(200).json())
+	}
+	ends := time.Now().Add(6 * time.Second).Truncate(time.Second)
+	l, short, ofGone := ticketed(alice, id), ticketed(s.as(token(t, "alice", ends)), id), ticketed(alice, gone)
+	began, byToken := s.stream(l["events"]), s.stream(short["events"])
+	for _, st := range []*stream{began, byToken} {
+		if e := st.next(); e.id != "1" {
+			t.Errorf("%+v", e)
+		}
+	}
+	stale := func(link string) bool {
+		a := s.call("GET", link, nil, "Accept: application/json")
+		return a.status == 401 && strings.Contains(a.header.Get("WWW-Authenticate"), "The ticket has expired.")
+	}
+	for deadline := time.Now().Add(20 * time.Second); !stale(l["events"]) || !stale(short["events"]); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the tickets do not expire")
+		}
+	}
+	s.call("GET", l["events"], nil, "Accept: text/event-stream").problem(401, "unauthenticated")
+	for _, link := range []map[string]string{l, short} {
+		for name, st := range map[string]*stream{
+			"header":      s.stream(link["events"], "Last-Event-ID: 1"),
+			"query":       s.stream(link["events"] + "&lastEventId=1"),
+			"other query": s.stream(link["events"] + "&last_event_id=1"),
+			"after":       s.stream(link["events"] + "&after=1"),
+		} {
+			if st.res.StatusCode != 200 {
+				t.Errorf("by %s: %s", name, st.res.Status)
+			}
+		}
+		ws := dial(t, s, link["socket"]+"&after=1")
+		ws.want("subscribed")
+		for _, path := range []string{
+			link["socket"],
+			"/v1/ws?channel=owner&after=1&ticket=" + link["socket"][strings.LastIndex(link["socket"], "=")+1:],
+			"/v1/ws?channel=request:" + gone + "&after=1&ticket=" + link["socket"][strings.LastIndex(link["socket"], "=")+1:],
+		} {
+			ws := dial(t, s, path)
+			ws.problem("unauthenticated")
+			ws.closed(hub.CloseExpired)
+		}
+	}
+	_ = began.res.Body.Close() // cut
+	s.as(workerKey).process(id)
+	if got := strings.Join(s.stream(l["events"], "Last-Event-ID: 1").rest(), " "); got != "2:started 3:progress 4:succeeded end" {
+		t.Errorf("back: %s", got)
+	}
+	s.call("GET", l["events"], nil, "Accept: text/event-stream", "Last-Event-ID: 4").want(204)
+	for _, other := range []string{"/v1/requests/" + gone + "/events", "/v1/events"} {
+		_, query, _ := strings.Cut(l["events"], "?")
+		if a := s.call("GET", other+"?"+query, nil, "Accept: text/event-stream", "Last-Event-ID: 1"); a.status != 401 && a.status != 404 {
+			t.Errorf("%s: %d", other, a.status)
+		}
+	}
+
+	// Until the request is gone, its token has expired, or its key is revoked.
+	alice.call("POST", "/v1/requests/"+gone+"/cancel", nil).want(200)
+	alice.call("DELETE", "/v1/requests/"+gone, nil).want(204)
+	s.call("GET", ofGone["events"], nil, "Accept: text/event-stream", "Last-Event-ID: 1").problem(404, "request-not-found")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if a := s.call("GET", short["events"], nil, "Accept: text/event-stream", "Last-Event-ID: 4"); a.status == 401 && !time.Now().Before(ends) {
+			break
+		} else if a.status != 204 || time.Now().After(deadline) {
+			t.Fatalf("with what rests on a token until %v: %d", ends, a.status)
+		}
+	}
+	writeKeys(t, file, keyEntry("bob", "client", bobKey))
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		a := s.call("GET", l["events"], nil, "Accept: text/event-stream", "Last-Event-ID: 4")
+		if a.status == 401 && strings.Contains(a.header.Get("WWW-Authenticate"), "revoked") {
+			break
+		}
+		if a.status != 204 || time.Now().After(deadline) {
+			t.Fatalf("with what rests on a revoked key: %d", a.status)
+		}
+	}
+}
+
 // TestTicketsOfAnOpenGateway are made, too, so that a page need not know which kind of gateway it has.
 func TestTicketsOfAnOpenGateway(t *testing.T) {
 	s := start(t)

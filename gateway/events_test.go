@@ -55,10 +55,10 @@ func (s *server) process(id string) {
 func TestStreamWithIndependentClient(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1, "topic=t")
-	request, _ := http.NewRequest("GET", s.url+"/v1/requests/"+id+"/events", nil)
-	connection := (&sse.Client{HTTPClient: s.http}).NewConnection(request)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	request, _ := http.NewRequestWithContext(ctx, "GET", s.url+"/v1/requests/"+id+"/events", nil)
+	connection := (&sse.Client{HTTPClient: s.http}).NewConnection(request)
 	var types []string
 	var ids []string
 	first := make(chan struct{})
@@ -76,17 +76,23 @@ func TestStreamWithIndependentClient(t *testing.T) {
 			close(first)
 		}
 	})
-	connection.SubscribeEvent("end", func(sse.Event) { cancel() })
+	// It closes there: whoever does not is told to come back in an hour, for a 204.
+	connection.SubscribeEvent("end", func(e sse.Event) {
+		if e.LastEventID != "4" || e.Data != `{"offset":4}` {
+			t.Errorf("end: %+v", e)
+		}
+		cancel()
+	})
 	done := make(chan error, 1)
 	go func() { done <- connection.Connect() }()
-	_ = ctx
 	<-first
 	s.process(id)
 	<-ctx.Done()
-	// The client reconnects with its cursor and is told to stay away: 204.
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "204") && !errors.Is(err, io.EOF) {
-		t.Logf("client ended with %v", err)
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client ended with %v", err)
 	}
+	// Who comes back with its cursor is told to stay away.
+	s.call("GET", "/v1/requests/"+id+"/events", nil, "Accept: text/event-stream", "Last-Event-ID: "+ids[len(ids)-1]).want(204)
 	if got := short(types); got != "accepted started progress succeeded" || !slices.Equal(ids, []string{"1", "2", "3", "4"}) {
 		t.Errorf("%s %v", got, ids)
 	}

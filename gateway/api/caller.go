@@ -37,8 +37,16 @@ func (a *API) caller(c *fiber.Ctx) (auth.Caller, error) {
 // follower is caller for who wants to follow: a browser cannot set a header for that, but may have a ticket. The ticket
 // counts if there is one, because an open gateway would ask for nothing else.
 func (a *API) follower(c *fiber.Ctx) (auth.Caller, error) {
+	return a.followerWho(c, func(string) bool {
+		text, _, _ := cursorText(c)
+		return text != ""
+	})
+}
+
+// followerWho is follower with what tells whether the call goes on with following a request, see [auth.Guard.Ticket].
+func (a *API) followerWho(c *fiber.Ctx, resumes func(request string) bool) (auth.Caller, error) {
 	if ticket := c.Query("ticket"); ticket != "" && c.Get(fiber.HeaderAuthorization) == "" {
-		return a.Guard.Ticket(strings.Clone(ticket))
+		return a.Guard.Ticket(strings.Clone(ticket), resumes)
 	}
 	return a.caller(c)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func (a *API) socket(c *fiber.Ctx) error {
 	}
 	request := handshakeRequest(c)
 	options := hub.SocketOptions{Origins: a.Origins}
-	caller, err := a.connecting(c)
+	caller, err := a.connecting(c, subscribe)
 	if err == nil {
 		err = may(caller, lifecycle.RoleClient)
 	}
@@ -113,10 +114,14 @@ func handshakeRequest(c *fiber.Ctx) *http.Request {
 const bearerProtocol = "bearer."
 
 // connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of subprotocols, where
-// one that is taken may also stand by itself; what else stands there is the name of a protocol.
-func (a *API) connecting(c *fiber.Ctx) (auth.Caller, error) {
+// one that is taken may also stand by itself; what else stands there is the name of a protocol. subscribe is what the URL asks for: who
+// wants a request's channel after an offset goes on with following it.
+func (a *API) connecting(c *fiber.Ctx, subscribe []hub.Subscribe) (auth.Caller, error) {
 	if c.Get(fiber.HeaderAuthorization) != "" || c.Query("ticket") != "" || a.Guard.Open() {
-		return a.follower(c)
+		return a.followerWho(c, func(request string) bool {
+			channel := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: request}.String()
+			return slices.ContainsFunc(subscribe, func(s hub.Subscribe) bool { return s.Channel == channel && s.After != nil })
+		})
 	}
 	for _, field := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(string(field), ",") {

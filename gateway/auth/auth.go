@@ -74,7 +74,7 @@ type Options struct {
 	Tokens TokenOptions
 
 	TicketKey  []byte        // signs tickets; the same for all nodes
-	TicketLife time.Duration // how long a ticket lets somebody connect; 5 minutes
+	TicketLife time.Duration // how long a ticket lets somebody begin to follow; 5 minutes
 
 	Logger *slog.Logger // default: discard
 }
@@ -164,7 +164,7 @@ func (g *Guard) Token(token string) (Caller, error) {
 }
 
 // NewTicket returns a ticket, with which whoever has it may follow one request in the name of the caller. It
-// is good for a URL: it lets somebody connect for a short time only, and no connection outlives what the caller's own would.
+// is good for a URL: it lets somebody begin for a short time only, and no connection outlives what the caller's own would.
 func (g *Guard) NewTicket(c Caller, request lifecycle.Ref) (string, error) {
 	if c.Request.ID != "" && c.Request != request {
 		return "", fmt.Errorf("ticket for %s from one for %s", request, c.Request)
@@ -172,12 +172,14 @@ func (g *Guard) NewTicket(c Caller, request lifecycle.Ref) (string, error) {
 	return g.tickets.sign(c, request)
 }
 
-// Ticket returns who is behind a ticket: a caller who may follow [lifecycle.Principal.Request] and nothing else.
-func (g *Guard) Ticket(ticket string) (Caller, error) {
+// Ticket returns who is behind a ticket: a caller who may follow [lifecycle.Principal.Request] and nothing else. A ticket that is
+// too old to begin with lets its holder come back, because an EventSource that was cut off does so by itself, to the URL that it has:
+// resumes tells whether the call goes on with following a request, after an offset that is known. It may be nil: the call does not.
+func (g *Guard) Ticket(ticket string, resumes func(request string) bool) (Caller, error) {
 	if !validToken(ticket) {
 		return Caller{}, &TokenError{"The ticket is malformed."}
 	}
-	caller, keyID, err := g.tickets.caller(ticket)
+	caller, keyID, err := g.tickets.caller(ticket, resumes)
 	if err != nil || keyID == "" {
 		return caller, err
 	}

@@ -216,12 +216,12 @@ func TestKeysChange(t *testing.T) {
 	if again, err := g.Token(aliceKey); err != nil || again.Pass() != a.Pass() || !a.Pass().Ends().IsZero() {
 		t.Errorf("who stands there as before has lost its pass: %v", err)
 	}
-	if c, err := g.Ticket(ticket); err != nil || c.Subject != "root" {
+	if c, err := g.Ticket(ticket, nil); err != nil || c.Subject != "root" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	write(t, path, alice)
 	until(t, "the key is gone", func() bool { _, err := g.Token(adminKey); return err != nil })
-	if _, err := g.Ticket(ticket); !strings.Contains(refused(t, err), "revoked") {
+	if _, err := g.Ticket(ticket, nil); !strings.Contains(refused(t, err), "revoked") {
 		t.Errorf("a ticket of a key that is gone: %v", err)
 	}
 	if err := os.Remove(path); err != nil {
@@ -483,7 +483,7 @@ func TestTickets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		who, err := g.Ticket(text)
+		who, err := g.Ticket(text, nil)
 		if err != nil || who.Subject != c.Subject || who.Request != (lifecycle.Ref{ID: "r-1", Life: "0123456789"}) || who.Is(lifecycle.RoleClient) || len(who.Roles) > 0 || !who.Expires.Equal(c.Expires) {
 			t.Errorf("%+v, %v", who, err)
 		}
@@ -507,16 +507,29 @@ func TestTickets(t *testing.T) {
 	old := guard(t, auth.Options{TicketLife: time.Nanosecond})
 	expired, _ := old.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
 	until(t, "it has expired", func() bool {
-		_, err := g.Ticket(expired)
+		_, err := g.Ticket(expired, nil)
 		return err != nil && strings.Contains(err.Error(), "expired")
 	})
+	// With it one may come back to its request, as long as what it rests on holds.
+	comesBackTo := func(wanted string) func(string) bool { return func(request string) bool { return request == wanted } }
+	if who, err := g.Ticket(expired, comesBackTo("r-1")); err != nil || who.Request.ID != "r-1" || !who.Expires.Equal(soon) {
+		t.Errorf("%+v, %v", who, err)
+	}
+	if _, err := g.Ticket(expired, comesBackTo("r-2")); !errors.Is(err, auth.ErrExpired) || refused(t, err) == "" {
+		t.Errorf("to go on with another one: %v", err)
+	}
+	past, _ := old.NewTicket(auth.Caller{Principal: byToken.Principal, Expires: time.Now().Add(-time.Second)}, lifecycle.Ref{ID: "r-1"})
+	if _, err := g.Ticket(past, comesBackTo("r-1")); !errors.Is(err, auth.ErrExpired) || refused(t, err) == "" {
+		t.Errorf("it outlives what it rests on: %v", err)
+	}
 	other, _ := auth.New(auth.Options{TicketKey: []byte("another one, of thirty-two bytes")})
 	foreign, _ := other.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
 	for name, text := range map[string]string{
 		"foreign": foreign, "empty": "", "dots": "..", "a token": signed(t, "HS256", secret, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),
-		"none": signed(t, "none", jwt.UnsafeAllowNoneSignatureType, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),
+		"no end": signed(t, "HS256", []byte("the key of tickets, thirty-two b"), jwt.MapClaims{"sub": "a", "req": "r-1"}),
+		"none":   signed(t, "none", jwt.UnsafeAllowNoneSignatureType, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),
 	} {
-		if _, err := g.Ticket(text); refused(t, err) == "" {
+		if _, err := g.Ticket(text, func(string) bool { return true }); refused(t, err) == "" {
 			t.Error(name)
 		}
 	}
@@ -535,7 +548,7 @@ func FuzzToken(f *testing.F) {
 		} else if err != nil && !errors.Is(err, auth.ErrUnauthenticated) {
 			t.Errorf("%q: %v", text, err)
 		}
-		if c, err := g.Ticket(text); err == nil {
+		if c, err := g.Ticket(text, func(string) bool { return true }); err == nil {
 			t.Errorf("the ticket %q is %+v", text, c)
 		}
 	})

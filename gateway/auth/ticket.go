@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"errors"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -18,7 +17,7 @@ type tickets struct {
 
 // ticketClaims are what a ticket says.
 type ticketClaims struct {
-	jwt.RegisteredClaims                  // sub: the caller's subject; exp: until when it lets somebody connect
+	jwt.RegisteredClaims                  // sub: the caller's subject; exp: until when it lets somebody begin to follow
 	Request              string           `json:"req"`
 	Life                 string           `json:"life,omitempty"` // of the request
 	Until                *jwt.NumericDate `json:"unt,omitempty"`  // the expiry of what proved who the caller is
@@ -42,21 +41,27 @@ func (t tickets) sign(c Caller, request lifecycle.Ref) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(t.key)
 }
 
-var ticketParser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithStrictDecoding())
+// What a ticket's times mean is decided by caller: beginning and going on have each their own.
+var ticketParser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 
-// caller returns who is behind a ticket, and the id of the API key that it rests on, "" for none.
-func (t tickets) caller(text string) (c Caller, keyID string, err error) {
+// caller returns who is behind a ticket, and the id of the API key that it rests on, "" for none. resumes tells
+// whether the call goes on with following a request, for which a ticket is good as long as what it rests on; nil: it does not.
+func (t tickets) caller(text string, resumes func(request string) bool) (c Caller, keyID string, err error) {
 	var claims ticketClaims
 	_, err = ticketParser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return t.key, nil })
-	switch {
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return Caller{}, "", expired("The ticket has expired. The request's status has a new one, with ?ticket=true.")
-	case err != nil || claims.Request == "":
+	if err != nil || claims.Request == "" || claims.ExpiresAt == nil {
 		return Caller{}, "", &TokenError{"The ticket is not one of this gateway."}
 	}
+	now := time.Now()
 	c.Principal = lifecycle.Principal{Subject: claims.Subject, Request: lifecycle.Ref{ID: claims.Request, Life: claims.Life}}
 	if claims.Until != nil {
 		c.Expires = claims.Until.Time
+		if !now.Before(c.Expires) {
+			return Caller{}, "", expired("What the ticket rests on has expired. The request's status has a new one, with ?ticket=true.")
+		}
+	}
+	if !now.Before(claims.ExpiresAt.Time) && (resumes == nil || !resumes(claims.Request)) {
+		return Caller{}, "", expired("The ticket has expired. The request's status has a new one, with ?ticket=true; to go on with an offset that is known this one still does.")
 	}
 	return c, claims.Key, nil
 }

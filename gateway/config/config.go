@@ -46,7 +46,7 @@ type Config struct {
 	JWTIssuer   string        `env:"HARK_JWT_ISSUER" name:"jwt-issuer" placeholder:"NAME" help:"Issuer that tokens must name."`
 	JWTAudience string        `env:"HARK_JWT_AUDIENCE" name:"jwt-audience" placeholder:"NAME" help:"Audience that tokens must name."`
 	JWTRoles    string        `env:"HARK_JWT_ROLES" name:"jwt-roles" default:"roles" placeholder:"CLAIM" help:"Claim of tokens that holds the roles, like roles or realm_access.roles. Without the claim a token is a client's."`
-	TicketLife  time.Duration `env:"HARK_TICKET_LIFE" default:"5m" help:"How long a ticket for one request lets its holder connect."`
+	TicketLife  time.Duration `env:"HARK_TICKET_LIFE" default:"5m" help:"How long a ticket for one request lets its holder begin to follow it. Who has begun may come back with it."`
 
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything, because there are no keys."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
