@@ -517,10 +517,25 @@ func picture(t *testing.T) string {
 }
 
 // cutter is a proxy that, once armed, cuts the next stream of events behind the
-// event that tells that the work was started.
+// event that tells that the work was started. It also cuts those that there are when it is told to.
 type cutter struct {
 	url   string
 	armed atomic.Bool
+
+	mu      sync.Mutex
+	streams []func() // each cuts one
+}
+
+// cut cuts all streams, and returns how many it has cut.
+func (c *cutter) cut() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.streams)
+	for _, cut := range c.streams {
+		cut()
+	}
+	c.streams = nil
+	return n
 }
 
 func newCutter(t *testing.T, base string) *cutter {
@@ -556,7 +571,12 @@ func (c *cutter) carry(ctx context.Context, client net.Conn, target string) {
 	for {
 		n, err := reader.Read(buffer)
 		chunk := buffer[:n]
-		stream = stream || bytes.Contains(chunk, []byte("text/event-stream")) || bytes.Contains(chunk, []byte(" 101 "))
+		if !stream && (bytes.Contains(chunk, []byte("text/event-stream")) || bytes.Contains(chunk, []byte(" 101 "))) {
+			stream = true
+			c.mu.Lock()
+			c.streams = append(c.streams, end)
+			c.mu.Unlock()
+		}
 		_, writeErr := client.Write(chunk)
 		if stream && bytes.Contains(chunk, []byte(`"type":"request.started"`)) && c.armed.CompareAndSwap(true, false) {
 			break
