@@ -67,7 +67,7 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 	b := &backends{
 		store: s, broker: queue, now: time.Now, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
-			_, err := s.Get(ctx, lifecycle.Ref{ID: "ready"})
+			_, err := s.Get(ctx, lifecycle.Named("ready"))
 			if errors.Is(err, lifecycle.ErrNotFound) {
 				return nil
 			}

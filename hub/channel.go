@@ -12,6 +12,7 @@ type channel struct {
 	shard *shard
 	key   string
 	name  string // as clients know it
+	epoch string // see [Channel]
 
 	// Under shard.mu.
 	refs     int
@@ -105,10 +106,15 @@ func (ch *channel) remove(s *subscription) {
 	}
 }
 
+// batch returns messages of the channel as they go to followers.
+func (ch *channel) batch(messages []Message) batch {
+	return batch{channel: ch.name, epoch: ch.epoch, messages: messages}
+}
+
 // deliver sends messages, as they came from the bell, to all subscriptions. With a round
 // some may leave only when that ends.
 func (ch *channel) deliver(messages []Message, r *round) {
-	all := batch{channel: ch.name, messages: contiguous(messages)}
+	all := ch.batch(contiguous(messages))
 	if len(all.messages) < len(messages) {
 		// The bell repeated or dropped something in between: each stretch by itself.
 		ch.deliver(all.messages, r)

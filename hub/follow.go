@@ -21,11 +21,11 @@ func (h *Hub) release(ch *channel) { ch.shard.leave(ch) }
 // subscription is live or has ended. after is the follower's cursor, nil if it
 // has none. The order has no gap: hold live messages back, have the source
 // watch the channel, read the history, merge by offset, release.
-func (h *Hub) follow(ctx context.Context, s *subscription, c Channel, after *uint64) error {
+func (h *Hub) follow(ctx context.Context, s *subscription, c Channel, after *Cursor) error {
 	if err := s.ch.ensureWatched(ctx); err != nil {
 		return err
 	}
-	return h.catchUp(ctx, s, cursor{after: after, live: c.Live, fresh: true})
+	return h.catchUp(ctx, s, cursor{after: after.offsetIn(c), live: c.Live, fresh: true})
 }
 
 // cursor is where a catch-up begins.
@@ -83,7 +83,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 		}
 		last := history.Ended // of one who has everything already; else the newest message tells
 		if len(messages) > 0 {
-			b := batch{channel: s.ch.name, messages: messages}
+			b := s.ch.batch(messages)
 			s.to.send(s, &b, true)
 			at, last = messages[len(messages)-1].Offset, messages[len(messages)-1].Last
 			if err := s.to.room(ctx); err != nil {
@@ -124,7 +124,7 @@ func (s *subscription) release(at uint64) bool {
 		if held[0].Offset != at+1 || len(contiguous(held)) < len(held) {
 			return false
 		}
-		b := batch{channel: ch.name, messages: held}
+		b := ch.batch(held)
 		at = held[len(held)-1].Offset
 		s.to.send(s, &b, false)
 	}

@@ -10,6 +10,7 @@ import (
 // bytes are made at most once and then shared by all of them.
 type batch struct {
 	channel  string
+	epoch    string // of its offsets, see [Channel]
 	messages []Message
 	round    *round // in which sockets may gather it; nil: it leaves at once
 
@@ -19,7 +20,7 @@ type batch struct {
 // after returns the part of b behind an offset that it holds.
 func (b *batch) after(offset uint64) batch {
 	skip := int(offset + 1 - b.messages[0].Offset)
-	return batch{channel: b.channel, messages: b.messages[skip:], round: b.round}
+	return batch{channel: b.channel, epoch: b.epoch, messages: b.messages[skip:], round: b.round}
 }
 
 // encoded returns the messages as a wire has them.
@@ -61,17 +62,17 @@ func (b *batch) Plain() []byte {
 // line. The id comes last: many clients take it as soon as they have read its line, and one that is cut off in
 // the middle of an event must not come back with the id of what it did not get.
 func (b *batch) events(chunked bool) []byte {
-	var digits [20]byte
+	var scratch [64]byte
 	size := 0
 	for _, m := range b.messages {
-		size += len(dataSSE+idSSE+endSSE) + len(strconv.AppendUint(digits[:0], m.Offset, 10)) + len(m.Event)
+		size += len(dataSSE+idSSE+endSSE) + len(b.id(scratch[:0], m.Offset)) + len(m.Event)
 		if chunked {
 			size += maxChunkFrame
 		}
 	}
 	dst := make([]byte, 0, size)
 	for _, m := range b.messages {
-		id := strconv.AppendUint(digits[:0], m.Offset, 10)
+		id := b.id(scratch[:0], m.Offset)
 		if chunked {
 			dst = appendChunkHeader(dst, len(dataSSE)+len(m.Event)+len(idSSE)+len(id)+len(endSSE))
 		}
@@ -86,6 +87,8 @@ func (b *batch) events(chunked bool) []byte {
 	}
 	return dst
 }
+
+func (b *batch) id(dst []byte, offset uint64) []byte { return Cursor{offset, b.epoch}.append(dst) }
 
 // What stands around event and offset in a server-sent event.
 const (

@@ -14,6 +14,9 @@ import (
 type Channel struct {
 	Key  string
 	Name string
+	// Epoch tells the offsets of this channel from those of others that have, or will have, its name; "" if there are none. It stands behind the
+	// offset in the id of a server-sent event, and needs no escaping.
+	Epoch string
 	// Live says that a follower without a cursor begins with what comes next,
 	// instead of with everything that is stored: a feed.
 	Live bool

@@ -136,10 +136,10 @@ func serve(t *testing.T, h *hub.Hub) string {
 			return
 		}
 		q := r.URL.Query()
-		var after *uint64
+		var after *hub.Cursor
 		if v := q.Get("after"); v != "" {
-			n, _ := strconv.ParseUint(v, 10, 64)
-			after = &n
+			c, _ := hub.ParseCursor(v)
+			after = &c
 		}
 		var pass *hub.Pass
 		if until, err := time.Parse(time.RFC3339Nano, q.Get("until")); err == nil {

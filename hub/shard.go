@@ -125,7 +125,7 @@ func (s *shard) join(h *Hub, c Channel) *channel {
 	defer s.mu.Unlock()
 	ch := s.channels[c.Key]
 	if ch == nil {
-		ch = &channel{hub: h, shard: s, key: c.Key, name: c.Name, life: 1}
+		ch = &channel{hub: h, shard: s, key: c.Key, name: c.Name, epoch: c.Epoch, life: 1}
 		s.channels[c.Key] = ch
 	}
 	ch.refs += 2

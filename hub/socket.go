@@ -56,7 +56,7 @@ func Offers(header http.Header) bool {
 // Subscribe asks for a channel, after an offset if the client has one.
 type Subscribe struct {
 	Channel string
-	After   *uint64
+	After   *Cursor
 }
 
 // Errors that the protocol itself knows; [Session] gets them for Problem, wrapped.
@@ -229,7 +229,7 @@ func (s *socket) control(f frame) error {
 type command struct {
 	Op      string  `json:"op"`
 	Channel string  `json:"channel"`
-	After   *uint64 `json:"after"`
+	After   *Cursor `json:"after"`
 	Token   string  `json:"token"`
 }
 
@@ -278,8 +278,8 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 		return
 	}
 	c.Name = want.Channel
-	if c.Key == want.Channel {
-		c.Name = c.Key // one string instead of two
+	if strings.HasPrefix(c.Key, want.Channel) {
+		c.Name = c.Key[:len(want.Channel)] // one string instead of two
 	}
 	s.unsubscribe(want.Channel)
 	s.subsMu.Lock()

@@ -22,7 +22,7 @@ type stream struct {
 // StreamOptions of [Hub.ServeStream].
 type StreamOptions struct {
 	Header http.Header // sent besides the stream's own fields
-	After  *uint64     // the client's cursor, nil if it has none
+	After  *Cursor     // the client's cursor, nil if it has none
 	Caller string      // who connects, for [Options.PerCaller]
 	Pass   *Pass       // until when the stream may stay; nil for ever
 	Plain  bool        // the client speaks HTTP/1.0 and takes no chunks
@@ -139,9 +139,8 @@ func farewell(name string, retry time.Duration) []byte {
 }
 
 // offsetAnd returns an offset as data, and as the id.
-func offsetAnd(offset uint64) (data, id string) {
-	text := strconv.FormatUint(offset, 10)
-	return `{"offset":` + text + `}`, "id: " + text + "\n"
+func (s *stream) offsetAnd(offset uint64) (data, id string) {
+	return `{"offset":` + strconv.FormatUint(offset, 10) + `}`, "id: " + Cursor{offset, s.sub.ch.epoch}.String() + "\n"
 }
 
 // retryField is a field in front of the first block, of which it becomes a part. It stands there by itself, because some
@@ -154,7 +153,7 @@ func retryField(d time.Duration) []byte {
 func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
 	if s.fresh {
 		// A client that is cut off before its first event knows where it was.
-		data, id := offsetAnd(at)
+		data, id := s.offsetAnd(at)
 		_ = s.write(s.wire.framed(namedBlock(nameStart, data, id)), true)
 	}
 }
@@ -164,7 +163,7 @@ func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
 const retryEnded = time.Hour
 
 func (s *stream) ended(_ *subscription, offset uint64) {
-	data, id := offsetAnd(offset)
+	data, id := s.offsetAnd(offset)
 	b := s.wire.framed(namedBlock(nameEnd, data, id+string(retryField(retryEnded))))
 	if s.wire == wireSSE {
 		b = append(b, lastChunk...)

@@ -75,7 +75,7 @@ func list(t *testing.T, store *bolt.Store) []lifecycle.Request {
 
 func status(t *testing.T, store *bolt.Store, id string) lifecycle.Request {
 	t.Helper()
-	r, err := store.Get(t.Context(), lifecycle.Ref{ID: id})
+	r, err := store.Get(t.Context(), lifecycle.Named(id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func status(t *testing.T, store *bolt.Store, id string) lifecycle.Request {
 func end(t *testing.T, store *bolt.Store, id string) {
 	t.Helper()
 	for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{}} {
-		if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: id}, c); err != nil {
+		if _, err := store.Apply(t.Context(), lifecycle.Named(id), c); err != nil {
 			t.Error(err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestSubmitBatch(t *testing.T) {
 		from = next
 	}
 	for i, m := range seen {
-		content, err := store.Content(t.Context(), lifecycle.Ref{ID: m.ID}, lifecycle.Input)
+		content, err := store.Content(t.Context(), lifecycle.Named(m.ID), lifecycle.Input)
 		if err != nil || !reflect.DeepEqual(content, all[i].Content) || int(m.Member) != i || m.BatchID != "b" || m.Headers["Traceparent"] != "00" {
 			t.Errorf("%d: %+v %s %v", i, m, content.Data, err)
 		}
@@ -217,7 +217,7 @@ func TestTend(t *testing.T) {
 	}
 	end(t, store, all[1].ID)
 	end(t, store, all[5].ID)
-	if err := store.Delete(t.Context(), lifecycle.Ref{ID: all[5].ID}); err != nil { // it is not known any more how that ended
+	if err := store.Delete(t.Context(), lifecycle.Named(all[5].ID)); err != nil { // it is not known any more how that ended
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -228,10 +228,10 @@ func TestTend(t *testing.T) {
 	if b := status(t, store, "b").Batch; b.Succeeded != 1 || b.Failed != 1 || b.Open() != 7 {
 		t.Errorf("%+v", b)
 	}
-	if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: all[2].ID}, lifecycle.Start{}); err != nil {
+	if _, err := store.Apply(t.Context(), lifecycle.Named(all[2].ID), lifecycle.Start{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: "b"}, lifecycle.Cancel{}); err != nil { // and died
+	if _, err := store.Apply(t.Context(), lifecycle.Named("b"), lifecycle.Cancel{}); err != nil { // and died
 		t.Fatal(err)
 	}
 	if err := s.Tend(t.Context(), status(t, store, "b")); err != nil {
@@ -302,10 +302,10 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	s = lifecycle.New(down, &picky{}, lifecycle.Options{})
 	defer s.Close()
 	for _, m := range all {
-		if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: m.ID}, lifecycle.Start{}); err != nil {
+		if _, err := store.Apply(t.Context(), lifecycle.Named(m.ID), lifecycle.Start{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Report(t.Context(), lifecycle.Ref{ID: m.ID}, lifecycle.Succeed{}); err != nil {
+		if _, err := s.Report(t.Context(), lifecycle.Named(m.ID), lifecycle.Succeed{}); err != nil {
 			t.Error(err)
 		}
 	}

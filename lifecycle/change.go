@@ -56,11 +56,13 @@ type Start struct {
 	Sequence uint64 // of the event since which the request waited when the message was made; 0 if that is not known
 	// Redelivered says that the queue handed this message out before and took it
 	// back because its processor went away. Only then may a request that is
-	// processing be started again, as a new attempt that fences off the old one.
+	// processing be started again, as a new attempt that fences off the old one, unless that has a lease and has reported within it.
 	Redelivered bool
-	// Attempt, with Redelivered, is the attempt that is believed to be dead; 0 for the one that the message began. What is named so is
-	// left alone as long as it has a lease and has reported within it. A start that names neither supersedes whatever runs.
+	// Attempt, with Redelivered, is the attempt that is believed to be dead; 0 for the one that the message began, or whichever runs if the
+	// start stems from none.
 	Attempt int
+	// Insist, with Redelivered, supersedes an attempt within its lease, too.
+	Insist bool
 	// Lease is for how long the new attempt may be silent; 0: nobody has said.
 	Lease time.Duration
 }
@@ -83,7 +85,7 @@ func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 			return "", refuseFor(ReasonMessage, r, c, 0)
 		case c.Attempt != 0 && c.Attempt != r.Attempt:
 			return "", refuse(r, c, c.Attempt)
-		case r.leased(now) && (c.Message != "" || c.Attempt != 0): // who names nothing insists
+		case r.leased(now) && !c.Insist:
 			return "", refuseFor(ReasonAlive, r, c, 0)
 		}
 		r.Failures++ // the attempt before this one died

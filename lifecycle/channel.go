@@ -22,7 +22,7 @@ type Channel struct {
 	Kind  ChannelKind
 	Owner string // of a topic: topics of different owners are different channels
 	Name  string // the request's id, the topic, or the owner's subject
-	// Life is that of the request whose own channel it is; "" for whichever its id has now. A store numbers and keeps the
+	// Life is that of the request whose own channel it is, see [Ref]. A store numbers and keeps the
 	// events of each life by themselves, and tells of those of no other in its channel.
 	Life string
 }
@@ -58,7 +58,7 @@ func ParseChannel(name, subject string) (Channel, error) {
 		if !ValidID(rest) {
 			return Channel{}, fmt.Errorf("%w: %q holds no valid request id", ErrChannelName, clip(name))
 		}
-		return Channel{Kind: RequestChannel, Name: rest}, nil
+		return Channel{Kind: RequestChannel, Name: rest, Life: AnyLife}, nil
 	case TopicChannel:
 		if !ValidTopic(rest) {
 			return Channel{}, fmt.Errorf("%w: %q holds no valid topic", ErrChannelName, clip(name))

@@ -69,11 +69,14 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 			return nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
 		}
 		mark := memberMark(batch, len(members))
+		life := ""
 		if o.ID == "" {
 			o.ID = mark
+		} else {
+			life = NewLife()
 		}
 		members = append(members, Submission{
-			ID: o.ID, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
+			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark,
 			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
@@ -126,7 +129,7 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 
 // member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id of another request.
 func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
-	r, err := s.store.Get(ctx, Ref{ID: id})
+	r, err := s.store.Get(ctx, Named(id))
 	if err == nil && r.Fingerprint != memberMark(batch, member) {
 		return Request{}, ErrNotFound
 	}
@@ -137,7 +140,7 @@ func (s *Service) member(ctx context.Context, batch *Request, member int, id str
 // submitted, and which is the next one, 0 at the end. Members that were forgotten, or are not stored yet, are left out.
 // ErrNotFound if the request is no batch, ErrCursor if there is no such member.
 func (s *Service) Members(ctx context.Context, caller Principal, id string, from, limit int) ([]Request, int, error) {
-	batch, err := s.GetBatch(ctx, caller, Ref{ID: id})
+	batch, err := s.GetBatch(ctx, caller, Named(id))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -14,7 +14,7 @@ import (
 // [AppendDocument].
 type Request struct {
 	ID       string `json:"id"`
-	Life     string `json:"life,omitzero"` // which of all that ever had this id, see [Ref]; "" of what was stored before there were lives
+	Life     string `json:"life,omitzero"` // which of all that ever had this id, see [Ref]
 	Owner    string `json:"owner"`         // Subject of the principal who submitted it
 	Route    string `json:"route"`
 	Topic    string `json:"topic,omitzero"`

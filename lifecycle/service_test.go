@@ -33,7 +33,7 @@ func (q *brokenQueue) Enqueue(_ context.Context, r lifecycle.Request) error {
 var client = lifecycle.Principal{Subject: "me", Roles: []lifecycle.Role{lifecycle.RoleClient}}
 
 // a is what most requests here are called.
-var a = lifecycle.Ref{ID: "a"}
+var a = lifecycle.Named("a")
 
 func newService(t *testing.T, q lifecycle.Queue) (*lifecycle.Service, *bolt.Store) {
 	t.Helper()
@@ -56,7 +56,7 @@ func TestNothingHalfDoneStaysBehind(t *testing.T) {
 			if _, err := s.Submit(t.Context(), client, sub); !errors.Is(err, lifecycle.ErrUnavailable) {
 				t.Fatalf("submit: %v", err)
 			}
-			if _, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); !errors.Is(err, lifecycle.ErrNotFound) {
+			if _, err := store.Get(t.Context(), lifecycle.Named("a")); !errors.Is(err, lifecycle.ErrNotFound) {
 				t.Errorf("left behind: %v", err)
 			}
 			*q = brokenQueue{}
@@ -79,7 +79,7 @@ func TestQueuedAfterAll(t *testing.T) {
 			s, store := newService(t, q)
 			q.meanwhile = func(r lifecycle.Request) {
 				for _, c := range reports {
-					if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: r.ID}, c); err != nil {
+					if _, err := store.Apply(t.Context(), lifecycle.Named(r.ID), c); err != nil {
 						t.Error(err)
 					}
 				}
@@ -88,7 +88,7 @@ func TestQueuedAfterAll(t *testing.T) {
 			if _, err := s.Submit(t.Context(), client, sub); err != nil {
 				t.Errorf("submit: %v", err)
 			}
-			if r, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Attempt != 1 || r.CancelRequested || r.Status == lifecycle.Canceled {
+			if r, err := store.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Attempt != 1 || r.CancelRequested || r.Status == lifecycle.Canceled {
 				t.Errorf("%+v %v", r, err)
 			}
 		})
@@ -113,7 +113,7 @@ func TestRepeatedMeanwhile(t *testing.T) {
 	if _, err := s.Submit(t.Context(), client, sub); err != nil {
 		t.Errorf("submit: %v", err)
 	}
-	if r, err := store.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
+	if r, err := store.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Status != lifecycle.Pending || well.took != 1 {
 		t.Errorf("%+v %v, queued %d times", r, err, well.took)
 	}
 }
@@ -128,7 +128,7 @@ func TestWithdrawnIsReplaced(t *testing.T) {
 		if _, err := s.Submit(t.Context(), client, sub); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Apply(t.Context(), lifecycle.Ref{ID: "a"}, cancel); err != nil {
+		if _, err := store.Apply(t.Context(), lifecycle.Named("a"), cancel); err != nil {
 			t.Fatal(err)
 		}
 		created, err := s.Submit(t.Context(), client, sub)

@@ -45,7 +45,7 @@ func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submiss
 		if err := s.ready(ctx); err != nil {
 			return Created{}, err
 		}
-		if _, err := s.store.Get(ctx, Ref{ID: sub.ID}); errors.Is(err, ErrNotFound) {
+		if _, err := s.store.Get(ctx, Named(sub.ID)); errors.Is(err, ErrNotFound) {
 			if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
 				return Created{}, err
 			}
@@ -68,7 +68,7 @@ func (s *Service) unused(ctx context.Context, n int, id func(i int) string) erro
 		if id(i) == "" {
 			return nil
 		}
-		_, err := s.store.Get(ctx, Ref{ID: id(i)})
+		_, err := s.store.Get(ctx, Named(id(i)))
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return nil

@@ -117,7 +117,7 @@ type Cancellations interface {
 // Submission is a request to be stored. The limits have been checked.
 type Submission struct {
 	ID          string
-	Life        string // that the request gets, see [NewLife]; the service sets it
+	Life        string // a new one if the id may be chosen again, see [NewLife]
 	Owner       string
 	Route       string
 	Topic       string

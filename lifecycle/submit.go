@@ -43,9 +43,6 @@ func (s *Service) ready(ctx context.Context) error {
 
 // place stores what was submitted and hands it over, or takes up what is there of it. All options are set.
 func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
-	if sub.Life == "" {
-		sub.Life = NewLife()
-	}
 	for range 3 { // what a submission finds may be gone before it is taken up
 		created, err := s.store.Create(ctx, sub)
 		r := created.Request

@@ -63,7 +63,7 @@ func TestEmbedded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := service.Cancel(t.Context(), alice, lifecycle.Ref{ID: <-waiting}); err != nil {
+	if _, err := service.Cancel(t.Context(), alice, lifecycle.Named(<-waiting)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -75,7 +75,7 @@ func TestEmbedded(t *testing.T) {
 		}
 		var r lifecycle.Request
 		for poll := time.NewTicker(time.Millisecond); !r.Status.Terminal(); <-poll.C {
-			if r, err = service.Get(t.Context(), alice, lifecycle.Ref{ID: id}); err != nil {
+			if r, err = service.Get(t.Context(), alice, lifecycle.Named(id)); err != nil {
 				t.Fatal(err)
 			}
 		}

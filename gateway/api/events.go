@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -63,7 +64,7 @@ func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 // stream hands the connection to the hub.
 func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel, r *lifecycle.Request) error {
 	after := readCursor(c)
-	if r != nil && r.Status.Terminal() && after != nil && *after == r.Sequence {
+	if r != nil && r.Status.Terminal() && after != nil && after.Offset == r.Sequence && (after.Epoch == "" || after.Epoch == r.Life) {
 		// Nothing will follow: 204 tells an EventSource to stay away.
 		return c.SendStatus(fiber.StatusNoContent)
 	}
@@ -95,16 +96,16 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 // a reconnecting EventSource, else the query, because an EventSource cannot set a header
 // at first. What is no offset was never given out: it counts as beyond the
 // end, and the client is told of the loss in-band.
-func readCursor(c *fiber.Ctx) *uint64 {
+func readCursor(c *fiber.Ctx) *hub.Cursor {
 	text, _, _ := cursorText(c)
 	if text == "" {
 		return nil
 	}
-	offset, err := strconv.ParseUint(text, 10, 64)
+	cursor, err := hub.ParseCursor(text)
 	if err != nil {
-		offset = ^uint64(0)
+		cursor.Offset = math.MaxUint64
 	}
-	return &offset
+	return &cursor
 }
 
 // cursorText returns what the client says of where it wants to go on, a pointer to that, and

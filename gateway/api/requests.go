@@ -20,7 +20,7 @@ import (
 func (a *API) storeContext() context.Context { return a.stored.Context() }
 
 // named is the request that the path names: whichever life the id has now.
-func named(c *fiber.Ctx) lifecycle.Ref { return lifecycle.Ref{ID: param(c, "id")} }
+func named(c *fiber.Ctx) lifecycle.Ref { return lifecycle.Named(param(c, "id")) }
 
 // get answers GET /v1/requests/{id}: at once, or with Prefer: wait=N when something has
 // happened since the state that the client knows.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -83,11 +82,11 @@ func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
 	for i, name := range args.PeekMulti("channel") {
 		want := hub.Subscribe{Channel: string(name)}
 		if i < len(afters) && len(afters[i]) > 0 {
-			offset, err := strconv.ParseUint(string(afters[i]), 10, 64)
+			after, err := hub.ParseCursor(string(afters[i]))
 			if err != nil {
 				return nil, invalid(fieldError{"?after", "must be an offset"})
 			}
-			want.After = &offset
+			want.After = &after
 		}
 		subscribe = append(subscribe, want)
 	}

@@ -277,9 +277,10 @@ func (r *reader) complete() {
 	}
 }
 
-// name gives the submission an id if it has none.
+// name gives the submission an id if it has none, else a life of that id.
 func (r *reader) name() error {
 	if r.sub.ID != "" {
+		r.sub.Life = lifecycle.NewLife()
 		return nil
 	}
 	id, err := uuid.NewV7()

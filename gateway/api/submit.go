@@ -219,7 +219,7 @@ func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Durati
 }
 
 func channelOf(c lifecycle.Channel) hub.Channel {
-	return hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()}
+	return hub.Channel{Key: c.Key(), Name: c.String(), Epoch: c.Life, Live: c.Feed()}
 }
 
 // preferred returns what the caller prefers, as far as it is granted.

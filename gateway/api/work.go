@@ -50,7 +50,9 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	if attempt > 0 {
 		r, content, err = a.Service.Running(a.storeContext(), of, attempt)
 	} else {
-		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{Redelivered: dead > 0 || c.QueryBool("redelivered"), Attempt: dead})
+		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{
+			Redelivered: dead > 0 || c.QueryBool("redelivered"), Attempt: dead, Insist: dead == 0,
+		})
 	}
 	if err != nil {
 		return err
@@ -309,7 +311,7 @@ func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
 	return int(*body)
 }
 
-// readLife returns which life of the request's id is meant: from the query, the header Hark-Life or the body; "" if
+// readLife returns which life of the request's id is meant: from the query, the header Hark-Life or the body; any if
 // it does not say.
 func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 	text, pointer := query(c, "life"), "?life"
@@ -319,7 +321,10 @@ func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 	if text == "" && body != nil {
 		text, pointer = *body, "/life"
 	}
-	if text != "" && !lifecycle.ValidLife(text) {
+	if text == "" {
+		return lifecycle.AnyLife
+	}
+	if !lifecycle.ValidLife(text) {
 		*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it"})
 	}
 	return text

@@ -200,7 +200,7 @@ func TestKeysChange(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := g.NewTicket(r, lifecycle.Ref{ID: "request-1"})
+	ticket, err := g.NewTicket(r, lifecycle.Named("request-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,7 +505,7 @@ func TestTickets(t *testing.T) {
 		}
 	}
 	old := guard(t, auth.Options{TicketLife: time.Nanosecond})
-	expired, _ := old.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
+	expired, _ := old.NewTicket(byToken, lifecycle.Named("r-1"))
 	until(t, "it has expired", func() bool {
 		_, err := g.Ticket(expired, nil)
 		return err != nil && strings.Contains(err.Error(), "expired")
@@ -518,12 +518,12 @@ func TestTickets(t *testing.T) {
 	if _, err := g.Ticket(expired, comesBackTo("r-2")); !errors.Is(err, auth.ErrExpired) || refused(t, err) == "" {
 		t.Errorf("to go on with another one: %v", err)
 	}
-	past, _ := old.NewTicket(auth.Caller{Principal: byToken.Principal, Expires: time.Now().Add(-time.Second)}, lifecycle.Ref{ID: "r-1"})
+	past, _ := old.NewTicket(auth.Caller{Principal: byToken.Principal, Expires: time.Now().Add(-time.Second)}, lifecycle.Named("r-1"))
 	if _, err := g.Ticket(past, comesBackTo("r-1")); !errors.Is(err, auth.ErrExpired) || refused(t, err) == "" {
 		t.Errorf("it outlives what it rests on: %v", err)
 	}
 	other, _ := auth.New(auth.Options{TicketKey: []byte("another one, of thirty-two bytes")})
-	foreign, _ := other.NewTicket(byToken, lifecycle.Ref{ID: "r-1"})
+	foreign, _ := other.NewTicket(byToken, lifecycle.Named("r-1"))
 	for name, text := range map[string]string{
 		"foreign": foreign, "empty": "", "dots": "..", "a token": signed(t, "HS256", secret, jwt.MapClaims{"sub": "a", "req": "r-1", "exp": soon.Unix()}),
 		"no end": signed(t, "HS256", []byte("the key of tickets, thirty-two b"), jwt.MapClaims{"sub": "a", "req": "r-1"}),

@@ -92,7 +92,7 @@ func BenchmarkApply(b *testing.B) {
 					if _, err := s.Create(ctx, submission(id)); err != nil {
 						b.Error(err)
 					}
-					if _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{}); err != nil {
+					if _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Start{}); err != nil {
 						b.Error(err)
 					}
 				})
@@ -101,7 +101,7 @@ func BenchmarkApply(b *testing.B) {
 			step := "resizing the image"
 			spread(b, writers, func(w, i int) {
 				percent := float64(i % 100)
-				_, err := s.Apply(ctx, lifecycle.Ref{ID: fmt.Sprintf("r%012d", w)}, lifecycle.Progress{Step: &step, Percent: &percent})
+				_, err := s.Apply(ctx, lifecycle.Named(fmt.Sprintf("r%012d", w)), lifecycle.Progress{Step: &step, Percent: &percent})
 				if err != nil {
 					b.Error(err)
 				}
@@ -147,14 +147,14 @@ func BenchmarkGet(b *testing.B) {
 				b.Fatal(err)
 			}
 			if ended {
-				if _, err := s.Apply(ctx, lifecycle.Ref{ID: "r"}, lifecycle.Cancel{}); err != nil {
+				if _, err := s.Apply(ctx, lifecycle.Named("r"), lifecycle.Cancel{}); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := s.Get(ctx, lifecycle.Ref{ID: "r"}); err != nil {
+					if _, err := s.Get(ctx, lifecycle.Named("r")); err != nil {
 						b.Error(err)
 					}
 				}
@@ -170,11 +170,11 @@ func BenchmarkRead100(b *testing.B) {
 	if _, err := s.Create(ctx, submission("r")); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Apply(ctx, lifecycle.Ref{ID: "r"}, lifecycle.Start{}); err != nil {
+	if _, err := s.Apply(ctx, lifecycle.Named("r"), lifecycle.Start{}); err != nil {
 		b.Fatal(err)
 	}
 	for range 100 {
-		if _, err := s.Apply(ctx, lifecycle.Ref{ID: "r"}, lifecycle.Progress{}); err != nil {
+		if _, err := s.Apply(ctx, lifecycle.Named("r"), lifecycle.Progress{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -38,7 +38,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	for _, change := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{Attempt: 1}} {
-		r, err := store.Apply(ctx, lifecycle.Ref{ID: "r1"}, change)
+		r, err := store.Apply(ctx, lifecycle.Named("r1"), change)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -134,7 +134,7 @@ func TestClosed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	_, err := s.Get(t.Context(), lifecycle.Ref{ID: "r0-0"})
+	_, err := s.Get(t.Context(), lifecycle.Named("r0-0"))
 	if !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Errorf("get: %v", err)
 	}
@@ -186,7 +186,7 @@ func TestFull(t *testing.T) {
 			sub.Content.Data = body
 			_, err := s.Create(t.Context(), sub)
 			if errors.Is(err, lifecycle.ErrUnavailable) {
-				if _, err := s.Get(t.Context(), lifecycle.Ref{ID: sub.ID}); !errors.Is(err, lifecycle.ErrNotFound) {
+				if _, err := s.Get(t.Context(), lifecycle.Named(sub.ID)); !errors.Is(err, lifecycle.ErrNotFound) {
 					t.Errorf("the refused request is there: %v", err)
 				}
 				break
@@ -201,11 +201,11 @@ func TestFull(t *testing.T) {
 		}
 		top := uint64(0)
 		for _, id := range created {
-			r, err := s.Get(t.Context(), lifecycle.Ref{ID: id})
+			r, err := s.Get(t.Context(), lifecycle.Named(id))
 			if err != nil || r.Sequence != 1 {
 				t.Fatalf("%s: %+v, %v", id, r, err)
 			}
-			if r, err = s.Apply(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Cancel{}); err != nil {
+			if r, err = s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Cancel{}); err != nil {
 				t.Fatal(err)
 			}
 			top = r.Sequence
@@ -214,7 +214,7 @@ func TestFull(t *testing.T) {
 			t.Errorf("top %d", top)
 		}
 		for _, id := range created {
-			if err := s.Delete(t.Context(), lifecycle.Ref{ID: id}); err != nil {
+			if err := s.Delete(t.Context(), lifecycle.Named(id)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -253,7 +253,7 @@ func TestFullWithWebhooks(t *testing.T) {
 		t.Errorf("enqueue: %v", err)
 	}
 	for i := range n {
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: fmt.Sprintf("r%d", i)}, lifecycle.Cancel{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named(fmt.Sprintf("r%d", i)), lifecycle.Cancel{}); err != nil {
 			t.Fatalf("end of %d of %d: %v", i, n, err)
 		}
 	}
@@ -279,28 +279,28 @@ func TestFullByProgress(t *testing.T) {
 	if _, err := s.Create(t.Context(), submission("a")); err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{})
+	r, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{})
 	message := strings.Repeat("x", 2000)
 	for err == nil {
 		var next lifecycle.Request
-		if next, err = s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Progress{Message: &message}); err == nil {
+		if next, err = s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Progress{Message: &message}); err == nil {
 			r = next
 		}
 	}
 	if !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	if now, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || now.Sequence != r.Sequence {
+	if now, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || now.Sequence != r.Sequence {
 		t.Errorf("after the refusal: %d, %v; want %d", now.Sequence, err, r.Sequence)
 	}
-	end, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Fail{})
+	end, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Fail{})
 	if err != nil || end.Sequence != r.Sequence+1 {
 		t.Fatalf("end: %+v, %v", end, err)
 	}
 	if h, err := s.Read(t.Context(), "owner:alice", end.Sequence-1, 10); err != nil || h.Top != end.Sequence || len(h.Messages) != 1 {
 		t.Errorf("feed: top %d, %d messages, %v", h.Top, len(h.Messages), err)
 	}
-	if err := s.Delete(t.Context(), lifecycle.Ref{ID: "a"}); err != nil {
+	if err := s.Delete(t.Context(), lifecycle.Named("a")); err != nil {
 		t.Errorf("delete: %v", err)
 	}
 }
@@ -324,7 +324,7 @@ func TestSpaceIsReused(t *testing.T) {
 						lifecycle.Start{}, lifecycle.Progress{}, lifecycle.Succeed{Result: &lifecycle.Content{Data: body}},
 					} {
 						if err == nil {
-							_, err = s.Apply(t.Context(), lifecycle.Ref{ID: sub.ID}, c)
+							_, err = s.Apply(t.Context(), lifecycle.Named(sub.ID), c)
 						}
 					}
 					if err != nil {
@@ -374,7 +374,7 @@ func TestPositionOfMany(t *testing.T) {
 				t.Fatal(err)
 			}
 			if i%997 == 0 {
-				got, err := s.Get(t.Context(), lifecycle.Ref{ID: r.ID})
+				got, err := s.Get(t.Context(), lifecycle.Named(r.ID))
 				if err != nil || got.Position == nil || *got.Position != i {
 					t.Fatalf("request %d: %+v, %v", i, got, err)
 				}

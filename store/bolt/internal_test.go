@@ -52,7 +52,7 @@ func TestMigration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil {
+		if _, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil {
 			t.Error(err)
 		}
 		s.Close()
@@ -100,7 +100,7 @@ func TestMigrationFromJSON(t *testing.T) {
 	if _, err := s.Create(t.Context(), sub); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{}); err != nil {
 		t.Fatal(err)
 	}
 	read := func() hub.History {
@@ -116,7 +116,7 @@ func TestMigrationFromJSON(t *testing.T) {
 		t.Fatalf("%+v", before)
 	}
 	s = reopen(t, s, path, func(tx *bolt.Tx) error {
-		r, err := readRecord(tx, lifecycle.Ref{ID: "a"})
+		r, err := readRecord(tx, lifecycle.Named("a"))
 		if err != nil {
 			return err
 		}
@@ -142,10 +142,10 @@ func TestMigrationFromJSON(t *testing.T) {
 	if h := read(); !reflect.DeepEqual(h, before) {
 		t.Errorf("%+v, want %+v", h, before)
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Succeed{}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Succeed{}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Status != lifecycle.Succeeded || r.Headers["Traceparent"] != "x" || r.Topic != "cats" {
+	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Status != lifecycle.Succeeded || r.Headers["Traceparent"] != "x" || r.Topic != "cats" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if h := read(); len(h.Messages) != 3 || !h.Messages[2].Last || !reflect.DeepEqual(h.Messages[:2], before.Messages) {
@@ -204,11 +204,11 @@ func TestFailedCommit(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	enqueue(func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{}); return err })
+	enqueue(func() error { _, err := s.Apply(ctx, lifecycle.Named("a"), lifecycle.Start{}); return err })
 	enqueue(func() error { _, err := s.Create(ctx, request("d")); return err })
 	enqueue(func() error { return s.write(ctx, func(b *batch) error { b.err = broken; return nil }) })
 	canceled, cancel := context.WithCancel(ctx)
-	enqueue(func() error { _, err := s.Apply(canceled, lifecycle.Ref{ID: "b"}, lifecycle.Cancel{}); return err })
+	enqueue(func() error { _, err := s.Apply(canceled, lifecycle.Named("b"), lifecycle.Cancel{}); return err })
 	cancel()
 	if err := <-answers; !errors.Is(err, context.Canceled) { // before the writer took it
 		t.Errorf("canceled while queued: %v", err)
@@ -226,16 +226,16 @@ func TestFailedCommit(t *testing.T) {
 		t.Errorf("%d went well", well)
 	}
 	for i, id := range []string{"a", "b", "c"} {
-		r, err := s.Get(ctx, lifecycle.Ref{ID: id})
+		r, err := s.Get(ctx, lifecycle.Named(id))
 		if err != nil || r.Status != lifecycle.Pending || r.Position == nil || *r.Position != i {
 			t.Errorf("%s: %+v, %v", id, r, err)
 		}
 	}
-	if _, err := s.Get(ctx, lifecycle.Ref{ID: "d"}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(ctx, lifecycle.Named("d")); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("d: %v", err)
 	}
 	// And all goes on without a gap.
-	if r, err := s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{}); err != nil || r.Sequence != 2 {
+	if r, err := s.Apply(ctx, lifecycle.Named("a"), lifecycle.Start{}); err != nil || r.Sequence != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if h, err := s.Read(ctx, "owner:alice", 0, 10); err != nil || h.Top != 4 || len(h.Messages) != 4 {
@@ -245,7 +245,7 @@ func TestFailedCommit(t *testing.T) {
 	if err := s.write(ctx, func(*batch) error { panic("oops") }); !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Errorf("panic: %v", err)
 	}
-	if _, err := s.Apply(ctx, lifecycle.Ref{ID: "b"}, lifecycle.Cancel{}); err != nil {
+	if _, err := s.Apply(ctx, lifecycle.Named("b"), lifecycle.Cancel{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -276,7 +276,7 @@ func TestNothingIsLeft(t *testing.T) {
 			changes = append(changes, lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("x")}})
 		}
 		for _, c := range changes {
-			if _, err := s.Apply(ctx, lifecycle.Ref{ID: sub.ID}, c); err != nil {
+			if _, err := s.Apply(ctx, lifecycle.Named(sub.ID), c); err != nil {
 				t.Fatal(err)
 			}
 		}

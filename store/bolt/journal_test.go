@@ -78,7 +78,7 @@ func lives(t *testing.T, s *Store, from, to int, after func()) {
 			nil, lifecycle.Start{}, lifecycle.Progress{Percent: new(5.0)}, lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("done")}},
 		} {
 			if c != nil {
-				_, err = s.Apply(t.Context(), lifecycle.Ref{ID: sub.ID}, c)
+				_, err = s.Apply(t.Context(), lifecycle.Named(sub.ID), c)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -86,7 +86,7 @@ func lives(t *testing.T, s *Store, from, to int, after func()) {
 			after()
 		}
 		if i%3 == 2 {
-			if err := s.Delete(t.Context(), lifecycle.Ref{ID: fmt.Sprintf("r%d", i-1)}); err != nil {
+			if err := s.Delete(t.Context(), lifecycle.Named(fmt.Sprintf("r%d", i-1))); err != nil {
 				t.Fatal(err)
 			}
 			after()
@@ -251,7 +251,7 @@ func TestClosedStoreIsOneFile(t *testing.T) {
 	if err := os.Remove(walPath(left)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openLogged(t, left).Get(t.Context(), lifecycle.Ref{ID: "late"}); err != nil {
+	if _, err := openLogged(t, left).Get(t.Context(), lifecycle.Named("late")); err != nil {
 		t.Error(err)
 	}
 }
@@ -348,7 +348,7 @@ func TestLogFails(t *testing.T) {
 		if got := dump(t, s); !maps.Equal(got, before) {
 			t.Errorf("something is left of what failed: %d entries, want %d", len(got), len(before))
 		}
-		if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "r8"}); err != nil || r.Status != lifecycle.Succeeded {
+		if r, err := s.Get(t.Context(), lifecycle.Named("r8")); err != nil || r.Status != lifecycle.Succeeded {
 			t.Errorf("meanwhile: %+v, %v", r, err)
 		}
 		same("while both fail")

@@ -50,7 +50,7 @@ func childMain(path string) {
 					lifecycle.Progress{},
 					lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte(id)}},
 				} {
-					report(s.Apply(ctx, lifecycle.Ref{ID: id}, c))
+					report(s.Apply(ctx, lifecycle.Named(id), c))
 				}
 			}
 		}()
@@ -99,7 +99,7 @@ func TestKilled(t *testing.T) {
 
 	s := open(t, path, bolt.Options{})
 	for id, sequence := range acknowledged {
-		r, err := s.Get(t.Context(), lifecycle.Ref{ID: id})
+		r, err := s.Get(t.Context(), lifecycle.Named(id))
 		if err != nil || r.Sequence < sequence {
 			t.Fatalf("%s: at %d, %v; acknowledged was %d", id, r.Sequence, err, sequence)
 		}
@@ -107,10 +107,10 @@ func TestKilled(t *testing.T) {
 		if err != nil || h.Top != r.Sequence || uint64(len(h.Messages)) != r.Sequence {
 			t.Fatalf("%s: %d events, top %d, %v; the request is at %d", id, len(h.Messages), h.Top, err, r.Sequence)
 		}
-		if _, err := s.Content(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Input); err != nil {
+		if _, err := s.Content(t.Context(), lifecycle.Named(id), lifecycle.Input); err != nil {
 			t.Errorf("%s: content: %v", id, err)
 		}
-		if c, err := s.Content(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Output); ended[id] && (err != nil || string(c.Data) != id) {
+		if c, err := s.Content(t.Context(), lifecycle.Named(id), lifecycle.Output); ended[id] && (err != nil || string(c.Data) != id) {
 			t.Errorf("%s: result %q, %v", id, c.Data, err)
 		}
 	}

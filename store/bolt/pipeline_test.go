@@ -54,7 +54,7 @@ func apply(s *Store, t *testing.T, id string, c lifecycle.Change) <-chan error {
 	answer := in(func() error {
 		return s.write(t.Context(), func(b *batch) error {
 			defer close(applied)
-			_, err := b.change(lifecycle.Ref{ID: id}, c, nil)
+			_, err := b.change(lifecycle.Named(id), c, nil)
 			return err
 		})
 	})
@@ -180,7 +180,7 @@ func nextBatchMeanwhile(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Sequence != 2 {
+	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 2 {
 		t.Errorf("when the first batch is on disk: %+v, %v", r, err)
 	}
 	if bell := <-bells; bell != "request:a 2" {
@@ -193,7 +193,7 @@ func nextBatchMeanwhile(t *testing.T) {
 		t.Errorf("at %d, want to see what is applied", n)
 	}
 	fourth := apply(s, t, "b", lifecycle.Start{})
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Sequence != 2 {
+	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 2 {
 		t.Errorf("before the second batch is on disk: %+v, %v", r, err)
 	}
 	none(t, bells, "it rang before the batch was durable")
@@ -237,7 +237,7 @@ func beginWaitsForItsBatchOnly(t *testing.T) {
 	log := hold(s)
 	var content lifecycle.Content
 	first := in(func() (err error) {
-		_, content, err = s.Begin(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{})
+		_, content, err = s.Begin(t.Context(), lifecycle.Named("a"), lifecycle.Start{})
 		return err
 	})
 	<-log.begun
@@ -454,7 +454,7 @@ func failedBatchAlone(t *testing.T) {
 	if n := <-top; n != 2 {
 		t.Errorf("read up to %d", n)
 	}
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Sequence != 2 {
+	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	checkMemory(t, s)
@@ -478,7 +478,7 @@ func failedBatchAlone(t *testing.T) {
 		t.Errorf("something is left: %d entries, want %d", len(got), len(before))
 	}
 	checkMemory(t, s)
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Progress{}); err != nil || s.journal.logged != 0 {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Progress{}); err != nil || s.journal.logged != 0 {
 		t.Errorf("%d bytes in the log, %v", s.journal.logged, err)
 	}
 }
@@ -504,7 +504,7 @@ func fullLogWaits(t *testing.T) {
 		})
 	})
 	<-applied
-	third := in(func() error { _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Progress{}); return err })
+	third := in(func() error { _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Progress{}); return err })
 	seen, top := looking(s, t, "request:a")
 	<-seen
 	none(t, top, "read before it was durable")
@@ -590,7 +590,7 @@ func closeWithBatchInFlight(t *testing.T) {
 	}
 	s = openLogged(t, path)
 	for _, id := range []string{"a", "b"} {
-		if r, err := s.Get(t.Context(), lifecycle.Ref{ID: id}); err != nil || r.Status != lifecycle.Processing {
+		if r, err := s.Get(t.Context(), lifecycle.Named(id)); err != nil || r.Status != lifecycle.Processing {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
@@ -609,7 +609,7 @@ func TestPipelineAtRandom(t *testing.T) {
 		if _, err := s.Create(t.Context(), request(ids[w])); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: ids[w]}, lifecycle.Start{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named(ids[w]), lifecycle.Start{}); err != nil {
 			t.Fatal(err)
 		}
 		acknowledged[w].Store(2)
@@ -660,7 +660,7 @@ func TestPipelineAtRandom(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			for range rounds {
-				r, err := s.Apply(t.Context(), lifecycle.Ref{ID: ids[w]}, lifecycle.Progress{})
+				r, err := s.Apply(t.Context(), lifecycle.Named(ids[w]), lifecycle.Progress{})
 				switch {
 				case err == nil:
 					if want := acknowledged[w].Add(1); r.Sequence != want {
@@ -685,7 +685,7 @@ func TestPipelineAtRandom(t *testing.T) {
 					}
 					now = h.Top
 				} else {
-					r, err := s.Get(t.Context(), lifecycle.Ref{ID: ids[w]})
+					r, err := s.Get(t.Context(), lifecycle.Named(ids[w]))
 					if err != nil {
 						t.Error(err)
 						return
@@ -718,7 +718,7 @@ func TestPipelineAtRandom(t *testing.T) {
 	for _, c := range crashes {
 		s := openLogged(t, c.path)
 		for w, id := range ids {
-			r, err := s.Get(t.Context(), lifecycle.Ref{ID: id})
+			r, err := s.Get(t.Context(), lifecycle.Named(id))
 			if err != nil || r.Sequence < c.least[w] {
 				t.Errorf("after a crash %s is at %d, %v; want %d", id, r.Sequence, err, c.least[w])
 			}
@@ -737,7 +737,7 @@ func TestReadAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{}); err != nil {
 			t.Fatal(err)
 		}
 		log := hold(s)
@@ -768,8 +768,8 @@ func TestReadAgain(t *testing.T) {
 			}
 			unfinished <- ids
 		}()
-		content := in(func() error { _, err := s.Content(t.Context(), lifecycle.Ref{ID: "x"}, lifecycle.Input); return err })
-		get := in(func() error { _, err := s.Get(t.Context(), lifecycle.Ref{ID: "x"}); return err })
+		content := in(func() error { _, err := s.Content(t.Context(), lifecycle.Named("x"), lifecycle.Input); return err })
+		get := in(func() error { _, err := s.Get(t.Context(), lifecycle.Named("x")); return err })
 		none(t, list, "listed before it is durable")
 		none(t, unfinished, "unfinished before it is durable")
 		none(t, content, "content before it is durable")

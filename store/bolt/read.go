@@ -38,7 +38,7 @@ func (s *Store) present(r *record) lifecycle.Request {
 func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
 	var content lifecycle.Content
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		if of.Life != "" { // the bodies belong to whichever is there
+		if of.Life != lifecycle.AnyLife { // the bodies belong to whichever is there
 			if _, err := readRecord(tx, of); err != nil {
 				return err
 			}

@@ -38,7 +38,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		key := created.Request.Channel().Key()
 		var starting sync.WaitGroup
 		starting.Go(func() {
-			if _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{}); err != nil {
+			if _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Start{}); err != nil {
 				t.Error(err)
 			}
 		})

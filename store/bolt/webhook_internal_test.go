@@ -48,11 +48,11 @@ func TestMigrationToWebhooks(t *testing.T) {
 		}
 		return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 1))
 	})
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "a"}); err != nil || r.Sequence != 1 {
+	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	addHook(t, s, hook("e", 1))
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{}); err != nil {
 		t.Error(err)
 	}
 	s = reopen(t, s, path, func(*bolt.Tx) error { return nil })
@@ -172,11 +172,11 @@ func TestWebhookIndexes(t *testing.T) {
 			}
 			return func() error { _, err := s.Create(ctx, sub); return err }
 		case 2:
-			return func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{}); return err }
+			return func() error { _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Start{}); return err }
 		case 3, 4:
-			return func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Progress{}); return err }
+			return func() error { _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Progress{}); return err }
 		case 5:
-			return func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Succeed{}); return err }
+			return func() error { _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Succeed{}); return err }
 		case 6:
 			once := hook("once", 3)
 			once.OneOff = true

@@ -156,7 +156,7 @@ func (s *Store) load(ctx context.Context, id string) (*record, error) {
 	}
 	var r *record
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		r, err = readRecord(tx, lifecycle.Ref{ID: id})
+		r, err = readRecord(tx, lifecycle.Named(id))
 		return err
 	})
 	return r, err

@@ -101,14 +101,14 @@ func BenchmarkApply(b *testing.B) {
 				if _, err := s.Create(ctx, submission(id)); err != nil {
 					b.Fatal(err)
 				}
-				if _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{}); err != nil {
+				if _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Start{}); err != nil {
 					b.Fatal(err)
 				}
 			}
 			step := "resizing the image"
 			spread(b, server, callers, func(w, i int) {
 				percent := float64(i % 100)
-				if _, err := s.Apply(ctx, lifecycle.Ref{ID: fmt.Sprintf("r%012d", w)}, lifecycle.Progress{Step: &step, Percent: &percent}); err != nil {
+				if _, err := s.Apply(ctx, lifecycle.Named(fmt.Sprintf("r%012d", w)), lifecycle.Progress{Step: &step, Percent: &percent}); err != nil {
 					b.Error(err)
 				}
 			})
@@ -138,10 +138,10 @@ func BenchmarkLifecycle(b *testing.B) {
 				sub.Topic = topics[w]
 				_, err := s.Create(ctx, sub)
 				if err == nil {
-					_, _, err = s.Begin(ctx, lifecycle.Ref{ID: sub.ID}, lifecycle.Start{})
+					_, _, err = s.Begin(ctx, lifecycle.Named(sub.ID), lifecycle.Start{})
 				}
 				if err == nil {
-					_, err = s.Apply(ctx, lifecycle.Ref{ID: sub.ID}, lifecycle.Succeed{Result: &result})
+					_, err = s.Apply(ctx, lifecycle.Named(sub.ID), lifecycle.Succeed{Result: &result})
 				}
 				if err != nil {
 					b.Error(err)
@@ -159,7 +159,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Fatal(err)
 	}
 	spread(b, server, 32, func(w, i int) {
-		if _, err := s.Get(ctx, lifecycle.Ref{ID: "r"}); err != nil {
+		if _, err := s.Get(ctx, lifecycle.Named("r")); err != nil {
 			b.Error(err)
 		}
 	})

@@ -126,7 +126,7 @@ func testCollected(t *testing.T, url string, o redis.Options) {
 				}
 				again(t, func() error { _, err := other.Create(t.Context(), aboutTopic(id, topic)); return err })
 				for _, change := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Progress{}, lifecycle.Succeed{}} {
-					again(t, func() error { _, err := other.Apply(t.Context(), lifecycle.Ref{ID: id}, change); return err })
+					again(t, func() error { _, err := other.Apply(t.Context(), lifecycle.Named(id), change); return err })
 				}
 			}
 		})

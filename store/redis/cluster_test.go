@@ -86,7 +86,7 @@ func TestClusterNodes(t *testing.T) {
 		if err := insist(ctx, func() error { _, err := a.Create(ctx, submission(id)); return err }); err != nil {
 			t.Error(err)
 		}
-		if err := insist(ctx, func() error { _, err := a.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Cancel{}); return err }); err != nil {
+		if err := insist(ctx, func() error { _, err := a.Apply(ctx, lifecycle.Named(id), lifecycle.Cancel{}); return err }); err != nil {
 			t.Error(err)
 		}
 	}

@@ -84,7 +84,7 @@ func create(t testing.TB, s *redis.Store, id string) {
 
 func apply(t testing.TB, s *redis.Store, id string, c lifecycle.Change) {
 	t.Helper()
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: id}, c); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named(id), c); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -41,7 +41,7 @@ func insist(ctx context.Context, f func() error) error {
 // agree checks that what is stored of a request agrees: its newest event is its state.
 func agree(t testing.TB, s *redis.Store, id string) lifecycle.Request {
 	t.Helper()
-	r, err := s.Get(t.Context(), lifecycle.Ref{ID: id})
+	r, err := s.Get(t.Context(), lifecycle.Named(id))
 	if err != nil {
 		t.Fatalf("%s: %v", id, err)
 	}
@@ -98,8 +98,8 @@ func TestKilledServer(t *testing.T) {
 						id := fmt.Sprintf("w%d-%d", w, i)
 						for _, f := range []func() error{
 							func() error { c, err := a.Create(ctx, submission(id)); return note(c.Request, err) },
-							func() error { return note(a.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{})) },
-							func() error { return note(a.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Succeed{})) },
+							func() error { return note(a.Apply(ctx, lifecycle.Named(id), lifecycle.Start{})) },
+							func() error { return note(a.Apply(ctx, lifecycle.Named(id), lifecycle.Succeed{})) },
 						} {
 							select {
 							case <-stop:
@@ -129,7 +129,7 @@ func TestKilledServer(t *testing.T) {
 
 			lost := 0
 			for id, sequence := range acknowledged {
-				r, err := a.Get(ctx, lifecycle.Ref{ID: id})
+				r, err := a.Get(ctx, lifecycle.Named(id))
 				if errors.Is(err, lifecycle.ErrNotFound) || err == nil && r.Sequence < sequence {
 					lost++
 					continue
@@ -183,7 +183,7 @@ func TestPausedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree(t, s, "a")
-	if err := insist(ctx, func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Cancel{}); return err }); err != nil {
+	if err := insist(ctx, func() error { _, err := s.Apply(ctx, lifecycle.Named("a"), lifecycle.Cancel{}); return err }); err != nil {
 		t.Error(err)
 	}
 }
@@ -192,12 +192,12 @@ func TestPausedServer(t *testing.T) {
 func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 	return map[string]func() error{
 		"Create":    func() error { _, err := s.Create(ctx, submission("new")); return err },
-		"SaveReply": func() error { return s.SaveReply(ctx, lifecycle.Ref{ID: "a"}, "alice", "k", lifecycle.Reply{}) },
-		"Apply":     func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Progress{}); return err },
-		"Get":       func() error { _, err := s.Get(ctx, lifecycle.Ref{ID: "a"}); return err },
-		"Content":   func() error { _, err := s.Content(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Input); return err },
+		"SaveReply": func() error { return s.SaveReply(ctx, lifecycle.Named("a"), "alice", "k", lifecycle.Reply{}) },
+		"Apply":     func() error { _, err := s.Apply(ctx, lifecycle.Named("a"), lifecycle.Progress{}); return err },
+		"Get":       func() error { _, err := s.Get(ctx, lifecycle.Named("a")); return err },
+		"Content":   func() error { _, err := s.Content(ctx, lifecycle.Named("a"), lifecycle.Input); return err },
 		"List":      func() error { _, err := s.List(ctx, lifecycle.Query{Owner: "alice", Limit: 1}); return err },
-		"Delete":    func() error { return s.Delete(ctx, lifecycle.Ref{ID: "a"}) },
+		"Delete":    func() error { return s.Delete(ctx, lifecycle.Named("a")) },
 		"Sweep":     func() error { _, err := s.Sweep(ctx, 10); return err },
 		"Batches": func() error {
 			for _, err := range s.Batches(ctx) {
@@ -271,7 +271,7 @@ func TestFullServer(t *testing.T) {
 					if !errors.Is(err, lifecycle.ErrUnavailable) {
 						t.Fatal(err)
 					}
-					if _, err := s.Get(t.Context(), lifecycle.Ref{ID: sub.ID}); !errors.Is(err, lifecycle.ErrNotFound) {
+					if _, err := s.Get(t.Context(), lifecycle.Named(sub.ID)); !errors.Is(err, lifecycle.ErrNotFound) {
 						t.Errorf("the refused one: %v", err)
 					}
 					break
@@ -294,7 +294,7 @@ func TestFullServer(t *testing.T) {
 			}
 			set("1mb") // below what is used, so that it stays full
 			for _, id := range stored {
-				if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Start{}); !errors.Is(err, lifecycle.ErrUnavailable) {
+				if _, err := s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Start{}); !errors.Is(err, lifecycle.ErrUnavailable) {
 					t.Errorf("start: %v", err)
 				}
 				if r := agree(t, s, id); r.Status != lifecycle.Pending {
@@ -303,13 +303,13 @@ func TestFullServer(t *testing.T) {
 			}
 			set("60mb")
 			for _, id := range stored {
-				if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Cancel{}); err != nil {
+				if _, err := s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Cancel{}); err != nil {
 					t.Error(err)
 				}
 			}
 			set("1mb")
 			for _, id := range stored {
-				if err := s.Delete(t.Context(), lifecycle.Ref{ID: id}); err != nil {
+				if err := s.Delete(t.Context(), lifecycle.Named(id)); err != nil {
 					t.Errorf("forget while full: %v", err)
 				}
 			}
@@ -352,12 +352,12 @@ func TestLostAnswers(t *testing.T) {
 							t.Error(err)
 						}
 						for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{}} {
-							_, err := s.Apply(ctx, lifecycle.Ref{ID: id}, c)
+							_, err := s.Apply(ctx, lifecycle.Named(id), c)
 							if err == nil {
 								continue
 							}
 							unknown.Add(1)
-							if err := insist(ctx, func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, c); return err }); err != nil {
+							if err := insist(ctx, func() error { _, err := s.Apply(ctx, lifecycle.Named(id), c); return err }); err != nil {
 								t.Error(err)
 							}
 						}

@@ -45,7 +45,7 @@ type follower struct {
 }
 
 // follow opens a stream of a channel over a pipe.
-func follow(t testing.TB, h *hub.Hub, channel lifecycle.Channel, after *uint64) *follower {
+func follow(t testing.TB, h *hub.Hub, channel lifecycle.Channel, after *hub.Cursor) *follower {
 	t.Helper()
 	mine, theirs := net.Pipe()
 	f := &follower{changed: make(chan struct{}, 1)}
@@ -62,8 +62,17 @@ func follow(t testing.TB, h *hub.Hub, channel lifecycle.Channel, after *uint64) 
 func (f *follower) read(conn net.Conn) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, 1<<20)
+	named := "" // of the block, which is no event of the channel then, unless it is the cursor that a feed begins with
 	for lines.Scan() {
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			named = name
+		} else if lines.Text() == "" {
+			named = ""
+		}
 		id, ok := strings.CutPrefix(lines.Text(), "id:")
+		if ok && named == "end" {
+			continue
+		}
 		if !ok {
 			if strings.Contains(lines.Text(), `"type":"feed.reset"`) || strings.Contains(lines.Text(), `"type":"request.reset"`) {
 				f.mu.Lock()
@@ -137,7 +146,7 @@ func work(ctx context.Context, t testing.TB, s *redis.Store, name string, reques
 			lifecycle.Progress{Percent: new(90.0)},
 			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte(id)}},
 		} {
-			again(t, func() error { _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, c); return err })
+			again(t, func() error { _, err := s.Apply(ctx, lifecycle.Named(id), c); return err })
 		}
 	}
 }
@@ -173,7 +182,7 @@ func TestTwoNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Cancel{}} {
-				if _, err := a.Apply(t.Context(), lifecycle.Ref{ID: "c"}, c); err != nil {
+				if _, err := a.Apply(t.Context(), lifecycle.Named("c"), c); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -59,7 +59,7 @@ func TestNoStepInVain(t *testing.T) {
 		for range callers {
 			wg.Go(func() {
 				for range each {
-					if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "r"}, lifecycle.Progress{}); err != nil {
+					if _, err := s.Apply(t.Context(), lifecycle.Named("r"), lifecycle.Progress{}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -70,7 +70,7 @@ func TestNoStepInVain(t *testing.T) {
 	if scripts != callers*each {
 		t.Errorf("%d scripts for %d reports", scripts, callers*each)
 	}
-	if r, err := s.Get(t.Context(), lifecycle.Ref{ID: "r"}); err != nil || r.Sequence != 2+callers*each {
+	if r, err := s.Get(t.Context(), lifecycle.Named("r")); err != nil || r.Sequence != 2+callers*each {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -167,7 +167,7 @@ func TestNothingIsLeft(t *testing.T) {
 					changes = append(changes, lifecycle.Succeed{Result: &lifecycle.Content{Data: make([]byte, 100_000)}})
 				}
 				for _, c := range changes {
-					if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: sub.ID}, c); err != nil {
+					if _, err := s.Apply(t.Context(), lifecycle.Named(sub.ID), c); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -213,11 +213,11 @@ func TestSafetyTimes(t *testing.T) {
 		if _, err := s.Create(t.Context(), sub); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Start{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Start{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "ended"}, lifecycle.Succeed{Result: &lifecycle.Content{Data: make([]byte, 100_000)}}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("ended"), lifecycle.Succeed{Result: &lifecycle.Content{Data: make([]byte, 100_000)}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range keys(t, admin, "hark") {
@@ -274,17 +274,17 @@ func TestLargeBodies(t *testing.T) {
 	if c, err := s.Create(t.Context(), sub); err != nil || !c.Existed {
 		t.Fatal(c.Existed, err)
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Succeed{Attempt: 7, Result: &lifecycle.Content{Data: large}}); err == nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Succeed{Attempt: 7, Result: &lifecycle.Content{Data: large}}); err == nil {
 		t.Fatal("a stale result was taken")
 	}
-	if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Succeed{Result: &lifecycle.Content{Data: large}}); err != nil {
+	if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Succeed{Result: &lifecycle.Content{Data: large}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
-		if c, err := s.Content(t.Context(), lifecycle.Ref{ID: "a"}, part); err != nil || !bytes.Equal(c.Data, large) {
+		if c, err := s.Content(t.Context(), lifecycle.Named("a"), part); err != nil || !bytes.Equal(c.Data, large) {
 			t.Errorf("%d bytes, %v", len(c.Data), err)
 		}
 	}

@@ -54,14 +54,6 @@ func decodeKey(fields []any) *keyRecord {
 	return k
 }
 
-// names reports whether the key is that of a request. Of what was stored before there were lives, the request knows its key.
-func (k *keyRecord) names(r *record, key string) bool {
-	if k.request.Life == "" {
-		return digest(r.Owner, r.Key) == key
-	}
-	return k.request.Of(&r.Request)
-}
-
 // keyMargin is how much longer than its request is expected to live a key is kept
 // by Redis at most. A request that is extended for longer than that loses its key.
 const keyMargin = 30 * 24 * time.Hour
@@ -72,12 +64,12 @@ func (c *creation) keyTTL() time.Duration { return c.sub.Timeout + c.sub.Retenti
 // used for is not there, and the key is free.
 func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (lifecycle.Created, error) {
 	locked := k.reply == nil && now.Before(k.locked)
-	r, request, err := c.s.load(ctx, lifecycle.Ref{ID: k.request.ID})
-	named := r != nil && k.names(r, c.digest)
+	r, request, err := c.s.load(ctx, lifecycle.Named(k.request.ID))
+	named := r != nil && k.request.Of(&r.Request)
 	switch {
 	case err != nil:
 		return lifecycle.Created{}, err
-	case !named && !locked, !named && r != nil && k.request.Life == "":
+	case !named && !locked:
 		return lifecycle.Created{}, errDangling
 	case k.fingerprint != c.sub.Fingerprint:
 		return lifecycle.Created{}, lifecycle.ErrKeyReused
@@ -107,7 +99,7 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 		if !errors.Is(err, errDangling) {
 			return &created, err
 		}
-		if r, err := s.void(ctx, k.request.ID, k.token); err != nil || r != nil && k.names(r, c.digest) {
+		if r, err := s.void(ctx, k.request.ID, k.token); err != nil || r != nil && k.request.Of(&r.Request) {
 			if err == nil {
 				err = errConflict // it was created just now
 			}

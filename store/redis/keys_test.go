@@ -57,7 +57,7 @@ func TestClaimOfTheDead(t *testing.T) {
 	if _, err := c.store(ctx, token); !errors.Is(err, errConflict) {
 		t.Errorf("the slow one: %v", err)
 	}
-	if _, err := s.Get(ctx, lifecycle.Ref{ID: slow.ID}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(ctx, lifecycle.Named(slow.ID)); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("the slow one's request: %v", err)
 	}
 	// Told so, it tries again and finds the quick one's.

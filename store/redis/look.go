@@ -46,7 +46,7 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 // with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
 func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err error) {
 	now, known := s.now()
-	if !known || of.Life == "" { // what was submitted is kept by life
+	if !known || of.Life == lifecycle.AnyLife { // what was submitted is kept by life
 		return s.look(ctx, of.ID, "", countNothing, "")
 	}
 	tag := s.tags[s.partition(of.ID)]

@@ -21,7 +21,7 @@ func TestTogether(t *testing.T) {
 	id := func(i int) string { return fmt.Sprint("r", i) }
 	for i := range many {
 		create(t, s, id(i))
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: id(i)}, lifecycle.Start{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named(id(i)), lifecycle.Start{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,7 +41,7 @@ func TestTogether(t *testing.T) {
 		for i := range many {
 			wg.Go(func() {
 				percent := float64(i)
-				r, err := s.Apply(t.Context(), lifecycle.Ref{ID: id(i)}, lifecycle.Progress{Percent: &percent})
+				r, err := s.Apply(t.Context(), lifecycle.Named(id(i)), lifecycle.Progress{Percent: &percent})
 				switch {
 				case damaged[id(i)]:
 					if !errors.Is(err, lifecycle.ErrUnavailable) || !strings.Contains(err.Error(), "WRONGTYPE") {

@@ -37,7 +37,7 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	if of.Life == "" {
+	if of.Life == lifecycle.AnyLife {
 		r, err := s.Get(ctx, of)
 		if err != nil {
 			return lifecycle.Content{}, err

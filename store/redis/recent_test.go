@@ -15,12 +15,12 @@ func TestReportsOfOthers(t *testing.T) {
 	mine, other := open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})
 	create(t, mine, "r")
 	apply(t, mine, "r", lifecycle.Start{})
-	was, err := mine.Apply(t.Context(), lifecycle.Ref{ID: "r"}, lifecycle.Progress{Attempt: 1})
+	was, err := mine.Apply(t.Context(), lifecycle.Named("r"), lifecycle.Progress{Attempt: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	apply(t, other, "r", lifecycle.Cancel{})
-	r, err := mine.Apply(t.Context(), lifecycle.Ref{ID: "r"}, lifecycle.Progress{Attempt: 1})
+	r, err := mine.Apply(t.Context(), lifecycle.Named("r"), lifecycle.Progress{Attempt: 1})
 	if err != nil || !r.CancelRequested || r.Sequence != was.Sequence+1 || r.UpdatedAt.Before(was.UpdatedAt) {
 		t.Fatalf("progress after a cancellation: %+v, %v", r, err)
 	}
@@ -30,18 +30,18 @@ func TestReportsOfOthers(t *testing.T) {
 	apply(t, mine, "s", lifecycle.Start{})
 	apply(t, other, "s", lifecycle.Start{Redelivered: true})
 	var refusal *lifecycle.TransitionError
-	if _, err := mine.Apply(t.Context(), lifecycle.Ref{ID: "s"}, lifecycle.Succeed{Attempt: 1}); !errors.As(err, &refusal) || refusal.Reason != lifecycle.ReasonStale || refusal.Current != 2 {
+	if _, err := mine.Apply(t.Context(), lifecycle.Named("s"), lifecycle.Succeed{Attempt: 1}); !errors.As(err, &refusal) || refusal.Reason != lifecycle.ReasonStale || refusal.Current != 2 {
 		t.Errorf("report of an attempt that was superseded: %v", err)
 	}
 	apply(t, mine, "s", lifecycle.Progress{Attempt: 2}) // what mine knew would have refused it
 	apply(t, other, "s", lifecycle.Succeed{Attempt: 2})
-	if _, err := mine.Apply(t.Context(), lifecycle.Ref{ID: "s"}, lifecycle.Progress{Attempt: 2}); !errors.As(err, &refusal) || refusal.Reason != lifecycle.ReasonEnded {
+	if _, err := mine.Apply(t.Context(), lifecycle.Named("s"), lifecycle.Progress{Attempt: 2}); !errors.As(err, &refusal) || refusal.Reason != lifecycle.ReasonEnded {
 		t.Errorf("report after the end: %v", err)
 	}
-	if err := other.Delete(t.Context(), lifecycle.Ref{ID: "s"}); err != nil {
+	if err := other.Delete(t.Context(), lifecycle.Named("s")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mine.Apply(t.Context(), lifecycle.Ref{ID: "s"}, lifecycle.Progress{Attempt: 2}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := mine.Apply(t.Context(), lifecycle.Named("s"), lifecycle.Progress{Attempt: 2}); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("report of a request that is forgotten: %v", err)
 	}
 }

@@ -52,7 +52,7 @@ func TestSentinel(t *testing.T) {
 		if err := insist(ctx, func() error { _, err := a.Create(ctx, submission(id)); return err }); err != nil {
 			t.Fatal(err)
 		}
-		if err := insist(ctx, func() error { _, err := a.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Cancel{}); return err }); err != nil {
+		if err := insist(ctx, func() error { _, err := a.Apply(ctx, lifecycle.Named(id), lifecycle.Cancel{}); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}

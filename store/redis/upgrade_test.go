@@ -58,7 +58,7 @@ func TestLayout1(t *testing.T) {
 	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "3" {
 		t.Errorf("version %s", version)
 	}
-	if got, err := s.Get(t.Context(), lifecycle.Ref{ID: "old"}); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
+	if got, err := s.Get(t.Context(), lifecycle.Named("old")); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	apply(t, s, "old", lifecycle.Progress{Percent: new(50.0)})

@@ -37,7 +37,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		key := created.Request.Channel().Key()
 		var starting sync.WaitGroup
 		starting.Go(func() {
-			if _, err := s.Apply(ctx, lifecycle.Ref{ID: id}, lifecycle.Start{}); err != nil {
+			if _, err := s.Apply(ctx, lifecycle.Named(id), lifecycle.Start{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -171,10 +171,10 @@ func TestUsedAgain(t *testing.T) {
 		if _, err := s.Create(t.Context(), submission("a")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Apply(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Cancel{}); err != nil {
+		if _, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Cancel{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Delete(t.Context(), lifecycle.Ref{ID: "a"}); err != nil {
+		if err := s.Delete(t.Context(), lifecycle.Named("a")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -81,7 +81,7 @@ func testBatchMachine(s *suite) {
 				s := &suite{T: t, Store: s.Store, in: s.in, ctx: t.Context()}
 				id := fmt.Sprint(from, i)
 				before := s.intoBatch(id, from)
-				after, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c.change)
+				after, err := s.Apply(s.ctx, lifecycle.Named(id), c.change)
 				switch want {
 				case refused, ended, early:
 					var refusal *lifecycle.TransitionError
@@ -112,7 +112,7 @@ func testBatchMachine(s *suite) {
 	s.create(submission("plain"))
 	for _, c := range []lifecycle.Change{lifecycle.Spread{}, lifecycle.Tally{Ends: ends(lifecycle.Failed, 0)}} {
 		var refusal *lifecycle.TransitionError
-		if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "plain"}, c); !errors.As(err, &refusal) {
+		if _, err := s.Apply(s.ctx, lifecycle.Named("plain"), c); !errors.As(err, &refusal) {
 			s.Errorf("%T: %v", c, err)
 		}
 	}
@@ -185,7 +185,7 @@ func testBatchTallyConcurrently(s *suite) {
 	s.apply("a", lifecycle.Spread{})
 	parallel(8, func(i int) {
 		for n := range total / 4 {
-			_, err := s.Apply(s.ctx, lifecycle.Ref{ID: "a"}, lifecycle.Tally{Ends: ends(lifecycle.Succeeded, i/2*total/4+n)})
+			_, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Tally{Ends: ends(lifecycle.Succeeded, i/2*total/4+n)})
 			var refusal *lifecycle.TransitionError
 			if err != nil && !errors.As(err, &refusal) {
 				s.Error(err)
@@ -245,7 +245,7 @@ func testBatches(s *suite) {
 	s.in.Advance(20 * time.Minute)
 	check("batch-pending", "batch-processing")
 	s.apply("batch-pending", lifecycle.Cancel{Withdrawn: true})
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "batch-pending"}); err != nil {
+	if err := s.Delete(s.ctx, lifecycle.Named("batch-pending")); err != nil {
 		s.Fatal(err)
 	}
 	s.create(batch("batch-pending", 1)) // again, while what was known of it may still be there
@@ -272,7 +272,7 @@ func testBatches(s *suite) {
 					t.Error(err)
 				}
 				if k%2 == 0 {
-					if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, lifecycle.Spread{}); err != nil {
+					if _, err := s.Apply(s.ctx, lifecycle.Named(id), lifecycle.Spread{}); err != nil {
 						t.Error(err)
 					}
 				}

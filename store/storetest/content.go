@@ -28,12 +28,12 @@ func testContent(s *suite) {
 		sub.Content = lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
 		s.create(sub)
 		clear(sub.Content.Data) // the store has its own
-		r, got, err := s.Begin(s.ctx, lifecycle.Ref{ID: id}, lifecycle.Start{})
+		r, got, err := s.Begin(s.ctx, lifecycle.Named(id), lifecycle.Start{})
 		if err != nil || r.Status != lifecycle.Processing || r.Attempt != 1 || got.Type != c.Type || !bytes.Equal(got.Data, c.Data) {
 			s.Fatalf("begin content %d: %s, attempt %d, %q, %d bytes, %v; want %q, %d bytes", i, r.Status, r.Attempt, got.Type, len(got.Data), err, c.Type, len(c.Data))
 		}
 		clear(got.Data) // the caller owns it
-		if _, err := s.Content(s.ctx, lifecycle.Ref{ID: id}, lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
+		if _, err := s.Content(s.ctx, lifecycle.Named(id), lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
 			s.Errorf("result before the end: %v", err)
 		}
 		result := lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
@@ -41,7 +41,7 @@ func testContent(s *suite) {
 		clear(result.Data)
 		for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
 			for range 2 {
-				got, err := s.Content(s.ctx, lifecycle.Ref{ID: id}, part)
+				got, err := s.Content(s.ctx, lifecycle.Named(id), part)
 				if err != nil || got.Type != c.Type || !bytes.Equal(got.Data, c.Data) {
 					s.Fatalf("content %d part %d: %q, %d bytes, %v; want %q, %d bytes", i, part, got.Type, len(got.Data), err, c.Type, len(c.Data))
 				}
@@ -53,33 +53,33 @@ func testContent(s *suite) {
 		s.Errorf("inlined result: %s", r.Result.Value)
 	}
 	s.into("without", lifecycle.Succeeded)
-	if _, err := s.Content(s.ctx, lifecycle.Ref{ID: "without"}, lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Content(s.ctx, lifecycle.Named("without"), lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("success without a result: %v", err)
 	}
-	if _, err := s.Content(s.ctx, lifecycle.Ref{ID: "unknown"}, lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Content(s.ctx, lifecycle.Named("unknown"), lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
 	}
 }
 
 // testBegin is about what Begin has in common with Apply, testContent about the content.
 func testBegin(s *suite) {
-	if _, _, err := s.Begin(s.ctx, lifecycle.Ref{ID: "unknown"}, lifecycle.Start{}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, _, err := s.Begin(s.ctx, lifecycle.Named("unknown"), lifecycle.Start{}); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
 	}
 	sub := submission("a")
 	sub.MaxAttempts = 2
 	s.create(sub)
 	for attempt := 1; attempt <= 2; attempt++ {
-		r, content, err := s.Begin(s.ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{Redelivered: true})
+		r, content, err := s.Begin(s.ctx, lifecycle.Named("a"), lifecycle.Start{Redelivered: true})
 		if err != nil || r.Attempt != attempt || !bytes.Equal(content.Data, sub.Content.Data) {
 			s.Fatalf("attempt %d: %d, %q, %v", attempt, r.Attempt, content.Data, err)
 		}
 		var refusal *lifecycle.TransitionError
-		if _, _, err := s.Begin(s.ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{}); !errors.As(err, &refusal) {
+		if _, _, err := s.Begin(s.ctx, lifecycle.Named("a"), lifecycle.Start{}); !errors.As(err, &refusal) {
 			s.Errorf("begun already: %v", err)
 		}
 	}
-	r, content, err := s.Begin(s.ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{Redelivered: true})
+	r, content, err := s.Begin(s.ctx, lifecycle.Named("a"), lifecycle.Start{Redelivered: true})
 	if err != nil || r.Status != lifecycle.Failed || content.Data != nil {
 		s.Errorf("one attempt too many: %s, %q, %v", r.Status, content.Data, err)
 	}
@@ -89,14 +89,14 @@ func testBegin(s *suite) {
 }
 
 func testDelete(s *suite) {
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "unknown"}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if err := s.Delete(s.ctx, lifecycle.Named("unknown")); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown: %v", err)
 	}
 	sub := keyed("a", "k")
 	sub.Topic = "t"
 	s.create(sub)
 	for range 2 { // pending, processing
-		if err := s.Delete(s.ctx, lifecycle.Ref{ID: "a"}); !errors.Is(err, lifecycle.ErrNotEnded) {
+		if err := s.Delete(s.ctx, lifecycle.Named("a")); !errors.Is(err, lifecycle.ErrNotEnded) {
 			s.Errorf("not ended: %v", err)
 		}
 		if s.get("a").Status == lifecycle.Pending {
@@ -104,11 +104,11 @@ func testDelete(s *suite) {
 		}
 	}
 	s.apply("a", lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: []byte("x")}})
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "a"}); err != nil {
+	if err := s.Delete(s.ctx, lifecycle.Named("a")); err != nil {
 		s.Fatal(err)
 	}
 	s.gone("a")
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "a"}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if err := s.Delete(s.ctx, lifecycle.Named("a")); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("twice: %v", err)
 	}
 	for _, channel := range []string{ownerChannel(alice), topicChannel(alice, "t")} {
@@ -131,14 +131,14 @@ func testDelete(s *suite) {
 // gone checks that nothing of a request is left but in feeds.
 func (s *suite) gone(id string) {
 	s.Helper()
-	if _, err := s.Get(s.ctx, lifecycle.Ref{ID: id}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(s.ctx, lifecycle.Named(id)); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("get %s: %v", id, err)
 	}
-	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, lifecycle.Cancel{}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Apply(s.ctx, lifecycle.Named(id), lifecycle.Cancel{}); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("apply to %s: %v", id, err)
 	}
 	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
-		if _, err := s.Content(s.ctx, lifecycle.Ref{ID: id}, part); !errors.Is(err, lifecycle.ErrNotFound) {
+		if _, err := s.Content(s.ctx, lifecycle.Named(id), part); !errors.Is(err, lifecycle.ErrNotFound) {
 			s.Errorf("content of %s: %v", id, err)
 		}
 	}

@@ -79,7 +79,7 @@ func testCreateRepeated(s *suite) {
 	if r := s.get("b"); !r.Repeated || r.Status != lifecycle.Pending || r.Sequence != before.Sequence {
 		s.Errorf("repeated: %+v", r)
 	}
-	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "b"}, lifecycle.Cancel{Withdrawn: true}); err == nil {
+	if _, err := s.Apply(s.ctx, lifecycle.Named("b"), lifecycle.Cancel{Withdrawn: true}); err == nil {
 		s.Error("it was withdrawn")
 	}
 	s.position("b", 0)
@@ -142,7 +142,7 @@ func testKey(s *suite) {
 	if _, err := s.Create(s.ctx, reused); !errors.Is(err, lifecycle.ErrKeyReused) {
 		s.Errorf("another body: %v", err)
 	}
-	if _, err := s.Get(s.ctx, lifecycle.Ref{ID: "b"}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(s.ctx, lifecycle.Named("b")); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("a repeat left a request: %v", err)
 	}
 
@@ -167,7 +167,7 @@ func testKey(s *suite) {
 	long := string(bytes.Repeat([]byte("é\xff"), 5000))
 	s.create(keyed("g", long))
 	s.apply("g", lifecycle.Cancel{})
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "g"}); err != nil {
+	if err := s.Delete(s.ctx, lifecycle.Named("g")); err != nil {
 		s.Fatal(err)
 	}
 	s.create(keyed("h", long))
@@ -209,15 +209,15 @@ func testContextEnded(s *suite) {
 	_, err := s.Create(ctx, submission("new"))
 	check("Create", err)
 	check("SaveReply", s.SaveReply(ctx, lifecycle.Ref{ID: "a", Life: life}, alice, "k", lifecycle.Reply{}))
-	_, err = s.Apply(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Start{})
+	_, err = s.Apply(ctx, lifecycle.Named("a"), lifecycle.Start{})
 	check("Apply", err)
-	_, err = s.Get(ctx, lifecycle.Ref{ID: "a"})
+	_, err = s.Get(ctx, lifecycle.Named("a"))
 	check("Get", err)
-	_, err = s.Content(ctx, lifecycle.Ref{ID: "a"}, lifecycle.Input)
+	_, err = s.Content(ctx, lifecycle.Named("a"), lifecycle.Input)
 	check("Content", err)
 	_, err = s.List(ctx, lifecycle.Query{Owner: alice, Limit: 1})
 	check("List", err)
-	check("Delete", s.Delete(ctx, lifecycle.Ref{ID: "b"}))
+	check("Delete", s.Delete(ctx, lifecycle.Named("b")))
 	_, err = s.Sweep(ctx, 1)
 	check("Sweep", err)
 	for _, err = range s.Unfinished(ctx) {
@@ -240,7 +240,7 @@ func testContextEnded(s *suite) {
 	if s.get("a").Status != lifecycle.Pending || s.get("b").Status != lifecycle.Canceled {
 		s.Error("something changed")
 	}
-	if _, err := s.Get(s.ctx, lifecycle.Ref{ID: "new"}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Get(s.ctx, lifecycle.Named("new")); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("the new one: %v", err)
 	}
 }

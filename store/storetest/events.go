@@ -26,7 +26,7 @@ func (s *suite) life(id, topic string, n int) {
 		return
 	}
 	for _, c := range steps {
-		if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c); err != nil {
+		if _, err := s.Apply(s.ctx, lifecycle.Named(id), c); err != nil {
 			s.Error(err)
 		}
 	}
@@ -69,7 +69,7 @@ func testConcurrentProgress(s *suite) {
 	var sequences []uint64
 	parallel(writers, func(w int) {
 		for range each {
-			r, err := s.Apply(s.ctx, lifecycle.Ref{ID: "a"}, lifecycle.Progress{Attempt: 1, Step: new(fmt.Sprint(w))})
+			r, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Progress{Attempt: 1, Step: new(fmt.Sprint(w))})
 			if err != nil {
 				s.Error(err)
 			}
@@ -184,7 +184,7 @@ func testHistory(s *suite) {
 	if n := len(s.all(ownerChannel(alice), 0, 1000)); n != 50 {
 		s.Errorf("the feed has %d events", n)
 	}
-	if err := s.Delete(s.ctx, lifecycle.Ref{ID: "a"}); err != nil {
+	if err := s.Delete(s.ctx, lifecycle.Named("a")); err != nil {
 		s.Fatal(err)
 	}
 	s.gone("a")

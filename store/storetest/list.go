@@ -121,7 +121,7 @@ func testListWhileOthersWrite(s *suite) {
 				if _, err := s.Create(s.ctx, submission(fmt.Sprintf("new%d-%d", w, i))); err != nil {
 					s.Error(err)
 				}
-				if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: fmt.Sprintf("old%02d", (w*10+i%10)%before)}, lifecycle.Start{Redelivered: true}); err != nil {
+				if _, err := s.Apply(s.ctx, lifecycle.Named(fmt.Sprintf("old%02d", (w*10+i%10)%before)), lifecycle.Start{Redelivered: true}); err != nil {
 					if _, ok := errors.AsType[*lifecycle.TransitionError](err); !ok {
 						s.Error(err)
 					}

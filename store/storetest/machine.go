@@ -53,7 +53,7 @@ func testMachine(s *suite) {
 				s := &suite{T: t, Store: s.Store, in: s.in, ctx: t.Context()}
 				id := string(from) + "-" + c.name
 				before := s.into(id, from)
-				after, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c.change)
+				after, err := s.Apply(s.ctx, lifecycle.Named(id), c.change)
 				if r, isRefused := reason[want]; isRefused {
 					var refusal *lifecycle.TransitionError
 					if !errors.As(err, &refusal) || refusal.Reason != r || refusal.From != from || refusal.ID != id {
@@ -86,7 +86,7 @@ func testMachine(s *suite) {
 			})
 		}
 	}
-	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "unknown"}, lifecycle.Start{}); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Apply(s.ctx, lifecycle.Named("unknown"), lifecycle.Start{}); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
 	}
 }
@@ -95,7 +95,7 @@ func testMachine(s *suite) {
 func testAttempts(s *suite) {
 	stale := func(id string, c lifecycle.Change) {
 		s.Helper()
-		_, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c)
+		_, err := s.Apply(s.ctx, lifecycle.Named(id), c)
 		var refusal *lifecycle.TransitionError
 		if !errors.As(err, &refusal) || refusal.Reason != lifecycle.ReasonStale {
 			s.Errorf("%T of a superseded attempt: %v", c, err)
@@ -110,7 +110,7 @@ func testAttempts(s *suite) {
 	stale("fenced", lifecycle.Succeed{Attempt: 1, Result: &lifecycle.Content{Data: []byte("stale")}})
 	stale("fenced", lifecycle.Fail{Attempt: 1})
 	stale("fenced", lifecycle.Release{Attempt: 1})
-	if _, err := s.Content(s.ctx, lifecycle.Ref{ID: "fenced"}, lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, err := s.Content(s.ctx, lifecycle.Named("fenced"), lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("a refused result was stored: %v", err)
 	}
 	s.apply("fenced", lifecycle.Progress{Attempt: 2})
@@ -168,7 +168,7 @@ func testOneWinner(s *suite) {
 		var mu sync.Mutex
 		won := map[string]int{}
 		try := func(name string, c lifecycle.Change) {
-			_, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c)
+			_, err := s.Apply(s.ctx, lifecycle.Named(id), c)
 			var refusal *lifecycle.TransitionError
 			if err != nil && !errors.As(err, &refusal) {
 				s.Error(err)

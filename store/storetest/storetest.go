@@ -167,7 +167,7 @@ func (s *suite) create(sub lifecycle.Submission) lifecycle.Request {
 
 func (s *suite) apply(id string, c lifecycle.Change) lifecycle.Request {
 	s.Helper()
-	r, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c)
+	r, err := s.Apply(s.ctx, lifecycle.Named(id), c)
 	if err != nil {
 		s.Fatalf("apply %T to %s: %v", c, id, err)
 	}
@@ -176,7 +176,7 @@ func (s *suite) apply(id string, c lifecycle.Change) lifecycle.Request {
 
 func (s *suite) get(id string) lifecycle.Request {
 	s.Helper()
-	r, err := s.Get(s.ctx, lifecycle.Ref{ID: id})
+	r, err := s.Get(s.ctx, lifecycle.Named(id))
 	if err != nil {
 		s.Fatalf("get %s: %v", id, err)
 	}

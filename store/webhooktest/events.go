@@ -46,7 +46,7 @@ func testEvents(s *suite) {
 	if c, err := s.Create(s.ctx, sub); err != nil || !c.Existed {
 		s.Errorf("the same again: %+v, %v", c, err)
 	}
-	if _, err := s.Apply(s.ctx, lifecycle.Ref{ID: "r"}, lifecycle.Start{}); err == nil {
+	if _, err := s.Apply(s.ctx, lifecycle.Named("r"), lifecycle.Start{}); err == nil {
 		s.Error("a refused change was made")
 	}
 	if got := s.list("e", dispatch.Query{}); len(got) != 4 {
@@ -137,7 +137,7 @@ func testEventsOfEveryKind(s *suite) {
 		s.Fatalf("%d messages in the feed, %v", len(feed.Messages), err)
 	}
 	for _, id := range []string{"retried", "withdrawn", "marked", "expired", "swept"} {
-		if err := s.Delete(s.ctx, lifecycle.Ref{ID: id}); err != nil {
+		if err := s.Delete(s.ctx, lifecycle.Named(id)); err != nil {
 			s.Error(err)
 		}
 	}

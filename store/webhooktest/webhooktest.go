@@ -140,7 +140,7 @@ func (s *suite) create(sub lifecycle.Submission) lifecycle.Request {
 
 func (s *suite) apply(id string, c lifecycle.Change) lifecycle.Request {
 	s.Helper()
-	r, err := s.Apply(s.ctx, lifecycle.Ref{ID: id}, c)
+	r, err := s.Apply(s.ctx, lifecycle.Named(id), c)
 	if err != nil {
 		s.Fatalf("apply %T to %s: %v", c, id, err)
 	}
