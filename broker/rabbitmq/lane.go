@@ -13,9 +13,12 @@ import (
 // maxUnwritten is how many publications wait to be written before Publish blocks.
 const maxUnwritten = 128
 
-// patience is how old a connection is at least before it is given up because the
-// server refuses whatever is published to some queue. The queue may just be full.
-const patience = 5 * time.Second
+// patience is for how long at least nothing is taken for some queue, although it is published to, before the connection is
+// given up for that. The queue may just be full, so it is doubled each time until something is taken, up to longestPatience.
+const (
+	patience        = 5 * time.Second
+	longestPatience = 10 * time.Minute
+)
 
 var (
 	errLost        = errors.New("the connection was lost")
@@ -31,13 +34,12 @@ type lane struct {
 	channel   *amqp.Channel
 	unwritten chan *publication
 	ended     chan struct{} // closed when no answer will come any more
-	opened    time.Time
 	counts    *counters
 
 	mu      sync.Mutex
 	over    bool                    // no publication may be added
 	pending map[uint64]*publication // by delivery tag, until the server's answer
-	taken   map[string]bool         // the aims of which it has taken something
+	refused map[string]time.Time    // since when it takes nothing for an aim
 	byID    map[string]*publication // the newest pending one of each message id
 }
 
@@ -75,8 +77,8 @@ func (p *publication) finish(err error) {
 func (g *generation) openLane() error {
 	l := &lane{
 		g: g, counts: &g.link.broker.counts,
-		unwritten: make(chan *publication, maxUnwritten), ended: make(chan struct{}), opened: time.Now(),
-		pending: make(map[uint64]*publication), taken: make(map[string]bool), byID: make(map[string]*publication),
+		unwritten: make(chan *publication, maxUnwritten), ended: make(chan struct{}),
+		pending: make(map[uint64]*publication), refused: make(map[string]time.Time), byID: make(map[string]*publication),
 	}
 	if err := g.call(func() (err error) {
 		if l.channel, err = g.conn.Channel(); err != nil {
@@ -254,13 +256,19 @@ func (l *lane) confirm(c amqp.Confirmation) {
 	case !c.Ack:
 		l.counts.refused.Add(1)
 		p.finish(errRefused)
-		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose
-		// first message for it came while the queue had no leader.
-		if !l.taken[p.aim()] && time.Since(l.opened) > patience {
-			l.g.fail(fmt.Errorf("%w: so far all for %s", errRefused, p.aim()))
+		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose first message for it came while the queue had no leader, and
+		// may refuse on and on for one that was full once, on a channel that has met that. On another channel it takes it.
+		since, ok := l.refused[p.aim()]
+		if !ok {
+			l.refused[p.aim()] = time.Now()
+		} else if l.g.link.impatient(p.aim(), time.Since(since)) {
+			l.g.fail(fmt.Errorf("%w: for %v all for %s", errRefused, time.Since(since).Round(time.Second), p.aim()))
 		}
 	default:
-		l.taken[p.aim()] = true
+		if _, ok := l.refused[p.aim()]; ok {
+			delete(l.refused, p.aim())
+			l.g.link.content(p.aim())
+		}
 		l.counts.published.Add(1)
 		p.finish(nil)
 	}

@@ -31,6 +31,8 @@ type link struct {
 	changed chan struct{} // closed when gen changes
 	err     error         // of the last try while gen is nil
 	since   time.Time     // when gen became nil
+
+	waits map[string]time.Duration // by aim of which nothing is taken: how long that is put up with next
 }
 
 func newLink(purpose string, b *Broker, servers []server, setup func(*generation) error) *link {
@@ -39,6 +41,28 @@ func newLink(purpose string, b *Broker, servers []server, setup func(*generation
 		repair: make(chan struct{}, 1), first: make(chan error, 1), done: make(chan struct{}),
 		changed: make(chan struct{}), err: errors.New("not connected yet"), since: time.Now(),
 	}
+}
+
+// impatient reports whether a connection is to be given up because for so long it has taken nothing for an aim.
+func (l *link) impatient(aim string, refused time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait := max(l.waits[aim], patience)
+	if refused <= wait {
+		return false
+	}
+	if l.waits == nil {
+		l.waits = make(map[string]time.Duration)
+	}
+	l.waits[aim] = min(2*wait, longestPatience)
+	return true
+}
+
+// content notes that something was taken for an aim.
+func (l *link) content(aim string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waits, aim)
 }
 
 // run keeps the connection until ctx ends.

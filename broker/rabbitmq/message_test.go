@@ -59,7 +59,7 @@ func FuzzDecode(f *testing.F) {
 func TestReturnsOfOneID(t *testing.T) {
 	l := &lane{
 		g: &generation{link: &link{repair: make(chan struct{}, 1)}}, counts: new(counters),
-		pending: make(map[uint64]*publication), byID: make(map[string]*publication), taken: make(map[string]bool),
+		pending: make(map[uint64]*publication), byID: make(map[string]*publication), refused: make(map[string]time.Time),
 	}
 	of := func(exchange string) *publication {
 		return &publication{exchange: exchange, key: "a", message: amqp.Publishing{MessageId: "x"}, done: make(chan error, 1)}
