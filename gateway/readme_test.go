@@ -19,7 +19,7 @@ func TestReadmeProcessor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := regexp.MustCompile("(?s)```js\n(.*?)```").FindSubmatch(readme)
+	script := regexp.MustCompile("(?s)## A processor over HTTP\n.*?```js\n(.*?)```").FindSubmatch(readme)
 	if script == nil {
 		t.Fatal("the README shows no processor")
 	}
