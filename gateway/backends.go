@@ -59,7 +59,7 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 		return openShared(ctx, c, log)
 	}
 	path := filepath.Join(c.Data, "hark.db")
-	s, err := bolt.Open(path, bolt.Options{WebhookRetention: c.WebhookRetention})
+	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 
 func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
 	s, err := redis.Open(ctx, c.Redis, redis.Options{
-		Prefix: c.Prefix, Partitions: c.Partitions, WebhookRetention: c.WebhookRetention, Logger: log,
+		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention, Logger: log,
 	})
 	if err != nil {
 		return nil, err

@@ -261,6 +261,75 @@ func TestHistoryThatIsGoneIsTold(t *testing.T) {
 	}
 }
 
+// TestHistoryTellsWhatIsGone: who polls is told that events are missing between what it knows and what it gets, as a stream tells by a reset.
+func TestHistoryTellsWhatIsGone(t *testing.T) {
+	s := start(t, "--history=16", "--feed-history=24")
+	empty := s.call("GET", "/v1/topics/none/history", nil).want(200)
+	if string(empty.body) != `{"events":[],"offset":0,"recovered":true}` || empty.header.Get("Cache-Control") != "no-cache" {
+		t.Errorf("%s %v", empty.body, empty.header)
+	}
+	if a := s.call("GET", "/v1/topics/none/history?after=5", nil).want(200); string(a.body) != `{"events":[],"offset":0,"recovered":false,"oldest":1}` {
+		t.Errorf("of another life: %s", a.body)
+	}
+	id := s.submit("default", 1, "topic=t")
+	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
+	const top = 60
+	for n := range top - 2 {
+		s.call("POST", "/v1/work/"+id+"/progress", fmt.Sprintf(`{"percent":%d}`, n)).want(200)
+	}
+	for path, kept := range map[string]int{"/v1/requests/" + id: 16, "/v1/topics/t": 24, "/v1": 24} {
+		ask := func(query string) (first, n, offset int, recovered bool, oldest int) {
+			t.Helper()
+			a := s.call("GET", path+"/history"+query, nil, "Accept: */*").want(200)
+			if b := s.call("GET", path+"/events"+query, nil, "Accept: application/json").want(200); string(a.body) != string(b.body) {
+				t.Errorf("%s%s:\n%s as history,\n%s as events", path, query, a.body, b.body)
+			}
+			var list struct {
+				Events    []struct{ Data struct{ Sequence int } }
+				Offset    int
+				Recovered *bool
+				Oldest    int
+			}
+			if err := json.Unmarshal(a.body, &list); err != nil || list.Recovered == nil {
+				t.Fatalf("%v: %s", err, a.body)
+			}
+			if n = len(list.Events); n > 0 { // each of them has the same number in all of these channels
+				if first = list.Events[0].Data.Sequence; list.Events[n-1].Data.Sequence != first+n-1 || list.Offset != first+n-1 {
+					t.Errorf("%s%s: %s", path, query, a.body)
+				}
+			}
+			return first, n, list.Offset, *list.Recovered, list.Oldest
+		}
+		oldest, n, offset, recovered, told := ask("")
+		if n < kept || n > kept+kept/8 || offset != top || recovered || told != oldest || oldest != top-n+1 {
+			t.Errorf("%s: %d events from %d to %d, recovered %v, oldest %d", path, n, oldest, offset, recovered, told)
+		}
+		for query, want := range map[string]string{
+			"?after=0":                                  fmt.Sprint(oldest, n, top, false, oldest),
+			fmt.Sprint("?after=", oldest-2):             fmt.Sprint(oldest, n, top, false, oldest),
+			fmt.Sprint("?limit=3&after=", oldest-2):     fmt.Sprint(oldest, 3, oldest+2, false, oldest),
+			fmt.Sprint("?after=", oldest-1):             fmt.Sprint(oldest, n, top, true, 0),
+			fmt.Sprint("?limit=3&after=", oldest-1):     fmt.Sprint(oldest, 3, oldest+2, true, 0),
+			fmt.Sprint("?after=", top-1):                fmt.Sprint(top, 1, top, true, 0),
+			fmt.Sprint("?after=", top):                  fmt.Sprint(0, 0, top, true, 0),
+			fmt.Sprint("?after=", top+1):                fmt.Sprint(0, 0, top, false, oldest),
+			"?after=18446744073709551615":               fmt.Sprint(0, 0, top, false, oldest),
+			fmt.Sprint("?lastEventId=", top+1):          fmt.Sprint(0, 0, top, false, oldest),
+			fmt.Sprint("?limit=1000&after=", oldest+3):  fmt.Sprint(oldest+4, n-4, top, true, 0),
+			fmt.Sprint("?last_event_id=", oldest+3):     fmt.Sprint(oldest+4, n-4, top, true, 0),
+			fmt.Sprint("?limit=1&lastEventId=", oldest): fmt.Sprint(oldest+1, 1, oldest+1, true, 0),
+		} {
+			first, n, offset, recovered, told := ask(query)
+			if got := fmt.Sprint(first, n, offset, recovered, told); got != want {
+				t.Errorf("%s%s: %s, want %s", path, query, got, want)
+			}
+		}
+		s.call("GET", path+"/history?after=x", nil).problem(422, "invalid-request")
+		s.call("GET", path+"/history?limit=1001", nil).problem(422, "invalid-request")
+	}
+	s.call("GET", "/v1/requests/unknown/history", nil).problem(404, "request-not-found")
+}
+
 func TestFeeds(t *testing.T) {
 	s := start(t)
 	before := s.submit("default", 1, "topic=t1")

@@ -197,6 +197,10 @@ func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	plain := r.Clone(r.Context())
 	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
+	if rest, ok := strings.CutSuffix(plain.URL.Path, "/events"); ok && res.StatusCode == http.StatusOK {
+		// Asked for JSON it answers as the history does; its document has the stream alone.
+		plain.URL.Path, plain.URL.RawPath = rest+"/history", ""
+	}
 	if rest, ok := strings.CutPrefix(plain.URL.Path, "/v1/call/"); ok {
 		// OpenAPI cannot say that the last parameter holds slashes.
 		route, _, _ := strings.Cut(rest, "/")

@@ -473,6 +473,14 @@ class Following {
         const answer = await events.json();
         if (!opened) this.#opened();
         opened = true;
+        if (answer.recovered === false && this.#offset > 0) {
+          // As a stream tells it: how the request stands now, and on from there.
+          const document = await (await this.#env.call(this.#target.self, { headers, signal: abort.signal })).json();
+          const { id, sequence } = document;
+          this.#deliver({ specversion: '1.0', id: `${id}/${sequence}`, type: 'request.reset', source: `/v1/requests/${id}`, data: document }, sequence);
+          if (this.#done) return;
+          continue;
+        }
         // The list is without gaps, so the last offset gives those before it.
         answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i)));
         if (this.#done) return;

@@ -300,6 +300,25 @@ test('polling ends although the events are gone', async () => {
   assert.equal(seen.end.document.status, 'succeeded');
 });
 
+test('polling is told of events that are gone, as streams are', async () => {
+  const w = world(({ url }) => {
+    if (!url.includes('/events')) return json({ id: 'r1', status: 'processing', sequence: 9 });
+    const after = Number(new URL(url, 'http://x').searchParams.get('after') ?? 0);
+    if (after < 7) return json({ events: [event(8), event(9)], offset: 9, recovered: false, oldest: 8 });
+    return json({ events: [event(10, 'succeeded')], offset: 10, recovered: true });
+  });
+  w.follow({ transport: 'poll', after: 3, onReset: (e, offset) => w.seen.resets.push([e.type, e.data.sequence, offset]) });
+  await until(() => w.seen.end);
+  assert.deepEqual(w.seen.resets, [['request.reset', 9, 9]]);
+  assert.deepEqual(w.seen.events, [10]);
+
+  // Nothing is lost for one who knows nothing yet.
+  const fresh = world(() => json({ events: [event(8), event(9, 'failed')], offset: 9, recovered: false, oldest: 8 }));
+  fresh.follow({ transport: 'poll' });
+  await until(() => fresh.seen.end);
+  assert.deepEqual(fresh.seen.events, [8, 9]);
+});
+
 test('polling survives an outage', async () => {
   const { seen, follow } = world((_, n) => (n < 4 ? problem(502, 'x') : json({ events: [event(1, 'canceled')], offset: 1 })));
   follow({ transport: 'poll' });

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"math"
 	"net"
@@ -19,28 +20,35 @@ import (
 // errNoChannel: a channel that the caller may not follow, or that is none.
 var errNoChannel = errors.New("no such channel")
 
-// requestEvents answers GET /v1/requests/{id}/events.
-func (a *API) requestEvents(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	r, err := a.Service.Get(ctx, caller.Principal, named(c))
-	if err != nil {
-		return err
+// of returns a handler that answers with a channel. find returns the channel that a call names, and the request if it is
+// that of one.
+func of(find func(*fiber.Ctx, auth.Caller) (lifecycle.Channel, *lifecycle.Request, error),
+	answer func(*fiber.Ctx, auth.Caller, lifecycle.Channel, *lifecycle.Request) error,
+) handler {
+	return func(c *fiber.Ctx, caller auth.Caller) error {
+		channel, r, err := find(c, caller)
+		if err != nil {
+			return err
+		}
+		return answer(c, caller, channel, r)
 	}
-	return a.events(c, caller, r.Channel(), &r)
 }
 
-// topicEvents answers GET /v1/topics/{topic}/events.
-func (a *API) topicEvents(c *fiber.Ctx, caller auth.Caller) error {
+// requestChannel is the channel of /v1/requests/{id}/….
+func (a *API) requestChannel(c *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecycle.Request, error) {
+	r, err := a.Service.Get(a.storeContext(), caller.Principal, named(c))
+	return r.Channel(), &r, err
+}
+
+// topicChannel is the channel of /v1/topics/{topic}/….
+func topicChannel(c *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecycle.Request, error) {
 	channel, err := lifecycle.ParseChannel("topic:"+param(c, "topic"), caller.Subject)
-	if err != nil {
-		return err
-	}
-	return a.events(c, caller, channel, nil)
+	return channel, nil, err
 }
 
-// ownerEvents answers GET /v1/events.
-func (a *API) ownerEvents(c *fiber.Ctx, caller auth.Caller) error {
-	return a.events(c, caller, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil)
+// ownerChannel is the channel of /v1/….
+func ownerChannel(_ *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecycle.Request, error) {
+	return lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil, nil
 }
 
 // events answers with a channel's events as the client prefers: as a stream, or those
@@ -55,7 +63,7 @@ func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	case "text/event-stream":
 		return a.stream(c, caller, channel, r)
 	case "application/json":
-		return a.storedEvents(c, channel)
+		return a.history(c, caller, channel, r)
 	default:
 		return &problem{kind: kindNotAcceptable, detail: "Events come as text/event-stream or application/json."}
 	}
@@ -122,35 +130,57 @@ func cursorText(c *fiber.Ctx) (text, at, what string) {
 	return "", "", ""
 }
 
-// storedEvents answers with the stored events after an offset.
-func (a *API) storedEvents(c *fiber.Ctx, channel lifecycle.Channel) error {
-	var after uint64
+// maxHistory is how many events an answer holds at most.
+const maxHistory = 1000
+
+// history answers with the stored events after an offset, as JSON, and says whether that is all that there was.
+func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ *lifecycle.Request) error {
+	var after hub.Cursor
 	if text, at, what := cursorText(c); text != "" {
 		var err error
-		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+		if after, err = hub.ParseCursor(text); err != nil {
 			return invalid(fieldError{at, what + " must be an offset"})
 		}
 	}
-	limit := 1000
+	elsewhere := after.Epoch != "" && after.Epoch != channel.Life // of another life: all of this one is new
+	if elsewhere {
+		after.Offset = 0
+	}
+	limit := maxHistory
 	if text := c.Query("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > limit {
-			return invalid(fieldError{"?limit", "must be a whole number from 1 to 1000"})
+			return invalid(fieldError{"?limit", "must be a whole number from 1 to " + strconv.Itoa(maxHistory)})
 		}
 		limit = n
 	}
 	ctx := a.storeContext()
 	body := []byte(`{"events":[`)
-	offset := after
+	offset, recovered, oldest := after.Offset, true, uint64(0)
 	for n := 0; n < limit; {
-		history, err := a.Source.Read(ctx, channel.Key(), offset, limit-n)
+		page, err := a.Source.Read(ctx, channel.Key(), offset, limit-n)
 		if err != nil {
 			return err
 		}
-		if n == 0 && len(history.Messages) == 0 {
-			offset = history.Top
+		if len(page.Messages) == 0 {
+			if offset != page.Top {
+				// All is gone, or there never was such an offset: the channel lost its end, or is another one of the same name.
+				recovered, oldest = false, page.Top+1
+				if offset > page.Top {
+					if oldest, err = a.oldest(ctx, channel.Key(), page.Top); err != nil {
+						return err
+					}
+				}
+			}
+			if n == 0 {
+				offset = page.Top
+			}
+			break
 		}
-		for _, m := range history.Messages {
+		if first := page.Messages[0].Offset; first != offset+1 {
+			recovered, oldest = false, first
+		}
+		for _, m := range page.Messages {
 			if n > 0 {
 				body = append(body, ',')
 			}
@@ -158,14 +188,31 @@ func (a *API) storedEvents(c *fiber.Ctx, channel lifecycle.Channel) error {
 			offset = m.Offset
 			n++
 		}
-		if len(history.Messages) == 0 || offset >= history.Top {
+		if offset >= page.Top {
 			break
 		}
 	}
+	if elsewhere && recovered { // it begins with the first
+		recovered, oldest = false, 1
+	}
 	body = append(body, `],"offset":`...)
-	body = append(strconv.AppendUint(body, offset, 10), '}')
+	body = strconv.AppendUint(body, offset, 10)
+	body = append(append(append(body, `,"cursor":"`...), hub.Cursor{Offset: offset, Epoch: channel.Life}.String()...), '"')
+	body = strconv.AppendBool(append(body, `,"recovered":`...), recovered)
+	if !recovered {
+		body = strconv.AppendUint(append(body, `,"oldest":`...), oldest, 10)
+	}
 	c.Set(fiber.HeaderCacheControl, "no-cache")
-	return sendJSON(c, fiber.StatusOK, body)
+	return sendJSON(c, fiber.StatusOK, append(body, '}'))
+}
+
+// oldest returns the offset of the first event that a channel still has, or of the next one if it has none.
+func (a *API) oldest(ctx context.Context, key string, top uint64) (uint64, error) {
+	page, err := a.Source.Read(ctx, key, 0, 1)
+	if err != nil || len(page.Messages) == 0 {
+		return top + 1, err
+	}
+	return page.Messages[0].Offset, nil
 }
 
 // takeOver returns the connection beneath a hijacked one, without deadlines, and,

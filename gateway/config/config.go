@@ -70,6 +70,8 @@ type Config struct {
 	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for."`
 	Retention    time.Duration `env:"HARK_RETENTION" default:"24h" help:"How long a request is kept after its end, if it does not say."`
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
+	History      int           `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"Events that are kept of each request, for those who come back. Up to an eighth more may be there. Workers need the same."`
+	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"Events that are kept of each topic, and of all of one caller's requests. Workers need the same."`
 	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
 	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
@@ -271,6 +273,8 @@ func (c *Config) check() error {
 	}{
 		{"max-body", c.MaxBody, 1024, 1 << 30},
 		{"partitions", c.Partitions, 1, 1024},
+		{"history", c.History, 1, 1_000_000},
+		{"feed-history", c.FeedHistory, 1, 100_000_000},
 		{"attempts", c.Attempts, 1, 20},
 		{"concurrency", c.Concurrency, 1, 10000},
 		{"webhook-slots", c.WebhookSlots, 1, 10000},

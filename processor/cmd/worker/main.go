@@ -36,6 +36,8 @@ type options struct {
 	AMQP         string        `env:"HARK_AMQP" required:"" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work."`
 	Prefix       string        `env:"HARK_PREFIX" default:"hark" help:"That of the gateways."`
 	Partitions   int           `env:"HARK_PARTITIONS" default:"1" help:"That of the gateways."`
+	History      int           `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"That of the gateways."`
+	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"That of the gateways."`
 	Routes       []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
 	Drain        time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
@@ -75,7 +77,9 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			stop(last)
 		}()
 	}
-	store, err := redis.Open(ctx, o.Redis, redis.Options{Prefix: o.Prefix, Partitions: o.Partitions, Logger: log})
+	store, err := redis.Open(ctx, o.Redis, redis.Options{
+		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
