@@ -93,13 +93,27 @@ func (s *stream) readable() {
 	}
 }
 
+// StreamHeader returns the fields of a stream's answer, besides those that say how its body is framed.
+func StreamHeader() http.Header {
+	return http.Header{
+		"Content-Type":      {"text/event-stream"},
+		"Cache-Control":     {"no-store"},
+		"X-Accel-Buffering": {"no"}, // nginx: pass on at once
+	}
+}
+
+// streamFields are those of StreamHeader as they are sent.
+var streamFields = func() string {
+	var fields bytes.Buffer
+	_ = StreamHeader().Write(&fields) // a buffer takes everything
+	return fields.String()
+}()
+
 // streamHead is the head of the answer to a client that is served, or shed.
 func streamHead(w wire, header http.Header) []byte {
 	var head bytes.Buffer
-	head.WriteString("HTTP/1.1 200 OK\r\n" +
-		"Content-Type: text/event-stream\r\n" +
-		"Cache-Control: no-store\r\n" +
-		"X-Accel-Buffering: no\r\n") // nginx: pass on at once
+	head.WriteString("HTTP/1.1 200 OK\r\n" + streamFields)
+	head.WriteString("Date: " + time.Now().UTC().Format(http.TimeFormat) + "\r\n")
 	if w == wireSSE {
 		head.WriteString("Transfer-Encoding: chunked\r\n")
 	}

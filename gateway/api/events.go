@@ -85,9 +85,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		}
 	}
 	if c.Method() == http.MethodHead {
-		c.Set(fiber.HeaderContentType, "text/event-stream")
-		c.Set(fiber.HeaderCacheControl, "no-store")
-		return c.SendStatus(fiber.StatusOK)
+		return headOfStream(c)
 	}
 	options := hub.StreamOptions{
 		Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
@@ -98,6 +96,20 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		a.Hub.ServeStream(raw, channelOf(channel), options)
 	})
 	return nil
+}
+
+// headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section 9.3.2), and no length: nobody knows it.
+func headOfStream(c *fiber.Ctx) error {
+	for name, values := range hub.StreamHeader() {
+		c.Set(name, values[0])
+	}
+	length := -1 // chunked, in terms of fasthttp
+	if !c.Request().Header.IsHTTP11() {
+		length = -2 // until the connection closes
+	}
+	c.Response().Header.SetContentLength(length)
+	c.Response().SetConnectionClose()
+	return nil // an empty body, so that fasthttp leaves the length as it is
 }
 
 // readCursor returns the offset after which the client wants to go on: the header of

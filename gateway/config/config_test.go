@@ -86,6 +86,8 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--redis=redis://x", "--amqp=amqp://x", "--callback-exchange=amq.topic"}, []string{"callback-exchange", `"amq.topic"`, "1 to 255 bytes", "amq."}},
 		{[]string{"--config", file(t, "callback-exchange: events")}, []string{"callback-exchange", `"events"`, "--amqp"}},
 		{[]string{"--callback-backlog=1"}, []string{"callback-backlog", `"1"`, "1000"}},
+		{[]string{"--history=0"}, []string{"history", `"0"`, "1 to 1000000"}},
+		{[]string{"--config", file(t, "feed-history: -1")}, []string{"feed-history", `"-1"`, "1 to"}},
 		{[]string{"--debug=0.0.0.0:1"}, []string{"debug", "loopback"}},
 		{[]string{"--heartbeat=soon"}, []string{"heartbeat", "soon"}},
 		{[]string{"--nonsense"}, []string{"nonsense"}},
