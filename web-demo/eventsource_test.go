@@ -25,7 +25,8 @@ type caller struct {
 func (c caller) call(method, path, body string) (document struct {
 	ID    string
 	Links []struct{ Rel, Href string }
-}) {
+},
+) {
 	c.t.Helper()
 	r, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
 	if err != nil {
