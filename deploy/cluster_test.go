@@ -549,7 +549,7 @@ func TestNoGateway(t *testing.T) {
 			// An EventSource would not come back after any other status.
 			s := c.stream("a", "")
 			body, err := io.ReadAll(s.r)
-			if !regexp.MustCompile(`^retry: \d{4}\n\n$`).Match(body) || err != nil {
+			if !regexp.MustCompile(`^event: unavailable\ndata: {"retry":\d{4}}\nretry: \d{4}\n\n$`).Match(body) || err != nil {
 				t.Errorf("%q %v", body, err)
 			}
 		})

@@ -1,0 +1,38 @@
+package hub
+
+import (
+	"bytes"
+	"io"
+	"testing"
+)
+
+// FuzzEncoded: whatever events hold, the messages of every wire can be told apart again, each with its event, and the
+// chunks of a stream are what a client reads without them.
+func FuzzEncoded(f *testing.F) {
+	f.Add([]byte(`{"n":1}`), []byte(`{"n":2}`), uint64(1))
+	f.Add([]byte("x"), bytes.Repeat([]byte("y"), 70_000), ^uint64(1))
+	f.Add([]byte("0\r\r0"), []byte("id: 7"), uint64(0xfff))
+	f.Fuzz(func(t *testing.T, first, second []byte, offset uint64) {
+		if len(first) == 0 || len(second) == 0 || bytes.ContainsRune(append(first, second...), '\n') {
+			t.Skip("an event is one line")
+		}
+		b := &batch{channel: "request:a", messages: []Message{{Offset: offset, Event: first}, {Offset: offset + 1, Event: second}}}
+		for w := range wires {
+			rest := b.encoded(w)
+			for _, m := range b.messages {
+				size := messageSize(w, rest)
+				if got := eventIn(w, rest[:size], len(m.Event)); !bytes.Equal(got, m.Event) {
+					t.Errorf("wire %d: the event is %q, want %q", w, got, m.Event)
+				}
+				rest = rest[size:]
+			}
+			if len(rest) > 0 {
+				t.Errorf("wire %d: %q is left over", w, rest)
+			}
+		}
+		chunks := NewChunks(bytes.NewReader(append(bytes.Clone(b.SSE()), lastChunk...)))
+		if text, err := io.ReadAll(chunks); err != nil || !chunks.Ended || !bytes.Equal(text, b.Plain()) {
+			t.Errorf("%v, ended %v: %q, want %q", err, chunks.Ended, text, b.Plain())
+		}
+	})
+}
