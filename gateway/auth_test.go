@@ -351,13 +351,13 @@ func TestTickets(t *testing.T) {
 // TestTicketsLetComeBack: an EventSource comes back by itself, to the URL that it has, however old the ticket in it is. So a
 // ticket that is too old to begin with is taken with a cursor, until its request is gone, and no longer than what it rests on.
 func TestTicketsLetComeBack(t *testing.T) {
-	s, file := startKeyed(t, "--ticket-life=1s")
+	s, file := startKeyed(t, "--ticket-life=3s") // in whole seconds: at least two
 	alice := s.as(aliceKey)
 	id, gone := alice.submit("default", 1), alice.submit("default", 2)
 	ticketed := func(s *server, id string) map[string]string {
 		return links(s.call("GET", "/v1/requests/"+id+"?ticket=true", nil).want(200).json())
 	}
-	ends := time.Now().Add(6 * time.Second).Truncate(time.Second)
+	ends := time.Now().Add(8 * time.Second).Truncate(time.Second)
 	l, short, ofGone := ticketed(alice, id), ticketed(s.as(token(t, "alice", ends)), id), ticketed(alice, gone)
 	began, byToken := s.stream(l["events"]), s.stream(short["events"])
 	for _, st := range []*stream{began, byToken} {

@@ -57,9 +57,11 @@ func TestNativeEventSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBrowser(t)
-	base := startGateway(t, "--keys", keys, "--ticket-life", "2s", "--retry", "100ms", "--drain", "100ms", "--samples=false")
+	base := startGateway(t, "--keys", keys, "--ticket-life", "4s", "--retry", "100ms", "--drain", "100ms", "--samples=false")
 	client, worker := caller{t, base, clientKey}, caller{t, base, workerKey}
 	proxy := newCutter(t, base)
+	p := b.open(t, proxy.url+"/health/live") // of the gateway's origin, with nothing in it
+	p.networkErrors = true
 	request := client.call("POST", "/v1/requests?ticket=true", `{"content":1}`)
 	links := make(map[string]string)
 	for _, link := range request.Links {
@@ -80,8 +82,6 @@ func TestNativeEventSource(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	p := b.open(t, proxy.url+"/health/live") // of the gateway's origin, with nothing in it
-	p.networkErrors = true
 	follow := func(name, link string) {
 		p.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`void (() => {
 			const all = window.%s = { ids: [], opened: 0, named: [] };
