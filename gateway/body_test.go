@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -206,6 +207,56 @@ func TestBodyNobodyReads(t *testing.T) {
 			}
 			long.closed()
 		}
+	}
+}
+
+// TestRefusalThroughProxy: a proxy that is still sending a body sees the refusal, and does not take the gateway for one that has failed.
+func TestRefusalThroughProxy(t *testing.T) {
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Skip("nginx is not installed")
+	}
+	s := start(t, "--max-body=1048576")
+	for _, buffering := range []string{"on", "off"} {
+		t.Run("buffering "+buffering, func(t *testing.T) {
+			dir, at := t.TempDir(), strings.TrimPrefix(closedPort(t), "http://")
+			config := "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {}\nhttp { access_log off; client_max_body_size 0;\n"
+			for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+				config += name + "_temp_path " + name + ";\n"
+			}
+			config += "upstream gateway { server " + strings.TrimPrefix(s.url, "http://") + " max_fails=1 fail_timeout=30s; keepalive 8; }\n" +
+				"server { listen " + at + "; location / { proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host; proxy_request_buffering " + buffering + "; } } }\n"
+			if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			nginx := exec.Command(program, "-p", dir+"/", "-c", "nginx.conf", "-e", "stderr")
+			nginx.Stderr = testWriter{t}
+			if err := nginx.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = nginx.Process.Kill(); _ = nginx.Wait() })
+			proxied := newServer(t, "http://"+at)
+			defer proxied.http.CloseIdleConnections()
+			proxied.eventually(func() bool {
+				a, err := proxied.try("GET", "/health/live", nil)
+				return err == nil && a.status == 200
+			})
+			for n := range 20 {
+				l := proxied.line()
+				l.send("POST /v1/requests HTTP/1.1\nHost: localhost\nContent-Length: 3145728"+[]string{"", "\nExpect: 100-continue"}[n%2], "")
+				if _, err := l.Write(bytes.Repeat([]byte("x"), 3<<20)); err != nil {
+					t.Fatal(err)
+				}
+				res := l.answer()
+				for res.StatusCode == 100 {
+					res = l.answer()
+				}
+				if res.StatusCode != 413 {
+					t.Errorf("call %d is answered with %d", n, res.StatusCode)
+				}
+				proxied.call("GET", "/v1/requests", nil, "Host: localhost").want(200)
+			}
+		})
 	}
 }
 

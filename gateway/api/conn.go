@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -49,7 +50,7 @@ func (c *conn) UnsafeConn() net.Conn { return c.Conn }
 // Read notices the end, which fasthttp's reader of chunks does not tell from that of the body.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		c.ended = true
 	}
 	return n, err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,11 +29,11 @@ func TestReadsThatTokensCause(t *testing.T) {
 	var reads, asked atomic.Int64
 	var set atomic.Value // of string; "" is out of order
 	publish := func(names ...string) {
-		text := ""
+		var text strings.Builder
 		for _, name := range names {
-			text += fmt.Sprintf(`,{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, name, base64.RawURLEncoding.EncodeToString(public))
+			text.WriteString(fmt.Sprintf(`,{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, name, base64.RawURLEncoding.EncodeToString(public)))
 		}
-		set.Store(`{"keys":[` + text[1:] + `]}`)
+		set.Store(`{"keys":[` + text.String()[1:] + `]}`)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		reads.Add(1)

@@ -332,7 +332,7 @@ func TestAnswerThatBreaks(t *testing.T) {
 			url := "http://" + servertest.Serve(t, func(conn net.Conn) {
 				defer func() { _ = conn.Close() }()
 				reader := bufio.NewReader(conn)
-				for n := 0; n < 2; n++ {
+				for n := range 2 {
 					r, err := http.ReadRequest(reader)
 					if err != nil {
 						return
