@@ -338,7 +338,7 @@ func TestSegments(t *testing.T) {
 	if got := s.call("GET", "/v1/requests/"+escaped, nil).want(200).json()["id"]; got != id {
 		t.Errorf("%s is %v", escaped, got)
 	}
-	for _, target := range []string{"//localhost/v1/requests", "//127.0.0.1:80/v1/requests", "///localhost/v1/requests"} {
+	for _, target := range []string{"//localhost/v1/requests", "//127.0.0.1:80/v1/requests", "///localhost/v1/requests", "//localhost/v1/requests?x=://"} {
 		for host, status := range map[string]int{"rebound.example": 403, "localhost": 404} {
 			l := s.line()
 			l.send("GET "+target+" HTTP/1.1\nHost: "+host, "")

@@ -40,8 +40,8 @@ const lengthField = ":length"
 
 // receiveHead is called with each head, before anything is read behind it.
 func receiveHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	// A target that begins with two slashes is a path (RFC 9112, section 3.2.1). fasthttp would take the host out of it, and
-	// so let a page choose under which name it calls.
+	// A target that begins with two slashes is a path (RFC 9112, section 3.2.1). If :// is somewhere in it fasthttp takes the host out of
+	// it, as in //localhost/v1/requests?x=://, and so lets a page choose under which name it calls.
 	if target := h.RequestURI(); bytes.HasPrefix(target, []byte("//")) {
 		h.SetRequestURIBytes(append([]byte("/."), target...))
 	}
