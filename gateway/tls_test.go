@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -151,5 +152,37 @@ func TestTLS(t *testing.T) {
 	}
 	if want := reports + 3; offset != want {
 		t.Errorf("the socket ended at %d, want %d", offset, want)
+	}
+}
+
+// TestBodiesOverTLS: bodies wait for leave, and refusals arrive, over TLS too.
+func TestBodiesOverTLS(t *testing.T) {
+	cert, key, trust := certificate(t)
+	s := start(t, "--tls-cert="+cert, "--tls-key="+key, "--max-body=1048576")
+	dial := func() *line {
+		c, err := tls.Dial("tcp", strings.TrimPrefix(s.url, "http://"), trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		return &line{t: t, Conn: c, reader: bufio.NewReader(c)}
+	}
+	const head = "POST /v1/requests HTTP/1.1\nHost: localhost\nContent-Type: application/json\nPrefer: respond-async\nContent-Length: "
+	l := dial()
+	for range 2 {
+		l.send(head+"13\nExpect: 100-continue", "")
+		l.want(100)
+		_, _ = io.WriteString(l, `{"content":1}`)
+		l.want(202)
+	}
+	l.send(head+"3145728\nExpect: 100-continue", "")
+	l.want(413)
+	l.closed()
+	for range 5 {
+		l := dial()
+		l.send(head+"3145728", strings.Repeat("x", 3<<20))
+		l.want(413)
+		l.closed()
 	}
 }
