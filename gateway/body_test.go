@@ -220,13 +220,14 @@ func TestRefusalThroughProxy(t *testing.T) {
 	for _, buffering := range []string{"on", "off"} {
 		t.Run("buffering "+buffering, func(t *testing.T) {
 			dir, at := t.TempDir(), strings.TrimPrefix(closedPort(t), "http://")
-			config := "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {}\nhttp { access_log off; client_max_body_size 0;\n"
+			var config strings.Builder
+			config.WriteString("daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {}\nhttp { access_log off; client_max_body_size 0;\n")
 			for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-				config += name + "_temp_path " + name + ";\n"
+				config.WriteString(name + "_temp_path " + name + ";\n")
 			}
-			config += "upstream gateway { server " + strings.TrimPrefix(s.url, "http://") + " max_fails=1 fail_timeout=30s; keepalive 8; }\n" +
-				"server { listen " + at + "; location / { proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host; proxy_request_buffering " + buffering + "; } } }\n"
-			if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
+			config.WriteString("upstream gateway { server " + strings.TrimPrefix(s.url, "http://") + " max_fails=1 fail_timeout=30s; keepalive 8; }\n" +
+				"server { listen " + at + "; location / { proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host; proxy_request_buffering " + buffering + "; } } }\n")
+			if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config.String()), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			nginx := exec.Command(program, "-p", dir+"/", "-c", "nginx.conf", "-e", "stderr")

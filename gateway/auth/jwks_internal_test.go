@@ -31,7 +31,7 @@ func TestReadsThatTokensCause(t *testing.T) {
 	publish := func(names ...string) {
 		var text strings.Builder
 		for _, name := range names {
-			text.WriteString(fmt.Sprintf(`,{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, name, base64.RawURLEncoding.EncodeToString(public)))
+			_, _ = fmt.Fprintf(&text, `,{"kty":"OKP","crv":"Ed25519","kid":%q,"x":%q}`, name, base64.RawURLEncoding.EncodeToString(public))
 		}
 		set.Store(`{"keys":[` + text.String()[1:] + `]}`)
 	}
