@@ -130,7 +130,7 @@ func follow(t *testing.T, current *atomic.Pointer[process], id string, resumed *
 			resumed.Add(1)
 		}
 		done, err := readEvents(res, func(e sseEvent) error {
-			if n, err := strconv.Atoi(e.id); err != nil || n != at+1 {
+			if n, err := strconv.Atoi(offsetOf(e.id)); err != nil || n != at+1 {
 				return fmt.Errorf("offset %q after %d", e.id, at)
 			}
 			at++

@@ -265,10 +265,10 @@ func TestHistoryThatIsGoneIsTold(t *testing.T) {
 func TestHistoryTellsWhatIsGone(t *testing.T) {
 	s := start(t, "--history=16", "--feed-history=24")
 	empty := s.call("GET", "/v1/topics/none/history", nil).want(200)
-	if string(empty.body) != `{"events":[],"offset":0,"recovered":true}` || empty.header.Get("Cache-Control") != "no-cache" {
+	if string(empty.body) != `{"events":[],"offset":0,"cursor":"0","recovered":true}` || empty.header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("%s %v", empty.body, empty.header)
 	}
-	if a := s.call("GET", "/v1/topics/none/history?after=5", nil).want(200); string(a.body) != `{"events":[],"offset":0,"recovered":false,"oldest":1}` {
+	if a := s.call("GET", "/v1/topics/none/history?after=5", nil).want(200); string(a.body) != `{"events":[],"offset":0,"cursor":"0","recovered":false,"oldest":1}` {
 		t.Errorf("of another life: %s", a.body)
 	}
 	id := s.submit("default", 1, "topic=t")
@@ -501,11 +501,14 @@ func TestSocketIsClosedWithACode(t *testing.T) {
 	say(t, conn, `{"op":"ping"}`)
 	expect(t, conn, `{"op":"pong"}`)
 	stream := s.stream("/v1/events")
+	if b, err := stream.block(); err != nil || b.name != "start" {
+		t.Errorf("%+v, %v", b, err)
+	}
 	go s.stop()
 	if code := closed(conn); code != 1012 {
 		t.Errorf("restart: %d", code)
 	}
-	if got := strings.Join(stream.rest(), " "); got != "start restart" {
+	if got := strings.Join(stream.rest(), " "); got != "restart" {
 		t.Errorf("stream at restart: %v", got)
 	}
 	s.stop()

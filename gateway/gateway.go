@@ -172,7 +172,7 @@ func (g *gateway) newLeases() *lease.Leases {
 // ring is the bell of a request, as a lease needs it.
 func (g *gateway) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
 	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: of.ID, Life: of.Life}
-	w, err := g.hub.Wait(ctx, hub.Channel{Key: c.Key(), Name: c.String(), Live: c.Feed()})
+	w, err := g.hub.Wait(ctx, api.ChannelOf(c))
 	if err != nil {
 		return nil, nil, err
 	}

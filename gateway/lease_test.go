@@ -14,7 +14,7 @@ import (
 
 // leased is work that a call was given.
 type leased struct {
-	ID           string
+	ID, Life     string
 	Attempt      int
 	Route        string
 	Content      any

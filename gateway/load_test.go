@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -98,7 +99,7 @@ func (c *cluster) follow(n int, id string) {
 			if err := json.Unmarshal([]byte(e.data), &event); err != nil {
 				return err
 			}
-			n, err := strconv.Atoi(e.id)
+			n, err := strconv.Atoi(offsetOf(e.id))
 			switch {
 			case err != nil:
 				return err
@@ -207,4 +208,10 @@ func (c *cluster) report(requests int, ended *atomic.Int64, began time.Time) {
 	}
 	c.t.Logf("accepted %d, ended %d, re-delivered %d, resumed streams %d, resets %d, refused with 503 %d, longest outage seen by a client %v, took %v",
 		requests, ended.Load(), c.again.Load(), c.resumed.Load(), c.resets.Load(), c.refused.Load(), time.Duration(c.longest.Load()).Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+}
+
+// offsetOf is the offset in the id of a server-sent event, of a request whose id was chosen in front of its life.
+func offsetOf(id string) string {
+	offset, _, _ := strings.Cut(id, "-")
+	return offset
 }

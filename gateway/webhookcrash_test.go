@@ -31,6 +31,9 @@ const (
 
 // messageID is the webhook-id of an event of a request, of which a status document is given.
 func messageID(doc map[string]any, sequence int) string {
+	if doc["life"] == nil { // the id is one that the gateway made
+		return fmt.Sprintf("%s_%d", doc["id"], sequence)
+	}
 	return fmt.Sprintf("%s_%s_%d", doc["id"], doc["life"], sequence)
 }
 

@@ -93,7 +93,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
 		raw, _ := takeOver(conn, false)
-		a.Hub.ServeStream(raw, channelOf(channel), options)
+		a.Hub.ServeStream(raw, ChannelOf(channel), options)
 	})
 	return nil
 }

@@ -186,5 +186,5 @@ func (s *session) Resolve(ctx context.Context, name string) (hub.Channel, error)
 		}
 		return hub.Channel{}, err
 	}
-	return channelOf(channel), nil
+	return ChannelOf(channel), nil
 }

@@ -197,7 +197,7 @@ func retryAfter(r *lifecycle.Request) string {
 func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, limit)
 	defer cancel()
-	bell, err := a.Hub.Wait(ctx, channelOf(r.Channel()))
+	bell, err := a.Hub.Wait(ctx, ChannelOf(r.Channel()))
 	if err != nil {
 		return r, nil // no bell, no waiting: the client can poll
 	}
@@ -218,7 +218,8 @@ func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Durati
 	}
 }
 
-func channelOf(c lifecycle.Channel) hub.Channel {
+// ChannelOf returns a channel as the hub knows it.
+func ChannelOf(c lifecycle.Channel) hub.Channel {
 	return hub.Channel{Key: c.Key(), Name: c.String(), Epoch: c.Life, Live: c.Feed()}
 }
 
