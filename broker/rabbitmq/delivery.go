@@ -42,7 +42,7 @@ func (d *delivery) Ack() error {
 func (d *delivery) Return() error {
 	return d.settle(func() error {
 		s := d.session
-		if d.earlier >= int64(s.options.DeliveryLimit)/2 {
+		if d.worn() {
 			err := s.send(context.Background(), d.job, true)
 			if err == nil {
 				s.counts.republished.Add(1)
@@ -53,6 +53,9 @@ func (d *delivery) Return() error {
 		return s.channel.Nack(d.tag, false, true)
 	})
 }
+
+// worn reports whether the job was delivered so often that it has to be published anew, see Return.
+func (d *delivery) worn() bool { return d.earlier >= int64(d.session.options.DeliveryLimit)/2 }
 
 func (d *delivery) settle(with func() error) error {
 	if !d.settled.CompareAndSwap(false, true) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -46,29 +48,35 @@ func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Q
 }
 
 const (
-	pruneMost = 10_000 // jobs that one Prune looks at
-	pruneStep = 256    // jobs of which needed is asked at a time
+	pruneMost = math.MaxUint16 // jobs that one Prune looks at, as many as a channel may hold; a longer queue is not in its order afterwards
+	pruneStep = 256            // jobs of which needed is asked at a time
+	pruneIdle = 500 * time.Millisecond
 )
 
 // Prune takes jobs that nobody needs out of the queue of a route, and returns how many. A queue gives nothing up from its midst, so each
 // job is taken and, if it is needed, put back, all of them in their order; those are marked as redelivered then. It is for
 // queues that nobody consumes, whose jobs would stay for ever. needed returns for each job whether it is still needed.
+//
+// RabbitMQ may forget an acknowledgement that was made just before its channel was closed; that job is found the next time.
 func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Context, []broker.Job) ([]bool, error)) (pruned int, err error) {
 	err = b.onQueue(route, func(g *generation, ch *amqp.Channel, q amqp.Queue) error {
 		s := &session{generation: g, consumer: &consumer{Broker: b}, ctx: ctx, channel: ch, ended: make(chan struct{})}
-		var kept []*delivery
-		defer func() {
-			for _, d := range kept {
-				_ = d.Return()
+		most := min(q.Messages, pruneMost)
+		var stream <-chan amqp.Delivery
+		if err := g.call(func() (err error) {
+			if err = ch.Qos(max(most, 1), 0, false); err == nil {
+				stream, err = ch.Consume(b.topology.workQueue(route), "prune", false, false, false, false, nil)
 			}
-		}()
-		for looked := 0; looked < min(q.Messages, pruneMost) && ctx.Err() == nil; {
-			taken, err := s.get(b.topology.workQueue(route), min(pruneStep, min(q.Messages, pruneMost)-looked))
+			return err
+		}); err != nil {
+			return err
+		}
+		for looked := 0; looked < most; {
+			taken := s.gather(ctx, stream, min(pruneStep, most-looked))
+			if len(taken) == 0 {
+				break
+			}
 			looked += len(taken)
-			kept = append(kept, taken...)
-			if err != nil || len(taken) == 0 {
-				return err
-			}
 			jobs := make([]broker.Job, len(taken))
 			for i, d := range taken {
 				jobs[i] = d.job
@@ -77,38 +85,43 @@ func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Co
 			if err != nil {
 				return err
 			}
-			kept = kept[:len(kept)-len(taken)]
 			for i, d := range taken {
-				if wanted[i] {
-					kept = append(kept, d)
-				} else if err := d.Ack(); err == nil {
+				switch {
+				case !wanted[i]:
+					_ = d.Ack()
 					pruned++
-				}
+				case d.worn():
+					_ = d.Return()
+				} // what is left comes back, in its order, when the channel is closed
 			}
 		}
-		return nil
+		return g.call(func() error { return ch.Cancel("prune", false) })
 	})
 	return pruned, err
 }
 
-// get takes up to n jobs out of a queue, without waiting for any.
-func (s *session) get(queue string, n int) ([]*delivery, error) {
+// gather takes up to n jobs that come, fewer if none comes for a moment.
+func (s *session) gather(ctx context.Context, stream <-chan amqp.Delivery, n int) []*delivery {
 	var taken []*delivery
-	for range n {
-		var m amqp.Delivery
-		var ok bool
-		if err := s.generation.call(func() (err error) {
-			m, ok, err = s.channel.Get(queue, false)
-			return err
-		}); err != nil || !ok {
-			return taken, err
+	idle := time.NewTimer(pruneIdle)
+	defer idle.Stop()
+	for len(taken) < n {
+		select {
+		case m, ok := <-stream:
+			if !ok {
+				return taken
+			}
+			job, redelivered, err := decode(&m)
+			if err != nil { // whoever consumes says so
+				continue
+			}
+			taken = append(taken, &delivery{session: s, tag: m.DeliveryTag, earlier: deliveries(&m), job: job, redelivered: redelivered})
+			idle.Reset(pruneIdle)
+		case <-idle.C:
+			return taken
+		case <-ctx.Done():
+			return taken
 		}
-		job, redelivered, err := decode(&m)
-		if err != nil { // whoever consumes says so
-			_ = s.channel.Nack(m.DeliveryTag, false, true)
-			continue
-		}
-		taken = append(taken, &delivery{session: s, tag: m.DeliveryTag, earlier: deliveries(&m), job: job, redelivered: redelivered})
 	}
-	return taken, nil
+	return taken
 }
