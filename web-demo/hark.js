@@ -65,7 +65,7 @@
  *
  * @typedef {object} FollowOptions
  * @property {Transport} [transport] what to try first; default `sse`
- * @property {number} [after] the offset of the last event that is known; default 0
+ * @property {number|string} [after] the offset of the last event that is known, or the cursor of another follower; default 0
  * @property {(event: HarkEvent, offset: number) => void} [onEvent] once for each event, in order
  * @property {(event: HarkEvent, offset: number) => void} [onReset]
  *   events were missed for good, `event.data` is how the request stands now; default `onEvent`
@@ -78,6 +78,7 @@
  * @property {() => void} close stop following; no callback comes after it
  * @property {() => void} cut drop the connection as an accident would, to see it resume
  * @property {number} offset of the newest event that is known
+ * @property {string} cursor of it: the offset, and which of all requests that ever had the id it is of, if there may be several
  * @property {Transport} transport in use
  *
  * @typedef {object} SubmitOptions
@@ -268,6 +269,7 @@ const EXPIRED = 4503; // close code: come back with another token
 class Following {
   #env; #target; #options; #order;
   #offset; #sequence = 0;
+  #life; // which of all requests that ever had the id, if it says
   #attempt = 0; // failures since the last sign of life
   #fresh = true; // this transport has never opened
   #drop = null; // ends the connection of the moment
@@ -278,13 +280,16 @@ class Following {
     this.#env = env;
     this.#target = target;
     this.#options = options;
-    this.#offset = options.after ?? 0;
+    const [offset, life] = String(options.after ?? 0).split('-');
+    this.#offset = Number(offset);
+    this.#life = life;
     this.#order = [...(FALLBACK[options.transport ?? 'sse'] ?? FALLBACK.sse)];
     globalThis.addEventListener?.('online', this.#wake);
     this.#connectIn(0); // not now, so that the caller has the handle when the first callback comes
   }
 
   get offset() { return this.#offset; }
+  get cursor() { return this.#life ? `${this.#offset}-${this.#life}` : String(this.#offset); }
   get transport() { return this.#order[0]; }
 
   close() {
@@ -410,6 +415,7 @@ class Following {
     const reset = event.type.endsWith('.reset');
     if (!reset && offset <= this.#offset) return; // told already
     this.#offset = offset;
+    this.#life = event.data.life;
     this.#sequence = event.data.sequence ?? this.#sequence;
     const tell = (reset && this.#options.onReset) || this.#options.onEvent;
     tell?.(event, offset);
@@ -419,10 +425,10 @@ class Following {
   #stream(links) {
     // EventSource reconnects and resumes by itself; only when it gives up, or when
     // the connection is cut here, the cursor has to go into the URL.
-    const source = new this.#env.EventSource(withQuery(this.#env.url(links.events), { after: this.#offset }));
+    const source = new this.#env.EventSource(withQuery(this.#env.url(links.events), { after: this.#offset && this.cursor }));
     this.#drop = () => source.close();
     source.onopen = () => this.#opened();
-    source.onmessage = (message) => this.#deliver(JSON.parse(message.data), Number(message.lastEventId));
+    source.onmessage = (message) => this.#deliver(JSON.parse(message.data), parseInt(message.lastEventId, 10));
     source.addEventListener('end', () => this.#ask());
     source.onerror = () => {
       if (source.readyState === 2) this.#ask(); // 204, or an answer that is not a stream
@@ -432,7 +438,7 @@ class Following {
   }
 
   #socket(links) {
-    const address = withQuery(this.#env.url(links.socket), { after: this.#offset }).replace(/^http/, 'ws');
+    const address = withQuery(this.#env.url(links.socket), { after: this.#offset && this.cursor }).replace(/^http/, 'ws');
     const socket = new this.#env.WebSocket(address, 'hark.v1');
     let patience;
     const ping = setInterval(() => {
@@ -468,7 +474,7 @@ class Following {
     let opened = false;
     try {
       while (!abort.signal.aborted) {
-        const events = await this.#env.call(withQuery(this.#target.events, { after: this.#offset }), { headers, signal: abort.signal });
+        const events = await this.#env.call(withQuery(this.#target.events, { after: this.#offset && this.cursor }), { headers, signal: abort.signal });
         if (events.status === 204) return this.#ask();
         const answer = await events.json();
         if (!opened) this.#opened();
@@ -476,8 +482,8 @@ class Following {
         if (answer.recovered === false && this.#offset > 0) {
           // As a stream tells it: how the request stands now, and on from there.
           const document = await (await this.#env.call(this.#target.self, { headers, signal: abort.signal })).json();
-          const { id, sequence } = document;
-          this.#deliver({ specversion: '1.0', id: `${id}/${sequence}`, type: 'request.reset', source: `/v1/requests/${id}`, data: document }, sequence);
+          const { id, life, sequence } = document;
+          this.#deliver({ specversion: '1.0', id: [id, life, sequence].filter(Boolean).join('/'), type: 'request.reset', source: `/v1/requests/${id}`, data: document }, sequence);
           if (this.#done) return;
           continue;
         }
@@ -488,7 +494,7 @@ class Following {
         this.#attempt = 0;
         const asked = Date.now();
         const status = await this.#env.call(this.#target.self, {
-          headers: { ...headers, Prefer: `wait=${WAIT}`, 'If-None-Match': `W/"${this.#sequence}"` },
+          headers: { ...headers, Prefer: `wait=${WAIT}`, 'If-None-Match': `W/"${this.#life ? `${this.#life}-` : ''}${this.#sequence}"` },
           signal: AbortSignal.any?.([abort.signal, AbortSignal.timeout((WAIT + 10) * 1000)]) ?? abort.signal,
         });
         if (status.status !== 304) {

@@ -178,6 +178,29 @@ test('SSE: leaves the reconnecting to EventSource, and resumes itself after a cu
   assert.equal(seen.end.document.status, 'failed');
 });
 
+test('SSE: names the life of a request whose id may be used again', async () => {
+  const { seen, follow } = world();
+  const handle = follow({ onReset: (e, offset) => seen.resets.push([e.data.life, offset]) });
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  FakeEventSource.made[0].send(event(1, 'processing', { life: '0123456789' }), '1-0123456789');
+  FakeEventSource.made[0].send(event(2, 'processing', { life: '0123456789' }), '2-0123456789');
+  assert.equal(handle.cursor, '2-0123456789');
+  handle.cut();
+  await until(() => FakeEventSource.made.length === 2);
+  assert.match(FakeEventSource.made[1].url, /\?after=2-0123456789$/);
+  FakeEventSource.made[1].open();
+  FakeEventSource.made[1].send({ ...event(1, 'processing', { life: 'abcdefghjk' }), type: 'request.reset' }, '1-abcdefghjk');
+  FakeEventSource.made[1].send(event(2, 'succeeded', { life: 'abcdefghjk' }), '2-abcdefghjk');
+  assert.deepEqual(seen.events, [1, 2, 2]);
+  assert.deepEqual(seen.resets, [['abcdefghjk', 1]]);
+  const again = follow({ after: handle.cursor });
+  assert.equal(again.offset, 2);
+  await until(() => FakeEventSource.made.length === 3);
+  assert.match(FakeEventSource.made[2].url, /\?after=2-abcdefghjk$/);
+  again.close();
+});
+
 test('SSE: when it gives up on a request that has ended, that is the end', async () => {
   const { seen, follow } = world(() => json({ id: 'r1', status: 'canceled' }));
   follow({ after: 3 });
