@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build test test-go test-js test-clients test-shared cluster chaos setup lint fmt fuzz bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
 test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, nginx, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) test-js test-go test-shared
+	@sh scripts/setup.sh $(MAKE) test-js test-clients test-go test-shared
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
@@ -28,6 +28,9 @@ test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test
+
+test-clients: ## streams and sockets with the libraries that others have written, in JavaScript and Go (see docs/clients.md)
+	@GO="$(GO)" sh scripts/clients.sh
 
 setup: ## bring what the tests need and do nothing else
 	@sh scripts/setup.sh true

@@ -2,7 +2,10 @@
 package hark_test
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +84,53 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	for name := range rooms {
 		if !seen[name] {
 			t.Errorf("there is no room %s any more", name)
+		}
+	}
+}
+
+// modules are those of their own, whose dependencies the main one is not to have. They know nothing of ours, and
+// `go list ./...` nothing of them.
+var modules = []string{"clienttest/follow", "loadtest/asynq", "loadtest/centrifuge", "tools"}
+
+func TestModulesOfTheirOwnImportNothingOfOurs(t *testing.T) {
+	var found []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git"):
+			return filepath.SkipDir
+		case d.Name() == "go.mod" && path != "go.mod":
+			found = append(found, filepath.ToSlash(filepath.Dir(path)))
+		case filepath.Ext(path) == ".go":
+			dir := filepath.ToSlash(filepath.Dir(path))
+			if !slices.ContainsFunc(modules, func(m string) bool { return within(dir, m) }) {
+				return nil
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if strings.Contains(string(source), `"`+module) {
+				t.Errorf("%s imports something of %s", path, module)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	if !slices.Equal(found, modules) {
+		t.Errorf("the modules are %v, not %v", found, modules)
+	}
+	lint, err := os.ReadFile("scripts/lint.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range modules {
+		if m != "tools" && !strings.Contains(string(lint), m) {
+			t.Errorf("scripts/lint.sh does not look at %s", m)
 		}
 	}
 }

@@ -20,9 +20,20 @@ fi
 echo "lint: go mod tidy"
 go mod tidy -diff
 echo "lint: the modules of their own"
-for module in loadtest/asynq loadtest/centrifuge; do
+for module in loadtest/asynq loadtest/centrifuge clienttest/follow; do
 	(cd "$module" && go mod tidy -diff && go vet ./...)
 done
+echo "lint: scripts"
+for script in scripts/*.sh deploy/*.sh findings/*.sh; do
+	bash -n "$script"
+done
+if command -v shellcheck >/dev/null 2>&1; then
+	shellcheck scripts/*.sh findings/*.sh
+fi
+if grep -n '"resolved"' clienttest/package-lock.json; then
+	echo "clienttest/package-lock.json names where packages come from: make it with the .npmrc beside it" >&2
+	exit 1
+fi
 echo "lint: golangci-lint"
 tool golangci-lint run ./...
 echo "lint: govulncheck"

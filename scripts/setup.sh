@@ -11,6 +11,7 @@ need() { # program package...
 }
 need gcc gcc libc6-dev # for the race detector
 need node nodejs
+need npm npm
 if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
 	missing="$missing chromium"
 fi
