@@ -157,7 +157,7 @@ const inGo = {
   'Go tmaxmax/go-sse 0.12.0 Read': { client: 'tmaxmax-read', waits: 0 },
 };
 
-/** All clients, those in Go by a program that follows with them. */
+/** All clients; those in Go follow by means of a program, `go`, and not at all without it. */
 export function streamClients(go) {
   const all = Object.entries(inNode);
   for (const [name, { client, ...traits }] of Object.entries(inGo)) {
