@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 /** The longest that anything is waited for. It is never reached unless something is wrong, or the machine very busy. */
-const PATIENCE = 60_000;
+const PATIENCE = Number(process.env.HARK_PATIENCE ?? 60_000);
 
 /** How long a client is watched that is to do nothing: several times as long as the gateway tells clients to wait. */
 export const WATCHED = 1_500;
@@ -181,7 +181,7 @@ export class Proxy {
     connection.answered = connection.answered.slice(0, at);
     this.hold();
     this.#cut(connection, rule.how, bytes.subarray(0, Math.max(0, at - before)));
-    rule.done();
+    rule.cut = true;
   }
 
   #cut(connection, how, last = Buffer.alloc(0)) {
@@ -204,7 +204,11 @@ export class Proxy {
    * comes back then waits until `release`. The promise resolves at the cut.
    */
   cutAt(where, how) {
-    return new Promise((done) => { this.#rules.push({ where, how, done }); });
+    const rule = { where, how, cut: false };
+    this.#rules.push(rule);
+    const cut = until(() => rule.cut, () => `a cut in what was answered: ${this.connections.at(-1)?.answered}`);
+    cut.catch(() => {}); // a test that fails before it waits for this has said why
+    return cut;
   }
 
   /** Cuts every connection that is open, and lets who comes back wait until `release`. */

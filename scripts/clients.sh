@@ -23,4 +23,4 @@ npm ci --no-progress --loglevel=error >"$built/npm" 2>&1 || {
 	exit 1
 }
 # The end is forced because some clients leave a timer behind that has been told to wait for an hour.
-HARK_GATEWAY="$built/gateway" HARK_FOLLOW="$built/follow" node --test --test-force-exit "$@"
+HARK_GATEWAY="$built/gateway" HARK_FOLLOW="$built/follow" node --test --test-force-exit --test-timeout=120000 "$@"
