@@ -2,6 +2,7 @@
 // has a way to be told of every event it is used, else listeners for the names that the gateway gives.
 
 import { createRequire } from 'node:module';
+import { pageClients } from './browser.mjs';
 import { createEventSource } from 'eventsource-client';
 import { createParser } from 'eventsource-parser';
 import { EventSource as EventSource3 } from 'eventsource3';
@@ -38,11 +39,11 @@ const eventSource = (make) => (url, journal) => {
 };
 
 /** Takes each line of the data for an event. Hark's data is one line; see `glues`. */
-const linewise = (follow) => (url, journal) => {
-  const lines = Object.create(journal);
-  lines.event = (name, data, cursor) => { for (const line of data.split('\n')) journal.event(name, line, cursor); };
-  return follow(url, lines);
-};
+const linewise = (follow) => (url, journal) => follow(url, {
+  event(name, data, cursor) { for (const line of data.split('\n')) journal.event(name, line, cursor); },
+  error: (e) => journal.error(e),
+  end: (e) => journal.end(e),
+});
 
 /** How long a loop waits that was not told. */
 const PAUSE = 100;
@@ -125,7 +126,7 @@ function eventSourceClient(url, journal) {
  *   halves   it hands over what it has of an event that it is cut off in
  *   glues    what it has of such an event, in whole lines, it puts in front of the data of the next one
  *   hasty    it takes the id of such an event over if it has that line: cut off in the one byte behind it, it loses the event
- *   waits    the least part of the time that `retry` says that it waits; 0: it does as it likes
+ *   waits    the least part of the time that `retry` says that it waits; 0: it does as it likes; undefined: it may not have seen that
  *   at204    behind the end, without having seen it: it 'stops', 'asks' again and again, or forgets where it was and 'replays' all
  *   at404    when it is refused: it 'stops', or 'asks' again and again
  */
@@ -137,14 +138,14 @@ const inNode = {
   'eventsource 4.1.1': { follow: eventSource((url) => new EventSource4(url)) },
   'undici 7.30.2 EventSource': { follow: eventSource((url) => new UndiciEventSource(url)) },
   'launchdarkly-eventsource 2.2.0': { follow: eventSource((url) => new LaunchDarkly(url)) },
-  'extended-eventsource 2.1.0': { follow: eventSource((url) => new ExtendedEventSource(url)), hasty: true },
-  'event-source-polyfill 1.0.31': { follow: eventSource((url) => new EventSourcePolyfill(url)) },
+  'extended-eventsource 2.1.0': { follow: eventSource((url) => new ExtendedEventSource(url, { disableLogger: true })), hasty: true },
+  'event-source-polyfill 1.0.31 over fetch': { follow: eventSource((url) => new EventSourcePolyfill(url)), at204: 'asks' },
   'reconnecting-eventsource 1.6.5 over eventsource 4': {
     follow: eventSource((url) => new ReconnectingEventSource(url, { eventSourceClass: EventSource4 })),
     at204: 'replays', at404: 'asks',
   },
   '@microsoft/fetch-event-source 2.0.1': { follow: fetchEventSourceClient, hasty: true, at204: 'asks', at404: 'asks' },
-  'eventsource-client 1.2.0': { follow: eventSourceClient },
+  'eventsource-client 1.2.0': { follow: eventSourceClient, at404: 'asks' },
   'eventsource-parser 3.1.1 over fetch': { follow: loop(parserLoop) },
   'fetch-event-stream 0.1.6': { follow: loop(fetchStreamLoop) },
 };
@@ -157,9 +158,9 @@ const inGo = {
   'Go tmaxmax/go-sse 0.12.0 Read': { client: 'tmaxmax-read', waits: 0 },
 };
 
-/** All clients; those in Go follow by means of a program, `go`, and not at all without it. */
-export function streamClients(go) {
-  const all = Object.entries(inNode);
+/** All clients; those in Go follow by means of a program, `go`, those of pages in a browser, and not at all without it. */
+export function streamClients(go, browser) {
+  const all = [...Object.entries(inNode), ...pageClients(() => browser)];
   for (const [name, { client, ...traits }] of Object.entries(inGo)) {
     all.push([name, {
       ...traits,
