@@ -157,7 +157,7 @@ const inPages = {
   },
   'Chromium, event-source-polyfill 1.0.31': {
     script: script(umd('/event-source-polyfill/src/eventsource.js'), 'new EventSourcePolyfill(url)'),
-    waits: undefined,
+    away: 'may stop', waits: undefined,
   },
   'Chromium, @microsoft/fetch-event-source 2.0.1': {
     script: (url) => `

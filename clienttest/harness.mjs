@@ -131,7 +131,7 @@ export class Proxy {
 
   static async start(gateway) {
     const proxy = new Proxy();
-    proxy.gateway = gateway; // undefined: nothing is there, and who comes is reset
+    proxy.gateway = gateway; // undefined: nothing is there, and who asks for events is reset
     proxy.server = net.createServer((client) => proxy.#take(client));
     proxy.server.listen(0, '127.0.0.1');
     await once(proxy.server, 'listening');
@@ -147,7 +147,8 @@ export class Proxy {
     client.on('data', (b) => {
       connection.asked += b;
       if (ASKED.test(connection.asked)) connection.came ??= Date.now();
-      connection.server?.write(b);
+      if (connection.server) connection.server.write(b);
+      else if (!this.gateway && connection.came) client.resetAndDestroy();
     });
     client.on('close', () => {
       connection.server?.destroy();
@@ -160,11 +161,7 @@ export class Proxy {
 
   #connect(connection) {
     const { client } = connection;
-    if (client.destroyed) return;
-    if (!this.gateway) {
-      client.resetAndDestroy();
-      return;
-    }
+    if (client.destroyed || !this.gateway) return;
     const server = net.connect(this.gateway.port, this.gateway.host);
     connection.server = server;
     server.write(connection.asked);

@@ -128,9 +128,10 @@ function eventSourceClient(url, journal) {
  *   hasty    it takes the id of such an event over if it has that line: cut off in the one byte behind it, it loses the event
  *   waits    the least part of the time that `retry` says that it waits; 0: it does as it likes; undefined: it may not have seen that
  *   at204    behind the end, without having seen it: it 'stops', 'asks' again and again, or forgets where it was and 'replays' all
+ *   away     when its attempt to come back is reset because nothing is there: it 'asks' again, or 'may stop' for good
  *   at404    when it is refused: it 'stops', or 'asks' again and again
  */
-const standard = { halves: false, glues: false, hasty: false, waits: 0.95, at204: 'stops', at404: 'stops' };
+const standard = { halves: false, glues: false, hasty: false, waits: 0.95, away: 'asks', at204: 'stops', at404: 'stops' };
 
 const inNode = {
   'eventsource 2.0.2': { follow: linewise(eventSource((url) => new EventSource2(url))), glues: true },
