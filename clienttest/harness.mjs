@@ -148,26 +148,31 @@ export class Proxy {
       connection.asked += b;
       if (ASKED.test(connection.asked)) connection.came ??= Date.now();
       if (connection.server) connection.server.write(b);
-      else if (!this.gateway && connection.came) client.resetAndDestroy();
+      else if (!connection.held) this.#connect(connection);
     });
     client.on('close', () => {
       connection.server?.destroy();
       this.#open.delete(connection);
     });
     this.#open.add(connection);
-    if (this.#held) this.#held.push(connection);
+    connection.held = this.#held !== undefined;
+    if (connection.held) this.#held.push(connection);
     else this.#connect(connection);
   }
 
   #connect(connection) {
     const { client } = connection;
-    if (client.destroyed || !this.gateway) return;
+    if (client.destroyed) return;
+    if (!this.gateway) {
+      if (connection.came) client.resetAndDestroy(); // else as soon as it has asked
+      return;
+    }
     const server = net.connect(this.gateway.port, this.gateway.host);
     connection.server = server;
     server.write(connection.asked);
     server.on('data', (b) => this.#pass(connection, b));
-    server.on('end', () => client.end());
-    server.on('error', () => client.resetAndDestroy());
+    server.on('end', () => { if (!connection.cut) client.end(); });
+    server.on('error', () => { if (!connection.cut) client.resetAndDestroy(); });
   }
 
   #pass(connection, bytes) {
@@ -235,7 +240,10 @@ export class Proxy {
   release() {
     const held = this.#held ?? [];
     this.#held = undefined;
-    for (const connection of held) this.#connect(connection);
+    for (const connection of held) {
+      connection.held = false;
+      this.#connect(connection);
+    }
   }
 
   close() {
