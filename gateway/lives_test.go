@@ -169,7 +169,10 @@ func TestLivesApart(t *testing.T) {
 	t.Run("reports", func(t *testing.T) {
 		before := s.call("GET", "/v1/requests/x", nil).want(200).json()
 		for _, call := range []struct{ method, rest, body string }{
-			{"POST", "progress", `{"percent":99}`}, {"PUT", "result", `"one"`}, {"POST", "complete", ""}, {"PUT", "error", `{"message":"m"}`},
+			{"POST", "progress", `{"percent":99}`},
+			{"PUT", "result", `"one"`},
+			{"POST", "complete", ""},
+			{"PUT", "error", `{"message":"m"}`},
 			{"POST", "start", ""},
 		} {
 			var body any
