@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"tracing":             {"lifecycle", "hub", "go.opentelemetry.io"},
 	"loadtest":            {"github.com", "golang.org/x"},
 	"loadtest/bare":       {"golang.org/x"},
+	"loadtest/churn":      {"webhook", "github.com/coder"},
 	"loadtest/floor":      {"github.com/redis", "github.com/rabbitmq", "github.com/valyala"},
 	"loadtest/bench":      {},
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},

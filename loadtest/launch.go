@@ -76,7 +76,9 @@ func (t *target) spawn(cmd *exec.Cmd) error {
 }
 
 // build builds a program of this module into a folder.
-func build(dir, path string) (string, error) { return buildIn(".", dir, path) }
+func build(dir, path string, flags ...string) (string, error) {
+	return buildIn(".", dir, path, flags...)
+}
 
 // buildModule builds a program that is a module of its own.
 func buildModule(dir, module string) (string, error) { return buildIn(module, dir, ".") }
@@ -84,12 +86,12 @@ func buildModule(dir, module string) (string, error) { return buildIn(module, di
 // programs is a folder for what is built, if it is to be kept.
 var programs string
 
-func buildIn(module, dir, path string) (string, error) {
+func buildIn(module, dir, path string, flags ...string) (string, error) {
 	if programs != "" {
 		dir = programs
 	}
 	binary := filepath.Join(dir, filepath.Base(filepath.Join(module, path)))
-	cmd := exec.Command("go", "build", "-o", binary, path)
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", binary, path)...)
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", filepath.Join(module, path), err, out)

@@ -10,11 +10,12 @@
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
+//	go run ./loadtest churn      everything that clients and operators may do at once, while everything dies and comes back: all ends once and as asked
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
 //	go run ./loadtest report F…  a page of charts from results files
 //	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
 //
-// It speaks the public wires only and imports nothing of Hark. It builds and starts what it
+// It speaks the public wires only and imports nothing of Hark but what receivers verify webhooks with. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
 // again: a gateway with everything inside, with --backends=shared one on Redis and
 // RabbitMQ of its own, or with --on another server. CPU and memory are those
@@ -52,6 +53,8 @@ type options struct {
 	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
 
+	Churn churnScene `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
+
 	Compare compare    `cmd:"" help:"Everything on every server that there is, one after the other."`
 	Report  reportPage `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
 	Readme  readme     `cmd:"" help:"Write the README's section on performance from results files."`
@@ -64,10 +67,15 @@ type scene interface {
 	run(t *target) (results, error)
 }
 
+// starter is a scene that starts its target itself.
+type starter interface {
+	start(o *options) (*target, error)
+}
+
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "churn": &o.Churn}
 	programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {
@@ -89,7 +97,11 @@ func play(o *options, r *report, s scene) (err error) {
 			r.Failed = strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 		}
 	}()
-	t, err := start(o)
+	begin := start
+	if itself, ok := s.(starter); ok {
+		begin = itself.start
+	}
+	t, err := begin(o)
 	if err != nil {
 		return err
 	}
@@ -106,7 +118,7 @@ func play(o *options, r *report, s scene) (err error) {
 // say says what was measured, as it was asked for.
 func (r *report) say(o *options) error {
 	switch {
-	case r.Failed != "":
+	case r.Failed != "" && len(r.Figures) == 0:
 	case o.JSON:
 		if err := r.write(os.Stdout); err != nil {
 			return err

@@ -1,0 +1,543 @@
+package churn
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// follower follows a request or a feed over as many connections as it takes, now by Server-Sent Events and now by WebSocket, each time
+// from where it was. Everything is its goroutine's until run has returned, but for what says mu.
+type follower struct {
+	*churn
+	who     *caller
+	random  *rand.Rand
+	path    string // of the stream
+	channel string // on a WebSocket
+	name    string
+
+	feed   bool
+	topic  string // of a feed; "" for all of the owner's
+	steady bool   // it reads at once and leaves of itself never, so that it misses nothing
+
+	sub    *submission // that is followed, if it is one
+	former ref         // life that it had a cursor of, if it begins with one
+	of     ref         // life that it follows
+	at     int         // the last offset
+	cursor string      // behind which it goes on, "" to begin with
+
+	mu     sync.Mutex
+	seen   map[ref]int // the last sequence of each life
+	gaps   []gap
+	missed int // offsets that were left out
+	resets int
+	ended  bool
+}
+
+// gap is what a follower was not given.
+type gap struct {
+	of       ref
+	from, to int // sequences, both included
+}
+
+// connection is one that a follower has, for who looks after keys.
+type connection struct {
+	key    string
+	silent time.Time // until when it does not read
+	name   string
+}
+
+type connections struct {
+	sync.Mutex
+	open map[*connection]bool
+}
+
+// said is one thing that a stream or a socket says.
+type said struct {
+	op        string // event, end, subscribed, error, or the name of an event that is none of the channel
+	offset    int
+	cursor    string
+	event     []byte
+	recovered bool
+}
+
+// Why a connection is over.
+var (
+	errEnded   = errors.New("the channel has ended")
+	errGone    = errors.New("the request is gone")
+	errRevoked = errors.New("the key holds no longer")
+	errWrong   = errors.New("a violation, which was told")
+)
+
+// followRequest follows a request to its end, in a goroutine of its own.
+func (c *churn) followRequest(ctx context.Context, seed uint64, s *submission) {
+	id := c.idOf(s)
+	f := &follower{
+		churn: c, who: c.owners[s.owner], random: rand.New(rand.NewPCG(c.Seed, seed)), sub: s, name: fmt.Sprintf("follower of n=%d %s", s.n, id),
+		path: "/v1/requests/" + id + "/events", channel: "request:" + id, seen: make(map[ref]int),
+	}
+	c.ledger.count("followers of requests")
+	c.under.Go(func() { f.run(ctx) })
+}
+
+// followFormer follows a request with a cursor of one that had its id before. It has to be told so, and is shown nothing of that.
+func (c *churn) followFormer(ctx context.Context, seed uint64, s *submission, former ref) {
+	f := &follower{
+		churn: c, who: c.owners[s.owner], random: rand.New(rand.NewPCG(c.Seed, seed)), sub: s, name: fmt.Sprintf("follower of n=%d %s with the cursor of %s", s.n, s.id, former),
+		path: "/v1/requests/" + s.id + "/events", channel: "request:" + s.id, seen: make(map[ref]int), former: former, at: 2, cursor: "2-" + former.life,
+	}
+	c.ledger.count("followers with the cursor of a former life")
+	c.under.Go(func() { f.run(ctx) })
+}
+
+// feeds starts followers of every owner's feed, a steady one and one that is not, and of topics, which go on until ctx ends.
+func (c *churn) feeds(ctx context.Context, round int, running *sync.WaitGroup) (all []*follower) {
+	for i, who := range c.owners {
+		for _, kind := range []struct {
+			topic  string
+			steady bool
+		}{{"", true}, {"", false}, {fmt.Sprintf("topic.%d", i), false}} {
+			f := &follower{
+				churn: c, who: who, random: c.random(fmt.Sprint("feed", i, kind, round)), path: "/v1/events", channel: "owner", seen: make(map[ref]int),
+				feed: true, steady: kind.steady, topic: kind.topic, cursor: "0", name: fmt.Sprintf("follower of %s's feed", who.subject),
+			}
+			if kind.topic != "" {
+				f.path, f.channel = "/v1/topics/"+kind.topic+"/events", "topic:"+kind.topic
+				f.name = fmt.Sprintf("follower of %s's %s", who.subject, kind.topic)
+			}
+			c.ledger.count("followers of feeds")
+			running.Go(func() { f.run(ctx) })
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// run follows until the end, or until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	for first := true; ctx.Err() == nil; first = false {
+		if !first {
+			f.ledger.count("times that followers came back")
+		}
+		key := f.who.current()
+		var err error
+		if one(f.random, 2) {
+			err = f.stream(ctx, key)
+		} else {
+			err = f.socket(ctx, key)
+		}
+		switch {
+		case errors.Is(err, errEnded):
+			f.finish()
+			return
+		case errors.Is(err, errGone):
+			if f.sub != nil && f.sub.slot { // it was forgotten meanwhile
+				f.ledger.count("followers whose request was forgotten")
+				return
+			}
+			f.ledger.violate("%s: the request is gone", f.name)
+			return
+		case errors.Is(err, errWrong):
+			return
+		case errors.Is(err, errRevoked):
+			f.ledger.count("connections closed because their key was revoked")
+			if key == f.who.current() {
+				f.ledger.violate("%s: the key of %s, which is in the file, is refused", f.name, f.who.subject)
+				return
+			}
+		}
+		pause(ctx, between(f.random, 10*time.Millisecond, 300*time.Millisecond))
+	}
+}
+
+// finish notes that all was seen.
+func (f *follower) finish() {
+	f.mu.Lock()
+	f.ended = true
+	gaps := f.gaps
+	f.mu.Unlock()
+	l := f.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.lives[f.of]
+	if v == nil || v.ended != f.at {
+		l.wrongly("%s was told of the end at %d, but %s has another", f.name, f.at, f.of)
+		return
+	}
+	l.explained(f.name, gaps)
+	l.found["followers that saw the end"]++
+}
+
+// explained checks that nothing was left out but progress which is superseded. The lock is held.
+func (l *ledger) explained(name string, gaps []gap) {
+	for _, g := range gaps {
+		v := l.lives[g.of]
+		for seq := g.from; seq <= g.to; seq++ {
+			if e := v.events[seq]; e == nil || e.kind != "progress" || v.events[g.to+1] == nil {
+				l.wrongly("%s was not given event %d of %s, which is no superseded progress", name, seq, g.of)
+			}
+			l.found["superseded progress left out"]++
+		}
+	}
+}
+
+// hold notes a connection until what it returns is called.
+func (f *follower) hold(key string) (*connection, func()) {
+	conn := &connection{key: key, name: f.name}
+	f.conns.Lock()
+	defer f.conns.Unlock()
+	f.conns.open[conn] = true
+	return conn, func() {
+		f.conns.Lock()
+		defer f.conns.Unlock()
+		delete(f.conns.open, conn)
+	}
+}
+
+// moods are when a connection is left, and when it is not read for a while, by the number of events.
+type moods struct {
+	leave, silence int
+}
+
+func (f *follower) moods(ctx context.Context) (m moods) {
+	m = moods{-1, -1}
+	if f.steady || f.disturbed.Err() != nil || ctx.Err() != nil {
+		return m
+	}
+	if one(f.random, 3) {
+		m.leave = f.random.IntN(8)
+	}
+	if one(f.random, 4) {
+		m.silence = f.random.IntN(6)
+	}
+	return m
+}
+
+var errLeft = errors.New("left")
+
+// take takes what a connection has said, and says whether that was all.
+func (f *follower) take(ctx context.Context, conn *connection, m *moods, s said) error {
+	switch s.op {
+	case "event":
+	case "subscribed", "start", "pong":
+		return nil
+	case "end":
+		if s.offset != f.at {
+			f.ledger.violate("%s: the end is at %d, after %d", f.name, s.offset, f.at)
+			return errWrong
+		}
+		return errEnded
+	case "busy", "restart", "unavailable":
+		f.ledger.count("streams that said " + s.op)
+		return nil // and is closed
+	case "unauthenticated":
+		return errRevoked
+	default:
+		f.ledger.violate("%s: %s is not described", f.name, s.op)
+		return errWrong
+	}
+	f.ledger.count("messages to followers")
+	of, seq, kind, err := f.ledger.observe(f.name, f.who.subject, s.event)
+	if err != nil {
+		f.ledger.violate("%s: %v", f.name, err)
+		return errWrong
+	}
+	if err := f.place(s, of, seq, kind); err != nil {
+		return err
+	}
+	if m.silence == 0 {
+		d := between(f.random, 100*time.Millisecond, 3*time.Second)
+		f.ledger.count("times that followers did not read")
+		f.conns.Lock()
+		conn.silent = time.Now().Add(d)
+		f.conns.Unlock()
+		pause(ctx, d)
+	}
+	if m.leave == 0 {
+		f.ledger.count("times that followers left")
+		return errLeft
+	}
+	m.leave--
+	m.silence--
+	return nil
+}
+
+// place holds an event against what came before.
+func (f *follower) place(s said, of ref, seq int, kind string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case kind == "reset" || kind == "feed.reset":
+		f.ledger.count("resets told")
+		f.resets++
+		switch {
+		case f.feed:
+			f.ledger.violate("%s: told of a loss at %d, behind %d, although nothing was lost", f.name, s.offset, f.at)
+		case f.former != ref{} && f.of == ref{}, f.of != ref{} && f.of != of: // another life
+		default:
+			f.ledger.violate("%s: told of a loss at %d of %s, behind %d, although nothing was lost", f.name, s.offset, of, f.at)
+		}
+		f.of, f.at, f.cursor = of, s.offset, s.cursor
+		f.seen[of] = seq
+		return nil
+	case f.former != ref{} && f.of == ref{}:
+		f.ledger.violate("%s: shown event %d of %s, without a word that its cursor is of another life", f.name, seq, of)
+		return errWrong
+	case s.offset <= f.at: // at least once
+		f.ledger.count("events that came again")
+		return nil
+	}
+	if s.offset > f.at+1 {
+		f.missed += s.offset - f.at - 1
+	}
+	last := f.seen[of]
+	switch {
+	case !f.feed && f.of == ref{}:
+		f.of = of
+	case !f.feed && f.of != of:
+		f.ledger.violate("%s: event %d of %s, while it follows %s", f.name, seq, of, f.of)
+		return errWrong
+	}
+	if !f.feed && seq != s.offset {
+		f.ledger.violate("%s: event %d at offset %d", f.name, seq, s.offset)
+	}
+	switch {
+	case seq <= last:
+		f.ledger.violate("%s: event %d of %s after %d", f.name, seq, of, last)
+	case seq > last+1:
+		f.gaps = append(f.gaps, gap{of, last + 1, seq - 1})
+	}
+	f.seen[of], f.at, f.cursor = seq, s.offset, s.cursor
+	return nil
+}
+
+// stream follows by Server-Sent Events, over the proxy of any gateway.
+func (f *follower) stream(ctx context.Context, key string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	target := "http://" + f.proxies[f.random.IntN(len(f.proxies))].addr + f.path
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set("Authorization", "Bearer "+key)
+	if f.cursor != "" {
+		if one(f.random, 2) {
+			r.Header.Set("Last-Event-ID", f.cursor)
+		} else {
+			r.URL.RawQuery = url.Values{"lastEventId": {f.cursor}}.Encode()
+		}
+	}
+	res, err := f.streams.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNoContent:
+		return errEnded
+	case http.StatusNotFound:
+		return errGone
+	case http.StatusUnauthorized:
+		return errRevoked
+	case http.StatusServiceUnavailable:
+		return errStatus
+	default:
+		f.ledger.violate("%s: answered with %d", f.name, res.StatusCode)
+		return errWrong
+	}
+	conn, done := f.hold(key)
+	defer done()
+	m := f.moods(ctx)
+	lines := bufio.NewReaderSize(res.Body, 4096)
+	block := said{op: "event"}
+	for ended := false; ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			// The body is whole only behind the end; RFC 9112, section 7.1.
+			if whole := errors.Is(err, io.EOF); whole != ended && ctx.Err() == nil && whole {
+				f.ledger.violate("%s: the stream's body is whole at %d, without an end", f.name, f.at)
+			}
+			if ended {
+				return errEnded
+			}
+			return err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case line == "":
+			if block.event == nil {
+				continue
+			}
+			err := f.take(ctx, conn, &m, block)
+			block = said{op: "event"}
+			if errors.Is(err, errEnded) {
+				ended = true
+			} else if err != nil {
+				return err
+			}
+		case field == "data":
+			block.event = append(block.event, value...)
+		case field == "event":
+			block.op = value
+		case field == "id":
+			block.cursor = value
+			offset, _, _ := strings.Cut(value, "-")
+			if block.offset, err = strconv.Atoi(offset); err != nil {
+				f.ledger.violate("%s: the id %q is no cursor", f.name, value)
+				return errWrong
+			}
+		}
+	}
+}
+
+// socket follows by WebSocket.
+func (f *follower) socket(ctx context.Context, key string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	q := url.Values{"channel": {f.channel}}
+	if f.cursor != "" {
+		q.Set("after", f.cursor)
+	}
+	target := "ws://" + f.proxies[f.random.IntN(len(f.proxies))].addr + "/v1/ws?" + q.Encode()
+	dialing, cancelDial := context.WithTimeout(ctx, 30*time.Second)
+	ws, res, err := websocket.Dial(dialing, target, &websocket.DialOptions{
+		HTTPClient: f.streams, Subprotocols: []string{"hark.v1"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + key}},
+	})
+	cancelDial()
+	if err != nil {
+		if res != nil && res.StatusCode != http.StatusServiceUnavailable && res.StatusCode > 300 {
+			f.ledger.violate("%s: the handshake is answered with %d", f.name, res.StatusCode)
+			return errWrong
+		}
+		return err
+	}
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(1 << 20)
+	conn, done := f.hold(key)
+	defer done()
+	m := f.moods(ctx)
+	for {
+		_, text, err := ws.Read(ctx)
+		if err != nil {
+			switch code := websocket.CloseStatus(err); code {
+			case 4502, 4503:
+				return errRevoked
+			case -1, 1000, 1001, 1006, 1011, 1012, 1013, 4000, 4001:
+				if code > 0 {
+					f.ledger.count(fmt.Sprintf("sockets closed with %d", code))
+				}
+			default:
+				f.ledger.violate("%s: closed with %d: %v", f.name, code, err)
+				return errWrong
+			}
+			return err
+		}
+		var message struct {
+			Op, Channel string
+			Offset      int
+			Event       json.RawMessage
+			Recovered   bool
+			Problem     struct {
+				Type   string
+				Status int
+			}
+		}
+		if err := json.Unmarshal(text, &message); err != nil {
+			f.ledger.violate("%s: %v: %.200s", f.name, err, text)
+			return errWrong
+		}
+		if message.Op == "error" {
+			switch message.Problem.Status {
+			case http.StatusNotFound:
+				return errGone
+			case http.StatusUnauthorized:
+				continue // and is closed
+			case http.StatusServiceUnavailable:
+				return errStatus
+			}
+			f.ledger.violate("%s: %s", f.name, text)
+			return errWrong
+		}
+		s := said{op: message.Op, offset: message.Offset, cursor: f.cursorOf(text, message.Offset), event: message.Event, recovered: message.Recovered}
+		if err := f.take(ctx, conn, &m, s); err != nil {
+			return err
+		}
+	}
+}
+
+// cursorOf returns where to go on behind a message of a WebSocket: its offset, with the life of its request if the id was chosen.
+func (f *follower) cursorOf(text []byte, offset int) string {
+	if f.feed {
+		return strconv.Itoa(offset)
+	}
+	var message struct {
+		Event struct{ Data struct{ Life string } }
+	}
+	if json.Unmarshal(text, &message) == nil && message.Event.Data.Life != "" {
+		return strconv.Itoa(offset) + "-" + message.Event.Data.Life
+	}
+	return strconv.Itoa(offset)
+}
+
+// wants reports whether a feed carries a life. The ledger's lock is held.
+func (f *follower) wants(v *life) bool {
+	if v.owner != f.who.subject || v.events[1] == nil && f.topic != "" {
+		return false
+	}
+	return f.topic == "" || v.events[1].topic == f.topic
+}
+
+// behind returns a life whose end a feed has not shown yet, if there is one.
+func (f *follower) behind() (of ref, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.lives {
+		if f.wants(v) && v.ended != 0 && f.seen[v.ref] != v.ended {
+			return v.ref, true
+		}
+	}
+	return of, false
+}
+
+// checkFeed checks what a feed has shown in all.
+func (f *follower) checkFeed() {
+	of, behind := f.behind()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if behind {
+		l.wrongly("%s has shown %d of %d events of %s", f.name, f.seen[of], l.lives[of].ended, of)
+	}
+	l.explained(f.name, f.gaps)
+	missing := 0
+	for _, g := range f.gaps {
+		missing += g.to - g.from + 1
+	}
+	if missing != f.missed && f.resets == 0 {
+		l.wrongly("%s: %d offsets are missing, and %d events", f.name, f.missed, missing)
+	}
+	l.found["feeds seen whole"]++
+	l.found["lives in feeds"] += len(f.seen)
+}
