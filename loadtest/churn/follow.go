@@ -37,6 +37,8 @@ type follower struct {
 	of     ref         // life that it follows
 	at     int         // the last offset
 	cursor string      // behind which it goes on, "" to begin with
+	wire   string      // of the connection, and the cursor that it began with
+	begun  string
 
 	mu     sync.Mutex
 	seen   map[ref]int // the last sequence of each life
@@ -133,9 +135,11 @@ func (f *follower) run(ctx context.Context) {
 		}
 		key := f.who.current()
 		var err error
-		if one(f.random, 2) {
+		f.begun = f.cursor
+		if f.wire = "SSE"; one(f.random, 2) {
 			err = f.stream(ctx, key)
 		} else {
+			f.wire = "WebSocket"
 			err = f.socket(ctx, key)
 		}
 		switch {
@@ -295,6 +299,9 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 	case f.former != ref{} && f.of == ref{}:
 		f.ledger.violate("%s: shown event %d of %s, without a word that its cursor is of another life", f.name, seq, of)
 		return errWrong
+	case !f.feed && f.of != ref{} && f.of != of:
+		f.ledger.violate("%s: event %d of %s at %d, while it follows %s behind %d; it came back by %s with %q", f.name, seq, of, s.offset, f.of, f.at, f.wire, f.begun)
+		return errWrong
 	case s.offset <= f.at: // at least once
 		f.ledger.count("events that came again")
 		return nil
@@ -303,12 +310,8 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 		f.missed += s.offset - f.at - 1
 	}
 	last := f.seen[of]
-	switch {
-	case !f.feed && f.of == ref{}:
+	if !f.feed {
 		f.of = of
-	case !f.feed && f.of != of:
-		f.ledger.violate("%s: event %d of %s, while it follows %s", f.name, seq, of, f.of)
-		return errWrong
 	}
 	if !f.feed && seq != s.offset {
 		f.ledger.violate("%s: event %d at offset %d", f.name, seq, s.offset)
