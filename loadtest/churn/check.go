@@ -29,6 +29,9 @@ func (l *ledger) check(c *churn) {
 			}
 		}
 	}
+	for _, f := range l.finished {
+		l.checkFollower(f)
+	}
 	// An attempt may be begun, and the answer that hands it out be lost.
 	if lost, most := l.found["attempts lost with their answer"], 4*(l.done["lease calls without an answer, or 503"]+l.done["workers that hung up while they waited"]); lost > most {
 		l.wrongly("%d attempts began that nobody was handed, although at most %d can have been lost with an answer", lost, most)

@@ -172,15 +172,26 @@ func (f *follower) finish() {
 	f.ended = true
 	gaps := f.gaps
 	f.mu.Unlock()
-	l := f.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := l.lives[f.of]
-	if v == nil || v.ended != f.at {
-		l.wrongly("%s was told of the end at %d, but %s has another", f.name, f.at, f.of)
+	f.ledger.mu.Lock()
+	defer f.ledger.mu.Unlock()
+	f.ledger.finished = append(f.ledger.finished, finished{f.name, f.of, f.at, gaps})
+}
+
+// finished is a follower that was told of the end, which may have been by its status alone, before anybody was shown its event.
+type finished struct {
+	name string
+	of   ref
+	at   int
+	gaps []gap
+}
+
+// checkFollower checks that it was shown everything up to the end. The lock is held.
+func (l *ledger) checkFollower(f finished) {
+	if v := l.lives[f.of]; v == nil || v.ended != f.at {
+		l.wrongly("%s was told of the end at %d of %s, which has another", f.name, f.at, f.of)
 		return
 	}
-	l.explained(f.name, gaps)
+	l.explained(f.name, f.gaps)
 	l.found["followers that saw the end"]++
 }
 

@@ -32,6 +32,8 @@ type ledger struct {
 	found map[string]int // what was checked, by name
 	order []string       // names of both, as they came up
 	wrong []string
+
+	finished []finished
 }
 
 // submission is a plan and what became of it on the client's side. The ledger's lock guards it.
