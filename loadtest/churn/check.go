@@ -1,6 +1,7 @@
 package churn
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -210,6 +211,12 @@ func (l *ledger) checkOutcome(v *life) {
 	if end.kind == succeeded && (s.exact != nil || s.size < 0) && s.name != "sleep" && end.size != want {
 		l.wrongly("n=%d (%s) %s: its result has %d bytes, not %d", s.n, s.name, v, end.size, want)
 	}
+	if s.json && end.kind == succeeded {
+		if !bytes.Equal(end.value, s.exact) {
+			l.wrongly("n=%d (%s) %s: the result in its event is not the one that was reported: %.100q", s.n, s.name, v, end.value)
+		}
+		l.found["results in events"]++
+	}
 	l.found["outcomes as asked"]++
 	l.found["ended as "+end.kind]++
 }
@@ -271,10 +278,8 @@ func (v *life) story() (text string) {
 
 // report returns what was done and found.
 func (l *ledger) report(c *churn, memory []float64) (r Report) {
-	again := 0
 	c.receiver.mu.Lock()
-	taken := c.receiver.taken
-	again = c.receiver.again
+	taken, again := c.receiver.taken, c.receiver.again
 	c.receiver.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()

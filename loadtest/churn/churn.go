@@ -72,7 +72,6 @@ type churn struct {
 	ledger   *ledger
 	owners   []*caller
 	workers  []*caller
-	keyFile  sync.Mutex // guards what is written to Keys
 	calls    *http.Client
 	streams  *http.Client
 	proxies  []*proxy // one in front of each gateway, for followers

@@ -274,11 +274,19 @@ func (f *follower) take(ctx context.Context, conn *connection, m *moods, s said)
 	}
 	if m.silence == 0 {
 		d := between(f.random, 100*time.Millisecond, 3*time.Second)
+		if f.feed && one(f.random, 3) { // until more waits for it than is kept
+			d = between(f.random, 10*time.Second, 30*time.Second)
+		}
 		f.ledger.count("times that followers did not read")
 		f.conns.Lock()
 		conn.silent = time.Now().Add(d)
 		f.conns.Unlock()
-		pause(ctx, d)
+		hear, stop := context.WithTimeout(ctx, d)
+		select {
+		case <-hear.Done():
+		case <-f.disturbed.Done():
+		}
+		stop()
 	}
 	if m.leave == 0 {
 		f.ledger.count("times that followers left")
@@ -431,9 +439,10 @@ func (f *follower) socket(ctx context.Context, key string) error {
 	}
 	target := "ws://" + f.proxies[f.random.IntN(len(f.proxies))].addr + "/v1/ws?" + q.Encode()
 	dialing, cancelDial := context.WithTimeout(ctx, 30*time.Second)
-	ws, res, err := websocket.Dial(dialing, target, &websocket.DialOptions{
-		HTTPClient: f.streams, Subprotocols: []string{"hark.v1"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + key}},
-	})
+	ws, res, err := websocket.Dial( //nolint:bodyclose // Dial says that the body need not be closed
+		dialing, target, &websocket.DialOptions{
+			HTTPClient: f.streams, Subprotocols: []string{"hark.v1"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + key}},
+		})
 	cancelDial()
 	if err != nil {
 		if res != nil && res.StatusCode != http.StatusServiceUnavailable && res.StatusCode > 300 {

@@ -338,7 +338,7 @@ func (r *receiver) missing() (missing []string, arrived int) {
 				}
 			}
 			if v.sub != nil && v.sub.webhook != "" {
-				if arrived++; !r.single[v.sub.n][v.ref.String()+" "+strconv.Itoa(ev.seq)] {
+				if arrived++; !r.single[v.sub.n][v.String()+" "+strconv.Itoa(ev.seq)] {
 					missing = append(missing, fmt.Sprintf("n=%d %s event %d (%s) at %s", v.sub.n, v.ref, ev.seq, ev.kind, v.sub.webhook))
 				}
 			}

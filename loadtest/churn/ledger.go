@@ -30,7 +30,6 @@ type ledger struct {
 	lives map[ref]*life
 	done  map[string]int // what was done, by name
 	found map[string]int // what was checked, by name
-	order []string       // names of both, as they came up
 	wrong []string
 
 	finished []finished
@@ -71,7 +70,8 @@ type event struct {
 	code                 string
 	at, created, expires time.Time
 	hash                 [32]byte
-	size                 int64 // of the result, -1 without one
+	size                 int64  // of the result, -1 without one
+	value                []byte // the result, if it is in the event
 	route, topic         string
 	batch                *batchCounts
 	from                 string // who showed it first
@@ -87,12 +87,15 @@ type message struct {
 
 // document is a status document.
 type document struct {
-	ID, Life, Status     string
-	Route, Topic         *string
-	Attempt              int
-	Message              *string
-	Error                *struct{ Code, Message string }
-	Result               *struct{ Size int64 }
+	ID, Life, Status string
+	Route, Topic     *string
+	Attempt          int
+	Message          *string
+	Error            *struct{ Code, Message string }
+	Result           *struct {
+		Size  int64
+		Value json.RawMessage
+	}
 	Sequence             int
 	CreatedAt, UpdatedAt time.Time
 	ExpiresAt            time.Time
@@ -222,7 +225,7 @@ func (l *ledger) observe(from, owner string, raw []byte) (of ref, seq int, kind 
 		e.code = m.Data.Error.Code
 	}
 	if m.Data.Result != nil {
-		e.size = m.Data.Result.Size
+		e.size, e.value = m.Data.Result.Size, m.Data.Result.Value
 	}
 	if m.Data.Route != nil {
 		e.route = *m.Data.Route

@@ -2,6 +2,7 @@ package churn
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -62,8 +63,10 @@ type plan struct {
 	steps         int  // progress before the end
 	forever       bool // progress without an end
 	broken        bool // fails for good
+	said          int  // bytes that each says
 	twice         bool // ends with the same report twice
-	size          int  // bytes of the result; -1: none
+	size          int  // bytes that the result is made of; -1: none
+	json          bool // it is JSON
 	cancel        time.Duration
 	cancels       bool
 
@@ -176,14 +179,20 @@ func (c *churn) plan(r *rand.Rand) plan {
 		p.name, p.route = "fetch", "fetch"
 		p.content = fmt.Appendf(nil, `{"url":%q}`, c.receiver.url+"/page/"+strconv.Itoa(p.n))
 	}
+	if p.steps > 0 && one(r, 2) {
+		p.said = r.IntN(1900)
+	}
+	if (p.route == routeLeased || p.route == routeQuiet) && p.exact != nil && p.size <= 6000 && one(r, 2) {
+		p.json, p.exact = true, []byte(`"`+hex.EncodeToString(p.exact)+`"`) // which stands in the event, too
+	}
 	if p.want == expired {
 		p.delay = 0 // it has to be shorter than the timeout
 	}
 	return p
 }
 
-// json is the submission as a JSON document.
-func (p *plan) json(c *churn) []byte {
+// document is the submission as a JSON document.
+func (p *plan) document(c *churn) []byte {
 	o := map[string]any{"route": p.route, "priority": p.priority, "timeout": p.timeout.String(), "retention": p.retention.String(), "maxAttempts": p.attempts, "content": json.RawMessage(p.content)}
 	if p.id != "" {
 		o["id"] = p.id
@@ -207,7 +216,7 @@ func (p *plan) json(c *churn) []byte {
 // call is the submission as a call: JSON, or, if the content is something else, its bytes with the options in the query.
 func (p *plan) call(c *churn) call {
 	if p.contentType == "application/json" {
-		return call{method: "POST", path: "/v1/requests", contentType: p.contentType, body: p.json(c)}
+		return call{method: "POST", path: "/v1/requests", contentType: p.contentType, body: p.document(c)}
 	}
 	q := url.Values{"route": {p.route}, "priority": {strconv.Itoa(p.priority)}, "timeout": {p.timeout.String()}, "retention": {p.retention.String()}, "maxAttempts": {strconv.Itoa(p.attempts)}}
 	if p.id != "" {

@@ -20,6 +20,9 @@ type proxy struct {
 	closed bool
 }
 
+// bufferBytes is what the kernel is asked to keep of each direction.
+const bufferBytes = 16 << 10
+
 func newProxy(target string) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -46,6 +49,11 @@ func (p *proxy) pass(client net.Conn) {
 		return
 	}
 	defer func() { _ = server.Close() }()
+	for _, conn := range []net.Conn{client, server} { // so that what a follower does not read soon waits in the gateway
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_, _ = tcp.SetReadBuffer(bufferBytes), tcp.SetWriteBuffer(bufferBytes)
+		}
+	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

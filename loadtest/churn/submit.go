@@ -19,13 +19,13 @@ func (c *churn) submitSingles(ctx context.Context, r *rand.Rand) {
 		slots <- struct{}{}
 		c.under.Go(func() {
 			defer func() { <-slots }()
-			c.live(ctx, random, p)
+			c.live(random, p)
 		})
 	}
 }
 
 // live submits a request and does what goes with it. What runs on is counted in c.under.
-func (c *churn) live(ctx context.Context, r *rand.Rand, p plan) {
+func (c *churn) live(r *rand.Rand, p plan) {
 	lasting := c.lasting // what has begun is done
 	s := c.ledger.submit(p)
 	keyed := one(r, 3)
@@ -167,7 +167,7 @@ func (c *churn) repeat(ctx context.Context, r *rand.Rand, s *submission) {
 	}
 	other := s.plan
 	other.content = []byte(`"another"`)
-	k.body = other.json(c)
+	k.body = other.document(c)
 	if a, err = c.ask(ctx, r, c.owners[s.owner], k); err == nil && a.status != http.StatusUnprocessableEntity {
 		c.ledger.violate("n=%d: the same key with another body is answered with %v", s.n, a)
 	}
@@ -322,12 +322,12 @@ func (c *churn) submitBatches(ctx context.Context, r *rand.Rand) {
 				m.name, m.route, m.contentType = "leased", routeLeased, "application/json"
 				m.content, m.exact = fmt.Appendf(nil, `{"n":%d}`, m.n), bytesFor(m.n, m.size)
 			}
-			if m.size > 512<<10 && len(m.exact) == m.size { // it is kept for long
+			if m.size > 512<<10 && len(m.exact) == m.size && !m.json { // it is kept for long
 				m.size = 1000
 				m.exact = bytesFor(m.n, m.size)
 			}
 			members = append(members, m)
-			bodies = append(bodies, m.json(c))
+			bodies = append(bodies, m.document(c))
 		}
 		p.content, _ = json.Marshal(map[string]any{"id": p.id, "retention": p.retention.String(), "requests": bodies}) // it can always be written
 		random := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))

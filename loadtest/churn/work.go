@@ -105,7 +105,7 @@ func (w *worker) do(ctx context.Context, r *rand.Rand, k leased) {
 		if !pause(ctx, between(r, 10*time.Millisecond, 250*time.Millisecond)) {
 			return // the run is over
 		}
-		a, err := w.report(ctx, r, k, call{method: "POST", path: "progress", contentType: "application/json", body: fmt.Appendf(nil, `{"step":"step %d","message":%q}`, step, mark(s.n)+strings.Repeat("x", r.IntN(400)))})
+		a, err := w.report(ctx, r, k, call{method: "POST", path: "progress", contentType: "application/json", body: fmt.Appendf(nil, `{"step":"step %d","message":%q}`, step, mark(s.n)+strings.Repeat("x", s.said))})
 		if err != nil || a.status != http.StatusOK {
 			return // canceled, expired, or superseded, which the events tell
 		}
@@ -193,7 +193,11 @@ func result(s *submission) call {
 	if s.size < 0 {
 		return call{method: "POST", path: "complete"}
 	}
-	return call{method: "PUT", path: "result", contentType: "application/octet-stream", body: bytesFor(s.n, s.size)}
+	k := call{method: "PUT", path: "result", contentType: "application/octet-stream", body: s.exact}
+	if s.json {
+		k.contentType = "application/json"
+	}
+	return k
 }
 
 func failure(s *submission, code string, retry bool) call {
