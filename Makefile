@@ -6,6 +6,7 @@ FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-go test-js test-clients test-shared cluster chaos setup lint fmt fuzz bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build test test-go test-js test-shared cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,11 @@ cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from t
 CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met
 	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway ./broker/rabbitmq
+
+MINUTES ?= 5
+churn: ## everything at once while everything dies and comes back, for MINUTES (default 5) on each kind of backends
+	$(GO) run ./loadtest churn --minutes=$(MINUTES)
+	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared churn --minutes=$(MINUTES)
 
 lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
 	@sh scripts/lint.sh
