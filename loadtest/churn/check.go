@@ -286,7 +286,7 @@ func (l *ledger) report(c *churn, memory []float64) (r Report) {
 	for _, name := range slices.Sorted(maps.Keys(l.done)) {
 		r.Done = append(r.Done, Figure{name, float64(l.done[name]), ""})
 	}
-	r.Done = append(r.Done, Figure{"webhooks taken", float64(taken), ""}, Figure{"of these more than once", float64(again), ""})
+	r.Done = append(r.Done, Figure{"webhooks taken", float64(taken), ""}, Figure{"webhooks taken more than once", float64(again), ""})
 	for _, name := range slices.Sorted(maps.Keys(l.found)) {
 		r.Checked = append(r.Checked, Figure{name, float64(l.found[name]), ""})
 	}

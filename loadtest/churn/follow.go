@@ -56,9 +56,8 @@ type gap struct {
 
 // connection is one that a follower has, for who looks after keys.
 type connection struct {
-	key    string
-	silent time.Time // until when it does not read
-	name   string
+	key  string
+	name string // of the follower
 }
 
 type connections struct {
@@ -209,12 +208,12 @@ func (l *ledger) explained(name string, gaps []gap) {
 }
 
 // hold notes a connection until what it returns is called.
-func (f *follower) hold(key string) (*connection, func()) {
+func (f *follower) hold(key string) func() {
 	conn := &connection{key: key, name: f.name}
 	f.conns.Lock()
 	defer f.conns.Unlock()
 	f.conns.open[conn] = true
-	return conn, func() {
+	return func() {
 		f.conns.Lock()
 		defer f.conns.Unlock()
 		delete(f.conns.open, conn)
@@ -243,7 +242,7 @@ func (f *follower) moods(ctx context.Context) (m moods) {
 var errLeft = errors.New("left")
 
 // take takes what a connection has said, and says whether that was all.
-func (f *follower) take(ctx context.Context, conn *connection, m *moods, s said) error {
+func (f *follower) take(ctx context.Context, m *moods, s said) error {
 	switch s.op {
 	case "event":
 	case "subscribed", "start", "pong":
@@ -278,9 +277,6 @@ func (f *follower) take(ctx context.Context, conn *connection, m *moods, s said)
 			d = between(f.random, 10*time.Second, 30*time.Second)
 		}
 		f.ledger.count("times that followers did not read")
-		f.conns.Lock()
-		conn.silent = time.Now().Add(d)
-		f.conns.Unlock()
 		hear, stop := context.WithTimeout(ctx, d)
 		select {
 		case <-hear.Done():
@@ -382,8 +378,7 @@ func (f *follower) stream(ctx context.Context, key string) error {
 		f.ledger.violate("%s: answered with %d", f.name, res.StatusCode)
 		return errWrong
 	}
-	conn, done := f.hold(key)
-	defer done()
+	defer f.hold(key)()
 	m := f.moods(ctx)
 	lines := bufio.NewReaderSize(res.Body, 4096)
 	block := said{op: "event"}
@@ -407,7 +402,7 @@ func (f *follower) stream(ctx context.Context, key string) error {
 			if block.event == nil {
 				continue
 			}
-			err := f.take(ctx, conn, &m, block)
+			err := f.take(ctx, &m, block)
 			block = said{op: "event"}
 			if errors.Is(err, errEnded) {
 				ended = true
@@ -453,8 +448,7 @@ func (f *follower) socket(ctx context.Context, key string) error {
 	}
 	defer func() { _ = ws.CloseNow() }()
 	ws.SetReadLimit(1 << 20)
-	conn, done := f.hold(key)
-	defer done()
+	defer f.hold(key)()
 	m := f.moods(ctx)
 	for {
 		_, text, err := ws.Read(ctx)
@@ -499,7 +493,7 @@ func (f *follower) socket(ctx context.Context, key string) error {
 			return errWrong
 		}
 		s := said{op: message.Op, offset: message.Offset, cursor: f.cursorOf(text, message.Offset), event: message.Event, recovered: message.Recovered}
-		if err := f.take(ctx, conn, &m, s); err != nil {
+		if err := f.take(ctx, &m, s); err != nil {
 			return err
 		}
 	}

@@ -146,7 +146,7 @@ func (w *worker) silent(ctx context.Context, r *rand.Rand, s *submission, k leas
 	switch a.status {
 	case http.StatusOK: // nobody had noticed yet
 	case http.StatusConflict, http.StatusNotFound:
-		w.ledger.count("of these refused")
+		w.ledger.count("reports that came late refused")
 	default:
 		w.ledger.violate("n=%d %s: a late report is answered with %v", s.n, k.ID, a)
 	}
