@@ -191,9 +191,16 @@ func (c *churn) round(ctx context.Context, round int, last bool) {
 		name string
 		do   func(context.Context, *rand.Rand)
 	}{
-		{"submit", c.submitSingles}, {"batches", c.submitBatches},
-		{"slots 0", c.reuse(0)}, {"slots 1", c.reuse(1)}, {"slots 2", c.reuse(2)},
-		{"processes", c.disturbProcesses}, {"cuts", c.cut}, {"keys", c.rotateKeys}, {"endpoints", c.receiver.comeAndGo}, {"weather", c.receiver.weather},
+		{"submit", c.submitSingles},
+		{"batches", c.submitBatches},
+		{"slots 0", c.reuse(0)},
+		{"slots 1", c.reuse(1)},
+		{"slots 2", c.reuse(2)},
+		{"processes", c.disturbProcesses},
+		{"cuts", c.cut},
+		{"keys", c.rotateKeys},
+		{"endpoints", c.receiver.comeAndGo},
+		{"weather", c.receiver.weather},
 	} {
 		random := c.random(fmt.Sprint(actor.name, round))
 		disturbances.Go(func() { actor.do(disturbing, random) })
