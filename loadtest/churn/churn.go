@@ -157,11 +157,9 @@ func (c *churn) run(ctx context.Context) (r Report, err error) {
 	var memory []float64
 	for round := range c.Rounds {
 		c.round(ctx, round, round == c.Rounds-1)
-		if c.Memory != nil {
-			n, err := c.Memory()
-			if err != nil {
-				return r, err
-			}
+		if n, err := c.held(ctx, memory); err != nil {
+			return r, err
+		} else if n > 0 {
 			memory = append(memory, n)
 		}
 	}

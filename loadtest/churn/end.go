@@ -224,14 +224,30 @@ func (c *churn) atRest(ctx context.Context, baseline []map[string]float64) {
 	c.ledger.checked("gateways at rest", len(c.Gateways))
 }
 
+// memoryBound is what the gateways may hold at rest if they held so much the first time.
+func memoryBound(first float64) float64 { return 2*first + 64<<20 }
+
+// held returns what the gateways hold at rest. They give back what is free some time after a burst, so one that has been
+// compared before is waited for as long as it is more than it may be. It returns zero if nobody knows.
+func (c *churn) held(ctx context.Context, before []float64) (n float64, err error) {
+	if c.Memory == nil {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	until(ctx, func() bool {
+		n, err = c.Memory()
+		return err != nil || len(before) == 0 || n <= memoryBound(before[0])
+	})
+	return n, err
+}
+
 // checkMemory compares what the gateways hold behind the first part with what they hold behind the last.
 func (c *churn) checkMemory(rounds []float64) {
 	if len(rounds) < 2 {
 		return
 	}
-	const factor, slack = 2, 64 << 20
-	first, last := rounds[0], rounds[len(rounds)-1]
-	if last > factor*first+slack {
+	if first, last := rounds[0], rounds[len(rounds)-1]; last > memoryBound(first) {
 		c.ledger.violate("the gateways hold %.0f MB at rest in the end, and held %.0f", last/(1<<20), first/(1<<20))
 	}
 	c.ledger.checked("times that memory was compared", len(rounds)-1)

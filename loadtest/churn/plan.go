@@ -120,7 +120,7 @@ func (c *churn) plan(r *rand.Rand) plan {
 		n: c.next(), owner: r.IntN(owners), route: routeLeased, timeout: 20 * time.Minute, retention: 5 * time.Minute,
 		priority: r.IntN(10), attempts: 20, steps: r.IntN(4), size: c.size(r), want: succeeded, twice: one(r, 8),
 	}
-	p.content, p.contentType = []byte(fmt.Sprintf(`{"n":%d}`, p.n)), "application/json"
+	p.content, p.contentType = fmt.Appendf(nil, `{"n":%d}`, p.n), "application/json"
 	if one(r, 2) {
 		p.topic = fmt.Sprintf("topic.%d", r.IntN(3))
 	}
