@@ -31,7 +31,7 @@ type churnScene struct {
 // start makes everything ready but the gateways and workers, which are the check's to start and to end.
 func (s *churnScene) start(o *options) (_ *target, err error) {
 	shared := o.Backends == "shared"
-	t := &target{name: "Hark, embedded", peer: (*hark)(nil)}
+	t := &target{name: "Hark, embedded"}
 	defer t.stopUnless(&err)
 	if o.On != "hark" {
 		return nil, errors.New("only Hark has this scene")
@@ -91,6 +91,7 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 	} else {
 		args = append(args, "--data="+dir+"/data")
 	}
+	args = append(args, o.Args...)
 	client := newClient()
 	for i, port := range ports {
 		addr := "127.0.0.1:" + port

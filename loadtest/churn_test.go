@@ -26,7 +26,9 @@ func TestChurn(t *testing.T) {
 			if err := play(o, r, scene); err != nil {
 				t.Errorf("%v", err)
 			}
-			r.print()
+			if t.Failed() || testing.Verbose() {
+				r.print()
+			}
 			for _, name := range []string{"outcomes as asked", "followers that saw the end", "results, byte for byte", "feeds seen whole"} {
 				if r.value(name) == 0 {
 					t.Errorf("nothing was checked: %s", name)

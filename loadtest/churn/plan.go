@@ -179,6 +179,9 @@ func (c *churn) plan(r *rand.Rand) plan {
 		p.name, p.route = "fetch", "fetch"
 		p.content = fmt.Appendf(nil, `{"url":%q}`, c.receiver.url+"/page/"+strconv.Itoa(p.n))
 	}
+	if one(r, 25) { // works for so long that gateways are started again meanwhile
+		p.steps = 30 + r.IntN(40)
+	}
 	if p.steps > 0 && one(r, 2) {
 		p.said = r.IntN(1900)
 	}
