@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -167,7 +169,10 @@ func (s *churnScene) run(t *target) (results, error) {
 	if o.Duration >= 2*time.Minute {
 		o.Rounds = 2
 	}
-	report, err := churn.Run(context.Background(), s.system, o)
+	// Whoever interrupts it should find no process left.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report, err := churn.Run(ctx, s.system, o)
 	if err != nil {
 		return results{}, err
 	}

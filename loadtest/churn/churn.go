@@ -89,7 +89,7 @@ type churn struct {
 	under     sync.WaitGroup  // goroutines of single requests: cancels, followers, checks
 }
 
-// Run drives a system whose processes have not been started. It returns an error only if it could not be driven at all. All that
+// Run drives a system whose processes have not been started. It returns an error only if it could not be driven at all, or ctx has ended. All that
 // it has started is over when it returns.
 func Run(ctx context.Context, s System, o Options) (r Report, err error) {
 	if o.Duration <= 0 {
@@ -156,7 +156,9 @@ func (c *churn) run(ctx context.Context) (r Report, err error) {
 	}
 	var memory []float64
 	for round := range c.Rounds {
-		c.round(ctx, round, round == c.Rounds-1)
+		if c.round(ctx, round, round == c.Rounds-1); ctx.Err() != nil {
+			return r, ctx.Err()
+		}
 		if n, err := c.held(ctx, memory); err != nil {
 			return r, err
 		} else if n > 0 {

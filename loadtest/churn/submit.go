@@ -287,6 +287,16 @@ func (c *churn) outcome(ctx context.Context, r *rand.Rand, s *submission) {
 		return
 	}
 	c.ledger.checked("documents", 1)
+	if one(r, 4) { // to everybody else it is not there
+		other := c.owners[(s.owner+1)%owners]
+		if a, err = c.ask(ctx, r, other, call{method: "GET", path: "/v1/requests/" + of.id}); err != nil {
+			return
+		}
+		if a.status != http.StatusNotFound {
+			c.ledger.violate("n=%d %s: %s is shown what is %s's: %v", s.n, of, other.subject, c.owners[s.owner].subject, a)
+		}
+		c.ledger.checked("requests hidden from others", 1)
+	}
 	if s.batch {
 		return
 	}
