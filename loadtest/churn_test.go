@@ -21,7 +21,7 @@ func TestChurn(t *testing.T) {
 					needServer(t, program)
 				}
 			}
-			scene := &churnScene{Minutes: 8. / 60, Seed: uint64(time.Now().UnixNano()), Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
+			scene := &churnScene{Minutes: 8. / 60, Seed: 1, Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
 			o, r := &options{On: "hark", Backends: backends, Nodes: 1}, &report{Scene: "churn"}
 			if err := play(o, r, scene); err != nil {
 				t.Errorf("%v", err)
