@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt"
@@ -15,10 +16,11 @@ type brokenQueue struct {
 	ready, enqueue error
 	meanwhile      func(lifecycle.Request) // what happens before it fails
 	took           int
+	discarded      []lifecycle.Ref
 }
 
 func (q *brokenQueue) Ready(context.Context) error { return q.ready }
-func (q *brokenQueue) Discard(lifecycle.Request)   {}
+func (q *brokenQueue) Discard(r lifecycle.Request) { q.discarded = append(q.discarded, r.Ref()) }
 
 func (q *brokenQueue) Enqueue(_ context.Context, r lifecycle.Request) error {
 	if q.meanwhile != nil {
@@ -92,6 +94,26 @@ func TestQueuedAfterAll(t *testing.T) {
 				t.Errorf("%+v %v", r, err)
 			}
 		})
+	}
+}
+
+// TestSweptLeavesTheQueue: what expires while it waits is no work any more, and the queue is told so.
+func TestSweptLeavesTheQueue(t *testing.T) {
+	q := new(brokenQueue)
+	s, store := newService(t, q)
+	created, err := s.Submit(t.Context(), client, lifecycle.Submission{ID: "a", Life: lifecycle.NewLife(), Route: "r", Fingerprint: "f", Timeout: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(q.discarded) == 0 {
+		swept, err := store.Sweep(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Swept(swept.Ended)
+	}
+	if q.discarded[0] != created.Request.Ref() {
+		t.Errorf("%v, want %v", q.discarded, created.Request.Ref())
 	}
 }
 
