@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sys/unix"
 
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/auth"
@@ -127,15 +126,12 @@ func subject(event []byte) (requestID string, progress bool) {
 	return s.Request.String(), s.Type == lifecycle.EventProgress
 }
 
-// listen opens the port. Data that a peer does not acknowledge for a minute ends
-// a connection, so that streams to vanished clients are found.
+// listen opens the port.
 func listen(address string) (net.Listener, error) {
 	config := net.ListenConfig{
 		Control: func(_, _ string, raw syscall.RawConn) error {
 			var err error
-			controlErr := raw.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(time.Minute.Milliseconds()))
-			})
+			controlErr := raw.Control(func(fd uintptr) { err = noticeVanished(fd) })
 			return errors.Join(controlErr, err)
 		},
 	}

@@ -193,7 +193,7 @@ var gathered = sync.Pool{New: func() any { return new(make([]byte, 0, flushBytes
 // non-blocking, and valid because only the outbox closes it, under its mutex.
 func tryWrite(fd int32, b []byte) (int, error) {
 	for {
-		n, err := syscall.Write(int(fd), b)
+		n, err := writeDescriptor(fd, b)
 		switch err {
 		case nil:
 			return n, nil
@@ -216,7 +216,7 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 		return 0, true
 	}
 	for {
-		n, err := syscall.Read(int(o.fd), b)
+		n, err := readDescriptor(o.fd, b)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -303,7 +303,7 @@ func (o *outbox) flushed() {
 // closeWrite tells the client that nothing follows. It reports whether that can be told without closing.
 func (o *outbox) closeWrite() bool {
 	if o.conn == nil {
-		_ = syscall.Shutdown(int(o.fd), syscall.SHUT_WR)
+		shutdownDescriptor(o.fd)
 		return true
 	}
 	half, ok := o.conn.(interface{ CloseWrite() error })
@@ -340,7 +340,7 @@ func (o *outbox) close(why reason) {
 	o.hub.stats.closed(o.wire, o.reason)
 	o.hub.admission.leave(o.caller)
 	if o.conn == nil {
-		_ = syscall.Close(int(o.fd))
+		closeDescriptor(o.fd)
 	} else {
 		_ = o.conn.Close()
 	}

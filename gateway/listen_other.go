@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// noticeVanished leaves it to the system, which gives up on data that a peer does not acknowledge after some minutes.
+func noticeVanished(uintptr) error { return nil }
