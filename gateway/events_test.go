@@ -721,3 +721,37 @@ func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
 		t.Errorf("ends with %s; %d of %d are missing, %d were dropped", end, missing, top, dropped)
 	}
 }
+
+// TestStreamWithABody: what a client sends behind the head of a GET does not keep it from its stream, however late it comes; in front of the
+// frames of a WebSocket it has no place.
+func TestStreamWithABody(t *testing.T) {
+	s := start(t, "--samples=false")
+	id := s.submit("default", 1)
+	for _, head := range []string{"Content-Length: 2", "Transfer-Encoding: chunked", "Content-Length: 2\r\nExpect: 100-continue"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(conn, "GET /v1/requests/%s/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s\r\n\r\n", id, head)
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		r := bufio.NewReader(conn)
+		for line := ""; !strings.HasPrefix(line, "data: "); {
+			if line, err = r.ReadString('\n'); err != nil {
+				t.Fatalf("%s: %v", head, err)
+			}
+		}
+		_, _ = io.WriteString(conn, "{}")
+		_ = conn.Close()
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 2\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 400 ") {
+		t.Errorf("%q, %v", line, err)
+	}
+}

@@ -258,6 +258,23 @@ func TestLivesApart(t *testing.T) {
 	})
 }
 
+// TestLifeOfAnIDThatHarkMade: it has none, and who says so reports on no request of a client that has chosen the same id since.
+func TestLifeOfAnIDThatHarkMade(t *testing.T) {
+	s := start(t, "--samples=false")
+	id := s.submit("default", 1)
+	old := s.leaseOne("")
+	if old.Life != "none" || s.call("GET", "/v1/requests/"+id, nil).want(200).json()["life"] != nil {
+		t.Errorf("%+v", old)
+	}
+	s.call("PUT", old.reports("error"), `{"message":"again","retry":true}`).want(200)
+	s.call("POST", "/v1/requests/"+id+"/cancel", nil).want(200)
+	s.call("DELETE", "/v1/requests/"+id, nil).want(204)
+	s.again(id, `,"content":2`, make(map[any]bool))
+	now := s.leaseOne("")
+	s.call("PUT", old.reports("result"), `"old"`).problem(404, "request-not-found")
+	s.call("PUT", now.reports("result"), `"new"`).want(200)
+}
+
 // TestLivesOfKeys: an idempotency key names the request that it came with, or met, and no later one with that id.
 func TestLivesOfKeys(t *testing.T) {
 	s := start(t, "--samples=false")
@@ -319,6 +336,10 @@ func TestLivesOfBatches(t *testing.T) {
 	s.call("POST", old.reports("complete"), nil).want(200)
 	s.eventually(func() bool { return s.call("GET", "/v1/requests/b", nil).json()["endedAt"] != nil })
 	members := s.members("b")
+	page := s.call("GET", "/v1/batches/b/requests?limit=1", nil).want(200).json()["next"].(string)
+	if page != fmt.Sprint("1-", first["life"]) || len(s.call("GET", "/v1/batches/b/requests?cursor="+page, nil).want(200).json()["requests"].([]any)) != 1 {
+		t.Errorf("the next page is %s", page)
+	}
 	forget("b")
 	for _, m := range members {
 		forget(m["id"].(string))
@@ -327,6 +348,7 @@ func TestLivesOfBatches(t *testing.T) {
 	if first["life"] == second["life"] {
 		t.Errorf("%v", second)
 	}
+	s.call("GET", "/v1/batches/b/requests?cursor="+page, nil).problem(404, "request-not-found") // a page of another batch
 	for range 2 {
 		w := s.leaseOne("")
 		if w.Content != 2.0 {
@@ -363,7 +385,7 @@ func TestReportAgain(t *testing.T) {
 	w = s.leaseOne("")
 	retry := `{"code":"c","message":"again","retry":true}`
 	s.call("PUT", w.path("error"), retry).want(200)
-	if again := s.call("PUT", w.path("error"), retry).want(200).json(); again["sequence"] != 3.0 || again["status"] != "pending" {
+	if again := s.call("PUT", w.path("error"), retry).want(200).json(); again["sequence"] != 3.0 || again["status"] != "pending" || again["position"] != 0.0 {
 		t.Errorf("%v", again)
 	}
 	s.call("PUT", w.path("error"), `{"code":"c","message":"other","retry":true}`).problem(409, "invalid-transition")

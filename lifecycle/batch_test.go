@@ -108,7 +108,7 @@ func TestSubmitBatch(t *testing.T) {
 	}
 	var seen []lifecycle.Request
 	for from := 0; ; {
-		page, next, err := s.Members(t.Context(), client, "b", from, 15)
+		page, _, next, err := s.Members(t.Context(), client, lifecycle.Named("b"), from, 15)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,10 +127,10 @@ func TestSubmitBatch(t *testing.T) {
 		t.Errorf("%d, %+v", len(seen), m)
 	}
 	stranger := lifecycle.Principal{Subject: "you", Roles: []lifecycle.Role{lifecycle.RoleClient}}
-	if _, _, err := s.Members(t.Context(), stranger, "b", 0, 10); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, _, _, err := s.Members(t.Context(), stranger, lifecycle.Named("b"), 0, 10); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("somebody else: %v", err)
 	}
-	if _, _, err := s.Members(t.Context(), client, "b", 40, 10); !errors.Is(err, lifecycle.ErrCursor) {
+	if _, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 40, 10); !errors.Is(err, lifecycle.ErrCursor) {
 		t.Errorf("beyond the end: %v", err)
 	}
 	// The same again, and one that names a request of it.
@@ -198,7 +198,7 @@ func TestBatchThatWasBegun(t *testing.T) {
 	if r := status(t, store, "b"); r.Status != lifecycle.Processing || r.Batch.Succeeded != 1 || r.Batch.Open() != 99 {
 		t.Errorf("%+v %+v", r, r.Batch)
 	}
-	if page, _, err := s.Members(t.Context(), client, "b", 0, 100); err != nil || len(page) != 100 {
+	if page, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100); err != nil || len(page) != 100 {
 		t.Errorf("%d, %v", len(page), err)
 	}
 }
@@ -211,7 +211,7 @@ func TestTend(t *testing.T) {
 	if _, err := s.SubmitBatch(t.Context(), client, batch("b"), members(9)); err != nil {
 		t.Fatal(err)
 	}
-	all, _, err := s.Members(t.Context(), client, "b", 0, 100)
+	all, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	if _, err := s.SubmitBatch(t.Context(), client, batch("b"), members(3)); err != nil {
 		t.Fatal(err)
 	}
-	all, _, err := s.Members(t.Context(), client, "b", 0, 100)
+	all, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,18 +138,18 @@ func (s *Service) member(ctx context.Context, batch *Request, member int, id str
 
 // Members returns up to limit members of one of the caller's batches, from the given one on, in the order in which they were
 // submitted, and which is the next one, 0 at the end. Members that were forgotten, or are not stored yet, are left out.
-// ErrNotFound if the request is no batch, ErrCursor if there is no such member.
-func (s *Service) Members(ctx context.Context, caller Principal, id string, from, limit int) ([]Request, int, error) {
-	batch, err := s.GetBatch(ctx, caller, Named(id))
+// With them comes the life of the batch that they are of. ErrNotFound if the request is no batch, ErrCursor if there is no such member.
+func (s *Service) Members(ctx context.Context, caller Principal, of Ref, from, limit int) (members []Request, life string, next int, err error) {
+	batch, err := s.GetBatch(ctx, caller, of)
 	if err != nil {
-		return nil, 0, err
+		return nil, "", 0, err
 	}
 	if from < 0 || from >= batch.Batch.Total {
-		return nil, 0, ErrCursor
+		return nil, "", 0, ErrCursor
 	}
 	ids, err := s.memberIDs(ctx, &batch)
 	if err != nil {
-		return nil, 0, err
+		return nil, "", 0, err
 	}
 	page := make([]Request, min(limit, len(ids)-from))
 	if err := each(len(page), func(i int) error {
@@ -160,7 +160,7 @@ func (s *Service) Members(ctx context.Context, caller Principal, id string, from
 		page[i] = r
 		return err
 	}); err != nil {
-		return nil, 0, err
+		return nil, "", 0, err
 	}
 	there := make([]Request, 0, len(page))
 	for i := range page {
@@ -168,11 +168,10 @@ func (s *Service) Members(ctx context.Context, caller Principal, id string, from
 			there = append(there, page[i])
 		}
 	}
-	next := from + len(page)
-	if next == len(ids) {
+	if next = from + len(page); next == len(ids) {
 		next = 0
 	}
-	return there, next, nil
+	return there, batch.Life, next, nil
 }
 
 // GetBatch is Get for a batch. ErrNotFound if the request is none.

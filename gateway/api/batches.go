@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -51,11 +53,12 @@ func (a *API) getBatch(c *fiber.Ctx, caller auth.Caller) error {
 
 // batchRequests answers GET /v1/batches/{id}/requests.
 func (a *API) batchRequests(c *fiber.Ctx, caller auth.Caller) error {
-	from, limit := 0, 50
+	of, from, limit := named(c), hub.Cursor{}, 50
 	var errs []fieldError
 	if s := c.Query("cursor"); s != "" {
 		var err error
-		if from, err = strconv.Atoi(s); err != nil || from < 1 || strconv.Itoa(from) != s {
+		from, err = hub.ParseCursor(s)
+		if of.Life = cmp.Or(from.Epoch, of.Life); err != nil || from.Offset < 1 || from.Offset > maxBatch || from.String() != s {
 			errs = append(errs, fieldError{"?cursor", "is not a cursor of this list"})
 		}
 	}
@@ -68,13 +71,13 @@ func (a *API) batchRequests(c *fiber.Ctx, caller auth.Caller) error {
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
-	members, next, err := a.Service.Members(a.storeContext(), caller.Principal, param(c, "id"), from, limit)
+	members, life, next, err := a.Service.Members(a.storeContext(), caller.Principal, of, int(from.Offset), limit)
 	if err != nil {
 		return err
 	}
 	page := lifecycle.Page{Requests: members}
 	if next > 0 {
-		page.Next = strconv.Itoa(next)
+		page.Next = hub.Cursor{Offset: uint64(next), Epoch: life}.String()
 	}
 	return sendPage(c, caller, page)
 }

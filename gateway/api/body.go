@@ -196,8 +196,7 @@ func (c *conn) finish(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	c.body = body{}
-	if ctx.Hijacked() { // whoever follows has nothing to send
-		_ = c.Conn.Close()
+	if ctx.Hijacked() { // the connection is a stream's, which drops whatever its client sends
 		return
 	}
 	c.unread.Store(true)
@@ -218,6 +217,9 @@ func (b *body) drop(c *conn) bool {
 	}
 	return b.whole
 }
+
+// hasBody reports whether a call has a body, or says that one comes.
+func hasBody(c *fiber.Ctx) bool { return !connOf(c.Context()).body.whole }
 
 // forgetBody drops what nobody reads before something else does that would read all of it.
 func forgetBody(c *fiber.Ctx) {

@@ -29,6 +29,9 @@ func (a *API) socket(c *fiber.Ctx) error {
 		c.Set("Sec-WebSocket-Version", "13")
 		return &problem{kind: kindMalformed, detail: "The handshake is not that of RFC 6455, version 13."}
 	}
+	if hasBody(c) { // it would stand in front of the client's first frame
+		return &problem{kind: kindMalformed, detail: "A WebSocket handshake has no body."}
+	}
 	subscribe, err := readSubscriptions(c)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ import (
 type assignment struct {
 	Attempt       int               `json:"attempt"`
 	ID            string            `json:"id"`
-	Life          string            `json:"life,omitzero"`
+	Life          string            `json:"life"`
 	Route         string            `json:"route"`
 	Topic         string            `json:"topic,omitzero"`
 	Priority      int               `json:"priority,omitzero"`
@@ -79,7 +80,7 @@ func queryAttempt(c *fiber.Ctx, name string, errs *[]fieldError) int {
 
 func newAssignment(r *lifecycle.Request, content lifecycle.Content) assignment {
 	work := assignment{
-		Attempt: r.Attempt, ID: r.ID, Life: r.Life, Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
+		Attempt: r.Attempt, ID: r.ID, Life: cmp.Or(r.Life, noLife), Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
 		CreatedAt: timestamp(r.CreatedAt), Deadline: timestamp(r.ExpiresAt),
 		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
 	}
@@ -311,6 +312,10 @@ func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
 	return int(*body)
 }
 
+// noLife is what a worker is given, and may say, of a request whose id was made by Hark and has no other life: a client may choose it
+// later on all the same.
+const noLife = "none"
+
 // readLife returns which life of the request's id is meant: from the query, the header Hark-Life or the body; any if
 // it does not say.
 func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
@@ -321,8 +326,11 @@ func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 	if text == "" && body != nil {
 		text, pointer = *body, "/life"
 	}
-	if text == "" {
+	switch text {
+	case "":
 		return lifecycle.AnyLife
+	case noLife:
+		return ""
 	}
 	if !lifecycle.ValidLife(text) {
 		*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it"})

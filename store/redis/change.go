@@ -154,6 +154,11 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		return lifecycle.Request{}, p, err
 	}
 	if !changed {
+		if next.Status == lifecycle.Pending { // with its position, as the first time
+			if _, out, err := s.load(ctx, next.Ref()); err != nil || out.ID != "" {
+				return out, p, err
+			}
+		}
 		return next, p, nil
 	}
 	if err := st.prepare(ctx); err != nil {
