@@ -8,5 +8,5 @@ import "golang.org/x/sys/unix"
 func openFiles() (limit uint64, ok bool) {
 	var l unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l)
-	return uint64(l.Cur), err == nil //nolint:unconvert,gosec // it is an int64 on FreeBSD
+	return uint64(l.Cur), err == nil //nolint:unconvert // it is an int64 on FreeBSD
 }

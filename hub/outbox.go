@@ -194,12 +194,12 @@ var gathered = sync.Pool{New: func() any { return new(make([]byte, 0, flushBytes
 func tryWrite(fd int32, b []byte) (int, error) {
 	for {
 		n, err := writeDescriptor(fd, b)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			return n, nil
-		case syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
-		case syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			return 0, nil
 		default:
 			return 0, err
@@ -218,9 +218,9 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 	for {
 		n, err := readDescriptor(o.fd, b)
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			return 0, false
 		case n <= 0:
 			return 0, true
