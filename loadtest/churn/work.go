@@ -40,6 +40,14 @@ type leased struct {
 	Content                 json.RawMessage
 }
 
+// ref is the life that the attempt is of, as documents name it: to a worker an id that the gateway has made has the life "none".
+func (k *leased) ref() ref {
+	if k.Life == "none" {
+		return ref{k.ID, ""}
+	}
+	return ref{k.ID, k.Life}
+}
+
 func (w *worker) run(ctx context.Context) {
 	defer w.busy.Wait()
 	slots := make(chan struct{}, 8)
@@ -83,7 +91,7 @@ func (w *worker) run(ctx context.Context) {
 // do does one attempt.
 func (w *worker) do(ctx context.Context, r *rand.Rand, k leased) {
 	var content struct{ N int }
-	of := ref{k.ID, k.Life}
+	of := k.ref()
 	if err := json.Unmarshal(k.Content, &content); err != nil {
 		w.ledger.violate("work %s: %v: %.100s", of, err, k.Content)
 		return
