@@ -190,6 +190,9 @@ func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		return res, nil // a preflight, of any path
 	}
+	if res.Header.Get("Cache-Control") == "" {
+		v.t.Errorf("%s %s: %d says nothing of caches", r.Method, r.URL, res.StatusCode)
+	}
 	router, err := document()
 	if err != nil {
 		v.t.Errorf("openapi: %v", err)

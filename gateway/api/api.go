@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,11 @@ func New(o Options) *API {
 			ctx.Request.Header.SetMethod(fiber.MethodTrace)
 		}
 		handle(ctx)
+		// Many statuses may be cached by default (RFC 9110, section 15.1), also by a cache that knows nothing of the fields
+		// that an answer goes by. So what says nothing of caches is for none.
+		if h := &ctx.Response.Header; len(h.Peek(fiber.HeaderCacheControl)) == 0 {
+			h.Set(fiber.HeaderCacheControl, "no-store")
+		}
 	}
 	return a
 }
@@ -229,8 +235,9 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 // and, where Hosts are set, every call under another host name (DNS rebinding).
 func (a *API) guardOrigin(c *fiber.Ctx) error {
 	host := strings.ToLower(string(c.Request().Host()))
-	if len(a.Hosts) > 0 && !slices.Contains(a.Hosts, hostname(host)) {
-		return &problem{kind: kindOrigin, detail: "This gateway does not go by that host name. It runs without keys and therefore answers to loopback names only."}
+	// Browsers always say the host; who speaks HTTP/1.0 need not, as the probes of some proxies.
+	if len(a.Hosts) > 0 && host != "" && !slices.Contains(a.Hosts, hostname(host)) {
+		return &problem{kind: kindOrigin, detail: "This gateway does not go by the host name " + quoted(host) + ". It runs without keys and therefore answers to loopback names only."}
 	}
 	method := c.Method()
 	safe := method == "GET" || method == "HEAD" || method == "OPTIONS"
@@ -241,18 +248,24 @@ func (a *API) guardOrigin(c *fiber.Ctx) error {
 	if origin != "" && slices.ContainsFunc(a.Origins, func(allowed string) bool { return strings.EqualFold(allowed, origin) }) {
 		return c.Next()
 	}
-	foreign := origin != "" && originHost(origin) != host
-	switch c.Get("Sec-Fetch-Site") {
+	foreign := origin != "" && !ofHost(origin, host)
+	says := "Host says " + quoted(host) + " and Origin " + quoted(origin)
+	switch site := c.Get("Sec-Fetch-Site"); site {
 	case "cross-site", "same-site":
 		foreign = true
+		says += ", Sec-Fetch-Site " + site
 	case "same-origin", "none":
 		foreign = false
 	}
 	if foreign {
-		return &problem{kind: kindOrigin, detail: "A page from another origin may not do this."}
+		return &problem{kind: kindOrigin, detail: "A page from another origin may not do this: " + says +
+			". A proxy in front has to pass Host on as it came, with its port; pages of other origins are allowed with --origins."}
 	}
 	return c.Next()
 }
+
+// quoted returns what a client sent as it may stand in an answer: in quotes, escaped, and not long.
+func quoted(text string) string { return strconv.QuoteToASCII(text[:min(len(text), 260)]) }
 
 // hostname returns a host without its port.
 func hostname(host string) string {
@@ -262,10 +275,12 @@ func hostname(host string) string {
 	return strings.Trim(host, "[]")
 }
 
-// originHost returns the host and port of an origin, "" if it has none.
-func originHost(origin string) string {
-	_, host, _ := strings.Cut(origin, "://")
-	return strings.ToLower(host)
+// ofHost reports whether an origin is that of a host as the field Host has it. An origin never says the port that its scheme has anyway
+// (RFC 6454, section 6.2); a proxy may.
+func ofHost(origin, host string) bool {
+	scheme, of, _ := strings.Cut(strings.ToLower(origin), "://")
+	port, ok := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return ok && strings.TrimSuffix(of, port) == strings.TrimSuffix(host, port)
 }
 
 // param returns a path parameter that may be kept, decoded. It is one segment of the path as it was sent, so %2F in it is no end of it.

@@ -20,13 +20,17 @@ var (
 )
 
 func (a *API) openAPI(c *fiber.Ctx) error {
-	c.Set(fiber.HeaderContentType, "application/yaml")
-	return c.Send(OpenAPI)
+	return sendYAML(c, OpenAPI)
 }
 
 func (a *API) asyncAPI(c *fiber.Ctx) error {
+	return sendYAML(c, AsyncAPI)
+}
+
+func sendYAML(c *fiber.Ctx, document []byte) error {
 	c.Set(fiber.HeaderContentType, "application/yaml")
-	return c.Send(AsyncAPI)
+	c.Set(fiber.HeaderCacheControl, "no-cache") // it is that of this version
+	return c.Send(document)
 }
 
 // live answers whether the process runs.
