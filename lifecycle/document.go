@@ -8,7 +8,8 @@ import (
 
 // View says how much of a request a reader may see.
 type View struct {
-	Trace bool // the stack that a processor sent with a failure
+	Trace        bool // the stack that a processor sent with a failure
+	ExpiredFails bool // for a reader who does not know the status Expired: Failed, with the error that says so
 }
 
 // AppendDocument appends the status document of r, one line of JSON, to dst. It
@@ -24,7 +25,11 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 		dst = append(append(dst, `","life":"`...), r.Life...)
 	}
 	dst = append(dst, `","status":"`...)
-	dst = append(dst, r.Status...)
+	if v.ExpiredFails && r.Status == Expired {
+		dst = append(dst, Failed...)
+	} else {
+		dst = append(dst, r.Status...)
+	}
 	dst = append(dst, `","route":`...)
 	dst = appendStringOrNull(dst, r.Route)
 	dst = append(dst, `,"topic":`...)

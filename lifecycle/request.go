@@ -140,12 +140,15 @@ func (r *Request) Channels() []Channel {
 }
 
 // ETA estimates when a request that reports a percentage will end, from the pace
-// so far; zero if there is nothing to estimate from.
+// so far, at the latest when its time runs out; zero if there is nothing to estimate from.
 func (r *Request) ETA() time.Time {
 	if r.Status != Processing || r.Percent == nil || *r.Percent <= 0 || r.StartedAt.IsZero() {
 		return time.Time{}
 	}
 	elapsed := r.UpdatedAt.Sub(r.StartedAt)
 	total := time.Duration(float64(elapsed) * 100 / *r.Percent)
-	return r.StartedAt.Add(total)
+	if end := r.StartedAt.Add(total); end.Before(r.ExpiresAt) {
+		return end
+	}
+	return r.ExpiresAt
 }

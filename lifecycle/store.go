@@ -30,7 +30,8 @@ type Store interface {
 	//
 	//   - A known idempotency key (scoped to the owner) with the same fingerprint
 	//     returns the request that it created, Existed, and the Reply if one was
-	//     saved. If none was and the key is still locked: ErrKeyInProgress.
+	//     saved. If none was and the key is still locked: ErrKeyInProgress, or with Join
+	//     the request, Joined, as soon as it is there.
 	//     Another fingerprint: ErrKeyReused.
 	//   - A known id with the same owner and fingerprint returns that request and
 	//     Existed; a key that was not known is bound to it, and locked. Anything else with a known id: ErrIDTaken.
@@ -139,6 +140,7 @@ type Submission struct {
 
 	Key     string        // idempotency key, "" for none
 	KeyLock time.Duration // how long a repeat is told that the first call is in progress
+	Join    bool          // a repeat takes the request of the first call although that is in progress
 }
 
 // Created is the outcome of [Store.Create].
@@ -146,6 +148,7 @@ type Created struct {
 	Request Request
 	Existed bool
 	Reply   *Reply // of the first call with the same key
+	Joined  bool   // that call is in progress, and it is for it to save a reply
 }
 
 // Reply is how a call with an idempotency key was answered. Final answers are

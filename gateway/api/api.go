@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -46,12 +47,17 @@ type Options struct {
 	Hosts []string
 	// Origins are other origins whose pages may call, like "https://app.example".
 	Origins []string
+	// PublicURL, like "https://push.example.org", is how clients reach the gateway; "" if that is not known.
+	PublicURL string
+	// TrustedProxies are the networks of proxies that are believed when they say how.
+	TrustedProxies []netip.Prefix
 
 	MaxBody      int           // bytes; 32 MiB
 	MaxCalls     int           // under way at a time, others are refused; 0: any number
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
+	Now     func() time.Time            // on the clock that times of requests are of; default time.Now
 	Ready   func(context.Context) error // nil means always ready
 	Metrics http.Handler                // nil for none
 	Tracer  trace.Tracer                // nil: calls are not traced
@@ -78,6 +84,9 @@ func New(o Options) *API {
 	}
 	if o.MaxWait <= 0 {
 		o.MaxWait = 30 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -245,7 +254,7 @@ func (a *API) guardOrigin(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	origin := c.Get(fiber.HeaderOrigin)
-	if origin != "" && slices.ContainsFunc(a.Origins, func(allowed string) bool { return strings.EqualFold(allowed, origin) }) {
+	if origin != "" && (strings.EqualFold(origin, a.PublicURL) || slices.ContainsFunc(a.Origins, func(allowed string) bool { return strings.EqualFold(allowed, origin) })) {
 		return c.Next()
 	}
 	foreign := origin != "" && !ofHost(origin, host)

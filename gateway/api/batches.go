@@ -14,7 +14,7 @@ import (
 
 // submitBatch answers POST /v1/batches: at once, or with Prefer: wait=N when the batch has ended.
 func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
-	ticket, err := wantsTicket(c)
+	p, err := pollOf(c)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 		return err
 	}
 	return a.take(c, caller, sub, takeOptions{
-		async: true, ticket: ticket,
+		async: true, poll: p,
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 			return a.Service.SubmitBatch(ctx, caller.Principal, sub, members)
 		},
@@ -32,15 +32,14 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 }
 
 // batchEnded answers with the status document of a batch that has ended, which is all that it brings.
-func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference) error {
-	self := "/v1/requests/" + r.ID
-	c.Set(fiber.HeaderContentLocation, self)
-	c.Set("Operation-Location", self)
+func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
+	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID)
+	a.operation(c, r.ID, p)
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if applied := prefer.applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, view(caller)))
+	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))
 }
 
 // getBatch answers GET /v1/batches/{id} as GET /v1/requests/{id} is.

@@ -30,7 +30,7 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	ticket, err := wantsTicket(c)
+	p, err := pollOf(c)
 	if err != nil {
 		return err
 	}
@@ -52,11 +52,11 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	c.Set(fiber.HeaderETag, etag(&r))
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	if !r.Status.Terminal() {
-		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
+		c.Set(fiber.HeaderRetryAfter, a.retryAfter(&r))
 	}
-	document := lifecycle.AppendDocument(nil, &r, view(caller))
+	document := lifecycle.AppendDocument(nil, &r, p.view(caller))
 	switch {
-	case ticket: // which is new each time, so this is never 304
+	case p.ticket: // which is new each time, so this is never 304
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
 			return err
 		}
@@ -155,8 +155,8 @@ func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 	status := fiber.StatusOK
 	if !r.Status.Terminal() { // its processor has been asked
 		status = fiber.StatusAccepted
-		c.Set(fiber.HeaderLocation, "/v1/requests/"+r.ID)
-		c.Set(fiber.HeaderRetryAfter, retryAfter(&r))
+		c.Set(fiber.HeaderLocation, a.address(c, "/v1/requests/"+r.ID))
+		c.Set(fiber.HeaderRetryAfter, a.retryAfter(&r))
 	}
 	return sendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
 }
@@ -187,7 +187,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	switch {
 	case !r.Status.Terminal():
 		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
-		p.retryAfter, _ = strconv.Atoi(retryAfter(r))
+		p.retryAfter, _ = strconv.Atoi(a.retryAfter(r))
 		return p
 	case r.Status != lifecycle.Succeeded:
 		return outcomeProblem(r)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ const storeTime = 15 * time.Second
 
 // submit answers POST /v1/requests.
 func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
-	ticket, err := wantsTicket(c)
+	p, err := pollOf(c)
 	if err != nil {
 		return err
 	}
@@ -27,7 +28,7 @@ func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub, ticket)
+	return a.accept(c, caller, sub, p)
 }
 
 // call answers any method on /v1/call/{route}/{path…}: a request made of the HTTP
@@ -62,7 +63,7 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub, false) // whose query is the processor's
+	return a.accept(c, caller, sub, poll{}) // whose query is the processor's
 }
 
 // rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there is nothing.
@@ -76,9 +77,9 @@ func rawPath(c *fiber.Ctx) string {
 
 // accept stores a submission and answers when it has ended, when the client or the
 // server will wait no longer, or at once, as preferred.
-func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, ticket bool) error {
+func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, p poll) error {
 	return a.take(c, caller, sub, takeOptions{
-		async: a.AsyncDefault, ticket: ticket,
+		async: a.AsyncDefault, poll: p,
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 			return a.Service.Submit(ctx, caller.Principal, sub)
 		},
@@ -89,9 +90,9 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 // takeOptions are what differs between requests and batches.
 type takeOptions struct {
 	async  bool // answer at once unless the caller wants to wait
-	ticket bool // put one into the links
+	poll   poll // how the caller will look at it
 	submit func(context.Context, lifecycle.Submission) (lifecycle.Created, error)
-	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, preference) error // answers with what has ended
+	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, preference, poll) error // answers with what has ended
 }
 
 // take is accept for everything that can be submitted.
@@ -111,6 +112,8 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	}
 	sub.Headers = a.traced(c, readHeaders(c))
 	sub.Key, sub.KeyLock = key, wait+storeTime
+	// Who does not want to wait needs no answer of the first call: the links are what it would get.
+	sub.Join = wait == 0
 
 	created, err := o.submit(a.storeContext(), sub)
 	if err != nil {
@@ -120,9 +123,13 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
 		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o.ticket)
+			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o.poll)
 		}
-		return o.ended(c, caller, &r, prefer)
+		return o.ended(c, caller, &r, prefer, o.poll)
+	}
+	if created.Joined {
+		c.Set("Idempotency-Replayed", "true")
+		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o.poll)
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
@@ -134,7 +141,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if ended {
 		reply.Status = fiber.StatusOK
 	} else {
-		reply.Body = lifecycle.AppendDocument(nil, &r, view(caller))
+		reply.Body = lifecycle.AppendDocument(nil, &r, o.poll.view(caller))
 	}
 	if key != "" {
 		if err := a.saveReply(caller, r.Ref(), key, reply); err != nil {
@@ -142,9 +149,9 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 		}
 	}
 	if ended {
-		return o.ended(c, caller, &r, prefer)
+		return o.ended(c, caller, &r, prefer, o.poll)
 	}
-	return a.accepted(c, caller, &r, prefer, reply.Body, o.ticket)
+	return a.accepted(c, caller, &r, prefer, reply.Body, o.poll)
 }
 
 func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply lifecycle.Reply) error {
@@ -153,17 +160,15 @@ func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply 
 }
 
 // accepted answers 202 with a status document, and a ticket in its links if that is wanted.
-func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, ticket bool) error {
-	if ticket {
+func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, p poll) error {
+	if p.ticket {
 		var err error
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
 			return err
 		}
 	}
-	self := "/v1/requests/" + r.ID
-	c.Set(fiber.HeaderLocation, self)
-	c.Set("Operation-Location", self)
-	c.Set(fiber.HeaderRetryAfter, retryAfter(r))
+	c.Set(fiber.HeaderLocation, a.operation(c, r.ID, p))
+	c.Set(fiber.HeaderRetryAfter, a.retryAfter(r))
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if applied := prefer.applied(true); applied != "" {
 		c.Set("Preference-Applied", applied)
@@ -172,10 +177,9 @@ func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, p
 }
 
 // outcome answers with what became of a request that has ended.
-func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference) error {
-	self := "/v1/requests/" + r.ID
-	c.Set(fiber.HeaderContentLocation, self+"/result")
-	c.Set("Operation-Location", self)
+func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
+	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID+"/result")
+	a.operation(c, r.ID, p)
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if applied := prefer.applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
@@ -183,13 +187,16 @@ func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, pr
 	return a.sendResult(c, caller, r, true) // conditions and ranges of a call are not about its result
 }
 
-// retryAfter is how many seconds a poller should leave between two looks.
-func retryAfter(r *lifecycle.Request) string {
-	seconds := 1
+// maxRetryAfter is the longest that a poller is told to leave between two looks, in seconds.
+const maxRetryAfter = 30
+
+// retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should look again: when the end is estimated, or a second from now.
+func (a *API) retryAfter(r *lifecycle.Request) string {
+	seconds := 1.0
 	if eta := r.ETA(); !eta.IsZero() {
-		seconds = min(max(int(eta.Sub(r.UpdatedAt).Seconds()), 1), 30)
+		seconds = min(max(math.Ceil(eta.Sub(a.Now()).Seconds()), 1), maxRetryAfter)
 	}
-	return strconv.Itoa(seconds)
+	return strconv.Itoa(int(seconds))
 }
 
 // waitFor returns the request once done holds, or as it is when limit has passed or the

@@ -57,7 +57,7 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderLocation, "/v1/webhooks/"+e.ID)
+	c.Set(fiber.HeaderLocation, a.address(c, "/v1/webhooks/"+e.ID))
 	return send(c, fiber.StatusCreated, documentOf(&e, nil, secret))
 }
 
@@ -189,7 +189,7 @@ func (a *API) testEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 		return err
 	}
 	href := "/v1/webhooks/" + id + "/deliveries/" + message
-	c.Set(fiber.HeaderLocation, href)
+	c.Set(fiber.HeaderLocation, a.address(c, href))
 	return send(c, fiber.StatusAccepted, map[string]any{"id": message, "links": []link{{"self", href, "GET"}}})
 }
 

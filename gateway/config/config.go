@@ -51,6 +51,9 @@ type Config struct {
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything, because there are no keys."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
 
+	PublicURL      string   `env:"HARK_PUBLIC_URL" name:"public-url" placeholder:"URL" help:"How clients reach the gateways, like https://push.example.org; Location fields are absolute then."`
+	TrustedProxies []string `env:"HARK_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Networks of proxies that are believed when they say how clients reach the gateways (X-Forwarded-Proto, X-Forwarded-Host, Forwarded)."`
+
 	WebhookAllowCIDRs   []string      `env:"HARK_WEBHOOK_ALLOW_CIDRS" name:"webhook-allow-cidrs" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, like 10.0.0.0/8."`
 	WebhookAllowHTTP    bool          `env:"HARK_WEBHOOK_ALLOW_HTTP" name:"webhook-allow-http" help:"Let webhook URLs begin with http://."`
 	WebhookKey          string        `env:"HARK_WEBHOOK_KEY" placeholder:"BASE64" help:"32 bytes in base64 that seal webhook secrets in the store. All nodes need the same."`
@@ -262,6 +265,9 @@ func (c *Config) check() error {
 		if !ok || (scheme != "http" && scheme != "https") || rest == "" || strings.ContainsAny(rest, "/*") {
 			return &Error{"origins", origin, "scheme://host or scheme://host:port"}
 		}
+	}
+	if err := c.checkAddress(); err != nil {
+		return err
 	}
 	if err := c.checkWebhooks(); err != nil {
 		return err

@@ -8,10 +8,8 @@ import (
 )
 
 func (c *Config) checkWebhooks() error {
-	for _, cidr := range c.WebhookAllowCIDRs {
-		if _, err := netip.ParsePrefix(cidr); err != nil {
-			return &Error{"webhook-allow-cidrs", cidr, "networks like 10.0.0.0/8 or fd00::/8"}
-		}
+	if err := checkNetworks("webhook-allow-cidrs", c.WebhookAllowCIDRs); err != nil {
+		return err
 	}
 	if key, err := base64.StdEncoding.DecodeString(c.WebhookKey); err != nil || c.WebhookKey != "" && len(key) != 32 {
 		return &Error{"webhook-key", "(hidden)", "32 bytes in base64, as from: openssl rand -base64 32"}
@@ -29,15 +27,7 @@ func (c *Config) checkWebhooks() error {
 }
 
 // WebhookNetworks returns the networks of WebhookAllowCIDRs.
-func (c *Config) WebhookNetworks() []netip.Prefix {
-	networks := make([]netip.Prefix, 0, len(c.WebhookAllowCIDRs))
-	for _, cidr := range c.WebhookAllowCIDRs {
-		if p, err := netip.ParsePrefix(cidr); err == nil { // it was checked
-			networks = append(networks, p.Masked())
-		}
-	}
-	return networks
-}
+func (c *Config) WebhookNetworks() []netip.Prefix { return networks(c.WebhookAllowCIDRs) }
 
 // WebhookSeal returns the bytes of WebhookKey, nil for none.
 func (c *Config) WebhookSeal() []byte {

@@ -53,14 +53,17 @@ func (b *batch) repeat(sub *lifecycle.Submission) (lifecycle.Created, error) {
 			if known.Fingerprint != sub.Fingerprint {
 				return lifecycle.Created{}, lifecycle.ErrKeyReused
 			}
-			if known.Reply == nil && b.now.Before(known.LockedUntil) {
+			locked := known.Reply == nil && b.now.Before(known.LockedUntil)
+			if locked && !sub.Join {
 				return lifecycle.Created{}, lifecycle.ErrKeyInProgress
 			}
 			r, err := b.findRequest(lifecycle.Ref{ID: known.Request, Life: known.Life})
 			if err != nil {
 				return lifecycle.Created{}, fmt.Errorf("request %s of an idempotency key: %w", known.Request, err)
 			}
-			return existed(r, known.Reply)
+			created, err := existed(r, known.Reply)
+			created.Joined = locked
+			return created, err
 		}
 	}
 	r, err := b.load(sub.ID)

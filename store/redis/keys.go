@@ -73,10 +73,10 @@ func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (life
 		return lifecycle.Created{}, errDangling
 	case k.fingerprint != c.sub.Fingerprint:
 		return lifecycle.Created{}, lifecycle.ErrKeyReused
-	case locked:
+	case locked && !(c.sub.Join && named):
 		return lifecycle.Created{}, lifecycle.ErrKeyInProgress
 	}
-	return lifecycle.Created{Request: request, Existed: true, Reply: k.reply}, nil
+	return lifecycle.Created{Request: request, Existed: true, Reply: k.reply, Joined: locked}, nil
 }
 
 // claim takes the key in its partition, or returns what it was used for.

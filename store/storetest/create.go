@@ -124,6 +124,13 @@ func testKey(s *suite) {
 	if _, err := s.Create(s.ctx, keyed("b", "k")); !errors.Is(err, lifecycle.ErrKeyInProgress) {
 		s.Errorf("while the first is in progress: %v", err)
 	}
+	join := keyed("b", "k")
+	join.Join = true
+	joined, err := s.Create(s.ctx, join)
+	if err != nil || !joined.Existed || !joined.Joined || joined.Reply != nil {
+		s.Errorf("joining the first while it is in progress: %+v, %v", joined, err)
+	}
+	s.same("who joins gets the request", joined.Request, first)
 	reused := keyed("b", "k")
 	reused.Fingerprint = "another"
 	if _, err := s.Create(s.ctx, reused); !errors.Is(err, lifecycle.ErrKeyReused) {
@@ -135,12 +142,19 @@ func testKey(s *suite) {
 	}
 	started := s.apply("a", lifecycle.Start{})
 	again, err := s.Create(s.ctx, keyed("b", "k"))
-	if err != nil || !again.Existed || again.Reply == nil || !reflect.DeepEqual(*again.Reply, reply) {
+	if err != nil || !again.Existed || again.Joined || again.Reply == nil || !reflect.DeepEqual(*again.Reply, reply) {
 		s.Errorf("repeat: %+v, %v", again, err)
 	}
 	s.same("a repeat returns the current state", again.Request, started)
 	if _, err := s.Create(s.ctx, reused); !errors.Is(err, lifecycle.ErrKeyReused) {
 		s.Errorf("another body: %v", err)
+	}
+	if again, err = s.Create(s.ctx, join); err != nil || again.Joined || again.Reply == nil {
+		s.Errorf("joining what was answered: %+v, %v", again, err)
+	}
+	join.Fingerprint = "another"
+	if _, err := s.Create(s.ctx, join); !errors.Is(err, lifecycle.ErrKeyReused) {
+		s.Errorf("joining with another body: %v", err)
 	}
 	if _, err := s.Get(s.ctx, lifecycle.Named("b")); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("a repeat left a request: %v", err)

@@ -1,0 +1,43 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// checkAddress checks how clients reach the gateway, and who is believed about it.
+func (c *Config) checkAddress() error {
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+			u.RawQuery != "" || u.ForceQuery || strings.Contains(c.PublicURL, "#") {
+			return &Error{"public-url", c.PublicURL, "scheme and host, like https://push.example.org; the gateway's paths begin behind them, with /v1"}
+		}
+		c.PublicURL = u.Scheme + "://" + u.Host
+	}
+	return checkNetworks("trusted-proxies", c.TrustedProxies)
+}
+
+// Proxies returns the networks of TrustedProxies.
+func (c *Config) Proxies() []netip.Prefix { return networks(c.TrustedProxies) }
+
+func checkNetworks(key string, cidrs []string) error {
+	for _, cidr := range cidrs {
+		if _, err := netip.ParsePrefix(cidr); err != nil {
+			return &Error{key, cidr, "networks like 10.0.0.0/8 or fd00::/8; a single address is one of /32 or /128"}
+		}
+	}
+	return nil
+}
+
+// networks returns those that were checked.
+func networks(cidrs []string) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(cidrs))
+	for _, cidr := range cidrs {
+		if p, err := netip.ParsePrefix(cidr); err == nil {
+			all = append(all, p.Masked())
+		}
+	}
+	return all
+}
