@@ -242,6 +242,9 @@ func (l *lives) followsRequests(random *rand.Rand, ids int) {
 				if err != nil || e.name != "" {
 					break
 				}
+				if e.data == "" {
+					continue // a heartbeat: the machine is busy
+				}
 				var event struct {
 					Type string
 					Data lifeDocument

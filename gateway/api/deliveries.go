@@ -33,6 +33,7 @@ type attemptDocument struct {
 	Status   *int    `json:"status"`
 	Error    *string `json:"error"`
 	Response string  `json:"response"`
+	Hint     string  `json:"hint,omitempty"`
 }
 
 func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
@@ -54,6 +55,9 @@ func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
 		}
 		if a.Class != "" {
 			at.Error = &a.Class
+		}
+		if a.Sent != "" {
+			at.Hint = "It was sent as " + a.Sent + ". Let the receiver take that, or set the endpoint's contentType to another one."
 		}
 		out.Log = append(out.Log, at)
 	}

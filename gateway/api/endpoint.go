@@ -2,8 +2,10 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ type endpointInput struct {
 	Routes      *[]string         `json:"routes"`
 	Topics      *[]string         `json:"topics"`
 	Headers     map[string]string `json:"headers"`
+	ContentType *string           `json:"contentType"`
 	Timeout     *duration         `json:"timeout"`
 	Schedule    *[]duration       `json:"schedule"`
 	Rate        *float64          `json:"rate"`
@@ -67,7 +70,7 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
 	for name, raw := range fields {
 		err := errUnknownField
-		if fieldName(name) {
+		if fieldName(into, name) {
 			var one []byte
 			if one, err = json.Marshal(map[string]json.RawMessage{name: raw}); err == nil {
 				decoder := json.NewDecoder(bytes.NewReader(one))
@@ -84,10 +87,19 @@ func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs 
 
 var errUnknownField = errors.New("unknown field")
 
-// fieldName reports whether a field may have that name: encoding/json would take URL for url, and of
+// fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct encoding/json would take URL for url, and of
 // the two whichever comes last.
-func fieldName(name string) bool {
-	return !strings.ContainsFunc(name, func(r rune) bool { return r < 'a' || r > 'z' })
+func fieldName(of any, name string) bool {
+	t := reflect.TypeOf(of).Elem()
+	if t.Kind() == reflect.Map {
+		return true
+	}
+	for i := range t.NumField() {
+		if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag == name && tag != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func wrongField(err error) string {
@@ -105,6 +117,9 @@ func (in *endpointInput) zeros() (errs []fieldError) {
 	if in.Timeout != nil && *in.Timeout == 0 {
 		errs = append(errs, fieldError{"/timeout", "want 1s to 60s"})
 	}
+	if in.ContentType != nil && *in.ContentType == "" {
+		errs = append(errs, fieldError{"/contentType", "want " + dispatch.TypeCloudEvent + " or " + dispatch.TypeJSON})
+	}
 	if in.Concurrency != nil && *in.Concurrency == 0 {
 		errs = append(errs, fieldError{"/concurrency", "want 1 to 64"})
 	}
@@ -119,6 +134,7 @@ func (in *endpointInput) fill(e *dispatch.Endpoint) {
 	set(&e.Types, in.Events)
 	set(&e.Routes, in.Routes)
 	set(&e.Topics, in.Topics)
+	set(&e.ContentType, in.ContentType)
 	set(&e.Rate, in.Rate)
 	set(&e.Concurrency, (*int)(in.Concurrency))
 	set(&e.Coalesce, in.Coalesce)
@@ -153,6 +169,7 @@ type endpointDocument struct {
 	Routes      []string          `json:"routes"`
 	Topics      []string          `json:"topics"`
 	Headers     map[string]string `json:"headers"`
+	ContentType string            `json:"contentType"`
 	Timeout     duration          `json:"timeout"`
 	Schedule    []duration        `json:"schedule"`
 	Rate        float64           `json:"rate"`
@@ -199,7 +216,7 @@ func documentOf(e *dispatch.Endpoint, health *dispatch.Health, secret string) en
 	d := endpointDocument{
 		ID: e.ID, URL: e.URL, Description: e.Description, Status: e.Status, Reason: e.Reason,
 		Events: list(e.Types), Routes: list(e.Routes), Topics: list(e.Topics), Headers: e.Headers,
-		Timeout: duration(e.Timeout), Schedule: make([]duration, len(e.Schedule)), Rate: e.Rate, Concurrency: e.Concurrency,
+		ContentType: cmp.Or(e.ContentType, dispatch.TypeCloudEvent), Timeout: duration(e.Timeout), Schedule: make([]duration, len(e.Schedule)), Rate: e.Rate, Concurrency: e.Concurrency,
 		Coalesce: e.Coalesce, Challenge: e.Challenge, CreatedAt: stamp{e.CreatedAt}, UpdatedAt: stamp{e.UpdatedAt}, Secret: secret,
 		Links: []link{
 			{"self", self, "GET"},

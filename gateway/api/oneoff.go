@@ -16,6 +16,7 @@ type oneOff struct {
 	URL    *string               `json:"url"`
 	Secret string                `json:"secret"`
 	Events []lifecycle.EventType `json:"events"`
+	Type   string                `json:"contentType"`
 
 	at string // what a pointer to one of its fields begins with; to the URL alone if it ends without a slash
 }
@@ -31,7 +32,7 @@ func (w *oneOff) pointer(field string) string {
 func (a *API) oneOff(caller auth.Caller, w *oneOff) (*lifecycle.Webhook, error) {
 	ctx, cancel := challengeContext()
 	defer cancel()
-	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret)
+	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret, w.Type)
 	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
 		return nil, invalid(fieldError{w.pointer(wrong.Field), wrong.Detail})
 	}

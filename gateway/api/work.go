@@ -271,7 +271,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 		return err
 	}
 	for name := range fields {
-		if !fieldName(name) { // encoding/json would take Attempt for attempt
+		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
 			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
 		}
 	}

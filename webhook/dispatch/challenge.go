@@ -5,8 +5,10 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,6 +29,14 @@ const (
 
 // EventChallenge is the type of the event of a ChallengeEcho.
 const EventChallenge = "webhook.challenge"
+
+// The fields of the handshake. What was allowed has the origin in every delivery, too (CloudEvents HTTP 1.1 Web Hooks 1.0.2, section 2.1).
+const (
+	headerOrigin        = "WebHook-Request-Origin"
+	headerRate          = "WebHook-Request-Rate" // a minute
+	headerAllowedOrigin = "WebHook-Allowed-Origin"
+	headerAllowedRate   = "WebHook-Allowed-Rate" // a minute; or *
+)
 
 // ParseChallenge reads the name of a challenge; "" is none.
 func ParseChallenge(name string) (Challenge, bool) {
@@ -62,8 +72,9 @@ func (s *Service) Verify(ctx context.Context, owner, id string) (Endpoint, error
 	if err := s.sender.checkURL(ctx, e.URL); err != nil {
 		return e, &UnprovenError{err.Error()}
 	}
+	var allowed float64
 	if Challenge(e.Challenge) == ChallengeHandshake {
-		err = s.handshake(ctx, &e)
+		allowed, err = s.handshake(ctx, &e)
 	} else {
 		err = s.echo(ctx, &e)
 	}
@@ -73,28 +84,39 @@ func (s *Service) Verify(ctx context.Context, owner, id string) (Endpoint, error
 	return s.updateAny(ctx, owner, id, func(next *Endpoint) bool {
 		proven := next.Status == Pending && next.URL == e.URL
 		next.Status = Active
+		if allowed > 0 && (next.Rate == 0 || next.Rate > allowed) {
+			next.Rate = allowed
+		}
 		return proven
 	})
 }
 
-func (s *Service) handshake(ctx context.Context, e *Endpoint) error {
+// handshake asks for leave to deliver, and returns how many deliveries a second are allowed, 0 for any number.
+func (s *Service) handshake(ctx context.Context, e *Endpoint) (rate float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodOptions, e.URL, http.NoBody)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
-	r.Header.Set("WebHook-Request-Origin", s.options.Origin)
+	r.Header.Set(headerOrigin, s.options.Origin)
+	if e.Rate > 0 {
+		r.Header.Set(headerRate, strconv.FormatFloat(max(math.Floor(e.Rate*60), 1), 'f', 0, 64))
+	}
 	a := s.sender.do(ctx, r)
 	if a.status < 200 || a.status > 299 {
-		return unanswered(a)
+		return 0, unanswered(a)
 	}
-	allowed := a.header.Values("WebHook-Allowed-Origin")
+	allowed := a.header.Values(headerAllowedOrigin)
 	if !slices.ContainsFunc(allowed, func(v string) bool { return v == "*" || strings.EqualFold(v, s.options.Origin) }) {
-		return &UnprovenError{"the answer to OPTIONS has no WebHook-Allowed-Origin of " + s.options.Origin + " or *"}
+		return 0, &UnprovenError{"the answer to OPTIONS has no " + headerAllowedOrigin + " of " + s.options.Origin + " or *"}
 	}
-	return nil
+	// What is no number allows any rate: a receiver that has too much to do says so by 429.
+	if perMinute, err := strconv.ParseUint(a.header.Get(headerAllowedRate), 10, 32); err == nil && perMinute > 0 {
+		rate = min(float64(perMinute)/60, maxRate)
+	}
+	return rate, nil
 }
 
 func (s *Service) echo(ctx context.Context, e *Endpoint) error {

@@ -61,6 +61,8 @@ func (s *Service) checkOptions(e *Endpoint) error {
 		return &InvalidError{"concurrency", "want 1 to 64"}
 	case math.IsNaN(e.Rate) || e.Rate < 0 || e.Rate > maxRate:
 		return &InvalidError{"rate", "want 0 to 10000 a second"}
+	case e.ContentType != "" && e.ContentType != TypeCloudEvent && e.ContentType != TypeJSON:
+		return &InvalidError{"contentType", "want " + TypeCloudEvent + " or " + TypeJSON}
 	case len(e.Schedule) > maxAttempts-1:
 		return &InvalidError{"schedule", "want at most 19 delays"}
 	case utf8.RuneCountInString(e.Description) > 500:

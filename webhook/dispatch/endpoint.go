@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,8 @@ type Endpoint struct {
 
 	Secrets []Secret          `json:"secrets,omitempty"` // the current one first
 	Headers map[string]string `json:"headers,omitempty"` // sent with every delivery
+	// ContentType is what deliveries say that their body is; "" is [TypeCloudEvent].
+	ContentType string `json:"contentType,omitempty"`
 
 	Timeout     time.Duration   `json:"timeout"`            // of an attempt
 	Schedule    []time.Duration `json:"schedule"`           // between attempts; after the last one it is dead
@@ -43,6 +46,19 @@ type Endpoint struct {
 	Version   uint64    `json:"version"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+}
+
+// The media types that deliveries may have. Their body is the same.
+const (
+	// TypeCloudEvent is that of a CloudEvent in structured mode (CloudEvents HTTP Protocol Binding 1.0.2, section 3.2).
+	TypeCloudEvent = "application/cloudevents+json"
+	// TypeJSON is for receivers whose framework reads no other JSON.
+	TypeJSON = "application/json"
+)
+
+// mediaType is the field Content-Type of deliveries.
+func (e *Endpoint) mediaType() string {
+	return cmp.Or(e.ContentType, TypeCloudEvent) + "; charset=utf-8"
 }
 
 // Status is whether an endpoint gets deliveries.

@@ -18,7 +18,7 @@ type verdict struct {
 //   - 2xx: delivered.
 //   - 410: the endpoint wants nothing any more.
 //   - 429, 502, 503, 504: it has too much to do. It is left alone for as long as it asks for.
-//   - everything else, redirects too, and no answer: tried again by the schedule.
+//   - everything else, redirects too, and no answer: tried again by the schedule, and after 413 not before it asks for.
 func judge(c *Claim, a answer) verdict {
 	v := verdict{outcome: Outcome{
 		Attempt: Attempt{Latency: a.latency, Status: a.status, Class: a.class, Response: a.body},
@@ -39,12 +39,17 @@ func judge(c *Claim, a answer) verdict {
 	switch a.status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		v.hold = a.retryAfter
+	case http.StatusUnsupportedMediaType:
+		v.outcome.Attempt.Sent = c.Endpoint.mediaType()
 	}
 	if c.Attempt > len(c.Endpoint.Schedule) {
 		v.outcome.State = Dead
 		return v
 	}
 	v.outcome.After = max(jitter(c.Endpoint.Schedule[c.Attempt-1]), v.hold)
+	if a.status == http.StatusRequestEntityTooLarge { // about this body, not about all (RFC 9110, section 15.5.14)
+		v.outcome.After = max(v.outcome.After, a.retryAfter)
+	}
 	return v
 }
 

@@ -91,7 +91,7 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	for name, value := range e.Headers {
 		r.Header.Set(name, value)
 	}
-	r.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+	r.Header.Set("Content-Type", e.mediaType())
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
 	if traceparent := lifecycle.EventTraceparent(m.Body); traceparent != "" {
 		r.Header.Set("Traceparent", traceparent)
@@ -99,6 +99,9 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	r.Header.Set(webhook.HeaderID, m.ID)
 	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
 	r.Header.Set(webhook.HeaderSignature, signature)
+	if Challenge(e.Challenge) == ChallengeHandshake {
+		r.Header.Set(headerOrigin, s.options.Origin)
+	}
 	repeatable(r.Header)
 	return s.do(ctx, r)
 }

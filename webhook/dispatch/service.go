@@ -108,18 +108,22 @@ func checkSecret(text string) error {
 func newName() string { return strings.ToLower(rand.Text())[:24] }
 
 // OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner
-// with the same URL and secret share it, so that if it is dead it costs one slot. Without
+// with the same URL, secret and media type share it, so that if it is dead it costs one slot. Without
 // a secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The error is
 // an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all have to.
-func (s *Service) OneOff(ctx context.Context, owner, url, secret string) (string, error) {
-	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active}
+func (s *Service) OneOff(ctx context.Context, owner, url, secret, contentType string) (string, error) {
+	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active, ContentType: contentType}
 	if s.options.Challenge != ChallengeNone {
 		e.Status, e.Challenge = Pending, string(s.options.Challenge)
 	}
 	if err := s.check(ctx, &e); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(owner + "\x00" + url + "\x00" + secret))
+	named := owner + "\x00" + url + "\x00" + secret
+	if contentType != "" && contentType != TypeCloudEvent {
+		named += "\x00" + contentType
+	}
+	sum := sha256.Sum256([]byte(named))
 	e.ID = "once_" + base64.RawURLEncoding.EncodeToString(sum[:18])
 	if secret != "" {
 		if err := checkSecret(secret); err != nil {

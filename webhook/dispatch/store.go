@@ -188,6 +188,7 @@ type Attempt struct {
 	Status   int           `json:"status"` // of HTTP; 0 if there was no answer
 	Class    string        `json:"class"`  // of the error, see the constants; "" if there was none
 	Response []byte        `json:"response,omitempty"`
+	Sent     string        `json:"sent,omitempty"` // the media type of the body, if it was refused for that
 }
 
 // Query selects deliveries. Empty fields select all.
