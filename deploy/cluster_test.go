@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +136,8 @@ func (c *cluster) stop(t *testing.T) {
 	}
 }
 
+var portsGiven sync.Map // by freePorts, so that no two tests are given the same
+
 // freePorts returns ports that nobody listens on, below those that the kernel gives to
 // outgoing connections, which could take one before the program that it is for.
 func freePorts(t *testing.T, n int) []string {
@@ -145,11 +148,14 @@ func freePorts(t *testing.T, n int) []string {
 			return ports
 		}
 		port := strconv.Itoa(20000 + mathrand.IntN(12000))
+		if _, given := portsGiven.LoadOrStore(port, true); given {
+			continue
+		}
 		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			continue
 		}
-		defer l.Close() // after all are chosen, so that they differ
+		_ = l.Close()
 		ports = append(ports, port)
 	}
 	t.Fatal("no free ports")
@@ -612,6 +618,11 @@ func startProxy(t *testing.T, port string, c *exec.Cmd) string {
 		}
 	})
 	eventually(t, "the proxy listens", func() bool {
+		select {
+		case <-exited:
+			t.Fatal("the proxy has ended")
+		default:
+		}
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			_ = conn.Close()

@@ -25,7 +25,12 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		gatewayBinary.remove()
+		os.Exit(code)
+	}))
+}
 
 // root is the folder of docker-compose.yml.
 const root = ".."
