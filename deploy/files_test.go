@@ -412,6 +412,33 @@ func TestProxiesWaitLongEnough(t *testing.T) {
 	if n, _ := strconv.Atoi(m[1]); n<<20 != c.MaxBody {
 		t.Errorf("nginx refuses bodies of %s MiB, the gateway of %d bytes", m[1], c.MaxBody)
 	}
+	// The other proxies' files have one limit and at most two timeouts, written as each of them writes it.
+	for path, patterns := range map[string]struct{ body, stream, call string }{
+		"deploy/haproxy.cfg": {`content-length\) gt (\d+)`, `backend streams\n    timeout server (\w+)`, `timeout server (\w+)  # calls`},
+		"deploy/varnish.vcl": {`Content-Length, 0\) > (\d+)`, `pipe_timeout=(\d+)`, `first_byte_timeout = (\w+);`},
+		"deploy/apache.conf": {`LimitRequestBody (\d+)`, `BalancerMember .* timeout=(\d+)`, `BalancerMember .* timeout=(\d+)`},
+		"deploy/Caddyfile":   {`int\(.*Content-Length}\) > (\d+)`, "", ""},
+	} {
+		text := read(t, path)
+		find := func(pattern string) string {
+			m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+			if m == nil {
+				t.Fatalf("%s has no %s", path, pattern)
+			}
+			return m[1]
+		}
+		if n, _ := strconv.Atoi(find(patterns.body)); n != c.MaxBody {
+			t.Errorf("%s refuses bodies of %d bytes, the gateway of %d", path, n, c.MaxBody)
+		}
+		for pattern, least := range map[string]time.Duration{patterns.stream: 3 * c.Heartbeat, patterns.call: c.MaxWait + 15*time.Second} {
+			if pattern == "" { // waits as long as it takes
+				continue
+			}
+			if timeout := duration(t, strings.TrimSuffix(find(pattern), "s")+"s"); timeout < least {
+				t.Errorf("%s: %s waits %v, want %v", path, pattern, timeout, least)
+			}
+		}
+	}
 	m = regexp.MustCompile(`consumer_timeout = (\d+)`).FindStringSubmatch(read(t, "deploy/rabbitmq.conf"))
 	if m == nil {
 		t.Fatal("no consumer_timeout")

@@ -70,7 +70,7 @@ backend b
     server g1 `+first+` check
 `)
 		},
-		traits{upgrades: true, keepsHost: true, large: [2]int{413, 413}, dead: "503"},
+		traits{delays: true, upgrades: true, keepsHost: true, large: [2]int{413, 413}, dead: "503"},
 	},
 	{
 		"HAProxy as recommended", "haproxy", startHAProxyFile,

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ import (
 type traits struct {
 	upgrades  bool   // it passes WebSockets on
 	keepsHost bool   // it passes Host on, so that a page of its own origin may write
+	delays    bool   // it keeps each event for a fifth of a second
 	conceals  bool   // it completes the answer of a gateway that was killed, so that its client cannot tell that from the end
 	notices   bool   // it tells the gateway at once that a client has left, not only when the next writes fail
 	queues    bool   // it lets a GET wait for another one's long poll of the same URL
@@ -60,6 +62,7 @@ func TestProxies(t *testing.T) {
 				run  func(*proxied)
 			}{
 				{"stream", (*proxied).checkStream},
+				{"delay", (*proxied).checkDelay},
 				{"204 is not cached", (*proxied).checkNoContent},
 				{"no Host", (*proxied).checkNoHost},
 				{"tag", (*proxied).checkTag},
@@ -214,6 +217,31 @@ func (p *proxied) leave() {
 // checkStream: what is stored comes at once, what happens then does, too, a cursor is gone on from, and the end is told.
 func (p *proxied) checkStream() {
 	testStream(p.client)
+}
+
+// checkDelay: an event that nothing follows is there within less than a tenth of a second. A busy machine may need some rounds to show that.
+func (p *proxied) checkDelay() {
+	const events = 5
+	eventually(p.T, fmt.Sprintf("events are kept for a while: %v", p.delays), func() bool {
+		id := p.direct.submit()
+		s := p.stream(id, "")
+		s.want("accepted", "1")
+		p.direct.report("POST", id, "start", "")
+		s.want("started", "2")
+		var delays []time.Duration
+		for i := range events {
+			p.direct.report("POST", id, "progress", fmt.Sprintf(`{"percent":%d}`, i))
+			began := time.Now()
+			s.want("progress", strconv.Itoa(3+i))
+			delays = append(delays, time.Since(began))
+		}
+		p.direct.report("PUT", id, "result", `true`)
+		s.want("succeeded", strconv.Itoa(3+events))
+		s.wantEnd()
+		slices.Sort(delays)
+		p.Logf("%v", delays)
+		return delays[events/2] > 100*time.Millisecond == p.delays
+	})
 }
 
 // checkNoContent: what tells one client that nothing will follow is not told to those who have seen nothing yet.
