@@ -45,7 +45,7 @@ func startCluster(t *testing.T) *cluster {
 		t.Skip("starts seven programs")
 	}
 	for _, name := range []string{"bash", "redis-server", "rabbitmq-server", "epmd", "nginx"} {
-		program(t, name, true)
+		program(t, name)
 	}
 	dir := t.TempDir()
 	ports := freePorts(t, 7)
@@ -565,7 +565,7 @@ func TestNoGateway(t *testing.T) {
 // startNginx starts nginx in front of two gateways.
 func startNginx(t *testing.T, first, second string) string {
 	t.Helper()
-	nginx := program(t, "nginx", true)
+	nginx := program(t, "nginx")
 	port, dir := freePorts(t, 1)[0], t.TempDir()
 	text := strings.NewReplacer(
 		"listen 8080;", "listen 127.0.0.1:"+port+";",
@@ -586,7 +586,7 @@ func startNginx(t *testing.T, first, second string) string {
 // startCaddy starts Caddy in front of two gateways.
 func startCaddy(t *testing.T, first, second string) string {
 	t.Helper()
-	c := exec.Command(program(t, "caddy", false), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+	c := exec.Command(program(t, "caddy"), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
 	port, dir := freePorts(t, 1)[0], t.TempDir()
 	c.Env = append(os.Environ(), "BIND=127.0.0.1", "SITE=http://:"+port, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir,
 		"GATEWAYS="+strings.ReplaceAll(first+" "+second, "http://", ""))
@@ -635,7 +635,7 @@ func startProxy(t *testing.T, port string, c *exec.Cmd) string {
 // TestClusterRefuses: what cannot work is said before anything is started.
 func TestClusterRefuses(t *testing.T) {
 	for _, name := range []string{"bash", "redis-server", "rabbitmq-server", "epmd", "nginx"} {
-		program(t, name, true)
+		program(t, name)
 	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

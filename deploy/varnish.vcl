@@ -61,7 +61,7 @@ sub vcl_recv {
         return (synth(503));
     }
 
-    if (req.http.Upgrade || (req.method == "GET" && req.http.Accept ~ "text/event-stream")) {
+    if (req.method == "GET" && (req.url ~ "^/v1/ws(\?|$)" || req.http.Accept ~ "text/event-stream")) {
         return (pipe);
     }
 
@@ -71,11 +71,12 @@ sub vcl_recv {
 }
 
 sub vcl_pipe {
+    # What follows on a connection is not looked at any more, so nothing may follow on one that is not upgraded: a gateway
+    # closes it after a handshake that it refuses.
     if (req.http.Upgrade) {
-        set bereq.http.Connection = req.http.Connection;
         set bereq.http.Upgrade = req.http.Upgrade;
+        set bereq.http.Connection = "Upgrade";
     } else {
-        # What follows on a connection is not looked at any more, so nothing may follow.
         set bereq.http.Connection = "close";
     }
 }

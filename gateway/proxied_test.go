@@ -102,3 +102,19 @@ func TestHosts(t *testing.T) {
 		t.Errorf("a detail of %d bytes", len(detail))
 	}
 }
+
+// TestRefusedHandshakeIsTheLast: a proxy that only copies bytes behind a handshake would pass on what follows, without looking at it.
+func TestRefusedHandshakeIsTheLast(t *testing.T) {
+	s := start(t)
+	for head, status := range map[string]int{
+		"GET /v1/ws HTTP/1.1\nHost: localhost": 426,
+		"GET /v1/ws HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket":                               400,
+		"GET /v1/ws HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket\nOrigin: https://evil.example": 403,
+	} {
+		l := s.line()
+		l.send(head, "")
+		if res := l.want(status); !res.Close {
+			t.Errorf("%d: the connection stays: %v", status, res.Header)
+		}
+	}
+}

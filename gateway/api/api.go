@@ -135,6 +135,11 @@ func New(o Options) *API {
 		if h := &ctx.Response.Header; len(h.Peek(fiber.HeaderCacheControl)) == 0 {
 			h.Set(fiber.HeaderCacheControl, "no-store")
 		}
+		// A proxy that only copies bytes behind a handshake does not see that it was refused, nor what its client sends then, which it may
+		// have to refuse.
+		if string(ctx.Path()) == "/v1/ws" && !ctx.Hijacked() {
+			ctx.SetConnectionClose()
+		}
 	}
 	return a
 }
