@@ -16,7 +16,7 @@ run: ## run the gateway: the embedded store under ./data, the samples inside
 build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
-test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, nginx, a C compiler for -race)
+test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, five proxies, a C compiler for -race)
 	@sh scripts/setup.sh $(MAKE) test-js test-clients test-go test-shared
 
 test-go: ## the Go tests, with the race detector, in random order

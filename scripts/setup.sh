@@ -19,6 +19,10 @@ fi
 need redis-server redis-server
 need rabbitmq-server rabbitmq-server
 need nginx nginx-light
+need caddy caddy
+need haproxy haproxy
+need varnishd varnish
+need apache2 apache2-bin # the program and its modules, without a service
 # With NCHAN set, nginx's push module too, to compare with.
 [ -z "${NCHAN-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing libnginx-mod-nchan"
 
