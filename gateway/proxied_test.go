@@ -107,7 +107,7 @@ func TestHosts(t *testing.T) {
 func TestRefusedHandshakeIsTheLast(t *testing.T) {
 	s := start(t)
 	for head, status := range map[string]int{
-		"GET /v1/ws HTTP/1.1\nHost: localhost": 426,
+		"GET /v1/ws HTTP/1.1\nHost: localhost":                                                                        426,
 		"GET /v1/ws HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket":                               400,
 		"GET /v1/ws HTTP/1.1\nHost: localhost\nConnection: Upgrade\nUpgrade: websocket\nOrigin: https://evil.example": 403,
 	} {
