@@ -106,7 +106,7 @@ backend b
 			return startApache(t, "proxy proxy_http cache cache_disk filter deflate", "Listen 8080\nProxyPass / http://"+first+"/\nProxyPassReverse / http://"+first+"/\n"+
 				"CacheRoot cache\nCacheEnable disk /\nAddOutputFilterByType DEFLATE application/json\n")
 		},
-		traits{dead: "503"},
+		traits{retags: true, dead: "503"},
 	},
 	{
 		"Apache as recommended", "apache2", startApacheFile,
