@@ -151,9 +151,10 @@ start_epmd() { # Erlang's name server; one that Erlang starts by itself would st
 }
 
 start_rabbitmq() {
-	local home=$data/rabbitmq server=/usr/lib/rabbitmq/bin/rabbitmq-server
-	# Debian's program on PATH changes the user and insists on being root.
-	[ -x $server ] || server=rabbitmq-server
+	local home=$data/rabbitmq server
+	server=$(command -v rabbitmq-server)
+	# Debian's wrapper changes the user and insists on being root.
+	[[ $server != /usr/sbin/* || ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || server=/usr/lib/rabbitmq/bin/rabbitmq-server
 	# RabbitMQ takes the password when its data is new, and keeps it there.
 	(
 		umask 077

@@ -182,11 +182,13 @@ func openAMQP(addr string) error {
 	return errors.Join(err, conn.Close())
 }
 
-// rabbitProgram returns the program itself where Debian puts a wrapper on PATH, which
+// rabbitProgram returns the program itself where PATH leads to Debian's wrapper of it, which
 // changes the user and insists on being root.
 func rabbitProgram(name string) string {
-	if path := "/usr/lib/rabbitmq/bin/" + name; exec.Command("test", "-x", path).Run() == nil {
-		return path
+	if on, err := exec.LookPath(name); err == nil && filepath.Dir(on) == "/usr/sbin" {
+		if path := "/usr/lib/rabbitmq/bin/" + name; exec.Command("test", "-x", path).Run() == nil {
+			return path
+		}
 	}
 	return name
 }
