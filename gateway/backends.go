@@ -88,11 +88,12 @@ func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backen
 		return nil, err
 	}
 	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{
-		Prefix: c.Prefix, Now: s.Now, CallbackExchange: c.CallbackExchange, Logger: log,
+		Prefix: c.Prefix, Now: s.Now, CallbackExchange: c.CallbackExchange, ConsumerTimeout: c.MaxTimeout + rabbitmq.ConsumerMargin, Logger: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.RankBy(queue.Rank)
 	b := &backends{
 		store: s, broker: queue, now: s.Now, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
 		ready: func(ctx context.Context) error {

@@ -12,7 +12,7 @@ import (
 
 // Facts are what a driver can do.
 type Facts struct {
-	Priorities int           // levels it tells apart, 1 if it knows none
+	Priorities int           // levels it tells apart strictly, 1 if there are none
 	DelayGrain time.Duration // how much later than NotBefore a job may come on an idle machine
 	Patience   time.Duration // after which a delivery that is due is given up; default 20 seconds
 }

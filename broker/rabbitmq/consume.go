@@ -107,7 +107,7 @@ func (c *consumer) session(ctx context.Context, g *generation, again bool) error
 		}
 		for _, route := range c.routes {
 			// The route serves as the tag, which need be unique on the channel only.
-			stream, err := s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, nil)
+			stream, err := s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, c.arguments())
 			if err != nil {
 				return err
 			}
@@ -135,7 +135,8 @@ func (c *consumer) session(ctx context.Context, g *generation, again bool) error
 			}
 		case route, ok := <-canceled:
 			if err = errLost; ok {
-				err = fmt.Errorf("the queue of route %q was deleted", route)
+				err = fmt.Errorf("the server has ended the consumer of route %q: its queue was deleted, "+
+					"or a delivery was worked on for longer than consumer_timeout (rabbitmq.conf; from RabbitMQ 4.3 %v for this consumer)", route, c.options.ConsumerTimeout)
 			}
 		}
 	}
@@ -145,6 +146,11 @@ func (c *consumer) session(ctx context.Context, g *generation, again bool) error
 	}
 	s.intake.Wait()
 	return err
+}
+
+// arguments are those of every consumer. Servers that do not know the timeout ignore it.
+func (b *Broker) arguments() amqp.Table {
+	return amqp.Table{"x-consumer-timeout": b.options.ConsumerTimeout.Milliseconds()}
 }
 
 // cancel tells the server to deliver nothing more.

@@ -88,7 +88,7 @@ func (l *link) run(ctx context.Context) {
 			try++
 			continue
 		}
-		log.Info("connected to RabbitMQ", slog.String("server", s.addr))
+		log.Info("connected to RabbitMQ", append(l.broker.note(g.conn), slog.String("server", s.addr))...)
 		l.broker.counts.connections.Add(1)
 		made := time.Now()
 		l.set(g, nil)

@@ -31,6 +31,10 @@ type wireJob struct {
 	Message   string    `json:"message,omitempty"`
 }
 
+// ordinary is the rank of a message that names none, on servers that tell more than two apart; from there a job's priority goes up. The library
+// does not send a 0.
+const ordinary = 4
+
 // maxKey is how long a message id or a routing key may be, in bytes.
 const maxKey = 255
 
@@ -50,7 +54,7 @@ func encode(j broker.Job, redelivered bool) (amqp.Publishing, error) {
 		Headers:      headers,
 		ContentType:  contentType,
 		DeliveryMode: amqp.Persistent,
-		Priority:     uint8(min(max(j.Priority, 0), 9)),
+		Priority:     ordinary + uint8(min(max(j.Priority, 0), 9)),
 		MessageId:    cmp.Or(j.Message, j.ID),
 		Timestamp:    time.Now(),
 		Body:         body,

@@ -26,7 +26,7 @@ func TestMessage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if m.DeliveryMode != amqp.Persistent || m.MessageId != want.ID || m.Priority > 9 {
+			if m.DeliveryMode != amqp.Persistent || m.MessageId != want.ID || m.Priority != uint8(4+max(want.Priority, 0)) {
 				t.Errorf("%+v", m)
 			}
 			got, redelivered, err := decode(asDelivered(m))

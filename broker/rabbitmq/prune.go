@@ -65,7 +65,7 @@ func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Co
 		var stream <-chan amqp.Delivery
 		if err := g.call(func() (err error) {
 			if err = ch.Qos(max(most, 1), 0, false); err == nil {
-				stream, err = ch.Consume(b.topology.workQueue(route), "prune", false, false, false, false, nil)
+				stream, err = ch.Consume(b.topology.workQueue(route), "prune", false, false, false, false, b.arguments())
 			}
 			return err
 		}); err != nil {

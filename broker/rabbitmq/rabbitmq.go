@@ -13,7 +13,8 @@
 //
 //	hark.work           direct exchange, routing key = route
 //	hark.work.<route>   the queue of a route
-//	hark.delay.<step>   fanout exchange and queue of a delay step; see [Options.Delays]
+//	hark.delay.<step>   fanout exchange and queue of a delay step; see [Options.Delays]. What has a priority waits in
+//	                    hark.delay.<step>.urgent: RabbitMQ 4.0 looks for what has waited long enough at the head alone, and that is urgent
 //	hark.dead           direct exchange, routing key = route
 //	hark.dead.<route>   jobs whose consumers went away too often, and messages that are no jobs
 //
@@ -24,10 +25,10 @@
 //
 // # Work of more than 30 minutes
 //
-// RabbitMQ closes the channel of a delivery that is not settled within its
-// consumer_timeout, 30 minutes by default, and hands out the job again. Raise it in
-// rabbitmq.conf above the longest processing time. So it is with work that a gateway has leased, however
-// often it was reported on.
+// RabbitMQ ends the channel, or from 4.3 the consumer, of a delivery that is not settled within its
+// consumer_timeout, 30 minutes by default, and hands out what it held again. From 4.3 [Options.ConsumerTimeout]
+// takes its place. Before, raise it in rabbitmq.conf above the longest processing time. So it is with work that a
+// gateway has leased, however often it was reported on.
 package rabbitmq
 
 import (
@@ -38,6 +39,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hark-push/hark/broker"
@@ -62,6 +64,10 @@ type Options struct {
 	// DeadRetention is after how long a dead queue forgets a job. Default 7 days.
 	DeadRetention time.Duration
 
+	// ConsumerTimeout is for how long a delivery may be worked on, where the server lets a consumer say so (RabbitMQ 4.3). It
+	// has to exceed the longest timeout of a request. Default 25 h.
+	ConsumerTimeout time.Duration
+
 	// CallbackExchange is the topic exchange that events are published to; see
 	// [ValidExchange]. It is declared as durable. Default: none.
 	CallbackExchange string
@@ -84,13 +90,16 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Broker implements broker.Broker. Priorities are passed on, but only RabbitMQ 4
-// knows any for its quorum queues, and only two: above 4, and the rest.
+// ConsumerMargin is by how much [Options.ConsumerTimeout] should exceed the longest timeout of a request: what is expired is settled soon after.
+const ConsumerMargin = time.Hour
+
+// Broker implements broker.Broker. Priorities are passed on; what they mean is up to the server, see [Ranks].
 type Broker struct {
 	options  Options
 	topology topology
 	log      *slog.Logger
 	counts   counters
+	ranks    atomic.Int32 // those of the server that was connected last, see Ranks
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -147,6 +156,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.DeliveryLimit, 20)
 	orDefault(&o.DeadRetention, 7*24*time.Hour)
 	orDefault(&o.PublishTimeout, 5*time.Second)
+	orDefault(&o.ConsumerTimeout, 25*time.Hour)
 	orDefault(&o.Heartbeat, 10*time.Second)
 	orDefault(&o.Name, "hark")
 	if o.Now == nil {
@@ -195,7 +205,7 @@ func (b *Broker) send(ctx context.Context, j broker.Job, redelivered bool) error
 	if err != nil {
 		return err
 	}
-	return b.publish(ctx, b.topology.exchangeFor(j.NotBefore), j.Route, message)
+	return b.publish(ctx, b.topology.exchangeFor(j), j.Route, message)
 }
 
 // Discard implements broker.Broker. A queue gives nothing up from its midst, so the

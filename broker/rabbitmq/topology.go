@@ -9,6 +9,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hark-push/hark/broker"
 )
 
 // topology is what exists on the server. It does not change.
@@ -35,11 +37,12 @@ func newTopology(routes []string, o Options) (topology, error) {
 	return t, nil
 }
 
-func (t topology) workExchange() string            { return t.prefix + ".work" }
-func (t topology) workQueue(route string) string   { return t.prefix + ".work." + route }
-func (t topology) deadExchange() string            { return t.prefix + ".dead" }
-func (t topology) deadQueue(route string) string   { return t.prefix + ".dead." + route }
-func (t topology) delay(step time.Duration) string { return t.prefix + ".delay." + stepName(step) }
+func (t topology) workExchange() string             { return t.prefix + ".work" }
+func (t topology) workQueue(route string) string    { return t.prefix + ".work." + route }
+func (t topology) deadExchange() string             { return t.prefix + ".dead" }
+func (t topology) deadQueue(route string) string    { return t.prefix + ".dead." + route }
+func (t topology) delay(step time.Duration) string  { return t.prefix + ".delay." + stepName(step) }
+func (t topology) urgent(step time.Duration) string { return t.delay(step) + ".urgent" }
 
 // stepName is a duration without the zero units that String writes: 10m, not 10m0s.
 func stepName(d time.Duration) string {
@@ -63,10 +66,14 @@ func (t topology) left(notBefore time.Time) time.Duration { return notBefore.Sub
 
 // exchangeFor returns where a job goes: to work, or to the longest delay step that
 // is not too long. Less than the shortest step is left to the consumer.
-func (t topology) exchangeFor(notBefore time.Time) string {
-	wait := t.left(notBefore)
+func (t topology) exchangeFor(j broker.Job) string {
+	wait := t.left(j.NotBefore)
 	for _, step := range slices.Backward(t.options.Delays) {
-		if step <= wait {
+		switch {
+		case step > wait:
+		case j.Priority > 0:
+			return t.urgent(step)
+		default:
 			return t.delay(step)
 		}
 	}
@@ -100,16 +107,20 @@ func (t topology) routeQueues(route string) []queue {
 	}
 }
 
-// delayQueue gives all messages of a step the same time to live: one that differs
-// would hold back what is behind it.
-func (t topology) delayQueue(step time.Duration) queue {
-	return queue{t.delay(step), t.delay(step), "", amqp.Table{
-		amqp.QueueTypeArg:        amqp.QueueTypeQuorum,
-		amqp.QueueMessageTTLArg:  step.Milliseconds(),
-		"x-dead-letter-exchange": t.workExchange(),
-		"x-dead-letter-strategy": "at-least-once",
-		amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
-	}}
+// delayQueues are those of a step. All messages of one have the same time to live, since one that differs would hold back what is behind it; and
+// the same rank: RabbitMQ 4.0 to 4.2 look for what has lived long enough at the head alone, where of two ranks the higher stands for most of the time.
+func (t topology) delayQueues(step time.Duration) []queue {
+	var queues []queue
+	for _, name := range []string{t.delay(step), t.urgent(step)} {
+		queues = append(queues, queue{name, name, "", amqp.Table{
+			amqp.QueueTypeArg:        amqp.QueueTypeQuorum,
+			amqp.QueueMessageTTLArg:  step.Milliseconds(),
+			"x-dead-letter-exchange": t.workExchange(),
+			"x-dead-letter-strategy": "at-least-once",
+			amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
+		}})
+	}
+	return queues
 }
 
 // declare makes everything exist, or nothing if a queue exists with other settings.
@@ -122,11 +133,13 @@ func (t topology) declare(g *generation) error {
 	}
 	return g.onChannel(func(ch *amqp.Channel) error {
 		for _, step := range t.options.Delays {
-			if err := exchangeDeclare(g, ch, t.delay(step), amqp.ExchangeFanout); err != nil {
-				return err
-			}
-			if err := t.delayQueue(step).declare(g, ch); err != nil {
-				return err
+			for _, q := range t.delayQueues(step) {
+				if err := exchangeDeclare(g, ch, q.exchange, amqp.ExchangeFanout); err != nil {
+					return err
+				}
+				if err := q.declare(g, ch); err != nil {
+					return err
+				}
 			}
 		}
 		// After those of the jobs, so that a name of theirs is told as a mismatch.
@@ -139,19 +152,22 @@ func (t topology) declare(g *generation) error {
 
 // compare holds the queues that exist against what they should be: declaring one
 // again changes nothing.
+//
+// To ask for a queue that does not exist costs the channel, and a line of level error in the server's log. So they are asked for in groups, whose
+// first one tells of the others; and if the first of all is not there, on a server that is new, none is.
 func (t topology) compare(g *generation) error {
-	var queues []queue
-	for _, route := range t.routes {
-		queues = append(queues, t.routeQueues(route)...)
-	}
+	var plain, urgent []queue
 	for _, step := range t.options.Delays {
-		queues = append(queues, t.delayQueue(step))
+		queues := t.delayQueues(step)
+		plain, urgent = append(plain, queues[0]), append(urgent, queues[1])
 	}
-	for len(queues) > 0 { // a queue that does not exist costs the channel
+	groups := [][]queue{plain, urgent}
+	for _, route := range t.routes {
+		groups = append(groups, t.routeQueues(route))
+	}
+	for i, group := range groups {
 		err := g.onChannel(func(ch *amqp.Channel) error {
-			for len(queues) > 0 {
-				q := queues[0]
-				queues = queues[1:]
+			for _, q := range group {
 				if err := g.call(func() error {
 					_, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
 					return err
@@ -164,8 +180,12 @@ func (t topology) compare(g *generation) error {
 			}
 			return nil
 		})
-		if refusal, ok := errors.AsType[*amqp.Error](err); err != nil && (!ok || refusal.Code != amqp.NotFound) {
+		switch refusal, ok := errors.AsType[*amqp.Error](err); {
+		case err == nil:
+		case !ok || refusal.Code != amqp.NotFound:
 			return err
+		case i == 0:
+			return nil
 		}
 	}
 	return nil

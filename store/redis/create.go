@@ -87,7 +87,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if c.local {
 		localKey = c.digest
 	}
-	queue := queueOf(sub.Route, sub.Priority)
+	queue := queueOf(sub.Route, s.rank(sub.Priority))
 	p, err := c.look(ctx, localKey, queue)
 	if err != nil {
 		return lifecycle.Created{}, err

@@ -184,6 +184,17 @@ func (r *record) member() string { return r.queue + r.ticket + r.ID }
 // ownerEntry is the entry of a request in the list of its owner.
 func ownerEntry(r *lifecycle.Request) string { return r.ID + "\x00" + r.Route + "\x00" + r.Topic }
 
+// RankBy says by which of the ranks from 0 to 9 work of a priority is handed out, so that positions are those of the queue that carries it. It counts for
+// what is stored from then on. Default: the priority itself.
+func (s *Store) RankBy(rank func(priority int) int) { s.rankBy.Store(&rank) }
+
+func (s *Store) rank(priority int) int {
+	if rank := s.rankBy.Load(); rank != nil {
+		return (*rank)(priority)
+	}
+	return priority
+}
+
 // queueOf is where requests with this route and priority wait.
 func queueOf(route string, priority int) string {
 	return route + "\x00" + string(rune('9'-min(max(priority, 0), 9)))

@@ -109,9 +109,10 @@ type Store struct {
 	turns   turns
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
-	countAgain atomic.Int64   // when other partitions are asked for positions again
-	claimAgain []atomic.Int64 // when each partition that did not answer is asked for deliveries again
-	turn       atomic.Uint32  // which partition a Claim asks first
+	rankBy     atomic.Pointer[func(priority int) int] // see RankBy
+	countAgain atomic.Int64                           // when other partitions are asked for positions again
+	claimAgain []atomic.Int64                         // when each partition that did not answer is asked for deliveries again
+	turn       atomic.Uint32                          // which partition a Claim asks first
 
 	bells    []*bell // by partition where pub/sub is sharded, else one for all
 	plain    *bell   // for what is not sharded

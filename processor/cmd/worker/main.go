@@ -40,6 +40,8 @@ type options struct {
 	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"That of the gateways."`
 	Routes       []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
+	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"That of the gateways."`
+	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"That of the gateways."`
 	Drain        time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
 	Traces       string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
 	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let fetch read pages from private addresses."`
@@ -84,12 +86,16 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{Prefix: o.Prefix, Now: store.Now, Logger: log})
+	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{
+		Prefix: o.Prefix, Now: store.Now, ConsumerTimeout: o.MaxTimeout + rabbitmq.ConsumerMargin, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, queue.Close()) }()
-	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{Logger: log})
+	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{
+		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout},
+	})
 	defer service.Close()
 
 	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
