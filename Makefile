@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-clients test-shared cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build test test-go test-js test-clients test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,8 @@ run: ## run the gateway: the embedded store under ./data, the samples inside
 build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
-test: ## run all tests, bringing what they need (a browser, Redis, RabbitMQ, five proxies, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) test-js test-clients test-go test-shared
+test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ in two versions, five proxies, a C compiler for -race)
+	@sh scripts/setup.sh $(MAKE) test-js test-clients test-go test-shared test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
@@ -25,6 +25,10 @@ test-go: ## the Go tests, with the race detector, in random order
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway
+
+SUITE ?= trixie
+test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=15m ./servertest ./broker/rabbitmq ./store/redis ./gateway
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test
