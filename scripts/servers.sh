@@ -35,6 +35,7 @@ elf() {
 started() {
 	for f; do
 		mv "$f" "$f.elf"
+		# shellcheck disable=SC2016 # "$0" and "$@" are those of the script that is written
 		printf '#!/bin/sh\nexec "%s" --argv0 "$0" --library-path "%s" "%s" "$@"\n' "$loader" "$libraries" "$final${f#"$new"}.elf" >"$f"
 		chmod 755 "$f"
 	done
