@@ -33,7 +33,7 @@ test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer sui
 test-js: ## the tests of the client module
 	cd web-demo && node --test
 
-test-clients: ## streams and sockets with the libraries that others have written, in JavaScript and Go (see docs/clients.md)
+test-clients: ## streams, sockets, webhooks and polling with what others have written, in JavaScript, Go, PHP, Python (see docs/)
 	@GO="$(GO)" sh scripts/clients.sh
 
 setup: ## bring what the tests need and do nothing else

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the tests with clients that others have written (clienttest/): fetches those of npm as the lock file pins them, builds
-# the gateway and the program that follows with those in Go, and lets Node's test runner do the rest. Arguments go to that runner.
+# Runs the tests with clients and receivers that others have written (clienttest/): fetches those of npm as the lock files pin
+# them, builds the gateway and the programs with those in Go, and lets Node's test runner do the rest. Arguments go to that runner.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -15,12 +15,23 @@ fi
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 trap 'exit 1' INT TERM
+# Fetches a folder's packages, unless what is there was made from the same lock file: they are many, and some are whole runtimes.
+fetch() {
+	cmp -s "$1/package-lock.json" "$1/node_modules/.fetched" && return
+	(cd "$1" && npm ci --no-progress --loglevel=error) >"$built/npm" 2>&1 || {
+		cat "$built/npm" >&2
+		return 1
+	}
+	cp "$1/package-lock.json" "$1/node_modules/.fetched"
+}
+(fetch clienttest && fetch clienttest/receivers) &
+fetching=$!
 "$go" build -race -o "$built/gateway" ./gateway
 "$go" build -C clienttest/follow -o "$built/follow" .
+"$go" build -C clienttest/receivers/go -o "$built/receivers" .
+wait "$fetching"
 cd clienttest
-npm ci --no-progress --loglevel=error >"$built/npm" 2>&1 || {
-	cat "$built/npm" >&2
-	exit 1
-}
-# The end is forced because some clients leave a timer behind that has been told to wait for an hour.
-HARK_GATEWAY="$built/gateway" HARK_FOLLOW="$built/follow" node --test --test-force-exit --test-timeout=120000 "$@"
+# The end is forced because some clients leave a timer behind that has been told to wait for an hour. Two files at a time, because
+# those of one wait for the time that a poller takes.
+HARK_GATEWAY="$built/gateway" HARK_FOLLOW="$built/follow" HARK_RECEIVERS="$built/receivers" \
+	node --test --test-force-exit --test-timeout=120000 --test-concurrency=2 "$@"

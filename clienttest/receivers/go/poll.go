@@ -8,28 +8,32 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 )
 
-// bound is when polling is given up, where nothing else ends it.
-const bound = 4 * time.Second
+// bound is how often the status expired is answered before polling is given up, which nothing else ends.
+const bound = 3
 
 // outcome is what polling came to, as a line of the standard output.
 type outcome struct {
 	Refused string          `json:"refused,omitempty"` // the answer to the submission is none that can be polled
 	Value   json.RawMessage `json:"value,omitempty"`   // the final value
 	Code    string          `json:"code,omitempty"`    // of the error
-	Bounded bool            `json:"bounded,omitempty"` // it polled until the bound
+	Bounded bool            `json:"bounded,omitempty"` // it went on polling what has expired
 	Polls   []string        `json:"polls"`             // the statuses that were answered, in order
 }
 
-// watch is a policy that remembers which statuses were answered.
-type watch struct{ polls []string }
+// watch is a policy that remembers which statuses were answered, and calls stop at the bound.
+type watch struct {
+	polls   []string
+	expired int
+	stop    func()
+}
 
 func (w *watch) Do(q *policy.Request) (*http.Response, error) {
 	response, err := q.Next()
@@ -43,21 +47,22 @@ func (w *watch) Do(q *policy.Request) (*http.Response, error) {
 	}
 	if json.Unmarshal(body, &document) == nil {
 		w.polls = append(w.polls, document.Status)
+		if document.Status == "expired" {
+			w.expired++
+		}
+		if w.expired == bound {
+			w.stop()
+		}
 	}
 	return response, err
 }
 
-// poll submits what its standard input holds with azcore, as an SDK that is made with it does, and polls until the end. BOUND in the
-// environment ends it sooner.
+// poll submits what its standard input holds with azcore, as an SDK that is made with it does, and polls until the end.
 func poll(url string) error {
-	seen := &watch{polls: []string{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	seen := &watch{polls: []string{}, stop: cancel}
 	pipeline := runtime.NewPipeline("clienttest", "v0.0.0", runtime.PipelineOptions{PerCall: []policy.Policy{seen}}, nil)
-	ctx := context.Background()
-	if os.Getenv("BOUND") != "" {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, bound)
-		defer cancel()
-	}
 	body, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err
@@ -67,7 +72,7 @@ func poll(url string) error {
 		return err
 	}
 	request.Raw().Header.Set("Prefer", "respond-async")
-	if err := request.SetBody(readSeekNop{strings.NewReader(string(body))}, "application/json"); err != nil {
+	if err := request.SetBody(streaming.NopCloser(bytes.NewReader(body)), "application/json"); err != nil {
 		return err
 	}
 	response, err := pipeline.Do(request)
@@ -84,7 +89,7 @@ func poll(url string) error {
 		switch {
 		case errors.As(err, &failed):
 			out.Code = failed.ErrorCode
-		case errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, context.Canceled):
 			out.Bounded = true
 		case err != nil:
 			return err
@@ -93,7 +98,3 @@ func poll(url string) error {
 	out.Polls = seen.polls
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
-
-type readSeekNop struct{ *strings.Reader }
-
-func (readSeekNop) Close() error { return nil }
