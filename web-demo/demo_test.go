@@ -64,6 +64,7 @@ func TestDemo(t *testing.T) {
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(t, b.open(t, base)) })
 	t.Run("phone", func(t *testing.T) { testPhone(t, b.open(t, base)) })
 	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, b, base) })
+	t.Run("content type of webhooks", func(t *testing.T) { testWebhookContentType(t, b, base) })
 	t.Run("webhooks by keyboard", func(t *testing.T) { testWebhooksByKeyboard(t, b, base) })
 	t.Run("webhooks on a phone", func(t *testing.T) { testWebhooksOnPhone(t, b, base) })
 	t.Run("policy", func(t *testing.T) { testPolicy(t, base) })

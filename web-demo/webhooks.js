@@ -74,7 +74,9 @@ $('create').addEventListener('submit', async (event) => {
   complain();
   try {
     const events = $('events').value.split(' ').filter(Boolean);
-    const endpoint = await call('POST', '/v1/webhooks', { url: $('url').value, events, ...($('ordered').checked && { concurrency: 1 }) });
+    const endpoint = await call('POST', '/v1/webhooks', {
+      url: $('url').value, events, contentType: $('content-type').value, ...($('ordered').checked && { concurrency: 1 }),
+    });
     await choose(endpoint.id);
     showSecret(endpoint.secret);
     await listEndpoints();
@@ -127,13 +129,14 @@ async function show() {
   showDeliveries(page, false);
 }
 
-function showHealth({ health, concurrency, events }) {
+function showHealth({ health, concurrency, contentType, events }) {
   const facts = {
     Waiting: String(health.waiting),
     Sending: String(health.sending),
     'Failed in a row': String(health.failures),
     'Last success': health.lastSuccess ? ago(health.lastSuccess) : 'none yet',
     'At a time': concurrency === 1 ? '1, in order' : String(concurrency),
+    'Sent as': contentType.replace(/^application\//, ''),
     Events: events.length ? events.map((each) => each.replace(/^request\./, '')).join(', ') : 'all',
   };
   if (health.failingSince) facts['Failing since'] = ago(health.failingSince);
@@ -221,6 +224,7 @@ function attempts({ id, log = [], event, due, state }) {
       element('b', {}, attempt.status ? String(attempt.status) : attempt.error),
       element('span', {}, ` after ${span(attempt.latency * 1000)}, `),
       element('time', { datetime: attempt.at, title: new Date(attempt.at).toLocaleString() }, ago(attempt.at)),
+      ...(attempt.hint ? [element('p', { class: 'hint' }, attempt.hint)] : []),
       ...(attempt.response ? [element('pre', { tabindex: '0', 'aria-label': 'Response' }, attempt.response)] : []),
     ]),
   ));

@@ -12,18 +12,23 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// receiver is an endpoint of webhooks. It fails while it is told to.
+// receiver is an endpoint of webhooks. It fails while it is told to, and takes application/json only when it is picky.
 type receiver struct {
 	*httptest.Server
 	failing atomic.Bool
+	picky   atomic.Bool
 	got     atomic.Int64
 }
 
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	r := &receiver{}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.got.Add(1)
+		if r.picky.Load() && !strings.HasPrefix(q.Header.Get("Content-Type"), "application/json") {
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+			return
+		}
 		if r.failing.Load() {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = fmt.Fprint(w, "The till is closed: "+strings.Repeat("no-entry-", 40))
@@ -110,6 +115,28 @@ func testWebhooks(t *testing.T, b *browser, base string) {
 	again.networkErrors = true // the browser tells of a 422
 	again.do(chromedp.Focus(chromedp.CSS("#url")), chromedp.KeyEvent("https://10.0.0.1/"), chromedp.KeyEvent(kb.Enter))
 	again.until(`document.querySelector('#problem').textContent.includes('public internet')`)
+}
+
+// testWebhookContentType: a receiver that does not take what is sent by default is no riddle, and an endpoint can be made that it takes.
+func testWebhookContentType(t *testing.T, b *browser, base string) {
+	r := newReceiver(t)
+	r.picky.Store(true)
+	p := b.open(t, base+"/webhooks.html")
+	p.register(r.URL + "/picky")
+	p.until(`document.querySelector('#health').textContent.includes('cloudevents+json')`)
+	p.do(chromedp.Click(chromedp.CSS("#test")))
+	p.states("waiting")
+	p.do(chromedp.Click(chromedp.CSS("#deliveries summary")))
+	p.until(`document.querySelector('#deliveries .attempts ol b')?.textContent === '415'`)
+	p.until(`document.querySelector('#deliveries .attempts ol .hint').textContent.includes('application/cloudevents+json; charset=utf-8')`)
+
+	p.do(chromedp.Evaluate[chromedp.Void](`void (document.querySelector('#url').value = '')`), chromedp.SetValue(chromedp.CSS("#content-type"), "application/json"))
+	p.register(r.URL + "/plain")
+	p.until(`document.querySelector('#health').textContent.includes('Sent asjson')`)
+	p.do(chromedp.Click(chromedp.CSS("#test")))
+	p.states("delivered")
+	p.do(chromedp.Click(chromedp.CSS("#deliveries summary")))
+	p.until(`document.querySelector('#deliveries .attempts ol b')?.textContent === '200' && !document.querySelector('#deliveries .attempts ol .hint')`)
 }
 
 func testWebhooksByKeyboard(t *testing.T, b *browser, base string) {
