@@ -27,7 +27,8 @@ export async function until(condition, what) {
   }
 }
 
-function program(variable) {
+/** The path of a program that the tests are given. */
+export function program(variable) {
   const path = process.env[variable];
   if (!path) throw new Error(`${variable} is not set: run this with \`make test-clients\`, which builds the programs`);
   return path;

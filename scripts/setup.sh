@@ -13,7 +13,7 @@ need gcc gcc libc6-dev # for the race detector
 need node nodejs
 need npm npm
 need php php-cli # receivers of webhooks, and a client that polls
-need python3 python3-minimal
+need python3 python3
 need curl curl
 if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
 	missing="$missing chromium"

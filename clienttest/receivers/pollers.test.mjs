@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -12,8 +12,8 @@ import { createHttpPoller } from '@azure/core-lro';
 import axios from 'axios';
 import got from 'got';
 import ky from 'ky';
-import { Gateway, Life, Proxy, until } from '../harness.mjs';
-import { Page } from './serve.mjs';
+import { Gateway, Life, Proxy, program, until } from '../harness.mjs';
+import { Page, here } from './serve.mjs';
 
 const page = await Page.read('pollers.md');
 
@@ -30,7 +30,7 @@ after(async () => {
 
 /** Polls a submission with azcore. The promise is of what it printed. Both give up when they have seen three times that it has expired. */
 async function azcore(url, body) {
-  const child = spawn(process.env.HARK_RECEIVERS ?? 'HARK_RECEIVERS-is-not-set', ['poll', url], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(program('HARK_RECEIVERS'), ['poll', url], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.end(JSON.stringify(body));
   let out = '';
   child.stdout.on('data', (b) => { out += b; });
@@ -47,11 +47,14 @@ async function coreLro(url, body) {
     const text = await response.json();
     if (!init.method) polls.push(text.status);
     if (polls.filter((status) => status === 'expired').length === 3) stop.abort();
-    const rawResponse = { request: { method: init.method ?? 'GET', url: address }, statusCode: response.status, headers: Object.fromEntries(response.headers), body: text };
-    return { flatResponse: text, rawResponse };
+    const { status: statusCode, headers } = response;
+    const request = { method: init.method ?? 'GET', url: address };
+    return { flatResponse: text, rawResponse: { request, statusCode, headers: Object.fromEntries(headers), body: text } };
   };
   const poller = createHttpPoller({
-    sendInitialRequest: () => answered(url, { method: 'POST', headers: { 'content-type': 'application/json', prefer: 'respond-async' }, body: JSON.stringify(body) }),
+    sendInitialRequest: () => answered(url, {
+      method: 'POST', headers: { 'content-type': 'application/json', prefer: 'respond-async' }, body: JSON.stringify(body),
+    }),
     sendPollRequest: (path) => answered(path, {}),
   }, { intervalInMs: 1000 });
   try {
@@ -63,10 +66,20 @@ async function coreLro(url, body) {
   }
 }
 
-const exists = (life) => until(() => {
-  life.asking ??= fetch(`${life.gateway.url}/v1/requests/${life.id}`).then((a) => { life.exists ||= a.ok; }, () => {}).finally(() => { life.asking = undefined; });
-  return life.exists;
-}, `the request ${life.id}`);
+/** Waits until the gateway knows a request that another one is to submit. */
+async function exists(life) {
+  let asking;
+  let known = false;
+  await until(() => {
+    asking ??= fetch(`${life.gateway.url}/v1/requests/${life.id}`).then((a) => { known = a.ok; }, () => {}).finally(() => { asking = undefined; });
+    return known;
+  }, `the request ${life.id}`);
+}
+
+/** Waits until a client of the proxy's was told that there is no result yet. */
+const toldToWait = (life) => until(
+  () => proxy.connections.some((c) => c.asked.includes(`/${life.id}/result`) && c.answered.includes('HTTP/1.1 404 ')), 'the first answer',
+);
 
 for (const [name, poll] of [['azcore', azcore], ['core-lro', coreLro]]) {
   describe(name, { concurrency: true }, () => {
@@ -146,19 +159,21 @@ const clients = {
   },
   got: {
     call: (method, url, { body, headers, timeout } = {}) => got(url, { method, json: body, headers, timeout: { request: timeout }, retry: { limit: 0 } })
-      .then((a) => ({ status: a.statusCode, body: a.body && JSON.parse(a.body), headers: a.headers }), (e) => ({ error: e.code, status: e.response?.statusCode })),
+      .then((a) => ({ status: a.statusCode, body: a.body && JSON.parse(a.body), headers: a.headers }))
+      .catch((e) => ({ error: e.code, status: e.response?.statusCode })),
     unmodified: { status: 304, body: '' },
+    patient: 'retry: { limit: 20, statusCodes: [404] }',
     result: (url) => got(url, { retry: { limit: 20, statusCodes: [404] } }).json(),
-    patient: page.quote('retry: { limit: 20, statusCodes: [404] }'),
   },
   ky: {
     call: (method, url, { body, headers, timeout } = {}) => ky(url, { method, json: body, headers, timeout, retry: 0 })
-      .then(async (a) => ({ status: a.status, body: await a.json(), headers: Object.fromEntries(a.headers) }), (e) => ({ error: e.name, status: e.response?.status })),
+      .then(async (a) => ({ status: a.status, body: await a.json(), headers: Object.fromEntries(a.headers) }))
+      .catch((e) => ({ error: e.name, status: e.response?.status })),
     unmodified: { error: 'HTTPError', status: 304 },
     mended: async (url, headers) => (await ky(url, { headers, throwHttpErrors: false })).status,
     remedy: '`throwHttpErrors: false`',
+    patient: 'retry: { limit: 20, statusCodes: [404], afterStatusCodes: [404] }',
     result: (url) => ky(url, { retry: { limit: 20, statusCodes: [404], afterStatusCodes: [404] } }).json(),
-    patient: page.quote('retry: { limit: 20, statusCodes: [404], afterStatusCodes: [404] }'),
   },
 };
 
@@ -196,10 +211,11 @@ for (const [name, client] of Object.entries(clients)) {
 
     if (client.result) {
       test('waits for the result, if it is told to', async () => {
+        page.quote(client.patient);
         const life = new Life(gateway);
         await life.submit();
         const result = client.result(`${proxy.url}/v1/requests/${life.id}/result`);
-        await until(() => proxy.connections.some((c) => c.asked.includes(`/${life.id}/result`) && c.answered.includes('HTTP/1.1 404 ')), 'the first answer');
+        await toldToWait(life);
         await life.start();
         await life.succeed();
         assert.deepEqual(await result, { ok: true });
@@ -222,7 +238,7 @@ describe('curl', { concurrency: true }, () => {
     t.after(() => rm(folder, { recursive: true }));
     const life = new Life(gateway);
     await life.submit();
-    const tagged = [page.quote('--etag-save tag'), page.quote('--etag-compare tag')].map((words) => words.split(' ')[0]).flatMap((option) => [option, join(folder, 'tag')]);
+    const tagged = page.quote('--etag-save tag --etag-compare tag').split(' ').map((word) => (word === 'tag' ? join(folder, word) : word));
     const ask = () => curl(...tagged, '--write-out', ' %{http_code}', `${proxy.url}/v1/requests/${life.id}`);
     const first = await ask();
     assert.ok(first.code === 0 && first.said.endsWith(' 200'), first.said);
@@ -236,11 +252,17 @@ describe('curl', { concurrency: true }, () => {
     const life = new Life(gateway);
     await life.submit();
     const result = curl(...page.quote('--retry 9 --retry-all-errors --fail').split(' '), `${proxy.url}/v1/requests/${life.id}/result`);
-    await until(() => proxy.connections.some((c) => c.asked.includes(`/${life.id}/result`) && c.answered.includes('HTTP/1.1 404 ')), 'the first answer');
+    await toldToWait(life);
     await life.start();
     await life.succeed();
     const { code, said } = await result;
     assert.equal(code, 0, said);
     assert.ok(said.endsWith('{"ok":true}'), said);
   });
+});
+
+test('the page says which versions these are', async () => {
+  const { dependencies } = JSON.parse(await readFile(join(here, 'package.json'), 'utf8'));
+  for (const library of ['@azure/core-lro', 'axios', 'got', 'ky']) page.quote(`| ${library} ${dependencies[library]} (npm) |`);
+  page.quote(`| Go azcore ${/sdk\/azcore v([0-9.]+)/.exec(await readFile(join(here, 'go', 'go.mod'), 'utf8'))[1]}, `);
 });

@@ -94,7 +94,10 @@ export async function freePort() {
 }
 
 /** The lines of a file of what was handed over. */
-export const linesOf = (path) => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line)) : []);
+export const linesOf = (path) => {
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+};
 
 /** A process with a receiver. Its `url` is where it takes events. */
 export class Program {
@@ -155,7 +158,9 @@ export class Endpoint {
   async succeed(result = AWKWARD, more = {}) {
     const { id, life } = await this.gateway.call('POST', '/v1/requests', { content: {}, topic: this.topic, ...more });
     await this.gateway.call('POST', `/v1/work/${id}/start`);
-    const answer = await fetch(`${this.gateway.url}/v1/work/${id}/result?attempt=1`, { method: 'PUT', body: result, headers: { 'content-type': 'application/json' } });
+    const answer = await fetch(`${this.gateway.url}/v1/work/${id}/result?attempt=1`, {
+      method: 'PUT', body: result, headers: { 'content-type': 'application/json' },
+    });
     assert.ok(answer.ok, `${answer.status} ${await answer.text()}`);
     const delivery = await this.settled(`${id}${life ? `_${life}` : ''}_3`);
     return { ...delivery, request: id };
@@ -189,7 +194,10 @@ export class Endpoint {
 export async function post(url, body, { sent = body, contentType = 'application/cloudevents+json; charset=utf-8', without } = {}) {
   const [id, at] = [`own_${crypto.randomUUID()}`, new Date()];
   const headers = {
-    'content-type': contentType, 'webhook-id': id, 'webhook-timestamp': String(Math.floor(at.getTime() / 1000)), 'webhook-signature': hook.sign(id, at, body),
+    'content-type': contentType,
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
+    'webhook-signature': hook.sign(id, at, body),
   };
   delete headers[without];
   const answer = await fetch(url, { method: 'POST', headers, body: sent });

@@ -58,6 +58,8 @@ const naive = (express, type) => (handle) => {
 };
 
 const keep = (req, res, bytes) => { req.rawBody = bytes; };
+const kept = (req) => req.rawBody;
+const body = (req) => req.body;
 
 const fastify = (setup, take, options) => async (handle, hook) => {
   const app = Fastify();
@@ -146,21 +148,23 @@ const toEvent = (parser) => (handle) => {
 
 /** [package, the way in the words of the page, start]. */
 export const ways = [
-  ['express', '`express.raw({ type: "application/json" })`, verified', verifying(express5, (e) => e.raw({ type: 'application/json' }), (req) => req.body)],
-  ['express', '`express.json({ verify })` that keeps the bytes', verifying(express5, (e) => e.json({ verify: keep }), (req) => req.rawBody)],
-  ['express', '`express.json({ type: "+json", verify })`', verifying(express5, (e) => e.json({ type: '+json', verify: keep }), (req) => req.rawBody)],
+  ['express', '`express.raw({ type: "application/json" })`, verified', verifying(express5, (e) => e.raw({ type: 'application/json' }), body)],
+  ['express', '`express.json({ verify })` that keeps the bytes', verifying(express5, (e) => e.json({ verify: keep }), kept)],
+  ['express', '`express.json({ type: "+json", verify })`', verifying(express5, (e) => e.json({ type: '+json', verify: keep }), kept)],
   ['express', '`express.json()`, `JSON.stringify(req.body)` verified', verifying(express5, (e) => e.json(), (req) => JSON.stringify(req.body))],
   ['express', '`express.json()`, `req.body.type`', naive(express5, (req) => req.body.type)],
   ['express', '`express.json()`, `req.body?.type`', naive(express5, (req) => req.body?.type)],
-  ['express4', '`express.raw({ type: "application/json" })`, verified', verifying(express4, (e) => e.raw({ type: 'application/json' }), (req) => req.body)],
-  ['express4', '`express.json({ verify })` that keeps the bytes', verifying(express4, (e) => e.json({ verify: keep }), (req) => req.rawBody)],
+  ['express4', '`express.raw({ type: "application/json" })`, verified', verifying(express4, (e) => e.raw({ type: 'application/json' }), body)],
+  ['express4', '`express.json({ verify })` that keeps the bytes', verifying(express4, (e) => e.json({ verify: keep }), kept)],
   ['express4', '`express.json()`, `req.body.type`', naive(express4, (req) => req.body.type)],
   ['fastify', '`req.body`', fastify(() => {}, (req) => ({ event: req.body, verified: false }))],
-  ['fastify-raw-body', '`rawBody: true`', fastify((app) => app.register(rawBody), (req, hook) => verified(hook, req.rawBody, req.headers), { config: { rawBody: true } })],
+  ['fastify-raw-body', '`rawBody: true`', fastify(
+    (app) => app.register(rawBody), (req, hook) => verified(hook, req.rawBody, req.headers), { config: { rawBody: true } },
+  )],
   ['@koa/bodyparser', '`ctx.request.rawBody`', koa],
   ['@nestjs/core', '`{ rawBody: true }` alone', nest],
   ['h3', '`readRawBody(event)`, `getHeaders(event)`', h3],
-  ['svix', '`express.raw({ type: "*/*" })`', verifying(express5, (e) => e.raw({ type: '*/*' }), (req) => req.body, svix)],
+  ['svix', '`express.raw({ type: "*/*" })`', verifying(express5, (e) => e.raw({ type: '*/*' }), body, svix)],
   ['cloudevents', '`HTTP.toEvent` behind `express.json()`', toEvent(express5.json())],
   ['cloudevents', '`HTTP.toEvent` behind `express.text({ type: "*/*" })`', toEvent(express5.text({ type: '*/*' }))],
 ];
