@@ -107,10 +107,16 @@ serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" }, ({ port }) => consol
     command: [deno, ...DENO_SERVE, '--port=0', '--host=127.0.0.1', '--allow-read', '--allow-write', '--no-remote', '--cached-only', 'hooks.js'],
     env: { DENO_DIR: join(made.folder, 'deno-cache'), DENO_NO_UPDATE_CHECK: '1' },
   }),
-  PHP: async (t) => Program.start(t, {
-    folder: made.folder, name: 'php', files: { 'hooks.php': page.recipe('php'), 'all.php': HANDLE_PHP },
-    command: ['php', '-d', 'display_errors=0', '-S', `127.0.0.1:${await freePort()}`, 'all.php'],
-  }),
+  PHP: async (t) => {
+    for (let tries = 1; ; tries++) {
+      const command = ['php', '-d', 'display_errors=0', '-S', `127.0.0.1:${await freePort()}`, 'all.php'];
+      try {
+        return await Program.start(t, { folder: made.folder, name: 'php', files: { 'hooks.php': page.recipe('php'), 'all.php': HANDLE_PHP }, command });
+      } catch (error) {
+        if (tries === 3 || !/Address already in use/.test(error)) throw error; // somebody else was given the port meanwhile
+      }
+    }
+  },
   Python: (t) => Program.start(t, {
     folder: made.folder, name: 'python', files: { 'hooks.py': page.recipe('python') + HANDLE_PYTHON }, command: ['python3', 'hooks.py'],
   }),

@@ -110,17 +110,16 @@ export class Program {
       await writeFile(join(own, file), text);
     }
     program.file = join(own, 'seen');
-    // In a group of its own, because some are several processes.
     program.child = spawn(command[0], command.slice(1), {
-      cwd: own, detached: true, stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: own, stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, HARK_SECRET: SECRET, HARK_SEEN: program.file, NO_COLOR: '1', ...env },
     });
     let said = '';
     for (const stream of [program.child.stdout, program.child.stderr]) stream.on('data', (b) => { said += b; });
     const ended = once(program.child, 'close').then(() => { program.over = true; }, (error) => { program.over = true; said += error; });
     t.after(async () => {
-      if (program.child.pid && !program.over) process.kill(-program.child.pid, 'SIGKILL');
-      await ended;
+      program.child.kill();
+      await ended; // with the processes that it has started itself, which hold its output open
     });
     let listens;
     await until(() => {
