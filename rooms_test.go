@@ -91,7 +91,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 
 // modules are those of their own, whose dependencies the main one is not to have. They know nothing of ours, and
 // `go list ./...` nothing of them.
-var modules = []string{"clienttest/follow", "loadtest/asynq", "loadtest/centrifuge", "tools"}
+var modules = []string{"clienttest/follow", "clienttest/receivers/go", "loadtest/asynq", "loadtest/centrifuge", "tools"}
 
 func TestModulesOfTheirOwnImportNothingOfOurs(t *testing.T) {
 	var found []string
@@ -112,7 +112,11 @@ func TestModulesOfTheirOwnImportNothingOfOurs(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if strings.Contains(string(source), `"`+module) {
+			text := string(source)
+			if dir == "clienttest/receivers/go" { // which is about those who import that
+				text = strings.ReplaceAll(text, `"`+module+`/webhook"`, "")
+			}
+			if strings.Contains(text, `"`+module) {
 				t.Errorf("%s imports something of %s", path, module)
 			}
 		}
