@@ -73,8 +73,8 @@ func main() {
 	}
 	fmt.Print(seen.String())
 	const want = `application/json             gin order-42        echo order-42
-application/cloudevents+json gin ""              echo 415     
-application/ld+json          gin ""              echo 415     
+application/cloudevents+json gin ""              echo 415
+application/ld+json          gin ""              echo 415
 `
 	if seen.String() != want {
 		os.Exit(1)
