@@ -553,6 +553,16 @@ func TestHeartbeat(t *testing.T) {
 			break
 		}
 	}
+	for _, path := range []string{"/v1/events", "/v1/topics/t/events", "/v1/requests/" + s.submit("default", 1) + "/events"} {
+		told := s.stream(path + "?heartbeat=event")
+		if b, err := told.block(); err != nil || b.name != "heartbeat" || b.data != `{"interval":1}` || b.id != "" {
+			t.Errorf("%s begins with %+v, %v", path, b, err)
+		}
+		s.call("GET", path+"?heartbeat=yes", nil, "Accept: text/event-stream").problem(422, "invalid-request")
+	}
+	asked := s.dial("")
+	say(t, asked, `{"op":"ping"}`)
+	expect(t, asked, `{"op":"pong","interval":1}`)
 	conn := s.dial("")
 	pinged := make(chan struct{}, 1)
 	conn.SetPingHandler(func(string) error {

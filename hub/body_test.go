@@ -80,8 +80,8 @@ func checkBlocks(t *testing.T, text, last string) {
 			}
 		}
 		var told struct {
-			Offset, Retry *uint64
-			Detail        string
+			Offset, Retry, Interval *uint64
+			Detail                  string
 		}
 		if err := json.Unmarshal([]byte(data), &told); err != nil {
 			t.Errorf("%v: block %q", err, block)
@@ -93,6 +93,10 @@ func checkBlocks(t *testing.T, text, last string) {
 			}
 		case "busy", "restart", "unavailable":
 			if fields["id"] || !fields["retry"] || told.Retry == nil || *told.Retry == 0 {
+				t.Errorf("block %q", block)
+			}
+		case "heartbeat":
+			if fields["id"] || told.Interval == nil || *told.Interval == 0 {
 				t.Errorf("block %q", block)
 			}
 		case "unauthenticated":

@@ -87,6 +87,7 @@ type Hub struct {
 	seed     maphash.Seed
 	shards   []*shard
 	wheel    *wheel
+	signs    signs
 	inputs   *poller       // tells who has said something or has gone
 	outputs  *poller       // tells whose socket takes something again
 	catchUps chan struct{} // a place for each history that is being read
@@ -117,6 +118,7 @@ func New(source Source, o Options) *Hub {
 		admission: newAdmission(o),
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
+	h.signs = newSigns(h.wheel.interval())
 	var err error
 	if h.inputs, err = newPoller(pollInput, func(o *outbox) { o.owner.readable() }); err == nil {
 		h.outputs, err = newPoller(pollOutput, (*outbox).writable)

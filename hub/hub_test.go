@@ -148,6 +148,7 @@ func serve(t *testing.T, h *hub.Hub) string {
 		if r.URL.Path == "/sse" {
 			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
 				After: after, Caller: q.Get("caller"), Pass: pass, Plain: !r.ProtoAtLeast(1, 1),
+				Heartbeats: q.Has("heartbeats"),
 			})
 			return
 		}

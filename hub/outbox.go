@@ -42,6 +42,8 @@ type connection interface {
 	// readable is called when the client has sent something or has gone, and then
 	// not again until the poller is armed. It does not block.
 	readable()
+	// heartbeat returns a sign of life, which many connections share.
+	heartbeat() []byte
 	// leave is called once, in a goroutine of its own, after the connection was closed.
 	leave()
 }
@@ -359,7 +361,7 @@ func (o *outbox) beat() {
 	if o.state != outboxOpen || o.backlog != nil {
 		return
 	}
-	_ = o.put(heartbeats[o.wire], nil, false)
+	_ = o.put(o.owner.heartbeat(), nil, false)
 }
 
 // expire ends the connection because its pass is over.
@@ -381,10 +383,4 @@ func (o *outbox) goAway() {
 		return
 	}
 	o.finish(closeFrame(uint16(CloseRestart), "restarting, reconnect"), reasonShutdown)
-}
-
-var heartbeats = [wires][]byte{
-	wireSSE:    wireSSE.framed([]byte(":\n")), // a comment
-	wirePlain:  wirePlain.framed([]byte(":\n")),
-	wireSocket: {opPing, 0},
 }

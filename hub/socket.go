@@ -258,7 +258,7 @@ func (s *socket) message(text []byte) {
 		}
 		s.tell("unsubscribed", c.Channel, nil)
 	case "ping":
-		s.reply([]byte(`{"op":"pong"}`))
+		s.reply(s.hub.signs.pong)
 	case "auth":
 		s.authenticate(c.Token)
 	default:
@@ -330,6 +330,11 @@ func (s *socket) counted() {
 	s.many = len(s.subs) > 1
 	s.mu.Unlock()
 }
+
+// heartbeat implements connection.
+func (s *socket) heartbeat() []byte { return pingFrame }
+
+var pingFrame = []byte{opPing, 0}
 
 // leave implements connection.
 func (s *socket) leave() {

@@ -17,6 +17,7 @@ type stream struct {
 	outbox
 	sub   subscription
 	fresh bool // of a feed, without a cursor
+	tells bool // its heartbeats are blocks, see [StreamOptions]
 }
 
 // StreamOptions of [Hub.ServeStream].
@@ -26,6 +27,9 @@ type StreamOptions struct {
 	Caller string      // who connects, for [Options.PerCaller]
 	Pass   *Pass       // until when the stream may stay; nil for ever
 	Plain  bool        // the client speaks HTTP/1.0 and takes no chunks
+	// Heartbeats says that the client wants to see the heartbeats: as a block with a name, the first one at once, instead of comments, which the
+	// EventSource of a browser tells nobody of.
+	Heartbeats bool
 }
 
 // ServeStream answers on conn with the events of a channel as text/event-stream
@@ -53,11 +57,15 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	after := o.After
-	s := &stream{fresh: c.Live && after == nil}
+	s := &stream{fresh: c.Live && after == nil, tells: o.Heartbeats}
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
 	s.init(h, conn, wire, s, who, o.Pass)
-	if err := s.write(append(streamHead(wire, o.Header), wire.framed(retryField(h.retry()))...), true); err != nil {
+	first := retryField(h.retry())
+	if s.tells {
+		first = append(first, h.signs.block...)
+	}
+	if err := s.write(append(streamHead(wire, o.Header), wire.framed(first)...), true); err != nil {
 		return
 	}
 	if h.draining.Load() {
@@ -71,6 +79,14 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	_ = s.watch() // without it the heartbeat finds out who has gone
+}
+
+// heartbeat implements connection.
+func (s *stream) heartbeat() []byte {
+	if s.tells {
+		return s.hub.signs.blocks[s.wire]
+	}
+	return comments[s.wire]
 }
 
 // leave implements connection.
@@ -134,6 +150,7 @@ func (h *Hub) retry() time.Duration {
 // the onmessage of an EventSource does not see it.
 const (
 	nameStart       = "start"           // a feed is followed from here on
+	nameHeartbeat   = "heartbeat"       // a sign of life, for those who want to see it
 	nameEnd         = "end"             // nothing follows
 	nameBusy        = "busy"            // there are too many connections: come back after retry
 	nameRestart     = "restart"         // this node goes away: come back

@@ -22,6 +22,9 @@ func newWheel(h *Hub, heartbeat time.Duration) *wheel {
 	return &wheel{hub: h, slots: make([][]*outbox, max(1, int(heartbeat/time.Second)))}
 }
 
+// interval returns the time between two heartbeats of a connection, in seconds.
+func (w *wheel) interval() int { return len(w.slots) }
+
 func (w *wheel) add(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

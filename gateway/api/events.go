@@ -71,6 +71,10 @@ func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 
 // stream hands the connection to the hub.
 func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel, r *lifecycle.Request) error {
+	heartbeats, err := wantsHeartbeats(c)
+	if err != nil {
+		return err
+	}
 	after := readCursor(c)
 	if r != nil && r.Status.Terminal() && after != nil && after.Offset == r.Sequence && (after.Epoch == "" || after.Epoch == r.Life) {
 		// Nothing will follow: 204 tells an EventSource to stay away.
@@ -89,6 +93,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	}
 	options := hub.StreamOptions{
 		Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
+		Heartbeats: heartbeats,
 	}
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(conn net.Conn) {
@@ -96,6 +101,17 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		a.Hub.ServeStream(raw, ChannelOf(channel), options)
 	})
 	return nil
+}
+
+// wantsHeartbeats reads ?heartbeat=, which says how a stream shows that it lives.
+func wantsHeartbeats(c *fiber.Ctx) (bool, error) {
+	switch c.Query("heartbeat") {
+	case "", "comment":
+		return false, nil
+	case "event":
+		return true, nil
+	}
+	return false, invalid(fieldError{"?heartbeat", "must be comment or event"})
 }
 
 // headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section 9.3.2), and no length: nobody knows it.
