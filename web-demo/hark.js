@@ -64,7 +64,7 @@
  * @property {number} [delay] milliseconds until the next attempt, while waiting
  *
  * @typedef {object} FollowOptions
- * @property {Transport} [transport] what to try first; default `sse`
+ * @property {Transport} [transport] what to try first; default `sse`, of which there is one: further followers share a WebSocket
  * @property {number|string} [after] the offset of the last event that is known, or the cursor of another follower; default 0
  * @property {(event: HarkEvent, offset: number) => void} [onEvent] once for each event, in order
  * @property {(event: HarkEvent, offset: number) => void} [onReset]
@@ -73,6 +73,7 @@
  *   the request has ended, or it cannot be followed at all, and then there is an error
  * @property {(state: State) => void} [onState]
  * @property {{base?: number, max?: number}} [backoff] milliseconds; default 500 and 20000
+ * @property {number} [openTimeout] milliseconds that a connection may take to say something before the next transport is tried; default 10000
  *
  * @typedef {object} Follower
  * @property {() => void} close stop following; no callback comes after it
@@ -118,28 +119,34 @@ export const hasEnded = (status) => ENDED.has(status);
 const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retention', 'maxAttempts'];
 
 /**
- * @param {object} [config]
- * @param {string} [config.base] origin of the gateway; default the page's own
- * @param {Record<string, string>} [config.headers] sent with every HTTP call
- * @param {string | (() => string|null|undefined|Promise<string|null|undefined>)} [config.token] an API key or a
- *   JSON Web Token, or what returns one that is still good. No long-lived token stands in a URL: a stream is opened with a ticket for the request.
- * @param {typeof globalThis.fetch} [config.fetch]
- * @param {any} [config.EventSource]
- * @param {any} [config.WebSocket]
+ * @typedef {object} ClientConfig
+ * @property {string} [base] origin of the gateway; default the page's own
+ * @property {Record<string, string>} [headers] sent with every HTTP call
+ * @property {string | (() => string|null|undefined|Promise<string|null|undefined>)} [token] an API key or a
+ *   JSON Web Token, or what returns one that is still good. No long-lived token stands in a URL: a stream is opened with a ticket for the
+ *   request, a WebSocket is told the token by its first message.
+ * @property {string|URL|false} [worker] where this file is, if it is part of a bundle, so that all tabs can share their connections in
+ *   a SharedWorker; false: each tab has its own. Default: where the page has it from, if it is called hark.js.
+ * @property {typeof globalThis.fetch} [fetch] with one of the following three of your own each client has its own connections
+ * @property {any} [EventSource]
+ * @property {any} [WebSocket]
  */
-export function createClient(config = {}) {
+
+/** What calls one gateway, and what its followers share. @param {ClientConfig} config */
+function gatewayOf(config) {
   const env = {
     fetch: config.fetch ?? ((...args) => globalThis.fetch(...args)),
     EventSource: 'EventSource' in config ? config.EventSource : globalThis.EventSource,
     WebSocket: 'WebSocket' in config ? config.WebSocket : globalThis.WebSocket,
   };
+  const injected = ['fetch', 'EventSource', 'WebSocket'].some((name) => name in config);
   const base = config.base ?? globalThis.location?.origin ?? '';
   const url = (path) => (base ? new URL(path, base).href : path);
+  if (!injected && !pools.has(base)) pools.set(base, new Pool(base));
+  const pool = injected ? new Pool(null) : pools.get(base);
 
   const token = async () => (typeof config.token === 'function' ? config.token() : config.token);
-  const sendsOwn = Object.keys(config.headers ?? {}).some((name) => name.toLowerCase() === 'authorization');
-  /** Whether calls say who makes them, which a stream cannot. */
-  const keyed = async () => sendsOwn || Boolean(await token());
+  const authorization = Object.entries(config.headers ?? {}).find(([name]) => name.toLowerCase() === 'authorization')?.[1];
 
   /** Calls the gateway; anything but success and 304 is a {@link HarkError}. */
   async function call(path, { headers, ...init } = {}) {
@@ -150,6 +157,23 @@ export function createClient(config = {}) {
     const problem = await response.json().catch(() => ({}));
     throw new HarkError(response.status, problem ?? {}, seconds(response.headers.get('Retry-After')));
   }
+
+  /**
+   * Who calls, for transports that cannot send headers: the token, if it is one, and whether there is something else.
+   * @param {AbortSignal} signal @returns {Promise<{bearer?: string, own: boolean}>}
+   */
+  async function credentials(signal) {
+    const bearer = authorization === undefined ? await limited(signal, PATIENCE, token) : /^bearer +(\S+)$/i.exec(authorization)?.[1];
+    return { bearer: bearer || undefined, own: authorization !== undefined };
+  }
+
+  return { ...env, config, injected, base, url, pool, token, call, credentials };
+}
+
+/** @param {ClientConfig} [config] */
+export function createClient(config = {}) {
+  const gateway = gatewayOf(config);
+  const { call } = gateway;
 
   /**
    * Submits a request and returns its first status document. Blobs, buffers and
@@ -235,24 +259,26 @@ export function createClient(config = {}) {
   }
 
   /**
-   * Follows a request until it ends. Connections that break are made again, with
+   * Follows a request until it ends. Connections that break, or that fall silent, are made again, with
    * growing, jittered pauses, and resume after the last event that is known; no
-   * event is told twice. If a transport does not work at all, the next is tried:
-   * Server-Sent Events, WebSocket, and polling in the end.
+   * event is told twice, and what was missed is fetched before the end is told. If a transport does not work at all, the next is tried:
+   * Server-Sent Events, WebSocket, and polling in the end. Any number of followers hold at most three of
+   * the connections that a browser has for a host.
    *
    * @param {string|StatusDocument|Link[]} request its id, its document or its links
    * @param {FollowOptions} [options]
    * @returns {Follower}
    */
   function follow(request, options = {}) {
-    return new Following({ ...env, call, url, keyed: config.token || sendsOwn ? keyed : null }, targetOf(request), options);
+    const target = targetOf(request);
+    return new Following(options, (at, sink) =>
+      followInWorker(gateway, target, options, at, sink) ?? new Connector(gateway, target, options, at, sink));
   }
 
   return { submit, submitBatch, follow, get, list, cancel, forget, result };
 }
 
-const here = createClient();
-export const { submit, submitBatch, follow, get, list, cancel, forget, result } = here;
+// ---- Following: cursor, callbacks, and the life of the page ---------------------------------------------------------------
 
 /** What a WebSocket close code asks of the client. @param {number} code */
 export function mayReconnect(code) {
@@ -261,261 +287,1089 @@ export function mayReconnect(code) {
 
 const FALLBACK = { sse: ['sse', 'websocket', 'poll'], websocket: ['websocket', 'sse', 'poll'], poll: ['poll'] };
 const FAILURES = 3; // connections in a row that never opened, before the next transport is tried
-const PING = 25_000; // milliseconds between signs of life that are asked for over WebSocket
-const PATIENCE = 10_000; // milliseconds to wait for one
+const OPENING = 10_000; // milliseconds that a connection may take to say something, unless the options say otherwise
+const HEARTBEAT = 25; // seconds between two signs of life, until the gateway has said
+const SILENCE = 2.5; // heartbeats without a byte, after which a connection is dead
+const PATIENCE = 10_000; // milliseconds to wait for an answer that is due at once
+const BRIEF = 20_000; // milliseconds that a short call may take
 const WAIT = 20; // seconds of one long poll
+const PACE = 2000; // milliseconds between short polls
+const STEADY = 10_000; // milliseconds after which a connection counts as one that works
+const HELD = 3; // connections that followers hold of the six that a browser has for a host over HTTP/1.1
+const PAGE = 1000; // events of one answer at most
+const CROWD = 200; // channels of one WebSocket
+const UNFIT = 5 * 60_000; // milliseconds for which a transport that did not work for one follower is not tried by others
+const LAST_TRIES = 5; // to get the last events of a request that has ended
 const EXPIRED = 4503; // close code: come back with another token
 
+/** What `follow` returns: it tells the application, and has a connector, here or in the worker of all tabs, that connects. */
 class Following {
-  #env; #target; #options; #order;
-  #offset; #sequence = 0;
-  #life; // which of all requests that ever had the id, if it says
-  #attempt = 0; // failures since the last sign of life
-  #fresh = true; // this transport has never opened
-  #drop = null; // ends the connection of the moment
-  #timer; #done = false;
-  #wake = () => this.#timer && this.#connectIn(0);
+  #options; #start; #connector = null; #done = false;
+  #at;
+  #transport;
 
-  constructor(env, target, options) {
-    this.#env = env;
-    this.#target = target;
+  /**
+   * @param {FollowOptions} options
+   * @param {(at: Cursor, sink: Sink) => Connector|RemoteConnector} start
+   */
+  constructor(options, start) {
+    const [, offset, life] = /^(\d+)(?:-([0-9a-z]+))?$/.exec(String(options.after ?? 0)) ?? [];
+    if (offset === undefined) throw new TypeError(`after is ${options.after}: it must be an offset, or the cursor of a follower, such as 7 or '7-k3m9p2q4rz'`);
+    this.#at = { offset: Number(offset), life, sequence: 0 };
     this.#options = options;
-    const [offset, life] = String(options.after ?? 0).split('-');
-    this.#offset = Number(offset);
-    this.#life = life;
-    this.#order = [...(FALLBACK[options.transport ?? 'sse'] ?? FALLBACK.sse)];
-    globalThis.addEventListener?.('online', this.#wake);
-    this.#connectIn(0); // not now, so that the caller has the handle when the first callback comes
+    this.#start = start;
+    this.#transport = (FALLBACK[options.transport] ?? FALLBACK.sse)[0];
+    followings.add(this);
+    this.resume();
   }
 
-  get offset() { return this.#offset; }
-  get cursor() { return this.#life ? `${this.#offset}-${this.#life}` : String(this.#offset); }
-  get transport() { return this.#order[0]; }
+  get offset() { return this.#at.offset; }
+  get cursor() { return cursorText(this.#at); }
+  get transport() { return this.#transport; }
 
   close() {
-    if (this.#stop()) this.#tell('closed');
+    if (this.#stop()) this.#tell('onState', { state: 'closed', transport: this.#transport, offset: this.offset });
   }
 
   cut() {
-    if (!this.#done && this.#drop) this.#lost();
+    this.#connector?.cut();
   }
 
-  #tell(state, more) {
-    this.#options.onState?.({ state, transport: this.transport, offset: this.#offset, ...more });
+  /** Lets go of the connection: a page that is left or frozen must hold none, because it counts among those that the browser has for a host. */
+  suspend() {
+    if (!this.#connector) return;
+    this.#disconnect();
+    this.#state('waiting', this.#transport);
+  }
+
+  /** Connects, after what is known, if nothing else does. */
+  resume() {
+    if (this.#done || this.#connector) return;
+    let connector = null;
+    const current = () => this.#connector === connector && connector !== null;
+    connector = this.#start(this.#at, {
+      event: (event, offset, reset) => current() && this.#tell(reset && this.#options.onReset ? 'onReset' : 'onEvent', event, offset),
+      state: (state, transport, more) => current() && this.#state(state, transport, more),
+      end: (document, error) => current() && this.#end(document, error),
+      moved: () => {
+        if (!current()) return;
+        this.#disconnect();
+        this.resume();
+      },
+    });
+    this.#connector = connector;
+  }
+
+  #state(state, transport, more) {
+    this.#transport = transport;
+    this.#tell('onState', { state, transport, offset: this.offset, ...more });
+  }
+
+  #end(document, error) {
+    if (!this.#stop()) return;
+    this.#tell('onState', { state: 'ended', transport: this.#transport, offset: this.offset });
+    this.#tell('onEnd', document, error);
   }
 
   #stop() {
     if (this.#done) return false;
     this.#done = true;
     this.#disconnect();
-    clearTimeout(this.#timer);
-    globalThis.removeEventListener?.('online', this.#wake);
+    followings.delete(this);
     return true;
   }
 
-  #finish(document, error) {
-    if (!this.#stop()) return;
-    this.#tell('ended');
-    this.#options.onEnd?.(document, error);
-  }
-
   #disconnect() {
-    const drop = this.#drop;
-    this.#drop = null;
-    drop?.();
+    const connector = this.#connector;
+    this.#connector = null;
+    connector?.stop();
   }
 
-  #connectIn(delay) {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#done) return;
-      this.#tell('connecting');
-      if (this.transport === 'poll') this.#poll();
-      else if (this.#env.keyed) this.#withTicket();
-      else this.#connect(this.#target);
-    }, delay);
-  }
-
-  /** Opens a stream by one of the links of a request. */
-  #connect(links) {
+  /** Calls the application. What it throws is its own affair: reported as if nobody had called it, and no reason to stop. */
+  #tell(name, ...values) {
     try {
-      if (this.transport === 'sse') this.#stream(links);
-      else this.#socket(links);
-    } catch { // no such transport here, or it is forbidden
-      this.#next();
-    }
-  }
-
-  /** Opens a stream by links with a fresh ticket. */
-  async #withTicket() {
-    const abort = new AbortController();
-    this.#drop = () => abort.abort();
-    let links = this.#target;
-    try {
-      if (await this.#env.keyed()) {
-        const status = await this.#env.call(withQuery(this.#target.self, { ticket: true }), { headers: { Accept: 'application/json' }, signal: abort.signal });
-        links = targetOf(await status.json());
-      }
+      this.#options[name]?.(...values);
     } catch (error) {
-      if (abort.signal.aborted) return;
-      if (gone(error)) this.#finish(null, error);
-      else this.#lost((error.retryAfter ?? 0) * 1000);
-      return;
-    }
-    if (!abort.signal.aborted) this.#connect(links);
-  }
-
-  /** The connection is there. */
-  #opened() {
-    this.#fresh = false;
-    this.#tell('open');
-  }
-
-  /** The connection is gone; make a new one, later each time. */
-  #lost(least = 0) {
-    this.#disconnect();
-    if (this.#done) return;
-    if (this.#fresh && this.#attempt + 1 >= FAILURES && this.#order.length > 1) return this.#next();
-    const { base = 500, max = 20_000 } = this.#options.backoff ?? {};
-    const delay = Math.max(least, Math.min(max, base * 2 ** this.#attempt++) * (0.5 + Math.random() / 2));
-    this.#tell('waiting', { delay });
-    this.#connectIn(delay);
-  }
-
-  /** This transport does not work; take the next. */
-  #next() {
-    this.#disconnect();
-    if (this.#done) return;
-    if (this.#order.length === 1) return this.#lost();
-    this.#order.shift();
-    this.#fresh = true;
-    this.#attempt = 0;
-    this.#connectIn(0);
-  }
-
-  /** The transport gave up. The status says whether there is anything left to follow. */
-  async #ask() {
-    this.#disconnect();
-    try {
-      const document = await (await this.#env.call(this.#target.self, { headers: { Accept: 'application/json' } })).json();
-      if (hasEnded(document.status)) return this.#finish(document);
-      if (this.#fresh) return this.#next();
-      this.#fresh = true; // it worked before: one more try
-      this.#lost();
-    } catch (error) {
-      if (gone(error)) this.#finish(null, error);
-      else this.#lost();
-    }
-  }
-
-  #deliver(event, offset) {
-    if (this.#done) return;
-    this.#attempt = 0;
-    const reset = event.type.endsWith('.reset');
-    if (!reset && offset <= this.#offset) return; // told already
-    this.#offset = offset;
-    this.#life = event.data.life;
-    this.#sequence = event.data.sequence ?? this.#sequence;
-    const tell = (reset && this.#options.onReset) || this.#options.onEvent;
-    tell?.(event, offset);
-    if (hasEnded(event.data.status)) this.#finish(event.data);
-  }
-
-  #stream(links) {
-    // EventSource reconnects and resumes by itself; only when it gives up, or when
-    // the connection is cut here, the cursor has to go into the URL.
-    const source = new this.#env.EventSource(withQuery(this.#env.url(links.events), { after: this.#offset && this.cursor }));
-    this.#drop = () => source.close();
-    source.onopen = () => this.#opened();
-    source.onmessage = (message) => this.#deliver(JSON.parse(message.data), parseInt(message.lastEventId, 10));
-    source.addEventListener('end', () => this.#ask());
-    source.onerror = () => {
-      if (source.readyState === 2) this.#ask(); // 204, or an answer that is not a stream
-      else if (this.#fresh) this.#lost(); // it may never open: count that
-      else this.#tell('waiting');
-    };
-  }
-
-  #socket(links) {
-    const address = withQuery(this.#env.url(links.socket), { after: this.#offset && this.cursor }).replace(/^http/, 'ws');
-    const socket = new this.#env.WebSocket(address, 'hark.v1');
-    let patience;
-    const ping = setInterval(() => {
-      if (socket.readyState !== 1) return;
-      socket.send('{"op":"ping"}');
-      patience ??= setTimeout(() => this.#lost(), PATIENCE);
-    }, PING);
-    this.#drop = () => {
-      clearInterval(ping);
-      clearTimeout(patience);
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close(1000);
-    };
-    socket.onopen = () => this.#opened();
-    socket.onmessage = ({ data }) => {
-      clearTimeout(patience);
-      patience = undefined;
-      const message = JSON.parse(data);
-      if (message.op === 'event') this.#deliver(message.event, message.offset);
-      else if (message.op === 'end' || message.op === 'error') this.#ask();
-    };
-    socket.onclose = ({ code }) => {
-      if (!mayReconnect(code) && !(code === EXPIRED && this.#env.keyed)) this.#ask();
-      else this.#lost(code === 1013 ? 2000 : 0);
-    };
-  }
-
-  async #poll() {
-    const abort = new AbortController();
-    this.#drop = () => abort.abort();
-    const headers = { Accept: 'application/json' };
-    let newest = null;
-    let opened = false;
-    try {
-      while (!abort.signal.aborted) {
-        const events = await this.#env.call(withQuery(this.#target.events, { after: this.#offset && this.cursor }), { headers, signal: abort.signal });
-        if (events.status === 204) return this.#ask();
-        const answer = await events.json();
-        if (!opened) this.#opened();
-        opened = true;
-        if (answer.recovered === false && this.#offset > 0) {
-          // As a stream tells it: how the request stands now, and on from there.
-          const document = await (await this.#env.call(this.#target.self, { headers, signal: abort.signal })).json();
-          const { id, life, sequence } = document;
-          this.#deliver({ specversion: '1.0', id: [id, life, sequence].filter(Boolean).join('/'), type: 'request.reset', source: `/v1/requests/${id}`, data: document }, sequence);
-          if (this.#done) return;
-          continue;
-        }
-        // The list is without gaps, so the last offset gives those before it.
-        answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i)));
-        if (this.#done) return;
-        if (newest && hasEnded(newest.status)) return this.#finish(newest); // its events are gone
-        this.#attempt = 0;
-        const asked = Date.now();
-        const status = await this.#env.call(this.#target.self, {
-          headers: { ...headers, Prefer: `wait=${WAIT}`, 'If-None-Match': `W/"${this.#life ? `${this.#life}-` : ''}${this.#sequence}"` },
-          signal: AbortSignal.any?.([abort.signal, AbortSignal.timeout((WAIT + 10) * 1000)]) ?? abort.signal,
-        });
-        if (status.status !== 304) {
-          newest = await status.json();
-          const news = newest.sequence !== this.#sequence || hasEnded(newest.status);
-          this.#sequence = newest.sequence;
-          if (news) continue;
-        }
-        // A server that does not wait must not be asked without a pause.
-        if (Date.now() - asked < 1000) await sleep(500 + Math.random() * 500);
-      }
-    } catch (error) {
-      if (abort.signal.aborted) return;
-      if (gone(error)) this.#finish(null, error);
-      else this.#lost((error.retryAfter ?? 0) * 1000);
+      if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
+      else setTimeout(() => { throw error; });
     }
   }
 }
 
+/** @type {Set<Following>} */
+const followings = new Set();
+
+if (typeof document !== 'undefined') {
+  const suspend = () => {
+    for (const each of [...followings]) each.suspend();
+    tabs?.leave();
+  };
+  const resume = () => {
+    for (const each of [...followings]) each.resume();
+  };
+  addEventListener('pagehide', suspend);
+  addEventListener('pageshow', resume);
+  document.addEventListener('freeze', suspend);
+  document.addEventListener('resume', resume);
+  document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && resume());
+}
+
+// ---- Connecting: transports, pauses, and what was missed ------------------------------------------------------------------
+
+/** @type {Set<Connector>} */
+const connectors = new Set();
+
+let changed = 0; // when the network did, last
+
+/** Another network: connections over the one before may be dead, and what did not work there may work here. */
+function networkChanged() {
+  if (Date.now() - changed < 1000) return; // each tab tells the worker
+  changed = Date.now();
+  for (const each of [...connectors]) each.networkChanged();
+}
+globalThis.addEventListener?.('online', () => {
+  networkChanged();
+  tabs?.post({ op: 'online' });
+});
+
+/**
+ * Follows one request: one attempt after the other, each over one transport, until the request has ended. What an attempt holds
+ * hangs off its signal, and goes when that is aborted.
+ *
+ * @typedef {{offset: number, life?: string, sequence: number}} Cursor
+ * @typedef {object} Sink whom a connector tells
+ * @property {(event: HarkEvent, offset: number, reset: boolean) => void} event
+ * @property {(state: State['state'], transport: Transport, more?: object) => void} state
+ * @property {(document: StatusDocument|null, error?: Error) => void} end
+ * @property {() => void} moved the connector is of no more use: make another one
+ */
+class Connector {
+  #gateway; #pool; #target; #options; #at; #sink;
+  #order; #transport;
+  #unfit = new Set(); // transports that did not work
+  #fresh = true; // this transport has never opened
+  #misses = 0; // connections in a row that never opened
+  #failures = 0; // since the last sign that it works
+  #opened = 0; // when the connection of the moment did; 0: not yet
+  #lastTries = 0;
+  #attempt = null; // an AbortController; null while waiting
+  #timer; #stopped = false;
+
+  constructor(gateway, target, options, at, sink) {
+    this.#gateway = gateway;
+    this.#pool = gateway.pool;
+    this.#target = target;
+    this.#options = options;
+    this.#at = at;
+    this.#sink = sink;
+    this.#order = FALLBACK[options.transport] ?? FALLBACK.sse;
+    this.#transport = this.#order[0];
+    connectors.add(this);
+    this.#connectIn(0); // not now, so that the caller has the handle when the first callback comes
+  }
+
+  stop() {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    connectors.delete(this);
+    this.#disconnect();
+    clearTimeout(this.#timer);
+  }
+
+  cut() {
+    if (this.#attempt) this.#lost();
+  }
+
+  networkChanged() {
+    this.#unfit.clear();
+    this.#pool.unfit.clear();
+    this.#failures = 0;
+    this.#disconnect();
+    this.#sink.state('waiting', this.#transport, { delay: 0 });
+    this.#connectIn(Math.random() * 300);
+  }
+
+  // Attempts.
+
+  #disconnect() {
+    const attempt = this.#attempt;
+    this.#attempt = null;
+    this.#opened = 0;
+    attempt?.abort(new Error('disconnected'));
+  }
+
+  /** Ends the attempt of the moment, and returns the signal of a new one. */
+  #begin() {
+    this.#disconnect();
+    this.#attempt = new AbortController();
+    return this.#attempt.signal;
+  }
+
+  #connectIn(delay) {
+    clearTimeout(this.#timer);
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => this.#connect(this.#begin()), delay);
+  }
+
+  async #connect(signal) {
+    const transport = await this.#choose(signal);
+    if (signal.aborted) return;
+    if (transport !== this.#transport) {
+      this.#transport = transport;
+      this.#fresh = true;
+      this.#misses = 0;
+    }
+    this.#sink.state('connecting', transport);
+    if (signal.aborted) return;
+    try {
+      if (transport === 'sse') await this.#stream(signal);
+      else if (transport === 'websocket') await this.#socket(signal);
+      else await this.#poll(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (isFinal(error)) this.#finish(null, error);
+      else if (error instanceof NotHere) this.#next();
+      else this.#lost({ least: (error?.retryAfter ?? 0) * 1000 });
+    }
+  }
+
+  /**
+   * Takes the first transport that may work. One follower has a stream of its own; more of them share a WebSocket, which is none of the
+   * six connections; where that does not work, a few have streams, and the others poll.
+   */
+  async #choose(signal) {
+    const fit = (transport) => !this.#unfit.has(transport) && !this.#pool.isUnfit(transport);
+    const hasSocket = this.#gateway.WebSocket && this.#order.includes('websocket') && fit('websocket');
+    for (const transport of this.#order) {
+      if (transport === 'poll') return transport;
+      if (!fit(transport)) continue;
+      if (transport === 'sse' && this.#gateway.EventSource && (await this.#pool.hold(hasSocket ? 1 : HELD, signal))) return transport;
+      if (transport === 'websocket' && hasSocket) return transport;
+    }
+    return 'poll';
+  }
+
+  /** The connection is there. */
+  #open() {
+    if (this.#opened) return;
+    this.#opened = Date.now();
+    this.#fresh = false;
+    this.#misses = 0;
+    this.#pool.unfit.delete(this.#transport);
+    this.#sink.state('open', this.#transport);
+  }
+
+  /**
+   * The connection is gone; make a new one, later each time.
+   * @param {object} [why]
+   * @param {number} [why.least] milliseconds that the gateway asks to wait
+   * @param {boolean} [why.late] it did not open in time
+   * @param {boolean} [why.asked] the gateway asked for it: no failure of the transport
+   */
+  #lost({ least = 0, late = false, asked = false } = {}) {
+    if (this.#stopped) return;
+    if (this.#opened && Date.now() - this.#opened >= STEADY) this.#failures = 0;
+    const never = !this.#opened && !asked;
+    this.#disconnect();
+    if (never && this.#fresh && (late || ++this.#misses >= FAILURES)) return this.#next();
+    if (late) this.#fresh = true; // it worked before: one more try
+    const { base = 500, max = 20_000 } = this.#options.backoff ?? {};
+    const delay = Math.max(least, Math.min(max, base * 2 ** this.#failures++) * (0.5 + Math.random() / 2));
+    this.#sink.state('waiting', this.#transport, { delay });
+    this.#connectIn(delay);
+  }
+
+  /** This transport does not work; take the next. If none does, it is no fault of theirs. */
+  #next() {
+    const transport = this.#transport;
+    this.#fresh = true;
+    this.#misses = 0;
+    this.#unfit.add(transport);
+    if (transport === this.#order.at(-1)) {
+      this.#unfit.clear();
+      for (const each of this.#order) this.#pool.unfit.delete(each);
+      return this.#lost({ asked: true });
+    }
+    this.#pool.unfit.set(transport, Date.now() + UNFIT);
+    this.#disconnect();
+    this.#connectIn(0);
+  }
+
+  #finish(document, error) {
+    if (this.#stopped) return;
+    this.stop();
+    this.#sink.end(document, error);
+  }
+
+  #deliver(event, offset) {
+    const reset = event.type.endsWith('.reset');
+    if (this.#stopped || (!reset && !(offset > this.#at.offset))) return; // told already
+    this.#failures = this.#lastTries = 0;
+    advance(this.#at, event, offset);
+    this.#sink.event(event, offset, reset);
+    if (hasEnded(event.data.status)) this.#finish(event.data);
+  }
+
+  // Calls.
+
+  /** A short call, one at a time for all followers, so that the page's own calls find a connection. */
+  #errand(signal, task) {
+    return this.#pool.errand(signal, task);
+  }
+
+  /** Reads a document; null if it has not changed. */
+  async #read(address, signal, headers) {
+    const response = await this.#gateway.call(address, { headers: { Accept: 'application/json', ...headers }, signal });
+    return response.status === 304 ? null : response.json();
+  }
+
+  /** Tells how the request stands. @returns {Promise<StatusDocument>} */
+  async #status(signal, headers) {
+    try {
+      return await this.#read(this.#target.self, signal, headers);
+    } catch (error) {
+      if (error?.status !== 401 || !isTicketed(this.#target.events)) throw error;
+      // Who has nothing but a ticket may not ask for the status; the newest event has it.
+      const before = { ...this.#at, offset: Math.max(this.#at.offset - 1, 0) };
+      const { events } = await this.#read(withQuery(this.#target.events, { after: before.offset && cursorText(before) }), signal);
+      if (!events.length) throw error;
+      return events.at(-1).data;
+    }
+  }
+
+  /** Reads what is stored after the cursor. */
+  #history(signal) {
+    return this.#read(withQuery(this.#target.events, { after: this.#after() }), signal);
+  }
+
+  /** Delivers what was read, and reports whether there may be more. */
+  async #take(answer, signal) {
+    if (answer.recovered === false && this.#at.offset > 0) {
+      // As a stream tells it: how the request stands now, and on from there.
+      this.#reset(await this.#status(signal));
+      return true;
+    }
+    // The list is without gaps, so the last offset gives those before it.
+    answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i)));
+    return answer.events.length >= PAGE;
+  }
+
+  #reset(document) {
+    const { id, life, sequence } = document;
+    this.#deliver({ specversion: '1.0', id: [id, life, sequence].filter(Boolean).join('/'), type: 'request.reset', source: `/v1/requests/${id}`, data: document }, sequence);
+  }
+
+  #after() { return this.#at.offset && cursorText(this.#at); }
+
+  /**
+   * The transport gave up. The status says whether there is anything left to follow; if not, what was missed comes before the end.
+   * @param {boolean} [expired] that is why
+   */
+  async #ask(expired = false) {
+    const signal = this.#begin();
+    let document = null;
+    try {
+      document = await this.#errand(signal, (own) => this.#status(own));
+      if (!hasEnded(document.status)) {
+        if (expired) return this.#lost({ asked: true });
+        if (this.#fresh) return this.#next();
+        this.#fresh = true; // it worked before: one more try
+        return this.#lost();
+      }
+      const known = () => this.#at.offset >= document.sequence && (this.#at.life ?? document.life) === document.life;
+      const catchUp = async (own) => this.#take(await this.#history(own), own);
+      while (!this.#stopped && !known() && (await this.#errand(signal, catchUp)));
+      this.#finish(document);
+    } catch (error) {
+      if (signal.aborted) return;
+      const ended = document && hasEnded(document.status);
+      if (ended && (isFinal(error) || ++this.#lastTries >= LAST_TRIES)) {
+        this.#reset(document); // which ends it, too
+        this.#finish(document);
+      } else if (isFinal(error)) this.#finish(null, error);
+      else this.#lost({ least: (error?.retryAfter ?? 0) * 1000 });
+    }
+  }
+
+  /** The links with a fresh ticket, for who says who it is and cannot say it in the transport. */
+  async #ticketed(signal) {
+    const { self } = this.#target;
+    return targetOf(await this.#errand(signal, (own) => this.#read(withQuery(self, { ticket: true }), own)));
+  }
+
+  /** Gives a connection up that does not open in time: something may hold back what it says. */
+  #openWithin(signal) {
+    const timer = setTimeout(() => this.#opened || this.#lost({ late: true }), this.#options.openTimeout ?? OPENING);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  }
+
+  // Transports.
+
+  async #stream(signal) {
+    const { bearer, own } = await this.#gateway.credentials(signal);
+    const links = bearer || own ? await this.#ticketed(signal) : this.#target;
+    if (signal.aborted) return;
+    const address = withQuery(this.#gateway.url(links.events), { heartbeat: 'event', after: this.#after() });
+    const source = made(() => new this.#gateway.EventSource(address));
+    const silence = new Silence(HEARTBEAT * SILENCE * 1000, () => this.#lost());
+    signal.addEventListener('abort', () => {
+      source.onmessage = source.onerror = null;
+      source.close();
+      silence.stop();
+    });
+    this.#openWithin(signal);
+    // EventSource would come back by itself, but not with another ticket, not in Firefox to another origin, and not from silence. That
+    // it has the head of the answer (`onopen`) says nothing: what holds back the body lets that through.
+    const on = (name, take) => source.addEventListener(name, ({ data }) => {
+      if (signal.aborted) return;
+      silence.heard();
+      take(parsed(data));
+    });
+    on('heartbeat', ({ interval }) => {
+      if (interval > 0) silence.within(interval * SILENCE * 1000);
+      this.#open();
+    });
+    for (const name of ['busy', 'restart', 'unavailable']) on(name, ({ retry }) => this.#lost({ least: retry || 0, asked: true }));
+    on('unauthenticated', () => this.#ask(true));
+    on('end', () => this.#ask());
+    source.onmessage = ({ data, lastEventId }) => {
+      if (signal.aborted) return;
+      silence.heard();
+      const event = parsed(data);
+      if (!event.type) return this.#lost();
+      this.#open();
+      this.#deliver(event, parseInt(lastEventId, 10));
+    };
+    source.onerror = () => {
+      if (source.readyState === 2) this.#ask(); // 204, or an answer that is not a stream
+      else this.#lost();
+    };
+  }
+
+  async #socket(signal) {
+    const { bearer, own } = await this.#gateway.credentials(signal);
+    const links = own && !bearer ? await this.#ticketed(signal) : this.#target;
+    if (signal.aborted) return;
+    const [path, query] = links.socket.split('?');
+    const channel = new URLSearchParams(query).get('channel');
+    const { WebSocket } = this.#gateway;
+    this.#openWithin(signal);
+    const subscriber = {
+      opened: () => this.#open(),
+      event: (event, offset) => this.#deliver(event, offset),
+      over: () => this.#ask(),
+      lost: (code) => {
+        if (code && !mayReconnect(code)) this.#ask(code === EXPIRED);
+        else this.#lost({ least: code === 1013 ? 2000 : 0, asked: code === 1013 || code === 1012 });
+      },
+    };
+    let socket;
+    if (isTicketed(links.socket)) {
+      // A ticket is for one request, and who comes back may do so with an old one if the URL says so.
+      const address = withQuery(this.#gateway.url(links.socket), { after: this.#after() });
+      socket = made(() => new Socket(WebSocket, address.replace(/^http/, 'ws')));
+      socket.add(channel, subscriber);
+    } else {
+      const address = this.#gateway.url(path).replace(/^http/, 'ws');
+      socket = made(() => this.#pool.socket(WebSocket, address, bearer, channel));
+      socket.subscribe(channel, subscriber, this.#after());
+    }
+    signal.addEventListener('abort', () => socket.leave(channel, subscriber));
+  }
+
+  async #poll(signal) {
+    let newest = null;
+    let long = false;
+    for (let first = true; !signal.aborted; first = false) {
+      // A poll that waits holds a connection, of which there are few; without one it is short and has its turn.
+      long ||= await this.#pool.hold(HELD, signal);
+      const call = (task, time = BRIEF) => (long ? limited(signal, time, task) : this.#errand(signal, task));
+      const more = await call(async (own) => {
+        const answer = await this.#history(own);
+        this.#open();
+        return this.#take(answer, own);
+      });
+      if (this.#stopped) return;
+      if (more) continue;
+      if (newest && hasEnded(newest.status)) return this.#finish(newest); // its events are gone
+      this.#failures = 0;
+      if (!long && !first) await pause(PACE * (0.75 + Math.random() / 2), signal);
+      const asked = Date.now();
+      const since = this.#at.sequence;
+      const headers = { 'If-None-Match': `W/"${this.#at.life ? `${this.#at.life}-` : ''}${since}"`, ...(long && { Prefer: `wait=${WAIT}` }) };
+      const status = await call((own) => this.#status(own, headers), (WAIT + 10) * 1000);
+      if (status) {
+        newest = status;
+        this.#at.sequence = status.sequence;
+        if (status.sequence !== since || hasEnded(status.status)) continue;
+      }
+      // A server that does not wait must not be asked without a pause.
+      if (Date.now() - asked < 1000) await pause(500 + Math.random() * 500, signal);
+    }
+  }
+}
+
+// ---- Connections that followers share -------------------------------------------------------------------------------------
+
+/**
+ * What the followers of one gateway share, in this page or in the worker of all tabs: WebSockets, how many connections they
+ * hold, the turns of their short calls, and what is known to work.
+ */
+class Pool {
+  /** @type {Map<Transport, number>} until when a transport is not tried */
+  unfit = new Map();
+  #name;
+  /** @type {Map<string, Socket[]>} by address and token */
+  #sockets = new Map();
+  #held = new Set();
+  #turn = Promise.resolve();
+
+  /** @param {string|null} name under which tabs share the connections that they hold; null: they do not */
+  constructor(name) { this.#name = name; }
+
+  isUnfit(transport) { return (this.unfit.get(transport) ?? 0) > Date.now(); }
+
+  /** Takes one of the connections that may be held, until the signal; false if all are taken. */
+  async hold(most, signal) {
+    for (let i = 0; i < most && !signal.aborted; i++) {
+      if (this.#held.has(i)) continue;
+      this.#held.add(i);
+      const release = await lock(this.#name && `hark:${this.#name}:${i}`);
+      const free = () => {
+        this.#held.delete(i);
+        release?.();
+      };
+      if (!release || signal.aborted) free();
+      else {
+        signal.addEventListener('abort', free);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Runs a short call when those before it are done. */
+  async errand(signal, task) {
+    const before = this.#turn;
+    let done;
+    this.#turn = new Promise((resolve) => { done = resolve; });
+    try {
+      await before;
+      return await limited(signal, BRIEF, task);
+    } finally {
+      done();
+    }
+  }
+
+  /** A WebSocket of a caller on which a channel can be subscribed to. Different tokens never share one. */
+  socket(WebSocket, address, token, channel) {
+    const key = `${address}\n${token ?? ''}`;
+    const sockets = this.#sockets.get(key) ?? [];
+    this.#sockets.set(key, sockets);
+    const there = sockets.find((each) => each.hasRoom(channel));
+    if (there) return there;
+    const socket = new Socket(WebSocket, address, token, () => {
+      sockets.splice(sockets.indexOf(socket), 1);
+      if (!sockets.length) this.#sockets.delete(key);
+    });
+    sockets.push(socket);
+    return socket;
+  }
+}
+
+/** @type {Map<string, Pool>} of each gateway */
+const pools = new Map();
+
+/** One WebSocket with many channels, of one follower each. It closes when the last one has left. */
+class Socket {
+  #socket; #token; #gone; #probe;
+  /** @type {Map<string, {subscriber: any, after?: any, ready: boolean, asked: boolean}>} by channel */
+  #channels = new Map();
+
+  constructor(WebSocket, address, token, gone) {
+    this.#token = token;
+    this.#gone = gone;
+    const socket = (this.#socket = new WebSocket(address, 'hark.v1'));
+    this.#probe = new Probe(() => this.#send({ op: 'ping' }), () => this.#end());
+    socket.onopen = () => {
+      if (this.#token) this.#send({ op: 'auth', token: this.#token });
+      for (const [name, channel] of this.#channels) this.#ask(name, channel);
+      this.#probe.start();
+    };
+    socket.onmessage = ({ data }) => {
+      this.#probe.heard();
+      this.#take(parsed(data));
+    };
+    socket.onclose = ({ code }) => this.#end(code);
+  }
+
+  hasRoom(name) { return !this.#channels.has(name) && this.#channels.size < CROWD; }
+
+  /** Has a channel whose subscription is made by the URL. */
+  add(name, subscriber) { this.#channels.set(name, { subscriber, ready: true, asked: true }); }
+
+  subscribe(name, subscriber, after) {
+    const channel = { subscriber, after: after || undefined, ready: false, asked: false };
+    this.#channels.set(name, channel);
+    if (this.#socket.readyState === 1) this.#ask(name, channel);
+  }
+
+  leave(name, subscriber) {
+    if (this.#channels.get(name)?.subscriber !== subscriber) return;
+    this.#channels.delete(name);
+    if (!this.#channels.size) this.#end();
+    else if (this.#socket.readyState === 1) this.#send({ op: 'unsubscribe', channel: name });
+  }
+
+  #ask(name, channel) {
+    if (channel.asked) return;
+    channel.asked = true;
+    this.#send({ op: 'subscribe', channel: name, after: channel.after });
+  }
+
+  #send(message) {
+    if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(message));
+  }
+
+  #take(message) {
+    if (message.op === 'pong' && message.interval > 0) this.#probe.every(message.interval);
+    const channel = this.#channels.get(message.channel);
+    if (!channel) return; // it was left, or the message is of none
+    switch (message.op) {
+      case 'subscribed':
+        channel.ready = true;
+        channel.subscriber.opened();
+        break;
+      case 'event':
+        // Before that it is of a subscription that this one takes the place of, and what stands between them would be missed.
+        if (!channel.ready) break;
+        channel.subscriber.opened();
+        channel.subscriber.event(message.event, message.offset);
+        break;
+      case 'error':
+        if (message.problem?.type === '/problems/not-subscribed') break; // it had ended when it was left
+      // falls through
+      case 'end':
+        this.#channels.delete(message.channel); // the gateway has, too
+        channel.subscriber.over();
+        if (!this.#channels.size) this.#end();
+    }
+  }
+
+  /** @param {number} [code] why; absent if nobody said, or nobody is left */
+  #end(code) {
+    const socket = this.#socket;
+    if (!socket.onclose) return;
+    this.#probe.stop();
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(1000);
+    this.#gone?.();
+    const left = [...this.#channels.values()];
+    this.#channels.clear();
+    for (const { subscriber } of left) subscriber.lost(code);
+  }
+}
+
+/** Notices that nothing was heard for too long, by the clock on the wall: a timer of a hidden tab is late, and one of a machine that sleeps stands still. */
+class Silence {
+  #limit; #over; #timer;
+  #last = Date.now();
+
+  constructor(limit, over) {
+    this.#over = over;
+    this.within(limit);
+  }
+
+  within(limit) {
+    this.#limit = limit;
+    this.#check();
+  }
+
+  heard() { this.#last = Date.now(); }
+  stop() { clearTimeout(this.#timer); }
+
+  #check() {
+    clearTimeout(this.#timer);
+    this.#last = Math.min(this.#last, Date.now()); // somebody may set the clock
+    const left = this.#last + this.#limit - Date.now();
+    if (left > 0) this.#timer = setTimeout(() => this.#check(), Math.min(left, this.#limit / 5));
+    else this.#over();
+  }
+}
+
+/** Asks for a sign of life now and then. It has missed none as long as the last question was answered, however late a timer is. */
+class Probe {
+  #ask; #dead; #timer; #late;
+  #interval = HEARTBEAT * 1000;
+
+  constructor(ask, dead) {
+    this.#ask = ask;
+    this.#dead = dead;
+  }
+
+  /** Asks at once, and then again and again. */
+  start() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.start(), this.#interval);
+    this.#late ??= setTimeout(() => this.#dead(), Math.min(PATIENCE, this.#interval * (SILENCE - 1)));
+    this.#ask();
+  }
+
+  every(seconds) {
+    if (seconds * 1000 === this.#interval) return;
+    this.#interval = seconds * 1000;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.start(), this.#interval);
+  }
+
+  heard() {
+    clearTimeout(this.#late);
+    this.#late = undefined;
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.heard();
+  }
+}
+
+// ---- One set of connections for all tabs ----------------------------------------------------------------------------------
+
+// The browser counts connections for all tabs of an origin, so where there are shared workers one holds those of all. It is this
+// module, too: a page has a RemoteConnector for each follower, the worker a Guest for each page, with its connectors.
+
+const WORKER = 'hark-1'; // its name; another number for another language between pages and worker
+const WELCOME = 3000; // milliseconds that the worker may take to begin
+const UNSEEN = 3 * 60_000; // milliseconds after which a page without a lock that says nothing is gone
+
+/** The way to the worker. @type {Tabs|null} */
+let tabs = null;
+let alone = false; // there is no use in a worker
+
+/** Follows in the worker of all tabs, if there is one for this gateway; else null. */
+function followInWorker(gateway, target, options, at, sink) {
+  const script = alone || gateway.injected ? null : workerScript(gateway.config.worker);
+  if (!script) return null;
+  try {
+    tabs ??= new Tabs(script);
+    return tabs.follow(gateway, target, options, at, sink);
+  } catch { // what cannot be sent, or a worker that is forbidden
+    alone = true;
+    return null;
+  }
+}
+
+/** Where the worker's script is: here, unless this module is part of something bigger, which must not run in a worker. */
+function workerScript(worker) {
+  if (worker === false || typeof SharedWorker === 'undefined' || typeof document === 'undefined') return null;
+  if (worker) return String(worker);
+  try {
+    const here = new URL(import.meta.url);
+    return here.origin === location.origin && here.pathname.endsWith('/hark.js') ? here.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a page has of the worker. */
+class Tabs {
+  #port; #probe; #release; #patience;
+  #left = false;
+  #count = 0;
+  /** @type {Map<number, RemoteConnector>} */
+  #remotes = new Map();
+  #gateways = [];
+
+  constructor(script) {
+    const worker = new SharedWorker(script, { type: 'module', name: WORKER });
+    worker.onerror = () => this.#fail();
+    this.#port = worker.port;
+    this.#port.onmessage = ({ data }) => this.#take(data);
+    this.#probe = new Probe(() => this.post({ op: 'ping' }), () => this.#fail());
+    this.#patience = setTimeout(() => this.#fail(), WELCOME);
+    this.#introduce();
+  }
+
+  /** Says by a lock that this page lives: the browser gives it to the worker when the page is gone, however that came. */
+  async #introduce() {
+    const name = `hark:page:${randomKey()}`;
+    this.#release = await lock(name);
+    if (this.#left) this.#release?.();
+    else this.post({ op: 'hello', lock: this.#release && globalThis.navigator?.locks ? name : null });
+  }
+
+  post(message) {
+    if (!this.#left) this.#port.postMessage(message);
+  }
+
+  follow(gateway, target, { transport, backoff, openTimeout }, at, sink) {
+    let client = this.#gateways.indexOf(gateway);
+    if (client < 0) client = this.#gateways.push(gateway) - 1;
+    const { base, headers, token } = gateway.config;
+    const id = ++this.#count;
+    this.post({ op: 'follow', id, client, config: { base: gateway.base, headers, keyed: Boolean(token) }, target, options: { transport, backoff, openTimeout }, at });
+    const remote = new RemoteConnector(at, sink, (message) => this.post({ id, ...message }), () => this.#remotes.delete(id));
+    this.#remotes.set(id, remote);
+    return remote;
+  }
+
+  /** Lets go of the worker, and so of what it holds for this page. */
+  leave() {
+    if (this.#left) return;
+    this.post({ op: 'bye' });
+    this.#left = true;
+    if (tabs === this) tabs = null;
+    clearTimeout(this.#patience);
+    this.#probe.stop();
+    this.#port.close();
+    this.#release?.();
+  }
+
+  /** There is no worker, or none that works: this page goes on alone. */
+  #fail() {
+    if (this.#left) return;
+    alone = true;
+    this.#move();
+  }
+
+  #move() {
+    const remotes = [...this.#remotes.values()];
+    this.leave();
+    for (const each of remotes) each.sink.moved();
+  }
+
+  async #take(message) {
+    this.#probe.heard();
+    const remote = this.#remotes.get(message.id);
+    switch (message.op) {
+      case 'welcome':
+        clearTimeout(this.#patience);
+        this.#probe.start();
+        break;
+      case 'token': {
+        const answer = { op: 'token', ask: message.ask };
+        try {
+          answer.token = await this.#gateways[message.client].token();
+        } catch (error) {
+          answer.failed = String(error?.message ?? error);
+        }
+        this.post(answer);
+        break;
+      }
+      case 'unfit':
+        this.#fail();
+        break;
+      case 'stranger': // it took this page for gone
+        this.#move();
+        break;
+      default:
+        remote?.take(message);
+    }
+  }
+}
+
+/** A connector in the worker. */
+class RemoteConnector {
+  #at; #post; #forget;
+
+  constructor(at, sink, post, forget) {
+    this.sink = sink;
+    this.#at = at;
+    this.#post = post;
+    this.#forget = forget;
+  }
+
+  stop() {
+    this.#forget();
+    this.#post({ op: 'stop' });
+  }
+
+  cut() { this.#post({ op: 'cut' }); }
+
+  take({ op, event, offset, reset, state, transport, more, document, error }) {
+    if (op === 'event') {
+      advance(this.#at, event, offset);
+      this.sink.event(event, offset, reset);
+    } else if (op === 'state') this.sink.state(state, transport, more);
+    else if (op === 'end') this.sink.end(document, error && (error.status ? new HarkError(error.status, error.problem, error.retryAfter) : new Error(error.message)));
+  }
+}
+
+/** What the worker has of a page. */
+class Guest {
+  #port; #watch;
+  /** @type {Map<number, Connector>} */
+  #connectors = new Map();
+  #gateways = new Map();
+  #asked = new Map();
+  #asks = 0;
+  #heard = Date.now();
+  #gone = false;
+
+  constructor(port) {
+    this.#port = port;
+    guests.add(this);
+    port.onmessage = ({ data }) => this.#take(data);
+  }
+
+  post(message) { this.#port.postMessage(message); }
+
+  #take(message) {
+    this.#heard = Date.now();
+    if (this.#gone) return message.op !== 'bye' && this.post({ op: 'stranger' });
+    const { op, id } = message;
+    const connector = this.#connectors.get(id);
+    switch (op) {
+      case 'hello':
+        if (message.lock) lock(message.lock, true).then((release) => {
+          this.#leave();
+          release?.();
+        });
+        else this.#watch = setInterval(() => Date.now() - this.#heard > UNSEEN && this.#leave(), UNSEEN / 3);
+        this.post({ op: 'welcome' });
+        break;
+      case 'follow':
+        this.#follow(message);
+        break;
+      case 'stop':
+        connector?.stop();
+        this.#connectors.delete(id);
+        break;
+      case 'cut':
+        connector?.cut();
+        break;
+      case 'token':
+        this.#asked.get(message.ask)?.(message);
+        this.#asked.delete(message.ask);
+        break;
+      case 'ping':
+        this.post({ op: 'pong' });
+        break;
+      case 'online':
+        networkChanged();
+        break;
+      case 'bye':
+        this.#leave();
+        this.#port.close();
+    }
+  }
+
+  #follow({ id, client, config, target, options, at }) {
+    const { base, headers, keyed } = config;
+    if (!this.#gateways.has(client)) this.#gateways.set(client, gatewayOf({ base, headers, ...(keyed && { token: () => this.#token(client) }) }));
+    this.#connectors.set(id, new Connector(this.#gateways.get(client), target, options, at, {
+      event: (event, offset, reset) => this.post({ op: 'event', id, event, offset, reset }),
+      state: (state, transport, more) => this.post({ op: 'state', id, state, transport, more }),
+      end: (document, error) => {
+        this.#connectors.delete(id);
+        this.post({ op: 'end', id, document, error: error && { message: error.message, status: error.status, problem: error.problem, retryAfter: error.retryAfter } });
+      },
+    }));
+  }
+
+  /** Has the page ask its application for a token. */
+  #token(client) {
+    return new Promise((resolve, reject) => {
+      const ask = ++this.#asks;
+      this.#asked.set(ask, ({ token, failed }) => (failed === undefined ? resolve(token) : reject(new Error(failed))));
+      this.post({ op: 'token', client, ask });
+    });
+  }
+
+  #leave() {
+    if (this.#gone) return;
+    this.#gone = true;
+    guests.delete(this);
+    clearInterval(this.#watch);
+    for (const each of this.#connectors.values()) each.stop();
+    this.#connectors.clear();
+  }
+}
+
+/** @type {Set<Guest>} */
+const guests = new Set();
+
+if (typeof SharedWorkerGlobalScope !== 'undefined' && globalThis instanceof SharedWorkerGlobalScope && globalThis.name === WORKER) {
+  globalThis.onconnect = ({ ports: [port] }) => new Guest(port);
+  // The worker's script has a policy of its own, which may forbid what the pages may.
+  globalThis.addEventListener('securitypolicyviolation', () => {
+    for (const each of guests) each.post({ op: 'unfit' });
+  });
+}
+
+// ---- Small things ---------------------------------------------------------------------------------------------------------
+
+/** A transport that there is not, or that is forbidden. */
+class NotHere extends Error {}
+
+function made(make) {
+  try {
+    return make();
+  } catch (error) {
+    throw new NotHere(error?.message, { cause: error });
+  }
+}
+
 /** An answer that another attempt would not change. */
-const gone = (error) => error instanceof HarkError && [401, 403, 404, 410].includes(error.status);
+const isFinal = (error) => error instanceof HarkError && [401, 403, 404, 410].includes(error.status);
+
+const isTicketed = (address) => new URLSearchParams(address.split('?')[1]).has('ticket');
+
+const cursorText = ({ offset, life }) => (life ? `${offset}-${life}` : String(offset));
+
+/** Moves a cursor behind an event. */
+function advance(at, { data }, offset) {
+  at.offset = offset;
+  at.life = data.life;
+  at.sequence = data.sequence ?? at.sequence;
+}
+
+/** JSON, or nothing of it if something has changed it on the way. */
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Takes one of the locks that all tabs share, and returns what releases it, null if another one has it. Where there are no such locks each gets its own.
+ * @param {string|null} name @param {boolean} [wait] until it is free
+ * @returns {Promise<(() => void)|null>}
+ */
+function lock(name, wait = false) {
+  const locks = name && globalThis.navigator?.locks;
+  if (!locks) return Promise.resolve(() => {});
+  return new Promise((resolve) => {
+    locks.request(name, { ifAvailable: !wait }, (granted) => {
+      if (!granted) return resolve(null);
+      return new Promise((release) => { resolve(() => release(undefined)); });
+    }).catch(() => resolve(() => {})); // not in this context
+  });
+}
+
+/** Runs a task until it is done, the signal says so, or the time is over. */
+function limited(signal, milliseconds, task) {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const own = new AbortController();
+    const give = (reason) => {
+      reject(reason);
+      own.abort(reason);
+    };
+    const aborted = () => give(signal.reason);
+    signal.addEventListener('abort', aborted);
+    const timer = setTimeout(() => give(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
+    task(own.signal).then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', aborted);
+    });
+  });
+}
+
+/** @param {number} milliseconds @param {AbortSignal} signal */
+const pause = (milliseconds, signal) => limited(signal, milliseconds + BRIEF, () => sleep(milliseconds));
 
 function targetOf(request) {
   if (typeof request === 'string') {
@@ -540,3 +1394,6 @@ const seconds = (header) => (header && /^\d+$/.test(header) ? Number(header) : u
 
 // crypto.randomUUID exists in secure contexts only.
 const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+
+const here = createClient();
+export const { submit, submitBatch, follow, get, list, cancel, forget, result } = here;

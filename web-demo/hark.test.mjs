@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { createClient, HarkError, mayReconnect } from './hark.js';
 
 // Nothing here sleeps: fakes stand in for the network, and `until` waits for a condition.
@@ -29,9 +29,11 @@ class FakeEventSource extends EventTarget {
     this.url = url;
     FakeEventSource.made.push(this);
   }
-  open() { this.readyState = 1; this.onopen?.(); }
+  /** The head of the answer comes, and the first block. */
+  open() { this.readyState = 1; this.onopen?.(); this.say('heartbeat', { interval: 25 }); }
+  say(name, data) { this.dispatchEvent(Object.assign(new Event(name), { data: JSON.stringify(data) })); }
   send(e, offset) { this.onmessage?.({ data: JSON.stringify(e), lastEventId: String(offset) }); }
-  end() { this.dispatchEvent(new Event('end')); }
+  end(offset) { this.say('end', { offset }); }
   fail(readyState) { this.readyState = readyState; this.onerror?.(); }
   close() { this.readyState = 2; this.closed = true; }
 }
@@ -40,15 +42,23 @@ class FakeWebSocket {
   static made = [];
   readyState = 0;
   constructor(url, protocol) {
-    Object.assign(this, { url, protocol });
+    Object.assign(this, { url, protocol, sent: [] });
     FakeWebSocket.made.push(this);
   }
   open() { this.readyState = 1; this.onopen?.(); }
+  /** The channels that were asked for, each with the cursor. */
+  get subscribed() { return this.sent.filter(({ op }) => op === 'subscribe').map(({ channel, after }) => [channel.replace('request:', ''), after]); }
+  accept(id, offset = 0) { this.tell({ op: 'subscribed', channel: `request:${id}`, offset, recovered: true }); }
+  event(id, e, offset) { this.tell({ op: 'event', channel: `request:${id}`, offset, event: e }); }
   tell(message) { this.onmessage?.({ data: JSON.stringify(message) }); }
-  send() {}
+  send(text) { this.sent.push(JSON.parse(text)); }
   lose(code) { this.readyState = 3; this.onclose?.({ code }); }
   close() { this.readyState = 3; this.closed = true; }
 }
+
+/** @type {{close(): void}[]} */
+const open = [];
+afterEach(() => { while (open.length) open.pop().close(); });
 
 /** A client over fakes. `answer` answers HTTP calls, `config` is the client's. */
 function world(answer = () => new Response('{}', { status: 404 }), config = {}) {
@@ -67,14 +77,17 @@ function world(answer = () => new Response('{}', { status: 404 }), config = {}) 
     },
   });
   const seen = { events: [], resets: [], states: [], end: null };
-  const follow = (options) =>
-    client.follow('r1', {
+  const follow = (options, request = 'r1') => {
+    const follower = client.follow(request, {
       backoff: { base: 1, max: 2 },
       onEvent: (e, offset) => seen.events.push(offset),
       onState: (state) => seen.states.push(`${state.transport} ${state.state}`),
       onEnd: (document, error) => (seen.end = { document, error }),
       ...options,
     });
+    open.push(follower);
+    return follower;
+  };
   return { client, calls, seen, follow };
 }
 
@@ -147,7 +160,7 @@ test('SSE: tells each event once and ends', async () => {
   follow();
   await until(() => FakeEventSource.made.length === 1);
   const [source] = FakeEventSource.made;
-  assert.equal(source.url, 'http://hark.test/v1/requests/r1/events');
+  assert.equal(source.url, 'http://hark.test/v1/requests/r1/events?heartbeat=event');
   source.open();
   for (const n of [1, 2, 2, 1, 3]) source.send(event(n), n);
   source.send(event(4, 'succeeded'), 4);
@@ -157,7 +170,7 @@ test('SSE: tells each event once and ends', async () => {
   assert.deepEqual(seen.states, ['sse connecting', 'sse open', 'sse ended']);
 });
 
-test('SSE: leaves the reconnecting to EventSource, and resumes itself after a cut', async () => {
+test('SSE: makes a new stream after every loss, and resumes', async () => {
   const { seen, follow } = world();
   const handle = follow();
   await until(() => FakeEventSource.made.length === 1);
@@ -165,15 +178,18 @@ test('SSE: leaves the reconnecting to EventSource, and resumes itself after a cu
   FakeEventSource.made[0].send(event(1), 1);
   FakeEventSource.made[0].fail(0);
   assert.equal(seen.states.at(-1), 'sse waiting');
-  FakeEventSource.made[0].open();
-  FakeEventSource.made[0].send(event(2), 2);
-  handle.cut();
   assert.ok(FakeEventSource.made[0].closed);
   await until(() => FakeEventSource.made.length === 2);
-  assert.match(FakeEventSource.made[1].url, /\?after=2$/);
+  assert.match(FakeEventSource.made[1].url, /&after=1$/);
   FakeEventSource.made[1].open();
   FakeEventSource.made[1].send(event(2), 2);
-  FakeEventSource.made[1].send(event(3, 'failed'), 3);
+  handle.cut();
+  assert.ok(FakeEventSource.made[1].closed);
+  await until(() => FakeEventSource.made.length === 3);
+  assert.match(FakeEventSource.made[2].url, /&after=2$/);
+  FakeEventSource.made[2].open();
+  FakeEventSource.made[2].send(event(2), 2);
+  FakeEventSource.made[2].send(event(3, 'failed'), 3);
   assert.deepEqual(seen.events, [1, 2, 3]);
   assert.equal(seen.end.document.status, 'failed');
 });
@@ -188,7 +204,7 @@ test('SSE: names the life of a request whose id may be used again', async () => 
   assert.equal(handle.cursor, '2-0123456789');
   handle.cut();
   await until(() => FakeEventSource.made.length === 2);
-  assert.match(FakeEventSource.made[1].url, /\?after=2-0123456789$/);
+  assert.match(FakeEventSource.made[1].url, /&after=2-0123456789$/);
   FakeEventSource.made[1].open();
   FakeEventSource.made[1].send({ ...event(1, 'processing', { life: 'abcdefghjk' }), type: 'request.reset' }, '1-abcdefghjk');
   FakeEventSource.made[1].send(event(2, 'succeeded', { life: 'abcdefghjk' }), '2-abcdefghjk');
@@ -197,12 +213,12 @@ test('SSE: names the life of a request whose id may be used again', async () => 
   const again = follow({ after: handle.cursor });
   assert.equal(again.offset, 2);
   await until(() => FakeEventSource.made.length === 3);
-  assert.match(FakeEventSource.made[2].url, /\?after=2-abcdefghjk$/);
+  assert.match(FakeEventSource.made[2].url, /&after=2-abcdefghjk$/);
   again.close();
 });
 
 test('SSE: when it gives up on a request that has ended, that is the end', async () => {
-  const { seen, follow } = world(() => json({ id: 'r1', status: 'canceled' }));
+  const { seen, follow } = world(() => json({ id: 'r1', status: 'canceled', sequence: 3 }));
   follow({ after: 3 });
   await until(() => FakeEventSource.made.length === 1);
   FakeEventSource.made[0].fail(2); // 204
@@ -223,7 +239,7 @@ test('SSE: a gateway that is away is tried again, not given up', async () => {
   let up = false;
   const { seen, follow } = world(() => {
     if (!up) throw new TypeError('fetch failed');
-    return json({ id: 'r1', status: 'succeeded' });
+    return json({ id: 'r1', status: 'succeeded', sequence: 0 });
   });
   follow();
   await until(() => FakeEventSource.made.length === 1);
@@ -249,23 +265,25 @@ test('a reset is told even if its offset is not new, and goes to onEvent by defa
   }
 });
 
-test('WebSocket: subscribes in the URL, resumes after a loss and ends', async () => {
+test('WebSocket: subscribes, resumes after a loss and ends', async () => {
   const { seen, follow } = world();
   follow({ transport: 'websocket' });
   await until(() => FakeWebSocket.made.length === 1);
   const [first] = FakeWebSocket.made;
-  assert.equal(first.url, 'ws://hark.test/v1/ws?channel=request:r1');
+  assert.equal(first.url, 'ws://hark.test/v1/ws');
   assert.equal(first.protocol, 'hark.v1');
   first.open();
-  first.tell({ op: 'subscribed', channel: 'request:r1', offset: 1, recovered: true });
-  first.tell({ op: 'event', channel: 'request:r1', offset: 1, event: event(1) });
+  assert.deepEqual(first.subscribed, [['r1', undefined]]);
+  first.accept('r1', 1);
+  first.event('r1', event(1), 1);
   first.lose(4000);
   await until(() => FakeWebSocket.made.length === 2);
   const [, second] = FakeWebSocket.made;
-  assert.match(second.url, /&after=1$/);
   second.open();
-  second.tell({ op: 'event', channel: 'request:r1', offset: 1, event: event(1) });
-  second.tell({ op: 'event', channel: 'request:r1', offset: 2, event: event(2, 'expired') });
+  assert.deepEqual(second.subscribed, [['r1', '1']]);
+  second.accept('r1', 2);
+  second.event('r1', event(1), 1);
+  second.event('r1', event(2, 'expired'), 2);
   assert.deepEqual(seen.events, [1, 2]);
   assert.equal(seen.end.document.status, 'expired');
   assert.ok(second.closed);
@@ -280,7 +298,6 @@ test('WebSocket: falls back when it never opens, and when told not to reconnect'
       while (lost < FakeWebSocket.made.length) lose(FakeWebSocket.made[lost++]);
     }
     assert.equal(handle.transport, 'sse');
-    handle.close();
     assert.equal(seen.end, null);
   }
 });
@@ -382,27 +399,42 @@ test('a token goes with calls, and a ticket opens streams', async () => {
   const [source] = FakeEventSource.made;
   assert.match(w.calls[1].url, /^\/v1\/requests\/r1\?ticket=true$/);
   assert.match(w.calls[1].headers.Authorization, /^Bearer k/);
-  assert.equal(source.url, 'http://hark.test/v1/requests/r1/events?ticket=t2');
+  assert.equal(source.url, 'http://hark.test/v1/requests/r1/events?ticket=t2&heartbeat=event');
   source.open();
   source.send(event(1), 1);
   source.fail(2); // the ticket has expired meanwhile: the status is asked for, then there is a new one
   await until(() => FakeEventSource.made.length === 2, 'another stream');
-  assert.match(FakeEventSource.made[1].url, /events\?ticket=t\d+&after=1$/);
+  assert.match(FakeEventSource.made[1].url, /events\?ticket=t\d+&heartbeat=event&after=1$/);
   assert.notEqual(FakeEventSource.made[1].url.match(/t\d+/)[0], 't2');
   follower.close();
 });
 
-test('a WebSocket whose token has expired comes back with another ticket', async () => {
-  let tickets = 0;
-  const w = world(() => json(ticketed(++tickets)), { token: 'k' });
-  const follower = w.follow({ transport: 'websocket' });
+test('a WebSocket is told the token, not its URL, and comes back with another one when that has expired', async () => {
+  let tokens = 0;
+  const w = world(() => json({ id: 'r1', status: 'processing', sequence: 1 }), { token: () => `k${++tokens}` });
+  w.follow({ transport: 'websocket' });
+  for (let n = 0; n < 2; n++) {
+    await until(() => FakeWebSocket.made.length === n + 1, 'a socket');
+    const socket = FakeWebSocket.made[n];
+    assert.equal(socket.url, 'ws://hark.test/v1/ws');
+    socket.open();
+    assert.deepEqual(socket.sent[0], { op: 'auth', token: n ? `k${tokens}` : 'k1' });
+    assert.equal(socket.sent[1].op, 'subscribe');
+    socket.accept('r1', 1);
+    if (n === 0) socket.lose(4503);
+  }
+  assert.notEqual(FakeWebSocket.made[1].sent[0].token, 'k1');
+  assert.ok(w.calls.every(({ url }) => !url.includes('ticket')));
+});
+
+test('a token that is not taken by WebSocket either ends the following', async () => {
+  const w = world(() => json({ type: '/problems/unauthenticated' }, 401), { token: 'old' });
+  w.follow({ transport: 'websocket' });
   await until(() => FakeWebSocket.made.length === 1, 'a socket');
-  assert.equal(FakeWebSocket.made[0].url, 'ws://hark.test/v1/ws?channel=request:r1&ticket=t1');
   FakeWebSocket.made[0].open();
   FakeWebSocket.made[0].lose(4503);
-  await until(() => FakeWebSocket.made.length === 2, 'another socket');
-  assert.match(FakeWebSocket.made[1].url, /ticket=t2/);
-  follower.close();
+  await until(() => w.seen.end, 'the end');
+  assert.equal(w.seen.end.error.status, 401);
 });
 
 test('without a token no ticket is asked for, and one that is not taken ends the following', async () => {
