@@ -1350,22 +1350,23 @@ function lock(name, wait = false) {
 }
 
 /** Runs a task until it is done, the signal says so, or the time is over. */
-function limited(signal, milliseconds, task) {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const own = new AbortController();
-    const give = (reason) => {
-      reject(reason);
-      own.abort(reason);
-    };
-    const aborted = () => give(signal.reason);
+async function limited(signal, milliseconds, task) {
+  signal.throwIfAborted();
+  const own = new AbortController();
+  let aborted;
+  let timer;
+  const given = new Promise((_, reject) => {
+    aborted = () => reject(signal.reason);
     signal.addEventListener('abort', aborted);
-    const timer = setTimeout(() => give(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
-    task(own.signal).then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', aborted);
-    });
+    timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
   });
+  try {
+    return await Promise.race([task(own.signal), given]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', aborted);
+    own.abort(); // whatever the task still does
+  }
 }
 
 /** @param {number} milliseconds @param {AbortSignal} signal */

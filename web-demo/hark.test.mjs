@@ -4,12 +4,12 @@ import { createClient, HarkError, mayReconnect } from './hark.js';
 
 // Nothing here sleeps: fakes stand in for the network, and `until` waits for a condition.
 
-const turn = () => new Promise((resolve) => setTimeout(resolve));
+const turn = () => new Promise((resolve) => setImmediate(resolve)); // not of the clock that tests set
 
 async function until(condition, what) {
-  const deadline = Date.now() + 5000;
+  const deadline = performance.now() + 5000;
   while (!condition()) {
-    if (Date.now() > deadline) assert.fail(`waited in vain for ${what ?? condition}`);
+    if (performance.now() > deadline) assert.fail(`waited in vain for ${what ?? condition}`);
     await turn();
   }
 }
@@ -65,17 +65,12 @@ function world(answer = () => new Response('{}', { status: 404 }), config = {}) 
   FakeEventSource.made = [];
   FakeWebSocket.made = [];
   const calls = [];
-  const client = createClient({
-    base: 'http://hark.test',
-    ...config,
-    EventSource: FakeEventSource,
-    WebSocket: FakeWebSocket,
-    fetch: async (url, init = {}) => {
-      init.signal?.throwIfAborted();
-      calls.push({ url: url.replace('http://hark.test', ''), ...init });
-      return answer(calls.at(-1), calls.length);
-    },
-  });
+  const fetch = async (url, init = {}) => {
+    init.signal?.throwIfAborted();
+    calls.push({ url: url.replace('http://hark.test', ''), ...init });
+    return answer(calls.at(-1), calls.length);
+  };
+  const client = createClient({ base: 'http://hark.test', ...config, EventSource: FakeEventSource, WebSocket: FakeWebSocket, fetch });
   const seen = { events: [], resets: [], states: [], end: null };
   const follow = (options, request = 'r1') => {
     const follower = client.follow(request, {
@@ -88,7 +83,7 @@ function world(answer = () => new Response('{}', { status: 404 }), config = {}) 
     open.push(follower);
     return follower;
   };
-  return { client, calls, seen, follow };
+  return { client, calls, seen, follow, fetch };
 }
 
 const json = (value, status = 200, headers = {}) => new Response(JSON.stringify(value), { status, headers: { 'Content-Type': 'application/json', ...headers } });
@@ -462,4 +457,415 @@ test('a follower that is closed while it waits for a ticket opens nothing', asyn
   await turn();
   assert.equal(FakeEventSource.made.length, 0);
   assert.equal(w.seen.states.at(-1), 'sse closed');
+});
+
+// What followers share.
+
+/** Answers as a gateway does where `r1`, `r2`, … are under way and nothing new happens: a poll that waits is answered never. */
+const quiet = (more = () => undefined) => (call) => {
+  const special = more(call);
+  if (special) return special;
+  if (call.headers?.Prefer?.startsWith('wait')) return new Promise((_, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason)));
+  if (call.url.includes('/events')) return json({ events: [event(1)], offset: 1, recovered: true });
+  return json({ id: 'r1', status: 'processing', sequence: 1 });
+};
+
+test('eight followers have one stream and one WebSocket', async () => {
+  const w = world(quiet());
+  const states = new Map();
+  const followers = Array.from({ length: 8 }, (_, i) => w.follow({ onState: ({ state, transport }) => states.set(i, `${transport} ${state}`) }, `r${i}`));
+  await until(() => states.size === 8 && FakeEventSource.made.length === 1 && FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  socket.open();
+  FakeEventSource.made[0].open();
+  const asked = socket.subscribed.map(([id]) => id);
+  assert.equal(asked.length, 7);
+  for (const id of asked) socket.accept(id);
+  await until(() => [...states.values()].every((state) => state.endsWith('open')));
+  assert.equal(FakeEventSource.made.length + FakeWebSocket.made.length, 2);
+  assert.equal(w.calls.length, 0);
+
+  // Events go to whom they concern, and one that leaves takes nothing from the others.
+  socket.event(asked[3], event(1), 1);
+  assert.deepEqual(followers.map(({ offset }) => offset).filter(Boolean), [1]);
+  followers.find(({ offset }) => offset === 1).close();
+  assert.deepEqual(socket.sent.at(-1), { op: 'unsubscribe', channel: `request:${asked[3]}` });
+  assert.ok(!socket.closed);
+  for (const follower of followers) follower.close();
+  assert.ok(socket.closed && FakeEventSource.made[0].closed);
+});
+
+test('where there is no WebSocket a few have streams, the others poll in turn, and never more than four connections are in use', async () => {
+  const busy = new Set();
+  let most = 0;
+  const streams = () => FakeEventSource.made.filter(({ closed }) => !closed).length;
+  const w = world(async (call) => {
+    busy.add(call);
+    most = Math.max(most, busy.size + streams());
+    try {
+      await turn();
+      return await quiet()(call);
+    } finally {
+      busy.delete(call);
+    }
+  });
+  const client = createClient({ base: 'http://hark.test', EventSource: FakeEventSource, WebSocket: undefined, fetch: w.fetch });
+  const transports = new Map();
+  for (let i = 0; i < 12; i++) open.push(client.follow(`r${i}`, { onState: ({ transport, state }) => state === 'open' && transports.set(i, transport) }));
+  await until(() => {
+    FakeEventSource.made.forEach((source) => source.readyState === 0 && source.open());
+    return transports.size === 12;
+  });
+  const count = (name) => [...transports.values()].filter((each) => each === name).length;
+  assert.deepEqual([count('sse'), count('poll')], [3, 9]);
+  assert.ok(most <= 4, `${most} at once`);
+  // One that ends makes room for a poll that waits.
+  FakeEventSource.made[0].send(event(2, 'succeeded'), 2);
+  await until(() => [...busy].some((call) => call.headers.Prefer), 'a poll that waits');
+  assert.ok(most <= 4, `${most} at once`);
+});
+
+test('polls without a stream: three wait, the others are short and have pauses', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let waiting = 0;
+  let short = 0;
+  const w = world(quiet((call) => {
+    if (call.headers.Prefer) waiting++;
+    else if (!call.url.includes('/events')) short++;
+  }));
+  for (let i = 0; i < 6; i++) w.follow({ transport: 'poll' }, `r${i}`);
+  t.mock.timers.tick(1);
+  await until(() => waiting === 3 && short === 3);
+  for (let i = 0; i < 50; i++) await turn();
+  assert.deepEqual([waiting, short], [3, 3]);
+  for (const seen = short; short < seen + 3; await turn()) t.mock.timers.tick(100); // each comes again
+  assert.equal(waiting, 3);
+});
+
+test('different tokens never share a WebSocket, and neither do two followers of one request', async () => {
+  const tokens = ['a', 'a', 'b', 'a'];
+  const w = world(quiet(), { token: () => tokens.shift() });
+  for (const id of ['r1', 'r2', 'r3', 'r1']) {
+    w.follow({ transport: 'websocket' }, id);
+    await until(() => tokens.length === 4 - open.length);
+    await turn();
+  }
+  await until(() => FakeWebSocket.made.length === 3);
+  for (const socket of FakeWebSocket.made) socket.open();
+  assert.deepEqual(FakeWebSocket.made.map((socket) => [socket.sent[0].token, ...socket.subscribed.map(([id]) => id)]), [['a', 'r1', 'r2'], ['b', 'r3'], ['a', 'r1']]);
+});
+
+test('WebSocket: what comes before a subscription is confirmed belongs to the one before it', async () => {
+  const w = world(quiet());
+  const stays = w.follow({ transport: 'websocket' }, 'r2');
+  const follower = w.follow({ transport: 'websocket' });
+  await until(() => FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  socket.open();
+  await until(() => socket.subscribed.length === 2);
+  socket.accept('r1');
+  socket.event('r1', event(1), 1);
+  follower.cut();
+  socket.event('r1', event(2), 2); // nobody takes it
+  await until(() => socket.subscribed.length === 3);
+  socket.event('r1', event(3), 3); // taken, it would hide that 2 is missing
+  socket.tell({ op: 'unsubscribed', channel: 'request:r1' });
+  socket.accept('r1', 3);
+  for (const n of [2, 3, 4]) socket.event('r1', event(n), n);
+  assert.deepEqual(w.seen.events, [1, 2, 3, 4]);
+  assert.equal(stays.offset, 0);
+});
+
+test('WebSocket: a channel that is refused concerns its follower alone', async () => {
+  const w = world(({ url }) => (url.includes('r2') ? problem(404, 'request-not-found') : json({ id: 'r1', status: 'processing' })));
+  w.follow({ transport: 'websocket', onEnd: () => assert.fail('it goes on') });
+  let end;
+  w.follow({ transport: 'websocket', onEnd: (_, error) => (end = error) }, 'r2');
+  await until(() => FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  socket.open();
+  await until(() => socket.subscribed.length === 2);
+  socket.accept('r1');
+  socket.tell({ op: 'error', channel: 'request:r2', problem: { type: '/problems/request-not-found', status: 404 } });
+  await until(() => end);
+  assert.equal(end.status, 404);
+  assert.ok(!socket.closed);
+});
+
+test('a ticket in the links is used as it is, and the newest event tells the status', async () => {
+  const answer = ({ url }) => {
+    if (!url.includes('/events')) return json({ type: '/problems/unauthenticated' }, 401);
+    const after = Number(new URL(url, 'http://x').searchParams.get('after') ?? 0);
+    const all = [event(1), event(2), event(3, 'succeeded')];
+    return json({ events: all.slice(after), offset: 3, recovered: true });
+  };
+  const w = world(answer);
+  w.follow({ transport: 'websocket', after: 1 }, ticketed(7));
+  await until(() => FakeWebSocket.made.length === 1);
+  assert.equal(FakeWebSocket.made[0].url, 'ws://hark.test/v1/ws?channel=request:r1&ticket=t7&after=1');
+  FakeWebSocket.made[0].open();
+  FakeWebSocket.made[0].lose(4503);
+  await until(() => w.seen.end, 'the end');
+  assert.deepEqual(w.seen.events, [2, 3]);
+  assert.equal(w.seen.end.document.status, 'succeeded');
+  assert.deepEqual(FakeWebSocket.made[0].sent.filter(({ op }) => op !== 'ping'), []);
+});
+
+// Silence.
+
+test('SSE: a stream that falls silent is made again within three heartbeats, and one that is heard is not', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  w.follow();
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  const [source] = FakeEventSource.made;
+  source.open();
+  source.say('heartbeat', { interval: 4 });
+  for (let seconds = 0; seconds < 60; seconds += 4) {
+    t.mock.timers.tick(4000);
+    source.say('heartbeat', { interval: 4 });
+  }
+  for (let n = 2; n < 10; n++) { // events are signs of life, too
+    t.mock.timers.tick(8000);
+    source.send(event(n), n);
+  }
+  assert.ok(!source.closed);
+  t.mock.timers.tick(8000);
+  assert.ok(!source.closed);
+  t.mock.timers.tick(4000);
+  assert.ok(source.closed);
+  assert.equal(w.seen.states.at(-1), 'sse waiting');
+  t.mock.timers.tick(10);
+  await until(() => FakeEventSource.made.length === 2);
+  assert.match(FakeEventSource.made[1].url, /&after=9$/);
+});
+
+test('SSE: after a sleep, in which no timer runs, a stream is made again at once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const w = world(quiet());
+  w.follow();
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  const { now } = Date;
+  t.mock.method(Date, 'now', () => now() + 3_600_000);
+  t.mock.timers.tick(13_000); // of the time that the machine was awake
+  assert.ok(FakeEventSource.made[0].closed);
+});
+
+test('WebSocket: a connection that answers no ping is made again, and one that does is not', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  w.follow({ transport: 'websocket' });
+  t.mock.timers.tick(1);
+  await until(() => FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  const pings = () => socket.sent.filter(({ op }) => op === 'ping').length;
+  socket.open();
+  socket.accept('r1');
+  assert.equal(pings(), 1);
+  socket.tell({ op: 'pong', interval: 4 });
+  for (let n = 2; n < 12; n++) {
+    t.mock.timers.tick(4000);
+    assert.equal(pings(), n);
+    socket.tell({ op: 'pong', interval: 4 });
+  }
+  t.mock.timers.tick(4000);
+  t.mock.timers.tick(5999);
+  assert.ok(!socket.closed);
+  t.mock.timers.tick(1);
+  assert.ok(socket.closed);
+  t.mock.timers.tick(10);
+  await until(() => FakeWebSocket.made.length === 2);
+});
+
+test('an answer that is held back, whole or behind its head, is a failure of the transport', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  for (const head of [false, true]) {
+    const w = world(quiet());
+    w.follow();
+    t.mock.timers.tick(1);
+    await until(() => FakeEventSource.made.length === 1);
+    if (head) FakeEventSource.made[0].onopen?.();
+    t.mock.timers.tick(9_998);
+    assert.ok(!FakeEventSource.made[0].closed);
+    t.mock.timers.tick(2);
+    assert.ok(FakeEventSource.made[0].closed);
+    t.mock.timers.tick(1);
+    await until(() => FakeWebSocket.made.length === 1);
+    FakeWebSocket.made[0].open(); // and says nothing
+    t.mock.timers.tick(10_000);
+    assert.ok(FakeWebSocket.made[0].closed);
+    t.mock.timers.tick(1);
+    await until(() => w.seen.states.includes('poll open'));
+    assert.deepEqual(w.seen.states.filter((state) => state.endsWith('open')), ['poll open']);
+    open.pop().close();
+  }
+});
+
+test('how long a connection may take is an option, and others do not try what did not work', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  w.follow({ openTimeout: 300 });
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  t.mock.timers.tick(300);
+  t.mock.timers.tick(1);
+  await until(() => FakeWebSocket.made.length === 1);
+  FakeWebSocket.made[0].open();
+  FakeWebSocket.made[0].accept('r1');
+  w.follow({}, 'r2');
+  t.mock.timers.tick(1);
+  await until(() => FakeWebSocket.made[0].subscribed.length === 2);
+  assert.equal(FakeEventSource.made.length, 1);
+});
+
+test('when nothing works at all, the first transport has its turn again', async () => {
+  const w = world(() => { throw new TypeError('fetch failed'); });
+  const handle = w.follow();
+  const used = new Set();
+  for (let seen = 0, sockets = 0; FakeEventSource.made.length < 4; await turn()) {
+    used.add(handle.transport);
+    while (seen < FakeEventSource.made.length) FakeEventSource.made[seen++].fail(0);
+    while (sockets < FakeWebSocket.made.length) FakeWebSocket.made[sockets++].lose(1006);
+  }
+  assert.deepEqual([...used], ['sse', 'websocket', 'poll']);
+  FakeEventSource.made.at(-1).open();
+  assert.equal(w.seen.states.at(-1), 'sse open');
+});
+
+test('a poll that is never answered is given up', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let hang = true;
+  const w = world((call) => (hang ? new Promise(() => {}) : quiet()(call)));
+  w.follow({ transport: 'poll' });
+  t.mock.timers.tick(1);
+  await until(() => w.calls.length === 1);
+  t.mock.timers.tick(20_000);
+  await until(() => w.seen.states.at(-1) === 'poll waiting');
+  assert.ok(w.calls[0].signal.aborted);
+  hang = false;
+  t.mock.timers.tick(10);
+  await until(() => w.seen.states.at(-1) === 'poll open');
+});
+
+// The end.
+
+/** A gateway whose request has ended with event 23. `fails` says how often the events cannot be had. */
+const ended = (fails) => (call) => {
+  if (!call.url.includes('/events')) return json({ id: 'r1', status: 'succeeded', sequence: 23 });
+  if (fails-- > 0) return problem(503, 'unavailable');
+  const after = Number(new URL(call.url, 'http://x').searchParams.get('after') ?? 0);
+  const events = Array.from({ length: 23 - after }, (_, i) => event(after + i + 1, after + i + 1 === 23 ? 'succeeded' : 'processing'));
+  return json({ events, offset: 23, recovered: true });
+};
+
+test('what is missing is fetched before the end is told', async () => {
+  for (const fails of [0, 1, 3]) {
+    const w = world(ended(fails));
+    w.follow({ after: 9, onReset: () => assert.fail('nothing is lost') });
+    await until(() => FakeEventSource.made.length === 1);
+    FakeEventSource.made[0].open();
+    for (const n of [10, 11, 12, 13, 14]) FakeEventSource.made[0].send(event(n), n);
+    for (let refused = 0; !w.seen.end; await turn()) {
+      while (refused < FakeEventSource.made.length) FakeEventSource.made[refused++].fail(2); // 503
+    }
+    assert.deepEqual(w.seen.events, Array.from({ length: 14 }, (_, i) => i + 10), `with ${fails} failures`);
+    assert.equal(w.seen.end.document.status, 'succeeded');
+    assert.equal(w.seen.end.error, undefined);
+  }
+});
+
+test('if it cannot be had at all, a reset says so, and the end is told', async () => {
+  const w = world(ended(Infinity));
+  w.follow({ after: 9, onReset: (e, offset) => w.seen.resets.push(offset) });
+  for (let refused = 0; !w.seen.end; await turn()) {
+    while (refused < FakeEventSource.made.length) FakeEventSource.made[refused++].fail(2);
+    for (const socket of FakeWebSocket.made) if (socket.readyState === 0) socket.lose(1006);
+  }
+  assert.deepEqual([w.seen.events, w.seen.resets], [[], [23]]);
+  assert.equal(w.seen.end.document.status, 'succeeded');
+});
+
+test('what the application throws is reported, and events and the end come all the same', async (t) => {
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  t.after(() => { delete globalThis.reportError; });
+  for (const transport of ['sse', 'websocket', 'poll']) {
+    const w = world(({ url }) => {
+      if (!url.includes('/events')) return json({ id: 'r1', status: 'processing', sequence: 3 });
+      return json({ events: [event(1), event(2), event(3, 'succeeded')], offset: 3, recovered: true });
+    });
+    reported.length = 0;
+    w.follow({
+      transport,
+      onState: () => { throw new Error('state'); },
+      onEvent: (_, offset) => { w.seen.events.push(offset); throw new Error(`event ${offset}`); },
+      onEnd: (document) => { w.seen.end = { document }; throw new Error('end'); },
+    });
+    const made = () => (transport === 'sse' ? FakeEventSource.made[0] : FakeWebSocket.made[0]);
+    if (transport !== 'poll') {
+      await until(made);
+      made().open();
+      if (transport === 'websocket') made().accept('r1');
+      for (const [n, status] of [[1], [2], [3, 'succeeded']]) {
+        if (transport === 'sse') made().send(event(n, status), n);
+        else made().event('r1', event(n, status), n);
+      }
+    }
+    await until(() => w.seen.end);
+    await turn();
+    assert.deepEqual(w.seen.events, [1, 2, 3], transport);
+    assert.deepEqual(reported.filter((message) => message !== 'state'), ['event 1', 'event 2', 'event 3', 'end'], transport);
+    assert.equal(w.calls.length, transport === 'poll' ? 1 : 0, transport);
+  }
+});
+
+test('SSE: comes back when the gateway says, without counting that as a failure', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  for (const name of ['busy', 'restart', 'unavailable']) {
+    const w = world(quiet());
+    w.follow();
+    t.mock.timers.tick(1);
+    for (let n = 1; n < 6; n++) {
+      await until(() => FakeEventSource.made.length === n);
+      FakeEventSource.made[n - 1].say(name, { retry: 7000 });
+      assert.ok(FakeEventSource.made[n - 1].closed);
+      t.mock.timers.tick(6999);
+      await turn();
+      assert.equal(FakeEventSource.made.length, n, name);
+      t.mock.timers.tick(1);
+    }
+    assert.equal(FakeWebSocket.made.length, 0);
+    open.pop().close();
+  }
+});
+
+test('SSE: a token that ends is renewed without asking with the old ticket', async () => {
+  let tickets = 0;
+  const w = world(() => json(ticketed(++tickets)), { token: 'k' });
+  w.follow();
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  FakeEventSource.made[0].send(event(1), 1);
+  FakeEventSource.made[0].say('unauthenticated', { detail: 'The token has expired, or was revoked.' });
+  assert.ok(FakeEventSource.made[0].closed);
+  await until(() => FakeEventSource.made.length === 2);
+  assert.notEqual(FakeEventSource.made[1].url.match(/t\d+/)[0], FakeEventSource.made[0].url.match(/t\d+/)[0]);
+});
+
+test('what was changed on the way is a lost connection, not an event', async () => {
+  const w = world(quiet());
+  w.follow();
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  FakeEventSource.made[0].onmessage({ data: '{"type":"request.pro', lastEventId: '1' });
+  await until(() => FakeEventSource.made.length === 2);
+  assert.deepEqual(w.seen.events, []);
+});
+
+test('a cursor that is none is refused at once, with what it should be', () => {
+  const { client } = world();
+  for (const after of ['x', -1, NaN, 1.5, {}]) assert.throws(() => client.follow('r1', { after }), /must be an offset, or the cursor of a follower/);
 });
