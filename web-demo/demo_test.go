@@ -435,7 +435,7 @@ func (p *page) until(condition string) {
 func (p *page) text() string {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + '\n' + document.querySelector('#log')?.textContent`))
+	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + '\n' + document.querySelector('#log')?.textContent + '\n' + JSON.stringify(window.seen)`))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return text + "\n" + strings.Join(p.complaints, "\n")

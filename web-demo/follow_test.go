@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,8 +32,12 @@ type wire struct {
 	sockets atomic.Int64 // WebSockets that are open
 	refuses atomic.Bool  // WebSockets, with 403
 	holds   atomic.Bool  // event streams: what comes behind their head
+	sheds   atomic.Int64 // event streams, so many, with 503
+	// swallowed counts the connections of which something was held back since they fell silent: nothing more will come of those.
+	swallowed atomic.Int64
 
 	mu   sync.Mutex
+	ends []func()      // each cuts a connection that is held
 	mute chan struct{} // closed when things are passed on again; nil if they are
 	made []string      // the first line of each call for a stream or a WebSocket
 }
@@ -53,6 +59,16 @@ func (w *wire) silence() (end func()) {
 	defer w.mu.Unlock()
 	w.mute = mute
 	return sync.OnceFunc(func() { close(mute) })
+}
+
+// cut cuts all connections that are held.
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, end := range w.ends {
+		end()
+	}
+	w.ends = nil
 }
 
 // over lets connections that are made from now on pass.
@@ -90,6 +106,9 @@ func (w *wire) carry(ctx context.Context, client net.Conn, target string) {
 		for {
 			n, err := reader.Read(buffer)
 			if mute := w.muted(); mute != nil {
+				if to == client {
+					w.swallowed.Add(1)
+				}
 				select {
 				case <-mute:
 				case <-ctx.Done():
@@ -117,6 +136,10 @@ func (w *wire) carry(ctx context.Context, client net.Conn, target string) {
 				}
 			} else if bytes.Contains(b, []byte("text/event-stream")) && bytes.HasPrefix(b, []byte("GET ")) {
 				w.note(string(head))
+				if w.sheds.Load() > 0 && w.sheds.Add(-1) >= 0 {
+					_, _ = io.WriteString(client, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+					end()
+				}
 			}
 			return true
 		})
@@ -139,6 +162,9 @@ func (w *wire) carry(ctx context.Context, client net.Conn, target string) {
 		}
 		of.Add(1)
 		kind.Store(of)
+		w.mu.Lock()
+		w.ends = append(w.ends, end)
+		w.mu.Unlock()
 		return true
 	})
 	up.Wait()
@@ -433,4 +459,114 @@ func TestFrozenAndOffline(t *testing.T) {
 			p.until(fmt.Sprintf(`seen[%q].end && seen[%q].end && whole(%q, 3) && whole(%q, 3)`, ids[0], ids[1], ids[0], ids[1]))
 		})
 	}
+}
+
+// TestEndBehindARefusal: what was missed while a stream was away and then refused comes before the end.
+func TestEndBehindARefusal(t *testing.T) {
+	b := newBrowser(t)
+	base := startGateway(t, "--drain", "100ms", "--samples=false", "--retry", "100ms")
+	w := work{caller{t, base, "none"}}
+	proxy := newWire(t, base)
+	p := b.blank(t, proxy.url)
+	id := w.submit(1)[0]
+	p.follow(id)
+	p.until(fmt.Sprintf(`open(%q) && whole(%q, 1)`, id, id))
+	proxy.sheds.Store(1000)
+	proxy.cut()
+	w.start(id)
+	for n := range 9 {
+		w.progress(id, 10*n)
+	}
+	w.complete(id)
+	p.until(fmt.Sprintf(`seen[%q].end === 'succeeded' && whole(%q, 12)`, id, id))
+	if proxy.sheds.Load() == 1000 {
+		t.Error("no stream was refused")
+	}
+}
+
+// TestReadmeEventSource runs what the README shows for a page without the library, where a stream is cut, refused and falls silent.
+func TestReadmeEventSource(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := regexp.MustCompile("(?s)```js\n(let last = .*?)```").FindSubmatch(readme)
+	if script == nil {
+		t.Fatal("the README shows no such page")
+	}
+	b := newBrowser(t)
+	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
+	w := work{caller{t, base, "none"}}
+	proxy := newWire(t, base)
+	p := b.open(t, proxy.url+"/health/live")
+	p.networkErrors = true
+	id := w.submit(1)[0]
+	p.do(chromedp.Evaluate[chromedp.Void](`window.shown = []; window.show = (data) => shown.push(data.sequence);` +
+		strings.ReplaceAll(string(script[1]), "demo-1", id)))
+	p.until(`shown.join() === '1'`)
+	proxy.sheds.Store(1)
+	proxy.cut()
+	w.start(id)
+	p.until(`shown.join() === '1,2'`)
+	t.Cleanup(proxy.silence())
+	w.progress(id, 50)
+	p.eventually("the stream has fallen silent", func() bool { return proxy.swallowed.Load() > 0 })
+	proxy.over()
+	p.until(`shown.join() === '1,2,3'`)
+	w.complete(id)
+	p.until(`shown.join() === '1,2,3,4' && over`)
+	p.eventually("it is closed at the end", func() bool { return proxy.streams.Load() == 0 })
+}
+
+// TestWorkerPolicy: the worker's script has a policy of its own, that of the gateway which it came from. If that forbids what the page may do, the
+// page connects itself, here to a gateway of another origin.
+func TestWorkerPolicy(t *testing.T) {
+	b := newBrowser(t)
+	home := startGateway(t, "--drain", "100ms", "--samples=false")
+	away := startGateway(t, "--drain", "100ms", "--samples=false", "--origins", home)
+	w := work{caller{t, away, "none"}}
+	for _, transport := range []string{"sse", "websocket", "poll"} {
+		p := b.blank(t, home)
+		id := w.submit(1)[0]
+		p.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`client = hark.createClient({ base: %q }); follow(%q, { transport: %q })`, away, id, transport)))
+		p.until(fmt.Sprintf(`open(%q) && whole(%q, 1)`, id, id))
+		w.start(id)
+		w.complete(id)
+		p.until(fmt.Sprintf(`seen[%q].end === 'succeeded' && whole(%q, 3)`, id, id))
+		if states := eval[string](p, fmt.Sprintf(`seen[%q].states.join()`, id)); strings.Count(states, " connecting") != 2 || !strings.HasPrefix(states, transport) {
+			t.Errorf("it was %s: the worker was not tried", states)
+		}
+	}
+}
+
+// TestWorkerDies: pages whose worker is gone connect themselves.
+func TestWorkerDies(t *testing.T) {
+	b := newBrowser(t)
+	base := startGateway(t, "--drain", "100ms", "--samples=false", "--retry", "100ms")
+	w := work{caller{t, base, "none"}}
+	p := b.blank(t, base)
+	id := w.submit(1)[0]
+	p.follow(id)
+	p.until(fmt.Sprintf(`open(%q) && whole(%q, 1)`, id, id))
+	targets, err := chromedp.Targets(p.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := false
+	for _, each := range targets {
+		if each.Type == "shared_worker" && strings.HasPrefix(each.URL, base) {
+			killed = true
+			ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(each.TargetID))
+			t.Cleanup(cancel)
+			if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`void setTimeout(close)`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !killed {
+		t.Fatalf("there is no worker among %d targets", len(targets))
+	}
+	w.start(id)
+	w.complete(id)
+	p.until(fmt.Sprintf(`seen[%q].end === 'succeeded' && whole(%q, 3)`, id, id))
 }

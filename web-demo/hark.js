@@ -293,6 +293,7 @@ const SILENCE = 2.5; // heartbeats without a byte, after which a connection is d
 const PATIENCE = 10_000; // milliseconds to wait for an answer that is due at once
 const BRIEF = 20_000; // milliseconds that a short call may take
 const WAIT = 20; // seconds of one long poll
+const UNREAD = 100; // milliseconds for what had arrived when a timer fired, after a sleep or a long task of the page
 const PACE = 2000; // milliseconds between short polls
 const STEADY = 10_000; // milliseconds after which a connection counts as one that works
 const HELD = 3; // connections that followers hold of the six that a browser has for a host over HTTP/1.1
@@ -993,7 +994,7 @@ class Silence {
     this.#last = Math.min(this.#last, Date.now()); // somebody may set the clock
     const left = this.#last + this.#limit - Date.now();
     if (left > 0) this.#timer = setTimeout(() => this.#check(), Math.min(left, this.#limit / 5));
-    else this.#over();
+    else this.#timer = setTimeout(() => (Date.now() - this.#last < this.#limit ? this.#check() : this.#over()), UNREAD);
   }
 }
 
@@ -1011,7 +1012,7 @@ class Probe {
   start() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.start(), this.#interval);
-    this.#late ??= setTimeout(() => this.#dead(), Math.min(PATIENCE, this.#interval * (SILENCE - 1)));
+    this.#late ??= setTimeout(() => { this.#late = setTimeout(() => this.#dead(), UNREAD); }, Math.min(PATIENCE, this.#interval * (SILENCE - 1)));
     this.#ask();
   }
 
@@ -1040,6 +1041,7 @@ class Probe {
 
 const WORKER = 'hark-1'; // its name; another number for another language between pages and worker
 const WELCOME = 3000; // milliseconds that the worker may take to begin
+const CHECKED = 10; // seconds between two questions of a page whether the worker lives
 const UNSEEN = 3 * 60_000; // milliseconds after which a page without a lock that says nothing is gone
 
 /** The way to the worker. @type {Tabs|null} */
@@ -1086,6 +1088,7 @@ class Tabs {
     this.#port = worker.port;
     this.#port.onmessage = ({ data }) => this.#take(data);
     this.#probe = new Probe(() => this.post({ op: 'ping' }), () => this.#fail());
+    this.#probe.every(CHECKED);
     this.#patience = setTimeout(() => this.#fail(), WELCOME);
     this.#introduce();
   }
