@@ -88,7 +88,8 @@ function complain(error) {
   $('problem').textContent = !error ? '' : problems?.join('. ') || error.message || String(error);
 }
 
-function submits(form, request) {
+function submits(pane, request) {
+  const form = pane.querySelector('form');
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const button = form.querySelector('[type=submit]');

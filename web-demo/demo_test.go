@@ -225,6 +225,10 @@ func testKeyboard(t *testing.T, p *page) {
 	if len(nameless) > 0 {
 		t.Errorf("controls without a name: %v", nameless)
 	}
+	// A form has a role that may not become that of a tab's panel (ARIA in HTML).
+	if forms := eval[int](p, `document.querySelectorAll('form[role]').length`); forms > 0 {
+		t.Errorf("%d forms have a role that they may not have", forms)
+	}
 }
 
 func testPhone(t *testing.T, p *page) {
