@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -21,9 +22,7 @@ func TestHeartbeatsThatAreSeen(t *testing.T) {
 			// Each is closed by its pass behind some heartbeats.
 			ask := func(more url.Values) string {
 				query := url.Values{"channel": {"request-a"}, "until": {in(3500 * time.Millisecond)}}
-				for name, values := range more {
-					query[name] = values
-				}
+				maps.Copy(query, more)
 				text, _ := bodyOf(t, rawStream(t, addr, version, query), version)
 				checkBlocks(t, text, "unauthenticated")
 				return text

@@ -495,6 +495,7 @@ class Connector {
   #disconnect() {
     const attempt = this.#attempt;
     this.#attempt = null;
+    if (this.#opened && Date.now() - this.#opened >= STEADY) this.#failures = 0;
     this.#opened = 0;
     attempt?.abort(new Error('disconnected'));
   }
@@ -536,15 +537,17 @@ class Connector {
 
   /**
    * Takes the first transport that may work. One follower has a stream of its own; more of them share a WebSocket, which is none of the
-   * six connections; where that does not work, a few have streams, and the others poll.
+   * six connections; where that does not work, a few have streams, and the others poll. A page that cannot know what other tabs hold has
+   * a stream only if it was asked for.
    */
   async #choose(signal) {
+    const one = this.#pool.counts || this.#options.transport ? 1 : 0;
     const fit = (transport) => !this.#unfit.has(transport) && !this.#pool.isUnfit(transport);
     const hasSocket = this.#gateway.WebSocket && this.#order.includes('websocket') && fit('websocket');
     for (const transport of this.#order) {
       if (transport === 'poll') return transport;
       if (!fit(transport)) continue;
-      if (transport === 'sse' && this.#gateway.EventSource && (await this.#pool.hold(hasSocket ? 1 : HELD, signal))) return transport;
+      if (transport === 'sse' && this.#gateway.EventSource && (await this.#pool.hold(hasSocket ? one : HELD, signal))) return transport;
       if (transport === 'websocket' && hasSocket) return transport;
     }
     return 'poll';
@@ -569,7 +572,6 @@ class Connector {
    */
   #lost({ least = 0, late = false, asked = false } = {}) {
     if (this.#stopped) return;
-    if (this.#opened && Date.now() - this.#opened >= STEADY) this.#failures = 0;
     const never = !this.#opened && !asked;
     this.#disconnect();
     if (never && this.#fresh && (late || ++this.#misses >= FAILURES)) return this.#next();
@@ -765,7 +767,7 @@ class Connector {
       },
     };
     let socket;
-    if (isTicketed(links.socket)) {
+    if (isTicketed(links.socket) && !bearer) {
       // A ticket is for one request, and who comes back may do so with an old one if the URL says so.
       const address = withQuery(this.#gateway.url(links.socket), { after: this.#after() });
       socket = made(() => new Socket(WebSocket, address.replace(/^http/, 'ws')));
@@ -827,6 +829,9 @@ class Pool {
 
   /** @param {string|null} name under which tabs share the connections that they hold; null: they do not */
   constructor(name) { this.#name = name; }
+
+  /** Whether what other tabs hold is counted, too. */
+  get counts() { return !this.#name || typeof document === 'undefined' || Boolean(globalThis.navigator?.locks); }
 
   isUnfit(transport) { return (this.unfit.get(transport) ?? 0) > Date.now(); }
 

@@ -872,3 +872,18 @@ test('a cursor that is none is refused at once, with what it should be', () => {
   const { client } = world();
   for (const after of ['x', -1, NaN, 1.5, {}]) assert.throws(() => client.follow('r1', { after }), /must be an offset, or the cursor of a follower/);
 });
+
+test('SSE: a stream that is ended again and again, as by a service worker, comes back without growing pauses', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  w.follow({ backoff: { base: 100, max: 20_000 } });
+  t.mock.timers.tick(1);
+  for (let n = 1; n < 8; n++) {
+    await until(() => FakeEventSource.made.length === n);
+    FakeEventSource.made[n - 1].open();
+    t.mock.timers.tick(30_000);
+    FakeEventSource.made[n - 1].fail(2);
+    await until(() => w.seen.states.at(-1) === 'sse waiting');
+    t.mock.timers.tick(100);
+  }
+});
