@@ -117,8 +117,8 @@ export class Life {
 export const FIN = 'FIN';
 export const RST = 'RST';
 
-/** A request for events. */
-const ASKED = /^GET \S*\/events/m;
+/** A request for events. It may stand right behind the body of another one. */
+const ASKED = /GET \/\S*\/events/;
 
 /**
  * A TCP proxy in front of one gateway, for one client. `connections` are all that it was asked for, in order, each with the
@@ -213,7 +213,7 @@ export class Proxy {
   get streams() { return this.connections.filter((c) => c.came).sort((a, b) => a.came - b.came); }
 
   /** How many times the client has asked for events, also by one connection. */
-  get asked() { return this.streams.reduce((n, c) => n + c.asked.match(new RegExp(ASKED, 'gm')).length, 0); }
+  get asked() { return this.streams.reduce((n, c) => n + c.asked.match(new RegExp(ASKED, 'g')).length, 0); }
 
   /** Whether the client was answered with an HTTP status. */
   answered(status) { return this.connections.some((c) => c.answered.includes(`HTTP/1.1 ${status} `)); }

@@ -1,0 +1,161 @@
+// What docs/generators.md says, done: every section that shows a command is run as it stands there, with the files that it shows, in a
+// folder of its own, against a gateway and through a proxy that cuts. The versions it names are those that are pinned here.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { behindEvent, FIN, Gateway, inData, Life, Proxy, RST, until } from '../harness.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const page = await readFile(join(here, '../../docs/generators.md'), 'utf8');
+const gomod = await readFile(join(here, 'go.mod'), 'utf8');
+const { devDependencies } = JSON.parse(await readFile(join(here, 'package.json'), 'utf8'));
+
+/** The gateway in the commands of the page. */
+const SHOWN = 'http://127.0.0.1:8080';
+
+/** The sections of the page by their headings: the blocks of code of each, with what stands behind their language. */
+const sections = Object.fromEntries(page.split(/^##+ /m).slice(1).map((section) => [
+  section.slice(0, section.indexOf('\n')),
+  [...section.matchAll(/^```(\w+)(?: (\S+))?\n([^]*?)^```$/gm)].map(([, language, what, text]) => ({ language, what, text })),
+]));
+
+/** A folder as somebody has who went through the installation of the page, and the files that a section shows. */
+async function folder(t, heading) {
+  const path = await mkdtemp(join(tmpdir(), 'hark-generated-'));
+  t.after(() => rm(path, { recursive: true, force: true }));
+  await symlink(join(here, 'node_modules'), join(path, 'node_modules'));
+  await writeFile(join(path, 'package.json'), '{ "type": "module" }\n');
+  await writeFile(join(path, 'go.mod'), gomod.replace(/^module .*$/m, 'module example'));
+  await cp(join(here, 'go.sum'), join(path, 'go.sum'));
+  const blocks = sections[heading];
+  assert.ok(blocks, `docs/generators.md has no section ${heading}`);
+  for (const { language, what, text } of blocks) {
+    if (language !== 'sh') await writeFile(join(path, what), text);
+  }
+  const commands = (kind) => blocks.filter(({ language, what }) => language === 'sh' && what === kind).map(({ text }) => text).join('');
+  return { path, commands };
+}
+
+/** Runs commands of the page, and resolves to what they said. What is not installed is not fetched. */
+async function run(path, commands, url) {
+  assert.ok(commands.includes('\n'), 'the section shows no command');
+  const shell = spawn('sh', ['-eu'], {
+    cwd: path,
+    env: { ...process.env, NO_COLOR: '1', npm_config_offline: 'true', REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true', GOFLAGS: '-mod=readonly', GOWORK: 'off' },
+  });
+  let out = '';
+  let all = '';
+  shell.stdout.on('data', (b) => { out += b; all += b; });
+  shell.stderr.on('data', (b) => { all += b; });
+  shell.stdin.end(commands.replaceAll(SHOWN, url));
+  const code = await new Promise((resolve) => { shell.on('close', resolve); });
+  assert.equal(code, 0, `${commands}\n${all}`);
+  return { out, all };
+}
+
+/** The request that somebody has just submitted, as a life that goes on from there. */
+async function submitted(gateway) {
+  const life = new Life(gateway);
+  life.id = undefined;
+  let asking = false;
+  await until(() => {
+    if (!asking && !life.id) {
+      asking = true;
+      gateway.call('GET', '/v1/requests?limit=1').then(({ requests }) => { life.id = requests[0]?.id; }).finally(() => { asking = false; });
+    }
+    return life.id;
+  }, 'a submission');
+  life.sequence = 1;
+  return life;
+}
+
+const EVENTS = ['request.accepted', 'request.started', 'request.progress', 'request.progress', 'request.succeeded'];
+
+// `streams`: the program follows the stream, which is cut within an event, and once more in front of the event that tells the end.
+const programs = [
+  { heading: 'oapi-codegen', streams: true },
+  { heading: 'ogen', streams: true },
+  { heading: 'openapi-typescript and openapi-fetch', streams: true },
+  { heading: '@hey-api/openapi-ts', streams: true },
+  { heading: 'orval' },
+  { heading: 'Modelina', told: EVENTS },
+];
+
+for (const { heading, streams, told = [...EVENTS, 'succeeded', '{"ok":true}'] } of programs) {
+  for (const how of streams ? [FIN, RST] : [undefined]) {
+    test(`${heading}: a client that submits, follows, lists and fetches a result${how ? `, cut by ${how}` : ''}`, async (t) => {
+      const gateway = await Gateway.start();
+      const proxy = await Proxy.start(gateway);
+      const { path, commands } = await folder(t, heading);
+      try {
+        await run(path, commands(undefined), gateway.url);
+        const running = run(path, commands('run'), proxy.url);
+        running.catch(() => {}); // told below, where it is waited for
+        const life = await Promise.race([submitted(gateway), running.then(() => assert.fail('it has submitted nothing'))]);
+        const streamed = (sequence) => until(() => proxy.streams.at(-1)?.answered.includes(`"sequence":${sequence},`), () => `event ${sequence} in its stream: ${JSON.stringify(proxy.streams.map((c) => [c.asked, c.answered]))}`);
+        await life.start();
+        await life.progress();
+        if (streams) {
+          await streamed(3);
+          const within = proxy.cutAt(inData(4), how);
+          await life.progress();
+          await within;
+          proxy.release();
+          await streamed(4);
+          const before = proxy.cutAt(behindEvent(5), how);
+          await life.succeed();
+          await before;
+          proxy.release();
+        } else {
+          await life.progress();
+          await life.succeed();
+        }
+        const { out } = await running;
+        assert.deepEqual(out.trim().split('\n'), told);
+        if (streams) {
+          assert.equal(proxy.asked, 3, 'it asked for the stream more than once for each cut, or was not cut');
+          assert.ok(proxy.answered(204), 'it was not told that it had seen everything');
+        }
+      } finally {
+        proxy.close();
+        await gateway.stop();
+      }
+    });
+  }
+}
+
+for (const [heading, verdict] of [
+  ['Redocly', /^Woohoo! Your API descriptions are valid\. .*\n6 problems are explicitly ignored\.$/m],
+  ['Spectral', /\b1 problem \(0 errors, 0 warnings, 1 info, 0 hints\)/],
+  ["AsyncAPI's parser", /^information The latest version of AsyncAPi is not used\. .*\n$/],
+]) {
+  test(`${heading}: both documents pass`, async (t) => {
+    const gateway = await Gateway.start();
+    try {
+      const { path, commands } = await folder(t, heading);
+      const { all } = await run(path, commands(undefined), gateway.url);
+      assert.match(all, verdict);
+    } finally {
+      await gateway.stop();
+    }
+  });
+}
+
+test('the page names the versions that are pinned', () => {
+  const installed = Object.values(sections).flat().filter(({ what }) => what === 'install').map(({ text }) => text).join('');
+  const named = [...installed.matchAll(/ (\S+)@v?(\d[\w.-]*)/g)].map(([, name, version]) => [name, version]);
+  assert.ok(named.length >= 14, installed);
+  for (const [name, version] of named) {
+    const pinned = name.includes('.')
+      ? [...gomod.matchAll(/^\t(\S+) v(\S+)/gm)].find(([, module]) => name === module || name.startsWith(`${module}/`))?.[2]
+      : devDependencies[name];
+    assert.equal(version, pinned, `the page installs ${name}@${version}`);
+  }
+  const table = page.split('\n').filter((line) => line.startsWith('| [')).join('\n').match(/\d+\.\d+\.\d+/g);
+  for (const version of table) assert.ok(named.some(([, pinned]) => pinned === version), `the table names a version ${version} that nothing has`);
+});
