@@ -20,7 +20,7 @@ fi
 echo "lint: go mod tidy"
 go mod tidy -diff
 echo "lint: the modules of their own"
-for module in loadtest/asynq loadtest/centrifuge clienttest/follow clienttest/receivers/go; do
+for module in loadtest/asynq loadtest/centrifuge clienttest/follow clienttest/receivers/go clienttest/generated; do
 	(cd "$module" && go mod tidy -diff && go vet ./...)
 done
 echo "lint: scripts"
@@ -30,7 +30,7 @@ done
 if command -v shellcheck >/dev/null 2>&1; then
 	shellcheck scripts/*.sh findings/*.sh
 fi
-if grep -n '"resolved"' clienttest/package-lock.json clienttest/receivers/package-lock.json; then
+if grep -n '"resolved"' clienttest/package-lock.json clienttest/receivers/package-lock.json clienttest/generated/package-lock.json; then
 	echo "these lock files name where packages come from: make them with the .npmrc beside them" >&2
 	exit 1
 fi

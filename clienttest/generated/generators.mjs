@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { behindEvent, FIN, Gateway, inData, Life, Proxy, RST, until } from '../harness.mjs';
+import { behindEvent, FIN, Gateway, inData, Life, pause, Proxy, RST, until } from '../harness.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const page = await readFile(join(here, '../../docs/generators.md'), 'utf8');
@@ -58,18 +58,13 @@ async function run(path, commands, url) {
   return { out, all };
 }
 
-/** The request that somebody has just submitted, as a life that goes on from there. */
-async function submitted(gateway) {
+/** The request that was submitted after another one, as a life that goes on from there. */
+async function submitted(gateway, before) {
   const life = new Life(gateway);
-  life.id = undefined;
-  let asking = false;
-  await until(() => {
-    if (!asking && !life.id) {
-      asking = true;
-      gateway.call('GET', '/v1/requests?limit=1').then(({ requests }) => { life.id = requests[0]?.id; }).finally(() => { asking = false; });
-    }
-    return life.id;
-  }, 'a submission');
+  for (life.id = before; life.id === before; await pause(20)) {
+    const { requests: [newest] } = await gateway.call('GET', '/v1/requests?limit=1');
+    life.id = newest?.id;
+  }
   life.sequence = 1;
   return life;
 }
@@ -87,45 +82,57 @@ const programs = [
 ];
 
 for (const { heading, streams, told = [...EVENTS, 'succeeded', '{"ok":true}'] } of programs) {
-  for (const how of streams ? [FIN, RST] : [undefined]) {
-    test(`${heading}: a client that submits, follows, lists and fetches a result${how ? `, cut by ${how}` : ''}`, async (t) => {
-      const gateway = await Gateway.start();
-      const proxy = await Proxy.start(gateway);
+  test(`${heading}: a client that submits, follows, lists and fetches a result`, async (t) => {
+    const gateway = await Gateway.start();
+    try {
       const { path, commands } = await folder(t, heading);
-      try {
-        await run(path, commands(undefined), gateway.url);
-        const running = run(path, commands('run'), proxy.url);
-        running.catch(() => {}); // told below, where it is waited for
-        const life = await Promise.race([submitted(gateway), running.then(() => assert.fail('it has submitted nothing'))]);
-        const streamed = (sequence) => until(() => proxy.streams.at(-1)?.answered.includes(`"sequence":${sequence},`), () => `event ${sequence} in its stream: ${JSON.stringify(proxy.streams.map((c) => [c.asked, c.answered]))}`);
-        await life.start();
-        await life.progress();
-        if (streams) {
-          await streamed(3);
-          const within = proxy.cutAt(inData(4), how);
-          await life.progress();
-          await within;
-          proxy.release();
-          await streamed(4);
-          const before = proxy.cutAt(behindEvent(5), how);
-          await life.succeed();
-          await before;
-          proxy.release();
-        } else {
-          await life.progress();
-          await life.succeed();
-        }
-        const { out } = await running;
-        assert.deepEqual(out.trim().split('\n'), told);
-        if (streams) {
-          assert.equal(proxy.asked, 3, 'it asked for the stream more than once for each cut, or was not cut');
-          assert.ok(proxy.answered(204), 'it was not told that it had seen everything');
-        }
-      } finally {
-        proxy.close();
-        await gateway.stop();
+      await run(path, commands(undefined), gateway.url);
+      for (const how of streams ? [FIN, RST] : [undefined]) {
+        await t.test(how ? `cut by ${how}` : 'not cut', () => using(gateway, path, commands('run'), { how, told }));
       }
-    });
+    } finally {
+      await gateway.stop();
+    }
+  });
+}
+
+/** Runs the program of a section through a proxy, leads its request through its life, and holds what it says against that. */
+async function using(gateway, path, commands, { how, told }) {
+  const proxy = await Proxy.start(gateway);
+  try {
+    const { requests: [before] } = await gateway.call('GET', '/v1/requests?limit=1');
+    const running = run(path, commands, proxy.url);
+    running.catch(() => {}); // told below, where it is waited for
+    const life = await Promise.race([submitted(gateway, before?.id), running.then(() => assert.fail('it has submitted nothing'))]);
+    const streamed = (sequence) => until(
+      () => proxy.streams.at(-1)?.answered.includes(`"sequence":${sequence},`),
+      () => `event ${sequence} in its streams: ${JSON.stringify(proxy.streams.map(({ asked, answered }) => ({ asked, answered })))}`,
+    );
+    await life.start();
+    await life.progress();
+    if (how) {
+      await streamed(3);
+      const within = proxy.cutAt(inData(4), how);
+      await life.progress();
+      await within;
+      proxy.release();
+      await streamed(4);
+      const behind = proxy.cutAt(behindEvent(5), how);
+      await life.succeed();
+      await behind;
+      proxy.release();
+    } else {
+      await life.progress();
+      await life.succeed();
+    }
+    const { out } = await running;
+    assert.deepEqual(out.trim().split('\n'), told);
+    if (how) {
+      assert.equal(proxy.asked, 3, 'it asked for the stream another number of times than once, and once for each cut');
+      assert.ok(proxy.answered(204), 'it was not told that it had seen everything');
+    }
+  } finally {
+    proxy.close();
   }
 }
 
