@@ -1,6 +1,6 @@
 #!/bin/sh
-# The client of event streams that @hey-api/openapi-ts generates counts every cut of a stream since it began, however well the stream was in between:
-# its pauses double each time, and after sseMaxRetryAttempts cuts the loop over its events ends, without an error.
+# The client of event streams that @hey-api/openapi-ts generates counts every cut of a stream since it began, however well the stream was in
+# between: its pauses double each time, and after sseMaxRetryAttempts cuts the loop over its events ends, without an error.
 #
 # @hey-api/openapi-ts 0.99.0, with tsx 4.23.15 and TypeScript 5.9.3, Node 20.20.2.
 #
@@ -10,7 +10,8 @@
 #   pauses before coming back, told to wait 100 ms: 100 200 400 800 1600
 #   with sseMaxRetryAttempts 3: read 1 2 3 and then the loop ended, without an error
 #
-# What to do: leave sseMaxRetryAttempts alone, and set sseMaxRetryDelay (30 s) to the longest pause that may follow the cut of a stream that is well.
+# What to do: leave sseMaxRetryAttempts alone, and set sseMaxRetryDelay (30 s) to the longest pause that may follow the cut of a stream
+# that is well.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

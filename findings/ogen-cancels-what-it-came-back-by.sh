@@ -13,8 +13,8 @@
 #   All ended, state 2 (closed), latest error: context canceled
 #   never read: 3
 #
-# What to do: give NewClient an http.Client, by WithClient, that sends requests with Accept: text/event-stream (only attempts to come back have it)
-# with context.WithoutCancel; or follow in a loop of your own.
+# What to do: give NewClient an http.Client, by WithClient, that sends requests with Accept: text/event-stream, which only attempts to come
+# back have, with context.WithoutCancel; or follow in a loop of your own.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

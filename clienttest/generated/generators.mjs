@@ -153,6 +153,35 @@ for (const [heading, verdict] of [
   });
 }
 
+test('what becomes of a stream that is described by itemSchema, as in OpenAPI 3.2', async (t) => {
+  const document = await readFile(join(here, '../../gateway/api/openapi.yaml'), 'utf8');
+  const event = 'itemSchema: { type: object, required: [data], properties: { data: { type: string }, event: { type: string }, id: { type: string } } }';
+  const derived = document
+    .replace('openapi: 3.1.0', 'openapi: 3.2.0')
+    .replace(/^ +x-ogen-sse-event-shape: .*\n( +)schema: \{ type: string \}$/m, `$1${event}`);
+  assert.ok(derived.includes('openapi: 3.2.0') && derived.includes(event), 'the document has changed, so that no copy with itemSchema is made of it');
+  const { path } = await folder(t, 'ogen');
+  await writeFile(join(path, 'openapi.yaml'), derived);
+  await writeFile(join(path, 'orval.config.mjs'), "export default { hark: { input: 'openapi.yaml', output: { target: 'orval.ts', client: 'fetch' } } };\n");
+  await run(path, `
+    npx openapi-typescript openapi.yaml -o types.ts
+    npx openapi-ts --input openapi.yaml --output heyapi
+    npx orval
+    go tool yq 'del(.components.responses.Events.headers)' openapi.yaml >ogen-openapi.yaml
+    go tool ogen --config ogen.yml --target ogen --package hark --clean ogen-openapi.yaml
+    mkdir oapi
+    go tool oapi-codegen -generate types,client -package hark -o oapi/hark.gen.go openapi.yaml
+  `);
+  for (const [file, made] of Object.entries({
+    'types.ts': /"text\/event-stream": unknown;/,
+    'heyapi/types.gen.ts': /^export type FollowRequestResponses = \{[^}]* 200: unknown;/m,
+    'orval.ts': /^export type EventsResponse = unknown;/m,
+    'ogen/oas_schemas_gen.go': /^type Events struct \{\n\tData io\.Reader\n/m,
+  })) {
+    assert.match(await readFile(join(path, file), 'utf8'), made, `${file} is not what the page says of OpenAPI 3.2`);
+  }
+});
+
 test('the page names the versions that are pinned', () => {
   const installed = Object.values(sections).flat().filter(({ what }) => what === 'install').map(({ text }) => text).join('');
   const named = [...installed.matchAll(/ (\S+)@v?(\d[\w.-]*)/g)].map(([, name, version]) => [name, version]);
