@@ -94,8 +94,8 @@ func fieldName(of any, name string) bool {
 	if t.Kind() == reflect.Map {
 		return true
 	}
-	for i := range t.NumField() {
-		if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag == name && tag != "" {
+	for field := range t.Fields() {
+		if tag, _, _ := strings.Cut(field.Tag.Get("json"), ","); tag == name && tag != "" {
 			return true
 		}
 	}

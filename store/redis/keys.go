@@ -73,7 +73,7 @@ func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (life
 		return lifecycle.Created{}, errDangling
 	case k.fingerprint != c.sub.Fingerprint:
 		return lifecycle.Created{}, lifecycle.ErrKeyReused
-	case locked && !(c.sub.Join && named):
+	case locked && (!c.sub.Join || !named):
 		return lifecycle.Created{}, lifecycle.ErrKeyInProgress
 	}
 	return lifecycle.Created{Request: request, Existed: true, Reply: k.reply, Joined: locked}, nil
