@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-clients test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build test test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
 test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ in two versions, five proxies, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) test-js test-clients test-generators test-go test-shared test-servers
+	@sh scripts/setup.sh $(MAKE) test-js test-clients test-chromium test-generators test-go test-shared test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
@@ -35,6 +35,12 @@ test-js: ## the tests of the client module
 
 test-clients: ## streams, sockets, webhooks and polling with what others have written, in JavaScript, Go, PHP, Python (see docs/)
 	@GO="$(GO)" sh scripts/clients.sh
+
+test-chromium: ## hark.js in Chromium, through everything that may happen to a connection or a page; prints a table
+	@GO="$(GO)" sh scripts/clients.sh browsers chromium
+
+test-browsers: ## the same in Chromium, Firefox and WebKitGTK, bringing them (see docs/browsers.md)
+	@GO="$(GO)" BROWSERS=1 sh scripts/setup.sh sh scripts/clients.sh browsers chromium firefox webkit
 
 test-generators: ## clients that others' generators make of the API documents, and linters (see docs/generators.md)
 	@GO="$(GO)" sh scripts/generators.sh

@@ -34,10 +34,11 @@ export function program(variable) {
   return path;
 }
 
-/** A gateway of its own process. Without `data` it has a folder that goes with it. */
+/** A gateway of its own process. Without `data` it has a folder that goes with it. `headers` go with each call of the tests. */
 export class Gateway {
-  static async start({ data, args = [] } = {}) {
+  static async start({ data, args = [], headers } = {}) {
     const gateway = new Gateway();
+    gateway.headers = headers;
     gateway.temporary = data ? undefined : await mkdtemp(join(tmpdir(), 'hark-clients-'));
     gateway.child = spawn(program('HARK_GATEWAY'), [
       '--listen=127.0.0.1:0', `--data=${data ?? gateway.temporary}`, '--routes=default', '--samples=false',
@@ -68,10 +69,16 @@ export class Gateway {
     assert.doesNotMatch(this.said, /DATA RACE|^panic:/m);
   }
 
+  /** Ends it at once, as a crash would. */
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+
   async call(method, path, body) {
     const response = await fetch(this.url + path, {
       method,
-      headers: { 'content-type': 'application/json', prefer: 'respond-async' },
+      headers: { 'content-type': 'application/json', prefer: 'respond-async', ...this.headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await response.text();
@@ -109,6 +116,12 @@ export class Life {
 
   async succeed() {
     await this.gateway.call('PUT', `/v1/work/${this.id}/result?attempt=${this.attempt}`, { ok: true });
+    return ++this.sequence;
+  }
+
+  /** As a processor does that was told to cancel. */
+  async giveUp() {
+    await this.gateway.call('PUT', `/v1/work/${this.id}/error`, { attempt: this.attempt, code: 'gave-up', message: 'It was to be canceled.' });
     return ++this.sequence;
   }
 }

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Runs the tests with clients and receivers that others have written (clienttest/): fetches those of npm as the lock files pin
 # them, builds the gateway and the programs with those in Go, and lets Node's test runner do the rest. Arguments go to that runner.
+#
+# With `browsers` as the first argument it drives hark.js in browsers instead; the other arguments go to clienttest/browsers/run.mjs.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -24,6 +26,13 @@ fetch() {
 	}
 	cp "$1/package-lock.json" "$1/node_modules/.fetched"
 }
+if [ "${1-}" = browsers ]; then
+	shift
+	fetch clienttest
+	"$go" build -race -o "$built/gateway" ./gateway
+	HARK_GATEWAY="$built/gateway" node clienttest/browsers/run.mjs "$@"
+	exit
+fi
 (fetch clienttest && fetch clienttest/receivers) &
 fetching=$!
 "$go" build -race -o "$built/gateway" ./gateway

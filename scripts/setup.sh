@@ -28,6 +28,12 @@ need varnishd varnish
 need apache2 apache2-bin # the program and its modules, without a service
 # With NCHAN set, nginx's push module too, to compare with.
 [ -z "${NCHAN-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing libnginx-mod-nchan"
+# With BROWSERS set, the other engines that hark.js is driven in, and a screen for the one that needs one.
+if [ -n "${BROWSERS-}" ]; then
+	command -v firefox >/dev/null 2>&1 || need firefox-esr firefox-esr
+	need WebKitWebDriver webkit2gtk-driver
+	need Xvfb xvfb
+fi
 
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -42,7 +48,7 @@ if [ -n "$missing" ]; then
 		[ ! -e "$policy" ] || ! grep -q 'exit 101' "$policy" || rm -f "$policy"
 	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
 		echo "setup: running in a container, because these are not installed:$missing" >&2
-		exec docker run --rm --shm-size=1g -e NCHAN -v "$PWD:/src" -w /src golang:1.26-bookworm \
+		exec docker run --rm --shm-size=1g -e NCHAN -e BROWSERS -v "$PWD:/src" -w /src golang:1.26-bookworm \
 			sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends make >/dev/null && exec sh scripts/setup.sh "$@"' setup "$@"
 	else
 		echo "setup: please install$missing (or start Docker, or run this as root on Debian)" >&2
