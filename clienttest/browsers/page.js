@@ -59,11 +59,17 @@ window.page = {
 
   /** Follows a request with an EventSource, as the README has it, which ends at `end`. */
   native(name, id) {
-    const follower = begun(name, { native: true });
+    const follower = begun(name, { native: true, torn: 0 });
     const source = new EventSource(`${query.get('base') ?? ''}/v1/requests/${encodeURIComponent(id)}/events`);
     source.onopen = () => kept(follower.states, `${Date.now() - follower.began} open`);
     source.onmessage = (e) => {
-      const event = JSON.parse(e.data);
+      let event;
+      try {
+        event = JSON.parse(e.data);
+      } catch {
+        follower.torn++;
+        return;
+      }
       note(follower, parseInt(e.lastEventId, 10), event.data);
       follower.status = event.data.status;
     };

@@ -165,9 +165,9 @@ export class Scene {
   }
 
   nativeSaw(page, life) {
-    const { sequences, ended, gaveUp } = page.seen.followers.native;
+    const { sequences, torn, ended, gaveUp } = page.seen.followers.native;
     const all = sequences.length === life.sequence && sequences.every((s, i) => s === i + 1);
-    this.native = `${all ? 'all' : `${new Set(sequences).size} of ${life.sequence}`}${ended ? '' : gaveUp ? ', gave up' : ', hangs'}`;
+    this.native = `${all ? 'all' : `${new Set(sequences).size} of ${life.sequence}`}${torn ? `, ${torn} torn` : ''}${ended ? '' : gaveUp ? ', gave up' : ', hangs'}`;
   }
 }
 
