@@ -12,12 +12,16 @@ async function token() {
   return held.token;
 }
 
-if (query.has('worker')) {
+if (query.has('service')) {
   await navigator.serviceWorker.register('/worker.js');
   if (!navigator.serviceWorker.controller) await new Promise((resolve) => navigator.serviceWorker.addEventListener('controllerchange', resolve, { once: true }));
 }
 
-const client = createClient({ base: query.get('base') ?? undefined, token: query.has('token') ? token : undefined });
+const client = createClient({
+  base: query.get('base') ?? undefined,
+  token: query.has('token') ? token : undefined,
+  ...(query.has('alone') && { worker: false }),
+});
 const seen = { followers: {}, answers: {}, faults: [], shown: [] };
 const kept = (list, entry) => void (list.push(entry) > 40 && list.shift());
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FIN, Gateway, Life, RST, pause, until } from '../harness.mjs';
+import { FIN, Gateway, Life, RST, WATCHED, pause, until } from '../harness.mjs';
 import { Front, signed } from './front.mjs';
 
 const AWAY = 12_000; // how long a gateway is away
@@ -95,9 +95,10 @@ export class Scene {
   events = 0; // that pages were to see
   #after = [];
 
-  constructor(engine, gateway) {
+  constructor(engine, gateway, query) {
     this.engine = engine;
     this.gateway = gateway;
+    this.query = query; // of every page
   }
 
   after(what) { this.#after.push(what); }
@@ -105,6 +106,8 @@ export class Scene {
   async close() {
     for (const what of this.#after.reverse()) await what();
   }
+
+  url(front, query = '') { return `${front.url}/page?${[query, this.query].filter(Boolean).join('&')}`; }
 
   async front(gateway = this.gateway) {
     const front = await Front.start(gateway);
@@ -177,7 +180,7 @@ async function following(scene, { transports = TRANSPORTS, native, gateway, fron
   Object.assign(front, rules);
   const life = await scene.life(gateway);
   const profile = await scene.profile(options);
-  const page = await Page.open(profile, `${front.url}/page${query}`);
+  const page = await Page.open(profile, scene.url(front, query));
   for (const transport of transports) await page.do('follow', transport, life.id, { transport });
   if (native) await page.do('native', 'native', life.id);
   return { front, life, profile, page };
@@ -241,7 +244,7 @@ async function away(scene, { elsewhere } = {}) {
   const front = await scene.front(gateway);
   const transports = elsewhere ? ['sse', 'websocket'] : TRANSPORTS;
   const { page, life } = await following(scene, {
-    gateway, front: host ?? front, query: elsewhere ? `?base=${encodeURIComponent(front.url)}` : '', transports, native: true,
+    gateway, front: host ?? front, query: elsewhere ? `base=${encodeURIComponent(front.url)}` : '', transports, native: true,
   });
   for (const transport of [...transports, 'native']) await page.saw(transport, 2);
   await scene.steps(4, life);
@@ -310,20 +313,33 @@ async function token(scene) {
   scene.after(() => gateway.stop());
   const front = await scene.front(gateway);
   front.token = () => ({ token: signed(SECRET, claims, 3_000), expires: Math.ceil((Date.now() + 3_000) / 1000) * 1000 });
-  const { page, life } = await following(scene, { gateway, front, query: '?token' });
+  const { page, life } = await following(scene, { gateway, front, query: 'token' });
   for (const transport of TRANSPORTS) await page.saw(transport, 2);
   while (front.tokens < 4) await scene.steps(1, life, 250);
   await scene.finish(page, life, TRANSPORTS);
   scene.notes.push(`${front.tokens} tokens`);
 }
 
+/** What becomes of eight EventSources, and of a call beside them; for the record. */
+async function eightNative(scene, lives) {
+  const page = await Page.open(await scene.profile(), scene.url(await scene.front()));
+  for (const [i, life] of lives.entries()) await page.do('native', `${i}`, life.id);
+  const begun = (seen) => Object.values(seen.followers).filter((f) => f.first).length;
+  await page.until((seen) => begun(seen) >= 6, 'six EventSources to begin');
+  await page.do('call', 'get', 'get', lives[0].id);
+  await pause(WATCHED);
+  await page.until(() => true, 'the page');
+  return `${begun(page.seen)} of 8 begin, a call ${page.seen.answers.get.at ? 'is answered' : 'waits'}`;
+}
+
 /** More followers than a browser has connections to one host, and a call beside them. */
 async function eight(scene) {
   const front = await scene.front();
-  const page = await Page.open(await scene.profile(), `${front.url}/page`);
+  const page = await Page.open(await scene.profile(), scene.url(front));
   const lives = await Promise.all(Array.from({ length: 8 }, () => scene.life()));
   for (const [i, life] of lives.entries()) await page.do('follow', `${i}`, life.id);
   for (const [i, life] of lives.entries()) await page.saw(`${i}`, life.sequence);
+  scene.native = await eightNative(scene, lives);
   let slowest = 0;
   for (const i of [0, 7]) {
     await page.do('call', `cancel ${i}`, 'cancel', lives[i].id);
@@ -344,7 +360,8 @@ async function walk(scene) {
   const front = await scene.front();
   const profile = await scene.profile();
   const lives = await Promise.all(Array.from({ length: 8 }, () => scene.life()));
-  const url = (i) => `${front.url}/page?${i}`;
+  scene.native = await walkNative(scene, lives);
+  const url = (i) => scene.url(front, `${i}`);
   const page = await Page.open(profile, url(0));
   for (const [i, life] of lives.entries()) {
     if (i > 0) await page.go(url(i));
@@ -368,11 +385,26 @@ async function walk(scene) {
   scene.notes.push(`${cached} of 7 from the cache`);
 }
 
+/** The same with an EventSource in each page; for the record. */
+async function walkNative(scene, lives) {
+  const front = await scene.front();
+  const page = await Page.open(await scene.profile(), scene.url(front, '0'));
+  for (const [i, life] of lives.entries()) {
+    if (i > 0) {
+      const there = await Promise.race([page.go(scene.url(front, `${i}`)).then(() => true), pause(3 * WATCHED)]);
+      if (!there) return `page ${i + 1} does not load`;
+    }
+    await page.do('native', 'native', life.id);
+    await page.saw('native', 2);
+  }
+  return 'all pages load';
+}
+
 /** Two tabs of one origin, each with four followers. */
 async function tabs(scene, { closes } = {}) {
   const front = await scene.front();
   const profile = await scene.profile();
-  const pages = [await Page.open(profile, `${front.url}/page?1`), await Page.open(profile, `${front.url}/page?2`)];
+  const pages = [await Page.open(profile, scene.url(front, '1')), await Page.open(profile, scene.url(front, '2'))];
   const lives = await Promise.all(Array.from({ length: 4 }, () => scene.life()));
   for (const page of pages) {
     for (const [i, life] of lives.entries()) await page.do('follow', `${i}`, life.id);
@@ -407,7 +439,7 @@ async function refusedOnce(scene) {
 
 /** A service worker that passes on what the page asks for, for longer than some let it. */
 async function serviceWorker(scene) {
-  const { page, life } = await following(scene, { transports: ['sse'], native: true, query: '?worker' });
+  const { page, life } = await following(scene, { transports: ['sse'], native: true, query: 'service' });
   const began = Date.now();
   for (const name of ['sse', 'native']) await page.saw(name, 2);
   while (Date.now() - began < WORKING) await scene.steps(1, life, 500);
@@ -419,7 +451,7 @@ async function serviceWorker(scene) {
 async function topic(scene) {
   const front = await scene.front();
   const topic = `topic-${front.port}`;
-  const page = await Page.open(await scene.profile(), `${front.url}/page`);
+  const page = await Page.open(await scene.profile(), scene.url(front));
   await page.do('feed', 'native', `/v1/topics/${topic}/events`);
   await page.until((seen) => seen.followers.native.starts > 0, 'the beginning of the topic');
   front.down();
@@ -435,8 +467,11 @@ async function topic(scene) {
   scene.unfollowed = true;
 }
 
-/** In the order of the table; those that are `long` begin first. */
-export const scenarios = [
+/**
+ * In the order of the table; those that are `long` begin first. Those with `twice` are played once more with pages that do not share a SharedWorker, as in
+ * an application that has hark.js in a bundle.
+ */
+const played = [
   { name: 'nothing blocked', play: plain },
   { name: 'WebSocket refused', play: (s) => blocked(s, { sockets: 'refuse' }, ['sse', 'websocket']) },
   { name: 'stream refused', play: (s) => blocked(s, { streams: 'refuse' }, ['sse', 'websocket']) },
@@ -445,21 +480,23 @@ export const scenarios = [
   { name: 'stream held back until its end', play: (s) => held(s, { holds: true }, { native: true }), long: true },
   { name: 'stream never answered', play: (s) => held(s, { streams: 'swallow' }), long: true },
   { name: 'neither stream nor WebSocket answered', play: (s) => held(s, { streams: 'swallow', sockets: 'swallow' }), long: true },
-  { name: 'silence from some moment on', play: silence, long: true },
+  { name: 'silence from some moment on', play: silence, long: true, twice: true },
   { name: 'cut within events by FIN', play: (s) => cut(s, FIN) },
-  { name: 'cut within events by RST', play: (s) => cut(s, RST) },
+  { name: 'cut within events by RST', play: (s) => cut(s, RST), twice: true },
   { name: 'cut, then refused once', play: refusedOnce },
   { name: 'topic, cut before its first event', play: topic },
   { name: 'gateway killed, back after 12 s', play: (s) => away(s), long: true },
   { name: 'the same, page from another origin', play: (s) => away(s, { elsewhere: true }), long: true },
-  { name: 'token renewed while following', play: token },
-  { name: 'eight followers and a cancel', play: eight },
-  { name: 'two tabs', play: (s) => tabs(s) },
+  { name: 'token renewed while following', play: token, twice: true },
+  { name: 'eight followers and a cancel', play: eight, twice: true },
+  { name: 'two tabs', play: (s) => tabs(s), twice: true },
   { name: 'two tabs, the first is closed', play: (s) => tabs(s, { closes: true }) },
-  { name: 'through eight pages and back', play: walk },
-  { name: 'frozen for 15 s', play: frozen, long: true },
-  { name: 'offline for 6 s', play: offline, long: true },
+  { name: 'through eight pages and back', play: walk, twice: true },
+  { name: 'frozen for 15 s', play: frozen, long: true, twice: true },
+  { name: 'offline for 6 s', play: offline, long: true, twice: true },
   { name: 'through a service worker for 40 s', play: serviceWorker, long: true },
 ];
+
+export const scenarios = played.flatMap((scenario) => (scenario.twice ? [scenario, { ...scenario, name: `${scenario.name}, no SharedWorker`, query: 'alone' }] : [scenario]));
 
 export const gatewayArgs = ARGS;
