@@ -25,6 +25,9 @@ function program(needs, ...paths) {
   throw new Missing(`there is no ${paths[0]}: install ${needs} (\`make test-browsers\` does, as root on Debian)`);
 }
 
+const running = new Set();
+process.on('exit', () => { for (const each of running) each.kill(); });
+
 /** A process of its own group, which ends with this one. */
 class Program {
   static async start(command, args, { env, said }) {
@@ -33,12 +36,7 @@ class Program {
     own.child = spawn(command, args(own.folder), {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, HOME: own.folder, ...env },
     });
-    own.kill = () => {
-      try {
-        process.kill(-own.child.pid, 'SIGKILL');
-      } catch { /* it has ended */ }
-    };
-    process.on('exit', own.kill);
+    running.add(own);
     let text = '';
     if (said) {
       own.said = await new Promise((resolve, reject) => {
@@ -56,6 +54,12 @@ class Program {
       own.child.stderr.resume();
     }
     return own;
+  }
+
+  kill() {
+    try {
+      process.kill(-this.child.pid, 'SIGKILL');
+    } catch { /* it has ended */ }
   }
 
   /** The processes that are its own and those that it began, whatever their group. */
@@ -83,7 +87,7 @@ class Program {
   }
 
   async stop() {
-    process.off('exit', this.kill);
+    running.delete(this);
     const over = this.child.exitCode === null && this.child.signalCode === null ? once(this.child, 'exit') : undefined;
     const all = this.pids;
     this.kill();
@@ -130,6 +134,7 @@ class Calls {
 }
 
 export class Chromium {
+  static atOnce = 10; // scenarios
   static freezes = 'by DevTools';
   static goesOffline = true;
 
@@ -185,6 +190,7 @@ export class Chromium {
 }
 
 export class Firefox {
+  static atOnce = 6;
   static freezes = 'by SIGSTOP';
   static goesOffline = true;
 
@@ -245,6 +251,7 @@ async function freePort() {
 }
 
 export class WebKit {
+  static atOnce = 8;
   static freezes = 'by SIGSTOP';
   static goesOffline = false; // its driver has no call for that
 

@@ -5,10 +5,10 @@ import { createClient } from './hark.js';
 
 const query = new URLSearchParams(location.search);
 
-// A token is renewed a second before it expires, as an application would.
+// A token is renewed two seconds before it expires, as an application would.
 let held;
 async function token() {
-  if (!held || held.expires - Date.now() < 1000) held = await (await fetch('/token')).json();
+  if (!held || held.expires - Date.now() < 2000) held = await (await fetch('/token')).json();
   return held.token;
 }
 

@@ -9,7 +9,6 @@ import { Gateway, pause } from '../harness.mjs';
 import { Missing, engines } from './engines.mjs';
 import { Scene, gatewayArgs, scenarios } from './scenarios.mjs';
 
-const AT_ONCE = Number(process.env.HARK_AT_ONCE ?? 10); // scenarios of one engine
 const LONGEST = 180_000; // that a scenario may take before it is given up
 
 const chosen = process.argv.slice(2).filter((a) => !a.startsWith('--'));
@@ -67,7 +66,7 @@ for (const engineName of chosen) {
   const played = scenarios.filter(({ name }) => name.includes(only));
   const waiting = [...played].sort((a, b) => Boolean(b.long) - Boolean(a.long));
   const lines = new Map();
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+  await Promise.all(Array.from({ length: engines[engineName].atOnce }, async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) lines.set(next, await act(engine, gateway, next));
   }));
   for (const scenario of played) console.log(lines.get(scenario));

@@ -312,10 +312,10 @@ async function token(scene) {
   const gateway = await Gateway.start({ args: [...ARGS, `--jwt-secret=${SECRET}`], headers: { authorization: `Bearer ${signed(SECRET, claims, 600_000)}` } });
   scene.after(() => gateway.stop());
   const front = await scene.front(gateway);
-  front.token = () => ({ token: signed(SECRET, claims, 3_000), expires: Math.ceil((Date.now() + 3_000) / 1000) * 1000 });
+  front.token = () => ({ token: signed(SECRET, claims, 5_000), expires: Math.ceil((Date.now() + 5_000) / 1000) * 1000 });
   const { page, life } = await following(scene, { gateway, front, query: 'token' });
   for (const transport of TRANSPORTS) await page.saw(transport, 2);
-  while (front.tokens < 4) await scene.steps(1, life, 250);
+  while (front.tokens < 4) await scene.steps(1, life, 500);
   await scene.finish(page, life, TRANSPORTS);
   scene.notes.push(`${front.tokens} tokens`);
 }
@@ -487,7 +487,7 @@ const played = [
   { name: 'topic, cut before its first event', play: topic },
   { name: 'gateway killed, back after 12 s', play: (s) => away(s), long: true },
   { name: 'the same, page from another origin', play: (s) => away(s, { elsewhere: true }), long: true },
-  { name: 'token renewed while following', play: token, twice: true },
+  { name: 'token renewed while following', play: token, long: true, twice: true },
   { name: 'eight followers and a cancel', play: eight, twice: true },
   { name: 'two tabs', play: (s) => tabs(s), twice: true },
   { name: 'two tabs, the first is closed', play: (s) => tabs(s, { closes: true }) },
