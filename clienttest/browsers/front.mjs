@@ -11,10 +11,16 @@ import { FIN, until } from '../harness.mjs';
 const script = readFileSync(new URL('page.js', import.meta.url));
 const PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>hark.js</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
 
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const [, mended] = /```js\n((?:(?!```)[^])*?heartbeat=event[^]*?)```/.exec(README);
 const WORKER = `
   addEventListener('install', () => skipWaiting());
   addEventListener('activate', (e) => e.waitUntil(clients.claim()));
   addEventListener('fetch', (e) => e.respondWith(fetch(e.request)));`;
+
+const OWN = {
+  '/page': [PAGE, 'text/html'], '/page.js': [script, 'text/javascript'], '/worker.js': [WORKER, 'text/javascript'], '/mended': [mended, 'text/plain'],
+};
 
 let addresses = 0;
 
@@ -131,7 +137,7 @@ export class Front {
   #request(request, response) {
     const { socket } = request;
     if (this.#mute.has(socket)) return;
-    const own = { '/page': [PAGE, 'text/html'], '/page.js': [script, 'text/javascript'], '/worker.js': [WORKER, 'text/javascript'] }[new URL(request.url, this.url).pathname];
+    const own = OWN[new URL(request.url, this.url).pathname];
     if (own) {
       response.writeHead(200, { 'content-type': own[1] });
       response.end(own[0]);

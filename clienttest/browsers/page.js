@@ -25,7 +25,11 @@ const client = createClient({
 const seen = { followers: {}, answers: {}, faults: [], shown: [] };
 const kept = (list, entry) => void (list.push(entry) > 40 && list.shift());
 
-addEventListener('error', (e) => kept(seen.faults, String(e.message)));
+addEventListener('error', (e) => {
+  // The lines of the README may throw at what is torn, as long as they go on.
+  if (`${e.filename} ${e.error?.stack}`.includes('mended.js')) seen.followers.mended.torn++;
+  else kept(seen.faults, String(e.message));
+});
 addEventListener('unhandledrejection', (e) => kept(seen.faults, String(e.reason)));
 addEventListener('pageshow', (e) => kept(seen.shown, e.persisted ? 'from the cache' : 'loaded'));
 
@@ -84,6 +88,18 @@ window.page = {
     source.addEventListener('end', () => {
       source.close();
       follower.ended ??= Date.now();
+    });
+  },
+
+  /** Follows a request by the lines that the README has for who takes no library and wants it right all the same. */
+  async mended(name, id) {
+    const follower = begun(name, { transport: name, torn: 0 });
+    const text = await (await fetch('/mended')).text();
+    const lines = text.replace('/v1/requests/demo-1/', `${query.get('base') ?? ''}/v1/requests/${encodeURIComponent(id)}/`);
+    new Function('show', `${lines}\n//# sourceURL=mended.js`)((data) => {
+      note(follower, data.sequence, data);
+      follower.status = data.status;
+      if (data.endedAt !== null) follower.ended = Date.now();
     });
   },
 

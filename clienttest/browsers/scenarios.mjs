@@ -174,8 +174,8 @@ export class Scene {
   }
 }
 
-/** Follows one request by several transports at once, and perhaps by an EventSource. */
-async function following(scene, { transports = TRANSPORTS, native, gateway, front: own, query = '', profile: options, rules } = {}) {
+/** Follows one request by several transports at once, and perhaps by an EventSource, as it is and mended as the README has it. */
+async function following(scene, { transports = TRANSPORTS, native, mended, gateway, front: own, query = '', profile: options, rules } = {}) {
   const front = own ?? await scene.front(gateway);
   Object.assign(front, rules);
   const life = await scene.life(gateway);
@@ -183,6 +183,7 @@ async function following(scene, { transports = TRANSPORTS, native, gateway, fron
   const page = await Page.open(profile, scene.url(front, query));
   for (const transport of transports) await page.do('follow', transport, life.id, { transport });
   if (native) await page.do('native', 'native', life.id);
+  if (mended) await page.do('mended', 'mended', life.id);
   return { front, life, profile, page };
 }
 
@@ -214,21 +215,23 @@ async function held(scene, rules, { native } = {}) {
 }
 
 async function cut(scene, how) {
-  const { page, life, front } = await following(scene, { native: true });
-  const counts = { stream: 2, socket: 1, call: 1 };
-  for (const transport of [...TRANSPORTS, 'native']) await page.saw(transport, 2);
+  const { page, life, front } = await following(scene, { native: true, mended: true });
+  const counts = { stream: 3, socket: 1, call: 1 };
+  const names = [...TRANSPORTS, 'mended', 'native'];
+  for (const name of names) await page.saw(name, 2);
   for (let i = 0; i < 2; i++) {
     const done = front.cutWithin(life.sequence + 1, how, counts);
     await life.progress();
     await done;
     await life.progress();
-    for (const transport of [...TRANSPORTS, 'native']) await page.saw(transport, life.sequence);
+    for (const name of names) await page.saw(name, life.sequence);
   }
   const done = front.cutWithin(life.sequence + 1, how, counts);
   await life.succeed();
   const since = Date.now();
   await done;
-  await scene.told(page, life, TRANSPORTS, since);
+  await scene.told(page, life, [...TRANSPORTS, 'mended'], since);
+  if (page.seen.followers.mended.torn) scene.notes.push(`mended: ${page.seen.followers.mended.torn} torn`);
   await scene.nativeDone(page, life);
 }
 
@@ -244,9 +247,10 @@ async function away(scene, { elsewhere } = {}) {
   const front = await scene.front(gateway);
   const transports = elsewhere ? ['sse', 'websocket'] : TRANSPORTS;
   const { page, life } = await following(scene, {
-    gateway, front: host ?? front, query: elsewhere ? `base=${encodeURIComponent(front.url)}` : '', transports, native: true,
+    gateway, front: host ?? front, query: elsewhere ? `base=${encodeURIComponent(front.url)}` : '', transports, native: true, mended: elsewhere,
   });
-  for (const transport of [...transports, 'native']) await page.saw(transport, 2);
+  const whole = elsewhere ? [...transports, 'mended'] : transports;
+  for (const name of [...whole, 'native']) await page.saw(name, 2);
   await scene.steps(4, life);
   front.down();
   await gateway.kill();
@@ -255,7 +259,7 @@ async function away(scene, { elsewhere } = {}) {
   front.gateway = life.gateway = gateway;
   await front.up();
   await scene.steps(4, life);
-  await scene.finish(page, life, transports);
+  await scene.finish(page, life, whole);
   await scene.nativeDone(page, life);
 }
 
@@ -297,12 +301,12 @@ async function offline(scene) {
 }
 
 async function silence(scene) {
-  const { page, life, front } = await following(scene, { native: true });
-  for (const transport of [...TRANSPORTS, 'native']) await page.saw(transport, 2);
+  const { page, life, front } = await following(scene, { native: true, mended: true });
+  for (const name of [...TRANSPORTS, 'native', 'mended']) await page.saw(name, 2);
   await scene.steps(4, life);
   front.silence();
   await scene.steps(2, life);
-  await scene.finish(page, life, TRANSPORTS);
+  await scene.finish(page, life, [...TRANSPORTS, 'mended']);
   scene.nativeSaw(page, life);
 }
 
@@ -426,14 +430,14 @@ async function tabs(scene, { closes } = {}) {
 
 /** A stream that is refused once after a cut, and has ended meanwhile: EventSource gives up then. */
 async function refusedOnce(scene) {
-  const { page, life, front } = await following(scene, { transports: ['sse'], native: true });
-  for (const name of ['sse', 'native']) await page.saw(name, 2);
-  front.refusals = 2;
-  const done = front.cutWithin(life.sequence + 1, RST, { stream: 2 });
+  const { page, life, front } = await following(scene, { transports: ['sse'], native: true, mended: true });
+  for (const name of ['sse', 'native', 'mended']) await page.saw(name, 2);
+  front.refusals = 3;
+  const done = front.cutWithin(life.sequence + 1, FIN, { stream: 3 });
   await life.progress();
   await done;
   await scene.steps(4, life, 0);
-  await scene.finish(page, life, ['sse']);
+  await scene.finish(page, life, ['sse', 'mended']);
   await scene.nativeDone(page, life);
 }
 
