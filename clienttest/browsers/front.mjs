@@ -12,14 +12,15 @@ const script = readFileSync(new URL('page.js', import.meta.url));
 const PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>hark.js</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-const [, mended] = /```js\n((?:(?!```)[^])*?heartbeat=event[^]*?)```/.exec(README);
+const [, lines] = /```js\n((?:(?!```)[^])*?heartbeat=event[^]*?)```/.exec(README);
+const mended = `export default (base, id, show) => {\n${lines.replace('/v1/requests/demo-1/', '${base}/v1/requests/${id}/')}};`;
 const WORKER = `
   addEventListener('install', () => skipWaiting());
   addEventListener('activate', (e) => e.waitUntil(clients.claim()));
   addEventListener('fetch', (e) => e.respondWith(fetch(e.request)));`;
 
 const OWN = {
-  '/page': [PAGE, 'text/html'], '/page.js': [script, 'text/javascript'], '/worker.js': [WORKER, 'text/javascript'], '/mended': [mended, 'text/plain'],
+  '/page': [PAGE, 'text/html'], '/page.js': [script, 'text/javascript'], '/worker.js': [WORKER, 'text/javascript'], '/mended.js': [mended, 'text/javascript'],
 };
 
 let addresses = 0;

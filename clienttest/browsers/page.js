@@ -28,7 +28,7 @@ const kept = (list, entry) => void (list.push(entry) > 40 && list.shift());
 addEventListener('error', (e) => {
   // The lines of the README may throw at what is torn, as long as they go on.
   if (`${e.filename} ${e.error?.stack}`.includes('mended.js')) seen.followers.mended.torn++;
-  else kept(seen.faults, String(e.message));
+  else kept(seen.faults, `${e.message} ${e.error?.stack}`);
 });
 addEventListener('unhandledrejection', (e) => kept(seen.faults, String(e.reason)));
 addEventListener('pageshow', (e) => kept(seen.shown, e.persisted ? 'from the cache' : 'loaded'));
@@ -94,9 +94,8 @@ window.page = {
   /** Follows a request by the lines that the README has for who takes no library and wants it right all the same. */
   async mended(name, id) {
     const follower = begun(name, { transport: name, torn: 0 });
-    const text = await (await fetch('/mended')).text();
-    const lines = text.replace('/v1/requests/demo-1/', `${query.get('base') ?? ''}/v1/requests/${encodeURIComponent(id)}/`);
-    new Function('show', `${lines}\n//# sourceURL=mended.js`)((data) => {
+    const { default: begin } = await import('/mended.js');
+    begin(query.get('base') ?? '', encodeURIComponent(id), (data) => {
       note(follower, data.sequence, data);
       follower.status = data.status;
       if (data.endedAt !== null) follower.ended = Date.now();
