@@ -1055,7 +1055,7 @@ let alone = false; // there is no use in a worker
 
 /** Follows in the worker of all tabs, if there is one for this gateway; else null. */
 function followInWorker(gateway, target, options, at, sink) {
-  const script = alone || gateway.injected ? null : workerScript(gateway.config.worker);
+  const script = alone || gateway.injected ? null : workerScript(gateway.config.worker, gateway.base);
   if (!script) return null;
   try {
     tabs ??= new Tabs(script);
@@ -1066,13 +1066,16 @@ function followInWorker(gateway, target, options, at, sink) {
   }
 }
 
-/** Where the worker's script is: here, unless this module is part of something bigger, which must not run in a worker. */
-function workerScript(worker) {
+/**
+ * Where the worker's script is: here, unless this module is part of something bigger, which must not run in a worker. Not for a gateway of another
+ * origin: the policy that Hark serves this file with forbids the worker to connect to it, and WebKit tells a worker nothing of that.
+ */
+function workerScript(worker, base) {
   if (worker === false || typeof SharedWorker === 'undefined' || typeof document === 'undefined') return null;
   if (worker) return String(worker);
   try {
     const here = new URL(import.meta.url);
-    return here.origin === location.origin && here.pathname.endsWith('/hark.js') ? here.href : null;
+    return here.origin === location.origin && new URL(base, here).origin === here.origin && here.pathname.endsWith('/hark.js') ? here.href : null;
   } catch {
     return null;
   }
