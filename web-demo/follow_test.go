@@ -519,7 +519,7 @@ func TestReadmeEventSource(t *testing.T) {
 }
 
 // TestWorkerPolicy: the worker's script has a policy of its own, that of the gateway which it came from. If that forbids what the page may do, the
-// page connects itself, here to a gateway of another origin.
+// page connects itself, here to a gateway of another origin, for which the worker is used only where the application says so.
 func TestWorkerPolicy(t *testing.T) {
 	b := newBrowser(t)
 	home := startGateway(t, "--drain", "100ms", "--samples=false")
@@ -528,7 +528,7 @@ func TestWorkerPolicy(t *testing.T) {
 	for _, transport := range []string{"sse", "websocket", "poll"} {
 		p := b.blank(t, home)
 		id := w.submit(1)[0]
-		p.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`client = hark.createClient({ base: %q }); follow(%q, { transport: %q })`, away, id, transport)))
+		p.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`client = hark.createClient({ base: %q, worker: '/hark.js' }); follow(%q, { transport: %q })`, away, id, transport)))
 		p.until(fmt.Sprintf(`open(%q) && whole(%q, 1)`, id, id))
 		w.start(id)
 		w.complete(id)

@@ -126,7 +126,8 @@ const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retent
  *   JSON Web Token, or what returns one that is still good. No long-lived token stands in a URL: a stream is opened with a ticket for the
  *   request, a WebSocket is told the token by its first message.
  * @property {string|URL|false} [worker] where this file is, if it is part of a bundle, so that all tabs can share their connections in
- *   a SharedWorker; false: each tab has its own. Default: where the page has it from, if it is called hark.js.
+ *   a SharedWorker; false: each tab has its own. Default: where the page has it from, if it is called hark.js and
+ *   the gateway is of that origin.
  * @property {typeof globalThis.fetch} [fetch] with one of the following three of your own each client has its own connections
  * @property {any} [EventSource]
  * @property {any} [WebSocket]
