@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, readFileSync, readdirSync } from 'node:fs';
+import { accessSync, constants, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -26,7 +26,12 @@ function program(needs, ...paths) {
 }
 
 const running = new Set();
-process.on('exit', () => { for (const each of running) each.kill(); });
+process.on('exit', () => {
+  for (const each of running) {
+    each.kill();
+    rmSync(each.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  }
+});
 
 /** A process of its own group, which ends with this one. */
 class Program {
