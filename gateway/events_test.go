@@ -100,9 +100,10 @@ func TestStreamWithIndependentClient(t *testing.T) {
 
 // stream is an open event stream, read by hand.
 type stream struct {
-	t   testing.TB
-	res *http.Response
-	r   *bufio.Reader
+	t     testing.TB
+	res   *http.Response
+	r     *bufio.Reader
+	begun bool // the first comment was read
 }
 
 func (s *server) stream(path string, headers ...string) *stream {
@@ -147,6 +148,10 @@ func (s *stream) block() (e sseEvent, err error) {
 		case "retry":
 			e.retry = value
 		case ":":
+			if !s.begun { // what ends a line that was torn
+				s.begun = true
+				continue
+			}
 			return sseEvent{comment: "heartbeat"}, nil
 		}
 	}
@@ -175,7 +180,9 @@ func (s *stream) rest() (got []string) {
 			return got
 		}
 		if e.name != "" {
-			got = append(got, e.name)
+			if e.name != "start" {
+				got = append(got, e.name)
+			}
 		} else if e.data != "" {
 			got = append(got, e.id+":"+strings.TrimPrefix(cloudEvent(s.t, []byte(e.data)).Type(), "request."))
 		}
@@ -190,8 +197,12 @@ func TestStreamResumes(t *testing.T) {
 	if live.res.Header.Get("Content-Type") != "text/event-stream" || live.res.Header.Get("Cache-Control") != "no-store" || live.res.Header.Get("X-Accel-Buffering") != "no" {
 		t.Errorf("head: %v", live.res.Header)
 	}
-	if line, err := live.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "retry: ") {
-		t.Errorf("first bytes: %q %v", line, err)
+	if b, err := live.block(); err != nil || !live.begun || b.name != "start" || b.data != `{"offset":0}` || b.id != "0" || b.retry == "" {
+		t.Errorf("first block: %+v %v", b, err)
+	}
+	// Whoever comes back is told of what it knows: WebKit loses the first block behind an event that was torn, and may have taken half of its id.
+	if b, err := s.stream(path, "Last-Event-ID: 0").block(); err != nil || b.name != "start" || b.data != `{"offset":0}` || b.id != "0" {
+		t.Errorf("first block of who comes back: %+v %v", b, err)
 	}
 	s.process(id)
 	all := "1:accepted 2:started 3:progress 4:succeeded end"
@@ -555,7 +566,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 	for _, path := range []string{"/v1/events", "/v1/topics/t/events", "/v1/requests/" + s.submit("default", 1) + "/events"} {
 		told := s.stream(path + "?heartbeat=event")
-		if b, err := told.block(); err != nil || b.name != "heartbeat" || b.data != `{"interval":1}` || b.id != "" {
+		b, err := told.block()
+		if b.name == "start" {
+			b, err = told.block()
+		}
+		if err != nil || b.name != "heartbeat" || b.data != `{"interval":1}` || b.id != "" {
 			t.Errorf("%s begins with %+v, %v", path, b, err)
 		}
 		s.call("GET", path+"?heartbeat=yes", nil, "Accept: text/event-stream").problem(422, "invalid-request")

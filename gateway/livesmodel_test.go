@@ -239,11 +239,11 @@ func (l *lives) followsRequests(random *rand.Rand, ids int) {
 			st := newStream(res)
 			for blocks := random.IntN(6); blocks >= 0; blocks-- {
 				e, err := st.block()
-				if err != nil || e.name != "" {
+				if err != nil || e.name != "" && e.name != "start" {
 					break
 				}
-				if e.data == "" {
-					continue // a heartbeat: the machine is busy
+				if e.name == "start" || e.data == "" { // or a heartbeat: the machine is busy
+					continue
 				}
 				var event struct {
 					Type string

@@ -31,8 +31,8 @@ func TestHeartbeatsThatAreSeen(t *testing.T) {
 			go func() { others <- ask(nil) }()
 			told := ask(url.Values{"heartbeats": {"yes"}})
 			const block = "event: heartbeat\ndata: {\"interval\":1}\n\n"
-			retry, rest, _ := strings.Cut(told, "\n")
-			if !strings.HasPrefix(retry, "retry: ") || !strings.HasPrefix(rest, block+"data: ") {
+			begin, rest, _ := strings.Cut(told, "\n\n")
+			if !strings.HasPrefix(begin, ":\nevent: start\n") || !strings.HasPrefix(rest, block+"data: ") {
 				t.Errorf("it begins with %q", told)
 			}
 			if n := strings.Count(told, block); n < 3 || strings.Contains(told, "\n:\n") {

@@ -61,7 +61,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
 	s.init(h, conn, wire, s, who, o.Pass)
-	first := retryField(h.retry())
+	first := s.opening(after, h.retry())
 	if s.tells {
 		first = append(first, h.signs.block...)
 	}
@@ -149,7 +149,7 @@ func (h *Hub) retry() time.Duration {
 // several clients dispatch an empty message, and Firefox, WebKit and others forget the id. What is no event of the channel has a name, so that
 // the onmessage of an EventSource does not see it.
 const (
-	nameStart       = "start"           // a feed is followed from here on
+	nameStart       = "start"           // the channel is followed from here on
 	nameHeartbeat   = "heartbeat"       // a sign of life, for those who want to see it
 	nameEnd         = "end"             // nothing follows
 	nameBusy        = "busy"            // there are too many connections: come back after retry
@@ -169,13 +169,34 @@ func farewell(name string, retry time.Duration) []byte {
 	return namedBlock(name, `{"retry":`+milliseconds+`}`, "retry: "+milliseconds+"\n")
 }
 
+func offsetData(offset uint64) string { return `{"offset":` + strconv.FormatUint(offset, 10) + `}` }
+
+func idField(c Cursor) string { return "id: " + c.String() + "\n" }
+
 // offsetAnd returns an offset as data, and as the id.
 func (s *stream) offsetAnd(offset uint64) (data, id string) {
-	return `{"offset":` + strconv.FormatUint(offset, 10) + `}`, "id: " + Cursor{offset, s.sub.ch.epoch}.String() + "\n"
+	return offsetData(offset), idField(Cursor{offset, s.sub.ch.epoch})
 }
 
-// retryField is a field in front of the first block, of which it becomes a part. It stands there by itself, because some
-// clients take an answer for begun only when they have read something of its body.
+// opening is what a stream begins with at once, because some clients take an answer for begun only when they have read something of its body.
+//
+// WebKit's EventSource keeps what it has read of an event whose connection was reset, and reads the next stream on from there: whatever comes first
+// is lost with it. So first comes a comment, which ends a line that was torn, and then a block with a name, which swallows the rest and repeats the
+// client's id, should the torn one have been read. Of a new feed that block comes when it is known where it begins.
+func (s *stream) opening(after *Cursor, retry time.Duration) []byte {
+	const mend = ":\n"
+	again := string(retryField(retry))
+	if s.fresh {
+		return []byte(mend + again)
+	}
+	at := Cursor{Epoch: s.sub.ch.epoch}
+	if after != nil {
+		at = *after
+	}
+	return append([]byte(mend), namedBlock(nameStart, offsetData(at.Offset), again+idField(at))...)
+}
+
+// retryField is the field of that name, as a line.
 func retryField(d time.Duration) []byte {
 	b := append([]byte("retry: "), strconv.FormatInt(d.Milliseconds(), 10)...)
 	return append(b, '\n')
