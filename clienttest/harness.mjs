@@ -309,6 +309,10 @@ export class Journal {
 
   event(name, data, cursor) {
     if (this.over) this.over.not = `it went on: ${name} ${data}`;
+    if (name === 'start') { // whose data may have a torn event in front, which is what it is for
+      this.names.push(name);
+      return;
+    }
     let parsed;
     try {
       parsed = JSON.parse(data);
@@ -328,6 +332,9 @@ export class Journal {
 
   /** The numbers of a request's events, in the order in which they came. */
   sequences(id) { return this.events.filter((e) => e.data.id === id).map((e) => e.data.sequence); }
+
+  /** What it was told besides events, but for the `start` of each stream. */
+  get said() { return this.names.filter((name) => name !== 'start'); }
 
   saw(life, sequence) {
     return until(() => this.sequences(life.id).includes(sequence), () => `event ${sequence}: ${this}`);

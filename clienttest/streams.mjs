@@ -38,13 +38,6 @@ const eventSource = (make) => (url, journal) => {
   return () => source.close();
 };
 
-/** Takes each line of the data for an event. Hark's data is one line; see `glues`. */
-const linewise = (follow) => (url, journal) => follow(url, {
-  event(name, data, cursor) { for (const line of data.split('\n')) journal.event(name, line, cursor); },
-  error: (e) => journal.error(e),
-  end: (e) => journal.end(e),
-});
-
 /** How long a loop waits that was not told. */
 const PAUSE = 100;
 
@@ -124,17 +117,16 @@ function eventSourceClient(url, journal) {
  * What a client does where they differ. Whoever is not like the standard's EventSource in something says so; README has the same table.
  *
  *   halves   it hands over what it has of an event that it is cut off in
- *   glues    what it has of such an event, in whole lines, it puts in front of the data of the next one
  *   hasty    it takes the id of such an event over if it has that line: cut off in the one byte behind it, it loses the event
  *   waits    the least part of the time that `retry` says that it waits; 0: it does as it likes; undefined: it may not have seen that
  *   at204    behind the end, without having seen it: it 'stops', 'asks' again and again, or forgets where it was and 'replays' all
  *   away     when its attempt to come back is reset because nothing is there: it 'asks' again, or 'may stop' for good
  *   at404    when it is refused: it 'stops', or 'asks' again and again
  */
-const standard = { halves: false, glues: false, hasty: false, waits: 0.95, away: 'asks', at204: 'stops', at404: 'stops' };
+const standard = { halves: false, hasty: false, waits: 0.95, away: 'asks', at204: 'stops', at404: 'stops' };
 
 const inNode = {
-  'eventsource 2.0.2': { follow: linewise(eventSource((url) => new EventSource2(url))), glues: true },
+  'eventsource 2.0.2': { follow: eventSource((url) => new EventSource2(url)), hasty: true },
   'eventsource 3.0.7': { follow: eventSource((url) => new EventSource3(url)) },
   'eventsource 4.1.1': { follow: eventSource((url) => new EventSource4(url)) },
   'undici 7.30.2 EventSource': { follow: eventSource((url) => new UndiciEventSource(url)) },

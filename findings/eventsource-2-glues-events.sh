@@ -10,7 +10,8 @@
 #   eventsource 2   "one" / "two\ntwo" / "three"
 #   eventsource 4   "one" / "two" / "three"
 #
-# What to do: let the data of an event be one line, and take each line of what arrives for an event. Or version 3.
+# What to do: let the data of an event be one line, and take each line of what arrives for an event; or version 3. A server can begin each stream with a block that has
+# a name nobody needs.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
