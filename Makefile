@@ -16,8 +16,12 @@ run: ## run the gateway: the embedded store under ./data, the samples inside
 build: ## build bin/hark, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
 
+# Two at a time, because the tests with others' programs wait for those most of the time. What each prints stays together, if make can do that.
+TOGETHER := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ in two versions, five proxies, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) test-js test-clients test-chromium test-generators test-go test-shared test-servers
+	@sh scripts/setup.sh $(MAKE) $(TOGETHER) test-go test-js test-clients test-chromium test-generators
+	@sh scripts/setup.sh $(MAKE) test-shared test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...

@@ -154,3 +154,13 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.Buffer.String()
 }
+
+// TestQuietStart: a server that is new is asked once for what is not there, which it logs as an error.
+func TestQuietStart(t *testing.T) {
+	s := servertest.RabbitMQ(t)
+	connected(t, open(t, s.URL, Options{}, "a", "b", "c"))
+	connected(t, open(t, s.URL, Options{}, "a", "b", "c")) // whose prefix is another
+	if n := strings.Count(s.Log(), "[error]"); n > 6 || n == 0 {
+		t.Errorf("%d lines of errors:\n%s", n, s.Log())
+	}
+}
