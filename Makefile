@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build test test-all test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ build: ## build bin/hark, a static binary
 TOGETHER := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ in two versions, five proxies, a C compiler for -race)
-	@sh scripts/setup.sh $(MAKE) $(TOGETHER) test-go test-js test-clients test-chromium test-generators
-	@sh scripts/setup.sh $(MAKE) test-shared test-servers
+	@sh scripts/setup.sh $(MAKE) test-all
+
+test-all:
+	@$(MAKE) $(TOGETHER) test-go test-js test-clients test-chromium test-generators
+	@$(MAKE) test-shared test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
