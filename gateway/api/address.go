@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -43,7 +43,7 @@ func (a *API) forwarded(c *fiber.Ctx) string {
 		host = string(c.Request().Host())
 	}
 	scheme = strings.ToLower(scheme)
-	if scheme != "http" && scheme != "https" || host == "" || strings.ContainsAny(host, "/?#@\\ ,") || !httpguts.ValidHostHeader(host) {
+	if scheme != "http" && scheme != "https" || !authority.Valid(host) {
 		return ""
 	}
 	return scheme + "://" + host
@@ -55,7 +55,7 @@ func (a *API) trusts(peer net.Addr) bool {
 		return false
 	}
 	from, err := netip.ParseAddrPort(peer.String())
-	return err == nil && slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
+	return err == nil && slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap().WithZone("")) })
 }
 
 // first returns the first element of a list.

@@ -4,17 +4,20 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/hark-push/hark/gateway/authority"
 )
 
 // checkAddress checks how clients reach the gateway, and who is believed about it.
 func (c *Config) checkAddress() error {
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || !authority.Valid(u.Host) || u.User != nil || strings.Trim(u.EscapedPath(), "/") != "" ||
 			u.RawQuery != "" || u.ForceQuery || strings.Contains(c.PublicURL, "#") {
-			return &Error{"public-url", c.PublicURL, "scheme and host, like https://push.example.org; the gateway's paths begin behind them, with /v1"}
+			return &Error{"public-url", c.PublicURL, "scheme and host, like https://push.example.org, a name of other letters as it is in DNS (xn--…); the gateway's paths begin behind them, with /v1"}
 		}
-		c.PublicURL = u.Scheme + "://" + u.Host
+		// Origin fields never say the port that their scheme has anyway, and are compared with this.
+		c.PublicURL = u.Scheme + "://" + strings.TrimSuffix(u.Host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
 	}
 	return checkNetworks("trusted-proxies", c.TrustedProxies)
 }

@@ -60,6 +60,20 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// TestPublicURL: as browsers write it in Origin, which it is compared with.
+func TestPublicURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"https://push.example.org/": "https://push.example.org", "HTTPS://push.example.org:443": "https://push.example.org",
+		"http://push.example.org:80": "http://push.example.org", "http://push.example.org:443": "http://push.example.org:443",
+		"https://[2001:db8::1]:8443": "https://[2001:db8::1]:8443",
+	} {
+		c, err := parse(t, "--public-url="+given)
+		if err != nil || c.PublicURL != want {
+			t.Errorf("%s is %q, %v", given, c.PublicURL, err)
+		}
+	}
+}
+
 // TestErrorsSayWhatIsAllowed: each names the key, the value and what is allowed.
 func TestErrorsSayWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct {
@@ -85,6 +99,10 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--public-url=https://me@push.example.org"}, []string{"public-url"}},
 		{[]string{"--public-url=https://push.example.org?x"}, []string{"public-url"}},
 		{[]string{"--public-url=ftp://push.example.org"}, []string{"public-url"}},
+		{[]string{"--public-url=https://push.example.org:99999"}, []string{"public-url", "99999"}},
+		{[]string{"--public-url=https://push.example.org:"}, []string{"public-url"}},
+		{[]string{"--public-url=https://push.example.org/%2f"}, []string{"public-url", "%2f"}},
+		{[]string{"--public-url=https://bücher.example"}, []string{"public-url", "xn--"}},
 		{[]string{"--trusted-proxies=10.0.0.1"}, []string{"trusted-proxies", `"10.0.0.1"`, "/32"}},
 		{[]string{"--log-level=loud"}, []string{"log-level", "loud", "debug"}},
 		{[]string{"--redis=redis://x"}, []string{"redis", "both --redis and --amqp"}},
