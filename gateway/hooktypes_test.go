@@ -112,6 +112,15 @@ func TestHandshakeGoesOn(t *testing.T) {
 		}
 		s.call("POST", h.path+"/test", nil).want(202)
 		h.settled()
+		// What was allowed holds against later changes, too.
+		if bounded := c.allow == "120" || c.allow == "30"; bounded {
+			s.call("PATCH", h.path, map[string]any{"rate": c.wantRate + 0.001}).pointers(t, "/rate")
+			s.call("PATCH", h.path, map[string]any{"rate": 0}).pointers(t, "/rate")
+			s.call("PATCH", h.path, map[string]any{"rate": c.wantRate / 2}).want(200)
+			s.call("PATCH", h.path, map[string]any{"rate": c.wantRate, "description": "as fast as allowed"}).want(200)
+		} else {
+			s.call("PATCH", h.path, map[string]any{"rate": c.wantRate}).want(200)
+		}
 		s.call("DELETE", h.path, nil).want(204)
 	}
 	for i, d := range r.all() {

@@ -83,13 +83,16 @@ func (s *Service) Verify(ctx context.Context, owner, id string) (Endpoint, error
 	}
 	return s.updateAny(ctx, owner, id, func(next *Endpoint) bool {
 		proven := next.Status == Pending && next.URL == e.URL
-		next.Status = Active
-		if allowed > 0 && (next.Rate == 0 || next.Rate > allowed) {
+		next.Status, next.Allowed = Active, allowed
+		if next.exceeds() {
 			next.Rate = allowed
 		}
 		return proven
 	})
 }
+
+// exceeds reports whether an endpoint may be sent more than its receiver has allowed.
+func (e *Endpoint) exceeds() bool { return e.Allowed > 0 && (e.Rate == 0 || e.Rate > e.Allowed) }
 
 // handshake asks for leave to deliver, and returns how many deliveries a second are allowed, 0 for any number.
 func (s *Service) handshake(ctx context.Context, e *Endpoint) (rate float64, err error) {

@@ -61,6 +61,8 @@ func (s *Service) checkOptions(e *Endpoint) error {
 		return &InvalidError{"concurrency", "want 1 to 64"}
 	case math.IsNaN(e.Rate) || e.Rate < 0 || e.Rate > maxRate:
 		return &InvalidError{"rate", "want 0 to 10000 a second"}
+	case e.exceeds():
+		return &InvalidError{"rate", fmt.Sprintf("want no more than the receiver allowed in its handshake, %.0f a minute; to ask it again, register it anew", e.Allowed*60)}
 	case e.ContentType != "" && e.ContentType != TypeCloudEvent && e.ContentType != TypeJSON:
 		return &InvalidError{"contentType", "want " + TypeCloudEvent + " or " + TypeJSON}
 	case len(e.Schedule) > maxAttempts-1:

@@ -30,11 +30,13 @@ type Endpoint struct {
 	// ContentType is what deliveries say that their body is; "" is [TypeCloudEvent].
 	ContentType string `json:"contentType,omitempty"`
 
-	Timeout     time.Duration   `json:"timeout"`            // of an attempt
-	Schedule    []time.Duration `json:"schedule"`           // between attempts; after the last one it is dead
-	Rate        float64         `json:"rate,omitempty"`     // deliveries per second at most; 0: any number
-	Concurrency int             `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
-	Coalesce    bool            `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
+	Timeout  time.Duration   `json:"timeout"`        // of an attempt
+	Schedule []time.Duration `json:"schedule"`       // between attempts; after the last one it is dead
+	Rate     float64         `json:"rate,omitempty"` // deliveries per second at most; 0: any number
+	// Allowed is the highest Rate that the receiver has allowed in its handshake; 0: any.
+	Allowed     float64 `json:"allowed,omitempty"`
+	Concurrency int     `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
+	Coalesce    bool    `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
 
 	// OneOff endpoints are those of requests that name a URL of their own. They get only
 	// what names them, and are in no list. One is named by CreateEndpoint, and by every event of a
