@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // reader collects what is wrong with a submission, so that a client learns all of it
@@ -52,6 +54,9 @@ func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submis
 			return r.sub, err
 		}
 	} else {
+		if err := unlabeled(c, content); err != nil {
+			return r.sub, err
+		}
 		r.sub.Content = content
 		if len(content.Data) == 0 {
 			r.wrong("", "the body is empty: it is the work to be done")
@@ -64,6 +69,27 @@ func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submis
 	sub.Webhook, err = a.oneOff(caller, r.webhook)
 	return sub, err
 }
+
+// unlabeled refuses a JSON object whose media type nobody chose: curl -d says that it is a form, fetch that it is plain text, and what says
+// nothing is bytes. As work it would be opaque, without the options in it. Whoever chose a type, also application/octet-stream, means it.
+func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
+	says := "no Content-Type"
+	if c.Get(fiber.HeaderContentType) != "" {
+		t, _, err := mime.ParseMediaType(content.Type)
+		if err != nil || t != "application/x-www-form-urlencoded" && t != "text/plain" {
+			return nil
+		}
+		says = "Content-Type: " + t
+	}
+	if data := bytes.TrimLeft(content.Data, " \t\r\n"); len(data) == 0 || data[0] != '{' || !json.Valid(data) {
+		return nil
+	}
+	return &problem{kind: kindMediaType, detail: "The body is a JSON object, but the call says " + says + ". " + sendJSONHint +
+		" If the object as a whole is the work, say application/octet-stream, or a type of your own, and put the options into the query."}
+}
+
+// sendJSONHint says how a body is sent that has to be JSON.
+const sendJSONHint = "Send it with -H 'Content-Type: application/json', as curl writes the field."
 
 // isPlainJSON tells application/json, which is an envelope, from the +json types,
 // which are work like any other bytes.
@@ -107,14 +133,14 @@ func mediaType(c *fiber.Ctx) (string, error) {
 	return text, nil
 }
 
-// readPlainJSON returns a body that has to be application/json; else the problem has that detail.
+// readPlainJSON returns a body that has to be application/json; else the problem has that detail, and how it is sent.
 func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
 	t, err := mediaType(c)
 	if err != nil {
 		return nil, err
 	}
 	if !isPlainJSON(t) {
-		return nil, &problem{kind: kindMediaType, detail: detail}
+		return nil, &problem{kind: kindMediaType, detail: detail + " " + sendJSONHint}
 	}
 	return readBody(c, most)
 }
@@ -144,7 +170,7 @@ func (r *reader) envelope(body []byte) error {
 		case isOption(name):
 			r.field(name, raw)
 		default:
-			r.wrong("/"+escapePointer(name), "is not a field of a request")
+			r.wrong("/"+escapePointer(name), "is not a field of a request%s", suggest.Mean(name, submissionFields))
 		}
 	}
 	return nil
@@ -180,17 +206,17 @@ func escapePointer(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
-// isOption reports whether a submission has an option of that name.
-func isOption(name string) bool {
-	switch name {
-	case "id", "route", "topic", "priority", "maxAttempts", "delay", "timeout", "retention":
-		return true
-	}
-	return false
-}
+// submissionOptions are the options of a submission, which may stand in its body and in its query; submissionFields what else
+// stands in the body, too.
+var (
+	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "delay", "timeout", "retention"}
+	submissionFields  = append(slices.Clone(submissionOptions), "content", "webhook")
+)
 
-// option sets one option; what is none is passed over, as in any query. where is
-// what a pointer to it begins with.
+// isOption reports whether a submission has an option of that name.
+func isOption(name string) bool { return slices.Contains(submissionOptions, name) }
+
+// option sets one option; what is none is passed over. where is what a pointer to it begins with.
 func (r *reader) option(where, name, text string) {
 	at := where + name
 	switch name {

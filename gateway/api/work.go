@@ -253,7 +253,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 		return err
 	}
 	if announced(c) && c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(t) {
-		return &problem{kind: kindMediaType, detail: "A report is application/json."}
+		return &problem{kind: kindMediaType, detail: "A report is application/json. " + sendJSONHint}
 	}
 	data, err := readBody(c, most)
 	if err != nil || len(data) == 0 {
