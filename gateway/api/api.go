@@ -73,8 +73,9 @@ type API struct {
 	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
 	drain  context.CancelFunc
 	routes map[string]bool
-	calls  atomic.Int64    // under way
-	stored *deadline.Limit // of calls to the store and the queue
+	takes  map[string][]string // by method and path: the options of the query
+	calls  atomic.Int64        // under way
+	stored *deadline.Limit     // of calls to the store and the queue
 }
 
 // New returns the API.
@@ -91,7 +92,7 @@ func New(o Options) *API {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), stored: deadline.New(storeTime)}
+	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
 	for _, route := range o.Routes {
 		a.routes[route] = true
 	}
@@ -169,51 +170,51 @@ func (a *API) route() {
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
-	v1 := app.Group("/v1")
-	v1.Post("/requests", client(a.submit))
-	v1.Get("/requests", client(a.list))
-	v1.Get("/requests/:id", client(a.get))
-	v1.Delete("/requests/:id", client(a.forget))
-	v1.Get("/requests/:id/result", client(a.result))
-	v1.Get("/requests/:id/events", follower(of(a.requestChannel, a.events)))
-	v1.Get("/requests/:id/history", follower(of(a.requestChannel, a.history)))
-	v1.Post("/requests/:id/cancel", client(a.cancel))
-	v1.Post("/batches", client(a.submitBatch))
-	v1.Get("/batches/:id", client(a.getBatch))
-	v1.Get("/batches/:id/requests", client(a.batchRequests))
-	v1.Get("/topics/:topic/events", client(of(topicChannel, a.events)))
-	v1.Get("/topics/:topic/history", client(of(topicChannel, a.history)))
-	v1.Get("/events", client(of(ownerChannel, a.events)))
-	v1.Get("/history", client(of(ownerChannel, a.history)))
-	v1.Get("/ws", a.socket)
+	a.handle("POST", "/v1/requests", client, a.submit, slices.Concat(submissionOptions, []string{"webhook"}, pollOptions)...)
+	a.handle("GET", "/v1/requests", client, a.list, "status", "route", "topic", "cursor", "limit")
+	a.handle("GET", "/v1/requests/:id", client, a.get, pollOptions...)
+	a.handle("DELETE", "/v1/requests/:id", client, a.forget)
+	a.handle("GET", "/v1/requests/:id/result", client, a.result)
+	a.handle("GET", "/v1/requests/:id/events", follower, of(a.requestChannel, a.events), append(eventOptions, "ticket")...)
+	a.handle("GET", "/v1/requests/:id/history", follower, of(a.requestChannel, a.history), append(historyOptions, "ticket")...)
+	a.handle("POST", "/v1/requests/:id/cancel", client, a.cancel)
+	a.handle("POST", "/v1/batches", client, a.submitBatch, pollOptions...)
+	a.handle("GET", "/v1/batches/:id", client, a.getBatch, pollOptions...)
+	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")
+	a.handle("GET", "/v1/topics/:topic/events", client, of(topicChannel, a.events), eventOptions...)
+	a.handle("GET", "/v1/topics/:topic/history", client, of(topicChannel, a.history), historyOptions...)
+	a.handle("GET", "/v1/events", client, of(ownerChannel, a.events), eventOptions...)
+	a.handle("GET", "/v1/history", client, of(ownerChannel, a.history), historyOptions...)
+	a.handle("GET", "/v1/ws", unasked, a.socket, "channel", "after", "ticket")
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
-		v1.Add(method, "/call/:route", client(a.call))
-		v1.Add(method, "/call/:route/*", client(a.call))
+		a.handle(method, "/v1/call/:route", client, a.call, anyOption)
+		a.handle(method, "/v1/call/:route/*", client, a.call, anyOption)
 	}
 
-	v1.Post("/webhooks", client(a.createEndpoint))
-	v1.Get("/webhooks", client(a.listEndpoints))
-	v1.Get("/webhooks/public-key", client(a.publicKey))
-	v1.Get("/webhooks/:id", client(a.getEndpoint))
-	v1.Patch("/webhooks/:id", client(a.patchEndpoint))
-	v1.Delete("/webhooks/:id", client(a.deleteEndpoint))
-	v1.Post("/webhooks/:id/pause", client(a.pauseEndpoint))
-	v1.Post("/webhooks/:id/resume", client(a.resumeEndpoint))
-	v1.Post("/webhooks/:id/rotate", client(a.rotateEndpoint))
-	v1.Post("/webhooks/:id/test", client(a.testEndpoint))
-	v1.Post("/webhooks/:id/verify", client(a.verifyEndpoint))
-	v1.Post("/webhooks/:id/recover", client(a.recoverDeliveries))
-	v1.Get("/webhooks/:id/deliveries", client(a.listDeliveries))
-	v1.Get("/webhooks/:id/deliveries/:message", client(a.getDelivery))
-	v1.Post("/webhooks/:id/deliveries/:message/resend", client(a.resendDelivery))
+	a.handle("POST", "/v1/webhooks", client, a.createEndpoint)
+	a.handle("GET", "/v1/webhooks", client, a.listEndpoints, "cursor", "limit")
+	a.handle("GET", "/v1/webhooks/public-key", client, a.publicKey)
+	a.handle("GET", "/v1/webhooks/:id", client, a.getEndpoint)
+	a.handle("PATCH", "/v1/webhooks/:id", client, a.patchEndpoint)
+	a.handle("DELETE", "/v1/webhooks/:id", client, a.deleteEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/pause", client, a.pauseEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/resume", client, a.resumeEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/rotate", client, a.rotateEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/test", client, a.testEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/verify", client, a.verifyEndpoint)
+	a.handle("POST", "/v1/webhooks/:id/recover", client, a.recoverDeliveries, "since")
+	a.handle("GET", "/v1/webhooks/:id/deliveries", client, a.listDeliveries, "state", "type", "cursor", "limit")
+	a.handle("GET", "/v1/webhooks/:id/deliveries/:message", client, a.getDelivery)
+	a.handle("POST", "/v1/webhooks/:id/deliveries/:message/resend", client, a.resendDelivery)
 
-	v1.Post("/work/lease", processor(a.lease))
-	v1.Post("/work/:id/start", processor(a.start))
-	v1.Post("/work/:id/progress", processor(a.progress))
-	v1.Put("/work/:id/result", processor(a.succeed))
-	v1.Post("/work/:id/complete", processor(a.complete))
-	v1.Put("/work/:id/error", processor(a.failWork))
+	a.handle("POST", "/v1/work/lease", processor, a.lease)
+	a.handle("POST", "/v1/work/:id/start", processor, a.start, "redelivered", "supersede", "attempt", "life")
+	a.handle("POST", "/v1/work/:id/progress", processor, a.progress, reportOptions...)
+	a.handle("PUT", "/v1/work/:id/result", processor, a.succeed, reportOptions...)
+	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)
+	a.handle("PUT", "/v1/work/:id/error", processor, a.failWork, reportOptions...)
 
+	// What is not of the API takes any query: whoever probes adds something so that no cache answers, and pages keep their state there.
 	app.Get("/health/live", a.live)
 	app.Get("/health/ready", a.ready)
 	app.Get("/openapi.yaml", a.openAPI)

@@ -18,7 +18,7 @@ import (
 )
 
 // socket answers GET /v1/ws by handing the connection to the hub.
-func (a *API) socket(c *fiber.Ctx) error {
+func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 	if !c.Context().Request.Header.ConnectionUpgrade() || !strings.EqualFold(c.Get(fiber.HeaderUpgrade), "websocket") {
 		c.Set(fiber.HeaderConnection, "Upgrade")
 		c.Set(fiber.HeaderUpgrade, "websocket")
