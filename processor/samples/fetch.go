@@ -54,7 +54,7 @@ type Fetch struct {
 // are connected to, checked after the name was resolved and again at every
 // redirect, of which there may be five.
 //
-// Codes of failures: "bad-url", "bad-content", "blocked-address" (not public),
+// Codes of failures: "bad-url", "bad-content", "bad-options" (a field or an option that there is not), "blocked-address" (not public),
 // "unreachable" (tried again; why is not told), "bad-status" (tried again from
 // 500 and for 429), "not-a-page" (neither HTML nor text), "too-large".
 func NewFetch(o FetchOptions) *Fetch {
@@ -193,14 +193,17 @@ func explain(ctx context.Context, err error) error {
 	return processor.RetryAfter(0, processor.Fail("unreachable", "The server cannot be reached.", nil))
 }
 
+// fetchSlips are words that others use for the field.
+var fetchSlips = map[string]string{"uri": "url", "href": "url", "link": "url", "address": "url", "target": "url", "page": "url"}
+
 // parseTarget returns the URL that a job asks for.
 func parseTarget(job *processor.Job) (*url.URL, error) {
 	var text string
 	switch mediaType, _, _ := mime.ParseMediaType(job.Content.Type); {
 	case len(job.Content.Data) == 0 && job.Call != nil:
-		query, err := url.ParseQuery(job.Call.Query)
+		query, err := queryOf(job, "fetch", "url")
 		if err != nil {
-			return nil, badURL("The query string cannot be read.")
+			return nil, err
 		}
 		text = query.Get("url")
 	case mediaType == "text/plain":
@@ -209,7 +212,7 @@ func parseTarget(job *processor.Job) (*url.URL, error) {
 		var form struct {
 			URL string `json:"url"`
 		}
-		if err := job.Decode(&form); err != nil {
+		if err := decode(job, &form, "fetch", fetchSlips); err != nil {
 			return nil, err
 		}
 		text = form.URL

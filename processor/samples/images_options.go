@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +44,7 @@ type imagesForm struct {
 func parseOrder(job *processor.Job) (order, []byte, error) {
 	if isJSON(job.Content.Type) {
 		var form imagesForm
-		if err := job.Decode(&form); err != nil {
+		if err := decode(job, &form, "images", nil); err != nil {
 			return order{}, nil, err
 		}
 		var sizes []string
@@ -55,12 +54,9 @@ func parseOrder(job *processor.Job) (order, []byte, error) {
 		o, err := newOrder(sizes, sizeText(form.Size), form.Format)
 		return o, form.Image, err
 	}
-	var query url.Values
-	if job.Call != nil {
-		var err error
-		if query, err = url.ParseQuery(job.Call.Query); err != nil {
-			return order{}, nil, badOptions("The query string cannot be read.")
-		}
+	query, err := queryOf(job, "images", "sizes", "size", "format")
+	if err != nil {
+		return order{}, nil, err
 	}
 	var sizes []string
 	for _, list := range query["sizes"] {

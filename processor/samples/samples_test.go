@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,4 +117,39 @@ func FuzzSleepOptions(f *testing.F) {
 			t.Errorf("order %+v", order)
 		}
 	})
+}
+
+// TestSamplesRefuseWhatTheyDoNotKnow: content or a query with a field that a sample has not is refused, with its name and those that there are.
+func TestSamplesRefuseWhatTheyDoNotKnow(t *testing.T) {
+	handlers := Handlers(Options{})
+	for _, c := range []struct {
+		route, content, query string
+		says                  []string
+	}{
+		{"sleep", `{"steps":2,"each":"100ms"}`, "", []string{`"each" (did you mean "duration"?)`, "steps, duration, fail, failAt, result"}},
+		{"sleep", `{"Steps":2}`, "", []string{`"Steps" (did you mean "steps"?)`}},
+		{"sleep", `{"zzz":1,"durration":"1s","a":1,"b":1,"c":1,"d":1}`, "", []string{`"a", "b", "c", "d", "durration" (did you mean "duration"?), …;`}},
+		{"sleep", ``, "steps=2", []string{`"steps"`, "it takes none there"}},
+		{"fetch", `{"uri":"https://example.com/"}`, "", []string{`"uri" (did you mean "url"?)`, "it takes url"}},
+		{"fetch", `{"url":"https://example.com/","method":"POST"}`, "", []string{`"method"`}},
+		{"fetch", ``, "url=https://example.com/&depth=2", []string{`"depth"`}},
+		{"images", `{"img":"","sizes":["small"]}`, "", []string{`"img"`, "image, sizes, size, format"}},
+		{"images", `{"image":"","Size":"small"}`, "", []string{`"Size" (did you mean "size"?)`}},
+		{"images", ``, "width=100", []string{`"width"`, "sizes, size, format"}},
+	} {
+		content := lifecycle.Content{}
+		if c.content != "" {
+			content = lifecycle.Content{Type: "application/json", Data: []byte(c.content)}
+		}
+		_, steps, err := do(t.Context(), handlers[c.route], content, c.query)
+		if code(err) != "bad-options" || len(steps) > 0 {
+			t.Errorf("%s %s: %v after %v", c.route, c.content, err, steps)
+			continue
+		}
+		for _, part := range c.says {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s %s: %q does not say %q", c.route, c.content, err, part)
+			}
+		}
+	}
 }

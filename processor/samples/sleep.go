@@ -26,11 +26,17 @@ type sleepOrder struct {
 	Result   json.RawMessage `json:"result"`   // what comes out; default: a summary
 }
 
+// sleepSlips are words that others use for the fields.
+var sleepSlips = map[string]string{
+	"each": "duration", "every": "duration", "delay": "duration", "interval": "duration", "sleep": "duration", "time": "duration",
+	"seconds": "duration", "ms": "duration", "count": "steps", "n": "steps", "times": "steps", "error": "fail", "value": "result",
+}
+
 // Sleep does nothing in steps, and tells of each. Its content is JSON:
 //
 //	{"steps": 5, "duration": "1s", "fail": false, "failAt": 0, "result": {"any": "value"}}
 //
-// Every field is optional. duration is that of one step, as a Go string or a number of
+// Every field is optional, and others are refused. duration is that of one step, as a Go string or a number of
 // seconds; there are at most 1000 steps, and an hour in all. fail lets the
 // request fail at the end, failAt in that step; the code is then "asked-to-fail".
 // Other codes: "bad-content", "bad-options".
@@ -65,8 +71,11 @@ func Sleep(ctx context.Context, job *processor.Job) (processor.Result, error) {
 
 func parseSleep(job *processor.Job) (sleepOrder, error) {
 	order := sleepOrder{Steps: 5, Duration: span(time.Second)}
+	if _, err := queryOf(job, "sleep"); err != nil {
+		return sleepOrder{}, err
+	}
 	if len(job.Content.Data) > 0 {
-		if err := job.Decode(&order); err != nil {
+		if err := decode(job, &order, "sleep", sleepSlips); err != nil {
 			return sleepOrder{}, err
 		}
 	}
