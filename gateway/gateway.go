@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -45,6 +46,7 @@ type gateway struct {
 	webhooks   *dispatch.Service
 	dispatcher *dispatch.Dispatcher
 	leases     *lease.Leases
+	attendance *attendance
 	workers    []*processor.Processor // the samples
 	debug      *http.Server           // nil unless asked for
 }
@@ -105,11 +107,12 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 		g.workers = g.sampleProcessors()
 	}
 	g.leases = g.newLeases()
+	g.attendance = g.newAttendance()
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
 		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Ready: g.ready, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -163,6 +166,21 @@ func (g *gateway) newLeases() *lease.Leases {
 		o.Least = 20 * time.Millisecond // the queue is in this process
 	}
 	return lease.New(g.service, g.store, g.broker, g.ring, o)
+}
+
+// newAttendance returns what tells on which routes somebody works.
+func (g *gateway) newAttendance() *attendance {
+	var inside []string
+	if g.config.Samples {
+		inside = slices.Collect(maps.Keys(samples.Handlers(samples.Options{})))
+	}
+	if g.rabbit == nil {
+		return newAttendance(inside, g.leases, nil, g.log)
+	}
+	return newAttendance(inside, g.leases, func(route string) (int, error) {
+		_, consumers, err := g.rabbit.Waiting(route)
+		return consumers, err
+	}, g.log)
 }
 
 // ring is the bell of a request, as a lease needs it.
@@ -224,6 +242,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if g.shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
+	running.Go(func() { g.attendance.tell(sweeping, g.config.Routes) })
 	if g.callback != nil {
 		running.Go(func() { g.callback.run(sweeping) })
 	}
@@ -269,6 +288,9 @@ func (g *gateway) close() {
 	}
 	if g.service != nil {
 		g.service.Close()
+	}
+	if g.attendance != nil {
+		g.attendance.close()
 	}
 	if g.backends != nil {
 		if err := g.backends.close(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // binary is the gateway as it is shipped, built once, with the race detector if
@@ -124,4 +125,63 @@ func (l *processLog) Write(b []byte) (int, error) {
 	}
 	l.rest = bytes.Clone(lines[len(lines)-1])
 	return len(b), nil
+}
+
+// record is what a process has said.
+type record struct {
+	t    testing.TB
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{} // gets a value when there is more
+}
+
+// newRecord starts a process, which ends with the test, and records what it says.
+func newRecord(t testing.TB, cmd *exec.Cmd) *record {
+	t.Helper()
+	r := &record{t: t, more: make(chan struct{}, 1)}
+	cmd.Stdout, cmd.Stderr = r, r
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return r
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+	return r.text.Write(b)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// until waits until the process has said something.
+func (r *record) until(part string) {
+	r.t.Helper()
+	patience := time.After(30 * time.Second)
+	for !strings.Contains(r.String(), part) {
+		select {
+		case <-r.more:
+		case <-patience:
+			r.t.Fatalf("%q was never said: %s", part, r)
+		}
+	}
+}
+
+// line returns the line that has a part.
+func (r *record) line(part string) string {
+	for line := range strings.Lines(r.String()) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
 }

@@ -57,12 +57,14 @@ type Options struct {
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
-	Now     func() time.Time            // on the clock that times of requests are of; default time.Now
-	Ready   func(context.Context) error // nil means always ready
-	Metrics http.Handler                // nil for none
-	Tracer  trace.Tracer                // nil: calls are not traced
-	Demo    fs.FS                       // the page at /, nil for none
-	Logger  *slog.Logger
+	Now   func() time.Time            // on the clock that times of requests are of; default time.Now
+	Ready func(context.Context) error // nil means always ready
+	// Unserved returns those of the routes of which it is known that no processor works on them now. nil: none is.
+	Unserved func(routes ...string) []string
+	Metrics  http.Handler // nil for none
+	Tracer   trace.Tracer // nil: calls are not traced
+	Demo     fs.FS        // the page at /, nil for none
+	Logger   *slog.Logger
 }
 
 // API serves Hark's HTTP interface.

@@ -2,6 +2,7 @@ package api
 
 import (
 	_ "embed" // the API documents
+	"encoding/json"
 	"html/template"
 	"io/fs"
 	"mime"
@@ -38,8 +39,8 @@ func (a *API) live(c *fiber.Ctx) error {
 	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
 }
 
-// ready answers whether the node should get calls: not while it drains, and not
-// while the store or the bell do not work.
+// ready answers whether the node should get calls: not while it drains, and not while the store or the bell do not work. That routes
+// have no processor is told, and is no reason: what is submitted there waits.
 func (a *API) ready(c *fiber.Ctx) error {
 	if a.ctx.Err() != nil {
 		return &problem{kind: kindUnavailable, detail: "The node is shutting down.", retryAfter: 5}
@@ -50,7 +51,18 @@ func (a *API) ready(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ready"}`))
+	health := struct {
+		Status   string   `json:"status"`
+		Unserved []string `json:"routesWithoutProcessor,omitempty"`
+	}{Status: "ready"}
+	if a.Unserved != nil {
+		health.Unserved = a.Unserved(a.Routes...)
+	}
+	body, err := json.Marshal(health)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, body)
 }
 
 func (a *API) metrics(c *fiber.Ctx) error {

@@ -79,7 +79,7 @@ func rawPath(c *fiber.Ctx) string {
 // server will wait no longer, or at once, as preferred.
 func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, p poll) error {
 	return a.take(c, caller, sub, takeOptions{
-		async: a.AsyncDefault, poll: p,
+		async: a.AsyncDefault, poll: p, routes: []string{sub.Route},
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 			return a.Service.Submit(ctx, caller.Principal, sub)
 		},
@@ -89,8 +89,9 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 
 // takeOptions are what differs between requests and batches.
 type takeOptions struct {
-	async  bool // answer at once unless the caller wants to wait
-	poll   poll // how the caller will look at it
+	async  bool     // answer at once unless the caller wants to wait
+	poll   poll     // how the caller will look at it
+	routes []string // where the work goes
 	submit func(context.Context, lifecycle.Submission) (lifecycle.Created, error)
 	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, preference, poll) error // answers with what has ended
 }
@@ -123,13 +124,13 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
 		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o.poll)
+			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o)
 		}
 		return o.ended(c, caller, &r, prefer, o.poll)
 	}
 	if created.Joined {
 		c.Set("Idempotency-Replayed", "true")
-		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o.poll)
+		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
@@ -151,7 +152,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if ended {
 		return o.ended(c, caller, &r, prefer, o.poll)
 	}
-	return a.accepted(c, caller, &r, prefer, reply.Body, o.poll)
+	return a.accepted(c, caller, &r, prefer, reply.Body, o)
 }
 
 func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply lifecycle.Reply) error {
@@ -159,15 +160,18 @@ func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply 
 	return a.Service.SaveReply(ctx, caller.Principal, of, key, reply)
 }
 
-// accepted answers 202 with a status document, and a ticket in its links if that is wanted.
-func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, p poll) error {
-	if p.ticket {
+// accepted answers 202 with a status document, a ticket in its links if that is wanted, and warnings, which are of this answer alone.
+func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, o takeOptions) error {
+	if o.poll.ticket {
 		var err error
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
 			return err
 		}
 	}
-	c.Set(fiber.HeaderLocation, a.operation(c, r.ID, p))
+	if r.Status == lifecycle.Pending || r.Batch != nil {
+		document = withWarnings(document, a.unserved(o.routes))
+	}
+	c.Set(fiber.HeaderLocation, a.operation(c, r.ID, o.poll))
 	c.Set(fiber.HeaderRetryAfter, a.retryAfter(r))
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if applied := prefer.applied(true); applied != "" {

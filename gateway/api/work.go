@@ -58,6 +58,7 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
+	a.Leases.Attend(r.Route)
 	body, err := encode(newAssignment(&r, content))
 	if err != nil {
 		return err
@@ -242,7 +243,11 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 
 func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {
 	ctx := a.storeContext()
-	return a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
+	r, err := a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
+	if err == nil {
+		a.Leases.Attend(r.Route)
+	}
+	return r, err
 }
 
 // readReport reads a JSON object of at most so many bytes into a struct. An empty body is an empty object. set, which may be nil, is how the struct

@@ -33,6 +33,7 @@ const pace = 250 * time.Millisecond
 
 // hold keeps a delivery until it is settled.
 func (l *Leases) hold(h *held) {
+	defer l.attend(h.delivery.Job().Route)()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	rings, stop, err := l.bell(ctx, refOf(h.delivery))
 	cancel()

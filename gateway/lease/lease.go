@@ -69,6 +69,7 @@ type Leases struct {
 	mu      sync.Mutex
 	closed  bool
 	calls   int
+	routes  map[string]*attended
 	running sync.WaitGroup // the calls' consumers, which wait for what they have out
 	ending  chan struct{}  // closed when what is still out goes back
 
@@ -86,7 +87,7 @@ func New(life Lifecycle, requests Requests, b broker.Broker, bell Bell, o Option
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Leases{life: life, requests: requests, broker: b, bell: bell, options: o, log: o.Logger, ending: make(chan struct{})}
+	return &Leases{life: life, requests: requests, broker: b, bell: bell, options: o, log: o.Logger, routes: make(map[string]*attended), ending: make(chan struct{})}
 }
 
 // Stats are figures of [Leases].

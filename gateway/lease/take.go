@@ -46,6 +46,7 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	}
 	l.waiting.Add(1)
 	defer l.waiting.Add(-1)
+	defer l.attend(o.Routes...)()
 	t := &take{Leases: l, order: o, changed: make(chan struct{}, 1), slots: make(chan struct{}, starts)}
 	var stop context.CancelFunc
 	t.consuming, stop = context.WithCancel(context.Background()) // the call's own context would cut off what has begun

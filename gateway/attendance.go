@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hark-push/hark/gateway/lease"
+)
+
+// attendance tells on which routes somebody works: sample processors of this process, processors over HTTP, or, with RabbitMQ, whoever
+// consumes the queue of the route, in any process.
+type attendance struct {
+	inside map[string]bool // routes of the samples
+	leases *lease.Leases
+	// consumers asks how many consume the queue of a route; nil if only this process can.
+	consumers func(route string) (int, error)
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	seen    map[string]sighting
+	looking chan struct{} // closed when the look that is under way is over; nil if none is
+	closed  bool
+	looks   sync.WaitGroup
+}
+
+// sighting is what the server said of a route.
+type sighting struct {
+	at   time.Time // when it was asked last
+	last time.Time // when it had consumers last
+	told bool      // it has answered, the last time that it was asked
+}
+
+const (
+	// fresh is how old what the server said may be, at least; with many routes it is longer, so that it is asked no more than
+	// fifty times a second.
+	fresh     = 5 * time.Second
+	freshEach = 20 * time.Millisecond
+	// lookTime is what a call waits for the server.
+	lookTime = 500 * time.Millisecond
+	// lingering is for how long somebody counts as there who has consumed: processors over HTTP at other gateways consume only while they wait.
+	lingering = 2 * time.Minute
+)
+
+func newAttendance(samples []string, leases *lease.Leases, consumers func(string) (int, error), log *slog.Logger) *attendance {
+	a := &attendance{inside: make(map[string]bool), leases: leases, consumers: consumers, log: log, seen: make(map[string]sighting)}
+	for _, route := range samples {
+		a.inside[route] = true
+	}
+	return a
+}
+
+// unserved returns those of the routes of which it is known that nobody works on them. It waits for the server, but not for long: what that has not
+// said is not known.
+func (a *attendance) unserved(routes ...string) []string {
+	var open []string
+	for _, route := range routes {
+		if !a.inside[route] && !a.leases.Attended(route) {
+			open = append(open, route)
+		}
+	}
+	if a.consumers == nil || len(open) == 0 {
+		return open
+	}
+	a.refresh(open, lookTime)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.DeleteFunc(open, func(route string) bool {
+		s := a.seen[route]
+		return !s.told || !s.last.IsZero() && time.Since(s.last) < lingering
+	})
+}
+
+// refresh looks at what is not fresh, and waits for that as long as a call may.
+func (a *attendance) refresh(routes []string, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		a.mu.Lock()
+		var stale []string
+		for _, route := range routes {
+			if s := a.seen[route]; s.at.IsZero() || time.Since(s.at) >= max(fresh, freshEach*time.Duration(len(a.seen))) {
+				stale = append(stale, route)
+			}
+		}
+		if len(stale) == 0 || a.closed {
+			a.mu.Unlock()
+			return
+		}
+		if a.looking == nil {
+			a.looking = make(chan struct{})
+			a.looks.Go(func() { a.look(stale) })
+		}
+		looking := a.looking
+		a.mu.Unlock()
+		select {
+		case <-looking: // which may have been for other routes
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// look asks the server for routes, one after the other.
+func (a *attendance) look(routes []string) {
+	for _, route := range routes {
+		n, err := a.consumers(route)
+		a.mu.Lock()
+		s := a.seen[route]
+		s.at, s.told = time.Now(), err == nil
+		if n > 0 && err == nil {
+			s.last = s.at
+		}
+		a.seen[route] = s
+		closed := a.closed
+		a.mu.Unlock()
+		if closed {
+			break
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.looking)
+	a.looking = nil
+}
+
+// close returns when the server is not asked any more.
+func (a *attendance) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.looks.Wait()
+}
+
+// tell says at start which routes nobody works on yet.
+func (a *attendance) tell(ctx context.Context, routes []string) {
+	for a.consumers != nil && !a.known(routes) {
+		a.refresh(routes, time.Minute)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if open := a.unserved(routes...); len(open) > 0 {
+		a.log.Info("no processor works on these routes yet; what is submitted there waits for one (POST /v1/work/lease, the worker, or the Go SDK)",
+			slog.Any("routes", open))
+	}
+}
+
+// known reports whether the server has said something of all routes.
+func (a *attendance) known(routes []string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !slices.ContainsFunc(routes, func(route string) bool { return !a.seen[route].told })
+}
