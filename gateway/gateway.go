@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -62,7 +63,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	}()
 	// The address first: a second gateway on the same port should say so.
 	if g.listener, err = listen(c.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, listenError("listen", c.Listen, err)
 	}
 	if c.TLSCert != "" {
 		secured, err := secure(g.listener, c)
@@ -74,7 +75,7 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if c.Debug != "" {
 		var addr net.Addr
 		if g.debug, addr, err = debugServer(c.Debug); err != nil {
-			return nil, fmt.Errorf("debug: %w", err)
+			return nil, listenError("debug", c.Debug, err)
 		}
 		log.Info("profiles", slog.String("url", "http://"+addr.String()+"/debug/pprof/"))
 	}
@@ -139,6 +140,20 @@ func listen(address string) (net.Listener, error) {
 		},
 	}
 	return config.Listen(context.Background(), "tcp", address)
+}
+
+// listenError says of an address that cannot be listened on what to do.
+func listenError(key, address string, err error) error {
+	env, windows := "HARK_"+strings.ToUpper(key), runtime.GOOS == "windows" // whose errors syscall has other names for
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE), windows && errors.Is(err, syscall.Errno(10048)): // WSAEADDRINUSE
+		return fmt.Errorf("%s: another process listens on %s already, maybe a gateway: end it, or choose another address with --%s (%s), like --%s 127.0.0.1:8081: %w",
+			key, address, key, env, key, err)
+	case errors.Is(err, syscall.EACCES), windows && errors.Is(err, syscall.Errno(10013)): // WSAEACCES
+		return fmt.Errorf("%s: this user may not listen on %s: choose a port from 1024 on with --%s (%s): %w", key, address, key, env, err)
+	default:
+		return fmt.Errorf("%s: cannot listen on %s; choose an address of this machine with --%s (%s): %w", key, address, key, env, err)
+	}
 }
 
 // sampleProcessors makes a processor for each sample whose route exists, so that

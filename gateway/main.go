@@ -54,6 +54,13 @@ func run(args []string, out, errOut io.Writer) int {
 	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
 
 	goredis.SetLogger(redisLog{logger}) // one for the process
+	for _, v := range config.Strays(os.Environ()) {
+		attrs := []any{slog.String("variable", v.Name)}
+		if v.Meant != "" {
+			attrs = append(attrs, slog.String("didYouMean", v.Meant))
+		}
+		logger.Warn("a variable of the environment has no effect: the gateway has none of that name, see --help", attrs...)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -123,5 +128,99 @@ func TestUnknownOptions(t *testing.T) {
 	// Nothing of this was begun.
 	if status := s.call("GET", "/v1/requests/"+id, nil).want(200).json()["status"]; status != "pending" {
 		t.Errorf("status %v", status)
+	}
+}
+
+// TestErrorsNameTheRemedy: whoever asks for what there is not learns what there is.
+func TestErrorsNameTheRemedy(t *testing.T) {
+	s := start(t, "--routes=default,images,sleep")
+	const routes = "default, images, sleep"
+	for _, at := range []struct{ path, body, meant string }{
+		{"/v1/requests", `{"content":1,"route":"slep"}`, "sleep"},
+		{"/v1/requests?route=image", `{"content":1}`, "images"},
+		{"/v1/batches", `{"requests":[{"content":1,"route":"Default"}]}`, "default"},
+		{"/v1/work/lease", `{"routes":["imags"]}`, "images"},
+		{"/v1/call/slepp/x", "", "sleep"},
+	} {
+		a := s.call("POST", at.path, at.body, async)
+		says(t, strings.ReplaceAll(string(a.body), `\"`, `"`), routes, `did you mean "`+at.meant+`"?`, "--routes")
+	}
+	says(t, s.call("GET", "/requests", nil).want(404).detail(), "/v1", "/openapi.yaml")
+	says(t, s.call("PUT", "/v1/requests", nil).want(405).detail(), "Allow")
+	for _, url := range []string{"http://example.com/", "https://127.0.0.1/", "https://10.1.2.3/"} {
+		for _, at := range []struct{ path, body string }{
+			{"/v1/webhooks", `{"url":"` + url + `"}`},
+			{"/v1/requests", `{"content":1,"webhook":{"url":"` + url + `"}}`},
+			{"/v1/requests?webhook=" + url, `{"content":1}`},
+		} {
+			says(t, string(s.call("POST", at.path, at.body, async).want(422).body), "--webhook-allow-cidrs")
+		}
+	}
+	says(t, string(s.call("POST", "/v1/webhooks", `{"url":"http://example.com/"}`).want(422).body), "--webhook-allow-http")
+	for _, at := range []struct{ method, path, body, meant string }{
+		{"POST", "/v1/requests", `{"content":1,"max_attempts":2}`, "maxAttempts"},
+		{"POST", "/v1/batches", `{"request":[{"content":1}]}`, "requests"},
+		{"POST", "/v1/webhooks", `{"URL":"https://example.com/"}`, "url"},
+		{"POST", "/v1/work/lease", `{"route":["sleep"]}`, "routes"},
+		{"POST", "/v1/work/x/progress", `{"precent":1}`, "percent"},
+	} {
+		a := s.call(at.method, at.path, at.body)
+		a.problem(422, "invalid-request")
+		says(t, string(a.body), `did you mean \"`+at.meant+`\"?`)
+	}
+	// With very many routes the list has an end.
+	var many []string
+	for i := range 500 {
+		many = append(many, fmt.Sprintf("route-%03d", i))
+	}
+	s = start(t, "--routes="+strings.Join(many, ","))
+	a := s.call("POST", "/v1/requests", `{"content":1}`, async).want(422)
+	says(t, string(a.body), "route-000, ", "route-019 and 480 more")
+}
+
+// refuses runs the gateway, which must end by itself, and returns what it says.
+func refuses(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaryUsed = true
+	cmd := exec.Command(path, append([]string{"--data=" + t.TempDir()}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if failed, ok := errors.AsType[*exec.ExitError](err); !ok || failed.ExitCode() != code {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// TestPortTaken: a second gateway on a port says how to get another one.
+func TestPortTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	at := taken.Addr().String()
+	says(t, refuses(t, 1, "--listen="+at), at, "another process", "--listen", "HARK_LISTEN")
+	says(t, refuses(t, 1, "--listen=127.0.0.1:0", "--debug="+at), at, "another process", "--debug", "HARK_DEBUG")
+	says(t, refuses(t, 1, "--insecure", "--listen=192.0.2.1:8080"), "192.0.2.1:8080", "an address of this machine", "--listen")
+}
+
+// TestStrayVariable: a mistyped variable is told at start.
+func TestStrayVariable(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaryUsed = true
+	cmd := exec.Command(path, "--listen=127.0.0.1:0", "--data="+t.TempDir())
+	cmd.Env = append(os.Environ(), "HARK_MAXBODY=s3cret", "HARK_COLOR=s3cret")
+	log := newRecord(t, cmd)
+	log.until("Hark listens on")
+	says(t, log.line("HARK_MAXBODY"), `"level":"WARN"`, "has no effect", `"didYouMean":"HARK_MAX_BODY"`)
+	says(t, log.line("HARK_COLOR"), `"level":"WARN"`)
+	if strings.Contains(log.String(), "s3cret") || strings.Count(log.String(), "has no effect") != 2 {
+		t.Error(log)
 	}
 }

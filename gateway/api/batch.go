@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 const (
@@ -41,7 +42,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 		case "webhook":
 			batch.readWebhook(raw)
 		default:
-			batch.wrong("/"+escapePointer(name), "is not a field of a batch")
+			batch.wrong("/"+escapePointer(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook"}))
 		}
 	}
 	batch.distinct(requests)

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/lifecycle/suggest"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -69,7 +71,7 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 // a pointer to one begins with.
 func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
 	for name, raw := range fields {
-		err := errUnknownField
+		var err error = &unknownFieldError{name, into}
 		if fieldName(into, name) {
 			var one []byte
 			if one, err = json.Marshal(map[string]json.RawMessage{name: raw}); err == nil {
@@ -85,21 +87,28 @@ func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs 
 	return errs
 }
 
-var errUnknownField = errors.New("unknown field")
+// unknownFieldError is a field that a struct does not have.
+type unknownFieldError struct {
+	name string
+	of   any // a pointer to the struct
+}
+
+func (e *unknownFieldError) Error() string { return "unknown field " + e.name }
 
 // fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct encoding/json would take URL for url, and of
 // the two whichever comes last.
 func fieldName(of any, name string) bool {
-	t := reflect.TypeOf(of).Elem()
-	if t.Kind() == reflect.Map {
-		return true
+	return reflect.TypeOf(of).Elem().Kind() == reflect.Map || name != "" && slices.Contains(fieldNames(of), name)
+}
+
+// fieldNames returns the names in JSON of the fields of the struct that a pointer leads to, "" for one that has none.
+func fieldNames(of any) []string {
+	var all []string
+	for f := range reflect.TypeOf(of).Elem().Fields() {
+		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, tag)
 	}
-	for field := range t.Fields() {
-		if tag, _, _ := strings.Cut(field.Tag.Get("json"), ","); tag == name && tag != "" {
-			return true
-		}
-	}
-	return false
+	return all
 }
 
 func wrongField(err error) string {
@@ -108,6 +117,9 @@ func wrongField(err error) string {
 	}
 	if errors.Is(err, errDuration) {
 		return errDuration.Error()
+	}
+	if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
+		return "is not a field of this resource" + suggest.Mean(unknown.name, fieldNames(unknown.of))
 	}
 	return "is not a field of this resource"
 }

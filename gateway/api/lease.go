@@ -9,6 +9,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/lease"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // What a lease may ask for, and what it gets if it does not say.
@@ -89,7 +90,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 			}
 			o.Lease = d
 		default:
-			wrong("/"+escapePointer(name), "is not a field of a lease")
+			wrong("/"+escapePointer(name), "is not a field of a lease%s", suggest.Mean(name, []string{"routes", "max", "wait", "lease"}))
 		}
 	}
 	switch {
@@ -100,7 +101,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 	default:
 		for i, route := range o.Routes {
 			if !routes[route] {
-				wrong(fmt.Sprintf("/routes/%d", i), "is not a route of this gateway")
+				wrong(fmt.Sprintf("/routes/%d", i), "%s", unknownRoute(route, routes))
 			}
 		}
 	}

@@ -185,9 +185,9 @@ func (a *API) asProblem(err error) *problem {
 func fiberProblem(e *fiber.Error) *problem {
 	switch e.Code {
 	case http.StatusNotFound:
-		return &problem{kind: kindNotFound, detail: "There is nothing at this path."}
+		return &problem{kind: kindNotFound, detail: "There is nothing at this path. The API is under /v1, and /openapi.yaml describes it."}
 	case http.StatusMethodNotAllowed:
-		return &problem{kind: kindMethod, detail: "The resource does not know this method."}
+		return &problem{kind: kindMethod, detail: "The resource does not know this method; the field Allow lists those that it does."}
 	case http.StatusRequestTimeout:
 		return &problem{kind: kindTimeout, detail: "The call did not arrive whole in time."}
 	case http.StatusRequestEntityTooLarge:

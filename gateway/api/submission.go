@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
 	"slices"
 	"strconv"
@@ -228,7 +229,7 @@ func (r *reader) option(where, name, text string) {
 	case "route":
 		r.sub.Route = text
 		if !r.routes[text] {
-			r.wrong(at, "is not a route of this gateway")
+			r.wrong(at, "%s", unknownRoute(text, r.routes))
 		}
 	case "topic":
 		r.sub.Topic = text
@@ -249,6 +250,12 @@ func (r *reader) option(where, name, text string) {
 	case "webhook": // in a query: the URL alone
 		r.webhook = &oneOff{URL: &text, at: at}
 	}
+}
+
+// unknownRoute says of a name that it is no route, and which there are.
+func unknownRoute(name string, routes map[string]bool) string {
+	all := slices.Sorted(maps.Keys(routes))
+	return "is not a route of this gateway" + suggest.Mean(name, all) + "; its routes, which --routes names, are " + names(all)
 }
 
 func (r *reader) integer(at, text string, least, most int) int {
@@ -293,7 +300,7 @@ func (r *reader) complete() {
 	if r.sub.Route == "" {
 		r.sub.Route = "default"
 		if !r.routes["default"] {
-			r.wrong("/route", "is required: this gateway has no route named default")
+			r.wrong("/route", "is required: this gateway has no route named default; its routes are %s", names(slices.Sorted(maps.Keys(r.routes))))
 			return
 		}
 	}

@@ -38,7 +38,7 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	route := param(c, "route")
 	r.option("", "route", route)
 	if len(r.errs) > 0 {
-		return &problem{kind: kindNotFound, detail: "There is no such route."}
+		return &problem{kind: kindNotFound, detail: "The path names a route: " + quoted(route) + " " + unknownRoute(route, a.routes) + "."}
 	}
 	raw := rawPath(c)
 	path, err := url.PathUnescape(raw)

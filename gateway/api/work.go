@@ -15,6 +15,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // assignment is what a processor gets when it starts an attempt.
@@ -277,7 +278,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	}
 	for name := range fields {
 		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
-			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report"})
+			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report" + suggest.Mean(name, fieldNames(into))})
 		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))

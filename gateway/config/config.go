@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // Config is the gateway's configuration. Durations are written like "30s" or "1h30m".
@@ -182,12 +184,14 @@ type fileResolver struct {
 func (r *fileResolver) Validate(app *kong.Application) error {
 	var known []string
 	for _, flag := range app.Flags {
-		known = append(known, flag.Name)
+		if flag.Name != "help" && flag.Name != "config" {
+			known = append(known, flag.Name)
+		}
 	}
 	slices.Sort(known)
-	for key := range r.values {
-		if !slices.Contains(known, key) || key == "help" || key == "config" {
-			return &Error{"config", key, "one of the keys " + strings.Join(known, ", ")}
+	for _, key := range slices.Sorted(maps.Keys(r.values)) {
+		if !slices.Contains(known, key) {
+			return &Error{"config", key, "one of the keys that flags have, without the dashes" + suggest.Mean(key, known) + "; they are " + strings.Join(known, ", ")}
 		}
 	}
 	return nil
@@ -240,8 +244,11 @@ func (c *Config) check() error {
 			return &Error{"traces", c.Traces, "a URL like http://127.0.0.1:4318"}
 		}
 	}
-	if (c.Redis == "") != (c.AMQP == "") {
-		return &Error{"redis", "", "both --redis and --amqp, or neither: many nodes need both"}
+	if c.Redis != "" && c.AMQP == "" {
+		return &Error{"amqp", "", "a URL like amqp://user:password@host:5672/, because --redis is given: many nodes need both --redis and --amqp, one alone neither"}
+	}
+	if c.AMQP != "" && c.Redis == "" {
+		return &Error{"redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need both --redis and --amqp, one alone neither"}
 	}
 	if c.CallbackExchange != "" && c.AMQP == "" {
 		return &Error{"callback-exchange", c.CallbackExchange, "--redis and --amqp beside it, or nothing: events are published through RabbitMQ"}

@@ -19,7 +19,10 @@ const resolveTime = 5 * time.Second
 
 // urlRefused is what an owner learns of a URL whose host is not there or not public:
 // the same in both cases, so that nobody learns of hosts inside.
-const urlRefused = "its host must be on the public internet"
+const urlRefused = "its host must be on the public internet, or in a network that the gateway's --webhook-allow-cidrs names"
+
+// plainRefused is what an owner learns of an http URL.
+const plainRefused = "want https; http is possible if the gateway runs with --webhook-allow-http, and hosts that are not public with --webhook-allow-cidrs"
 
 // checkURL refuses a URL that deliveries must not go to. What it resolves to is checked again at every
 // connection, so this is a courtesy to whoever mistypes it.
@@ -33,7 +36,7 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 		return refuse("it is longer than 2048 bytes")
 	case u.Scheme != "https" && (u.Scheme != "http" || !s.options.AllowHTTP):
 		if u.Scheme == "http" {
-			return refuse("want https")
+			return refuse(plainRefused)
 		}
 		return refuse("want https, not " + u.Scheme)
 	case u.User != nil:
