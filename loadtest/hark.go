@@ -199,10 +199,25 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 	}
 	f.skip = func([]byte) bool { return f.named } // it is none of the channel
 	f.number = func(id, _ []byte) (int, bool) {
-		offset, err := strconv.Atoi(string(id))
-		return offset - beforeProgress, err == nil
+		offset, ok := offsetOf(id)
+		return offset - beforeProgress, ok
 	}
 	return f, f.stream(path)
+}
+
+// offsetOf returns the offset in the id of a server-sent event, which is followed by the life of the request if its id is one
+// that may be used again: 7-k3m9p2q4rz.
+func offsetOf(id []byte) (int, bool) {
+	digits, _, _ := bytes.Cut(id, []byte("-"))
+	offset, err := strconv.Atoi(string(digits))
+	return offset, err == nil
+}
+
+// isEvent tells whether an event of Hark is the one with a sequence of a request, whose life may stand between them in its id.
+func isEvent(event []byte, id string, sequence int) bool {
+	_, rest, ok := bytes.Cut(event, []byte(`"id":"`+id+`/`))
+	tail, _, closed := bytes.Cut(rest, []byte(`"`))
+	return ok && closed && string(tail[bytes.LastIndexByte(tail, '/')+1:]) == strconv.Itoa(sequence)
 }
 
 func (*hark) numbers() bool { return true }

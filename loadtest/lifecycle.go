@@ -114,7 +114,7 @@ func (f *follower) lives(id string) error {
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", kind, id, err)
 		}
-		if !bytes.Contains(event, fmt.Appendf(nil, `"id":"%s/%d"`, id, n+1)) || !bytes.Contains(event, fmt.Appendf(nil, `"type":"%s"`, kind)) {
+		if !isEvent(event, id, n+1) || !bytes.Contains(event, fmt.Appendf(nil, `"type":"%s"`, kind)) {
 			return fmt.Errorf("event %d of %s is %s", n+1, id, event)
 		}
 	}

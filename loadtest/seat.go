@@ -116,7 +116,7 @@ func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
 		err = f.socket(path, "hark.v1")
 	} else {
 		f.skip = func([]byte) bool { return f.named } // it is none of the channel
-		f.number = func(id, _ []byte) (int, bool) { n, err := strconv.Atoi(string(id)); return n, err == nil }
+		f.number = func(id, _ []byte) (int, bool) { return offsetOf(id) }
 		err = f.stream(path)
 	}
 	return f, err
