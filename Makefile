@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-all test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ help: ## list these verbs
 run: ## run the gateway: the embedded store under ./data, the samples inside
 	$(GO) run ./gateway
 
-build: ## build bin/hark, a static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/hark ./gateway
+build: ## build bin/gateway and bin/worker, static binaries
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/ ./gateway ./processor/cmd/worker
+
+cross: ## whether gateway and worker compile for Linux, macOS, Windows and FreeBSD, on amd64 and arm64; BUILD=1 builds them into bin/
+	$(GO) run ./scripts/cross $(if $(BUILD),-build)
 
 # Two at a time, because the tests with others' programs wait for those most of the time. What each prints stays together, if make can do that.
 TOGETHER := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

@@ -44,6 +44,7 @@ var rooms = map[string][]string{
 	// What only tests use.
 	"deploy":            {},
 	"servertest":        {"github.com"},
+	"scripts":           {},
 	"broker/brokertest": {"broker"},
 	"store/storetest":   {"lifecycle", "hub"},
 	"store/webhooktest": {"lifecycle", "hub", "webhook/dispatch"},
