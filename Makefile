@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-go test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test-all:
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
 	$(GO) test -C loadtest/centrifuge ./...
+	$(GO) test -race -shuffle=on -tags=portable ./hub
+
+test-portable: ## hub and gateway as they are on systems other than Linux, tried on Linux: a goroutine for each connection
+	$(GO) test -race -shuffle=on -tags=portable ./hub
+	$(GO) test -race -shuffle=on -tags=portable,nodescriptor ./hub
+	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway

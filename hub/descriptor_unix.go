@@ -1,8 +1,10 @@
-//go:build unix
+//go:build unix && !nodescriptor
 
 package hub
 
 import "syscall"
+
+const takesDescriptors = true
 
 func writeDescriptor(fd int32, b []byte) (int, error) { return syscall.Write(int(fd), b) }
 

@@ -16,7 +16,8 @@
 // for good (a reset).
 //
 // A waiting connection holds no goroutine and no buffer, whichever wire it is: one
-// poller tells when a client has said something or has gone. Writes never
+// poller tells when a client has said something or has gone. Where the system is not Linux, and with the build tag portable, by
+// which the tests try that there too, each has a goroutine instead. Writes never
 // block: what a socket does not take at once waits in that connection's backlog, up to
 // a bound in bytes. Beyond it, progress that is superseded by what waits behind it goes first
 // (see [Options.Subject]), and then the connection is closed in a way that lets its client

@@ -80,3 +80,6 @@ func (c *Chunks) next() error {
 	}
 	return io.EOF
 }
+
+// TakesDescriptors says whether a write goes to the socket at once, and may find it full: else all wait for the flusher.
+const TakesDescriptors = takesDescriptors

@@ -252,6 +252,18 @@ func (o *outbox) watch() error {
 	return o.hub.inputs.arm(o)
 }
 
+// readBlocking reads a connection that no poller watches, until it is closed, and passes on what the client says.
+func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
+	for {
+		n, err := o.conn.Read(buffer)
+		if err != nil {
+			o.abort(reasonGone)
+			return
+		}
+		take(buffer[:n])
+	}
+}
+
 // overflow ends a connection that does not keep up: what is queued still goes out,
 // as whole frames, then it is told to resume. Called under o.mu.
 func (o *outbox) overflow() {

@@ -1,3 +1,5 @@
+//go:build !portable
+
 package hub
 
 import (
@@ -19,6 +21,8 @@ type poller struct {
 	mu    sync.Mutex
 	conns []polled // by descriptor
 }
+
+const hasPoller = true
 
 type polled struct {
 	o          *outbox

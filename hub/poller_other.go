@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || portable
 
 package hub
 
@@ -7,9 +7,10 @@ import (
 	"errors"
 )
 
-// poller is not there: each connection that must be read has a goroutine, and a
-// stream's client is found gone by the heartbeat.
+// poller is not there: each connection has a goroutine, which waits for what the client says, or for its going.
 type poller struct{}
+
+const hasPoller = false
 
 const pollInput, pollOutput = 0, 0
 

@@ -173,26 +173,13 @@ func (s *socket) readReady() {
 // unwatched goes on without the poller.
 func (s *socket) unwatched(err error) {
 	if s.conn != nil {
-		s.hub.tasks.Go(s.readBlocking) // ends at once if the connection is closed
+		s.hub.tasks.Go(func() { s.readBlocking(make([]byte, 2048), s.take) })
 		return
 	}
 	if !errors.Is(err, errClosed) {
 		s.hub.log.Warn("socket closed: it cannot be watched", slog.Any("error", err))
 	}
 	s.finish(closeFrame(uint16(CloseTryLater), "cannot be served, try later"), reasonShed)
-}
-
-// readBlocking reads a connection that the poller does not watch.
-func (s *socket) readBlocking() {
-	buffer := make([]byte, 2048)
-	for {
-		n, err := s.conn.Read(buffer)
-		if err != nil {
-			s.abort(reasonGone)
-			return
-		}
-		s.take(buffer[:n])
-	}
 }
 
 // take handles what the client has sent. Once the connection is closing, that is

@@ -78,7 +78,10 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		}
 		return
 	}
-	_ = s.watch() // without it the heartbeat finds out who has gone
+	if err := s.watch(); err != nil && !hasPoller && s.conn != nil {
+		h.tasks.Go(func() { s.readBlocking(make([]byte, 64), func([]byte) {}) }) // what it says is dropped, as by readable
+	}
+	// On Linux, under TLS, the heartbeat finds out who has gone: no other connection has a goroutine there.
 }
 
 // heartbeat implements connection.
