@@ -39,13 +39,21 @@ if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 		echo "setup: installing$missing" >&2
 		export DEBIAN_FRONTEND=noninteractive
-		# Packages are told not to start their services: tests start their own.
-		policy=/usr/sbin/policy-rc.d
-		[ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && trap 'rm -f "$policy"' EXIT; }
+		# Packages are told not to start their services: tests start their own. Where somebody has a policy already, that one holds and stays.
+		policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere only for the test of this
+		if [ ! -e "$policy" ] && [ ! -h "$policy" ]; then
+			trap 'rm -f "$policy"' EXIT
+			trap 'exit 1' INT TERM HUP
+			printf '#!/bin/sh\nexit 101\n' >"$policy"
+			chmod 755 "$policy"
+		else
+			policy=
+		fi
 		apt-get update -qq
 		# shellcheck disable=SC2086 # a list of words
 		apt-get install -y -qq --no-install-recommends $missing >/dev/null
-		[ ! -e "$policy" ] || ! grep -q 'exit 101' "$policy" || rm -f "$policy"
+		trap - EXIT INT TERM HUP # exec below runs no trap
+		[ -z "$policy" ] || rm -f "$policy"
 	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
 		echo "setup: running in a container, because these are not installed:$missing" >&2
 		exec docker run --rm --shm-size=1g -e NCHAN -e BROWSERS -v "$PWD:/src" -w /src golang:1.26-bookworm \
