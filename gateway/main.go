@@ -9,7 +9,7 @@
 //
 // SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they
 // have, streams are closed spread over --drain, processors finish or hand their
-// work back. A second signal ends the process at once.
+// work back. A second signal ends the process at once. What `go run` has started drains when that command is killed, too.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -62,9 +63,12 @@ func run(args []string, out, errOut io.Writer) int {
 		logger.Warn("a variable of the environment has no effect: the gateway has none of that name, see --help", attrs...)
 	}
 
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
+	watching.Go(func() { endWithGoRun(ctx, logger) })
 
 	g, err := open(c, logger)
 	if err != nil {
