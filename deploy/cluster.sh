@@ -10,10 +10,11 @@
 # a second one at once.
 #
 # In the environment: PROXY (nginx or caddy), PROXY_PORT (8080), GATEWAY_1_PORT,
-# GATEWAY_2_PORT, REDIS_PORT, REDIS_MAXMEMORY (that of redis.conf), AMQP_PORT, EPMD_PORT, DIST_PORT, DRAIN (the gateways' and the
+# GATEWAY_2_PORT, REDIS_PORT, REDIS_MAXMEMORY (that of redis.conf), AMQP_PORT, EPMD_PORT, DIST_PORT,
+# MANAGEMENT_PORT (of RabbitMQ's management plugin, which rabbitmqadmin needs; without it the plugin is not there), DRAIN (the gateways' and the
 # workers' --drain), BIN (a folder with the programs "gateway" and "worker", else they are
 # built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone, "redis" for one), and whatever
-# the gateways take (HARK_MAX_WAIT=5s).
+# the gateways take (HARK_MAX_WAIT=5s, HARK_CALLBACK_EXCHANGE=events).
 set -euo pipefail
 exec </dev/null
 PATH=$PATH:/usr/sbin:/usr/local/sbin # where Debian puts servers
@@ -26,6 +27,7 @@ redis_port=${REDIS_PORT:-16379}
 amqp_port=${AMQP_PORT:-15673}
 epmd_port=${EPMD_PORT:-14369}
 dist_port=${DIST_PORT:-25673}
+management_port=${MANAGEMENT_PORT:-}
 drain=${DRAIN:-1s}
 bin=${BIN:+$(cd "$BIN" && pwd)}
 programs=${PROGRAMS:-epmd rabbitmq redis gateway-1 gateway-2 worker-1 worker-2 proxy}
@@ -52,7 +54,7 @@ fi
 case $proxy in nginx | caddy) ;; *) fail "PROXY: $proxy is not allowed: want nginx or caddy" ;; esac
 needs=() ports=()
 ! wanted epmd || needs+=(epmd) ports+=("$epmd_port")
-! wanted rabbitmq || needs+=(rabbitmq-server) ports+=("$amqp_port" "$dist_port")
+! wanted rabbitmq || needs+=(rabbitmq-server) ports+=("$amqp_port" "$dist_port" ${management_port:+"$management_port"})
 ! wanted redis || needs+=(redis-server) ports+=("$redis_port")
 ! wanted gateway-1 || ports+=("$gateway_1_port")
 ! wanted gateway-2 || ports+=("$gateway_2_port")
@@ -151,7 +153,7 @@ start_epmd() { # Erlang's name server; one that Erlang starts by itself would st
 }
 
 start_rabbitmq() {
-	local home=$data/rabbitmq server
+	local home=$data/rabbitmq server plugins=
 	server=$(command -v rabbitmq-server)
 	# Debian's wrapper changes the user and insists on being root.
 	[[ $server != /usr/sbin/* || ! -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || server=/usr/lib/rabbitmq/bin/rabbitmq-server
@@ -164,7 +166,11 @@ start_rabbitmq() {
 			default_user = hark
 			default_pass = $RABBITMQ_PASSWORD
 		END
-		echo '[].' >"$home/enabled_plugins"
+		if [ -n "$management_port" ]; then # its keys are known only with the plugin
+			printf 'management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %s\n' "$management_port" >>"$home/rabbitmq.conf"
+			plugins=rabbitmq_management
+		fi
+		echo "[$plugins]." >"$home/enabled_plugins"
 	)
 	# Nothing comes from the machine's own configuration. ALLOW_INPUT makes the script
 	# become the server instead of waiting for it, so that signals reach the server.
@@ -253,6 +259,7 @@ if [ -z "$bin" ] && wanted gateway-1; then
 fi
 ! wanted redis || await redis pong "$redis_port"
 ! wanted rabbitmq || await rabbitmq open "$amqp_port"
+! wanted rabbitmq || [ -z "$management_port" ] || await rabbitmq open "$management_port"
 for name in gateway-1 gateway-2 worker-1 worker-2 proxy; do
 	! wanted "$name" || "start_$name"
 done
@@ -267,6 +274,7 @@ if wanted proxy; then
 		  gateways  http://127.0.0.1:$gateway_1_port http://127.0.0.1:$gateway_2_port
 		  data      $data
 	END
+	[ -z "$management_port" ] || echo "  RabbitMQ  http://127.0.0.1:$management_port, user hark, password in $data/secrets"
 else
 	echo "running: $programs"
 fi

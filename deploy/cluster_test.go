@@ -34,6 +34,7 @@ type cluster struct {
 	url      string
 	gateways [2]string // URLs behind the proxy
 	data     string
+	admin    string // port of RabbitMQ's management plugin
 	script   *exec.Cmd
 	errors   *bytes.Buffer
 	exited   chan struct{}
@@ -48,16 +49,18 @@ func startCluster(t *testing.T) *cluster {
 		program(t, name)
 	}
 	dir := t.TempDir()
-	ports := freePorts(t, 7)
+	ports := freePorts(t, 8)
 	c := &cluster{
 		url:      "http://127.0.0.1:" + ports[0],
 		gateways: [2]string{"http://127.0.0.1:" + ports[1], "http://127.0.0.1:" + ports[2]},
+		admin:    ports[7],
 		errors:   new(bytes.Buffer), exited: make(chan struct{}),
 	}
 	c.script = exec.Command("./cluster.sh")
 	c.script.Env = append(os.Environ(), "TMPDIR="+dir, "PROXY=nginx", "DRAIN=200ms",
 		"PROXY_PORT="+ports[0], "GATEWAY_1_PORT="+ports[1], "GATEWAY_2_PORT="+ports[2],
-		"REDIS_PORT="+ports[3], "AMQP_PORT="+ports[4], "EPMD_PORT="+ports[5], "DIST_PORT="+ports[6])
+		"REDIS_PORT="+ports[3], "AMQP_PORT="+ports[4], "EPMD_PORT="+ports[5], "DIST_PORT="+ports[6],
+		"MANAGEMENT_PORT="+c.admin, "HARK_CALLBACK_EXCHANGE=events")
 	c.script.Stderr = c.errors
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -324,6 +327,7 @@ func TestCluster(t *testing.T) {
 			t.Run("other page", func(t *testing.T) { testOtherPage(newClient(t, url)) })
 		})
 	}
+	t.Run("events to RabbitMQ", func(t *testing.T) { testCallbackExchange(t, cluster) })
 	t.Run("resume elsewhere", func(t *testing.T) { testResumeElsewhere(t, cluster) })
 	t.Run("gateway killed", func(t *testing.T) { testGatewayKilled(t, cluster) })
 }
@@ -460,6 +464,36 @@ func testOtherPage(c *client) {
 	}
 	if status, _ := c.call("GET", "/metrics", nil); status != http.StatusNotFound {
 		c.Errorf("metrics: %d", status)
+	}
+}
+
+// testCallbackExchange runs what README says about the events in RabbitMQ, as it stands there but for the ports and the folder. The
+// events may take a moment to the queue, so the last line is run until all of them were got.
+func testCallbackExchange(t *testing.T, cluster *cluster) {
+	program(t, "rabbitmqadmin")
+	block := between(read(t, "README.md"), "```sh\n. cluster/secrets\n", "```")
+	lines := strings.Split(strings.TrimSpace(block), "\n")
+	if len(lines) < 2 {
+		t.Fatal("README does not show how the callback exchange is tried")
+	}
+	told := strings.NewReplacer("http://127.0.0.1:8080", cluster.url, "--port=15672", "--port="+cluster.admin)
+	last := len(lines) - 1
+	script := "set -eu\n. " + cluster.data + "/secrets\n" + told.Replace(strings.Join(lines[:last], "\n")) + `
+		for try in $(seq 100); do
+			got=$(` + lines[last] + "\n" + `)
+			! echo "$got" | grep -q request.succeeded || break
+			sleep 0.1
+		done
+		echo "$got"`
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, wanted, _ := strings.Cut(lines[last], "# ")
+	for kind := range strings.SplitSeq(wanted, ", ") {
+		if !strings.HasPrefix(kind, "request.") || !bytes.Contains(out, []byte(`"type":"`+kind+`"`)) {
+			t.Errorf("no %s among\n%s", kind, out)
+		}
 	}
 }
 

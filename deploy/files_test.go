@@ -172,6 +172,23 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// TestComposeManagement: the image with the plugin is of the version of the one without.
+func TestComposeManagement(t *testing.T) {
+	var with composeFile
+	if err := yaml.Unmarshal([]byte(read(t, "deploy/compose.management.yml")), &with); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Replace(compose(t).Services["rabbitmq"].Image, "-", "-management-", 1)
+	if got := with.Services["rabbitmq"].Image; got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
+	for _, name := range []string{"gateway-1", "gateway-2"} {
+		if _, ok := compose(t).Services[name].Environment["HARK_CALLBACK_EXCHANGE"]; !ok {
+			t.Errorf("%s is not told of HARK_CALLBACK_EXCHANGE", name)
+		}
+	}
+}
+
 // TestComposeHasNoPasswords: each comes from a variable that has no default.
 func TestComposeHasNoPasswords(t *testing.T) {
 	text := read(t, "docker-compose.yml")
@@ -279,7 +296,7 @@ func TestComposeConfig(t *testing.T) {
 	if exec.Command("docker", "compose", "version").Run() != nil {
 		t.Skip("docker compose is not installed")
 	}
-	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}, {"docker-compose.yml", "deploy/compose.keys.yml"}} {
+	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}, {"docker-compose.yml", "deploy/compose.keys.yml"}, {"docker-compose.yml", "deploy/compose.management.yml"}} {
 		arguments := []string{"compose", "--env-file", "/dev/null"}
 		for _, f := range files {
 			arguments = append(arguments, "-f", f)
