@@ -123,7 +123,7 @@ const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retent
  * @property {string} [base] origin of the gateway; default the page's own
  * @property {Record<string, string>} [headers] sent with every HTTP call
  * @property {string | (() => string|null|undefined|Promise<string|null|undefined>)} [token] an API key or a
- *   JSON Web Token, or what returns one that is still good. No long-lived token stands in a URL: a stream is opened with a ticket for the
+ *   JSON Web Token, or what returns one that is still good; what it throws while following is reported, and it is asked again. No long-lived token stands in a URL: a stream is opened with a ticket for the
  *   request, a WebSocket is told the token by its first message.
  * @property {string|URL|false} [worker] where this file is, if it is part of a bundle, so that all tabs can share their connections in
  *   a SharedWorker; false: each tab has its own. Default: where the page has it from, if it is called hark.js and
@@ -133,8 +133,12 @@ const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retent
  * @property {any} [WebSocket]
  */
 
-/** What calls one gateway, and what its followers share. @param {ClientConfig} config */
-function gatewayOf(config) {
+/**
+ * What calls one gateway, and what its followers share.
+ * @param {ClientConfig} config
+ * @param {(error: any) => void} [tell] gets what `token` throws where a follower asks for it, as there is no caller to throw it to
+ */
+function gatewayOf(config, tell = report) {
   const env = {
     fetch: config.fetch ?? ((...args) => globalThis.fetch(...args)),
     EventSource: 'EventSource' in config ? config.EventSource : globalThis.EventSource,
@@ -146,12 +150,24 @@ function gatewayOf(config) {
   if (!injected && !pools.has(base)) pools.set(base, new Pool(base));
   const pool = injected ? new Pool(null) : pools.get(base);
 
-  const token = async () => (typeof config.token === 'function' ? config.token() : config.token);
+  const ask = async () => {
+    const bearer = typeof config.token === 'function' ? await config.token() : config.token;
+    if (bearer && !/^[!-~]+$/.test(bearer)) throw new Error('The token has characters that no header may hold: give it as it was issued, without spaces and line ends.');
+    return bearer;
+  };
+  const token = async () => {
+    try {
+      return await ask();
+    } catch (error) {
+      tell(error);
+      throw new NoToken('there is no token', { cause: error });
+    }
+  };
   const authorization = Object.entries(config.headers ?? {}).find(([name]) => name.toLowerCase() === 'authorization')?.[1];
 
   /** Calls the gateway; anything but success and 304 is a {@link HarkError}. */
-  async function call(path, { headers, ...init } = {}) {
-    const bearer = await token();
+  async function call(path, { headers, ...init } = {}, bearerOf = ask) {
+    const bearer = await bearerOf();
     const all = { ...(bearer && { Authorization: `Bearer ${bearer}` }), ...config.headers, ...headers };
     const response = await env.fetch(url(path), { ...init, headers: all });
     if (response.ok || response.status === 304) return response;
@@ -164,11 +180,15 @@ function gatewayOf(config) {
    * @param {AbortSignal} signal @returns {Promise<{bearer?: string, own: boolean}>}
    */
   async function credentials(signal) {
-    const bearer = authorization === undefined ? await limited(signal, PATIENCE, token) : /^bearer +(\S+)$/i.exec(authorization)?.[1];
+    const late = () => new NoToken(`no token within ${PATIENCE} ms`);
+    const bearer = authorization === undefined ? await limited(signal, PATIENCE, token, late) : /^bearer +(\S+)$/i.exec(authorization)?.[1];
     return { bearer: bearer || undefined, own: authorization !== undefined };
   }
 
-  return { ...env, config, injected, base, url, pool, token, call, credentials };
+  /** A call of a follower's. */
+  const read = (path, init) => call(path, init, token);
+
+  return { ...env, config, injected, base, url, pool, token, call, read, credentials };
 }
 
 /** @param {ClientConfig} [config] */
@@ -217,7 +237,8 @@ export function createClient(config = {}) {
         if (response.status === 202) return await response.json();
         // The same request, which has ended already: this is its result.
         const status = response.headers.get('Operation-Location') ?? response.headers.get('Location');
-        return await (await call(status)).json();
+        const { pathname, search } = new URL(status, 'http://localhost'); // of the same gateway, by whatever name it is known elsewhere
+        return await (await call(pathname + search)).json();
       } catch (error) {
         const busy = error instanceof HarkError ? error.status === 429 || error.status === 503 : error instanceof TypeError;
         if (!busy || left <= 0 || options.signal?.aborted) throw error;
@@ -392,8 +413,7 @@ class Following {
     try {
       this.#options[name]?.(...values);
     } catch (error) {
-      if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-      else setTimeout(() => { throw error; });
+      report(error);
     }
   }
 }
@@ -532,6 +552,7 @@ class Connector {
       if (signal.aborted) return;
       if (isFinal(error)) this.#finish(null, error);
       else if (error instanceof NotHere) this.#next();
+      else if (error instanceof NoToken) this.#lost({ asked: true });
       else this.#lost({ least: (error?.retryAfter ?? 0) * 1000 });
     }
   }
@@ -623,7 +644,7 @@ class Connector {
 
   /** Reads a document; null if it has not changed. */
   async #read(address, signal, headers) {
-    const response = await this.#gateway.call(address, { headers: { Accept: 'application/json', ...headers }, signal });
+    const response = await this.#gateway.read(address, { headers: { Accept: 'application/json', ...headers }, signal });
     return response.status === 304 ? null : response.json();
   }
 
@@ -1268,7 +1289,7 @@ class Guest {
 
   #follow({ id, client, config, target, options, at }) {
     const { base, headers, keyed } = config;
-    if (!this.#gateways.has(client)) this.#gateways.set(client, gatewayOf({ base, headers, ...(keyed && { token: () => this.#token(client) }) }));
+    if (!this.#gateways.has(client)) this.#gateways.set(client, gatewayOf({ base, headers, ...(keyed && { token: () => this.#token(client) }) }, () => {})); // the page reports
     this.#connectors.set(id, new Connector(this.#gateways.get(client), target, options, at, {
       event: (event, offset, reset) => this.post({ op: 'event', id, event, offset, reset }),
       state: (state, transport, more) => this.post({ op: 'state', id, state, transport, more }),
@@ -1314,12 +1335,21 @@ if (typeof SharedWorkerGlobalScope !== 'undefined' && globalThis instanceof Shar
 /** A transport that there is not, or that is forbidden. */
 class NotHere extends Error {}
 
+/** The application has no token at the moment, which is no fault of a transport. */
+class NoToken extends Error {}
+
 function made(make) {
   try {
     return make();
   } catch (error) {
     throw new NotHere(error?.message, { cause: error });
   }
+}
+
+/** Tells of an error of the application's as if nothing had caught it. @param {any} error */
+function report(error) {
+  if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
+  else setTimeout(() => { throw error; });
 }
 
 /** An answer that another attempt would not change. */
@@ -1362,7 +1392,7 @@ function lock(name, wait = false) {
 }
 
 /** Runs a task until it is done, the signal says so, or the time is over. */
-async function limited(signal, milliseconds, task) {
+async function limited(signal, milliseconds, task, late = () => new Error(`no answer within ${milliseconds} ms`)) {
   signal.throwIfAborted();
   const own = new AbortController();
   let aborted;
@@ -1370,7 +1400,7 @@ async function limited(signal, milliseconds, task) {
   const given = new Promise((_, reject) => {
     aborted = () => reject(signal.reason);
     signal.addEventListener('abort', aborted);
-    timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
+    timer = setTimeout(() => reject(late()), milliseconds);
   });
   try {
     return await Promise.race([task(own.signal), given]);

@@ -136,6 +136,40 @@ test('reads the status of a request that has ended already', async () => {
   assert.equal((await client.submit(1)).status, 'succeeded');
 });
 
+test('reads it from the same gateway, whatever its public address is', async () => {
+  const { client, calls } = world(({ url }) => (url === '/v1/requests' ? new Response('bytes', { headers: { 'Operation-Location': 'https://push.example/v1/requests/r1?expired=failed' } }) : json({ id: 'r1', status: 'failed' })));
+  assert.equal((await client.submit(1)).status, 'failed');
+  assert.equal(calls[1].url, '/v1/requests/r1?expired=failed');
+});
+
+test('reports what the function for the token throws while following, and asks it again', async () => {
+  const reported = [];
+  const before = globalThis.reportError;
+  globalThis.reportError = (error) => reported.push(error.message);
+  try {
+    for (const transport of ['sse', 'websocket', 'poll']) {
+      let asked = 0;
+      const token = async () => { if (++asked > 6) return 'good'; throw new TypeError(`no token for ${transport}`); };
+      const { seen, follow, client } = world(({ headers }) => (headers.Authorization === 'Bearer good' ? problem(404, 'request-not-found') : problem(401, 'unauthenticated')), { token });
+      await assert.rejects(client.get('r1'), /no token/); // who calls gets it
+      assert.deepEqual(reported, []);
+      const follower = follow({ transport });
+      await until(() => asked > 6);
+      assert.deepEqual(reported.splice(0), Array(5).fill(`no token for ${transport}`));
+      follower.close();
+      assert.deepEqual(seen.states.filter((state) => !state.startsWith(transport)), [], 'no other transport, as it is no fault of this one');
+    }
+  } finally {
+    globalThis.reportError = before;
+  }
+});
+
+test('says of a token that cannot be sent why', async () => {
+  const { client, calls } = world(() => json({ id: 'r1' }, 202), { token: 'abc\n' });
+  await assert.rejects(client.submit(1), /no header may hold/);
+  assert.equal(calls.length, 0);
+});
+
 test('a result is bytes, or nothing', async () => {
   const { client } = world(({ url }) => (url.includes('none') ? new Response(null, { status: 204 }) : new Response('bytes')));
   assert.equal(await (await client.result('r1')).text(), 'bytes');
