@@ -545,7 +545,8 @@ func TestSpeaksBeforeItListens(t *testing.T) {
 	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Fatalf("%v %v", err, res)
 	}
-	want := "\x81\x0d{\"op\":\"pong\"}\x81\x0d{\"op\":\"pong\"}"
+	const pong = `{"op":"pong","interval":25,"retry":2000}`
+	want := strings.Repeat("\x81"+string(rune(len(pong)))+pong, 2)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
 		t.Errorf("%v %q", err, got)
@@ -570,14 +571,14 @@ func TestHeartbeat(t *testing.T) {
 		if b.name == "start" {
 			b, err = told.block()
 		}
-		if err != nil || b.name != "heartbeat" || b.data != `{"interval":1}` || b.id != "" {
+		if err != nil || b.name != "heartbeat" || b.data != `{"interval":1,"retry":2000}` || b.id != "" {
 			t.Errorf("%s begins with %+v, %v", path, b, err)
 		}
 		s.call("GET", path+"?heartbeat=yes", nil, "Accept: text/event-stream").problem(422, "invalid-request")
 	}
 	asked := s.dial("")
 	say(t, asked, `{"op":"ping"}`)
-	expect(t, asked, `{"op":"pong","interval":1}`)
+	expect(t, asked, `{"op":"pong","interval":1,"retry":2000}`)
 	conn := s.dial("")
 	pinged := make(chan struct{}, 1)
 	conn.SetPingHandler(func(string) error {

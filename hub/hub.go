@@ -118,7 +118,7 @@ func New(source Source, o Options) *Hub {
 		admission: newAdmission(o),
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
-	h.signs = newSigns(h.wheel.interval())
+	h.signs = newSigns(h.wheel.interval(), o.Retry)
 	var err error
 	if h.inputs, err = newPoller(pollInput, func(o *outbox) { o.owner.readable() }); err == nil {
 		h.outputs, err = newPoller(pollOutput, (*outbox).writable)

@@ -17,7 +17,7 @@ func TestHeartbeatsThatAreSeen(t *testing.T) {
 		t.Run("by "+version, func(t *testing.T) {
 			t.Parallel()
 			source := newMemorySource()
-			addr := serve(t, hub.New(source, hub.Options{Heartbeat: time.Second}))
+			addr := serve(t, hub.New(source, hub.Options{Heartbeat: time.Second, Retry: 700 * time.Millisecond}))
 			source.append("request-a", false)
 			// Each is closed by its pass behind some heartbeats.
 			ask := func(more url.Values) string {
@@ -30,7 +30,7 @@ func TestHeartbeatsThatAreSeen(t *testing.T) {
 			others := make(chan string, 1)
 			go func() { others <- ask(nil) }()
 			told := ask(url.Values{"heartbeats": {"yes"}})
-			const block = "event: heartbeat\ndata: {\"interval\":1}\n\n"
+			const block = "event: heartbeat\ndata: {\"interval\":1,\"retry\":700}\n\n"
 			begin, rest, _ := strings.Cut(told, "\n\n")
 			if !strings.HasPrefix(begin, ":\nevent: start\n") || !strings.HasPrefix(rest, block+"data: ") {
 				t.Errorf("it begins with %q", told)
