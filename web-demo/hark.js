@@ -72,7 +72,8 @@
  * @property {(document: StatusDocument|null, error?: Error) => void} [onEnd]
  *   the request has ended, or it cannot be followed at all, and then there is an error
  * @property {(state: State) => void} [onState]
- * @property {{base?: number, max?: number}} [backoff] milliseconds; default 500 and 20000
+ * @property {{base?: number, max?: number}} [backoff] milliseconds of the first pause and of the longest one; default 500, and while the
+ *   page is seen what the gateway says (`--retry`) or 5000, else 20000
  * @property {number} [openTimeout] milliseconds that a connection may take to say something before the next transport is tried; default 10000
  *
  * @typedef {object} Follower
@@ -282,7 +283,7 @@ export function createClient(config = {}) {
 
   /**
    * Follows a request until it ends. Connections that break, or that fall silent, are made again, with
-   * growing, jittered pauses, and resume after the last event that is known; no
+   * growing, jittered pauses, which end as soon as another follower gets through, and resume after the last event that is known; no
    * event is told twice, and what was missed is fetched before the end is told. If a transport does not work at all, the next is tried:
    * Server-Sent Events, WebSocket, and polling in the end. Any number of followers hold at most three of
    * the connections that a browser has for a host.
@@ -317,6 +318,11 @@ const BRIEF = 20_000; // milliseconds that a short call may take
 const WAIT = 20; // seconds of one long poll
 const UNREAD = 100; // milliseconds for what had arrived when a timer fired, after a sleep or a long task of the page
 const PACE = 2000; // milliseconds between short polls
+const SEEN = 5000; // milliseconds that a page that is seen waits at most before it connects again, until the gateway has said
+const UNSEEN = 20_000; // and one that is not
+const HASTE = 1000; // and at least at most, whatever the gateway says
+const AWAKE = 300; // milliseconds within which those begin that another one has woken
+const DOUBT = 2000; // milliseconds that an attempt gets to open when another one got through
 const STEADY = 10_000; // milliseconds after which a connection counts as one that works
 const HELD = 3; // connections that followers hold of the six that a browser has for a host over HTTP/1.1
 const PAGE = 1000; // events of one answer at most
@@ -374,6 +380,7 @@ class Following {
       event: (event, offset, reset) => current() && this.#tell(reset && this.#options.onReset ? 'onReset' : 'onEvent', event, offset),
       state: (state, transport, more) => current() && this.#state(state, transport, more),
       end: (document, error) => current() && this.#end(document, error),
+      seen: isSeen,
       moved: () => {
         if (!current()) return;
         this.#disconnect();
@@ -421,6 +428,9 @@ class Following {
 /** @type {Set<Following>} */
 const followings = new Set();
 
+/** Whether somebody may look at what is followed. */
+const isSeen = () => typeof document === 'undefined' || document.visibilityState !== 'hidden';
+
 if (typeof document !== 'undefined') {
   const suspend = () => {
     for (const each of [...followings]) each.suspend();
@@ -433,7 +443,12 @@ if (typeof document !== 'undefined') {
   addEventListener('pageshow', resume);
   document.addEventListener('freeze', suspend);
   document.addEventListener('resume', resume);
-  document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && resume());
+  document.addEventListener('visibilitychange', () => {
+    tabs?.post({ op: 'seen', seen: isSeen() });
+    if (!isSeen()) return;
+    resume();
+    for (const each of [...connectors]) each.wake();
+  });
 }
 
 // ---- Connecting: transports, pauses, and what was missed ------------------------------------------------------------------
@@ -463,6 +478,7 @@ globalThis.addEventListener?.('online', () => {
  * @property {(event: HarkEvent, offset: number, reset: boolean) => void} event
  * @property {(state: State['state'], transport: Transport, more?: object) => void} state
  * @property {(document: StatusDocument|null, error?: Error) => void} end
+ * @property {() => boolean} seen whether somebody may look at it
  * @property {() => void} moved the connector is of no more use: make another one
  */
 class Connector {
@@ -473,6 +489,8 @@ class Connector {
   #misses = 0; // connections in a row that never opened
   #failures = 0; // since the last sign that it works
   #opened = 0; // when the connection of the moment did; 0: not yet
+  #asked = 0; // until when the gateway asked to wait
+  #woken = false; // since it was open
   #lastTries = 0;
   #attempt = null; // an AbortController; null while waiting
   #timer; #stopped = false;
@@ -487,6 +505,7 @@ class Connector {
     this.#order = FALLBACK[options.transport] ?? FALLBACK.sse;
     this.#transport = this.#order[0];
     connectors.add(this);
+    this.#pool.connectors.add(this);
     this.#connectIn(0); // not now, so that the caller has the handle when the first callback comes
   }
 
@@ -494,6 +513,7 @@ class Connector {
     if (this.#stopped) return;
     this.#stopped = true;
     connectors.delete(this);
+    this.#pool.connectors.delete(this);
     this.#disconnect();
     clearTimeout(this.#timer);
   }
@@ -508,7 +528,26 @@ class Connector {
     this.#failures = 0;
     this.#disconnect();
     this.#sink.state('waiting', this.#transport, { delay: 0 });
-    this.#connectIn(Math.random() * 300);
+    this.#connectIn(Math.random() * AWAKE);
+  }
+
+  /**
+   * Connects soon if it waits because of failures: the gateway is there, or somebody looks. An attempt that is under way has to open soon then,
+   * or is begun again, once: it may be one of the time when nothing passed.
+   */
+  wake() {
+    if (this.#stopped || this.#opened || Date.now() < this.#asked) return;
+    const again = () => {
+      this.#failures = 0;
+      this.#disconnect();
+      this.#connectIn(Math.random() * AWAKE);
+    };
+    if (!this.#attempt) return this.#failures ? again() : undefined;
+    if (this.#woken) return;
+    this.#woken = true;
+    const { signal } = this.#attempt;
+    const timer = setTimeout(() => this.#opened || again(), DOUBT);
+    signal.addEventListener('abort', () => clearTimeout(timer));
   }
 
   // Attempts.
@@ -579,10 +618,11 @@ class Connector {
   #open() {
     if (this.#opened) return;
     this.#opened = Date.now();
-    this.#fresh = false;
+    this.#fresh = this.#woken = false;
     this.#misses = 0;
     this.#pool.unfit.delete(this.#transport);
     this.#sink.state('open', this.#transport);
+    if (this.#failures) this.#pool.wake(this);
   }
 
   /**
@@ -598,8 +638,9 @@ class Connector {
     this.#disconnect();
     if (never && this.#fresh && (late || ++this.#misses >= FAILURES)) return this.#next();
     if (late) this.#fresh = true; // it worked before: one more try
-    const { base = 500, max = 20_000 } = this.#options.backoff ?? {};
+    const { base = 500, max = this.#sink.seen() ? this.#pool.longest : UNSEEN } = this.#options.backoff ?? {};
     const delay = Math.max(least, Math.min(max, base * 2 ** this.#failures++) * (0.5 + Math.random() / 2));
+    this.#asked = least > 0 ? Date.now() + least : 0;
     this.#sink.state('waiting', this.#transport, { delay });
     this.#connectIn(delay);
   }
@@ -638,8 +679,8 @@ class Connector {
   // Calls.
 
   /** A short call, one at a time for all followers, so that the page's own calls find a connection. */
-  #errand(signal, task) {
-    return this.#pool.errand(signal, task);
+  #errand(signal, task, time) {
+    return this.#pool.errand(signal, task, time);
   }
 
   /** Reads a document; null if it has not changed. */
@@ -750,8 +791,9 @@ class Connector {
       silence.heard();
       take(parsed(data));
     });
-    on('heartbeat', ({ interval }) => {
-      if (interval > 0) silence.within(interval * SILENCE * 1000);
+    on('heartbeat', (sign) => {
+      if (sign.interval > 0) silence.within(sign.interval * SILENCE * 1000);
+      this.#pool.told(sign);
       this.#open();
     });
     for (const name of ['busy', 'restart', 'unavailable']) on(name, ({ retry }) => this.#lost({ least: retry || 0, asked: true }));
@@ -771,7 +813,23 @@ class Connector {
     };
   }
 
+  /**
+   * After failures a WebSocket is begun only if the gateway answers a call: browsers hold one back that comes after others that failed, Firefox for
+   * 14 s after ten.
+   */
+  async #knock(signal) {
+    if (this.#failures < 2) return;
+    await this.#pool.knock(signal, async (own) => {
+      try {
+        await this.#read(this.#target.self, own);
+      } catch (error) {
+        if (!(error instanceof HarkError) || error.status >= 500) throw error; // others are the gateway's, or may be
+      }
+    });
+  }
+
   async #socket(signal) {
+    await this.#knock(signal);
     const { bearer, own } = await this.#gateway.credentials(signal);
     const links = own && !bearer ? await this.#ticketed(signal) : this.#target;
     if (signal.aborted) return;
@@ -792,7 +850,7 @@ class Connector {
     if (isTicketed(links.socket) && !bearer) {
       // A ticket is for one request, and who comes back may do so with an old one if the URL says so.
       const address = withQuery(this.#gateway.url(links.socket), { after: this.#after() });
-      socket = made(() => new Socket(WebSocket, address.replace(/^http/, 'ws')));
+      socket = made(() => new Socket(this.#pool, WebSocket, address.replace(/^http/, 'ws')));
       socket.add(channel, subscriber);
     } else {
       const address = this.#gateway.url(path).replace(/^http/, 'ws');
@@ -808,7 +866,8 @@ class Connector {
     for (let first = true; !signal.aborted; first = false) {
       // A poll that waits holds a connection, of which there are few; without one it is short and has its turn.
       long ||= await this.#pool.hold(HELD, signal);
-      const call = (task, time = BRIEF) => (long ? limited(signal, time, task) : this.#errand(signal, task));
+      const { interval } = this.#pool;
+      const call = (task, time = this.#pool.silence(BRIEF)) => (long ? limited(signal, time, task) : this.#errand(signal, task, time));
       const more = await call(async (own) => {
         const answer = await this.#history(own);
         this.#open();
@@ -821,15 +880,17 @@ class Connector {
       if (!long && !first) await pause(PACE * (0.75 + Math.random() / 2), signal);
       const asked = Date.now();
       const since = this.#at.sequence;
-      const headers = { 'If-None-Match': `W/"${this.#at.life ? `${this.#at.life}-` : ''}${since}"`, ...(long && { Prefer: `wait=${WAIT}` }) };
-      const status = await call((own) => this.#status(own, headers), (WAIT + 10) * 1000);
+      // It waits no longer than a heartbeat, so that silence is noticed as elsewhere.
+      const wait = interval ? Math.min(WAIT, interval) : WAIT;
+      const headers = { 'If-None-Match': `W/"${this.#at.life ? `${this.#at.life}-` : ''}${since}"`, ...(long && { Prefer: `wait=${wait}` }) };
+      const status = await call((own) => this.#status(own, headers), long ? this.#pool.silence(WAIT * 1000 + PATIENCE) : undefined);
       if (status) {
         newest = status;
         this.#at.sequence = status.sequence;
         if (status.sequence !== since || hasEnded(status.status)) continue;
       }
       // A server that does not wait must not be asked without a pause.
-      if (Date.now() - asked < 1000) await pause(500 + Math.random() * 500, signal);
+      if (Date.now() - asked < wait * 500 && Date.now() - asked < 1000) await pause(500 + Math.random() * 500, signal);
     }
   }
 }
@@ -843,7 +904,14 @@ class Connector {
 class Pool {
   /** @type {Map<Transport, number>} until when a transport is not tried */
   unfit = new Map();
+  /** @type {Set<Connector>} */
+  connectors = new Set();
+  /** @type {number|undefined} seconds between two signs of life, as soon as the gateway has said */
+  interval;
+  /** Milliseconds that a page that is seen waits at most before it connects again. */
+  longest = SEEN;
   #name;
+  #knock = null;
   /** @type {Map<string, Socket[]>} by address and token */
   #sockets = new Map();
   #held = new Set();
@@ -876,14 +944,40 @@ class Pool {
     return false;
   }
 
+  /** What the gateway says of itself with a sign of life. */
+  told({ interval, retry }) {
+    if (interval > 0) this.interval = interval;
+    if (retry >= 0) this.longest = Math.min(UNSEEN, Math.max(HASTE, (retry * 4) / 3));
+  }
+
+  /** Milliseconds after which a connection is dead on which nothing comes, but not more than so many. */
+  silence(most) { return this.interval ? Math.min(most, this.interval * SILENCE * 1000) : most; }
+
+  /** One got through: so may the others. */
+  wake(who) {
+    this.#knock = null;
+    for (const each of [...this.connectors]) if (each !== who) each.wake();
+  }
+
+  /** Asks whether the gateway is there. All who want to know at a time share the answer. */
+  knock(signal, task) {
+    if (!this.#knock) {
+      const forget = () => { if (this.#knock === knock) this.#knock = null; };
+      const knock = (this.#knock = limited(new AbortController().signal, this.silence(PATIENCE), task));
+      knock.then(forget, forget);
+    }
+    const knock = this.#knock;
+    return limited(signal, PATIENCE, () => knock);
+  }
+
   /** Runs a short call when those before it are done. */
-  async errand(signal, task) {
+  async errand(signal, task, time = BRIEF) {
     const before = this.#turn;
     let done;
     this.#turn = new Promise((resolve) => { done = resolve; });
     try {
       await before;
-      return await limited(signal, BRIEF, task);
+      return await limited(signal, time, task);
     } finally {
       done();
     }
@@ -896,7 +990,7 @@ class Pool {
     this.#sockets.set(key, sockets);
     const there = sockets.find((each) => each.hasRoom(channel));
     if (there) return there;
-    const socket = new Socket(WebSocket, address, token, () => {
+    const socket = new Socket(this, WebSocket, address, token, () => {
       sockets.splice(sockets.indexOf(socket), 1);
       if (!sockets.length) this.#sockets.delete(key);
     });
@@ -910,11 +1004,12 @@ const pools = new Map();
 
 /** One WebSocket with many channels, of one follower each. It closes when the last one has left. */
 class Socket {
-  #socket; #token; #gone; #probe;
+  #pool; #socket; #token; #gone; #probe;
   /** @type {Map<string, {subscriber: any, after?: any, ready: boolean, asked: boolean}>} by channel */
   #channels = new Map();
 
-  constructor(WebSocket, address, token, gone) {
+  constructor(pool, WebSocket, address, token, gone) {
+    this.#pool = pool;
     this.#token = token;
     this.#gone = gone;
     const socket = (this.#socket = new WebSocket(address, 'hark.v1'));
@@ -960,7 +1055,10 @@ class Socket {
   }
 
   #take(message) {
-    if (message.op === 'pong' && message.interval > 0) this.#probe.every(message.interval);
+    if (message.op === 'pong') {
+      this.#pool.told(message);
+      if (message.interval > 0) this.#probe.every(message.interval);
+    }
     const channel = this.#channels.get(message.channel);
     if (!channel) return; // it was left, or the message is of none
     switch (message.op) {
@@ -1069,7 +1167,7 @@ class Probe {
 const WORKER = 'hark-1'; // its name; another number for another language between pages and worker
 const WELCOME = 3000; // milliseconds that the worker may take to begin
 const CHECKED = 10; // seconds between two questions of a page whether the worker lives
-const UNSEEN = 3 * 60_000; // milliseconds after which a page without a lock that says nothing is gone
+const VANISHED = 3 * 60_000; // milliseconds after which a page without a lock that says nothing is gone
 
 /** The way to the worker. @type {Tabs|null} */
 let tabs = null;
@@ -1120,6 +1218,7 @@ class Tabs {
     this.#probe = new Probe(() => this.post({ op: 'ping' }), () => this.#fail());
     this.#probe.every(CHECKED);
     this.#patience = setTimeout(() => this.#fail(), WELCOME);
+    this.post({ op: 'seen', seen: isSeen() });
     this.#introduce();
   }
 
@@ -1237,6 +1336,7 @@ class Guest {
   #asked = new Map();
   #asks = 0;
   #heard = Date.now();
+  #seen = true; // the page
   #gone = false;
 
   constructor(port) {
@@ -1258,7 +1358,7 @@ class Guest {
           this.#leave();
           release?.();
         });
-        else this.#watch = setInterval(() => Date.now() - this.#heard > UNSEEN && this.#leave(), UNSEEN / 3);
+        else this.#watch = setInterval(() => Date.now() - this.#heard > VANISHED && this.#leave(), VANISHED / 3);
         this.post({ op: 'welcome' });
         break;
       case 'follow':
@@ -1281,6 +1381,10 @@ class Guest {
       case 'online':
         networkChanged();
         break;
+      case 'seen':
+        this.#seen = message.seen;
+        if (message.seen) for (const each of this.#connectors.values()) each.wake();
+        break;
       case 'bye':
         this.#leave();
         this.#port.close();
@@ -1297,6 +1401,7 @@ class Guest {
         this.#connectors.delete(id);
         this.post({ op: 'end', id, document, error: error && { message: error.message, status: error.status, problem: error.problem, retryAfter: error.retryAfter } });
       },
+      seen: () => this.#seen,
     }));
   }
 

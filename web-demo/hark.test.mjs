@@ -787,6 +787,168 @@ test('a poll that is never answered is given up', async (t) => {
   await until(() => w.seen.states.at(-1) === 'poll open');
 });
 
+// Coming back.
+
+/** Pauses as told to one follower, of attempts that all fail by `fail`, until it has `n` of them. */
+async function pauses(t, w, n, options = {}, begin = () => {}) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  t.mock.method(Math, 'random', () => 1); // the longest that jitter makes
+  const delays = [];
+  w.follow({ backoff: undefined, transport: 'sse', onState: ({ state, delay }) => state === 'waiting' && delays.push(Math.round(delay)), ...options });
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  begin(FakeEventSource.made[0]);
+  while (delays.length < n) {
+    const made = FakeEventSource.made.length;
+    FakeEventSource.made[made - 1].fail(0);
+    if (delays.length < n) {
+      t.mock.timers.tick(delays.at(-1));
+      await until(() => FakeEventSource.made.length > made);
+    }
+  }
+  return delays;
+}
+
+test('pauses grow to five seconds, to what the gateway says as its pace, or to what the options say', async (t) => {
+  const cases = [
+    [{}, undefined, [500, 1000, 2000, 4000, 5000, 5000]],
+    [{}, { interval: 25, retry: 2400 }, [500, 1000, 2000, 3200, 3200, 3200]],
+    [{}, { interval: 25, retry: 100 }, [500, 1000, 1000, 1000, 1000, 1000]],
+    [{}, { interval: 25, retry: 600_000 }, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]],
+    [{ backoff: { base: 100, max: 700 } }, { interval: 25, retry: 2400 }, [100, 200, 400, 700, 700, 700]],
+    [{ backoff: { max: 60_000 } }, undefined, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000]],
+  ];
+  for (const [options, sign, want] of cases) {
+    const w = world(quiet());
+    assert.deepEqual(await pauses(t, w, want.length, options, (source) => sign && source.say('heartbeat', sign)), want, JSON.stringify([options, sign]));
+    open.pop().close();
+    t.mock.reset();
+    t.mock.timers.reset();
+  }
+});
+
+test('one that gets through wakes the others, whatever their transport, but not who was asked to wait', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let up = true;
+  const w = world((call) => {
+    if (!up) throw new TypeError('fetch failed');
+    return call.url.includes('/busy') ? problem(503, 'unavailable', { 'Retry-After': '60' }) : quiet()(call);
+  });
+  const states = {};
+  const follow = (name, transport, more) =>
+    w.follow({ transport, backoff: { base: 200_000, max: 200_000 }, onState: ({ state }) => { states[name] = state; }, ...more }, name);
+  const sse = () => FakeEventSource.made.at(-1);
+  const socket = () => FakeWebSocket.made.at(-1);
+  follow('sse', 'sse', { backoff: { base: 500, max: 500 } });
+  follow('socket', 'websocket');
+  follow('poll', 'poll');
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1 && FakeWebSocket.made.length === 1 && states.poll === 'open');
+  sse().open();
+  socket().open();
+  socket().accept('socket');
+  follow('busy', 'poll', { backoff: { base: 1, max: 1 } });
+  t.mock.timers.tick(1);
+  await until(() => states.busy === 'waiting');
+  up = false;
+  sse().fail(0);
+  socket().lose(1006);
+  t.mock.timers.tick(30_000); // the poll that waits is given up
+  await until(() => states.poll === 'waiting');
+  await until(() => FakeEventSource.made.length === 2);
+  up = true;
+  assert.deepEqual([states.socket, FakeWebSocket.made.length], ['waiting', 1]);
+  sse().open();
+  t.mock.timers.tick(300);
+  await until(() => FakeWebSocket.made.length === 2 && states.poll === 'open');
+  const asked = () => w.calls.filter(({ url }) => url.includes('/busy')).length;
+  assert.equal(asked(), 1);
+  t.mock.timers.tick(30_000);
+  await until(() => asked() === 2); // when its time has come
+});
+
+test('an attempt that hangs is begun again when another one got through, once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  w.follow({ transport: 'sse', openTimeout: 60_000 }, 'r1');
+  w.follow({ transport: 'websocket', backoff: { base: 1, max: 1 } }, 'r2');
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1 && FakeWebSocket.made.length === 1);
+  FakeEventSource.made[0].open();
+  const through = async (n) => {
+    FakeWebSocket.made[n].open();
+    FakeWebSocket.made[n].accept('r2');
+    FakeWebSocket.made[n].lose(1006);
+    t.mock.timers.tick(2);
+    await until(() => FakeWebSocket.made.length === n + 2);
+  };
+  await through(0);
+  FakeEventSource.made[0].fail(0);
+  t.mock.timers.tick(2);
+  await until(() => FakeEventSource.made.length === 2); // which is never answered
+  await through(1);
+  assert.ok(!FakeEventSource.made[1].closed);
+  t.mock.timers.tick(2000);
+  assert.ok(FakeEventSource.made[1].closed);
+  t.mock.timers.tick(300);
+  await until(() => FakeEventSource.made.length === 3);
+  await through(2);
+  t.mock.timers.tick(2000);
+  assert.ok(!FakeEventSource.made[2].closed);
+});
+
+test('WebSocket: after failures a call is answered before another one is begun, one for all', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let up = false;
+  const w = world((call) => {
+    if (!up) throw new TypeError('fetch failed');
+    return quiet()(call);
+  });
+  for (const id of ['r1', 'r2']) w.follow({ transport: 'websocket' }, id);
+  t.mock.timers.tick(1);
+  await until(() => FakeWebSocket.made.length === 1);
+  FakeWebSocket.made[0].open();
+  for (const id of ['r1', 'r2']) FakeWebSocket.made[0].accept(id);
+  FakeWebSocket.made[0].lose(1006);
+  t.mock.timers.tick(2);
+  await until(() => FakeWebSocket.made.length === 2);
+  FakeWebSocket.made[1].lose(1006);
+  while (w.calls.length < 6) { // tries
+    t.mock.timers.tick(2);
+    await turn();
+  }
+  assert.equal(FakeWebSocket.made.length, 2);
+  up = true;
+  while (FakeWebSocket.made.length < 3) {
+    t.mock.timers.tick(2);
+    await turn();
+  }
+  FakeWebSocket.made[2].open();
+  await until(() => FakeWebSocket.made[2].subscribed.length === 2);
+});
+
+test('polling notices silence within two and a half heartbeats, as soon as it is known how long those are', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const w = world(quiet());
+  const states = {};
+  w.follow({ transport: 'sse' });
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  FakeEventSource.made[0].say('heartbeat', { interval: 4, retry: 1000 });
+  w.follow({ transport: 'poll', onState: ({ state }) => { states.poll = state; } }, 'r2');
+  t.mock.timers.tick(1);
+  const waiting = () => w.calls.find(({ headers }) => headers.Prefer);
+  await until(waiting);
+  assert.equal(waiting().headers.Prefer, 'wait=4');
+  t.mock.timers.tick(9_999);
+  await turn();
+  assert.equal(states.poll, 'open');
+  t.mock.timers.tick(1);
+  await until(() => states.poll === 'waiting');
+});
+
 // The end.
 
 /** A gateway whose request has ended with event 23. `fails` says how often the events cannot be had. */
