@@ -123,8 +123,9 @@ const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retent
  * @typedef {object} ClientConfig
  * @property {string} [base] origin of the gateway; default the page's own
  * @property {Record<string, string>} [headers] sent with every HTTP call
- * @property {string | (() => string|null|undefined|Promise<string|null|undefined>)} [token] an API key or a
- *   JSON Web Token, or what returns one that is still good; what it throws while following is reported, and it is asked again. No long-lived token stands in a URL: a stream is opened with a ticket for the
+ * @property {string | ((refused?: string) => string|null|undefined|Promise<string|null|undefined>)} [token] an API key or a
+ *   JSON Web Token, or what returns one that is still good; what it throws while following is reported, and it is asked again. If the gateway refuses one, such
+ *   a function is asked once more, with that one, and should return another; if it cannot yet, followers come back for a minute. No long-lived token stands in a URL: a stream is opened with a ticket for the
  *   request, a WebSocket is told the token by its first message.
  * @property {string|URL|false} [worker] where this file is, if it is part of a bundle, so that all tabs can share their connections in
  *   a SharedWorker; false: each tab has its own. Default: where the page has it from, if it is called hark.js and
@@ -151,14 +152,14 @@ function gatewayOf(config, tell = report) {
   if (!injected && !pools.has(base)) pools.set(base, new Pool(base));
   const pool = injected ? new Pool(null) : pools.get(base);
 
-  const ask = async () => {
-    const bearer = typeof config.token === 'function' ? await config.token() : config.token;
+  const ask = async (refused) => {
+    const bearer = typeof config.token === 'function' ? await config.token(refused) : config.token;
     if (bearer && !/^[!-~]+$/.test(bearer)) throw new Error('The token has characters that no header may hold: give it as it was issued, without spaces and line ends.');
     return bearer;
   };
-  const token = async () => {
+  const token = async (refused) => {
     try {
-      return await ask();
+      return await ask(refused);
     } catch (error) {
       tell(error);
       throw new NoToken('there is no token', { cause: error });
@@ -166,14 +167,29 @@ function gatewayOf(config, tell = report) {
   };
   const authorization = Object.entries(config.headers ?? {}).find(([name]) => name.toLowerCase() === 'authorization')?.[1];
 
+  const renews = typeof config.token === 'function' && authorization === undefined;
+
   /** Calls the gateway; anything but success and 304 is a {@link HarkError}. */
   async function call(path, { headers, ...init } = {}, bearerOf = ask) {
-    const bearer = await bearerOf();
-    const all = { ...(bearer && { Authorization: `Bearer ${bearer}` }), ...config.headers, ...headers };
-    const response = await env.fetch(url(path), { ...init, headers: all });
-    if (response.ok || response.status === 304) return response;
+    const send = (bearer) => env.fetch(url(path), { ...init, headers: { ...(bearer && { Authorization: `Bearer ${bearer}` }), ...config.headers, ...headers } });
+    let bearer = await bearerOf();
+    let response = await send(bearer);
+    let stale = false;
+    if (response.status === 401 && renews) { // it may have expired on its way
+      const newer = await bearerOf(bearer);
+      stale = Boolean(bearer) && newer === bearer && gateway.taken !== undefined;
+      if (newer && newer !== bearer) {
+        response.body?.cancel().catch(() => {});
+        bearer = newer;
+        response = await send(bearer);
+      }
+    }
+    if (response.ok || response.status === 304) {
+      if (bearer) gateway.taken = bearer;
+      return response;
+    }
     const problem = await response.json().catch(() => ({}));
-    throw new HarkError(response.status, problem ?? {}, seconds(response.headers.get('Retry-After')));
+    throw new (stale ? Stale : HarkError)(response.status, problem ?? {}, seconds(response.headers.get('Retry-After')));
   }
 
   /**
@@ -182,14 +198,16 @@ function gatewayOf(config, tell = report) {
    */
   async function credentials(signal) {
     const late = () => new NoToken(`no token within ${PATIENCE} ms`);
-    const bearer = authorization === undefined ? await limited(signal, PATIENCE, token, late) : /^bearer +(\S+)$/i.exec(authorization)?.[1];
+    const bearer = authorization === undefined ? await limited(signal, PATIENCE, () => token(), late) : /^bearer +(\S+)$/i.exec(authorization)?.[1];
     return { bearer: bearer || undefined, own: authorization !== undefined };
   }
 
   /** A call of a follower's. */
   const read = (path, init) => call(path, init, token);
 
-  return { ...env, config, injected, base, url, pool, token, call, read, credentials };
+  /** `taken` is the token that the gateway took last. */
+  const gateway = { ...env, config, injected, base, url, pool, token, renews, call, read, credentials, taken: undefined };
+  return gateway;
 }
 
 /** @param {ClientConfig} [config] */
@@ -328,6 +346,7 @@ const HELD = 3; // connections that followers hold of the six that a browser has
 const PAGE = 1000; // events of one answer at most
 const CROWD = 200; // channels of one WebSocket
 const UNFIT = 5 * 60_000; // milliseconds for which a transport that did not work for one follower is not tried by others
+const RENEWAL = 60_000; // milliseconds that an application may take to have a newer token
 const LAST_TRIES = 5; // to get the last events of a request that has ended
 const EXPIRED = 4503; // close code: come back with another token
 
@@ -492,6 +511,8 @@ class Connector {
   #asked = 0; // until when the gateway asked to wait
   #woken = false; // since it was open
   #lastTries = 0;
+  #bearer; // the token of the attempt
+  #stale = 0; // since when the application has no newer token
   #attempt = null; // an AbortController; null while waiting
   #timer; #stopped = false;
 
@@ -588,12 +609,17 @@ class Connector {
       else if (transport === 'websocket') await this.#socket(signal);
       else await this.#poll(signal);
     } catch (error) {
-      if (signal.aborted) return;
-      if (isFinal(error)) this.#finish(null, error);
-      else if (error instanceof NotHere) this.#next();
-      else if (error instanceof NoToken) this.#lost({ asked: true });
-      else this.#lost({ least: (error?.retryAfter ?? 0) * 1000 });
+      if (!signal.aborted) this.#failed(error);
     }
+  }
+
+  /** An attempt has failed. */
+  #failed(error) {
+    if (error instanceof Stale) this.#stale ||= Date.now();
+    if (isFinal(error) || (error instanceof Stale && Date.now() - this.#stale > RENEWAL)) this.#finish(null, error);
+    else if (error instanceof NotHere) this.#next();
+    else if (error instanceof NoToken) this.#lost({ asked: true });
+    else this.#lost({ least: (error?.retryAfter ?? 0) * 1000, asked: error instanceof Stale });
   }
 
   /**
@@ -619,6 +645,8 @@ class Connector {
     if (this.#opened) return;
     this.#opened = Date.now();
     this.#fresh = this.#woken = false;
+    this.#stale = 0;
+    if (this.#bearer) this.#gateway.taken = this.#bearer;
     this.#misses = 0;
     this.#pool.unfit.delete(this.#transport);
     this.#sink.state('open', this.#transport);
@@ -738,8 +766,9 @@ class Connector {
       document = await this.#errand(signal, (own) => this.#status(own));
       if (!hasEnded(document.status)) {
         if (expired) return this.#lost({ asked: true });
-        if (this.#fresh) return this.#next();
-        this.#fresh = true; // it worked before: one more try
+        const renewed = this.#gateway.renews && this.#bearer !== this.#gateway.taken; // which may have been why
+        if (this.#fresh && !renewed) return this.#next();
+        this.#fresh = true; // it worked before, or may now: one more try
         return this.#lost();
       }
       const known = () => this.#at.offset >= document.sequence && (this.#at.life ?? document.life) === document.life;
@@ -752,15 +781,22 @@ class Connector {
       if (ended && (isFinal(error) || ++this.#lastTries >= LAST_TRIES)) {
         this.#reset(document); // which ends it, too
         this.#finish(document);
-      } else if (isFinal(error)) this.#finish(null, error);
-      else this.#lost({ least: (error?.retryAfter ?? 0) * 1000 });
+      } else this.#failed(error);
     }
+  }
+
+  async #credentials(signal) {
+    const who = await this.#gateway.credentials(signal);
+    this.#bearer = who.bearer;
+    return who;
   }
 
   /** The links with a fresh ticket, for who says who it is and cannot say it in the transport. */
   async #ticketed(signal) {
     const { self } = this.#target;
-    return targetOf(await this.#errand(signal, (own) => this.#read(withQuery(self, { ticket: true }), own)));
+    const links = targetOf(await this.#errand(signal, (own) => this.#read(withQuery(self, { ticket: true }), own)));
+    this.#bearer = this.#gateway.taken;
+    return links;
   }
 
   /** Gives a connection up that does not open in time: something may hold back what it says. */
@@ -772,7 +808,7 @@ class Connector {
   // Transports.
 
   async #stream(signal) {
-    const { bearer, own } = await this.#gateway.credentials(signal);
+    const { bearer, own } = await this.#credentials(signal);
     const links = bearer || own ? await this.#ticketed(signal) : this.#target;
     if (signal.aborted) return;
     const address = withQuery(this.#gateway.url(links.events), { heartbeat: 'event', after: this.#after() });
@@ -830,7 +866,7 @@ class Connector {
 
   async #socket(signal) {
     await this.#knock(signal);
-    const { bearer, own } = await this.#gateway.credentials(signal);
+    const { bearer, own } = await this.#credentials(signal);
     const links = own && !bearer ? await this.#ticketed(signal) : this.#target;
     if (signal.aborted) return;
     const [path, query] = links.socket.split('?');
@@ -1164,7 +1200,7 @@ class Probe {
 // The browser counts connections for all tabs of an origin, so where there are shared workers one holds those of all. It is this
 // module, too: a page has a RemoteConnector for each follower, the worker a Guest for each page, with its connectors.
 
-const WORKER = 'hark-1'; // its name; another number for another language between pages and worker
+const WORKER = 'hark-2'; // its name; another number for another language between pages and worker
 const WELCOME = 3000; // milliseconds that the worker may take to begin
 const CHECKED = 10; // seconds between two questions of a page whether the worker lives
 const VANISHED = 3 * 60_000; // milliseconds after which a page without a lock that says nothing is gone
@@ -1239,7 +1275,7 @@ class Tabs {
     if (client < 0) client = this.#gateways.push(gateway) - 1;
     const { base, headers, token } = gateway.config;
     const id = ++this.#count;
-    this.post({ op: 'follow', id, client, config: { base: gateway.base, headers, keyed: Boolean(token) }, target, options: { transport, backoff, openTimeout }, at });
+    this.post({ op: 'follow', id, client, config: { base: gateway.base, headers, ...(typeof token === 'function' ? { keyed: true } : { token }) }, target, options: { transport, backoff, openTimeout }, at });
     const remote = new RemoteConnector(at, sink, (message) => this.post({ id, ...message }), () => this.#remotes.delete(id));
     this.#remotes.set(id, remote);
     return remote;
@@ -1281,7 +1317,7 @@ class Tabs {
       case 'token': {
         const answer = { op: 'token', ask: message.ask };
         try {
-          answer.token = await this.#gateways[message.client].token();
+          answer.token = await this.#gateways[message.client].token(message.refused);
         } catch (error) {
           answer.failed = String(error?.message ?? error);
         }
@@ -1392,8 +1428,9 @@ class Guest {
   }
 
   #follow({ id, client, config, target, options, at }) {
-    const { base, headers, keyed } = config;
-    if (!this.#gateways.has(client)) this.#gateways.set(client, gatewayOf({ base, headers, ...(keyed && { token: () => this.#token(client) }) }, () => {})); // the page reports
+    const { base, headers, keyed, token } = config;
+    const source = keyed ? (refused) => this.#token(client, refused) : token;
+    if (!this.#gateways.has(client)) this.#gateways.set(client, gatewayOf({ base, headers, token: source }, () => {})); // the page reports
     this.#connectors.set(id, new Connector(this.#gateways.get(client), target, options, at, {
       event: (event, offset, reset) => this.post({ op: 'event', id, event, offset, reset }),
       state: (state, transport, more) => this.post({ op: 'state', id, state, transport, more }),
@@ -1406,11 +1443,11 @@ class Guest {
   }
 
   /** Has the page ask its application for a token. */
-  #token(client) {
+  #token(client, refused) {
     return new Promise((resolve, reject) => {
       const ask = ++this.#asks;
       this.#asked.set(ask, ({ token, failed }) => (failed === undefined ? resolve(token) : reject(new Error(failed))));
-      this.post({ op: 'token', client, ask });
+      this.post({ op: 'token', client, ask, refused });
     });
   }
 
@@ -1457,8 +1494,11 @@ function report(error) {
   else setTimeout(() => { throw error; });
 }
 
+/** A token is refused, others of this client were taken, and the application has no newer one yet: its clock may be behind that of the gateway. */
+class Stale extends HarkError {}
+
 /** An answer that another attempt would not change. */
-const isFinal = (error) => error instanceof HarkError && [401, 403, 404, 410].includes(error.status);
+const isFinal = (error) => error instanceof HarkError && !(error instanceof Stale) && [401, 403, 404, 410].includes(error.status);
 
 const isTicketed = (address) => new URLSearchParams(address.split('?')[1]).has('ticket');
 

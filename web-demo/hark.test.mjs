@@ -480,6 +480,157 @@ test('without a token no ticket is asked for, and one that is not taken ends the
   assert.equal(FakeEventSource.made.length, 0);
 });
 
+/** A gateway that takes one token alone, and an application that knows another one first. */
+const locked = (good, answer) => (call) => (call.headers.Authorization === `Bearer ${good}` ? answer(call) : problem(401, 'unauthenticated'));
+
+test('a call whose token is refused is made once more with another one', async () => {
+  const asked = [];
+  const token = (refused) => {
+    asked.push(refused);
+    return refused ? 'new' : 'old';
+  };
+  const w = world(locked('new', () => json({ id: 'r1' }, 202)), { token });
+  assert.deepEqual(await w.client.submit({ a: 1 }), { id: 'r1' });
+  assert.deepEqual(asked, [undefined, 'old']);
+  assert.deepEqual(w.calls.map(({ headers }) => headers.Authorization), ['Bearer old', 'Bearer new']);
+  assert.deepEqual(w.calls.map(({ body }) => JSON.parse(body).content), [{ a: 1 }, { a: 1 }]);
+  assert.equal(w.calls[0].headers['Idempotency-Key'], w.calls[1].headers['Idempotency-Key']);
+});
+
+test('it is given up if the other one is refused as well, or there is none', async () => {
+  const cases = [
+    ['fixed', 1, 0],
+    [() => 'same', 1, 2],
+    [(refused) => (refused ? null : 'old'), 1, 2],
+    [(refused) => (refused ? 'other' : 'old'), 2, 2],
+  ];
+  for (const [token, calls, times] of cases) {
+    let asked = 0;
+    const counted = typeof token === 'string' ? token : (refused) => { asked++; return token(refused); };
+    const w = world(locked('good', () => json({})), { token: counted });
+    await assert.rejects(w.client.get('r1'), (error) => error instanceof HarkError && error.status === 401);
+    assert.deepEqual([w.calls.length, asked], [calls, times], String(token));
+    for (const transport of ['sse', 'poll']) {
+      const before = w.calls.length;
+      w.seen.end = null;
+      w.follow({ transport });
+      await until(() => w.seen.end, `the end of ${transport} with ${token}`);
+      assert.equal(w.seen.end.error.status, 401);
+      assert.equal(w.calls.length - before, calls);
+    }
+  }
+});
+
+for (const transport of ['sse', 'websocket', 'poll']) {
+  test(`${transport}: a token that expires on its way is renewed, also if that takes a while`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    let good = 'k1';
+    let known = 'k1';
+    let n = 1;
+    let refusals = 0;
+    const w = world((call) => locked(good, () => {
+      if (call.headers.Prefer) return new Promise((_, reject) => call.signal.addEventListener('abort', () => reject(call.signal.reason)));
+      if (call.url.includes('/events')) return json({ events: Array.from({ length: n }, (_, i) => event(i + 1)), offset: n, recovered: true });
+      return json(ticketed(n));
+    })(call), { token: (refused) => { if (refused) refusals++; return known; } });
+    w.follow({ transport, backoff: undefined });
+    const made = () => ({ sse: FakeEventSource, websocket: FakeWebSocket, poll: { made: w.calls } })[transport].made;
+    /** Goes on until the newest connection works, as far as the gateway takes its token. */
+    const connected = async (times, what) => {
+      for (const before = performance.now(); w.seen.states.filter((state) => state === `${transport} open`).length < times; await turn()) {
+        assert.ok(performance.now() - before < 5000, what);
+        t.mock.timers.tick(50);
+        const last = made().at(-1);
+        if (transport === 'sse' && last?.readyState === 0) last.open();
+        if (transport !== 'websocket' || last?.readyState !== 0) continue;
+        last.open();
+        if (last.sent[0].token === good) last.accept('r1', n);
+        else last.lose(4503);
+      }
+    };
+    await connected(1, 'the first connection');
+    if (transport === 'sse') made()[0].send(event(1), 1);
+    if (transport === 'websocket') made()[0].event('r1', event(1), 1);
+    await until(() => w.seen.events.length === 1);
+    // The clock of the application is ten seconds behind.
+    good = 'k2';
+    n = 2;
+    if (transport === 'sse') made()[0].say('unauthenticated', {});
+    if (transport === 'websocket') made()[0].lose(4503);
+    for (let late = 0; late < 10_000; late += 100) {
+      t.mock.timers.tick(100);
+      for (let i = 0; i < 10; i++) await turn();
+      if (transport === 'websocket' && made().at(-1).readyState === 0) {
+        made().at(-1).open();
+        made().at(-1).lose(4503);
+      }
+    }
+    if (transport === 'poll') { // the one that waits is answered, and the next is refused
+      t.mock.timers.tick(30_000);
+      for (let late = 0; late < 10_000; late += 100) {
+        t.mock.timers.tick(100);
+        for (let i = 0; i < 10; i++) await turn();
+      }
+    }
+    assert.equal(w.seen.end, null);
+    assert.ok(refusals > 3, `${refusals} refusals`);
+    known = 'k2';
+    await connected(2, 'the second one');
+    if (transport === 'sse') made().at(-1).send(event(2), 2);
+    if (transport === 'websocket') made().at(-1).event('r1', event(2), 2);
+    await until(() => w.seen.events.length === 2);
+    assert.deepEqual(w.seen.events, [1, 2]);
+    assert.deepEqual([...new Set(w.seen.states.map((state) => state.split(' ')[0]))], [transport]);
+    // An application that never has another one is not waited for without end.
+    good = 'k3';
+    if (transport === 'sse') made().at(-1).say('unauthenticated', {});
+    if (transport === 'websocket') made().at(-1).lose(4503);
+    for (let waited = 0; !w.seen.end; waited += 500) {
+      assert.ok(waited < 150_000, 'the end');
+      t.mock.timers.tick(500);
+      for (let i = 0; i < 10; i++) await turn();
+      if (transport === 'websocket' && made().at(-1).readyState === 0) {
+        made().at(-1).open();
+        made().at(-1).lose(4503);
+      }
+    }
+    assert.equal(w.seen.end.error.status, 401);
+  });
+}
+
+test('who begins to follow with a token that has expired waits for another one with the transport that was chosen, but not without any', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  let good = 'k1';
+  let known = 'k1';
+  const w = world((call) => locked(good, () => json(ticketed(1)))(call), { token: () => known });
+  await w.client.get('r1');
+  good = 'k2';
+  w.follow({ backoff: undefined });
+  for (let late = 0; late < 20_000; late += 100) {
+    t.mock.timers.tick(100);
+    for (let i = 0; i < 10; i++) await turn();
+  }
+  assert.equal(w.seen.end, null);
+  assert.deepEqual([FakeEventSource.made.length, FakeWebSocket.made.length], [0, 0]);
+  known = undefined; // signed off
+  t.mock.timers.tick(20_000);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].fail(2);
+  await until(() => w.seen.end);
+  assert.equal(w.seen.end.error.status, 401);
+});
+
+test('SSE: a stream whose ticket holds no longer than its token is asked for again, not given up for another transport', async () => {
+  let known = 'k1';
+  const w = world(() => json(ticketed(1)), { token: () => known });
+  w.follow();
+  await until(() => FakeEventSource.made.length === 1);
+  known = 'k2'; // meanwhile
+  FakeEventSource.made[0].fail(2);
+  await until(() => FakeEventSource.made.length === 2);
+  assert.equal(FakeWebSocket.made.length, 0);
+});
+
 test('a follower that is closed while it waits for a ticket opens nothing', async () => {
   let give;
   const w = world(() => new Promise((resolve) => { give = () => resolve(json(ticketed(1))); }), { token: 'k' });

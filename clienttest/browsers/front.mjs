@@ -44,6 +44,7 @@ export class Front {
   refusals = 0;
   token; // () => the next token for the page
   tokens = 0; // that the page has fetched
+  refused = 0; // calls that the gateway answered with 401
   begun = { stream: 0, socket: 0, call: 0 }; // what was asked for
   #open = new Set();
   #mute = new Set(); // connections that are there, and on which nothing passes any more
@@ -171,6 +172,7 @@ export class Front {
     const way = { socket, text: '', stop, write: (bytes, then) => response.write(bytes, then) };
     up.on('response', (answer) => {
       if (this.#mute.has(socket)) return;
+      if (answer.statusCode === 401) this.refused++;
       const { connection: c, 'transfer-encoding': t, 'keep-alive': k, ...rest } = answer.headers;
       response.writeHead(answer.statusCode, rest);
       response.flushHeaders();

@@ -5,10 +5,10 @@ import { createClient } from './hark.js';
 
 const query = new URLSearchParams(location.search);
 
-// A token is renewed two seconds before it expires, as an application would.
+// A token is renewed when it has expired by a clock that is a second behind, so that each is refused for a while before there is another one.
 let held;
 async function token() {
-  if (!held || held.expires - Date.now() < 2000) held = await (await fetch('/token')).json();
+  if (!held || Date.now() - held.expires > 1000) held = await (await fetch('/token')).json();
   return held.token;
 }
 

@@ -310,18 +310,19 @@ async function silence(scene) {
   scene.nativeSaw(page, life);
 }
 
-/** A token that is good for a few seconds, again and again. */
+/** A token that is good for a few seconds, again and again, and that the page takes for good a second longer. */
 async function token(scene) {
   const claims = { sub: 'someone', roles: ['client', 'processor'] };
   const gateway = await Gateway.start({ args: [...ARGS, `--jwt-secret=${SECRET}`], headers: { authorization: `Bearer ${signed(SECRET, claims, 600_000)}` } });
   scene.after(() => gateway.stop());
   const front = await scene.front(gateway);
-  front.token = () => ({ token: signed(SECRET, claims, 5_000), expires: Math.ceil((Date.now() + 5_000) / 1000) * 1000 });
+  front.token = () => ({ token: signed(SECRET, claims, 2_000), expires: Math.ceil((Date.now() + 2_000) / 1000) * 1000 });
   const { page, life } = await following(scene, { gateway, front, query: 'token' });
   for (const transport of TRANSPORTS) await page.saw(transport, 2);
   while (front.tokens < 4) await scene.steps(1, life, 500);
   await scene.finish(page, life, TRANSPORTS);
-  scene.notes.push(`${front.tokens} tokens`);
+  assert.ok(front.refused > 0, 'no token was refused');
+  scene.notes.push(`${front.tokens} tokens, ${front.refused} calls refused`);
 }
 
 /** What becomes of eight EventSources, and of a call beside them; for the record. */
