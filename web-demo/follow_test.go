@@ -293,7 +293,7 @@ func TestManyFollowers(t *testing.T) {
 	}
 }
 
-// TestManyTabs: all tabs of an origin share their connections, and a tab that is gone holds none.
+// TestManyTabs: all tabs of an origin share their connections, also where they follow the same request, and a tab that is gone holds none.
 func TestManyTabs(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
@@ -301,13 +301,15 @@ func TestManyTabs(t *testing.T) {
 	proxy := newWire(t, base)
 	ids := w.submit(8)
 	var pages []*page
+	shared := w.submit(1)[0]
+	w.start(shared) // so that there is something to miss
 	for _, id := range ids {
 		p := b.blank(t, proxy.url)
-		p.follow(id)
+		p.follow(id, shared)
 		pages = append(pages, p)
 	}
 	for i, p := range pages {
-		p.until(fmt.Sprintf(`open(%q)`, ids[i]))
+		p.until(fmt.Sprintf(`open(%q) && open(%q) && whole(%q, 2)`, ids[i], shared, shared))
 	}
 	if streams, sockets := proxy.streams.Load(), proxy.sockets.Load(); streams != 1 || sockets != 1 {
 		t.Errorf("%d streams and %d WebSockets are open", streams, sockets)
@@ -322,6 +324,13 @@ func TestManyTabs(t *testing.T) {
 		w.start(ids[i+1])
 		w.complete(ids[i+1])
 		p.until(fmt.Sprintf(`seen[%q].end === 'succeeded' && whole(%q, 3)`, ids[i+1], ids[i+1]))
+	}
+	if sockets := proxy.sockets.Load(); sockets != 1 {
+		t.Errorf("%d WebSockets are open", sockets)
+	}
+	w.complete(shared)
+	for _, p := range pages[1:] {
+		p.until(fmt.Sprintf(`seen[%q].end === 'succeeded' && whole(%q, 3)`, shared, shared))
 	}
 	pages[1].eventually("nothing is held any more", func() bool { return proxy.streams.Load()+proxy.sockets.Load() == 0 })
 }

@@ -802,7 +802,9 @@ class Connector {
   /** Gives a connection up that does not open in time: something may hold back what it says. */
   #openWithin(signal) {
     const timer = setTimeout(() => this.#opened || this.#lost({ late: true }), this.#options.openTimeout ?? OPENING);
-    signal.addEventListener('abort', () => clearTimeout(timer));
+    const stop = () => clearTimeout(timer);
+    signal.addEventListener('abort', stop);
+    return { stop };
   }
 
   // Transports.
@@ -872,15 +874,36 @@ class Connector {
     const [path, query] = links.socket.split('?');
     const channel = new URLSearchParams(query).get('channel');
     const { WebSocket } = this.#gateway;
-    this.#openWithin(signal);
+    const late = this.#openWithin(signal);
+    let held = null; // what came before it is known what stands between; null: nothing does
+    // Who shares a channel may be told of what came after it has left, by what another one did when it was told.
+    const current = (task) => (...values) => (signal.aborted ? undefined : task(...values));
     const subscriber = {
-      opened: () => this.#open(),
-      event: (event, offset) => this.#deliver(event, offset),
-      over: () => this.#ask(),
-      lost: (code) => {
+      opened: current(() => held || this.#open()),
+      event: current((event, offset) => (held ? held.push([event, offset]) : this.#deliver(event, offset))),
+      joined: current(async () => {
+        held = [];
+        late.stop();
+        try {
+          while (!signal.aborted && (await this.#errand(signal, async (own) => this.#take(await this.#history(own), own))));
+        } catch (error) {
+          return signal.aborted ? undefined : this.#failed(error);
+        }
+        if (signal.aborted) return;
+        const came = held;
+        held = null;
+        this.#open();
+        for (const [event, offset] of came) {
+          if (signal.aborted) return;
+          // Not a reset by which the others were told of what has been read since.
+          if (event.data.life !== this.#at.life || offset > this.#at.offset) this.#deliver(event, offset);
+        }
+      }),
+      over: current(() => this.#ask()),
+      lost: current((code) => {
         if (code && !mayReconnect(code)) this.#ask(code === EXPIRED);
         else this.#lost({ least: code === 1013 ? 2000 : 0, asked: code === 1013 || code === 1012 });
-      },
+      }),
     };
     let socket;
     if (isTicketed(links.socket) && !bearer) {
@@ -1019,12 +1042,12 @@ class Pool {
     }
   }
 
-  /** A WebSocket of a caller on which a channel can be subscribed to. Different tokens never share one. */
+  /** A WebSocket of a caller on which a channel is subscribed to, or can be. Different tokens never share one. */
   socket(WebSocket, address, token, channel) {
     const key = `${address}\n${token ?? ''}`;
     const sockets = this.#sockets.get(key) ?? [];
     this.#sockets.set(key, sockets);
-    const there = sockets.find((each) => each.hasRoom(channel));
+    const there = sockets.find((each) => each.has(channel)) ?? sockets.find((each) => each.hasRoom);
     if (there) return there;
     const socket = new Socket(this, WebSocket, address, token, () => {
       sockets.splice(sockets.indexOf(socket), 1);
@@ -1038,10 +1061,13 @@ class Pool {
 /** @type {Map<string, Pool>} of each gateway */
 const pools = new Map();
 
-/** One WebSocket with many channels, of one follower each. It closes when the last one has left. */
+/** One WebSocket with many channels, each of one follower or more. It closes when the last one has left. */
 class Socket {
   #pool; #socket; #token; #gone; #probe;
-  /** @type {Map<string, {subscriber: any, after?: any, ready: boolean, asked: boolean}>} by channel */
+  /**
+   * By name. Who comes later than the first one, with another cursor, has to read what stands between by itself.
+   * @type {Map<string, {subscribers: Set<any>, later: Set<any>, after?: any, ready: boolean, asked: boolean}>}
+   */
   #channels = new Map();
 
   constructor(pool, WebSocket, address, token, gone) {
@@ -1062,19 +1088,29 @@ class Socket {
     socket.onclose = ({ code }) => this.#end(code);
   }
 
-  hasRoom(name) { return !this.#channels.has(name) && this.#channels.size < CROWD; }
+  has(name) { return this.#channels.has(name); }
+  get hasRoom() { return this.#channels.size < CROWD; }
 
   /** Has a channel whose subscription is made by the URL. */
-  add(name, subscriber) { this.#channels.set(name, { subscriber, ready: true, asked: true }); }
+  add(name, subscriber) { this.#channels.set(name, { subscribers: new Set([subscriber]), later: new Set(), ready: true, asked: true }); }
 
-  subscribe(name, subscriber, after) {
-    const channel = { subscriber, after: after || undefined, ready: false, asked: false };
+  subscribe(name, subscriber, cursor) {
+    const after = cursor || undefined;
+    const there = this.#channels.get(name);
+    if (there) {
+      there.subscribers.add(subscriber);
+      if (there.ready) subscriber.joined();
+      else if (there.after !== after) there.later.add(subscriber);
+      return;
+    }
+    const channel = { subscribers: new Set([subscriber]), later: new Set(), after, ready: false, asked: false };
     this.#channels.set(name, channel);
     if (this.#socket.readyState === 1) this.#ask(name, channel);
   }
 
   leave(name, subscriber) {
-    if (this.#channels.get(name)?.subscriber !== subscriber) return;
+    const channel = this.#channels.get(name);
+    if (!channel?.subscribers.delete(subscriber) || channel.subscribers.size) return;
     this.#channels.delete(name);
     if (!this.#channels.size) this.#end();
     else if (this.#socket.readyState === 1) this.#send({ op: 'unsubscribe', channel: name });
@@ -1100,20 +1136,23 @@ class Socket {
     switch (message.op) {
       case 'subscribed':
         channel.ready = true;
-        channel.subscriber.opened();
+        for (const each of [...channel.subscribers]) channel.later.has(each) ? each.joined() : each.opened();
+        channel.later.clear();
         break;
       case 'event':
         // Before that it is of a subscription that this one takes the place of, and what stands between them would be missed.
         if (!channel.ready) break;
-        channel.subscriber.opened();
-        channel.subscriber.event(message.event, message.offset);
+        for (const each of [...channel.subscribers]) {
+          each.opened();
+          each.event(message.event, message.offset);
+        }
         break;
       case 'error':
         if (message.problem?.type === '/problems/not-subscribed') break; // it had ended when it was left
       // falls through
       case 'end':
         this.#channels.delete(message.channel); // the gateway has, too
-        channel.subscriber.over();
+        for (const each of [...channel.subscribers]) each.over();
         if (!this.#channels.size) this.#end();
     }
   }
@@ -1128,7 +1167,7 @@ class Socket {
     this.#gone?.();
     const left = [...this.#channels.values()];
     this.#channels.clear();
-    for (const { subscriber } of left) subscriber.lost(code);
+    for (const { subscribers } of left) for (const each of [...subscribers]) each.lost(code);
   }
 }
 

@@ -727,7 +727,7 @@ test('polls without a stream: three wait, the others are short and have pauses',
   assert.equal(waiting, 3);
 });
 
-test('different tokens never share a WebSocket, and neither do two followers of one request', async () => {
+test('different tokens never share a WebSocket', async () => {
   const tokens = ['a', 'a', 'b', 'a'];
   const w = world(quiet(), { token: () => tokens.shift() });
   for (const id of ['r1', 'r2', 'r3', 'r1']) {
@@ -735,9 +735,125 @@ test('different tokens never share a WebSocket, and neither do two followers of 
     await until(() => tokens.length === 4 - open.length);
     await turn();
   }
-  await until(() => FakeWebSocket.made.length === 3);
+  await until(() => FakeWebSocket.made.length === 2);
   for (const socket of FakeWebSocket.made) socket.open();
-  assert.deepEqual(FakeWebSocket.made.map((socket) => [socket.sent[0].token, ...socket.subscribed.map(([id]) => id)]), [['a', 'r1', 'r2'], ['b', 'r3'], ['a', 'r1']]);
+  assert.deepEqual(FakeWebSocket.made.map((socket) => [socket.sent[0].token, ...socket.subscribed.map(([id]) => id)]), [['a', 'r1', 'r2'], ['b', 'r3']]);
+});
+
+/** Followers of one request on one WebSocket, each with what it was told. */
+function crowd(w) {
+  const all = [];
+  const add = (options) => {
+    const each = { offsets: [], resets: [], end: null };
+    all.push(each);
+    each.handle = w.follow({
+      transport: 'websocket',
+      onEvent: (_, offset) => each.offsets.push(offset),
+      onReset: (_, offset) => each.resets.push(offset),
+      onState: ({ state }) => { each.state = state; },
+      onEnd: (document, error) => { each.end = document?.status ?? error; },
+      ...options,
+    });
+    return each;
+  };
+  return { all, add };
+}
+
+test('followers of one request share its channel, and each is told what it does not know', async () => {
+  let there = 3;
+  let answer = () => {};
+  const w = world(async ({ url }) => {
+    const after = Number(new URL(url, 'http://x').searchParams.get('after') ?? 0);
+    const events = Array.from({ length: there - after }, (_, i) => event(after + i + 1));
+    await new Promise((resolve) => { answer = resolve; });
+    return json({ events, offset: there, recovered: true });
+  });
+  const { add } = crowd(w);
+  const [first, twin, other] = [add(), add(), add({ after: 2 })];
+  await until(() => FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  await turn();
+  socket.open();
+  assert.deepEqual(socket.subscribed, [['r1', undefined]]);
+  socket.accept('r1', 3);
+  assert.deepEqual([first.state, twin.state, other.state], ['open', 'open', 'connecting']);
+  socket.event('r1', event(1), 1);
+  // What comes live waits until what stands before it has been read.
+  await until(() => w.calls.length === 1);
+  assert.equal(w.calls[0].url, '/v1/requests/r1/events?after=2');
+  for (const n of [2, 3, 4]) socket.event('r1', event(n), n);
+  assert.deepEqual([first.offsets, twin.offsets, other.offsets], [[1, 2, 3, 4], [1, 2, 3, 4], []]);
+  answer();
+  await until(() => other.state === 'open');
+  assert.deepEqual(other.offsets, [3, 4]);
+
+  // One that joins what runs already does so, too.
+  there = 4;
+  const late = add();
+  await until(() => w.calls.length === 2);
+  socket.event('r1', event(5), 5);
+  answer();
+  await until(() => late.state === 'open');
+  assert.deepEqual(late.offsets, [1, 2, 3, 4, 5]);
+
+  // One that leaves takes nothing from the others.
+  const asked = socket.sent.length;
+  first.handle.close();
+  twin.handle.close();
+  assert.equal(socket.sent.length, asked);
+  socket.event('r1', event(6, 'succeeded'), 6);
+  assert.deepEqual([first.end, other.end, late.end], [null, 'succeeded', 'succeeded']);
+  assert.deepEqual(first.offsets, [1, 2, 3, 4, 5]);
+  assert.ok(socket.closed);
+  assert.equal(FakeWebSocket.made.length, 1);
+});
+
+test('who shares a channel is told of no reset of what it has read since, and comes back if it cannot read', async () => {
+  let answer;
+  let fails = 1;
+  const w = world(async ({ url }) => {
+    if (!url.includes('/events')) return json({ id: 'r1', status: 'processing', sequence: 8 });
+    await new Promise((resolve) => { answer = resolve; });
+    if (fails-- > 0) throw new TypeError('fetch failed');
+    return json({ events: [event(7), event(8)], offset: 8, recovered: true });
+  });
+  const { add } = crowd(w);
+  const first = add();
+  await until(() => FakeWebSocket.made.length === 1);
+  const [socket] = FakeWebSocket.made;
+  socket.open();
+  socket.accept('r1', 6);
+  const late = add({ after: 6 });
+  await until(() => answer);
+  answer();
+  await until(() => late.state === 'waiting');
+  assert.ok(!socket.closed);
+  answer = undefined;
+  await until(() => answer);
+  socket.event('r1', { ...event(7), type: 'request.reset' }, 7);
+  socket.event('r1', event(8), 8);
+  socket.event('r1', event(9), 9);
+  answer();
+  await until(() => late.state === 'open');
+  assert.deepEqual([first.resets, first.offsets], [[7], [8, 9]]);
+  assert.deepEqual([late.resets, late.offsets], [[], [7, 8, 9]]);
+});
+
+test('what a follower does when it is told takes nothing from others of its channel, and tells nobody who has left', async () => {
+  const w = world(quiet());
+  const { add } = crowd(w);
+  const states = [];
+  let cut;
+  const first = add({ onEvent: () => cut.handle.cut() });
+  cut = add({ onState: ({ state }) => states.push(state) });
+  await until(() => FakeWebSocket.made.length === 1);
+  await turn();
+  FakeWebSocket.made[0].open();
+  FakeWebSocket.made[0].accept('r1', 1);
+  FakeWebSocket.made[0].event('r1', event(1), 1);
+  assert.deepEqual(states, ['connecting', 'open', 'waiting']);
+  await until(() => cut.offsets.length === 1); // by itself
+  assert.equal(first.end, null);
 });
 
 test('WebSocket: what comes before a subscription is confirmed belongs to the one before it', async () => {

@@ -405,7 +405,7 @@ async function walkNative(scene, lives) {
   return 'all pages load';
 }
 
-/** Two tabs of one origin, each with four followers. */
+/** Two tabs of one origin, each with followers of the same four requests. With a SharedWorker all eight of them have one stream and one WebSocket. */
 async function tabs(scene, { closes } = {}) {
   const front = await scene.front();
   const profile = await scene.profile();
@@ -426,6 +426,7 @@ async function tabs(scene, { closes } = {}) {
     const since = Date.now();
     for (const page of pages) await scene.told(page, life, [`${i}`], since);
   }
+  assert.deepEqual([front.begun.stream, front.begun.socket], [1, scene.query === 'alone' ? 2 : 1], 'streams and WebSockets');
   scene.notes.push(`${front.begun.stream} streams, ${front.begun.socket} sockets`);
 }
 
