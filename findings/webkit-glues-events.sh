@@ -6,16 +6,21 @@
 #
 # Guess: what is not complete is dropped, as the standard has it: "Once the end of the file is reached, any pending data must be discarded."
 # Seen: it is, if the connection ends by FIN, with or without the last chunk of the body. If it is reset, nothing is dropped. The server sends
-# the second event again, behind a line "retry: 100", and in the last case behind two line feeds first:
+# the second event again, behind a line "retry: 100", and in the last four behind something else first, of which "start" is
+# ":\nevent: start\ndata: {}\nid: 1\n\n":
 #
-#   FIN after "data: tw"     "one" / "two" / "three"
-#   RST after "data: tw"     "one" / "twretry: 100\ntwo" / "three"
-#   RST after "data: two\n"  "one" / "two\ntwo" / "three"
-#   RST after "event: so"    "one" / "three"
-#   the same, behind "\n\n"  "one" / "tw" / "two" / "three"
+#   FIN after "data: tw"            "one" / "two" / "three"
+#   RST after "data: tw"            "one" / "twretry: 100\ntwo" / "three"
+#   RST after "data: two\n"         "one" / "two\ntwo" / "three"
+#   RST after "event: so"           "one" / "three"
+#   RST after "data: tw", "\n\n"    "one" / "tw" / "two" / "three"
+#   RST after "data: tw", start     "one" / "two" / "three"
+#   RST after "event: so", start    "one" / "two" / "three"
+#   RST after "two\nid: 2", start   "one" / "two" / "three"
 #
-# What to do: begin each stream with two line feeds, which end a line and a block that were left over, and mean nothing elsewhere. Let data
-# be one line of which a client can see whether it is whole, such as JSON, and skip what is not.
+# What to do: begin each stream with a comment, which ends a line that was left over, and a block with a name and data, which swallows the rest:
+# no onmessage is called for it. Give it the id that the client came with, as the rest may hold a newer one. Two line feeds do half of that:
+# the rest is handed over as an event.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -32,13 +37,17 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 
+const START = ':\nevent: start\ndata: {}\nid: 1\n\n';
 // What is sent of the second event, how the connection ends then, and how the next one begins.
 const cases = {
   'FIN after "data: tw"': ['data: tw', 'FIN', ''],
   'RST after "data: tw"': ['data: tw', 'RST', ''],
   'RST after "data: two\\n"': ['data: two\n', 'RST', ''],
   'RST after "event: so"': ['event: so', 'RST', ''],
-  'the same, behind "\\n\\n"': ['data: tw', 'RST', '\n\n'],
+  'RST after "data: tw", "\\n\\n"': ['data: tw', 'RST', '\n\n'],
+  'RST after "data: tw", start': ['data: tw', 'RST', START],
+  'RST after "event: so", start': ['event: so', 'RST', START],
+  'RST after "two\\nid: 2", start': ['data: two\nid: 2', 'RST', START],
 };
 const page = `<!doctype html><script>
   for (const name of ${JSON.stringify(Object.keys(cases))}) {
@@ -89,13 +98,16 @@ own.push(spawn(process.argv[2], [`http://127.0.0.1:${server.address().port}/`], 
 }));
 while (Object.keys(seen).length < Object.keys(cases).length) await new Promise((resolve) => setTimeout(resolve, 50));
 
-for (const name of Object.keys(cases)) console.log(name.padEnd(24), seen[name]);
+for (const name of Object.keys(cases)) console.log(name.padEnd(31), seen[name]);
 assert.deepEqual(seen, {
   'FIN after "data: tw"': '"one" / "two" / "three"',
   'RST after "data: tw"': '"one" / "twretry: 100\\ntwo" / "three"',
   'RST after "data: two\\n"': '"one" / "two\\ntwo" / "three"',
   'RST after "event: so"': '"one" / "three"',
-  'the same, behind "\\n\\n"': '"one" / "tw" / "two" / "three"',
+  'RST after "data: tw", "\\n\\n"': '"one" / "tw" / "two" / "three"',
+  'RST after "data: tw", start': '"one" / "two" / "three"',
+  'RST after "event: so", start': '"one" / "two" / "three"',
+  'RST after "two\\nid: 2", start': '"one" / "two" / "three"',
 });
 process.exit();
 EOF

@@ -25,11 +25,7 @@ const client = createClient({
 const seen = { followers: {}, answers: {}, faults: [], shown: [] };
 const kept = (list, entry) => void (list.push(entry) > 40 && list.shift());
 
-addEventListener('error', (e) => {
-  // The lines of the README may throw at what is torn, as long as they go on.
-  if (`${e.filename} ${e.error?.stack}`.includes('mended.js')) seen.followers.mended.torn++;
-  else kept(seen.faults, `${e.message} ${e.error?.stack}`);
-});
+addEventListener('error', (e) => kept(seen.faults, `${e.message} ${e.error?.stack}`));
 addEventListener('unhandledrejection', (e) => kept(seen.faults, String(e.reason)));
 addEventListener('pageshow', (e) => kept(seen.shown, e.persisted ? 'from the cache' : 'loaded'));
 
@@ -93,7 +89,7 @@ window.page = {
 
   /** Follows a request by the lines that the README has for who takes no library and wants it right all the same. */
   async mended(name, id) {
-    const follower = begun(name, { transport: name, torn: 0 });
+    const follower = begun(name, { transport: name });
     const { default: begin } = await import('/mended.js');
     begin(query.get('base') ?? '', encodeURIComponent(id), (data) => {
       note(follower, data.sequence, data);

@@ -231,7 +231,6 @@ async function cut(scene, how) {
   const since = Date.now();
   await done;
   await scene.told(page, life, [...TRANSPORTS, 'mended'], since);
-  if (page.seen.followers.mended.torn) scene.notes.push(`mended: ${page.seen.followers.mended.torn} torn`);
   await scene.nativeDone(page, life);
 }
 
