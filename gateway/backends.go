@@ -14,6 +14,7 @@ import (
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/memory"
 	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -53,10 +54,10 @@ type backends struct {
 }
 
 // openBackends opens what the configuration names: Redis and RabbitMQ, or one file and
-// a queue in memory.
-func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
+// a queue in memory. It waits for Redis until ctx ends, and calls waiting with what it waits for; RabbitMQ may come later.
+func openBackends(ctx context.Context, c config.Config, waiting func(string), log *slog.Logger) (*backends, error) {
 	if c.Redis != "" {
-		return openShared(ctx, c, log)
+		return openShared(ctx, c, waiting, log)
 	}
 	path := filepath.Join(c.Data, "hark.db")
 	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention})
@@ -80,28 +81,33 @@ func openBackends(ctx context.Context, c config.Config, log *slog.Logger) (*back
 	return b, nil
 }
 
-func openShared(ctx context.Context, c config.Config, log *slog.Logger) (*backends, error) {
-	s, err := redis.Open(ctx, c.Redis, redis.Options{
-		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention, Logger: log,
-	})
+// waitsForRedis is what callers are told meanwhile; the log says which server, and why.
+const waitsForRedis = "The gateway is starting, and waits for Redis (--redis, HARK_REDIS), which cannot be reached. It serves nothing until then; its log says more."
+
+func openShared(ctx context.Context, c config.Config, waiting func(string), log *slog.Logger) (*backends, error) {
+	servers := redact(c.Redis)
+	s, err := redis.OpenPatiently(ctx, c.Redis, redis.Options{
+		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention,
+		Logger: log.With(slog.String("redis", servers)),
+	}, func(error) { waiting(waitsForRedis) })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)
 	}
 	queue, err := rabbitmq.New(strings.Split(c.AMQP, ","), c.Routes, rabbitmq.Options{
 		Prefix: c.Prefix, Now: s.Now, CallbackExchange: c.CallbackExchange, ConsumerTimeout: c.MaxTimeout + rabbitmq.ConsumerMargin, Logger: log,
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(fmt.Errorf("amqp (--amqp, HARK_AMQP): %w", err), s.Close())
 	}
 	s.RankBy(queue.Rank)
 	b := &backends{
 		store: s, broker: queue, now: s.Now, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
-				return err
+				return &api.NotReadyError{Detail: "Redis (--redis) does not answer.", Err: err}
 			}
 			if err := queue.Ready(ctx); err != nil {
-				return fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
+				return &api.NotReadyError{Detail: "RabbitMQ (--amqp) cannot be reached, or takes nothing.", Err: err}
 			}
 			return nil
 		},

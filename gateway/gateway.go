@@ -37,6 +37,7 @@ type gateway struct {
 	config   config.Config
 	log      *slog.Logger
 	listener net.Listener
+	lobby    *lobby
 	*backends
 	hub        *hub.Hub
 	service    *lifecycle.Service
@@ -52,9 +53,9 @@ type gateway struct {
 	debug      *http.Server           // nil unless asked for
 }
 
-// open opens what the configuration names, in the order of the flow. On an error
-// nothing stays open.
-func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
+// open opens what the configuration names, in the order of the flow. It waits for servers that are away until ctx ends, and says so meanwhile to
+// whoever calls. On an error nothing stays open.
+func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	g := &gateway{config: c, log: log}
 	defer func() {
 		if err != nil {
@@ -64,6 +65,10 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	// The address first: a second gateway on the same port should say so.
 	if g.listener, err = listen(c.Listen); err != nil {
 		return nil, listenError("listen", c.Listen, err)
+	}
+	tcp, ok := g.listener.(*net.TCPListener)
+	if !ok { // it was asked for tcp
+		return nil, fmt.Errorf("listen: %T is no TCP listener", g.listener)
 	}
 	if c.TLSCert != "" {
 		secured, err := secure(g.listener, c)
@@ -82,7 +87,9 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 	if g.tracer, g.stopTraces, err = tracing.Start(context.Background(), tracing.Options{Endpoint: c.Traces, Service: "hark-gateway", Logger: log}); err != nil {
 		return nil, err
 	}
-	if g.backends, err = openBackends(context.Background(), c, log); err != nil {
+	g.lobby = &lobby{listener: g.listener, tcp: tcp, shared: c.Redis != "", log: log}
+	defer g.lobby.leave()
+	if g.backends, err = openBackends(ctx, c, g.lobby.wait, log); err != nil {
 		return nil, err
 	}
 	g.hub = hub.New(tracing.Source(g.tracer, g.store), hub.Options{
@@ -97,10 +104,11 @@ func open(c config.Config, log *slog.Logger) (_ *gateway, err error) {
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		},
 	})
-	if g.guard, err = guard(context.Background(), g.store, c, log); err != nil {
+	// What was there a moment ago may be away again, or a part of it still.
+	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.store, c, log); return err }); err != nil {
 		return nil, err
 	}
-	if g.webhooks, err = webhooks(context.Background(), g.store, c, g.tracer, log); err != nil {
+	if err = g.lobby.until(ctx, func() (err error) { g.webhooks, err = webhooks(ctx, g.store, c, g.tracer, log); return err }); err != nil {
 		return nil, err
 	}
 	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
@@ -311,6 +319,9 @@ func (g *gateway) close() {
 		if err := g.backends.close(); err != nil {
 			g.log.Error("store or broker did not close", slog.Any("error", err))
 		}
+	}
+	if g.lobby != nil {
+		g.lobby.end()
 	}
 	if g.listener != nil {
 		_ = g.listener.Close()

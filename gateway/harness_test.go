@@ -101,7 +101,7 @@ func startOn(t testing.TB, data string, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := open(c, slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})))
+	g, err := open(t.Context(), c, slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err != nil {
 		t.Fatal(err)
 	}

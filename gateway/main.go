@@ -70,7 +70,11 @@ func run(args []string, out, errOut io.Writer) int {
 	context.AfterFunc(ctx, stop) // a second signal kills
 	watching.Go(func() { endWithGoRun(ctx, logger) })
 
-	g, err := open(c, logger)
+	g, err := open(ctx, c, logger)
+	if errors.Is(err, context.Canceled) { // a server that it waited for did not come
+		logger.Info("stopped")
+		return 0
+	}
 	if err != nil {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
 		return 1

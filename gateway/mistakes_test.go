@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // detail returns what a problem says in words.
@@ -186,7 +188,9 @@ func refuses(t *testing.T, code int, args ...string) string {
 		t.Fatal(err)
 	}
 	binaryUsed = true
-	cmd := exec.Command(path, append([]string{"--data=" + t.TempDir()}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // else it runs
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append([]string{"--data=" + t.TempDir()}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if failed, ok := errors.AsType[*exec.ExitError](err); !ok || failed.ExitCode() != code {
 		t.Fatalf("%v: %s", err, out)

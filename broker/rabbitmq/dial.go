@@ -20,8 +20,34 @@ const (
 	closeTimeout = 2 * time.Second
 )
 
-// server is one URL. addr is safe to show, url has the password.
-type server struct{ url, addr string }
+// server is one URL. addr, user and vhost are safe to show, url has the password.
+type server struct{ url, addr, user, vhost string }
+
+// RefusedError is a server's no to a user: a wrong password, a virtual host that is not there or not the user's, or missing permissions.
+type RefusedError struct {
+	Addr, User, VHost string
+	Err               error // what the server said
+}
+
+func (e *RefusedError) Error() string {
+	text := fmt.Sprintf("RabbitMQ at %s refuses the user %q in the virtual host %q: %v", e.Addr, e.User, e.VHost, e.Err)
+	if host, _, err := net.SplitHostPort(e.Addr); err == nil && e.User == "guest" {
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			text += " (a server lets guest in from its own machine alone, unless loopback_users in rabbitmq.conf says otherwise)"
+		}
+	}
+	return text
+}
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// refused returns err, as a RefusedError if it is that.
+func (s server) refused(err error) error {
+	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Server && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed) {
+		return &RefusedError{s.addr, s.user, s.vhost, e}
+	}
+	return err
+}
 
 func parseURLs(urls []string) ([]server, error) {
 	if len(urls) == 0 {
@@ -34,7 +60,7 @@ func parseURLs(urls []string) ([]server, error) {
 			// Not the library's words alone: they can hold the password.
 			return nil, fmt.Errorf("rabbitmq: URL %d is not of the form amqp://user:password@host:port/vhost", i+1)
 		}
-		servers = append(servers, server{url, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))})
+		servers = append(servers, server{url, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)), uri.Username, uri.Vhost})
 	}
 	return servers, nil
 }

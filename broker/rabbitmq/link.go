@@ -110,14 +110,14 @@ func (l *link) run(ctx context.Context) {
 func (l *link) connect(ctx context.Context, s server) (*generation, error) {
 	conn, socket, err := l.broker.dial(ctx, s, l.purpose)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(err)
 	}
 	g := &generation{link: l, conn: conn, socket: socket, ended: make(chan struct{})}
 	g.watch()
 	if l.setup != nil {
 		if err := l.setup(g); err != nil {
 			_ = g.close()
-			return nil, err
+			return nil, s.refused(err)
 		}
 	}
 	return g, nil

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/servertest"
 )
@@ -342,6 +344,18 @@ func TestUnreachable(t *testing.T) {
 	next(t, came).Ack()
 }
 
+// TestGuestFromElsewhere: the one user of a new server may not come from another machine, which its refusal does not say.
+func TestGuestFromElsewhere(t *testing.T) {
+	for addr, hint := range map[string]bool{"rabbit:5672": true, "10.0.0.7:5672": true, "localhost:5672": false, "127.0.0.1:5672": false, "[::1]:5672": false} {
+		for user, known := range map[string]bool{"guest": true, "hark": false} {
+			text := (&RefusedError{addr, user, "/", amqp.ErrCredentials}).Error()
+			if got := strings.Contains(text, "loopback_users"); got != (hint && known) {
+				t.Error(text)
+			}
+		}
+	}
+}
+
 // TestRefused: what trying again does not mend, New says.
 func TestRefused(t *testing.T) {
 	server := shared.RabbitMQ(t)
@@ -354,8 +368,8 @@ func TestRefused(t *testing.T) {
 		o            Options
 		want         string
 	}{
-		"password":     {[]string{wrong.String()}, []string{"a"}, Options{}, "ACCESS_REFUSED"},
-		"vhost":        {[]string{nowhere.String()}, []string{"a"}, Options{}, "nowhere"},
+		"password":     {[]string{wrong.String()}, []string{"a"}, Options{}, `RabbitMQ at ` + server.Addr + ` refuses the user "guest" in the virtual host "/": Exception (403) Reason: "ACCESS_REFUSED`},
+		"vhost":        {[]string{nowhere.String()}, []string{"a"}, Options{}, `refuses the user "guest" in the virtual host "nowhere": Exception (530)`},
 		"no URL":       {nil, []string{"a"}, Options{}, "no URL"},
 		"other scheme": {[]string{"http://guest:s3cret@localhost"}, []string{"a"}, Options{}, "URL 1"},
 		"route":        {[]string{server.URL}, []string{""}, Options{}, "route"},

@@ -93,6 +93,15 @@ var kinds = []kind{
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
 }
 
+// NotReadyError says what a node cannot work without. Detail is for callers; Err, which may name servers, for the log.
+type NotReadyError struct {
+	Detail string
+	Err    error
+}
+
+func (e *NotReadyError) Error() string { return e.Err.Error() }
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
 func invalid(errs ...fieldError) *problem {
 	return &problem{kind: kindInvalid, detail: "Some values are not allowed.", errors: errs}
 }
@@ -122,6 +131,10 @@ func (a *API) asProblem(err error) *problem {
 	}
 	if e, ok := errors.AsType[*fiber.Error](err); ok {
 		return fiberProblem(e)
+	}
+	if e, ok := errors.AsType[*NotReadyError](err); ok {
+		a.log.Warn("not ready", slog.Any("error", err))
+		return &problem{kind: kindUnavailable, detail: "The node is not ready: " + e.Detail + " Its log says more.", retryAfter: 2}
 	}
 	if e, ok := errors.AsType[*dispatch.InvalidError](err); ok {
 		return invalid(fieldError{"/" + e.Field, e.Detail})

@@ -137,7 +137,7 @@ var (
 )
 
 // Open connects to Redis and opens the store in it; an empty database becomes a
-// new store. See [ParseURL] for the forms of url. It fails if Redis cannot be reached, is older
+// new store. See [ParseURL] for the forms of url. It fails if Redis cannot be reached, with lifecycle.ErrUnavailable (see [OpenPatiently]), is older
 // than 6.2, or holds a store of a newer layout or of other partitions. Close the store.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.withDefaults()
@@ -162,7 +162,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.client.Close())
+		return nil, errors.Join(opening(err), s.client.Close())
 	}
 	if _, cluster := s.client.(*goredis.ClusterClient); !cluster {
 		s.pipe = &pipe{client: s.client, timeout: o.Timeout}

@@ -79,18 +79,21 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			stop(last)
 		}()
 	}
-	store, err := redis.Open(ctx, o.Redis, redis.Options{
+	store, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory, Logger: log,
-	})
+	}, nil)
+	if errors.Is(err, context.Canceled) { // it was told to end before Redis came
+		return nil
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("redis (--redis, HARK_REDIS): %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{
 		Prefix: o.Prefix, Now: store.Now, ConsumerTimeout: o.MaxTimeout + rabbitmq.ConsumerMargin, Logger: log,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("amqp (--amqp, HARK_AMQP): %w", err)
 	}
 	defer func() { err = errors.Join(err, queue.Close()) }()
 	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{

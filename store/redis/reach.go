@@ -1,0 +1,76 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// OpenPatiently is [Open], but waits while Redis is away, and ends without it only when ctx does. away is called with what is the matter
+// after each attempt that was in vain; nil for nobody. What waiting does not mend it returns: a URL that is none, a password that is
+// wrong, a store of other partitions.
+func OpenPatiently(ctx context.Context, url string, o Options, away func(error)) (*Store, error) {
+	log := o.withDefaults().Logger
+	for try := 0; ; try++ {
+		s, err := Open(ctx, url, o)
+		switch {
+		case err == nil:
+			if try > 0 {
+				log.Info("Redis can be reached", slog.Int("tries", try+1))
+			}
+			return s, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !errors.Is(err, lifecycle.ErrUnavailable):
+			return nil, err
+		}
+		if try < 3 || try%20 == 0 {
+			log.Warn("Redis cannot be reached; it is tried again until it can", slog.Int("try", try+1), slog.Any("error", err))
+		}
+		if away != nil {
+			away(err)
+		}
+		wait := time.NewTimer(reachAgain(try))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// reachAgain is the pause after an attempt: 100 ms, doubled up to 5 s, with a quarter of jitter either way.
+func reachAgain(try int) time.Duration {
+	d := min(100*time.Millisecond<<min(try, 6), 5*time.Second)
+	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
+}
+
+// passing are the words with which a server answers that will not answer so for ever: it starts, elects a master, or is full.
+var passing = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "ERR max number of clients reached"}
+
+// opening wraps why a store cannot be opened: as lifecycle.ErrUnavailable if that may pass.
+func opening(err error) error {
+	_, unreachable := errors.AsType[net.Error](err)
+	unreachable = unreachable || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrPoolExhausted)
+	if said, ok := errors.AsType[goredis.Error](err); ok {
+		unreachable = slices.ContainsFunc(passing, func(word string) bool { return strings.HasPrefix(said.Error(), word) })
+	}
+	text := err.Error() // of errors that go-redis has no names for
+	if unreachable || strings.Contains(text, "all sentinels") || strings.Contains(text, "cluster has no nodes") || strings.Contains(text, "closed network connection") {
+		return fmt.Errorf("%w: open store: %w", lifecycle.ErrUnavailable, err)
+	}
+	return fmt.Errorf("open store: %w", err)
+}
