@@ -62,17 +62,19 @@ func openBackends(ctx context.Context, c config.Config, waiting func(string), lo
 	path := filepath.Join(c.Data, "hark.db")
 	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
 	queue := memory.New(c.Routes, memory.Options{})
 	b := &backends{
 		store: s, broker: queue, now: time.Now, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
-			_, err := s.Get(ctx, lifecycle.Named("ready"))
-			if errors.Is(err, lifecycle.ErrNotFound) {
-				return nil
+			switch err := s.Probe(ctx); {
+			case errors.Is(err, lifecycle.ErrFull):
+				return &api.NotReadyError{Detail: "The disk of the embedded store (--data) is full. What was accepted is kept, and goes on when there is room.", Err: err}
+			case err != nil:
+				return &api.NotReadyError{Detail: "The embedded store (--data) takes no changes.", Err: err}
 			}
-			return err
+			return nil
 		},
 	}
 	if err := recoverWork(queue, s); err != nil {

@@ -28,6 +28,9 @@ var (
 	// ErrUnavailable: the store or the queue cannot be reached or cannot take
 	// more; nothing was changed and the call may be repeated later.
 	ErrUnavailable = errors.New("temporarily unavailable")
+
+	// ErrFull: the store has no space left. It comes with ErrUnavailable.
+	ErrFull = errors.New("no space is left")
 )
 
 // Reason says why the state machine refused a change.

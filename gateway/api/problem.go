@@ -185,6 +185,13 @@ func (a *API) asProblem(err error) *problem {
 		return known(kindUnauthorized, "Say who you are first, by the op auth.")
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return known(kindUnauthorized, "The call does not prove who makes it.")
+	case errors.Is(err, lifecycle.ErrFull):
+		a.log.Warn("call refused", slog.Any("error", err))
+		return &problem{
+			kind: kindUnavailable, retryAfter: 2,
+			detail: "The store has no space left: the disk of --data is full, or the memory of Redis. The request was not taken; nothing was changed. " +
+				"What was accepted is kept, and goes on when there is room.",
+		}
 	case errors.Is(err, lifecycle.ErrUnavailable):
 		a.log.Warn("call refused", slog.Any("error", err))
 		return &problem{kind: kindUnavailable, detail: "The request was not taken; nothing was changed.", retryAfter: 2}

@@ -112,6 +112,9 @@ func (b *batch) answer(err error) {
 	if err == nil {
 		b.s.live.keep(b.changed)
 	}
+	if failed := err != nil; failed != b.s.failing.Load() && (failed || b.writes > 0) {
+		b.s.failing.Store(failed)
+	}
 	b.outcome.lost = err != nil
 	close(b.outcome.known)
 	if err == nil {

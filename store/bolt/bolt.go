@@ -101,6 +101,8 @@ type Store struct {
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
 
+	failing atomic.Bool // the last change could not be made durable
+
 	live cache
 
 	// The writer's, with what is not durable yet. Who reads may look at the queue.
@@ -273,9 +275,4 @@ func recoverDamage(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("the store is damaged: %v", r)
 	}
-}
-
-// unavailable wraps what the database said.
-func unavailable(err error) error {
-	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
 }

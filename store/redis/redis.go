@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,6 +232,9 @@ func failed(ctx context.Context, err error) error {
 	}
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
+	}
+	if said, ok := errors.AsType[goredis.Error](err); ok && strings.HasPrefix(said.Error(), "OOM ") {
+		return fmt.Errorf("%w: store: %w: %w", lifecycle.ErrUnavailable, lifecycle.ErrFull, err)
 	}
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
 }
