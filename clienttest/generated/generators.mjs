@@ -186,6 +186,7 @@ test('the page names the versions that are pinned', () => {
   const installed = Object.values(sections).flat().filter(({ what }) => what === 'install').map(({ text }) => text).join('');
   const named = [...installed.matchAll(/ (\S+)@v?(\d[\w.-]*)/g)].map(([, name, version]) => [name, version]);
   assert.ok(named.length >= 14, installed);
+  assert.ok(named.some(([name]) => name === '@types/node'), 'the programs name `process`, whose types nothing else of the page installs');
   for (const [name, version] of named) {
     const pinned = name.includes('.')
       ? [...gomod.matchAll(/^\t(\S+) v(\S+)/gm)].find(([, module]) => name === module || name.startsWith(`${module}/`))?.[2]
