@@ -76,8 +76,8 @@ func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submis
 func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
 	says := "no Content-Type"
 	if c.Get(fiber.HeaderContentType) != "" {
-		t, _, err := mime.ParseMediaType(content.Type)
-		if err != nil || t != "application/x-www-form-urlencoded" && t != "text/plain" {
+		t, _, _ := mime.ParseMediaType(content.Type) // which was read before
+		if t != "application/x-www-form-urlencoded" && t != "text/plain" {
 			return nil
 		}
 		says = "Content-Type: " + t

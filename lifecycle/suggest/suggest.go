@@ -37,7 +37,7 @@ func fold(name string) string {
 	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 }
 
-// distance counts how many bytes have to be inserted, left out or replaced, or neighbours swapped, to make b of a: the
+// distance counts how many bytes have to be inserted, left out or replaced, or neighbors swapped, to make b of a: the
 // optimal string alignment.
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
