@@ -97,21 +97,28 @@ func TestFullDisk(t *testing.T) {
 			}
 			fill()
 			accepted := []string{sample, leased}
+			// Until there is no room for large ones, and then for none.
 			body := bytes.Repeat([]byte("x"), 64<<10)
 			refused := ""
-			for n := range 1000 {
-				id := fmt.Sprint("r", n)
-				a := p.call("POST", "/v1/requests?route=images&delay=1h&id="+id, body, async, "Content-Type: image/png")
-				if a.status != 202 {
-					a.problem(503, "unavailable")
-					says(t, a.detail(), "no space left", "--data", "is kept, and goes on when there is room")
-					refused = id
-					break
+			for n, small := 0, false; refused == ""; n++ {
+				if n == 10_000 {
+					t.Fatal("it takes more than the disk has")
 				}
-				accepted = append(accepted, id)
-			}
-			if refused == "" {
-				t.Fatal("it takes more than the disk has")
+				id, content := fmt.Sprint("r", n), body
+				if small {
+					content = body[:100]
+				}
+				a := p.call("POST", "/v1/requests?route=images&delay=1h&id="+id, content, async, "Content-Type: image/png")
+				if a.status == 202 {
+					accepted = append(accepted, id)
+					continue
+				}
+				a.problem(503, "unavailable")
+				says(t, a.detail(), "no space left", "--data", "is kept, and goes on when there is room")
+				if small {
+					refused = id
+				}
+				small = true
 			}
 			// It lives, and reads; it is not ready, and says why.
 			p.call("GET", "/health/live", nil).want(200)

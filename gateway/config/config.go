@@ -110,6 +110,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	if e.Value == "" {
+		return fmt.Sprintf("%s is not given: want %s", e.Key, e.Allowed)
+	}
 	return fmt.Sprintf("%s: %q is not allowed: want %s", e.Key, e.Value, e.Allowed)
 }
 

@@ -46,8 +46,8 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
 }
 
-// probeSize is how much Probe writes, in bytes: about what a request with its events takes.
-const probeSize = 4 << 10
+// probeSize is how much Probe writes, in bytes: as much room as a request without content takes, which changes a dozen pages.
+const probeSize = 64 << 10
 
 // Probe returns nil while changes can be made durable, as far as is known. After one could not, it makes one that means nothing: else nobody would
 // notice that it can again where calls come only while it can.
@@ -58,9 +58,15 @@ func (s *Store) Probe(ctx context.Context) error {
 	if !s.failing.Load() {
 		return nil
 	}
+	name := []byte("probe")
+	if err := s.write(ctx, func(b *batch) error {
+		b.put(keptBucket, name, make([]byte, probeSize))
+		return nil
+	}); err != nil {
+		return err
+	}
 	return s.write(ctx, func(b *batch) error {
-		b.put(keptBucket, []byte("probe"), make([]byte, probeSize))
-		b.delete(keptBucket, []byte("probe"))
+		b.delete(keptBucket, name)
 		return nil
 	})
 }
