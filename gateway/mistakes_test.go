@@ -101,7 +101,7 @@ func TestUnknownOptions(t *testing.T) {
 		{"GET", "/v1/ws", "chanel", "channel"},
 		{"GET", "/v1/webhooks", "corsor", "cursor"},
 		{"GET", "/v1/webhooks/" + hook + "/deliveries", "sate", "state"},
-		{"POST", "/v1/webhooks/" + hook + "/recover", "sicne", "since"},
+		{"POST", "/v1/webhooks/" + hook + "/recover", "sinc", "since"},
 		{"POST", "/v1/work/lease", "max", ""},
 		{"POST", "/v1/work/" + id + "/start", "redeliverd", "redelivered"},
 		{"PUT", "/v1/work/" + id + "/result", "atempt", "attempt"},
