@@ -83,7 +83,7 @@ document.addEventListener('paste', ({ clipboardData }) => {
 // Submitting.
 
 function complain(error) {
-  ask(error);
+  if (ask(error)) error = undefined;
   const problems = error?.problem?.errors?.map((each) => `${each.pointer ? `${each.pointer.replace(/^#\//, '')}: ` : ''}${each.detail}`);
   $('problem').textContent = !error ? '' : problems?.join('. ') || error.message || String(error);
 }
@@ -138,26 +138,28 @@ let shown = 0;
 let next = null;
 
 async function refresh(cursor) {
+  let page;
   try {
-    const page = await hark.list({ limit: 8, cursor });
-    next = page.next;
-    shown = (cursor ? shown : 0) + page.requests.length;
-    const items = page.requests.map((request) =>
-      element('li', {}, [
-        element('button', { type: 'button', 'data-id': request.id, 'aria-current': String(request.id === live.id) }, [
-          element('span', { class: 'badge', 'data-status': request.status }, request.status),
-          element('span', { class: 'route' }, request.route),
-          element('time', { datetime: request.createdAt, title: new Date(request.createdAt).toLocaleString() }, ago(request.createdAt)),
-        ]),
-      ]),
-    );
-    if (cursor) $('recent').append(...items);
-    else $('recent').replaceChildren(...items);
-    $('recent-none').hidden = shown > 0;
-    $('older').hidden = !next;
+    page = await hark.list({ limit: 8, cursor });
   } catch (error) {
     if (!(error instanceof TypeError)) complain(error); // unreachable: the live view says so
+    return;
   }
+  next = page.next;
+  shown = (cursor ? shown : 0) + page.requests.length;
+  const items = page.requests.map((request) =>
+    element('li', {}, [
+      element('button', { type: 'button', 'data-id': request.id, 'aria-current': String(request.id === live.id) }, [
+        element('span', { class: 'badge', 'data-status': request.status }, request.status),
+        element('span', { class: 'route' }, request.batch ? `batch of ${request.batch.total}` : request.route),
+        element('time', { datetime: request.createdAt, title: new Date(request.createdAt).toLocaleString() }, ago(request.createdAt)),
+      ]),
+    ]),
+  );
+  if (cursor) $('recent').append(...items);
+  else $('recent').replaceChildren(...items);
+  $('recent-none').hidden = shown > 0;
+  $('older').hidden = !next;
 }
 
 $('recent').addEventListener('click', ({ target }) => {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"image"
@@ -63,6 +64,10 @@ func TestDemo(t *testing.T) {
 	t.Run("open again", func(t *testing.T) { testOpenAgain(t, b, base) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(t, b.open(t, base)) })
 	t.Run("phone", func(t *testing.T) { testPhone(t, b.open(t, base)) })
+	t.Run("stays in view", func(t *testing.T) { testStaysInView(t, b, base) })
+	t.Run("batches", func(t *testing.T) { testBatches(t, b, base) })
+	t.Run("no percentage", func(t *testing.T) { testNoPercentage(t, b, base) })
+	t.Run("documents", func(t *testing.T) { testDocuments(t, b, base) })
 	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, b, base) })
 	t.Run("content type of webhooks", func(t *testing.T) { testWebhookContentType(t, b, base) })
 	t.Run("webhooks by keyboard", func(t *testing.T) { testWebhooksByKeyboard(t, b, base) })
@@ -86,15 +91,8 @@ func TestKeyed(t *testing.T) {
 	p.networkErrors = true // the first calls are refused, and the browser says so
 	p.do(chromedp.Navigate(base))
 	p.until(`!document.querySelector('#key').hidden`)
-	if *shots != "" {
-		png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(*shots, "key.png"), png, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.quiet()
+	p.shot("key")
 	use := func(text string) {
 		p.do(chromedp.SetValue(chromedp.CSS("#key input"), text), chromedp.Evaluate[chromedp.Void](`void (window.old = true)`), chromedp.Click(chromedp.CSS("#key button")))
 		for deadline := time.Now().Add(patience); ; { // the page loads again, which ends what is being evaluated
@@ -111,6 +109,12 @@ func TestKeyed(t *testing.T) {
 		}
 	}
 	use("hark_nobody_0123456789")
+	p.until(`!document.querySelector('#key').hidden`)
+	p.until(`document.querySelector('#problem').textContent !== ''`) // now there is something to complain about
+	p.do(chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`), chromedp.Navigate(base+"/webhooks.html"))
+	p.until(`!document.querySelector('#key').hidden`)
+	p.quiet()
+	p.do(chromedp.Navigate(base))
 	p.until(`!document.querySelector('#key').hidden`)
 	use(key)
 	for _, transport := range []string{"sse", "websocket", "poll"} {
@@ -236,10 +240,137 @@ func testPhone(t *testing.T, p *page) {
 	p.fits()
 	p.sleep(4, "200ms")
 	p.until(`document.querySelectorAll('#log [data-type="request.progress"]').length >= 1`)
+	p.visible("phone-working")
 	p.do(chromedp.Evaluate[chromedp.Void](`void (document.querySelector('.log').open = true)`), chromedp.Click(chromedp.CSS("#cut")))
 	p.fits() // with the longest text that tells of the connection
 	p.until(`document.querySelector('#live').dataset.status === 'succeeded'`)
 	p.fits()
+}
+
+// quiet checks that no error is shown.
+func (p *page) quiet() {
+	p.t.Helper()
+	if text := eval[string](p, `[...document.querySelectorAll('.problem')].map(e => e.textContent).join('')`); text != "" {
+		p.t.Errorf("an error is shown although nobody has done anything: %q", text)
+	}
+}
+
+// post makes a call beside the page, and returns the document that answers.
+func post(t *testing.T, url, body string) map[string]any {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Prefer", "respond-async")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var document map[string]any
+	if err := json.NewDecoder(response.Body).Decode(&document); err != nil || response.StatusCode != http.StatusAccepted {
+		t.Fatalf("%s: %s, %v, %v", url, response.Status, document, err)
+	}
+	return document
+}
+
+// testStaysInView: on a narrow screen, what is added while work runs moves nothing of what is looked at. The list of recent requests, which is seen
+// behind the live view here, comes before it in the document, so the browser would keep that in place.
+func testStaysInView(t *testing.T, b *browser, base string) {
+	for range 8 {
+		post(t, base+"/v1/requests", `{"route":"sleep","content":{"steps":1,"duration":"1ms"}}`)
+	}
+	p := b.open(t, base)
+	p.until(`document.querySelectorAll('#recent li').length === 8`)
+	p.do(chromedp.EmulateViewport(400, 1100, chromedp.EmulateScale(2), chromedp.EmulateMobile))
+	p.sleep(30, "250ms")
+	p.until(`document.querySelectorAll('#log [data-type="request.progress"]').length >= 1`)
+	p.do(chromedp.Evaluate[chromedp.Void](`void document.querySelector('#live').scrollIntoView()`)) // as somebody does who watches it
+	const top = `document.querySelector('#live').getBoundingClientRect().top`
+	if seen := eval[float64](p, `document.querySelector('#recent').getBoundingClientRect().top`); seen > 1100 {
+		t.Errorf("the list of recent requests is out of view, at %v, so that this shows nothing", seen)
+	}
+	before := eval[float64](p, top)
+	p.until(`document.querySelectorAll('#timeline li').length >= 12`)
+	if after := eval[float64](p, top); after < before-1 || after > before+1 {
+		t.Errorf("the live view has moved from %v to %v", before, after)
+	}
+	p.do(chromedp.Click(chromedp.CSS("#cancel")))
+	p.until(`document.querySelector('#live').dataset.status === 'canceled'`)
+}
+
+// testBatches: a batch, which has no route, is listed among the newest, and followed.
+func testBatches(t *testing.T, b *browser, base string) {
+	id := post(t, base+"/v1/batches", `{"requests":[
+		{"route":"sleep","content":{"steps":1,"duration":"10ms"}}, {"route":"sleep","content":{"steps":1,"duration":"10ms"}}, {"route":"default","content":1}]}`)["id"].(string)
+	p := b.open(t, base)
+	p.until(fmt.Sprintf(`document.querySelector('#recent [data-id="%s"] .route')?.textContent === 'batch of 3'`, id))
+	p.until(`document.querySelectorAll('#recent li').length >= 4`)
+	p.do(chromedp.Click(chromedp.CSS(`#recent [data-id="` + id + `"]`)))
+	p.until(`document.querySelector('#percent').textContent === '67' && document.querySelector('#facts').textContent.startsWith('a batch of 3 · 2 succeeded')`)
+	p.shot("batch")
+	p.do(chromedp.Click(chromedp.CSS("#cancel")))
+	p.until(`document.querySelector('#live').dataset.status === 'canceled'`)
+	p.until(fmt.Sprintf(`document.querySelector('#recent [data-id="%s"] .badge').textContent === 'canceled'`, id))
+}
+
+// testNoPercentage: what has no percentage is not at none.
+func testNoPercentage(t *testing.T, b *browser, base string) {
+	id := post(t, base+"/v1/requests", `{"content":1}`)["id"].(string) // on a route that nobody works on
+	p := b.open(t, base+"/#"+id)
+	p.until(`document.querySelector('#live').dataset.status === 'pending'`)
+	shown := eval[string](p, `document.querySelector('.percent').innerText + '|' + document.title + '|' + document.querySelector('#bar').hasAttribute('value')`)
+	if shown != "–|pending · Hark|false" {
+		t.Errorf("%q", shown)
+	}
+	p.shot("no-percentage")
+	p.do(chromedp.Click(chromedp.CSS("#cancel")))
+	p.until(`document.querySelector('#live').dataset.status === 'canceled'`)
+}
+
+// testDocuments: the documents of the interface are shown, not saved.
+func testDocuments(t *testing.T, b *browser, base string) {
+	for name, begins := range map[string]string{"HTTP API": "openapi: 3.1", "Events": "asyncapi: 3."} {
+		p := b.open(t, base)
+		p.networkErrors = true // a document has no icon
+		link := eval[string](p, `[...document.querySelectorAll('nav a')].find(a => a.textContent === '`+name+`').href`)
+		p.do(chromedp.Navigate(link)) // fails if it is saved
+		if text := eval[string](p, `document.contentType + ' ' + document.body.innerText`); !strings.HasPrefix(text, "text/plain "+begins) {
+			t.Errorf("%s shows %.80q", name, text)
+		}
+	}
+}
+
+// shot keeps a picture of the page, if that is asked for.
+func (p *page) shot(name string) {
+	p.t.Helper()
+	if *shots == "" {
+		return
+	}
+	png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name+".png"), png, 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// visible is shot of what is seen without scrolling.
+func (p *page) visible(name string) {
+	p.t.Helper()
+	if *shots == "" {
+		return
+	}
+	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name+".png"), png, 0o644); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // fits checks that nothing is wider than a phone of 360 px.

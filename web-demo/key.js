@@ -13,11 +13,12 @@ export const hark = createClient({ token: key });
 const form = document.getElementById('key');
 const input = form.querySelector('input');
 
-/** Asks for a key if that is what an error says. @param {{status?: number}} error */
+/** Asks for a key if that is what an error says. Returns whether it says nothing else: nobody has given one yet. @param {{status?: number}} error */
 export function ask(error) {
-  if (error?.status !== 401) return;
+  if (error?.status !== 401) return false;
   form.hidden = false;
   if (!form.contains(document.activeElement)) input.focus();
+  return !key();
 }
 
 form.addEventListener('submit', (event) => {

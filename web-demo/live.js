@@ -130,24 +130,27 @@ export class Live {
   }
 
   #render(d) {
-    const percent = d.percent ?? 0;
+    const percent = share(d);
     const over = hasEnded(d.status);
     this.#root.dataset.status = d.status;
     this.#$('status').textContent = d.status;
     this.#$('status').dataset.status = d.status;
-    this.#$('percent').textContent = String(Math.round(percent));
-    this.#$('bar').value = percent;
-    this.#$('step').textContent = over ? { succeeded: 'Done' }[d.status] ?? '' : d.step ?? (d.status === 'pending' ? 'Waiting for a processor' : 'Working');
+    this.#$('percent').textContent = percent === null ? '–' : String(Math.round(percent));
+    this.#$('percent').parentElement.classList.toggle('unknown', percent === null);
+    if (percent !== null) this.#$('bar').value = percent;
+    else if (over) this.#$('bar').value = 0;
+    else this.#$('bar').removeAttribute('value');
+    this.#$('step').textContent = over ? { succeeded: 'Done' }[d.status] ?? '' : d.step ?? (d.status === 'pending' ? 'Waiting for a processor' : d.batch ? `${d.batch.open} of ${d.batch.total} are open` : 'Working');
     this.#$('message').textContent =
       d.status === 'pending' && d.position !== null && d.position > 0 ? `${d.position} ahead on this route` : (!over && d.message) || '';
-    const facts = [d.route, d.attempt > 1 ? `attempt ${d.attempt}` : '', d.topic ? `topic ${d.topic}` : ''];
+    const facts = [d.batch ? `a batch of ${d.batch.total}` : d.route, ...outcomes(d.batch), d.attempt > 1 ? `attempt ${d.attempt}` : '', d.topic ? `topic ${d.topic}` : ''];
     if (d.endedAt) facts.push(`took ${span(Date.parse(d.endedAt) - Date.parse(d.createdAt))}`);
     else if (d.eta) facts.push(`done at about ${new Date(d.eta).toLocaleTimeString()}`);
     this.#$('facts').textContent = facts.filter(Boolean).join(' · ');
     const actions = this.#$('cancel').parentElement;
     if (over && actions.contains(document.activeElement)) this.#root.focus({ preventScroll: true });
     actions.hidden = over;
-    document.title = over ? `${d.status} · Hark` : `${Math.round(percent)} % · Hark`;
+    document.title = over || percent === null ? `${d.status} · Hark` : `${Math.round(percent)} % · Hark`;
   }
 
   #timeline(event) {
@@ -265,6 +268,17 @@ export class Live {
       ]),
     );
   }
+}
+
+/** How much of a request is done, in percent; null if nobody says. That of a batch is counted. */
+function share({ percent, batch }) {
+  if (percent === null && batch?.open < batch?.total) return (100 * (batch.total - batch.open)) / batch.total;
+  return percent;
+}
+
+/** How the requests of a batch have ended, as far as they have. */
+function outcomes(batch) {
+  return Object.keys(OUTCOMES).filter((each) => batch?.[each]).map((each) => `${batch[each]} ${each}`);
 }
 
 function pretty(text) {

@@ -20,9 +20,9 @@ async function call(method, path, body) {
   if (response.status === 204) return null;
   const answer = await response.json();
   if (response.ok) return answer;
-  ask(response);
+  const asked = ask(response);
   const details = answer.errors?.map((each) => `${each.pointer.replace(/^\//, '')}: ${each.detail}`);
-  throw new Error(details?.join('. ') || answer.detail || answer.title);
+  throw new Error(asked ? '' : details?.join('. ') || answer.detail || answer.title);
 }
 
 const say = (text) => { $('announcer').textContent = text; };
