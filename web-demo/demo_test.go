@@ -56,7 +56,7 @@ func TestDemo(t *testing.T) {
 		t.Run("cut by the network on "+transport, func(t *testing.T) {
 			proxy := newCutter(t, base)
 			p := b.open(t, proxy.url)
-			p.networkErrors = true
+			p.networkErrors.Store(true)
 			testCutByNetwork(t, p, proxy, transport)
 		})
 	}
@@ -88,7 +88,7 @@ func TestKeyed(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--keys", keys)
 	p := b.open(t, "about:blank")
-	p.networkErrors = true // the first calls are refused, and the browser says so
+	p.networkErrors.Store(true) // the first calls are refused, and the browser says so
 	p.do(chromedp.Navigate(base))
 	p.until(`!document.querySelector('#key').hidden`)
 	p.quiet()
@@ -481,7 +481,7 @@ func newBrowser(t *testing.T) *browser {
 type page struct {
 	t             *testing.T
 	ctx           context.Context
-	networkErrors bool // are part of the test
+	networkErrors atomic.Bool // are part of the test
 
 	mu         sync.Mutex
 	complaints []string
@@ -523,7 +523,7 @@ func (p *page) listen(event any) {
 			}
 		}
 	case *log.EventEntryAdded:
-		wanted := p.networkErrors && (e.Entry.Source == log.EntrySourceNetwork || strings.HasPrefix(e.Entry.Text, "WebSocket connection"))
+		wanted := p.networkErrors.Load() && (e.Entry.Source == log.EntrySourceNetwork || strings.HasPrefix(e.Entry.Text, "WebSocket connection"))
 		if (e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning) && !wanted {
 			complaint = fmt.Sprintf("%s: %s (%s)", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}

@@ -61,7 +61,7 @@ func TestNativeEventSource(t *testing.T) {
 	client, worker := caller{t, base, clientKey}, caller{t, base, workerKey}
 	proxy := newCutter(t, base)
 	p := b.open(t, proxy.url+"/health/live") // of the gateway's origin, with nothing in it
-	p.networkErrors = true
+	p.networkErrors.Store(true)
 	request := client.call("POST", "/v1/requests?ticket=true", `{"content":1}`)
 	links := make(map[string]string)
 	for _, link := range request.Links {
@@ -109,9 +109,10 @@ func TestNativeEventSource(t *testing.T) {
 	}
 	proxy.cut()
 	worker.call("POST", "/v1/work/"+request.ID+"/complete", "")
-	p.until(`one.named.length > 0`)
+	p.until(`one.named.some((name) => name.startsWith('end'))`)
 	got := eval[string](p, `one.ids.join() + ' ' + one.named.join()`)
-	if want := `1 request.accepted,2 request.started,3 request.progress,4 request.progress,5 request.progress,6 request.succeeded end6{"offset":6}`; got != want {
+	if want := `1 request.accepted,2 request.started,3 request.progress,4 request.progress,5 request.progress,6 request.succeeded ` +
+		`start0{"offset":0},start2{"offset":2},start3{"offset":3},start4{"offset":4},start5{"offset":5},end6{"offset":6}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 
@@ -138,7 +139,7 @@ func TestNativeFeed(t *testing.T) {
 	base := startGateway(t, "--retry", "100ms", "--drain", "100ms", "--samples=false")
 	proxy := newCutter(t, base)
 	p := b.open(t, proxy.url+"/health/live")
-	p.networkErrors = true
+	p.networkErrors.Store(true)
 	p.do(chromedp.Evaluate[chromedp.Void](`void (() => {
 		window.ids = []; window.started = 0;
 		const source = new EventSource('/v1/topics/t/events');
@@ -150,5 +151,5 @@ func TestNativeFeed(t *testing.T) {
 		t.Errorf("%d streams were cut", n)
 	}
 	caller{t, base, "none"}.call("POST", "/v1/requests", `{"content":1,"topic":"t"}`)
-	p.until(`ids.length === 1 && started === 1`)
+	p.until(`ids.length === 1 && started === 2`)
 }

@@ -112,7 +112,7 @@ func testWebhooks(t *testing.T, b *browser, base string) {
 	p.until(`document.querySelector('#secret-text').textContent !== '` + before + `'`)
 	again := b.open(t, base+"/webhooks.html"+eval[string](p, `location.hash`))
 	again.until(`document.querySelector('#endpoint-url').textContent === '` + r.URL + `/hook' && document.querySelector('#secret').hidden`)
-	again.networkErrors = true // the browser tells of a 422
+	again.networkErrors.Store(true) // the browser tells of a 422
 	again.do(chromedp.Focus(chromedp.CSS("#url")), chromedp.KeyEvent("https://10.0.0.1/"), chromedp.KeyEvent(kb.Enter))
 	again.until(`document.querySelector('#problem').textContent.includes('public internet')`)
 }
