@@ -334,7 +334,7 @@ func testNoPercentage(t *testing.T, b *browser, base string) {
 func testDocuments(t *testing.T, b *browser, base string) {
 	for name, begins := range map[string]string{"HTTP API": "openapi: 3.1", "Events": "asyncapi: 3."} {
 		p := b.open(t, base)
-		p.networkErrors = true // a document has no icon
+		p.networkErrors.Store(true) // a document has no icon
 		link := eval[string](p, `[...document.querySelectorAll('nav a')].find(a => a.textContent === '`+name+`').href`)
 		p.do(chromedp.Navigate(link)) // fails if it is saved
 		if text := eval[string](p, `document.contentType + ' ' + document.body.innerText`); !strings.HasPrefix(text, "text/plain "+begins) {
