@@ -523,7 +523,9 @@ func (p *page) listen(event any) {
 			}
 		}
 	case *log.EventEntryAdded:
-		wanted := p.networkErrors.Load() && (e.Entry.Source == log.EntrySourceNetwork || strings.HasPrefix(e.Entry.Text, "WebSocket connection"))
+		// A page that says of no icon, as one with nothing in it, is asked for this one, whenever that is.
+		icon := strings.HasSuffix(e.Entry.URL, "/favicon.ico")
+		wanted := icon || p.networkErrors.Load() && (e.Entry.Source == log.EntrySourceNetwork || strings.HasPrefix(e.Entry.Text, "WebSocket connection"))
 		if (e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning) && !wanted {
 			complaint = fmt.Sprintf("%s: %s (%s)", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
