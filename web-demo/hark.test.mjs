@@ -1216,6 +1216,113 @@ test('polling notices silence within two and a half heartbeats, as soon as it is
   await until(() => states.poll === 'waiting');
 });
 
+test('a page that nobody sees waits longer, and connects when it is looked at', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  t.mock.method(Math, 'random', () => 1);
+  const document = Object.assign(new EventTarget(), { visibilityState: 'hidden' });
+  Object.assign(globalThis, { document, addEventListener: () => {} });
+  t.after(() => { for (const name of ['document', 'addEventListener']) delete globalThis[name]; });
+  const page = await import('./hark.js?page');
+  const delays = [];
+  FakeEventSource.made = [];
+  const client = page.createClient({ base: 'http://hark.test', EventSource: FakeEventSource, WebSocket: undefined, fetch: world(quiet()).fetch });
+  open.push(client.follow('r1', { onState: ({ state, delay }) => state === 'waiting' && delays.push(delay) }));
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  for (let n = 1; n < 8; n++) {
+    FakeEventSource.made[n - 1].fail(0);
+    t.mock.timers.tick(delays.at(-1));
+    await until(() => FakeEventSource.made.length === n + 1);
+  }
+  assert.deepEqual(delays, [500, 1000, 2000, 4000, 8000, 16_000, 20_000]);
+  FakeEventSource.made.at(-1).fail(0);
+  document.visibilityState = 'visible';
+  document.dispatchEvent(new Event('visibilitychange'));
+  t.mock.timers.tick(300);
+  await until(() => FakeEventSource.made.length === 9);
+  FakeEventSource.made.at(-1).fail(0);
+  assert.equal(delays.at(-1), 500);
+});
+
+test('the worker of all tabs goes by whether a page is seen, and asks it for another token with the one that was refused', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  t.mock.method(Math, 'random', () => 1);
+  FakeEventSource.made = [];
+  FakeWebSocket.made = [];
+  let good = 'k1';
+  const own = {
+    SharedWorkerGlobalScope: class { static [Symbol.hasInstance]() { return true; } },
+    name: 'hark-2', addEventListener: () => {}, EventSource: FakeEventSource, WebSocket: FakeWebSocket,
+    fetch: async (_, { headers }) => (headers.Authorization === `Bearer ${good}` ? json(ticketed(1)) : problem(401, 'unauthenticated')),
+  };
+  const before = Object.fromEntries(Object.keys(own).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]));
+  Object.assign(globalThis, own);
+  t.after(() => {
+    for (const [name, descriptor] of Object.entries(before)) descriptor ? Object.defineProperty(globalThis, name, descriptor) : delete globalThis[name];
+    delete globalThis.onconnect;
+  });
+  await import('./hark.js?worker');
+  const visit = () => {
+    const port = { said: [], postMessage: (message) => port.said.push(message), close: () => {} };
+    globalThis.onconnect({ ports: [port] });
+    port.tell = (data) => port.onmessage({ data });
+    return port;
+  };
+  const at = { offset: 0, sequence: 0 };
+  const follow = (port, config, transport = 'sse') =>
+    port.tell({ op: 'follow', id: 1, client: 0, config: { base: 'http://hark.test', ...config }, target: { self: '/v1/requests/r1', events: '/v1/requests/r1/events', socket: '/v1/ws?channel=request:r1' }, options: { transport }, at: { ...at } });
+
+  const hidden = visit();
+  hidden.tell({ op: 'seen', seen: false });
+  follow(hidden, {});
+  t.mock.timers.tick(1);
+  await until(() => FakeEventSource.made.length === 1);
+  FakeEventSource.made[0].open();
+  const delays = () => hidden.said.filter(({ state }) => state === 'waiting').map(({ more }) => more.delay);
+  for (let n = 1; n < 8; n++) {
+    FakeEventSource.made[n - 1].fail(0);
+    t.mock.timers.tick(delays().at(-1));
+    await until(() => FakeEventSource.made.length === n + 1);
+  }
+  assert.equal(delays().at(-1), 20_000);
+  FakeEventSource.made.at(-1).fail(0);
+  hidden.tell({ op: 'seen', seen: true });
+  t.mock.timers.tick(300);
+  await until(() => FakeEventSource.made.length === 9);
+  hidden.tell({ op: 'bye' });
+
+  // Two pages with the same token, of which one has to ask for it.
+  const [asked, fixed] = [visit(), visit()];
+  good = 'k2';
+  follow(asked, { keyed: true }, 'sse');
+  t.mock.timers.tick(1);
+  const question = (n) => asked.said.filter(({ op }) => op === 'token')[n];
+  const answers = ['k1', 'k1', 'k2'];
+  for (const [n, token] of answers.entries()) { // for the transport, for the ticket, and once more
+    await until(() => question(n));
+    assert.equal(question(n).refused, n === 2 ? 'k1' : undefined);
+    asked.tell({ op: 'token', ask: question(n).ask, token });
+  }
+  await until(() => FakeEventSource.made.length === 10);
+  asked.tell({ op: 'stop', id: 1 });
+  follow(asked, { keyed: true }, 'websocket');
+  follow(fixed, { token: 'k2' }, 'websocket');
+  t.mock.timers.tick(1);
+  await until(() => question(3));
+  asked.tell({ op: 'token', ask: question(3).ask, token: 'k2' });
+  await until(() => FakeWebSocket.made.length === 1);
+  for (let i = 0; i < 10; i++) await turn();
+  const [socket] = FakeWebSocket.made;
+  socket.open();
+  assert.deepEqual(socket.sent.filter(({ op }) => op !== 'ping'), [{ op: 'auth', token: 'k2' }, { op: 'subscribe', channel: 'request:r1' }]);
+  socket.accept('r1', 1);
+  socket.event('r1', event(1), 1);
+  for (const port of [asked, fixed]) assert.equal(port.said.filter(({ op }) => op === 'event').length, 1);
+  for (const port of [asked, fixed]) port.tell({ op: 'bye' });
+  assert.ok(socket.closed);
+});
+
 // The end.
 
 /** A gateway whose request has ended with event 23. `fails` says how often the events cannot be had. */
