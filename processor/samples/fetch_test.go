@@ -287,11 +287,12 @@ func TestFetchStopsWithItsContext(t *testing.T) {
 func FuzzFetchTarget(f *testing.F) {
 	f.Add("https://example.com/", `{"url":"https://example.com/"}`)
 	f.Add("http://0x7f.1", `{"url":null}`)
+	f.Add("", `{"":1}`)
 	f.Fuzz(func(t *testing.T, text, form string) {
 		for mediaType, data := range map[string]string{"text/plain": text, "application/json": form} {
 			u, err := parseTarget(processor.NewJob(lifecycle.Request{}, lifecycle.Content{Type: mediaType, Data: []byte(data)}, nil))
 			if err != nil {
-				if c := code(err); c != "bad-url" && c != "bad-content" && c != "blocked-address" {
+				if c := code(err); c != "bad-url" && c != "bad-content" && c != "bad-options" && c != "blocked-address" {
 					t.Errorf("error %v", err)
 				}
 				continue
