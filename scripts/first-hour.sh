@@ -46,7 +46,7 @@ took() {
 	echo "$1|$(awk -v ns=$(($(now) - began)) 'BEGIN { printf "%.1f", ns / 1e9 }')" >>"$work/$caches"
 }
 
-# until waits for a line in a file, for as long as what writes it runs.
+# until_said waits for a line in a file, for as long as what writes it runs.
 until_said() {
 	until grep -q "$2" "$1"; do
 		kill -0 "$run" 2>/dev/null || {
@@ -67,6 +67,7 @@ way() {
 	command=$(block '^go run ./gateway$')
 	[ -n "$command" ] || fail "README does not show how it is run"
 	[ "$port" = 8080 ] || command="$command --listen 127.0.0.1:$port"
+	: >"$work/said"
 	began=$(now)
 	# shellcheck disable=SC2086 # words, as they stand there
 	$command >"$work/said" 2>&1 &
@@ -75,6 +76,7 @@ way() {
 	took "go run ./gateway, until it listens"
 
 	push=$(block 'requests/first/events')
+	: >"$work/pushed"
 	began=$(now)
 	sh -c "$push" >"$work/pushed" 2>"$work/errors" &
 	client=$!
