@@ -174,6 +174,8 @@ func TestSameIDIsSameRequest(t *testing.T) {
 func TestIdempotencyKey(t *testing.T) {
 	s := start(t)
 	body := `{"content":1}`
+	// Warnings are of the moment, as tickets are, so somebody is to work on the route from the beginning.
+	s.call("POST", "/v1/work/lease", `{"routes":["default"],"wait":0}`).want(200)
 	first := s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k1").want(202)
 	s.call("POST", "/v1/work/"+first.json()["id"].(string)+"/start", nil).want(200)
 	again := s.call("POST", "/v1/requests", body, async, `Idempotency-Key: "k1"`).want(202)
