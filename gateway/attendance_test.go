@@ -45,9 +45,7 @@ func (s *server) unserved() []string {
 // TestNoProcessor: who submits where nobody works is told in the answer, and nowhere else; it ends when somebody comes.
 func TestNoProcessor(t *testing.T) {
 	s := start(t, "--routes=default,other,sleep", "--samples")
-	if got := s.unserved(); !slices.Equal(got, []string{"default", "other"}) {
-		t.Errorf("without a processor are %v", got)
-	}
+	s.eventually(func() bool { return slices.Equal(s.unserved(), []string{"default", "other"}) })
 	const body = `{"content":1,"id":"a"}`
 	doc := s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k").want(202).json()
 	if got := warnedOf(t, doc); !slices.Equal(got, []string{"default"}) {
