@@ -154,7 +154,7 @@ func (t topology) declare(g *generation) error {
 // again changes nothing.
 //
 // To ask for a queue that does not exist costs the channel, and a line of level error in the server's log. So they are asked for in groups, whose
-// first one tells of the others; and if the first of all is not there, on a server that is new, none is.
+// first one tells of the others.
 func (t topology) compare(g *generation) error {
 	var plain, urgent []queue
 	for _, step := range t.options.Delays {
@@ -163,9 +163,11 @@ func (t topology) compare(g *generation) error {
 	}
 	groups := [][]queue{plain, urgent}
 	for _, route := range t.routes {
-		groups = append(groups, t.routeQueues(route))
+		queues := t.routeQueues(route)
+		slices.Reverse(queues) // first that of the work, whose name others might use
+		groups = append(groups, queues)
 	}
-	for i, group := range groups {
+	for _, group := range groups {
 		err := g.onChannel(func(ch *amqp.Channel) error {
 			for _, q := range group {
 				if err := g.call(func() error {
@@ -180,12 +182,8 @@ func (t topology) compare(g *generation) error {
 			}
 			return nil
 		})
-		switch refusal, ok := errors.AsType[*amqp.Error](err); {
-		case err == nil:
-		case !ok || refusal.Code != amqp.NotFound:
+		if refusal, ok := errors.AsType[*amqp.Error](err); err != nil && (!ok || refusal.Code != amqp.NotFound) {
 			return err
-		case i == 0:
-			return nil
 		}
 	}
 	return nil
