@@ -30,7 +30,7 @@ test-all:
 	@$(MAKE) test-shared test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=15m ./...
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=30m ./...
 	$(GO) test -C loadtest/centrifuge ./...
 	$(GO) test -race -shuffle=on -tags=portable ./hub
 
@@ -40,11 +40,11 @@ test-portable: ## hub and gateway as they are on systems other than Linux, tried
 	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=10m ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=20m ./gateway
 
 SUITE ?= trixie
 test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=15m ./servertest ./broker/rabbitmq ./store/redis ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=20m ./servertest ./broker/rabbitmq ./store/redis ./gateway
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test
