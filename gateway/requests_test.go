@@ -369,8 +369,26 @@ func TestErrorsEverywhere(t *testing.T) {
 	s.call("GET", "/problems/none", nil).problem(404, "not-found")
 	s.call("GET", "/health/live", nil).want(200)
 	s.call("GET", "/health/ready", nil).want(200)
-	s.call("GET", "/openapi.yaml", nil).want(200)
-	s.call("GET", "/asyncapi.yaml", nil).want(200)
+	for _, path := range []string{"/openapi.yaml", "/asyncapi.yaml"} {
+		for accept, want := range map[string]string{
+			"":                 "application/yaml",
+			"*/*":              "application/yaml", // curl
+			"application/yaml": "application/yaml",
+			"application/json": "application/yaml", // there is nothing else, and who asks for a document takes it
+			"text/plain;q=0.5": "text/plain; charset=utf-8",
+			"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": "text/plain; charset=utf-8", // browsers
+			"application/yaml,text/html;q=0.9":                                "application/yaml",
+		} {
+			headers := []string{"Accept: " + accept}
+			if accept == "" {
+				headers = nil
+			}
+			a := s.call("GET", path, nil, headers...).want(200)
+			if got := a.header.Get("Content-Type"); got != want || a.header.Get("Vary") != "Accept" || !bytes.Contains(a.body, []byte("api: 3.")) {
+				t.Errorf("%s, Accept %q: %q, Vary %q", path, accept, got, a.header.Get("Vary"))
+			}
+		}
+	}
 	if a := s.call("GET", "/metrics", nil).want(200); !strings.Contains(string(a.body), "hark_connections") {
 		t.Error("metrics")
 	}

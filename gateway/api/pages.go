@@ -28,8 +28,17 @@ func (a *API) asyncAPI(c *fiber.Ctx) error {
 	return sendYAML(c, AsyncAPI)
 }
 
+// sendYAML sends a document as what it is, and as text to a browser that would show it: YAML it saves to a file instead.
 func sendYAML(c *fiber.Ctx, document []byte) error {
-	c.Set(fiber.HeaderContentType, "application/yaml")
+	const yaml, text = "application/yaml", "text/plain"
+	kind := yaml
+	switch accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), []string{yaml, text, "text/html"}) {
+	case text, "text/html":
+		kind = text + "; charset=utf-8"
+	}
+	c.Vary(fiber.HeaderAccept)
+	c.Set(fiber.HeaderContentType, kind)
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderCacheControl, "no-cache") // it is that of this version
 	return c.Send(document)
 }
