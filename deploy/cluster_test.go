@@ -275,6 +275,8 @@ func (s *stream) next() (string, error) {
 				return "", err
 			}
 			kind = strings.TrimPrefix(event.Type, "request.")
+		case line == "\n" && kind == "start": // where the stream goes on, which is no event
+			kind, id = "", ""
 		case line == "\n" && kind != "":
 			if id != "" {
 				s.last = id

@@ -14,7 +14,7 @@ import (
 var others = []string{
 	"HARK_BIND", "HARK_PORT", "HARK_KEYS_DIR", "HARK_DEMO_URL", // docker-compose.yml
 	"HARK_KEY", "HARK_URL", "HARK_NODE", "HARK_SEED", "HARK_PATIENCE", "HARK_CHAOS", // README, loadtest, make
-	"HARK_GATEWAY", "HARK_FOLLOW", // clienttest
+	"HARK_GATEWAY", "HARK_FOLLOW", "HARK_RECEIVERS", "HARK_SEEN", "HARK_SECRET", // clienttest
 }
 
 // otherKinds are those of tests, and what Docker and Kubernetes say of services whose name begins with hark.

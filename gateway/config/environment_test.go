@@ -35,7 +35,7 @@ func TestNoStraysInTheHouse(t *testing.T) {
 			return err
 		}
 		name := d.Name()
-		if d.IsDir() && (strings.HasPrefix(name, ".") && name != ".." || name == "node_modules" || name == "testdata" || name == "data") {
+		if d.IsDir() && (strings.HasPrefix(name, ".") && name != ".." || name == "node_modules" || name == "bin" || name == "testdata" || name == "data") {
 			return filepath.SkipDir
 		}
 		if !d.Type().IsRegular() || strings.HasPrefix(name, "environment") || strings.HasPrefix(name, "mistakes") || name == "CHANGELOG.md" {
