@@ -83,6 +83,7 @@ func TestHosts(t *testing.T) {
 		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost:443\nOrigin: https://localhost":  404,
 		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost:443\nOrigin: http://localhost":   403,
 		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost:8080\nOrigin: http://localhost":  403,
+		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost\nOrigin: ftp://localhost":        403,
 		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost\nOrigin: null":                   403,
 		"DELETE /v1/requests/none HTTP/1.1\nHost: localhost\nOrigin: https://friend.example": 404,
 	} {

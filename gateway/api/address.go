@@ -8,9 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/authority"
-	"github.com/hark-push/hark/lifecycle"
 )
 
 // address returns a path of this gateway as Location fields have it: absolute where it is known under which address the client
@@ -62,44 +60,4 @@ func (a *API) trusts(peer net.Addr) bool {
 func first(list string) string {
 	element, _, _ := strings.Cut(list, ",")
 	return strings.TrimSpace(element)
-}
-
-// poll is how a client looks at a request, by the query of its call. Who submits gets it back in where to look.
-type poll struct {
-	ticket bool // put one into the links
-	failed bool // call it failed when it has expired
-}
-
-// pollOf reads ?ticket= and ?expired=.
-func pollOf(c *fiber.Ctx) (poll, error) {
-	ticket, err := wantsTicket(c)
-	if err != nil {
-		return poll{}, err
-	}
-	p := poll{ticket: ticket}
-	switch c.Query("expired") {
-	case "", string(lifecycle.Expired):
-	case string(lifecycle.Failed):
-		p.failed = true
-	default:
-		return p, invalid(fieldError{"?expired", "must be failed, for clients that do not know the status expired, or expired"})
-	}
-	return p, nil
-}
-
-// operation says where a request is to be looked at, as it is looked at by this call, and returns that.
-func (a *API) operation(c *fiber.Ctx, of string, p poll) string {
-	self := a.address(c, "/v1/requests/"+of)
-	if p.failed {
-		self += "?expired=" + string(lifecycle.Failed)
-	}
-	c.Set("Operation-Location", self)
-	return self
-}
-
-// view is how much of a request a caller may see, and how.
-func (p poll) view(caller auth.Caller) lifecycle.View {
-	v := view(caller)
-	v.ExpiredFails = p.failed
-	return v
 }

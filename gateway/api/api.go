@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -266,17 +268,16 @@ func (a *API) guardOrigin(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	foreign := origin != "" && !ofHost(origin, host)
-	says := "Host says " + quoted(host) + " and Origin " + quoted(origin)
-	switch site := c.Get("Sec-Fetch-Site"); site {
+	site := c.Get("Sec-Fetch-Site")
+	switch site {
 	case "cross-site", "same-site":
 		foreign = true
-		says += ", Sec-Fetch-Site " + site
 	case "same-origin", "none":
 		foreign = false
 	}
 	if foreign {
-		return &problem{kind: kindOrigin, detail: "A page from another origin may not do this: " + says +
-			". A proxy in front has to pass Host on as it came, with its port; pages of other origins are allowed with --origins."}
+		return &problem{kind: kindOrigin, detail: fmt.Sprintf("A page from another origin may not do this: Host says %s, Origin %s and Sec-Fetch-Site %s. "+
+			"A proxy in front has to pass Host on as it came, with its port; pages of other origins are allowed with --origins.", quoted(host), quoted(origin), quoted(site))}
 	}
 	return c.Next()
 }
@@ -296,8 +297,7 @@ func hostname(host string) string {
 // (RFC 6454, section 6.2); a proxy may.
 func ofHost(origin, host string) bool {
 	scheme, of, _ := strings.Cut(strings.ToLower(origin), "://")
-	port, ok := map[string]string{"http": ":80", "https": ":443"}[scheme]
-	return ok && strings.TrimSuffix(of, port) == strings.TrimSuffix(host, port)
+	return (scheme == "http" || scheme == "https") && authority.Plain(scheme, of) == authority.Plain(scheme, host)
 }
 
 // param returns a path parameter that may be kept, decoded. It is one segment of the path as it was sent, so %2F in it is no end of it.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -98,17 +97,7 @@ func (e *unknownFieldError) Error() string { return "unknown field " + e.name }
 // fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct encoding/json would take URL for url, and of
 // the two whichever comes last.
 func fieldName(of any, name string) bool {
-	return reflect.TypeOf(of).Elem().Kind() == reflect.Map || name != "" && slices.Contains(fieldNames(of), name)
-}
-
-// fieldNames returns the names in JSON of the fields of the struct that a pointer leads to, "" for one that has none.
-func fieldNames(of any) []string {
-	var all []string
-	for f := range reflect.TypeOf(of).Elem().Fields() {
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		all = append(all, tag)
-	}
-	return all
+	return reflect.TypeOf(of).Elem().Kind() == reflect.Map || slices.Contains(suggest.Fields(of), name)
 }
 
 func wrongField(err error) string {
@@ -119,7 +108,7 @@ func wrongField(err error) string {
 		return errDuration.Error()
 	}
 	if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
-		return "is not a field of this resource" + suggest.Mean(unknown.name, fieldNames(unknown.of))
+		return "is not a field of this resource" + suggest.Mean(unknown.name, suggest.Fields(unknown.of))
 	}
 	return "is not a field of this resource"
 }

@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"math"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -189,18 +187,6 @@ func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, pr
 		c.Set("Preference-Applied", applied)
 	}
 	return a.sendResult(c, caller, r, true) // conditions and ranges of a call are not about its result
-}
-
-// maxRetryAfter is the longest that a poller is told to leave between two looks, in seconds.
-const maxRetryAfter = 30
-
-// retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should look again: when the end is estimated, or a second from now.
-func (a *API) retryAfter(r *lifecycle.Request) string {
-	seconds := 1.0
-	if eta := r.ETA(); !eta.IsZero() {
-		seconds = min(max(math.Ceil(eta.Sub(a.Now()).Seconds()), 1), maxRetryAfter)
-	}
-	return strconv.Itoa(int(seconds))
 }
 
 // waitFor returns the request once done holds, or as it is when limit has passed or the

@@ -278,7 +278,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	}
 	for name := range fields {
 		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
-			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report" + suggest.Mean(name, fieldNames(into))})
+			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report" + suggest.Mean(name, suggest.Fields(into))})
 		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))

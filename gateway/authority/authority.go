@@ -26,3 +26,14 @@ func Valid(text string) bool {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	return err == nil && port > 0
 }
+
+// Plain returns a host without the port that its scheme has anyway (RFC 3986, section 6.2.3): who compares two has to leave it out of both.
+func Plain(scheme, host string) string {
+	switch scheme {
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	}
+	return host
+}

@@ -17,7 +17,7 @@ func (c *Config) checkAddress() error {
 			return &Error{"public-url", c.PublicURL, "scheme and host, like https://push.example.org, a name of other letters as it is in DNS (xn--…); the gateway's paths begin behind them, with /v1"}
 		}
 		// Origin fields never say the port that their scheme has anyway, and are compared with this.
-		c.PublicURL = u.Scheme + "://" + strings.TrimSuffix(u.Host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+		c.PublicURL = u.Scheme + "://" + authority.Plain(u.Scheme, u.Host)
 	}
 	return checkNetworks("trusted-proxies", c.TrustedProxies)
 }

@@ -2,6 +2,7 @@
 package suggest
 
 import (
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -31,6 +32,17 @@ func Mean(got string, known []string) string {
 		return " (did you mean " + strconv.Quote(name) + "?)"
 	}
 	return ""
+}
+
+// Fields returns the names in JSON of the fields of the struct that v points to, in their order.
+func Fields(v any) []string {
+	var names []string
+	for f := range reflect.TypeOf(v).Elem().Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func fold(name string) string {

@@ -1,6 +1,7 @@
 package suggest_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,5 +47,16 @@ func TestNeighbours(t *testing.T) {
 		if name := suggest.Name("ab", []string{"ac", "ad"}); name != "ac" {
 			t.Fatal(name)
 		}
+	}
+}
+
+func TestFields(t *testing.T) {
+	got := suggest.Fields(&struct {
+		A string `json:"first"`
+		B int    `json:"maxAttempts,omitempty"`
+		D bool   `json:",omitempty"`
+	}{})
+	if want := []string{"first", "maxAttempts"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ import (
 func decode(job *processor.Job, v any, sample string, slips map[string]string) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(job.Content.Data, &fields) == nil { // else it is no object, which Decode has words for
-		if err := refuseUnknown(slices.Sorted(maps.Keys(fields)), fieldsOf(v), sample, slips); err != nil {
+		if err := refuseUnknown(slices.Sorted(maps.Keys(fields)), suggest.Fields(v), sample, slips); err != nil {
 			return err
 		}
 	}
@@ -69,14 +68,4 @@ func refuseUnknown(names, known []string, sample string, slips map[string]string
 		takes = "it takes " + strings.Join(known, ", ")
 	}
 	return badOptions(fmt.Sprintf("The sample %s does not know %s; %s.", sample, strings.Join(wrong, ", "), takes))
-}
-
-// fieldsOf returns the names in JSON of the fields of the struct that v points to, in their order.
-func fieldsOf(v any) []string {
-	var names []string
-	for f := range reflect.TypeOf(v).Elem().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
 }

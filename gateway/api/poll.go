@@ -1,0 +1,63 @@
+package api
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// poll is how a client looks at a request, by the query of its call. Who submits gets it back in where to look.
+type poll struct {
+	ticket bool // put one into the links
+	failed bool // call it failed when it has expired
+}
+
+// pollOf reads ?ticket= and ?expired=.
+func pollOf(c *fiber.Ctx) (poll, error) {
+	ticket, err := wantsTicket(c)
+	if err != nil {
+		return poll{}, err
+	}
+	p := poll{ticket: ticket}
+	switch c.Query("expired") {
+	case "", string(lifecycle.Expired):
+	case string(lifecycle.Failed):
+		p.failed = true
+	default:
+		return p, invalid(fieldError{"?expired", "must be failed, for clients that do not know the status expired, or expired"})
+	}
+	return p, nil
+}
+
+// operation says where a request is to be looked at, as it is looked at by this call, and returns that.
+func (a *API) operation(c *fiber.Ctx, of string, p poll) string {
+	self := a.address(c, "/v1/requests/"+of)
+	if p.failed {
+		self += "?expired=" + string(lifecycle.Failed)
+	}
+	c.Set("Operation-Location", self)
+	return self
+}
+
+// view is how much of a request a caller may see, and how.
+func (p poll) view(caller auth.Caller) lifecycle.View {
+	v := view(caller)
+	v.ExpiredFails = p.failed
+	return v
+}
+
+// maxRetryAfter is the longest that a poller is told to leave between two looks, in seconds.
+const maxRetryAfter = 30
+
+// retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should look again: when the end is estimated, or a second from now.
+func (a *API) retryAfter(r *lifecycle.Request) string {
+	seconds := 1.0
+	if eta := r.ETA(); !eta.IsZero() {
+		seconds = min(max(math.Ceil(eta.Sub(a.Now()).Seconds()), 1), maxRetryAfter)
+	}
+	return strconv.Itoa(int(seconds))
+}
