@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-outside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,14 @@ test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ i
 	@sh scripts/setup.sh $(MAKE) test-all
 
 test-all:
-	@$(MAKE) $(TOGETHER) test-go test-js test-clients test-chromium test-generators
+	@$(MAKE) $(TOGETHER) test-go test-outside
 	@$(MAKE) test-shared test-servers
+
+test-outside: # one after the other, because some share a folder of packages
+	@$(MAKE) test-js
+	@$(MAKE) test-clients
+	@$(MAKE) test-chromium
+	@$(MAKE) test-generators
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=30m ./...

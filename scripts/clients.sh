@@ -7,25 +7,12 @@ set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
 
-# Debian's Node may be older than what the clients need: npm brings one, then.
-oldest=20.18.1
-if [ -z "${HARK_NODE-}" ] && ! node -e 'const [a, b] = [process.versions.node, process.argv[1]].map((v) => v.split(".").map(Number)); process.exit(a[0] > b[0] || a[0] === b[0] && a[1] >= b[1] ? 0 : 1)' "$oldest"; then
-	echo "clients: Node $(node --version) is older than $oldest, so npm brings another one" >&2
-	HARK_NODE=22 exec npx --yes --package=node@22 -- sh "$0" "$@"
-fi
+. scripts/npm.sh
+with_node 20.18.1 22 scripts/clients.sh "$@" # Debian's may be older than what the clients need
 
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 trap 'exit 1' INT TERM
-# Fetches a folder's packages, unless what is there was made from the same lock file: they are many, and some are whole runtimes.
-fetch() {
-	cmp -s "$1/package-lock.json" "$1/node_modules/.fetched" && return
-	(cd "$1" && npm ci --no-progress --loglevel=error) >"$built/npm" 2>&1 || {
-		cat "$built/npm" >&2
-		return 1
-	}
-	cp "$1/package-lock.json" "$1/node_modules/.fetched"
-}
 if [ "${1-}" = browsers ]; then
 	shift
 	fetch clienttest
