@@ -178,19 +178,23 @@ func newClient(t *testing.T, url string) *client {
 	return &client{t, url, &http.Client{Transport: transport}}
 }
 
-// call sends a request and returns the status and the body of the answer. Headers are
-// like "Accept: text/plain".
-func (c *client) call(method, path string, body []byte, headers ...string) (int, []byte) {
-	c.Helper()
-	r, err := http.NewRequestWithContext(c.Context(), method, c.url+path, bytes.NewReader(body))
+// send sends a request, with headers like "Accept: text/plain".
+func (c *client) send(ctx context.Context, method, path string, body []byte, headers ...string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(body))
 	if err != nil {
-		c.Fatal(err)
+		return nil, err
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
 	}
-	res, err := c.http.Do(r)
+	return c.http.Do(r)
+}
+
+// call sends a request and returns the status and the body of the answer.
+func (c *client) call(method, path string, body []byte, headers ...string) (int, []byte) {
+	c.Helper()
+	res, err := c.send(c.Context(), method, path, body, headers...)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -233,16 +237,11 @@ func (c *client) stream(id, last string) *stream {
 	c.Helper()
 	ctx, cancel := context.WithCancel(c.Context())
 	c.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", c.url+"/v1/requests/"+id+"/events", nil)
-	if err != nil {
-		c.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/event-stream")
-	r.Header.Set("Accept-Encoding", "gzip, br") // as browsers do; nothing may be compressed
+	headers := []string{"Accept: text/event-stream", "Accept-Encoding: gzip, br"} // as browsers do; nothing may be compressed
 	if last != "" {
-		r.Header.Set("Last-Event-ID", last)
+		headers = append(headers, "Last-Event-ID: "+last)
 	}
-	res, err := c.http.Do(r)
+	res, err := c.send(ctx, "GET", "/v1/requests/"+id+"/events", nil, headers...)
 	if err != nil {
 		c.Fatal(err)
 	}

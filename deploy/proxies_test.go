@@ -206,12 +206,7 @@ func (p *proxied) leave() {
 	p.Helper()
 	ctx, cancel := context.WithCancel(p.Context())
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, "GET", p.url+"/v1/topics/silent-"+rand.Text()+"/events", nil)
-	if err != nil {
-		p.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/event-stream")
-	res, err := p.http.Do(r)
+	res, err := p.send(ctx, "GET", "/v1/topics/silent-"+rand.Text()+"/events", nil, "Accept: text/event-stream")
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -291,16 +286,7 @@ func (p *proxied) raw(request string) *http.Response {
 // get asks for a document as browsers do, and returns its tag.
 func (p *proxied) get(path string, headers ...string) (status int, tag string) {
 	p.Helper()
-	r, err := http.NewRequestWithContext(p.Context(), "GET", p.url+path, nil)
-	if err != nil {
-		p.Fatal(err)
-	}
-	r.Header.Set("Accept-Encoding", "gzip")
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Set(name, value)
-	}
-	res, err := p.http.Do(r)
+	res, err := p.send(p.Context(), "GET", path, nil, append(headers, "Accept-Encoding: gzip")...)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -346,9 +332,7 @@ func (p *proxied) checkLongPoll() {
 		}()
 		go func() {
 			defer close(polled)
-			r, _ := http.NewRequestWithContext(ctx, "GET", p.url+"/v1/requests/"+id, nil)
-			r.Header.Set("Prefer", "wait=2")
-			if res, err := p.http.Do(r); err == nil {
+			if res, err := p.send(ctx, "GET", "/v1/requests/"+id, nil, "Prefer: wait=2"); err == nil {
 				_ = res.Body.Close()
 			}
 		}()
@@ -527,12 +511,7 @@ func (p *proxied) checkKilled() {
 // ask asks for an event stream, and returns what that is answered with: "unavailable", "cut" or the status.
 func (p *proxied) ask(path string) string {
 	p.Helper()
-	r, err := http.NewRequestWithContext(p.Context(), "GET", p.url+path, nil)
-	if err != nil {
-		p.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/event-stream")
-	res, err := p.http.Do(r)
+	res, err := p.send(p.Context(), "GET", path, nil, "Accept: text/event-stream")
 	if err != nil {
 		return "cut"
 	}
