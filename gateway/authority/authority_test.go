@@ -26,9 +26,15 @@ func TestValid(t *testing.T) {
 
 func TestPlain(t *testing.T) {
 	for _, c := range []struct{ scheme, host, want string }{
-		{"http", "a.example:80", "a.example"}, {"https", "a.example:443", "a.example"}, {"http", "a.example:443", "a.example:443"},
-		{"https", "a.example:80", "a.example:80"}, {"https", "[::1]:443", "[::1]"}, {"http", "a.example", "a.example"}, {"http", "a.example:8080", "a.example:8080"},
-		{"ftp", "a.example:80", "a.example:80"}, {"http", "", ""},
+		{"http", "a.example:80", "a.example"},
+		{"https", "a.example:443", "a.example"},
+		{"http", "a.example:443", "a.example:443"},
+		{"https", "a.example:80", "a.example:80"},
+		{"https", "[::1]:443", "[::1]"},
+		{"http", "a.example", "a.example"},
+		{"http", "a.example:8080", "a.example:8080"},
+		{"ftp", "a.example:80", "a.example:80"},
+		{"http", "", ""},
 	} {
 		if got := authority.Plain(c.scheme, c.host); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.scheme, c.host, got, c.want)
