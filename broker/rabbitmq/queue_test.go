@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,6 +83,29 @@ func TestExchangeFor(t *testing.T) {
 	}
 	if got := stepName(90 * time.Second); got != "1m30s" {
 		t.Error(got)
+	}
+}
+
+// TestQuietStart: on a server where nothing is yet, a start leaves one line of level error in its log, whatever the
+// number of routes, and the next ones leave none.
+func TestQuietStart(t *testing.T) {
+	server := shared.RabbitMQ(t)
+	o := Options{Prefix: "first" + strings.ToLower(rand.Text()[:8])}
+	lines := func() (n int) {
+		for line := range strings.Lines(server.Log()) {
+			if strings.Contains(line, "[error]") && strings.Contains(line, o.Prefix) {
+				n++
+			}
+		}
+		return n
+	}
+	forget(t, open(t, server.URL, o, "a", "b", "c"), server.URL)
+	eventually(t, "the first start is in the log", 10*time.Second, func() bool { return lines() > 0 })
+	open(t, server.URL, o, "a", "b", "c")
+	open(t, server.URL, o, "a", "b", "c", "d") // asks for what is new
+	eventually(t, "the new route is in the log", 10*time.Second, func() bool { return lines() > 1 })
+	if n := lines(); n != 2 {
+		t.Errorf("%d lines, want one of the first start and one of the new route", n)
 	}
 }
 

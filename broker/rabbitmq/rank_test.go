@@ -154,13 +154,3 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.Buffer.String()
 }
-
-// TestQuietStart: a server that is new is asked for what is not there once for the delays, once for the urgent ones, and once for each route, not for each of 26
-// queues. It logs that as errors.
-func TestQuietStart(t *testing.T) {
-	s := servertest.RabbitMQ(t)
-	connected(t, open(t, s.URL, Options{}, "a", "b", "c"))
-	if n := strings.Count(s.Log(), "not_found"); n != 5 {
-		t.Errorf("%d errors:\n%s", n, s.Log())
-	}
-}

@@ -153,9 +153,51 @@ func (t topology) declare(g *generation) error {
 // compare holds the queues that exist against what they should be: declaring one
 // again changes nothing.
 //
-// To ask for a queue that does not exist costs the channel, and a line of level error in the server's log. So they are asked for in groups, whose
-// first one tells of the others.
+// To ask for a queue that does not exist costs the channel, and a line of level error
+// in the server's log. So they are asked for in groups, whose first one tells of the
+// others, and none is where the exchange of the work is missing: that is a first start,
+// which would fill the log of a new server.
 func (t topology) compare(g *generation) error {
+	err := g.onChannel(func(ch *amqp.Channel) error {
+		return g.call(func() error {
+			return ch.ExchangeDeclarePassive(t.workExchange(), amqp.ExchangeDirect, true, false, false, false, nil)
+		})
+	})
+	switch {
+	case notFound(err):
+		return t.makeQueues(g)
+	case err != nil:
+		return err
+	}
+	for _, group := range t.groups() {
+		err := g.onChannel(func(ch *amqp.Channel) error {
+			for _, q := range group {
+				if err := g.call(func() error {
+					_, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
+					return err
+				}); err != nil {
+					return err
+				}
+				if _, err := q.make(g, ch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil && !notFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func notFound(err error) bool {
+	refusal, ok := errors.AsType[*amqp.Error](err)
+	return ok && refusal.Code == amqp.NotFound
+}
+
+// groups are all queues, of which those of a group are made together.
+func (t topology) groups() [][]queue {
 	var plain, urgent []queue
 	for _, step := range t.options.Delays {
 		queues := t.delayQueues(step)
@@ -167,26 +209,38 @@ func (t topology) compare(g *generation) error {
 		slices.Reverse(queues) // first that of the work, whose name others might use
 		groups = append(groups, queues)
 	}
-	for _, group := range groups {
-		err := g.onChannel(func(ch *amqp.Channel) error {
-			for _, q := range group {
-				if err := g.call(func() error {
-					_, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
-					return err
-				}); err != nil {
-					return err
-				}
-				if err := q.make(g, ch); err != nil {
-					return err
-				}
+	return groups
+}
+
+// makeQueues makes all queues where nothing of Hark is known to be. If it meets one with
+// other settings, those that it has made go again; AMQP does not say which that are, so
+// they are those in which nothing is and which nobody consumes.
+func (t topology) makeQueues(g *generation) error {
+	var empty []string
+	err := g.onChannel(func(ch *amqp.Channel) error {
+		for _, q := range slices.Concat(t.groups()...) {
+			state, err := q.make(g, ch)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		if refusal, ok := errors.AsType[*amqp.Error](err); err != nil && (!ok || refusal.Code != amqp.NotFound) {
-			return err
+			if state.Messages == 0 && state.Consumers == 0 {
+				empty = append(empty, q.name)
+			}
 		}
+		return nil
+	})
+	if _, ok := errors.AsType[*MismatchError](err); !ok {
+		return err
 	}
-	return nil
+	return errors.Join(err, g.onChannel(func(ch *amqp.Channel) error {
+		for _, name := range empty {
+			// Quorum queues know no condition for it (if-empty, if-unused).
+			if err := g.call(func() error { _, err := ch.QueueDelete(name, false, false, false); return err }); err != nil {
+				return fmt.Errorf("rabbitmq: removing the queue %q, which was made before: %w", name, err)
+			}
+		}
+		return nil
+	}))
 }
 
 // declareRoutes makes what consumers of the routes need exist.
@@ -214,15 +268,16 @@ func exchangeDeclare(g *generation, ch *amqp.Channel, name, kind string) error {
 	}))
 }
 
-func (q queue) make(g *generation, ch *amqp.Channel) error {
-	return mismatch("queue", q.name, g.call(func() error {
-		_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+func (q queue) make(g *generation, ch *amqp.Channel) (state amqp.Queue, err error) {
+	err = g.call(func() (err error) {
+		state, err = ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
 		return err
-	}))
+	})
+	return state, mismatch("queue", q.name, err)
 }
 
 func (q queue) declare(g *generation, ch *amqp.Channel) error {
-	if err := q.make(g, ch); err != nil {
+	if _, err := q.make(g, ch); err != nil {
 		return err
 	}
 	return g.call(func() error { return ch.QueueBind(q.name, q.key, q.exchange, false, nil) })
