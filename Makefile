@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-outside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,21 +19,22 @@ build: ## build bin/gateway and bin/worker, static binaries
 cross: ## whether gateway and worker compile for Linux, macOS, Windows and FreeBSD, on amd64 and arm64; BUILD=1 builds them into bin/
 	$(GO) run ./scripts/cross $(if $(BUILD),-build)
 
-# Two at a time, because the tests with others' programs wait for those most of the time. What each prints stays together, if make can do that.
+# Two at a time, because half of the tests wait for others' programs and servers most of the time. What each prints stays together, if make can do that.
 TOGETHER := -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test: ## run all tests, bringing what they need (a browser, Redis and RabbitMQ in two versions, five proxies, a C compiler for -race)
 	@sh scripts/setup.sh $(MAKE) test-all
 
 test-all:
-	@$(MAKE) $(TOGETHER) test-go test-outside
-	@$(MAKE) test-shared test-servers
+	@$(MAKE) $(TOGETHER) test-go test-beside
 
-test-outside: # one after the other, because some share a folder of packages
+test-beside: # one after the other: the first ones share a folder of packages, the last ones wait for servers
 	@$(MAKE) test-js
 	@$(MAKE) test-clients
 	@$(MAKE) test-chromium
 	@$(MAKE) test-generators
+	@$(MAKE) test-shared
+	@$(MAKE) test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=30m ./...
