@@ -15,13 +15,13 @@ type Cursor struct {
 	Epoch  string // "" if the client does not say
 }
 
-var errCursor = errors.New("an offset is a whole number, behind which a minus and the epoch may stand")
+var errCursor = errors.New("an offset is a whole number, behind which a minus and the epoch may stand, of digits and small letters")
 
 // ParseCursor reads what [Cursor.String] writes: "7", or "7-epoch".
 func ParseCursor(text string) (Cursor, error) {
 	digits, epoch, named := strings.Cut(text, "-")
 	offset, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || named && epoch == "" || strings.HasPrefix(digits, "+") {
+	if err != nil || named && epoch == "" || strings.HasPrefix(digits, "+") || strings.Trim(epoch, "-0123456789abcdefghijklmnopqrstuvwxyz") != "" {
 		return Cursor{}, errCursor
 	}
 	return Cursor{offset, epoch}, nil

@@ -15,7 +15,7 @@ func TestParseCursor(t *testing.T) {
 			t.Errorf("%s: %+v, %v, %s", text, got, err, got)
 		}
 	}
-	for _, text := range []string{"", "-", "-a", "7-", "+7", " 7", "7 ", "x", "-7", "7.0", "18446744073709551616", "0x7"} {
+	for _, text := range []string{"", "-", "-a", "7-", "+7", " 7", "7 ", "x", "-7", "7.0", "18446744073709551616", "0x7", "7-A", "7-a b", "7-\x00", "7-é"} {
 		if got, err := hub.ParseCursor(text); err == nil {
 			t.Errorf("%q: %+v", text, got)
 		}

@@ -65,20 +65,21 @@ func parseFrame(b []byte, limit int64) (f frame, n int, err error) {
 	case control && (!f.fin || length > maxControlPayload):
 		return f, 0, &wireError{closeBadFrame, "bad control frame"}
 	}
+	least := int64(0) // that has to be said in so many bytes: a length has one form (RFC 6455, section 5.2)
 	switch length {
 	case 126:
 		if len(b) < 4 {
 			return f, 0, nil
 		}
-		length, head = int64(binary.BigEndian.Uint16(b[2:])), 4
+		length, head, least = int64(binary.BigEndian.Uint16(b[2:])), 4, 126
 	case 127:
 		if len(b) < 10 {
 			return f, 0, nil
 		}
-		length, head = int64(binary.BigEndian.Uint64(b[2:])), 10
-		if length < 0 {
-			return f, 0, &wireError{closeBadFrame, "bad length"}
-		}
+		length, head, least = int64(binary.BigEndian.Uint64(b[2:])), 10, 1<<16 // a negative one has its first bit set
+	}
+	if length < least {
+		return f, 0, &wireError{closeBadFrame, "bad length"}
 	}
 	if !control && length > limit {
 		return f, 0, &wireError{CloseTooBig, "message too big"}

@@ -83,6 +83,8 @@ func TestInboundFrames(t *testing.T) {
 		"too big in parts": {join(masked(0x01, strings.Repeat("x", 600)), masked(0x80, strings.Repeat("x", 600))), bad(CloseTooBig)},
 		"huge":             {[]byte{0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, bad(CloseTooBig)},
 		"negative":         {[]byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, bad(closeBadFrame)},
+		"long length":      {[]byte{0x81, 0xfe, 0, 125}, bad(closeBadFrame)},
+		"longer length":    {[]byte{0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, bad(closeBadFrame)},
 		"unmasked":         {unmasked, bad(closeBadFrame)},
 		"reserved bit":     {masked(0xc1, "x"), bad(closeBadFrame)},
 		"unknown opcode":   {masked(0x83, "x"), bad(closeBadFrame)},

@@ -3,7 +3,6 @@ package hub
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -210,22 +209,6 @@ func (s *socket) control(f frame) error {
 		s.finish(b, reasonGone)
 	}
 	return nil
-}
-
-// command is what a client may send.
-type command struct {
-	Op      string  `json:"op"`
-	Channel string  `json:"channel"`
-	After   *Cursor `json:"after"`
-	Token   string  `json:"token"`
-}
-
-func parseCommand(text []byte) (command, error) {
-	var c command
-	if err := json.Unmarshal(text, &c); err != nil {
-		return c, errors.Join(ErrMessage, err)
-	}
-	return c, nil
 }
 
 // message handles a text message.

@@ -58,13 +58,24 @@ func (b *builder) option(op *Operation, p *openapi3.Parameter) {
 		wrong = texts(p.Name, s)
 	}
 	for _, v := range wrong {
-		if v == "" || strings.TrimSpace(v) == "" && strings.Contains(p.Name, "vent") {
-			continue // see below; and who has no id of an event sends an empty one
+		if v == "" || strings.TrimSpace(v) == "" && mayBeEmpty(p.Name) {
+			continue
 		}
 		b.plain(op, "an option's value", fmt.Sprintf("%s=%.60q", p.Name, v), op.replacing(p.Name, url.QueryEscape(v)), headers, "?"+p.Name, invalid)
 	}
-	judged := len(wrong) > 0
-	if judged {
+	if len(wrong) > 0 {
+		if !mayBeEmpty(p.Name) && p.Name != "channel" {
+			for _, query := range []string{p.Name, p.Name + "="} {
+				b.plain(op, "an option that is empty", query, op.replacing(query, ""), headers, "?"+p.Name, invalid)
+			}
+			right := url.QueryEscape(strings.Trim(string(example(p.Name, s)), `"`))
+			if p.Name == "since" {
+				right = "2026-01-01T00:00:00Z"
+			}
+			for _, other := range []string{right, "x"} {
+				b.plain(op, "an option twice", p.Name+", "+other, op.replacing(p.Name, right)+"&"+p.Name+"="+other, headers, "?"+p.Name, invalid)
+			}
+		}
 		for _, bad := range notUTF8 {
 			b.plain(op, "an option that is not UTF-8", fmt.Sprintf("%s=%q", p.Name, bad), op.replacing(p.Name, percent(bad)), headers, "?"+p.Name, invalid, malformed)
 		}
@@ -77,7 +88,15 @@ func (b *builder) option(op *Operation, p *openapi3.Parameter) {
 // replacing returns the target with a value of an option instead of that which it has.
 func (o *Operation) replacing(name, value string) string {
 	path, _, _ := strings.Cut(o.Target, "?")
+	if value == "" {
+		return path + "?" + name
+	}
 	return path + "?" + name + "=" + value
+}
+
+// mayBeEmpty are options that clients write always, and leave empty to begin with the first page or event.
+func mayBeEmpty(name string) bool {
+	return slices.Contains([]string{"after", "lastEventId", "last_event_id", "cursor"}, name)
 }
 
 // acceptFor returns the fields with which an option of a feed is looked at: some are those of a stream, some those of JSON.
@@ -103,6 +122,11 @@ func (b *builder) fields(op *Operation) {
 		}
 		for _, v := range fieldValues(p, strings.HasSuffix(op.Path, "/history")) {
 			b.call(op, "a field's value", fmt.Sprintf("%s: %.60q", p.Name, v), op.Target, append(op.contentType(), p.Name+": "+v), op.text, "", wantsOf(p.Name)...)
+		}
+	}
+	for _, twice := range []string{"Host: " + b.Host, "Content-Type: application/json", "Hark-Attempt: 1", "Hark-Life: none", "Idempotency-Key: k", "Last-Event-ID: 1", "Authorization: Bearer x", "Origin: http://" + b.Host} {
+		if op.ofAPI() && op.Path != "/v1/ws" {
+			b.plain(op, "a field twice", twice, op.Target, []string{twice, twice}, "", malformed)
 		}
 	}
 	if strings.HasSuffix(op.Path, "/events") {

@@ -27,14 +27,14 @@ func (b *builder) names(op *Operation) {
 				wrong = append(wrong, url.PathEscape(s))
 			}
 		}
-		for _, bad := range notUTF8 {
+		for _, bad := range notUTF8 { // which cannot be read
 			wrong = append(wrong, percent(bad))
 		}
 		for _, s := range wrong {
 			if s == "." || s == ".." || s == "default" {
 				continue // these are segments of their own
 			}
-			b.call(op, "a name in a path", fmt.Sprintf("%s: %.60s", p.Name, s), b.naming(op, p.Name, s), append(op.contentType(), "Accept: application/json"), op.text, "", append(slices.Clone(wants), notFound)...)
+			b.call(op, "a name in a path", fmt.Sprintf("%s: %.60s", p.Name, s), b.naming(op, p.Name, s), append(op.contentType(), "Accept: application/json"), op.text, "", append(slices.Clone(wants), notFound, malformed)...)
 		}
 		for _, s := range []string{"%zz", "%", "%4", "a%", "%%31"} {
 			b.call(op, "percent-encoding that is none", p.Name+": "+s, b.naming(op, p.Name, s), append(op.contentType(), "Accept: application/json"), op.text, "", append(slices.Clone(wants), notFound, malformed)...)
