@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,10 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/gorilla/websocket"
 
-	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/hub"
-
-	"gopkg.in/yaml.v3"
 )
 
 // The keys of tests, and what signs tokens.
@@ -98,76 +94,6 @@ func token(t testing.TB, subject string, expires time.Time, roles ...string) str
 		t.Fatal(err)
 	}
 	return text
-}
-
-// operations returns every documented operation that belongs to somebody.
-func operations(t *testing.T) (all [][2]string) {
-	t.Helper()
-	var document struct {
-		Paths map[string]map[string]any
-	}
-	if err := yaml.Unmarshal(api.OpenAPI, &document); err != nil {
-		t.Fatal(err)
-	}
-	for path, operations := range document.Paths {
-		for method := range operations {
-			if method = strings.ToUpper(method); strings.HasPrefix(path, "/v1/") && slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, method) {
-				for _, name := range []string{"{id}", "{topic}", "{message}"} {
-					path = strings.ReplaceAll(path, name, "x-1")
-				}
-				all = append(all, [2]string{method, strings.ReplaceAll(strings.ReplaceAll(path, "{route}", "default"), "{path}", "x")})
-			}
-		}
-	}
-	if len(all) < 30 {
-		t.Fatalf("only %d operations", len(all))
-	}
-	return all
-}
-
-// TestEveryOperationAsksWhoCalls holds every documented operation to it: nothing without proof, nothing with a wrong one, and
-// nothing without the role.
-func TestEveryOperationAsksWhoCalls(t *testing.T) {
-	s, _ := startKeyed(t)
-	for _, op := range operations(t) {
-		method, path := op[0], op[1]
-		work := strings.HasPrefix(path, "/v1/work/")
-		if path == "/v1/ws" {
-			continue // TestSocketAsksWhoCalls
-		}
-		none := s.call(method, path, nil)
-		if none.problem(401, "unauthenticated"); none.header.Get("WWW-Authenticate") != `Bearer realm="hark"` {
-			t.Errorf("%s %s: %v", method, path, none.header)
-		}
-		for _, wrong := range []string{"hark_nobody_0123456789", token(t, "alice", time.Now().Add(-time.Minute)), "a.b.c"} {
-			a := s.as(wrong).call(method, path, nil)
-			if a.problem(401, "unauthenticated"); !strings.Contains(a.header.Get("WWW-Authenticate"), `error="invalid_token"`) {
-				t.Errorf("%s %s: %v", method, path, a.header)
-			}
-		}
-		who, lacking := aliceKey, workerKey
-		if work {
-			who, lacking = workerKey, aliceKey
-		}
-		a := s.as(lacking).call(method, path, nil)
-		if a.problem(403, "forbidden"); !strings.Contains(a.header.Get("WWW-Authenticate"), `error="insufficient_scope"`) {
-			t.Errorf("%s %s: %v", method, path, a.header)
-		}
-		if a := s.as(token(t, "x", time.Now().Add(time.Minute), "auditor")).call(method, path, nil); a.status != 403 {
-			t.Errorf("%s %s without a role: %d", method, path, a.status)
-		}
-		if strings.HasPrefix(path, "/v1/call/") || strings.HasSuffix(path, "/events") && !strings.Contains(path, "/requests/") {
-			continue // these wait
-		}
-		for _, key := range []string{who, adminKey} {
-			if a := s.as(key).call(method, path, nil); a.status == 401 || a.status == 403 {
-				t.Errorf("%s %s with the role: %d %s", method, path, a.status, a.body)
-			}
-		}
-	}
-	for _, path := range []string{"/health/live", "/health/ready", "/openapi.yaml", "/problems/forbidden", "/metrics"} {
-		s.call("GET", path, nil).want(200)
-	}
 }
 
 // TestNewKeyOfTokens: a token of a key that was published a moment ago is taken, one of a key that is not there is refused, and while that

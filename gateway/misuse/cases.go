@@ -21,7 +21,7 @@ type builder struct {
 
 // Cases returns all bad requests.
 func Cases(o Options) ([]Case, error) {
-	ops, err := operations(o.Document, o.There)
+	ops, err := Operations(o.Document, o.There)
 	if err != nil {
 		return nil, err
 	}

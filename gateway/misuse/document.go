@@ -65,8 +65,8 @@ func (t There) parameter(path, name string) (string, error) {
 	return "", fmt.Errorf("%s: nobody has said what {%s} is: say it in There", path, name)
 }
 
-// operations reads the document.
-func operations(document []byte, there There) ([]*Operation, error) {
+// Operations returns all that the document has, in the order of their paths.
+func Operations(document []byte, there There) ([]*Operation, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(document)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func operations(document []byte, there There) ([]*Operation, error) {
 }
 
 func operation(method, path string, item *openapi3.PathItem, from *openapi3.Operation, there There) (*Operation, error) {
-	op := &Operation{ID: from.OperationID, Method: method, Path: path, Target: path}
+	op := &Operation{ID: from.OperationID, Method: method, Path: path}
 	for status := range from.Responses.Map() {
 		n, err := strconv.Atoi(status)
 		if err != nil {
@@ -99,17 +99,10 @@ func operation(method, path string, item *openapi3.PathItem, from *openapi3.Oper
 	slices.Sort(op.Statuses)
 	for _, p := range slices.Concat(item.Parameters, from.Parameters) {
 		op.parameters = append(op.parameters, p.Value)
-		if p.Value.In != openapi3.ParameterInPath {
-			continue
-		}
-		value, err := there.parameter(path, p.Value.Name)
-		if err != nil {
-			return nil, err
-		}
-		op.Target = strings.ReplaceAll(op.Target, "{"+p.Value.Name+"}", value)
 	}
-	if since := op.parameter("since"); since != nil { // which has to be there
-		op.Target += "?since=2026-01-01T00:00:00Z"
+	var err error
+	if op.Target, err = op.At(there); err != nil {
+		return nil, err
 	}
 	if from.RequestBody == nil {
 		return op, nil
@@ -136,6 +129,28 @@ func operation(method, path string, item *openapi3.PathItem, from *openapi3.Oper
 	}
 	return op, nil
 }
+
+// At returns the target of a call of what is there.
+func (o *Operation) At(there There) (string, error) {
+	target := o.Path
+	for _, p := range o.parameters {
+		if p.In != openapi3.ParameterInPath {
+			continue
+		}
+		value, err := there.parameter(o.Path, p.Name)
+		if err != nil {
+			return "", err
+		}
+		target = strings.ReplaceAll(target, "{"+p.Name+"}", value)
+	}
+	if o.parameter("since") != nil { // which has to be there
+		target += "?since=2026-01-01T00:00:00Z"
+	}
+	return target, nil
+}
+
+// Body returns the example of a body that is JSON, nil if it takes none.
+func (o *Operation) Body() []byte { return o.text }
 
 // parameter returns one of the query, nil if it has none of that name.
 func (o *Operation) parameter(name string) *openapi3.Parameter {
