@@ -41,6 +41,7 @@ var rooms = map[string][]string{
 	"web-demo":            {},
 	"gateway":             {"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "tracing", "github.com", "go.opentelemetry.io", "golang.org/x", "gopkg.in"},
 	"gateway/lease":       {"lifecycle", "broker"},
+	"gateway/strictjson":  {},
 	// What only tests use.
 	"deploy":            {},
 	"servertest":        {"github.com"},

@@ -197,6 +197,40 @@ func TestOwners(t *testing.T) {
 	mine := alice.call("POST", "/v1/webhooks", `{"url":"http://127.0.0.1:9/hook"}`).want(201).json()["id"].(string)
 	bob.call("GET", "/v1/webhooks/"+mine, nil).problem(404, "webhook-not-found")
 	bob.call("DELETE", "/v1/webhooks/"+mine, nil).problem(404, "webhook-not-found")
+	// An admin reaches it by its id, in each call about one, and the list of its owner.
+	hook := "/v1/webhooks/" + mine
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"GET", hook, "", 200},
+		{"PATCH", hook, `{"description":"seen by an admin"}`, 200},
+		{"POST", hook + "/rotate", "", 200},
+		{"POST", hook + "/pause", "", 200},
+		{"POST", hook + "/resume", "", 200},
+		{"POST", hook + "/verify", "", 200},
+		{"POST", hook + "/test", "", 202},
+		{"POST", hook + "/recover?since=2020-01-01T00:00:00Z", "", 202},
+		{"GET", hook + "/deliveries", "", 200},
+		{"GET", "/v1/webhooks?owner=alice", "", 200},
+		{"DELETE", hook, "", 204},
+	} {
+		var body any
+		if c.body != "" {
+			body = c.body
+		}
+		denied := bob.call(c.method, c.path, body)
+		if c.path == "/v1/webhooks?owner=alice" {
+			denied.problem(403, "forbidden")
+		} else {
+			denied.problem(404, "webhook-not-found")
+		}
+		a := admin.call(c.method, c.path, body).want(c.status)
+		if c.status == 200 && !strings.Contains(string(a.body), mine) && !strings.HasSuffix(c.path, "/deliveries") {
+			t.Errorf("%s %s: %s", c.method, c.path, a.body)
+		}
+	}
+	admin.call("GET", hook, nil).problem(404, "webhook-not-found")
 	admin.call("DELETE", path, nil).want(204)
 }
 

@@ -6,7 +6,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -26,7 +25,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hark-push/hark/gateway/auth"
-	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -103,6 +101,8 @@ func New(o Options) *API {
 	a.ctx, a.drain = context.WithCancel(context.Background())
 	a.app = fiber.New(fiber.Config{
 		AppName:               "hark",
+		StrictRouting:         true, // /metrics/ is not /metrics, nor is /METRICS: a rule of a proxy would be walked around
+		CaseSensitive:         true,
 		StreamRequestBody:     true,     // see body.go, which bounds it, too
 		ReadBufferSize:        16 << 10, // bounds the header of a request
 		DisableStartupMessage: true,
@@ -170,7 +170,7 @@ func (a *API) route() {
 			AllowCredentials: true,
 		}))
 	}
-	app.Use(a.recoverPanic, a.guardOrigin)
+	app.Use(a.recoverPanic, a.exact, a.guardHost)
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
@@ -189,27 +189,28 @@ func (a *API) route() {
 	a.handle("GET", "/v1/topics/:topic/history", client, of(topicChannel, a.history), historyOptions...)
 	a.handle("GET", "/v1/events", client, of(ownerChannel, a.events), eventOptions...)
 	a.handle("GET", "/v1/history", client, of(ownerChannel, a.history), historyOptions...)
-	a.handle("GET", "/v1/ws", unasked, a.socket, "channel", "after", "ticket")
+	a.handle("GET", "/v1/ws", a.ownPages(unasked), a.socket, "channel", "after", "ticket")
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
-		a.handle(method, "/v1/call/:route", client, a.call, anyOption)
-		a.handle(method, "/v1/call/:route/*", client, a.call, anyOption)
+		// Each makes a request, whatever its method is called.
+		a.handle(method, "/v1/call/:route", a.ownPages(client), a.call, anyOption)
+		a.handle(method, "/v1/call/:route/*", a.ownPages(client), a.call, anyOption)
 	}
 
 	a.handle("POST", "/v1/webhooks", client, a.createEndpoint)
-	a.handle("GET", "/v1/webhooks", client, a.listEndpoints, "cursor", "limit")
+	a.handle("GET", "/v1/webhooks", client, a.listEndpoints, "owner", "cursor", "limit")
 	a.handle("GET", "/v1/webhooks/public-key", client, a.publicKey)
-	a.handle("GET", "/v1/webhooks/:id", client, a.getEndpoint)
-	a.handle("PATCH", "/v1/webhooks/:id", client, a.patchEndpoint)
-	a.handle("DELETE", "/v1/webhooks/:id", client, a.deleteEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/pause", client, a.pauseEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/resume", client, a.resumeEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/rotate", client, a.rotateEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/test", client, a.testEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/verify", client, a.verifyEndpoint)
-	a.handle("POST", "/v1/webhooks/:id/recover", client, a.recoverDeliveries, "since")
-	a.handle("GET", "/v1/webhooks/:id/deliveries", client, a.listDeliveries, "state", "type", "cursor", "limit")
-	a.handle("GET", "/v1/webhooks/:id/deliveries/:message", client, a.getDelivery)
-	a.handle("POST", "/v1/webhooks/:id/deliveries/:message/resend", client, a.resendDelivery)
+	a.handle("GET", "/v1/webhooks/:webhook", client, a.getEndpoint)
+	a.handle("PATCH", "/v1/webhooks/:webhook", client, a.patchEndpoint)
+	a.handle("DELETE", "/v1/webhooks/:webhook", client, a.deleteEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/pause", client, a.pauseEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/resume", client, a.resumeEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/rotate", client, a.rotateEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/test", client, a.testEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/verify", client, a.verifyEndpoint)
+	a.handle("POST", "/v1/webhooks/:webhook/recover", client, a.recoverDeliveries, "since")
+	a.handle("GET", "/v1/webhooks/:webhook/deliveries", client, a.listDeliveries, "state", "type", "cursor", "limit")
+	a.handle("GET", "/v1/webhooks/:webhook/deliveries/:message", client, a.getDelivery)
+	a.handle("POST", "/v1/webhooks/:webhook/deliveries/:message/resend", client, a.resendDelivery)
 
 	a.handle("POST", "/v1/work/lease", processor, a.lease)
 	a.handle("POST", "/v1/work/:id/start", processor, a.start, "redelivered", "supersede", "attempt", "life")
@@ -249,56 +250,8 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 	return c.Next()
 }
 
-// guardOrigin refuses what a browser sends on behalf of a page from elsewhere:
-// calls that change something (cross-site request forgery), WebSocket handshakes,
-// and, where Hosts are set, every call under another host name (DNS rebinding).
-func (a *API) guardOrigin(c *fiber.Ctx) error {
-	host := strings.ToLower(string(c.Request().Host()))
-	// Browsers always say the host; who speaks HTTP/1.0 need not, as the probes of some proxies.
-	if len(a.Hosts) > 0 && host != "" && !slices.Contains(a.Hosts, hostname(host)) {
-		return &problem{kind: kindOrigin, detail: "This gateway does not go by the host name " + quoted(host) + ". It runs without keys and therefore answers to loopback names only."}
-	}
-	method := c.Method()
-	safe := method == "GET" || method == "HEAD" || method == "OPTIONS"
-	if safe && !c.Context().Request.Header.ConnectionUpgrade() {
-		return c.Next()
-	}
-	origin := c.Get(fiber.HeaderOrigin)
-	if origin != "" && (strings.EqualFold(origin, a.PublicURL) || slices.ContainsFunc(a.Origins, func(allowed string) bool { return strings.EqualFold(allowed, origin) })) {
-		return c.Next()
-	}
-	foreign := origin != "" && !ofHost(origin, host)
-	site := c.Get("Sec-Fetch-Site")
-	switch site {
-	case "cross-site", "same-site":
-		foreign = true
-	case "same-origin", "none":
-		foreign = false
-	}
-	if foreign {
-		return &problem{kind: kindOrigin, detail: fmt.Sprintf("A page from another origin may not do this: Host says %s, Origin %s and Sec-Fetch-Site %s. "+
-			"A proxy in front has to pass Host on as it came, with its port; pages of other origins are allowed with --origins.", quoted(host), quoted(origin), quoted(site))}
-	}
-	return c.Next()
-}
-
 // quoted returns what a client sent as it may stand in an answer: in quotes, escaped, and not long.
 func quoted(text string) string { return strconv.QuoteToASCII(text[:min(len(text), 260)]) }
-
-// hostname returns a host without its port.
-func hostname(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
-		host = host[:i]
-	}
-	return strings.Trim(host, "[]")
-}
-
-// ofHost reports whether an origin is that of a host as the field Host has it. An origin never says the port that its scheme has anyway
-// (RFC 6454, section 6.2); a proxy may.
-func ofHost(origin, host string) bool {
-	scheme, of, _ := strings.Cut(strings.ToLower(origin), "://")
-	return (scheme == "http" || scheme == "https") && authority.Plain(scheme, of) == authority.Plain(scheme, host)
-}
 
 // param returns a path parameter that may be kept, decoded. It is one segment of the path as it was sent, so %2F in it is no end of it.
 func param(c *fiber.Ctx, name string) string {

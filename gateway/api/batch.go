@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -26,13 +26,11 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 	if err != nil {
 		return batch.sub, nil, err
 	}
-	if !utf8.Valid(data) {
-		return batch.sub, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
-	}
-	fields, err := readObject(data)
+	fields, faults, err := readObject(data, "", "requests") // each of which is read like this
 	if err != nil {
 		return batch.sub, nil, err
 	}
+	batch.errs = append(batch.errs, faults...)
 	requests := batch.readRequests(fields["requests"])
 	for name, raw := range fields {
 		switch name {
@@ -42,7 +40,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 		case "webhook":
 			batch.readWebhook(raw)
 		default:
-			batch.wrong("/"+escapePointer(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook"}))
+			batch.wrong("/"+strictjson.Escape(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook"}))
 		}
 	}
 	batch.distinct(requests)

@@ -76,17 +76,6 @@ func (a *API) challenge(c *fiber.Ctx, err error) error {
 	return err
 }
 
-// wantsTicket reads ?ticket=true.
-func wantsTicket(c *fiber.Ctx) (bool, error) {
-	switch c.Query("ticket") {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	}
-	return false, invalid(fieldError{"?ticket", "must be true or false"})
-}
-
 // withTicket puts a ticket into the links of a status document that lead to the request's events.
 func (a *API) withTicket(document []byte, caller auth.Caller, of lifecycle.Ref) ([]byte, error) {
 	id := of.ID

@@ -88,9 +88,14 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	default:
 		return invalid(fieldError{"?state", "must be one of waiting, sending, delivered, dead, superseded"})
 	}
-	ctx := a.storeContext()
-	id := param(c, "id")
-	found, err := a.Webhooks.ListDeliveries(ctx, caller.Subject, id, q)
+	if q.Type != "" && !dispatch.ValidType(q.Type) {
+		return invalid(fieldError{"?type", "is not the type of an event that is delivered"})
+	}
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	found, err := a.Webhooks.ListDeliveries(a.storeContext(), owner, id, q)
 	if err != nil {
 		return err
 	}
@@ -109,9 +114,11 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 
 // getDelivery answers GET /v1/webhooks/{id}/deliveries/{message}.
 func (a *API) getDelivery(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	id := param(c, "id")
-	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, param(c, "message"))
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	d, err := a.Webhooks.Delivery(a.storeContext(), owner, id, param(c, "message"))
 	if err != nil {
 		return err
 	}
@@ -120,16 +127,19 @@ func (a *API) getDelivery(c *fiber.Ctx, caller auth.Caller) error {
 
 // resendDelivery answers POST /v1/webhooks/{id}/deliveries/{message}/resend.
 func (a *API) resendDelivery(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	id, message := param(c, "id"), param(c, "message")
-	err := a.Webhooks.Resend(ctx, caller.Subject, id, message)
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	ctx, message := a.storeContext(), param(c, "message")
+	err = a.Webhooks.Resend(ctx, owner, id, message)
 	if errors.Is(err, dispatch.ErrConflict) {
 		return &problem{kind: kindWebhookState, detail: "The delivery is being sent. Try again when this attempt is over, at the latest after the endpoint's timeout.", retryAfter: 1}
 	}
 	if err != nil {
 		return err
 	}
-	d, err := a.Webhooks.Delivery(ctx, caller.Subject, id, message)
+	d, err := a.Webhooks.Delivery(ctx, owner, id, message)
 	if err != nil {
 		return err
 	}
@@ -142,9 +152,13 @@ func (a *API) recoverDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return invalid(fieldError{"?since", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"})
 	}
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := challengeContext()
 	defer cancel()
-	n, err := a.Webhooks.Recover(ctx, caller.Subject, param(c, "id"), since)
+	n, err := a.Webhooks.Recover(ctx, owner, id, since)
 	if err != nil {
 		return err
 	}

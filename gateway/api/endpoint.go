@@ -5,31 +5,34 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // endpointInput is an endpoint as clients write it. What is nil was not given.
 type endpointInput struct {
-	URL         *string           `json:"url"`
-	Description *string           `json:"description"`
-	Status      *dispatch.Status  `json:"status"`
-	Events      *[]string         `json:"events"`
-	Routes      *[]string         `json:"routes"`
-	Topics      *[]string         `json:"topics"`
-	Headers     map[string]string `json:"headers"`
-	ContentType *string           `json:"contentType"`
-	Timeout     *duration         `json:"timeout"`
-	Schedule    *[]duration       `json:"schedule"`
-	Rate        *float64          `json:"rate"`
-	Concurrency *integer          `json:"concurrency"`
-	Coalesce    *bool             `json:"coalesce"`
+	URL         *string            `json:"url"`
+	Description *string            `json:"description"`
+	Status      *dispatch.Status   `json:"status"`
+	Events      *[]string          `json:"events"`
+	Routes      *[]string          `json:"routes"`
+	Topics      *[]string          `json:"topics"`
+	Headers     map[string]*string `json:"headers"`
+	ContentType *string            `json:"contentType"`
+	Timeout     *duration          `json:"timeout"`
+	Schedule    *[]duration        `json:"schedule"`
+	Rate        *float64           `json:"rate"`
+	Concurrency *integer           `json:"concurrency"`
+	Coalesce    *bool              `json:"coalesce"`
 
 	Secret    string `json:"secret"`    // only when it is made
 	Challenge string `json:"challenge"` // likewise
@@ -56,11 +59,11 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 	if err != nil {
 		return err
 	}
-	fields, err := readObject(data)
+	fields, errs, err := readObject(data, "")
 	if err != nil {
 		return err
 	}
-	if errs := decodeFields(fields, "/", into); len(errs) > 0 {
+	if errs = append(errs, decodeFields(fields, "/", into)...); len(errs) > 0 {
 		return invalid(errs...)
 	}
 	return nil
@@ -70,6 +73,10 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 // a pointer to one begins with.
 func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
 	for name, raw := range fields {
+		if string(raw) == `""` && name != "description" && fieldName(into, name) {
+			errs = append(errs, fieldError{at + strictjson.Escape(name), "is empty: say what is meant, or leave it out"})
+			continue
+		}
 		var err error = &unknownFieldError{name, into}
 		if fieldName(into, name) {
 			var one []byte
@@ -80,7 +87,7 @@ func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs 
 			}
 		}
 		if err != nil {
-			errs = append(errs, fieldError{at + escapePointer(name), wrongField(err)})
+			errs = append(errs, fieldError{at + strictjson.Escape(name), wrongField(err)})
 		}
 	}
 	return errs
@@ -113,16 +120,25 @@ func wrongField(err error) string {
 	return "is not a field of this resource"
 }
 
-// zeros are the fields that were given as nothing, which is not the same as not to give them.
-func (in *endpointInput) zeros() (errs []fieldError) {
+// wrong are the fields that were given as nothing, which is not the same as not to give them, and filters that nothing passes.
+func (in *endpointInput) wrong(routes map[string]bool) (errs []fieldError) {
 	if in.Timeout != nil && *in.Timeout == 0 {
 		errs = append(errs, fieldError{"/timeout", "want 1s to 60s"})
 	}
-	if in.ContentType != nil && *in.ContentType == "" {
-		errs = append(errs, fieldError{"/contentType", "want " + dispatch.TypeCloudEvent + " or " + dispatch.TypeJSON})
-	}
 	if in.Concurrency != nil && *in.Concurrency == 0 {
 		errs = append(errs, fieldError{"/concurrency", "want 1 to 64"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
+		if in.Headers[name] == nil {
+			errs = append(errs, fieldError{"/headers/" + strictjson.Escape(name), "must be a string"})
+		}
+	}
+	if in.Routes != nil {
+		for i, route := range *in.Routes {
+			if !routes[route] && len(errs) < maxErrors {
+				errs = append(errs, fieldError{"/routes/" + strconv.Itoa(i), unknownRoute(route, routes)})
+			}
+		}
 	}
 	return errs
 }
@@ -140,7 +156,10 @@ func (in *endpointInput) fill(e *dispatch.Endpoint) {
 	set(&e.Concurrency, (*int)(in.Concurrency))
 	set(&e.Coalesce, in.Coalesce)
 	if in.Headers != nil {
-		e.Headers = in.Headers
+		e.Headers = make(map[string]string, len(in.Headers))
+		for name, value := range in.Headers {
+			e.Headers[name] = *value // see wrong
+		}
 	}
 	if in.Timeout != nil {
 		e.Timeout = time.Duration(*in.Timeout)

@@ -148,7 +148,7 @@ func readCursor(c *fiber.Ctx) *hub.Cursor {
 // what says it.
 func cursorText(c *fiber.Ctx) (text, at, what string) {
 	if text = strings.TrimSpace(c.Get("Last-Event-ID")); text != "" {
-		return text, "", "Last-Event-ID"
+		return text, "Last-Event-ID", "Last-Event-ID"
 	}
 	for _, name := range []string{"lastEventId", "last_event_id", "after"} {
 		if text = strings.TrimSpace(c.Query(name)); text != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/lease"
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
@@ -90,7 +91,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 			}
 			o.Lease = d
 		default:
-			wrong("/"+escapePointer(name), "is not a field of a lease%s", suggest.Mean(name, []string{"routes", "max", "wait", "lease"}))
+			wrong("/"+strictjson.Escape(name), "is not a field of a lease%s", suggest.Mean(name, []string{"routes", "max", "wait", "lease"}))
 		}
 	}
 	switch {

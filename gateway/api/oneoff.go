@@ -45,7 +45,7 @@ func (r *reader) readWebhook(raw json.RawMessage) {
 		return
 	}
 	w := &oneOff{at: r.at + "/webhook/"}
-	fields, err := readObject(raw)
+	fields, _, err := readObject(raw, "") // whose faults are told with those of the submission
 	if err != nil {
 		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
 		return

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -21,6 +22,13 @@ var (
 	reportOptions = []string{"attempt", "life"}
 )
 
+// What may be empty, for who writes them always: to begin with the first page, or the first event. What may stand there more than once: libraries
+// for server-sent events put the id that they have behind the one that stands in a URL already. A socket may name several channels.
+var (
+	emptyOptions = slices.Concat(cursorOptions, []string{"cursor"})
+	manyOptions  = cursorOptions[1:]
+)
+
 // anyOption, as the only option of a resource, says that its query is not the gateway's.
 const anyOption = "*"
 
@@ -29,7 +37,13 @@ const anyOption = "*"
 // mistyped option would be passed over in silence.
 func (a *API) handle(method, path string, access func(handler) fiber.Handler, h handler, options ...string) {
 	a.takes[method+" "+path] = options
+	if method != fiber.MethodGet {
+		access = a.ownPages(access)
+	}
 	guarded := access(func(c *fiber.Ctx, caller auth.Caller) error {
+		if err := checkParams(c); err != nil {
+			return err
+		}
 		if err := checkOptions(c, options); err != nil {
 			return err
 		}
@@ -47,26 +61,61 @@ func unasked(h handler) fiber.Handler {
 	return func(c *fiber.Ctx) error { return h(c, auth.Caller{}) }
 }
 
-// checkOptions refuses a query with other options than those.
+// twice is what is wrong with an option that is given more than once.
+const twice = "stands there more than once: which one is meant?"
+
+// checkOptions refuses a query with other options than those, or with what says nothing.
 func checkOptions(c *fiber.Ctx, options []string) error {
 	if slices.Contains(options, anyOption) || len(c.Request().URI().QueryString()) == 0 {
 		return nil
 	}
+	if p := exactQuery(c.Request().URI().QueryString()); p != nil {
+		return p
+	}
 	var errs []fieldError
-	for key := range c.Context().QueryArgs().All() {
+	args := c.Context().QueryArgs()
+	for key, value := range args.All() {
 		name := string(key)
-		if name == "" || slices.Contains(options, name) {
+		if name == "" && len(value) == 0 {
+			continue
+		}
+		detail := ""
+		switch {
+		case !slices.Contains(options, name):
+			detail = unknownOption(name, options)
+		case !utf8.Valid(value):
+			detail = "is not UTF-8"
+		case len(value) == 0 && !slices.Contains(emptyOptions, name):
+			detail = "is empty: say what is meant, or leave it out"
+		case args.Len() > 1 && len(args.PeekMulti(name)) > 1 && !slices.Contains(manyOptions, name) && !slices.Contains(options, "channel"):
+			detail = twice
+		default:
 			continue
 		}
 		if len(errs) == maxErrors {
 			break
 		}
-		errs = append(errs, fieldError{"?" + strings.ToValidUTF8(name[:min(len(name), 100)], "\uFFFD"), unknownOption(name, options)})
+		at := "?" + strings.ToValidUTF8(name[:min(len(name), 100)], "\uFFFD")
+		if n := len(errs); n == 0 || detail != twice || !slices.Contains(errs, fieldError{at, twice}) {
+			errs = append(errs, fieldError{at, detail})
+		}
 	}
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}
 	return nil
+}
+
+// wantsTrue reads an option that is true or false, and is false where it is not given.
+func wantsTrue(c *fiber.Ctx, name string, errs *[]fieldError) bool {
+	switch c.Query(name) {
+	case "true":
+		return true
+	case "", "false":
+	default:
+		*errs = append(*errs, fieldError{"?" + name, "must be true or false"})
+	}
+	return false
 }
 
 func unknownOption(name string, options []string) string {

@@ -18,17 +18,17 @@ type poll struct {
 
 // pollOf reads ?ticket= and ?expired=.
 func pollOf(c *fiber.Ctx) (poll, error) {
-	ticket, err := wantsTicket(c)
-	if err != nil {
-		return poll{}, err
-	}
-	p := poll{ticket: ticket}
+	var errs []fieldError
+	p := poll{ticket: wantsTrue(c, "ticket", &errs)}
 	switch c.Query("expired") {
 	case "", string(lifecycle.Expired):
 	case string(lifecycle.Failed):
 		p.failed = true
 	default:
-		return p, invalid(fieldError{"?expired", "must be failed, for clients that do not know the status expired, or expired"})
+		errs = append(errs, fieldError{"?expired", "must be failed, for clients that do not know the status expired, or expired"})
+	}
+	if len(errs) > 0 {
+		return p, invalid(errs...)
 	}
 	return p, nil
 }

@@ -25,8 +25,8 @@ func parsePrefer(fields []string) preference {
 			name, value, _ := strings.Cut(token, "=")
 			value = unquote(strings.TrimSpace(value))
 			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "respond-async":
-				p.async = true
+			case "respond-async": // which has no value; one that says no is none (section 2)
+				p.async = p.async || value == "" || strings.EqualFold(value, "true")
 			case "wait":
 				if sawWait {
 					continue

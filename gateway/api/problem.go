@@ -28,7 +28,8 @@ type problem struct {
 
 // fieldError is one thing that is wrong with the input.
 type fieldError struct {
-	Pointer string `json:"pointer"` // JSON pointer into the body (RFC 6901), or ?name of a query parameter
+	// Pointer is a JSON pointer into the body (RFC 6901), ?name of a query parameter, the name of a header field, or {name} of a part of the path.
+	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
 
@@ -45,7 +46,7 @@ type kind struct {
 
 // The problem types.
 var (
-	kindMalformed     = kind{"malformed-request", 400, "Malformed request", "The body or a header field cannot be read as what it claims to be. Sending the same bytes again will fail again."}
+	kindMalformed     = kind{"malformed-request", 400, "Malformed request", "The target, the body or a header field cannot be read as what it claims to be. Sending the same bytes again will fail again."}
 	kindUnauthorized  = kind{"unauthenticated", 401, "Not authenticated", "The call does not prove who makes it: by an API key or a JSON Web Token in the field Authorization, as a Bearer token."}
 	kindForbidden     = kind{"forbidden", 403, "Not allowed", "The caller has not the role that this call needs, or the token is that of another caller."}
 	kindOrigin        = kind{"origin-not-allowed", 403, "Origin not allowed", "A browser sent this on behalf of a page from another origin, or to a host name that this gateway does not go by. Origins are allowed with --origins."}
@@ -253,7 +254,7 @@ func (a *API) fail(c *fiber.Ctx, err error) error {
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	c.Set(fiber.HeaderContentType, "application/problem+json")
 	c.Response().Header.Del(fiber.HeaderETag)
-	return c.Status(p.kind.Status).Send(p.body(string(c.Request().URI().Path())))
+	return c.Status(p.kind.Status).Send(p.body(instance(c.Request().URI().PathOriginal())))
 }
 
 // outcomeProblem is how a request that ended without success answers whoever

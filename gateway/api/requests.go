@@ -116,6 +116,13 @@ func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 		}
 		q.Limit = n
 	}
+	// What no request can have would be answered with an empty list.
+	if q.Route != "" && !lifecycle.ValidRoute(q.Route) {
+		errs = append(errs, fieldError{"?route", "must be the name of a route: 1 to 64 of the characters A-Z a-z 0-9 . _ -"})
+	}
+	if q.Topic != "" && !lifecycle.ValidTopic(q.Topic) {
+		errs = append(errs, fieldError{"?topic", "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -"})
+	}
 	if len(errs) > 0 {
 		return invalid(errs...)
 	}

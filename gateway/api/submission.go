@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -151,13 +153,11 @@ func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
 
 // envelope reads a JSON body.
 func (r *reader) envelope(body []byte) error {
-	if !utf8.Valid(body) {
-		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
-	}
-	fields, err := readObject(body)
+	fields, faults, err := readObject(body, r.at, "content")
 	if err != nil {
 		return err
 	}
+	r.errs = append(r.errs, faults...)
 	raw, ok := fields["content"]
 	if !ok {
 		r.wrong("/content", "is required: the work to be done, any JSON value")
@@ -171,7 +171,7 @@ func (r *reader) envelope(body []byte) error {
 		case isOption(name):
 			r.field(name, raw)
 		default:
-			r.wrong("/"+escapePointer(name), "is not a field of a request%s", suggest.Mean(name, submissionFields))
+			r.wrong("/"+strictjson.Escape(name), "is not a field of a request%s", suggest.Mean(name, submissionFields))
 		}
 	}
 	return nil
@@ -190,21 +190,41 @@ func (r *reader) field(name string, raw json.RawMessage) {
 	r.option("/", name, text)
 }
 
-// readObject reads a JSON object.
-func readObject(body []byte) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
-		detail := "The body is not a JSON object."
-		if syntax, ok := err.(*json.SyntaxError); ok { //nolint:errorlint // Unmarshal returns it bare
+// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand there twice, and strings that are no Unicode.
+// at is what the pointers to those begin with. In the members that are opaque, which are somebody else's, only UTF-8 counts.
+// The fields share the bytes of the body.
+func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
+	if !json.Valid(body) {
+		detail := "The body is not JSON."
+		var syntax *json.SyntaxError
+		if errors.As(json.Unmarshal(body, new(json.RawMessage)), &syntax) {
 			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
 		}
-		return nil, &problem{kind: kindMalformed, detail: detail}
+		return nil, nil, &problem{kind: kindMalformed, detail: detail}
 	}
-	return fields, nil
+	fields, faults := strictjson.Object(body)
+	if fields == nil {
+		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
+	}
+	if !utf8.Valid(body) {
+		faults = slices.DeleteFunc(strictjson.Check(body, "", maxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
+		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8.", errors: fieldErrors(faults, at)}
+	}
+	for name, raw := range fields {
+		if !slices.Contains(opaque, name) {
+			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), maxErrors)...)
+		}
+	}
+	return fields, fieldErrors(faults[:min(len(faults), maxErrors)], at), nil
 }
 
-func escapePointer(name string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+// fieldErrors returns faults as clients see them. at is what their pointers begin with.
+func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
+	errs := make([]fieldError, len(faults))
+	for i, f := range faults {
+		errs[i] = fieldError{at + f.Pointer, f.Detail}
+	}
+	return errs
 }
 
 // submissionOptions are the options of a submission, which may stand in its body and in its query; submissionFields what else
@@ -395,7 +415,7 @@ func readKey(c *fiber.Ctx) (string, error) {
 		return "", nil
 	}
 	if key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", &problem{kind: kindMalformed, detail: "The Idempotency-Key must be 1 to 255 printable ASCII characters."}
+		return "", malformed("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
 	}
 	return strings.Clone(key), nil
 }

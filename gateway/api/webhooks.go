@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -18,6 +19,17 @@ const challengeTime = 90 * time.Second
 
 func challengeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), challengeTime)
+}
+
+// ownerOf returns whose endpoint the path names, as far as the caller may reach it: its own, or, of an admin, anybody's. Of
+// others it is said that there is none.
+func (a *API) ownerOf(c *fiber.Ctx, caller auth.Caller) (owner, id string, err error) {
+	id = param(c, "webhook")
+	if !caller.Is(lifecycle.RoleAdmin) {
+		return caller.Subject, id, nil
+	}
+	owner, err = a.Webhooks.OwnerOf(a.storeContext(), id)
+	return owner, id, err
 }
 
 func send(c *fiber.Ctx, status int, document any) error {
@@ -35,7 +47,7 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	if err := a.decode(c, &in); err != nil {
 		return err
 	}
-	errs := in.zeros()
+	errs := in.wrong(a.routes)
 	if in.URL == nil {
 		errs = append(errs, fieldError{"/url", "is required: where deliveries go"})
 	}
@@ -67,8 +79,15 @@ func (a *API) listEndpoints(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
+	owner := caller.Subject
+	if of := query(c, "owner"); of != "" && of != owner {
+		if !caller.Is(lifecycle.RoleAdmin) {
+			return a.challenge(c, &problem{kind: kindForbidden, detail: "The webhooks of others are for the role admin."})
+		}
+		owner = of
+	}
 	ctx := a.storeContext()
-	endpoints, err := a.Webhooks.List(ctx, caller.Subject, query(c, "cursor"), limit)
+	endpoints, err := a.Webhooks.List(ctx, owner, query(c, "cursor"), limit)
 	if errors.Is(err, dispatch.ErrNotFound) {
 		return invalid(fieldError{"?cursor", "is not a cursor of this list"})
 	}
@@ -102,8 +121,11 @@ func limitOf(c *fiber.Ctx) (int, error) {
 
 // getEndpoint answers GET /v1/webhooks/{id}.
 func (a *API) getEndpoint(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	e, health, err := a.Webhooks.Get(ctx, caller.Subject, param(c, "id"))
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	e, health, err := a.Webhooks.Get(a.storeContext(), owner, id)
 	if err != nil {
 		return err
 	}
@@ -124,7 +146,7 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	case in.Status != nil && *in.Status != dispatch.Active && *in.Status != dispatch.Paused:
 		return invalid(fieldError{"/status", "must be active or paused"})
 	}
-	if errs := in.zeros(); len(errs) > 0 {
+	if errs := in.wrong(a.routes); len(errs) > 0 {
 		return invalid(errs...)
 	}
 	return a.changeEndpoint(c, caller, func(e *dispatch.Endpoint) error {
@@ -134,8 +156,11 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 }
 
 func (a *API) changeEndpoint(c *fiber.Ctx, caller auth.Caller, f func(*dispatch.Endpoint) error) error {
-	ctx := a.storeContext()
-	e, err := a.Webhooks.Update(ctx, caller.Subject, param(c, "id"), f)
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	e, err := a.Webhooks.Update(a.storeContext(), owner, id, f)
 	if err != nil {
 		return err
 	}
@@ -153,8 +178,11 @@ func (a *API) resumeEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 
 // deleteEndpoint answers DELETE /v1/webhooks/{id}.
 func (a *API) deleteEndpoint(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	if err := a.Webhooks.Delete(ctx, caller.Subject, param(c, "id")); err != nil {
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	if err := a.Webhooks.Delete(a.storeContext(), owner, id); err != nil {
 		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)
@@ -172,8 +200,11 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 			return err
 		}
 	}
-	ctx := a.storeContext()
-	e, secret, err := a.Webhooks.Rotate(ctx, caller.Subject, param(c, "id"), in.Secret, time.Duration(in.Overlap))
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	e, secret, err := a.Webhooks.Rotate(a.storeContext(), owner, id, in.Secret, time.Duration(in.Overlap))
 	if err != nil {
 		return err
 	}
@@ -182,9 +213,11 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 
 // testEndpoint answers POST /v1/webhooks/{id}/test.
 func (a *API) testEndpoint(c *fiber.Ctx, caller auth.Caller) error {
-	ctx := a.storeContext()
-	id := param(c, "id")
-	message, err := a.Webhooks.Test(ctx, caller.Subject, id)
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
+	message, err := a.Webhooks.Test(a.storeContext(), owner, id)
 	if err != nil {
 		return err
 	}
@@ -195,9 +228,13 @@ func (a *API) testEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 
 // verifyEndpoint answers POST /v1/webhooks/{id}/verify: the challenge once more.
 func (a *API) verifyEndpoint(c *fiber.Ctx, caller auth.Caller) error {
+	owner, id, err := a.ownerOf(c, caller)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := challengeContext()
 	defer cancel()
-	e, err := a.Webhooks.Verify(ctx, caller.Subject, param(c, "id"))
+	e, err := a.Webhooks.Verify(ctx, owner, id)
 	if err != nil {
 		return err
 	}

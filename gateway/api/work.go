@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -41,7 +42,7 @@ type assignment struct {
 func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	var errs []fieldError
 	attempt := queryAttempt(c, "attempt", &errs)
-	dead := queryAttempt(c, "supersede", &errs)
+	dead, redelivered := queryAttempt(c, "supersede", &errs), wantsTrue(c, "redelivered", &errs)
 	of := lifecycle.Ref{ID: param(c, "id"), Life: readLife(c, nil, &errs)}
 	if len(errs) > 0 {
 		return invalid(errs...)
@@ -53,7 +54,7 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 		r, content, err = a.Service.Running(a.storeContext(), of, attempt)
 	} else {
 		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{
-			Redelivered: dead > 0 || c.QueryBool("redelivered"), Attempt: dead, Insist: dead == 0,
+			Redelivered: dead > 0 || redelivered, Attempt: dead, Insist: dead == 0,
 		})
 	}
 	if err != nil {
@@ -113,33 +114,36 @@ type progressReport struct {
 	Message *string  `json:"message"`
 	Attempt *integer `json:"attempt"`
 	Life    *string  `json:"life"`
-	Timeout string   `json:"timeout"`
+	Timeout *string  `json:"timeout"`
 }
 
-// set takes a field of a plainObject.
+// set takes a field of a plainObject, unless it stands there twice.
 func (p *progressReport) set(name, value []byte, text bool) bool {
-	var err error
+	first, err := true, error(nil)
+	take := func(to **string) {
+		first, *to = *to == nil, new(string(value))
+	}
 	switch string(name) {
 	case "step":
-		p.Step = new(string(value))
+		take(&p.Step)
 	case "message":
-		p.Message = new(string(value))
+		take(&p.Message)
 	case "life":
-		p.Life = new(string(value))
+		take(&p.Life)
 	case "timeout":
-		p.Timeout = string(value)
+		take(&p.Timeout)
 	case "percent":
-		p.Percent = new(float64)
+		first, p.Percent = p.Percent == nil, new(float64)
 		*p.Percent, err = strconv.ParseFloat(string(value), 64)
-		return !text && err == nil
+		return !text && first && err == nil
 	case "attempt":
 		n, err := strconv.Atoi(string(value))
-		p.Attempt = new(integer(n))
-		return !text && err == nil
+		first, p.Attempt = p.Attempt == nil, new(integer(n))
+		return !text && first && err == nil
 	default:
 		return false
 	}
-	return text
+	return text && first
 }
 
 // progress answers POST /v1/work/{id}/progress.
@@ -155,10 +159,14 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 		errs = append(errs, fieldError{"/percent", "must be from 0 to 100"})
 	}
 	change := lifecycle.Progress{Step: body.Step, Percent: body.Percent, Message: body.Message}
-	if body.Timeout != "" {
-		d, err := parseDuration(body.Timeout)
-		if err != nil || d <= 0 {
-			errs = append(errs, fieldError{"/timeout", errDuration.Error()})
+	if body.Timeout != nil {
+		most := a.Service.Limits().MaxTimeout
+		d, err := parseDuration(*body.Timeout)
+		switch {
+		case err != nil:
+			errs = append(errs, fieldError{"/timeout", err.Error()})
+		case d < time.Millisecond || d > most:
+			errs = append(errs, fieldError{"/timeout", "must be from 1ms to " + most.String()})
 		}
 		change.Extend = d
 	}
@@ -265,21 +273,21 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	if err != nil || len(data) == 0 {
 		return err
 	}
-	if !utf8.Valid(data) {
-		return &problem{kind: kindMalformed, detail: "The body is not UTF-8."}
-	}
-	if set != nil && plainObject(data, set) {
+	if set != nil && utf8.Valid(data) && plainObject(data, set) {
 		return nil
 	}
 	*into = *new(T) // plainObject may have begun
-	fields, err := readObject(data)
+	fields, errs, err := readObject(data, "")
 	if err != nil {
 		return err
 	}
 	for name := range fields {
 		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
-			return invalid(fieldError{"/" + escapePointer(name), "is not a field of this report" + suggest.Mean(name, suggest.Fields(into))})
+			errs = append(errs, fieldError{"/" + strictjson.Escape(name), "is not a field of this report" + suggest.Mean(name, suggest.Fields(into))})
 		}
+	}
+	if len(errs) > 0 {
+		return invalid(errs[:min(len(errs), maxErrors)]...)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
@@ -288,7 +296,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 			return invalid(fieldError{"/" + t.Field, "must not be a " + t.Value})
 		}
 		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return invalid(fieldError{"/" + escapePointer(strings.Trim(name, `"`)), "is not a field of this report"})
+			return invalid(fieldError{"/" + strictjson.Escape(strings.Trim(name, `"`)), "is not a field of this report"})
 		}
 		return &problem{kind: kindMalformed, detail: "The body is not JSON."}
 	}
@@ -300,7 +308,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
 	text, pointer, what := c.Query("attempt"), "?attempt", ""
 	if text == "" {
-		text, pointer, what = c.Get("Hark-Attempt"), "", "Hark-Attempt "
+		text, pointer, what = c.Get("Hark-Attempt"), "Hark-Attempt", "Hark-Attempt "
 	}
 	if text != "" {
 		n, err := strconv.Atoi(text)
@@ -327,10 +335,12 @@ const noLife = "none"
 func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 	text, pointer := query(c, "life"), "?life"
 	if text == "" {
-		text, pointer = strings.Clone(c.Get("Hark-Life")), ""
+		text, pointer = strings.Clone(c.Get("Hark-Life")), "Hark-Life"
 	}
 	if text == "" && body != nil {
-		text, pointer = *body, "/life"
+		if text, pointer = *body, "/life"; text == "" {
+			*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it; leave it out if any is meant"})
+		}
 	}
 	switch text {
 	case "":

@@ -59,6 +59,20 @@ func (s *Store) Endpoint(ctx context.Context, owner, id string) (dispatch.Endpoi
 	return found, health, err
 }
 
+// EndpointOwner implements dispatch.Store.
+func (s *Store) EndpointOwner(ctx context.Context, id string) (string, error) {
+	var owner string
+	err := s.write(ctx, func(*batch) error {
+		e := s.endpoints.byID[id]
+		if e == nil {
+			return dispatch.ErrNotFound
+		}
+		owner = e.Owner
+		return nil
+	})
+	return owner, err
+}
+
 // ListEndpoints implements dispatch.Store.
 func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit int) ([]dispatch.Endpoint, error) {
 	var found []dispatch.Endpoint

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -176,6 +177,17 @@ func (s *Store) Endpoint(ctx context.Context, owner, id string) (dispatch.Endpoi
 	}
 	h, err := decodeHealth(list(answer, 5))
 	return e, h, failed(ctx, err)
+}
+
+// EndpointOwner implements dispatch.Endpoints: it is for whom CreateEndpoint has kept the id.
+func (s *Store) EndpointOwner(ctx context.Context, id string) (string, error) {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	owner, err := s.client.Get(bound, s.tags[s.partition(id)]+"w:id:"+id).Result()
+	if errors.Is(err, goredis.Nil) {
+		return "", dispatch.ErrNotFound
+	}
+	return owner, failed(ctx, err)
 }
 
 // ListEndpoints implements dispatch.Endpoints.

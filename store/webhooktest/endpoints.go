@@ -46,6 +46,12 @@ func testEndpoints(s *suite) {
 		s.Errorf("endpoint: %+v, %v", health, err)
 	}
 	s.same("read", got, created)
+	if owner, err := s.EndpointOwner(s.ctx, "e"); err != nil || owner != alice {
+		s.Errorf("owner: %q, %v", owner, err)
+	}
+	if owner, err := s.EndpointOwner(s.ctx, "none"); !errors.Is(err, dispatch.ErrNotFound) {
+		s.Errorf("owner of none: %q, %v", owner, err)
+	}
 	if _, err := s.CreateEndpoint(s.ctx, e); !errors.Is(err, dispatch.ErrExists) {
 		s.Errorf("created again: %v", err)
 	}

@@ -100,7 +100,7 @@ func (s *Service) handshake(ctx context.Context, e *Endpoint) (rate float64, err
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodOptions, e.URL, http.NoBody)
 	if err != nil {
-		return 0, err
+		return 0, quiet(err, e.URL)
 	}
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
 	r.Header.Set(headerOrigin, s.options.Origin)

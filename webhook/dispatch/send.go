@@ -86,7 +86,7 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(m.Body))
 	if err != nil {
-		return answer{class: ClassInternal, err: err}
+		return answer{class: ClassInternal, err: quiet(err, e.URL)}
 	}
 	for name, value := range e.Headers {
 		r.Header.Set(name, value)
@@ -121,7 +121,7 @@ func (s *sender) do(ctx context.Context, r *http.Request) answer {
 	began := time.Now()
 	res, err := s.client.Do(r)
 	if err != nil {
-		return answer{class: classOf(ctx, err), err: err, latency: time.Since(began)}
+		return answer{class: classOf(ctx, err), err: quiet(err, r.URL.String()), latency: time.Since(began)}
 	}
 	a := answer{status: res.StatusCode, header: res.Header, latency: time.Since(began)}
 	// The status decides; who sends the body byte by byte does not keep us.

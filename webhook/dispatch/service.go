@@ -157,6 +157,11 @@ func (s *Service) Get(ctx context.Context, owner, id string) (Endpoint, Health, 
 	return s.store.Endpoint(ctx, owner, id)
 }
 
+// OwnerOf returns whose endpoint an id names. ErrNotFound.
+func (s *Service) OwnerOf(ctx context.Context, id string) (string, error) {
+	return s.store.EndpointOwner(ctx, id)
+}
+
 // List returns a page of an owner's endpoints, newest first.
 func (s *Service) List(ctx context.Context, owner, after string, limit int) ([]Endpoint, error) {
 	return s.store.ListEndpoints(ctx, owner, after, limit)
@@ -296,7 +301,7 @@ func (s *Service) Test(ctx context.Context, owner, id string) (string, error) {
 
 // announce tells an owner's other endpoints that one is disabled.
 func (s *Service) announce(ctx context.Context, dead *Endpoint, reason, detail string) error {
-	m := s.message(dead, EventDisabled, map[string]any{"endpoint": dead.ID, "url": dead.URL, "reason": reason, "detail": detail})
+	m := s.message(dead, EventDisabled, map[string]any{"endpoint": dead.ID, "url": plainURL(dead.URL), "reason": reason, "detail": detail})
 	const page = 100
 	for after := ""; ; {
 		endpoints, err := s.store.ListEndpoints(ctx, dead.Owner, after, page)
@@ -333,6 +338,9 @@ func (s *Service) Delivery(ctx context.Context, owner, id, message string) (Deli
 func (s *Service) Resend(ctx context.Context, owner, id, message string) error {
 	return s.store.Resend(ctx, owner, id, message)
 }
+
+// ValidType reports whether there are deliveries of that type.
+func ValidType(t string) bool { return slices.Contains(eventTypes, t) }
 
 // eventTypes are all that an endpoint can ask for.
 var eventTypes = []string{

@@ -33,6 +33,9 @@ type Endpoints interface {
 	// Endpoint returns an endpoint and how it fares. ErrNotFound.
 	Endpoint(ctx context.Context, owner, id string) (Endpoint, Health, error)
 
+	// EndpointOwner returns whose endpoint an id names: ids are unique over all owners. ErrNotFound.
+	EndpointOwner(ctx context.Context, id string) (string, error)
+
 	// ListEndpoints returns the endpoints of an owner, newest first, without those
 	// that are OneOff. after is the id of the last one of the page before, "" for the first page;
 	// ErrNotFound if that one is gone.

@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hark-push/hark/egress"
@@ -52,6 +54,48 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 		return refuse(urlRefused)
 	}
 	return nil
+}
+
+// plainURL returns a URL as it may be logged, and told to others than its owner: without a query and a user, which may hold what
+// opens it.
+func plainURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(no URL)"
+	}
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment = nil, "", false, ""
+	return u.String()
+}
+
+// quietError is an error of net/http or net/url, whose text has the URL in it, and of a redirect that of the answer: only the plain ones are shown.
+type quietError struct {
+	error
+	text string
+}
+
+func (e *quietError) Error() string { return e.text }
+func (e *quietError) Unwrap() error { return e.error }
+
+// urls are those in the text of an error: up to a quote, a space, or the end.
+var urls = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"]*`)
+
+// quiet returns an error about a call to a URL as it may be logged.
+func quiet(err error, to string) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	plain := urls.ReplaceAllStringFunc(text, func(u string) string {
+		rest := strings.TrimRight(u, ":,.;") // of the sentence
+		return plainURL(rest) + u[len(rest):]
+	})
+	if u, e := url.Parse(to); e == nil && u.RawQuery != "" {
+		plain = strings.ReplaceAll(plain, u.RawQuery, "…") // wherever else it may stand
+	}
+	if plain == text {
+		return err
+	}
+	return &quietError{err, plain}
 }
 
 // validPort reports whether a URL has a port that there can be, or none.

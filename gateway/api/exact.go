@@ -1,0 +1,202 @@
+package api
+
+import (
+	"bytes"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/authority"
+)
+
+// What can be read in more than one way is refused, because whoever stands in front of the gateway (a proxy with rules, a log, another
+// library) may read it in the other one. A path is the bytes that were sent: nothing is unescaped, joined or folded before a
+// route is looked for.
+
+// malformed is the problem of a call that cannot be read at a place: a name of a header field, ?name of an option, or {name} of
+// a part of the path.
+func malformed(at, detail string) *problem {
+	return &problem{kind: kindMalformed, detail: "The call cannot be read: see errors.", errors: []fieldError{{at, detail}}}
+}
+
+// onceFields are the header fields that the gateway reads and that have one value (RFC 9110, section 5.3), and manyFields those that are lists
+// or are passed on.
+var (
+	onceFields = []string{
+		"authorization", "content-type", "hark-attempt", "hark-life", "idempotency-key", "last-event-id", "origin", "range",
+		"sec-fetch-site", "sec-websocket-key",
+	}
+	manyFields = []string{
+		"accept", "accept-language", "baggage", "content-disposition", "content-encoding", "content-language", "forwarded", "if-match", "if-none-match",
+		"if-range", "prefer", "referer", "sec-websocket-protocol", "sec-websocket-version", "traceparent", "tracestate", "upgrade", "user-agent",
+		"x-correlation-id", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
+	}
+	fieldsRead = func() map[string]bool { // by name: whether it may stand there once only
+		read := make(map[string]bool)
+		for _, name := range manyFields {
+			read[name] = false
+		}
+		for _, name := range onceFields {
+			read[name] = true
+		}
+		return read
+	}()
+)
+
+// exact refuses a call whose target or header can be read in more than one way, before anybody looks at it.
+func (a *API) exact(c *fiber.Ctx) error {
+	h := &c.Request().Header
+	if p := exactTarget(h.RequestURI()); p != nil {
+		return p
+	}
+	if p := exactHead(h.RawHeaders()); p != nil {
+		return p
+	}
+	return c.Next()
+}
+
+// exactTarget checks a request target (RFC 9112, section 3.2): a path, or an http or https URL, which is taken for its path.
+func exactTarget(target []byte) *problem {
+	wrong := func(detail string) *problem { return &problem{kind: kindMalformed, detail: detail} }
+	if bytes.IndexByte(target, '#') >= 0 {
+		return wrong("The target of the call has a #. Write it as %23: a fragment is never sent.")
+	}
+	if bytes.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return wrong("The target of the call has a control character or a space. Write it with % and two hexadecimal digits.")
+	}
+	path, _, _ := bytes.Cut(target, []byte{'?'})
+	if len(path) == 0 || path[0] != '/' && string(path) != "*" {
+		scheme, rest, _ := strings.Cut(string(path), "://")
+		host, _, _ := strings.Cut(rest, "/")
+		if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || !authority.Valid(host) {
+			return wrong("The target of the call is neither a path nor an http URL with a host and without a user.")
+		}
+	}
+	if utf8.Valid(target) {
+		return nil
+	}
+	if !utf8.Valid(path) {
+		return wrong("The path of the call is not UTF-8. Write other bytes with % and two hexadecimal digits.")
+	}
+	return exactQuery(target[len(path)+1:])
+}
+
+// exactQuery checks the query of a call, as it was sent.
+func exactQuery(query []byte) *problem {
+	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
+		name, _, _ := bytes.Cut(pair, []byte{'='})
+		switch {
+		case !utf8.Valid(pair):
+			return malformed("?"+readable(name), "is not UTF-8: write it with % and two hexadecimal digits for each byte")
+		case !escaped(pair):
+			return malformed("?"+readable(name), "has a % that is not followed by two hexadecimal digits: write it as %25")
+		}
+	}
+	return nil
+}
+
+// escaped reports whether each % of a text is followed by two hexadecimal digits.
+func escaped[T string | []byte](text T) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' {
+			continue
+		}
+		if i+2 >= len(text) || !hexadecimal(text[i+1]) || !hexadecimal(text[i+2]) {
+			return false
+		}
+		i += 2
+	}
+	return true
+}
+
+func hexadecimal(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
+}
+
+// readable returns the name of an option as it may stand in an answer.
+func readable(raw []byte) string {
+	text := string(raw)
+	if name, err := url.QueryUnescape(text); err == nil {
+		text = name
+	}
+	return strings.ToValidUTF8(text[:min(len(text), 100)], "\uFFFD")
+}
+
+// exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the gateway does not read may hold what they like.
+func exactHead(head []byte) *problem {
+	var once [16]string // those that were seen
+	seen := once[:0]
+	for len(head) > 0 {
+		var line []byte
+		line, head, _ = bytes.Cut(head, []byte{'\n'})
+		name, value, ok := bytes.Cut(line, []byte{':'})
+		if !ok || len(name) > 32 {
+			continue
+		}
+		var room [32]byte
+		lower := room[:len(name)]
+		for i, b := range name {
+			if 'A' <= b && b <= 'Z' {
+				b |= 0x20
+			}
+			lower[i] = b
+		}
+		single, read := fieldsRead[string(lower)]
+		if !read {
+			continue
+		}
+		if !utf8.Valid(value) {
+			return malformed(string(name), "is not UTF-8")
+		}
+		if !single {
+			continue
+		}
+		if slices.Contains(seen, string(lower)) {
+			return malformed(string(name), "is a field that has one value, and stands there twice")
+		}
+		seen = append(seen, string(lower))
+	}
+	return nil
+}
+
+// checkParams refuses a path whose parameters are not what they seem.
+func checkParams(c *fiber.Ctx) error {
+	for _, name := range c.Route().Params {
+		if name == "*1" { // the rest of a call, of which call itself makes sense
+			continue
+		}
+		raw := c.Params(name)
+		if strings.IndexByte(raw, '%') < 0 {
+			continue
+		}
+		text, err := url.PathUnescape(raw)
+		switch {
+		case err != nil:
+			return malformed("{"+name+"}", "has a % that is not followed by two hexadecimal digits: write it as %25")
+		case !utf8.ValidString(text):
+			return malformed("{"+name+"}", "is not UTF-8")
+		}
+	}
+	return nil
+}
+
+// instance returns a path as a URI reference (RFC 9457, section 3.1.5): as it was sent, with the bytes escaped that none may have.
+func instance(path []byte) string {
+	if !bytes.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"<>\^{|}`+"`", r) }) {
+		return string(path)
+	}
+	var b strings.Builder
+	const digits = "0123456789ABCDEF"
+	for _, c := range path {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^{|}`+"`", c) >= 0 {
+			b.WriteByte('%')
+			b.WriteByte(digits[c>>4])
+			c = digits[c&0xf]
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,225 @@
+// Package strictjson tells what encoding/json passes over in silence, because two programs that read
+// the same text may then take it for two different things (RFC 8259, sections 4 and 8.2): members
+// of one object that have the same name, and strings that are no Unicode. It imports nothing of ours.
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Fault is a place in a JSON text that does not mean one thing.
+type Fault struct {
+	Pointer string // RFC 6901, "" for the whole text
+	Detail  string // goes on where the pointer ends, like "stands there twice"
+}
+
+// Details of a [Fault].
+const (
+	Twice   = "stands there twice: give it once"
+	NotUTF8 = "is not UTF-8"
+	Halved  = "holds half of a surrogate pair, which is no Unicode: write the character itself, or both halves"
+)
+
+// Object splits an object into its members, by name, and tells what is wrong with their names. What is in
+// the values is not looked at. text must be valid JSON, as json.Valid says; of anything but an
+// object there are no members, which are nil then.
+func Object(text []byte) (members map[string]json.RawMessage, faults []Fault) {
+	text = space(text)
+	if len(text) == 0 || text[0] != '{' {
+		return nil, nil
+	}
+	members = make(map[string]json.RawMessage)
+	each(text, func(name, value []byte) {
+		key, fault := unquote(name)
+		if fault != "" {
+			faults = append(faults, Fault{"/" + Escape(key), fault})
+		}
+		if _, twice := members[key]; twice {
+			faults = append(faults, Fault{"/" + Escape(key), Twice})
+		}
+		members[key] = value
+	})
+	return members, faults
+}
+
+// Check tells what is wrong anywhere in a text, most things at most. text must be valid JSON, as json.Valid
+// says. at is what the pointers begin with.
+func Check(text []byte, at string, most int) []Fault {
+	c := checker{most: most}
+	c.value(space(text), at)
+	return c.faults
+}
+
+type checker struct {
+	faults []Fault
+	most   int
+}
+
+func (c *checker) wrong(at, detail string) {
+	if len(c.faults) < c.most {
+		c.faults = append(c.faults, Fault{at, detail})
+	}
+}
+
+func (c *checker) value(text []byte, at string) {
+	if len(text) == 0 || len(c.faults) >= c.most {
+		return
+	}
+	switch text[0] {
+	case '"':
+		if _, fault := unquote(text); fault != "" {
+			c.wrong(at, fault)
+		}
+	case '{':
+		seen := make(map[string]bool)
+		each(text, func(name, value []byte) {
+			key, fault := unquote(name)
+			member := at + "/" + Escape(key)
+			switch {
+			case fault != "":
+				c.wrong(member, fault)
+			case seen[key]:
+				c.wrong(member, Twice)
+			}
+			seen[key] = true
+			c.value(value, member)
+		})
+	case '[':
+		i := 0
+		each(text, func(_, value []byte) {
+			c.value(value, at+"/"+strconv.Itoa(i))
+			i++
+		})
+	}
+}
+
+// Escape returns a name as a part of a JSON pointer (RFC 6901, section 3).
+func Escape(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}
+
+// each calls f with the members of an object, or the elements of an array, which have no name. text is
+// valid JSON, and what is behind the value is not looked at.
+func each(text []byte, f func(name, value []byte)) {
+	object := text[0] == '{'
+	rest := space(text[1:])
+	for len(rest) > 0 && rest[0] != '}' && rest[0] != ']' {
+		var name []byte
+		if object {
+			n := stringEnd(rest)
+			name, rest = rest[:n], space(rest[n:])
+			rest = space(rest[1:]) // the colon
+		}
+		n := valueEnd(rest)
+		f(name, rest[:n:n])
+		if rest = space(rest[n:]); len(rest) > 0 && rest[0] == ',' {
+			rest = space(rest[1:])
+		}
+	}
+}
+
+// valueEnd returns how long the value is that a text begins with.
+func valueEnd(b []byte) int {
+	switch b[0] {
+	case '"':
+		return stringEnd(b)
+	case '{', '[':
+		depth := 0
+		for i := 0; i < len(b); i++ {
+			switch b[i] {
+			case '"':
+				i += stringEnd(b[i:]) - 1
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+		}
+		return len(b)
+	}
+	if i := bytes.IndexAny(b, ",]} \t\r\n"); i >= 0 {
+		return i
+	}
+	return len(b)
+}
+
+// stringEnd returns how long the string is that a text begins with, with its quotes.
+func stringEnd(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// unquote returns what a string stands for, as encoding/json has it, and what that has replaced in it.
+func unquote(quoted []byte) (text, fault string) {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		text = string(quoted[1 : len(quoted)-1])
+		if !utf8.ValidString(text) {
+			return string([]rune(text)), NotUTF8
+		}
+		return text, ""
+	}
+	_ = json.Unmarshal(quoted, &text) // it is valid
+	switch {
+	case !utf8.Valid(quoted):
+		fault = NotUTF8
+	case halved(quoted):
+		fault = Halved
+	}
+	return text, fault
+}
+
+// halved reports whether a string has an escape of half of a surrogate pair without the other half.
+func halved(quoted []byte) bool {
+	for i := 0; i+1 < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		i++
+		if quoted[i] != 'u' {
+			continue
+		}
+		switch unit := unitAt(quoted[i+1:]); {
+		case unit >= 0xD800 && unit < 0xDC00: // has to be followed by a low one
+			rest := quoted[i+5:]
+			if len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' {
+				return true
+			}
+			if low := unitAt(rest[2:]); low < 0xDC00 || low > 0xDFFF {
+				return true
+			}
+			i += 10
+		case unit >= 0xDC00 && unit <= 0xDFFF:
+			return true
+		default:
+			i += 4
+		}
+	}
+	return false
+}
+
+// unitAt reads the four hexadecimal digits of an escape, which there are.
+func unitAt(digits []byte) int {
+	n, err := strconv.ParseUint(string(digits[:min(4, len(digits))]), 16, 32)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+func space(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
