@@ -40,6 +40,7 @@ var rooms = map[string][]string{
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
 	"gateway":             {"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "tracing", "github.com", "go.opentelemetry.io", "golang.org/x", "gopkg.in"},
+	"gateway/budget":      {},
 	"gateway/lease":       {"lifecycle", "broker"},
 	"gateway/strictjson":  {},
 	// What only tests use.

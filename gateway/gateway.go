@@ -120,7 +120,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
-		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {

@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -54,6 +55,8 @@ type Options struct {
 
 	MaxBody      int           // bytes; 32 MiB
 	MaxCalls     int           // under way at a time, others are refused; 0: any number
+	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 128 MiB at least
+	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
@@ -77,7 +80,8 @@ type API struct {
 	routes map[string]bool
 	takes  map[string][]string // by method and path: the options of the query
 	calls  atomic.Int64        // under way
-	stored *deadline.Limit     // of calls to the store and the queue
+	bodies *uploads
+	stored *deadline.Limit // of calls to the store and the queue
 }
 
 // New returns the API.
@@ -88,6 +92,12 @@ func New(o Options) *API {
 	if o.MaxWait <= 0 {
 		o.MaxWait = 30 * time.Second
 	}
+	if o.BodyBudget <= 0 {
+		o.BodyBudget = max(128<<20, budget.For(int64(o.MaxBody)))
+	}
+	if o.BodyStall <= 0 {
+		o.BodyStall = time.Minute
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -95,6 +105,7 @@ func New(o Options) *API {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
+	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall, Proxy: a.trusts}
 	for _, route := range o.Routes {
 		a.routes[route] = true
 	}
@@ -109,7 +120,7 @@ func New(o Options) *API {
 		DisableDefaultDate:    false,
 		ErrorHandler:          a.fail,
 		IdleTimeout:           2 * time.Minute,
-		ReadTimeout:           time.Minute, // of one request
+		ReadTimeout:           headTime, // of the head of a request; see uploads.go for its body
 		// A form is work like any other bytes: parsed, it would come out in another order, or be refused.
 		DisablePreParseMultipartForm: true,
 	})
@@ -150,7 +161,7 @@ func New(o Options) *API {
 }
 
 // Serve answers the calls that come to a listener, until Shutdown.
-func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l}) }
+func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l, a.bodies}) }
 
 // route is the table of all resources.
 func (a *API) route() {

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"github.com/hark-push/hark/gateway/budget"
 )
 
 // A body is read when a handler asks for it, and not before: what the head of a call decides (who calls, whether the path and
@@ -30,6 +31,8 @@ type body struct {
 	whole   bool      // all of it was
 	failed  bool      // the stream cannot be read on
 	awaited bool      // the client waits for 100 (Continue) before it sends it
+
+	claim *budget.Claim // on the memory for it; nil: it is so small that it needs none
 }
 
 // unknownLength is that of a body in chunks.
@@ -85,6 +88,7 @@ func expect(ctx *fasthttp.RequestCtx) int {
 // open begins a call.
 func open(ctx *fasthttp.RequestCtx) *conn {
 	c, h := connOf(ctx), &ctx.Request.Header
+	c.caller, c.late = "", false
 	length := h.ContentLength()
 	if length == unknownLength {
 		if announced := h.Peek(lengthField); len(announced) > 0 {
@@ -106,15 +110,10 @@ func bodyOf(c *fiber.Ctx) *body { return &connOf(c.Context()).body }
 // announced reports whether there is a body, as far as its head tells: one in chunks may turn out to be empty.
 func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
 
-// Bounds on how memory is taken for a body: no more than a few times what has arrived of it, whatever was announced.
-const (
-	announcedRoom = 64 << 10 // bytes, at first
-	unknownRoom   = 4 << 10
-	roomFactor    = 4
-)
-
 // readBody reads the body of a call, once. What it returns is the caller's. It may have at most that many bytes: a larger
 // one is refused by its length if it says that, else when the bound is passed. Errors are problems.
+//
+// The memory is claimed before it is taken, and what is claimed held until the call ends, or [released].
 func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 	conn := connOf(c.Context())
 	b := &conn.body
@@ -128,24 +127,36 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 		b.awaited = false
 		if _, err := conn.Conn.Write(continueLine); err != nil {
 			b.failed = true
-			return nil, brokenBody(err)
+			return nil, brokenBody(conn, err)
 		}
 	}
-	room, first := b.length, announcedRoom
+	room := b.length
 	if room == unknownLength {
-		room, first = most+1, unknownRoom // with the byte that is one too many
+		room = most + 1 // with the byte that is one too many
 	}
-	data := make([]byte, 0, min(room, first))
+	data := make([]byte, 0, min(room, unclaimed))
+	pace := pace{limit: conn.uploads.Stall}
 	for {
 		if len(data) == cap(data) && len(data) < room {
-			data = slices.Grow(data, min(room, roomFactor*len(data))-len(data))
-			data = data[:len(data):min(cap(data), room)]
+			next := nextRoom(len(data), room)
+			if err := conn.claimRoom(next, room); err != nil {
+				return nil, err
+			}
+			more := make([]byte, len(data), next) // which is not touched before something arrives, as what append would take is
+			copy(more, data)
+			data = more
+		}
+		if err := pace.before(conn, len(data)); err != nil {
+			return nil, brokenBody(conn, err)
 		}
 		n, err := b.take(conn, data[len(data):cap(data)])
 		data = data[:len(data)+n]
+		if b.claim != nil {
+			b.claim.Fill(int64(len(data)))
+		}
 		switch {
 		case err != nil:
-			return nil, brokenBody(err)
+			return nil, brokenBody(conn, err)
 		case len(data) > most:
 			return nil, tooLarge(most)
 		case b.whole:
@@ -175,9 +186,12 @@ func tooLarge(most int) *problem {
 }
 
 // brokenBody is the problem of a body that did not arrive.
-func brokenBody(err error) *problem {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return &problem{kind: kindTimeout, detail: "The body did not arrive in time. Send it again, in smaller parts if the line is slow."}
+func brokenBody(c *conn, err error) *problem {
+	if c.body.claim.Slow() {
+		return &problem{kind: kindTimeout, detail: "The body came so slowly that others had to wait for its room. Send it again, in smaller parts if the line is slow."}
+	}
+	if timeout, ok := errors.AsType[net.Error](err); c.late || ok && timeout.Timeout() {
+		return &problem{kind: kindTimeout, detail: "The body stood still, or came too slowly. Send it again, in smaller parts if the line is slow."}
 	}
 	return &problem{kind: kindMalformed, detail: "The body ended early, or its chunks are broken."}
 }
@@ -191,6 +205,7 @@ const (
 // finish ends a call. Of a body that nobody read a short rest is dropped; if there is more of it, the connection is closed after
 // the answer, because the next request stands behind it.
 func (c *conn) finish(ctx *fasthttp.RequestCtx) {
+	c.body.release()
 	if c.body.whole || c.body.drop(c) {
 		c.body = body{}
 		return

@@ -16,7 +16,7 @@ func TestBrokenBody(t *testing.T) {
 		os.ErrDeadlineExceeded:                    kindTimeout.Name,
 		&net.OpError{Err: os.ErrDeadlineExceeded}: kindTimeout.Name,
 	} {
-		if got := brokenBody(err); got.kind.Name != want || got.detail == "" {
+		if got := brokenBody(new(conn), err); got.kind.Name != want || got.detail == "" {
 			t.Errorf("%v: %+v, want %s", err, got, want)
 		}
 	}

@@ -24,6 +24,9 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 			if err != nil {
 				return a.challenge(c, err)
 			}
+			if !a.Guard.Open() { // else all are the same
+				connOf(c.Context()).caller = "caller " + caller.Subject
+			}
 			return h(c, caller)
 		}
 	}

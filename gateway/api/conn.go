@@ -14,24 +14,30 @@ import (
 )
 
 // listener makes a [conn] of each connection.
-type listener struct{ net.Listener }
+type listener struct {
+	net.Listener
+	uploads *uploads
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	return &conn{Conn: c, uploads: l.uploads}, nil
 }
 
 // conn is a connection to a client. It knows the body of the call that is under way, and what is to happen to one
 // that was not read. One goroutine uses it, but for Close.
 type conn struct {
 	net.Conn
-	body body
+	uploads *uploads
+	body    body
+	caller  string // whose share of the bytes the call takes, "" if that is not known
 
 	held   bool        // the next 100 (Continue) of the server is kept back
 	ended  bool        // the client will send no more
+	late   bool        // a read has waited until its deadline
 	unread atomic.Bool // something of a request may still come, which nobody reads
 }
 
@@ -47,11 +53,16 @@ func connOf(ctx *fasthttp.RequestCtx) *conn {
 // UnsafeConn returns the connection beneath, as fasthttp's own wrapper does.
 func (c *conn) UnsafeConn() net.Conn { return c.Conn }
 
-// Read notices the end, which fasthttp's reader of chunks does not tell from that of the body.
+// Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
 		c.ended = true
+	default: // what it wraps, the reader of chunks does not tell
+		timeout, ok := errors.AsType[net.Error](err)
+		c.late = ok && timeout.Timeout()
 	}
 	return n, err
 }

@@ -55,7 +55,7 @@ var (
 	kindNotReady      = kind{"result-not-ready", 404, "The result is not ready", "The request has not ended. The member requestStatus says where it stands and position how many requests are ahead of it."}
 	kindMethod        = kind{"method-not-allowed", 405, "Method not allowed", "The resource does not know this method; the field Allow lists those that it does."}
 	kindNotAcceptable = kind{"not-acceptable", 406, "Not acceptable", "The resource has none of the media types in the field Accept."}
-	kindTimeout       = kind{"request-timeout", 408, "Request timeout", "The call did not arrive whole in time: its head and its body have a minute."}
+	kindTimeout       = kind{"request-timeout", 408, "Request timeout", "The call did not arrive in time: its head has a minute, and its body may not stand still for as long, nor come more slowly than a kibibyte a second."}
 	kindIDTaken       = kind{"id-taken", 409, "The id is taken", "Another request has this id. The same id may be sent again only with the same body."}
 	kindKeyInProgress = kind{"idempotency-key-in-progress", 409, "Still in progress", "The first call with this Idempotency-Key has not been answered yet. Repeat the call later."}
 	kindTransition    = kind{"invalid-transition", 409, "Not in this status", "The request does not stand where this step is possible. The member requestStatus says where it stands."}
@@ -82,6 +82,7 @@ var (
 	kindChannel       = kind{"channel-not-found", 404, "No such channel", "The name is not that of a channel that the caller may follow."}
 	kindNotSubscribed = kind{"not-subscribed", 409, "Not subscribed", "The connection has no subscription to this channel."}
 	kindSubscriptions = kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
+	kindBytes         = kind{"too-many-bytes", 429, "Too many bytes at once", "Calls of one caller, or from one address, have more bytes of bodies under way at the same time than their share of this gateway's memory. Repeat the call after Retry-After."}
 	kindNoTokens      = kind{"tokens-not-used", 400, "No tokens", "This gateway runs without keys and takes no tokens."}
 )
 
@@ -91,7 +92,7 @@ var kinds = []kind{
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
 	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
-	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindNoTokens,
+	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindBytes, kindNoTokens,
 }
 
 // NotReadyError says what a node cannot work without. Detail is for callers; Err, which may name servers, for the log.

@@ -118,6 +118,8 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if err != nil {
 		return err
 	}
+	sub, o.submit = lifecycle.Submission{}, nil // who waits needs no memory for what it has handed over
+	released(c)
 	r := created.Request
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")

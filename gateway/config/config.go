@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -69,6 +71,8 @@ type Config struct {
 	WebhookCertKey      string        `env:"HARK_WEBHOOK_CERT_KEY" placeholder:"FILE" help:"PEM file of its key."`
 
 	MaxBody      int           `env:"HARK_MAX_BODY" default:"33554432" placeholder:"BYTES" help:"Largest body of a request or a result."`
+	BodyBudget   int           `env:"HARK_BODY_BUDGET" default:"0" placeholder:"BYTES" help:"Memory for the bodies of all calls together that are not whole and stored yet; half of it at most for one caller, and for one address. 0: three times --max-body, 128 MiB at least."`
+	BodyStall    time.Duration `env:"HARK_BODY_STALL" default:"1m" help:"How long a body may stand still, and the stretch in which it has to come with a KiB a second; else the call is answered with 408."`
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
 	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
@@ -282,12 +286,14 @@ func (c *Config) check() error {
 	if err := c.checkWebhooks(); err != nil {
 		return err
 	}
+	least := int(budget.For(int64(c.MaxBody))) // so that everybody has room for the largest one
 	for _, n := range []struct {
 		key         string
 		value       int
 		least, most int
 	}{
 		{"max-body", c.MaxBody, 1024, 1 << 30},
+		{"body-budget", cmp.Or(c.BodyBudget, least), least, 1 << 40},
 		{"partitions", c.Partitions, 1, 1024},
 		{"history", c.History, 1, 1_000_000},
 		{"feed-history", c.FeedHistory, 1, 100_000_000},
@@ -310,6 +316,7 @@ func (c *Config) check() error {
 		value       time.Duration
 		least, most time.Duration
 	}{
+		{"body-stall", c.BodyStall, time.Second, time.Hour},
 		{"max-wait", c.MaxWait, 0, 10 * time.Minute},
 		{"max-timeout", c.MaxTimeout, time.Second, 365 * 24 * time.Hour},
 		{"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},

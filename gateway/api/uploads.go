@@ -1,0 +1,141 @@
+package api
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/budget"
+)
+
+// uploads are the bounds on bodies of all calls together.
+type uploads struct {
+	Budget *budget.Budget // of their memory
+	Stall  time.Duration  // how long one may stand still
+	// Proxy tells whether a peer is one behind which many clients are, so that it has no share of its own.
+	Proxy func(net.Addr) bool
+}
+
+// headTime is how long the head of a call may take to arrive.
+const headTime = time.Minute
+
+// What is taken for a body, in bytes.
+const (
+	unclaimed = 4 << 10 // at first, by any call: less than the server has for its head
+	growth    = 4       // how many times of what has arrived is taken next
+	ample     = 16      // the part of a body that, once it has arrived, gets the room for all of it
+)
+
+// nextRoom is how much memory a body gets when what it had is full: no more than some times what has arrived, and all that it may still
+// need when the rest is not worth moving it again.
+func nextRoom(have, room int) int {
+	if next := growth * have; next < room && (next <= budget.Small || have < room/ample) {
+		return next
+	}
+	return room
+}
+
+// claimRoom claims memory for the body of the call before it is taken. A large body claims what it has announced, so that
+// what has begun can be ended; who does not say how large it will be claims as it grows.
+func (c *conn) claimRoom(next, room int) error {
+	b := &c.body
+	if next > budget.Small && b.length != unknownLength {
+		next = room
+	}
+	if b.claim == nil {
+		b.claim = c.uploads.Budget.Claim(c.interrupt, c.caller, c.address())
+	}
+	switch err := b.claim.Grow(int64(next)); {
+	case err == nil:
+		return nil
+	case errors.Is(err, budget.ErrShare):
+		return &problem{
+			kind: kindBytes, retryAfter: comeBack(),
+			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. Send the body again when some of them are done, or fewer at the same time.",
+		}
+	case errors.Is(err, budget.ErrSlow):
+		return brokenBody(c, err)
+	default:
+		return &problem{
+			kind: kindUnavailable, retryAfter: comeBack(),
+			detail: "The gateway has as many bytes of bodies under way as it can hold. Nothing was changed; send the body again.",
+		}
+	}
+}
+
+// comeBack is how many seconds somebody is told to wait who was refused with others: not all the same.
+func comeBack() int { return 1 + rand.IntN(5) }
+
+// interrupt ends a read of the body of the call under way.
+func (c *conn) interrupt() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// address is whose share of the bytes the call takes by where it comes from; "" if that is not known. Who has one address of
+// a network with IPv6 has all (RFC 4291, section 2.5.4).
+func (c *conn) address() string {
+	peer := c.RemoteAddr()
+	from, err := netip.ParseAddrPort(peer.String())
+	if err != nil || c.uploads.Proxy != nil && c.uploads.Proxy(peer) {
+		return ""
+	}
+	at := from.Addr().Unmap().WithZone("")
+	if at.Is6() {
+		const site = 64
+		if network, err := at.Prefix(site); err == nil {
+			at = network.Addr()
+		}
+	}
+	return "address " + at.String()
+}
+
+// release gives back what was claimed for a body. What was read must not be held any longer.
+func (b *body) release() {
+	b.claim.Release()
+	b.claim = nil
+}
+
+// released gives the room of the body of a call to others before the call ends.
+func released(c *fiber.Ctx) { connOf(c.Context()).body.release() }
+
+// pace is how fast a body comes.
+type pace struct {
+	limit time.Duration // how long it may stand still, and in which so much has to come
+	began time.Time     // of the time under way; zero before the first read, for which the server's own deadline holds
+	had   int           // bytes, when it began
+}
+
+// leastRate is how many bytes of a body have to come in a second, in each stretch of [uploads.Stall].
+const leastRate = 1 << 10
+
+// before sets the deadline of the next read, of a body of which so much is here. The error says that it came too slowly.
+func (p *pace) before(c *conn, have int) error {
+	now := time.Now()
+	least := int(leastRate * p.limit / time.Second)
+	switch {
+	case p.began.IsZero():
+		p.began, p.had = now, have
+		if p.limit >= headTime { // what the server has set when the head began is no later
+			return nil
+		}
+	case now.Sub(p.began) < p.limit:
+	case have-p.had < least:
+		return os.ErrDeadlineExceeded
+	default:
+		p.began, p.had = now, have
+	}
+	deadline := now.Add(p.limit)
+	if have-p.had < least {
+		deadline = p.began.Add(p.limit)
+	}
+	if err := c.Conn.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	if c.body.claim.Slow() { // it was interrupted before
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}

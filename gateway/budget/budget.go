@@ -1,0 +1,316 @@
+// Package budget bounds the memory that all calls of a process take together, so that nobody takes it from
+// everybody else: bytes are claimed before they are taken. Each of those who claim has a share, and what is
+// large leaves room to what is small. Who gets nothing waits for a moment.
+package budget
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of [Claim.Grow], when a claim has waited in vain.
+var (
+	// ErrShare: one of those whom the claim is for has all that it may have, by other claims.
+	ErrShare = errors.New("the share is used up")
+	// ErrFull: all claims together have all that there is.
+	ErrFull = errors.New("the budget is used up")
+	// ErrSlow: the claim was taken away, because others wait and it was filled too slowly.
+	ErrSlow = errors.New("it was filled too slowly while others wait")
+)
+
+const (
+	// Small is up to how many bytes a claim is a small one.
+	Small = 64 << 10
+	// pressAfter is how long a claim waits until slow ones are looked for.
+	pressAfter = time.Second
+)
+
+// Options of a [Budget]. The zero value of a field stands for its default.
+type Options struct {
+	Bytes    int64         // of all claims; 128 MiB
+	Patience time.Duration // how long a claim waits to grow; 10 s
+	Fill     time.Duration // in which a large claim has to be filled, as far as others wait for room; 2 minutes
+	Grace    time.Duration // for which none is called slow; 10 s
+}
+
+// Budget is a number of bytes that claims share. Its methods may be called concurrently.
+type Budget struct {
+	Options
+
+	mu      sync.Mutex
+	all     account
+	members map[string]*account
+	large   map[*Claim]struct{} // the claims that are large and hold something
+	waiting []*waiter           // in the order in which they came
+}
+
+// account is what claims hold: all of them, or those for somebody.
+type account struct {
+	used, large int64
+	claims      int
+}
+
+type waiter struct {
+	claim   *Claim
+	to      int64
+	granted chan struct{}
+}
+
+// New returns a budget of which nothing is claimed.
+func New(o Options) *Budget {
+	if o.Bytes <= 0 {
+		o.Bytes = 128 << 20
+	}
+	if o.Patience <= 0 {
+		o.Patience = 10 * time.Second
+	}
+	if o.Fill <= 0 {
+		o.Fill = 2 * time.Minute
+	}
+	if o.Grace <= 0 {
+		o.Grace = 10 * time.Second
+	}
+	return &Budget{Options: o, members: make(map[string]*account), large: make(map[*Claim]struct{})}
+}
+
+// For returns the bytes that a budget needs so that each of those who claim may have one claim of so many bytes.
+func For(bytes int64) int64 { return 3 * bytes }
+
+// share is how much claims for one have together.
+func (b *Budget) share() int64 { return b.Bytes / 2 }
+
+// ofLarge is how much of a bound large claims have together.
+func ofLarge(bound int64) int64 { return bound - bound/8 }
+
+// Used returns how many bytes are claimed, and how many claims wait for more.
+func (b *Budget) Used() (bytes int64, waiting int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.used, len(b.waiting)
+}
+
+// Claim is a part of a budget. One goroutine uses it, but for what it says itself.
+type Claim struct {
+	budget  *Budget
+	members []string
+	evict   func() // interrupts whoever fills it; nil: it is never taken away
+	began   time.Time
+	filled  atomic.Int64
+	slow    atomic.Bool
+
+	held int64 // under budget.mu
+}
+
+// Claim returns a claim of nothing yet, for those who are named: their shares count. The empty name is nobody's.
+// evict, if not nil, is called, once and from another goroutine, when the claim is taken away: whoever fills it must stop and ask
+// [Claim.Slow]. It holds what it has until Release, after which evict is not called. It must not block.
+func (b *Budget) Claim(evict func(), members ...string) *Claim {
+	return &Claim{
+		budget: b, evict: evict, began: time.Now(),
+		members: slices.DeleteFunc(members, func(m string) bool { return m == "" }),
+	}
+}
+
+// Fill says how many bytes of the claim are filled.
+func (c *Claim) Fill(bytes int64) { c.filled.Store(bytes) }
+
+// Slow reports whether the claim was taken away.
+func (c *Claim) Slow() bool { return c != nil && c.slow.Load() }
+
+// Grow claims so many bytes in all, and waits for them if it must. The errors are those of this package; nothing has changed then.
+func (c *Claim) Grow(to int64) error {
+	b := c.budget
+	b.mu.Lock()
+	if c.slow.Load() {
+		b.mu.Unlock()
+		return ErrSlow
+	}
+	if to <= c.held {
+		b.mu.Unlock()
+		return nil
+	}
+	w := &waiter{claim: c, to: to, granted: make(chan struct{})}
+	if blocked := b.blocked(w); blocked == nil && !(to > Small && b.crowded()) {
+		b.give(c, to)
+		b.mu.Unlock()
+		return nil
+	}
+	b.waiting = append(b.waiting, w)
+	b.mu.Unlock()
+	return b.wait(w)
+}
+
+// wait waits until a waiter was granted what it waits for.
+func (b *Budget) wait(w *waiter) error {
+	patience := time.NewTimer(b.Patience)
+	defer patience.Stop()
+	press := time.NewTicker(min(pressAfter, b.Patience/4))
+	defer press.Stop()
+	for {
+		select {
+		case <-w.granted:
+			return nil
+		case <-press.C:
+			b.press(w)
+		case <-patience.C:
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			i := slices.Index(b.waiting, w)
+			if i < 0 { // in this moment
+				return nil
+			}
+			b.waiting = slices.Delete(b.waiting, i, i+1)
+			err := b.blocked(w)
+			b.grant() // who stood behind it
+			if err == nil {
+				err = ErrFull // it waited behind others
+			}
+			return err
+		}
+	}
+}
+
+// blocked returns why a waiter cannot have what it wants now; nil if it can.
+func (b *Budget) blocked(w *waiter) error {
+	more, large := w.to-w.claim.held, w.to-w.claim.heldLarge()
+	fits := func(a *account, bound int64) bool {
+		return a.used+more <= bound && (w.to <= Small || a.large+large <= ofLarge(bound))
+	}
+	for _, name := range w.claim.members {
+		a := b.members[name]
+		if a == nil {
+			a = new(account)
+		}
+		if !fits(a, b.share()) {
+			return ErrShare
+		}
+	}
+	if !fits(&b.all, b.Bytes) {
+		return ErrFull
+	}
+	return nil
+}
+
+func (c *Claim) heldLarge() int64 {
+	if c.held > Small {
+		return c.held
+	}
+	return 0
+}
+
+// crowded reports whether somebody waits for room that no share keeps it from: what is large does not overtake it.
+func (b *Budget) crowded() bool {
+	return slices.ContainsFunc(b.waiting, func(w *waiter) bool { return errors.Is(b.blocked(w), ErrFull) })
+}
+
+// give lets a claim hold so many bytes.
+func (b *Budget) give(c *Claim, to int64) {
+	if c.held == 0 {
+		for _, name := range c.members {
+			if b.members[name] == nil {
+				b.members[name] = new(account)
+			}
+		}
+	}
+	was, wasLarge := c.held, c.heldLarge()
+	c.held = to
+	for _, a := range b.accounts(c) {
+		a.used += to - was
+		a.large += c.heldLarge() - wasLarge
+		if was == 0 {
+			a.claims++
+		}
+	}
+	if c.heldLarge() > 0 {
+		b.large[c] = struct{}{}
+	}
+}
+
+func (b *Budget) accounts(c *Claim) []*account {
+	all := make([]*account, 0, 1+len(c.members))
+	all = append(all, &b.all)
+	for _, name := range c.members {
+		all = append(all, b.members[name])
+	}
+	return all
+}
+
+// Release gives back all that the claim holds. It may be called again.
+func (c *Claim) Release() {
+	if c == nil {
+		return
+	}
+	b := c.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.held == 0 {
+		return
+	}
+	held, large := c.held, c.heldLarge()
+	c.held = 0
+	delete(b.large, c)
+	for _, a := range b.accounts(c) {
+		a.used -= held
+		a.large -= large
+		a.claims--
+	}
+	for _, name := range c.members {
+		if b.members[name].claims == 0 {
+			delete(b.members, name)
+		}
+	}
+	b.grant()
+}
+
+// grant gives those who wait what there is, in the order in which they came. Who waits for its share only keeps nobody else waiting.
+func (b *Budget) grant() {
+	full := false
+	b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
+		if full && w.to > Small {
+			return false
+		}
+		switch err := b.blocked(w); {
+		case err == nil:
+			b.give(w.claim, w.to)
+			close(w.granted)
+			return true
+		case errors.Is(err, ErrFull):
+			full = full || w.to > Small
+		}
+		return false
+	})
+}
+
+// press takes a claim away that is filled so slowly that it would keep a waiter from its room for long: the one that has the most.
+func (b *Budget) press(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.blocked(w)
+	var slowest *Claim
+	for c := range b.large {
+		switch {
+		case c.evict == nil || c.slow.Load() || !c.isSlow(b.Grace, b.Fill) || b.waits(c):
+		case errors.Is(err, ErrShare) && !slices.ContainsFunc(c.members, func(m string) bool { return slices.Contains(w.claim.members, m) }):
+		case slowest == nil || c.held > slowest.held:
+			slowest = c
+		}
+	}
+	if slowest != nil {
+		slowest.slow.Store(true)
+		slowest.evict() // before somebody can release it
+	}
+}
+
+// waits reports whether a claim waits itself, so that nothing can be filled.
+func (b *Budget) waits(c *Claim) bool {
+	return slices.ContainsFunc(b.waiting, func(w *waiter) bool { return w.claim == c })
+}
+
+// isSlow reports whether a claim is filled at a pace at which it would not be full in time.
+func (c *Claim) isSlow(grace, fill time.Duration) bool {
+	age := time.Since(c.began)
+	return age > grace && float64(c.filled.Load()) < float64(c.held)*min(1, float64(age)/float64(fill))
+}
