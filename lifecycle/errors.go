@@ -33,6 +33,23 @@ var (
 	ErrFull = errors.New("no space is left")
 )
 
+// DamageError is something that was stored and is not any more what it was, by its checksum. It is never handed out; nothing was
+// changed, and what else is stored is not concerned.
+type DamageError struct {
+	ID   string // the request that it is of, "" if it is of none
+	What string // "the record", "the content", "the result", …
+	Err  error
+}
+
+func (e *DamageError) Error() string {
+	if e.ID == "" {
+		return e.What + " is damaged: " + e.Err.Error()
+	}
+	return "request " + e.ID + ": " + e.What + " is damaged: " + e.Err.Error()
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
 // Reason says why the state machine refused a change.
 type Reason string
 

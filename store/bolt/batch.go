@@ -41,6 +41,7 @@ type batch struct {
 	encoded []byte      // scratch, a record or an event
 	key     []byte      // scratch
 	place   []byte      // scratch, a position
+	piece   []byte      // scratch, the first piece of a body
 	taking  []*endpoint // scratch
 }
 
@@ -190,6 +191,17 @@ func (b *batch) sequence(bucket []byte) uint64 {
 	return n
 }
 
+// raise lets the numbers of a bucket go on behind n.
+func (b *batch) raise(bucket []byte, n uint64) {
+	if b.bucket(bucket).Sequence() >= n {
+		return
+	}
+	b.writes++
+	if err := b.s.journal.raise(bucket, n); err != nil && b.err == nil {
+		b.err = fmt.Errorf("number in %s: %w", bucket, err)
+	}
+}
+
 // findRequest returns the request that is named, see load.
 func (b *batch) findRequest(of lifecycle.Ref) (*record, error) {
 	r, err := b.load(of.ID)
@@ -212,11 +224,7 @@ func (b *batch) load(id string) (*record, error) {
 	if r := b.s.live.get(id); r != nil {
 		return r, nil
 	}
-	value := b.bucket(requestsBucket).Get([]byte(id))
-	if value == nil {
-		return nil, lifecycle.ErrNotFound
-	}
-	return decodeRecord(id, value)
+	return b.s.record(b.s.journal.tx, id)
 }
 
 // save stores a new version of a request.
@@ -232,10 +240,7 @@ func (b *batch) forget(r *record) {
 		b.unref(at)
 	}
 	b.delete(requestsBucket, []byte(r.ID))
-	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
-		b.key = bodyKey(b.key[:0], r.ID, part)
-		b.delete(bodiesBucket, b.key)
-	}
+	b.deleteBodies(r.ID)
 	b.delete(ownersBucket, ownerKey(r.Owner, r.Serial))
 	b.key = expiryKey(b.key[:0], r.Due, r.ID)
 	b.delete(expiryBucket, b.key)
@@ -268,7 +273,10 @@ func (b *batch) unref(at uint64) {
 	count := b.bucket(refsBucket).Get(b.key)
 	if len(count) == 1 {
 		left = count[0]
-	} else if value := b.bucket(eventsBucket).Get(b.key); len(value) >= eventHeader {
+	} else if value, err := b.read(eventsBucket, b.key); err != nil {
+		_ = b.s.damaged("", "an event", err)
+		return // how many refer to it cannot be told
+	} else if len(value) >= eventHeader {
 		left = value[eventRefs] &^ eventCompact
 	} else {
 		return // gone

@@ -12,9 +12,9 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +59,9 @@ type Options struct {
 	// QueueDepth is how many operations may wait for the writer before
 	// further callers block. Default 1024.
 	QueueDepth int
+
+	// Damages is told of what is found damaged; nil: nobody is.
+	Damages *parts.Damages
 
 	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
 	// can lose what was acknowledged, and the whole file. For tests.
@@ -141,10 +144,10 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := inspect(path); err != nil {
+	if err := begin(path, o, steps); err != nil {
 		return nil, refused(path, err)
 	}
-	db, err := openFile(path, o)
+	db, err := openWhole(path, o)
 	if err != nil {
 		return nil, refused(path, err)
 	}
@@ -156,7 +159,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		feeds:   make(map[lifecycle.Channel]*feed),
 	}
 	if err := s.prepare(db, path, steps); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+		return nil, errors.Join(refused(path, err), db.Close())
 	}
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
@@ -199,34 +202,77 @@ func openFile(path string, o Options) (*bolt.DB, error) {
 	return db, nil
 }
 
-// inspect walks through every page of the tree before the file is opened for
-// writing. bbolt does so too, to find the free pages, but in a goroutine of its own,
-// where a damaged page is a panic that nobody can recover.
-func inspect(path string) (err error) {
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
-		return nil // there will be a new one
-	}
-	defer recoverDamage(&err)
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // pages beyond the end of a file that was cut
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
-	if err != nil {
+// begin makes a new store where there is nothing of one.
+func begin(path string, o Options, steps []migration) error {
+	if err := begun(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return db.View(func(tx *bolt.Tx) error {
-		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
-			return b.ForEach(func(_, _ []byte) error { return nil })
-		})
-	})
+	return settle(path, o, steps)
 }
+
+// begun returns nil if there is something at path, and fs.ErrNotExist if there is nothing of a store.
+func begun(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Size() == 0:
+		return errFileEmpty
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(walPath(path)); err == nil {
+		return fmt.Errorf("log %s: %w", walPath(path), errFileMissing)
+	}
+	return err
+}
+
+// openWhole opens the database of a file in which each page in use is whole. bbolt would panic over one that is not.
+func openWhole(path string, o Options) (*bolt.DB, error) {
+	lock, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true}) // which looks at nothing but the first pages
+	if err != nil {
+		return nil, err
+	}
+	damages, more := 0, 0
+	_, _, _, err = inspect(path, func(bucket, key []byte) {
+		if damages++; damages > mostNoted {
+			more++
+			return
+		}
+		id := ""
+		if &bucket[0] == &requestsBucket[0] {
+			id = string(key)
+		}
+		_ = o.Damages.Note(&lifecycle.DamageError{ID: id, What: fmt.Sprintf("the entry %q of %s", key, bucket), Err: errSum})
+	})
+	if more > 0 {
+		_ = o.Damages.Note(&lifecycle.DamageError{What: fmt.Sprintf("of %d further entries each", more), Err: errSum})
+	}
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return nil, &pageError{err}
+	}
+	return openFile(path, o)
+}
+
+// mostNoted is how many damages are told one by one when a store is opened.
+const mostNoted = 20
+
+// pageError is a file that cannot be read as it is.
+type pageError struct{ err error }
+
+func (e *pageError) Error() string { return "the file is damaged: " + e.err.Error() + ". " + orSalvage }
+func (e *pageError) Unwrap() error { return e.err }
+
+const orSalvage = "Nothing was changed. Bring back a copy of the store, the file together with its log; or take out what can still be read with " +
+	"`store export --salvage`, and make a new store of that with `store import`"
 
 // refused says why a file was not opened.
 func refused(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return fmt.Errorf("store %s is in use by another process", path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return fmt.Errorf("open store %s: not a Hark store, or it is damaged: %w", path, err)
+		return fmt.Errorf("store %s is in use by another process: stop that first, or name another folder", path)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch),
+		errors.Is(err, errNoMeta):
+		return fmt.Errorf("open store %s: not a Hark store, or it is damaged in its first pages: nothing was changed. Name another folder; or bring "+
+			"back a copy of the store, the file together with its log", path)
 	default:
 		return fmt.Errorf("open store %s: %w", path, err)
 	}
@@ -235,6 +281,12 @@ func refused(path string, err error) error {
 // prepare brings the layout up to date, opens the log, and rebuilds what is kept in memory.
 func (s *Store) prepare(db *bolt.DB, path string, steps []migration) (err error) {
 	defer recoverDamage(&err)
+	if err := belong(db, path); err != nil {
+		return err
+	}
+	if err := recoverOld(db, path); err != nil {
+		return err
+	}
 	if err := migrate(db, steps); err != nil {
 		return err
 	}
@@ -246,6 +298,30 @@ func (s *Store) prepare(db *bolt.DB, path string, steps []migration) (err error)
 		return err
 	}
 	return nil
+}
+
+// belong looks whether the file and what is beside it belong together.
+func belong(db *bolt.DB, path string) error {
+	log, err := readLogFile(path)
+	if err != nil {
+		return err
+	}
+	return db.View(func(tx *bolt.Tx) error {
+		if first, _ := tx.Cursor().First(); first == nil && !log.there { // a database without anything becomes a store
+			return nil
+		}
+		file, err := readBinding(tx)
+		if err != nil {
+			return err
+		}
+		if file.version > uint64(len(migrations)) { // that is told
+			return nil
+		}
+		if err := judge(file, log); err != nil {
+			return fmt.Errorf("log %s: %w", walPath(path), err)
+		}
+		return nil
+	})
 }
 
 // rebuild reads what is kept in memory.
@@ -267,12 +343,18 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 	}); err != nil {
 		return err
 	}
-	return s.loadEndpoints(tx)
+	if err := s.loadEndpoints(tx); err != nil {
+		return err
+	}
+	return s.consistent(tx)
 }
 
 // recoverDamage turns a panic of bbolt over a damaged page into an error.
 func recoverDamage(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("the store is damaged: %v", r)
+	if recover() != nil {
+		*err = errPage
 	}
 }
+
+// errPage is what bbolt has come upon, whose own words are of no help.
+var errPage = fmt.Errorf("a page of the store's file is damaged. %s", orSalvage)

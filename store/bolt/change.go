@@ -118,7 +118,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 		Serial:  b.sequence(ownersBucket),
 		Trail:   trail{Oldest: 1},
 	}
-	b.put(bodiesBucket, bodyKey(nil, r.ID, lifecycle.Input), body)
+	b.putBody(r.ID, lifecycle.Input, body)
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
 	b.schedule(r)
 	b.enqueue(r)
@@ -144,23 +144,30 @@ func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key stri
 
 // loadKey returns nil if the key was not used.
 func (b *batch) loadKey(owner, key string) (*keyRecord, error) {
-	value := b.bucket(keysBucket).Get(keyKey(owner, key))
-	if value == nil {
+	value, err := b.read(keysBucket, keyKey(owner, key))
+	if value == nil && err == nil {
 		return nil, nil
 	}
 	known := new(keyRecord)
-	if err := json.Unmarshal(value, known); err != nil {
-		return nil, fmt.Errorf("record of an idempotency key is damaged: %w", err)
+	if err == nil {
+		err = json.Unmarshal(value, known)
+	}
+	if err != nil {
+		return nil, b.s.damaged("", "the record of an idempotency key", err)
 	}
 	return known, nil
 }
 
 func (b *batch) saveKey(owner, key string, known *keyRecord) {
+	b.saveKeyAt(keyKey(owner, key), known)
+}
+
+func (b *batch) saveKeyAt(digest []byte, known *keyRecord) {
 	value, err := json.Marshal(known)
 	if err != nil && b.err == nil {
 		b.err = err
 	}
-	b.put(keysBucket, keyKey(owner, key), value)
+	b.put(keysBucket, digest, value)
 }
 
 // Apply implements lifecycle.Store.
@@ -195,7 +202,7 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	var unread error
 	if err := s.write(ctx, func(b *batch) (err error) {
 		if r, err = b.change(of, c, nil); err == nil && r.Status == lifecycle.Processing {
-			content, unread = decodeContent(b.bucket(bodiesBucket), of.ID, lifecycle.Input)
+			content, unread = b.s.body(b.s.journal.tx, of.ID, lifecycle.Input, true)
 		}
 		return err
 	}); err != nil {
@@ -224,7 +231,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lif
 	r.Request = next
 	b.reindex(was, r)
 	if output != nil {
-		b.put(bodiesBucket, bodyKey(nil, r.ID, lifecycle.Output), output)
+		b.putBody(r.ID, lifecycle.Output, output)
 	}
 	if event == "" {
 		b.save(r)

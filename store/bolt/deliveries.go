@@ -83,7 +83,7 @@ func (b *batch) listDeliveries(e *endpoint, q dispatch.Query, before uint64, pag
 		}
 		looked++
 		seen = offsetOf(key)
-		d, err := decodeDelivery(seen, value)
+		d, err := b.s.delivery(key, value)
 		if err != nil {
 			return err
 		}
@@ -120,10 +120,12 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 // attempts returns the log of a delivery.
 func (b *batch) attempts(e *endpoint, d *delivery) ([]dispatch.Attempt, error) {
 	var log []dispatch.Attempt
-	if value := b.bucket(attemptsBucket).Get(pair(e.serial, d.serial)); value != nil {
-		if err := json.Unmarshal(value, &log); err != nil {
-			return nil, fmt.Errorf("%w: its log: %w", errDelivery, err)
-		}
+	value, err := b.read(attemptsBucket, pair(e.serial, d.serial))
+	if err == nil && value != nil {
+		err = json.Unmarshal(value, &log)
+	}
+	if err != nil {
+		return nil, b.s.damaged("", "the log of webhook delivery "+d.ID, err)
 	}
 	return log, nil
 }
@@ -141,6 +143,10 @@ func (b *batch) logAttempt(e *endpoint, d *delivery, a dispatch.Attempt) {
 	if log = append(log, a); len(log) > maxLog {
 		log = log[len(log)-maxLog:]
 	}
+	b.saveLog(e, d, log)
+}
+
+func (b *batch) saveLog(e *endpoint, d *delivery, log []dispatch.Attempt) {
 	value, err := json.Marshal(log)
 	if err != nil && b.err == nil {
 		b.err = fmt.Errorf("encode log of delivery %s: %w", d.ID, err)

@@ -33,8 +33,6 @@ const (
 	perSettle   = 1 << 9
 )
 
-var errDelivery = errors.New("the record of a delivery is damaged")
-
 // present returns a delivery as it is handed out.
 func (d *delivery) present(e *endpoint, now int64) dispatch.Delivery {
 	out := dispatch.Delivery{
@@ -61,13 +59,19 @@ func (b *batch) find(e *endpoint, id string) (*delivery, error) {
 }
 
 func (b *batch) loadDelivery(e *endpoint, serial uint64) (*delivery, error) {
-	return decodeDelivery(serial, b.bucket(deliveriesBucket).Get(pair(e.serial, serial)))
+	key := pair(e.serial, serial)
+	return b.s.delivery(key, b.bucket(deliveriesBucket).Get(key))
 }
 
-func decodeDelivery(serial uint64, value []byte) (*delivery, error) {
-	d := &delivery{serial: serial}
-	if err := json.Unmarshal(value, d); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDelivery, err)
+// delivery reads an entry of deliveries.
+func (s *Store) delivery(key, stored []byte) (*delivery, error) {
+	d := &delivery{serial: offsetOf(key)}
+	value, err := unseal(s.journal.strict, deliveriesBucket, key, stored)
+	if err == nil {
+		err = json.Unmarshal(value, d)
+	}
+	if err != nil {
+		return nil, s.damaged("", fmt.Sprintf("webhook delivery %d", d.serial), err)
 	}
 	return d, nil
 }
@@ -118,7 +122,10 @@ func (b *batch) post(id string, at uint64) {
 
 // count changes how many deliveries a message has.
 func (b *batch) count(id string, by int) {
-	value := b.bucket(messagesBucket).Get([]byte(id))
+	value, err := b.read(messagesBucket, []byte(id))
+	if err != nil {
+		_ = b.s.damaged("", "the count of webhook message "+id, err)
+	}
 	if len(value) != 16 {
 		return
 	}
@@ -133,11 +140,18 @@ func (b *batch) count(id string, by int) {
 
 // body returns the body of a message.
 func (b *batch) body(id string) ([]byte, error) {
-	value := b.bucket(messagesBucket).Get([]byte(id))
-	if len(value) != 16 {
+	value, err := b.read(messagesBucket, []byte(id))
+	if err == nil && len(value) != 16 {
 		return nil, nil
 	}
-	return decodeEvent(b.bucket(eventsBucket).Get(value[:8]))
+	var event []byte
+	if err == nil {
+		event, err = b.s.event(b.bucket(eventsBucket), value[:8])
+	}
+	if err != nil {
+		return nil, b.s.damaged("", "the body of webhook message "+id, err)
+	}
+	return event, nil
 }
 
 // deliverEvent makes the deliveries of an event, which is at a position of the log.

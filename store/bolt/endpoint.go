@@ -169,17 +169,19 @@ func (t *turns) Pop() any {
 func (s *Store) loadEndpoints(tx *bolt.Tx) error {
 	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint)}
 	bySerial := make(map[uint64]*endpoint)
-	fares := tx.Bucket(faresBucket)
-	if err := tx.Bucket(endpointsBucket).ForEach(func(key, value []byte) error {
+	if err := tx.Bucket(endpointsBucket).ForEach(func(key, stored []byte) error {
 		e := &endpoint{leases: make(map[uint64]lease)}
-		if len(value) < 8 || json.Unmarshal(value[8:], &e.Endpoint) != nil {
-			return fmt.Errorf("endpoint %q: its record is damaged", key)
+		value, err := unseal(s.journal.strict, endpointsBucket, key, stored)
+		if err != nil || len(value) < 8 || json.Unmarshal(value[8:], &e.Endpoint) != nil {
+			return fmt.Errorf("the webhook endpoint %q is damaged. %s", key, orSalvage)
 		}
 		e.serial = binary.BigEndian.Uint64(value)
-		if value := fares.Get(position(nil, e.serial)); value != nil {
-			if err := json.Unmarshal(value, &e.fare); err != nil {
-				return fmt.Errorf("endpoint %q: its health is damaged: %w", key, err)
-			}
+		value, err = s.journal.read(tx, faresBucket, position(nil, e.serial))
+		if err == nil && value != nil {
+			err = json.Unmarshal(value, &e.fare)
+		}
+		if err != nil {
+			return fmt.Errorf("the health of webhook endpoint %q is damaged. %s", key, orSalvage)
 		}
 		bySerial[e.serial] = e
 		s.endpoints.add(e)

@@ -153,7 +153,11 @@ func (b *batch) deleteEndpoint(e *endpoint) {
 func (s *Store) Keep(ctx context.Context, name string, value []byte) ([]byte, error) {
 	var kept []byte
 	err := s.write(ctx, func(b *batch) error {
-		if kept = bytes.Clone(b.bucket(keptBucket).Get([]byte(name))); kept != nil {
+		found, err := b.read(keptBucket, []byte(name))
+		if err != nil {
+			return b.s.damaged("", "what is kept as "+name, err)
+		}
+		if kept = bytes.Clone(found); kept != nil {
 			return nil
 		}
 		kept = bytes.Clone(value)

@@ -38,6 +38,9 @@ func replay(tables map[*byte]table, entries []byte) error {
 		}
 		kind, t := entries[0], tables[&tableNames[entries[1]][0]]
 		entries = entries[2:]
+		if t.Bucket == nil { // of a layout before it
+			return errEntry
+		}
 		if kind == sequenceEntry {
 			number, n := binary.Uvarint(entries)
 			if n <= 0 {

@@ -126,7 +126,10 @@ func (b *batch) age(limit int) (through bool) {
 		for f.oldest <= f.top && limit > 0 {
 			at := b.at(f, f.oldest)
 			b.key = position(b.key[:0], at)
-			value := b.bucket(eventsBucket).Get(b.key)
+			value, err := b.read(eventsBucket, b.key)
+			if err != nil {
+				_ = b.s.damaged("", "an event", err) // it goes with those around it
+			}
 			if len(value) >= eventHeader && eventTime(value) > cutoff {
 				break
 			}

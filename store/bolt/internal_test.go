@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,7 +115,7 @@ func TestMigrationFromJSON(t *testing.T) {
 		t.Fatalf("%+v", before)
 	}
 	s = reopen(t, s, path, func(tx *bolt.Tx) error {
-		r, err := readRecord(tx, lifecycle.Named("a"))
+		r, err := s.readRecord(tx, lifecycle.Named("a"))
 		if err != nil {
 			return err
 		}
@@ -126,7 +125,7 @@ func TestMigrationFromJSON(t *testing.T) {
 		}
 		events, i := tx.Bucket(eventsBucket), 0
 		for _, at := range r.Trail.all() {
-			value := bytes.Clone(events.Get(position(nil, at))[:eventHeader])
+			value := bytes.Clone(events.Get(position(nil, at))[sealSize:][:eventHeader])
 			value[eventRefs] &^= eventCompact
 			if err := events.Put(position(nil, at), append(value, before.Messages[i].Event...)); err != nil {
 				return err
@@ -136,7 +135,7 @@ func TestMigrationFromJSON(t *testing.T) {
 		return errors.Join(
 			tx.DeleteBucket(requestKeysBucket),
 			tx.Bucket(requestsBucket).Put([]byte("a"), append([]byte{statusLetter(r.Status)}, old...)),
-			tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 3)),
+			old3(tx),
 		)
 	})
 	if h := read(); !reflect.DeepEqual(h, before) {
@@ -151,6 +150,17 @@ func TestMigrationFromJSON(t *testing.T) {
 	if h := read(); len(h.Messages) != 3 || !h.Messages[2].Last || !reflect.DeepEqual(h.Messages[:2], before.Messages) {
 		t.Errorf("%+v", h)
 	}
+}
+
+// old3 takes out of a file what layout 3 did not have.
+func old3(tx *bolt.Tx) error {
+	meta := tx.Bucket(metaBucket)
+	for _, key := range [][]byte{generationKey, stateKey, sealedKey} {
+		if err := meta.Delete(key); err != nil {
+			return err
+		}
+	}
+	return errors.Join(tx.DeleteBucket(piecesBucket), meta.Put(versionKey, position(nil, 3)))
 }
 
 // FuzzStored: whatever is taken for a record or an event is one.
@@ -170,7 +180,7 @@ func FuzzStored(f *testing.F) {
 				t.Errorf("%+v became %+v, %v", r, again, err)
 			}
 		}
-		if event, err := decodeEvent(value); err == nil && len(value) > eventHeader && len(event) == 0 {
+		if event, err := decodeEvent(value, nil); err == nil && len(value) > eventHeader && len(event) == 0 {
 			t.Errorf("%q became nothing", value)
 		}
 	})
@@ -291,7 +301,7 @@ func TestNothingIsLeft(t *testing.T) {
 		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
 			keys := 0
 			_ = b.ForEach(func(_, _ []byte) error { keys++; return nil })
-			if want := map[string]int{"meta": 4, "feeds": 2}[string(name)]; keys != want {
+			if want := map[string]int{"meta": 7, "feeds": 2}[string(name)]; keys != want {
 				t.Errorf("%s: %d keys, want %d", name, keys, want)
 			}
 			return nil

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +38,9 @@ type journal struct {
 	whole  bool   // image does not have all of the running batch, which goes to the file
 	broken bool   // the log or the file failed; the log is not used before the next checkpoint
 
+	closing bool // the next checkpoint is the last one
+	strict  bool // whatever is sealed has been from the beginning, see unseal
+
 	// While a batch is in flight these are the flusher's.
 	number uint64 // of the last batch that is durable
 	logged int    // how much of image is in the log
@@ -60,7 +62,8 @@ var durable = func() *outcome {
 // table is a bucket of the open transaction, and what stands for it in the log.
 type table struct {
 	*bolt.Bucket
-	mark byte
+	mark   byte
+	sealed bool
 }
 
 // logCapacity is how large the log becomes. The larger, the more rarely a page of the file is written that changes often, and
@@ -79,27 +82,44 @@ func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
 	if o.MaxSize > 0 {
 		j.capacity = min(j.capacity, o.MaxSize/64)
 	}
-	var identity []byte
-	if err := db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		identity = bytes.Clone(meta.Get(identityKey))
-		j.number = positionOf(meta.Get(batchKey))
-		return nil
-	}); err != nil {
+	var file binding
+	err := db.View(func(tx *bolt.Tx) (err error) {
+		file, err = readBinding(tx)
+		j.strict = tx.Bucket(metaBucket).Get(sealedKey) != nil
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if j.wal, j.image, j.number, err = openWAL(path, identity, j.number); err != nil {
+	if j.wal, j.image, j.number, err = openWAL(path, file); err != nil {
 		return nil, err
 	}
 	if o.NoSync {
 		j.wal.file = noSync{j.wal.file}
+	}
+	if file.state == stateClosed {
+		if err := j.bind(); err != nil {
+			return nil, errors.Join(err, j.wal.file.Close())
+		}
 	}
 	j.logged, j.newest = len(j.image), durable
 	if err := j.begin(); err != nil {
 		return nil, errors.Join(err, j.wal.file.Close())
 	}
 	return j, nil
+}
+
+// bind has the file say that there is a log now.
+func (j *journal) bind() error {
+	next := j.wal.next
+	if err := j.db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		return errors.Join(meta.Put(generationKey, position(nil, next)), meta.Put(stateKey, []byte{stateOpen}))
+	}); err != nil {
+		return err
+	}
+	j.wal.begin(next, j.number)
+	return nil
 }
 
 type noSync struct{ walFile }
@@ -125,7 +145,7 @@ func (j *journal) begin() (err error) {
 			return fmt.Errorf("the store is damaged: no bucket %s", name)
 		}
 		b.FillPercent = fillPercent(name)
-		tables[&name[0]] = table{b, byte(i)}
+		tables[&name[0]] = table{b, byte(i), isSealed[i]}
 	}
 	// Readers find all buckets opened, this one too, and change nothing in the transaction.
 	has := positionOf(tx.Bucket(metaBucket).Get(batchKey))
@@ -216,12 +236,27 @@ func (j *journal) refuse() {
 func (j *journal) checkpoint(number uint64) (err error) {
 	defer recoverDamage(&err)
 	j.broken = true
-	if err := j.tx.Bucket(metaBucket).Put(batchKey, position(nil, number)); err != nil {
+	meta := j.tx.Bucket(metaBucket)
+	if err := meta.Put(batchKey, position(nil, number)); err != nil {
+		return err
+	}
+	if j.closing {
+		if err := meta.Put(stateKey, []byte{stateClosed}); err != nil {
+			return err
+		}
+	}
+	// A log that does not learn of another generation keeps the one that it has.
+	next := newGeneration()
+	if j.wal.announce(next) != nil {
+		next = j.wal.generation
+	}
+	if err := meta.Put(generationKey, position(nil, next)); err != nil {
 		return err
 	}
 	if err := j.tx.Commit(); err != nil {
 		return err
 	}
+	j.wal.begin(next, number)
 	j.number, j.logged, j.broken = number, 0, false
 	j.tx, j.tables = nil, nil
 	if err := j.begin(); err != nil {
@@ -262,7 +297,11 @@ func (j *journal) rest() error {
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	err := j.rest()
+	err := errFile
+	if j.tx != nil {
+		j.closing = true
+		err = j.checkpoint(j.number)
+	}
 	j.leave()
 	if err == nil {
 		err = os.Remove(j.wal.path)
@@ -288,14 +327,27 @@ func (j *journal) takes(n int) bool {
 // put changes a value. The slices are the caller's again afterwards.
 func (j *journal) put(bucket, key, value []byte) error {
 	t := j.tables[&bucket[0]]
-	j.grown += len(key) + len(value)
-	if j.takes(entryHeader + len(key) + len(value)) {
-		j.image = appendField(appendField(append(j.image, putEntry, t.mark), key), value)
-		value = j.image[len(j.image)-len(value) : len(j.image) : len(j.image)] // bbolt holds it until the checkpoint
-	} else {
-		value = bytes.Clone(value)
+	size := len(value)
+	if t.sealed {
+		size += sealSize
 	}
-	return t.Put(key, value)
+	j.grown += len(key) + size
+	var dst []byte
+	logged := j.takes(entryHeader + len(key) + size)
+	if logged {
+		dst = appendField(append(j.image, putEntry, t.mark), key)
+		dst = binary.AppendUvarint(dst, uint64(size))
+	} else {
+		dst = make([]byte, 0, size)
+	}
+	if t.sealed {
+		dst = appendSeal(dst, t.mark, key, value)
+	}
+	dst = append(dst, value...)
+	if logged {
+		j.image = dst
+	}
+	return t.Put(key, dst[len(dst)-size:len(dst):len(dst)]) // bbolt holds it until the checkpoint
 }
 
 func (j *journal) delete(bucket, key []byte) error {
@@ -313,4 +365,14 @@ func (j *journal) sequence(bucket []byte) (uint64, error) {
 		j.image = binary.AppendUvarint(append(j.image, sequenceEntry, t.mark), n)
 	}
 	return n, err
+}
+
+// raise sets the number that was given last in a bucket.
+func (j *journal) raise(bucket []byte, n uint64) error {
+	t := j.tables[&bucket[0]]
+	err := t.SetSequence(n)
+	if err == nil && j.takes(entryHeader) {
+		j.image = binary.AppendUvarint(append(j.image, sequenceEntry, t.mark), n)
+	}
+	return err
 }

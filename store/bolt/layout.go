@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +15,7 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 5. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 6. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -27,7 +26,7 @@ var (
 	// refs: position → how many channels still refer to the event, once it is not
 	// as many as at first.
 	refsBucket = []byte("refs")
-	// bodies: id 0x00 part → length of the type, type, bytes.
+	// bodies: id 0x00 part → length of the type, type, bytes. Of files from before version 6.
 	bodiesBucket = []byte("bodies")
 	// feeds: channel key 0x00 offset → position. The newest key of a feed is never
 	// deleted, its value is emptied instead: it keeps the top.
@@ -75,6 +74,11 @@ var (
 
 	// request-keys: id 0x00 key of keys → nothing: the idempotency key names the request.
 	requestKeysBucket = []byte("request-keys")
+
+	// Since version 6, bodies in pieces, and values with a sum, see seal.go.
+
+	// pieces: id 0x00 part, number of the piece → a part of the body as bodies had it; in front of the first, how long all of it is.
+	piecesBucket = []byte("pieces")
 )
 
 // tableNames are the buckets that batches change. Their places are what stands for them in the log: new ones
@@ -84,13 +88,13 @@ var tableNames = [][]byte{
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
 	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
-	requestKeysBucket,
+	requestKeysBucket, piecesBucket,
 }
 
 // fillPercent is how full pages become before they are split.
 func fillPercent(bucket []byte) float64 {
 	switch &bucket[0] {
-	case &eventsBucket[0]: // only grows at its end
+	case &eventsBucket[0], &piecesBucket[0]: // only grows at its end; at the ends of its parts, and each piece is a good part of a page
 		return 1
 	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]: // at the ends of its parts
 		return 0.9
@@ -137,7 +141,7 @@ func decodeRecord(id string, value []byte) (*record, error) {
 		err = r.decode(value[2:])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("request %s: its record is damaged: %w", id, err)
+		return nil, err
 	}
 	return r, nil
 }
@@ -213,10 +217,22 @@ func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now ti
 	return parts.AppendRecord(dst, r)
 }
 
-// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it. It is nil if there is no event.
-func decodeEvent(value []byte) ([]byte, error) {
+var errGone = errors.New("it is gone")
+
+// event returns what clients get of an event.
+func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
+	value, err := unseal(s.journal.strict, eventsBucket, key, events.Get(key))
+	if err != nil {
+		return nil, err
+	}
+	return decodeEvent(value, nil)
+}
+
+// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it. If it is of a request that is not ours, it
+// is an error.
+func decodeEvent(value []byte, ours func(*lifecycle.Request) bool) ([]byte, error) {
 	if len(value) < eventHeader {
-		return nil, nil
+		return nil, errGone
 	}
 	rest := value[eventHeader:]
 	if value[eventRefs]&eventCompact == 0 {
@@ -243,10 +259,16 @@ func decodeEvent(value []byte) ([]byte, error) {
 	if err := parts.DecodeRecord(text[length:], &r); err != nil {
 		return nil, errDamagedEvent
 	}
+	if ours != nil && !ours(&r) {
+		return nil, errOther
+	}
 	return parts.Event(&r, t, len(value)), nil
 }
 
-var errDamagedEvent = errors.New("an event is damaged")
+var (
+	errDamagedEvent = errors.New("it is no event")
+	errOther        = errors.New("it is that of another channel")
+)
 
 func eventTime(value []byte) int64 { return int64(binary.BigEndian.Uint64(value)) }
 

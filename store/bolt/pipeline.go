@@ -44,6 +44,7 @@ func (p *pipeline) flush() {
 		err := p.s.journal.log(b.frame)
 		if err == nil {
 			b.answer(nil)
+			p.s.journal.wal.acknowledge(p.s.journal.number)
 		}
 		p.flushed <- err
 	}

@@ -49,7 +49,7 @@ func (b *batch) pruneOneOffs() {
 
 // pruneDelivery forgets the delivery with a key of the bucket.
 func (b *batch) pruneDelivery(key []byte) {
-	d, err := decodeDelivery(positionOf(key[8:]), b.bucket(deliveriesBucket).Get(key))
+	d, err := b.s.delivery(key, b.bucket(deliveriesBucket).Get(key))
 	if err != nil { // nobody can read it
 		b.delete(deliveriesBucket, key)
 		return

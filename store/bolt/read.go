@@ -10,7 +10,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
 )
 
 // Get implements lifecycle.Store.
@@ -39,23 +38,13 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	var content lifecycle.Content
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
 		if of.Life != lifecycle.AnyLife { // the bodies belong to whichever is there
-			if _, err := readRecord(tx, of); err != nil {
+			if _, err := s.readRecord(tx, of); err != nil {
 				return err
 			}
 		}
-		content, err = decodeContent(tx.Bucket(bodiesBucket), of.ID, p)
+		content, err = s.body(tx, of.ID, p, false)
 		return err
 	})
-	return content, err
-}
-
-func decodeContent(bodies *bolt.Bucket, id string, p lifecycle.Part) (lifecycle.Content, error) {
-	value := bodies.Get(bodyKey(nil, id, p))
-	if value == nil {
-		return lifecycle.Content{}, lifecycle.ErrNotFound
-	}
-	content, err := parts.DecodeBody(value)
-	content.Data = bytes.Clone(content.Data) // the file's
 	return content, err
 }
 
@@ -87,7 +76,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			}
 			looked++
 			seen = offsetOf(key)
-			r, err := match(requests, entry, q)
+			r, err := s.match(requests, entry, q)
 			if err != nil {
 				return err
 			}
@@ -105,17 +94,28 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 
 // match returns the request of an entry of owners if the query selects it, and
 // decodes it only then.
-func match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*record, error) {
+func (s *Store) match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*record, error) {
 	id, rest, _ := bytes.Cut(entry, []byte{0})
 	route, topic, _ := bytes.Cut(rest, []byte{0})
 	if q.Route != "" && string(route) != q.Route || q.Topic != "" && string(topic) != q.Topic {
 		return nil, nil
 	}
-	value := requests.Get(id)
-	if len(value) == 0 || q.Status != "" && value[0] != statusLetter(q.Status) {
+	stored := requests.Get(id)
+	value, err := unseal(s.journal.strict, requestsBucket, id, stored)
+	if err == nil && len(value) == 0 {
+		err = errGone
+	}
+	if err == nil && q.Status != "" && value[0] != statusLetter(q.Status) {
 		return nil, nil
 	}
-	return decodeRecord(string(id), value)
+	var r *record
+	if err == nil {
+		r, err = decodeRecord(string(id), value)
+	}
+	if err != nil {
+		return nil, s.damaged(string(id), "the record", err)
+	}
+	return r, nil
 }
 
 // A cursor is a serial, and a sum over it and the owner that tells it from what no page had.

@@ -3,9 +3,11 @@ package bolt
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -34,41 +36,99 @@ var migrations = []migration{
 	createLog,
 	compactRecords,
 	createLives,
+	createPieces,
 }
+
+// boundSince is the version since which a file says whether it has a log.
+const boundSince = 6
 
 // migrate brings the file up to date in one transaction.
 func migrate(db *bolt.DB, steps []migration) error {
+	current := false
+	if err := db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		current = meta != nil && positionOf(meta.Get(versionKey)) == uint64(len(steps)) && bytes.Equal(meta.Get(formatKey), formatName)
+		return nil
+	}); err != nil || current {
+		return err
+	}
 	return db.Update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta == nil {
 			if first, _ := tx.Cursor().First(); first != nil {
-				return errors.New("not a Hark store")
+				return errForeign
 			}
 			created, err := tx.CreateBucket(metaBucket)
 			if err != nil {
 				return err
 			}
-			if err := created.Put(formatKey, formatName); err != nil {
+			if err := errors.Join(created.Put(formatKey, formatName), created.Put(sealedKey, []byte{1})); err != nil {
 				return err
 			}
 			meta = created
 		} else if !bytes.Equal(meta.Get(formatKey), formatName) {
-			return errors.New("not a Hark store")
+			return errForeign
 		}
-		version := uint64(0)
-		if v := meta.Get(versionKey); len(v) == 8 {
-			version = binary.BigEndian.Uint64(v)
-		}
+		version := positionOf(meta.Get(versionKey))
 		if version > uint64(len(steps)) {
-			return fmt.Errorf("its layout is version %d, this program knows up to version %d", version, len(steps))
+			return fmt.Errorf("its layout is version %d, this program knows up to version %d: run the program that wrote it, or a newer one; "+
+				"nothing was changed", version, len(steps))
 		}
 		for i := version; i < uint64(len(steps)); i++ {
 			if err := steps[i](tx); err != nil {
-				return fmt.Errorf("migrate to layout %d: %w", i+1, err)
+				return fmt.Errorf("migrate to layout %d, nothing was changed: %w", i+1, err)
 			}
 		}
-		return meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, uint64(len(steps))))
+		return meta.Put(versionKey, position(nil, uint64(len(steps))))
 	})
+}
+
+// recoverOld brings into a file of an older layout what is in its log, and removes that.
+func recoverOld(db *bolt.DB, path string) error {
+	content, err := os.ReadFile(walPath(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var file binding
+	if err := db.View(func(tx *bolt.Tx) (err error) {
+		file, err = readBinding(tx)
+		return err
+	}); err != nil || file.version >= boundSince {
+		return err
+	}
+	w := &wal{path: walPath(path)}
+	copy(w.identity[:], file.identity)
+	if len(bytes.Trim(content, "\x00")) > 0 && !w.has(content, file.batch) && !w.has(content, file.batch+1) {
+		return errLogForeign
+	}
+	end, last, err := w.scan(content, file.batch)
+	if err != nil {
+		return fmt.Errorf("log %s: %w", w.path, err)
+	}
+	if end > 0 {
+		if err := db.Update(func(tx *bolt.Tx) error {
+			tables := make(map[*byte]table, len(tableNames))
+			for i, name := range tableNames {
+				if b := tx.Bucket(name); b != nil {
+					tables[&name[0]] = table{Bucket: b, mark: byte(i)}
+				}
+			}
+			for rest := content[:end]; len(rest) > 0; {
+				frame, _ := w.cut(rest)
+				if err := replay(tables, frame[frameHeader:]); err != nil {
+					return err
+				}
+				rest = rest[len(frame):]
+			}
+			return tx.Bucket(metaBucket).Put(batchKey, position(nil, last))
+		}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Remove(w.path), syncDir(filepath.Dir(path)))
 }
 
 func createBuckets(tx *bolt.Tx) error {
@@ -98,6 +158,30 @@ func compactRecords(*bolt.Tx) error { return nil }
 
 // createLives makes a program that would drop the lives of requests refuse the file. What is in it without one goes on as it is.
 func createLives(tx *bolt.Tx) error { return create(tx, requestKeysBucket) }
+
+// createPieces makes a program refuse the file that takes a missing log for an empty one, and does not know bodies in pieces, nor values with a
+// sum. Whatever is without a sum is read as it is.
+func createPieces(tx *bolt.Tx) error {
+	meta := tx.Bucket(metaBucket)
+	if err := errors.Join(
+		create(tx, piecesBucket), meta.Put(generationKey, position(nil, newGeneration())), meta.Put(stateKey, []byte{stateClosed}),
+	); err != nil {
+		return err
+	}
+	kept := make(map[string][]byte) // what is in there is anything, so that all of it must have one
+	if err := tx.Bucket(keptBucket).ForEach(func(k, v []byte) error {
+		kept[string(k)] = bytes.Clone(v)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for k, v := range kept {
+		if err := tx.Bucket(keptBucket).Put([]byte(k), appendSealed(nil, keptBucket, []byte(k), v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func create(tx *bolt.Tx, names ...[]byte) error {
 	for _, name := range names {

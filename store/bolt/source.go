@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 
 	bolt "go.etcd.io/bbolt"
@@ -25,84 +26,97 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	var history hub.History
 	err = s.view(ctx, func(tx *bolt.Tx) (err error) {
 		if c.Feed() {
-			history, err = readFeed(tx, c, after, limit)
+			history, err = s.readFeed(tx, c, after, limit)
 			return err
 		}
-		history, err = readRequest(tx, c.Ref(), after, limit)
+		history, err = s.readRequest(tx, c.Ref(), after, limit)
 		return err
 	})
 	return history, err
 }
 
-func readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit int) (hub.History, error) {
-	r, err := readRecord(tx, of)
+func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit int) (hub.History, error) {
+	r, err := s.readRecord(tx, of)
 	if errors.Is(err, lifecycle.ErrNotFound) {
 		return hub.History{}, nil
 	}
 	if err != nil {
 		return hub.History{}, err
 	}
-	p := newPage(tx, r.Sequence, after, limit)
+	p := s.newPage(tx, r.Sequence, after, limit)
 	p.Ended = r.Status.Terminal()
+	p.lost = func(uint64) []byte { return lifecycle.AppendEvent(nil, &r.Request, lifecycle.EventReset) }
+	p.ours = func(of *lifecycle.Request) bool { return of.ID == r.ID && of.Life == r.Life }
 	for sequence, at := range r.Trail.all() {
 		last := sequence == r.Sequence && p.Ended
 		if sequence > after && !p.add(sequence, at, last) {
 			break
 		}
 	}
-	return p.History, p.err
+	return p.History, nil
 }
 
-func readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (hub.History, error) {
+func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (hub.History, error) {
 	prefix := feedPrefix(c)
 	cursor := tx.Bucket(feedsBucket).Cursor()
 	top, _, _ := newest(cursor, prefix)
-	p := newPage(tx, top, after, limit)
+	p := s.newPage(tx, top, after, limit)
+	p.lost = func(offset uint64) []byte { return lifecycle.AppendFeedReset(nil, c, offset) }
+	p.ours = func(of *lifecycle.Request) bool {
+		return c.Kind == lifecycle.OwnerChannel && of.Owner == c.Name ||
+			c.Kind == lifecycle.TopicChannel && of.Owner == c.Owner && of.Topic == c.Name
+	}
 	if after >= top {
 		return p.History, nil
 	}
 	key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
-	for within(key, prefix) && p.add(offsetOf(key), positionOf(value), false) {
-		key, value = cursor.Next()
+	for ; within(key, prefix); key, value = cursor.Next() {
+		if len(value) > 0 && !p.add(offsetOf(key), positionOf(value), false) { // an empty one only keeps the top
+			break
+		}
 	}
-	return p.History, p.err
+	return p.History, nil
 }
 
 // page is an answer that is being gathered.
 type page struct {
 	hub.History
+	s      *Store
 	events *bolt.Bucket
 	limit  int
 	size   int
-	err    error
+	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
+	lost func(offset uint64) []byte
+	ours func(*lifecycle.Request) bool
 }
 
-func newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
-	p := &page{History: hub.History{Top: top}, events: tx.Bucket(eventsBucket), limit: limit}
+func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
+	p := &page{History: hub.History{Top: top}, s: s, events: tx.Bucket(eventsBucket), limit: limit}
 	if after < top && limit > 0 {
 		p.Messages = make([]hub.Message, 0, min(uint64(limit), top-after, 1024))
 	}
 	return p
 }
 
-// add adds the event at a position of the log, if it is there, and reports whether
-// there is room for it.
+// add adds the event at a position of the log and reports whether there is room for it. In the place of one that is damaged a
+// loss is told.
 func (p *page) add(offset, at uint64, last bool) bool {
 	if len(p.Messages) >= p.limit {
 		return false
 	}
-	var key [8]byte
-	value := p.events.Get(position(key[:0], at))
-	if len(value) < eventHeader { // the entry only keeps the top of a feed
-		return true
-	}
+	var buf [8]byte
+	key := position(buf[:0], at)
+	value, err := unseal(p.s.journal.strict, eventsBucket, key, p.events.Get(key))
 	if p.size += len(value); p.size > maxRead && len(p.Messages) > 0 {
 		return false
 	}
-	event, err := decodeEvent(value)
+	var event []byte
+	if err == nil {
+		event, err = decodeEvent(value, p.ours)
+	}
 	if err != nil {
-		p.err = err
-		return false
+		_ = p.s.damaged("", fmt.Sprintf("event %d", at), err)
+		event = p.lost(offset)
 	}
 	p.Messages = append(p.Messages, hub.Message{Offset: offset, Event: event, Last: last})
 	return true

@@ -58,7 +58,7 @@ func (s *Store) Probe(ctx context.Context) error {
 	if !s.failing.Load() {
 		return nil
 	}
-	name := []byte("probe")
+	name := []byte(probeName)
 	if err := s.write(ctx, func(b *batch) error {
 		b.put(keptBucket, name, make([]byte, probeSize))
 		return nil

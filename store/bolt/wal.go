@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -16,14 +17,18 @@ import (
 // it is and a sync has data to write but nothing of the file system. Which frames count is known by
 // their numbers, which rise by one from batch to batch and never begin again.
 //
+// In front of the frames stands who the log belongs to and how far it was known to reach, see header: so it is told whether frames are
+// missing that were acknowledged.
+//
 // A frame is the length of what it holds (4 bytes), a CRC-32C (4) over the identity of the store, the number and
 // what it holds, and the number (8). It is written, and synced, before the next one is begun: after a crash
-// only the last one can be torn, and nobody was told of that.
+// only the last one can be torn, and nobody was told of that. Offsets are those behind the header.
 type wal struct {
-	file     walFile
-	path     string
-	identity []byte // of the store the log belongs to
-	laid     int64  // up to where the file has its blocks
+	file walFile
+	path string
+	header
+	laid    int64 // up to where the file has its blocks
+	scratch [headerSize]byte
 }
 
 // walFile is what is needed of an [os.File]; Sync makes data durable, not times.
@@ -43,41 +48,114 @@ const (
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	zeros      [layBytes]byte
-
-	errTorn = errors.New("the log is damaged: changes behind the damage were acknowledged")
-	errGap  = errors.New("the log goes on from a newer state than that of the file, which may be an old copy; without the log the file can be used as it is")
 )
 
 // walPath is where the log of a store is.
 func walPath(path string) string { return path + "-wal" }
 
-// openWAL opens the log beside the file of a store, and makes it if there is none. It returns what it holds
-// that comes after a batch.
-func openWAL(path string, identity []byte, after uint64) (w *wal, log []byte, last uint64, err error) {
+// openWAL opens the log beside the file of a store, which judge has found to belong to it, and makes it if there is none. It returns
+// what the log holds that comes after the last batch of the file.
+func openWAL(path string, file binding) (w *wal, log []byte, last uint64, err error) {
 	path = walPath(path)
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, nil, 0, err
-	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("log %s: %w", path, err), file.Close())
+			err = fmt.Errorf("log %s: %w", path, err)
 		}
 	}()
-	if log, err = io.ReadAll(file); err != nil {
-		return nil, nil, 0, err
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	if len(log) == 0 { // that it is there must be as durable as what will be in it
-		if err := syncDir(filepath.Dir(path)); err != nil {
-			return nil, nil, 0, err
-		}
-	}
-	w = &wal{file: dataFile{file}, path: path, identity: identity, laid: int64(len(log))}
-	end, last, err := w.scan(log, after)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	return w, log[:end:end], last, nil
+	if h := decodeHeader(content); h != nil && file.state != stateClosed {
+		w = &wal{path: path, header: *h, laid: int64(len(content)) - headerBlock}
+		end, last, err := w.recover(content, file.batch)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		opened, err := os.OpenFile(path, os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		w.file = dataFile{opened}
+		return w, content[headerBlock:][:end:end], last, nil
+	}
+	w, err = createWAL(path, file, newGeneration())
+	return w, nil, file.batch, err
+}
+
+// recover returns up to where the log has what comes after a batch, and the number of the last one.
+func (w *wal) recover(content []byte, after uint64) (end int, last uint64, err error) {
+	if uint64(len(content)) < w.header.laid {
+		return 0, 0, errTorn // it was cut
+	}
+	end, last, err = w.scan(content[headerBlock:], after)
+	if err == nil && last < w.sealed {
+		err = errTorn
+	}
+	return end, last, err
+}
+
+// createWAL makes the log of a file that has none, or none that is needed, and announces a generation. It gets its name when it says whose it is.
+func createWAL(path string, file binding, next uint64) (*wal, error) {
+	w := &wal{path: path}
+	copy(w.identity[:], file.identity)
+	w.generation, w.next, w.base, w.sealed, w.header.laid = file.generation, next, file.batch, file.batch, headerBlock
+	made := path + ".new"
+	if err := func() error {
+		opened, err := os.OpenFile(made, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		w.file = opened
+		_, err = opened.WriteAt(zeros[:headerBlock], 0)
+		return errors.Join(err, w.introduce(), opened.Sync(), opened.Close())
+	}(); err != nil {
+		return nil, errors.Join(err, os.Remove(made))
+	}
+	if err := errors.Join(os.Rename(made, path), syncDir(filepath.Dir(path))); err != nil {
+		return nil, err
+	}
+	opened, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	w.file = dataFile{opened}
+	return w, nil
+}
+
+// introduce writes the header, which is durable with the next sync. If it cannot be written, the one before is left.
+func (w *wal) introduce() error {
+	w.turn++
+	_, err := w.file.WriteAt(w.append(w.scratch[:0]), int64(w.turn%2)*headerSlot)
+	if err != nil {
+		w.turn-- // what is torn now is written next
+	}
+	return err
+}
+
+// announce makes durable that the file may be of another generation from now on.
+func (w *wal) announce(next uint64) error {
+	w.next = next
+	if err := w.introduce(); err != nil {
+		return err
+	}
+	return w.file.Sync()
+}
+
+// begin notes that the file is of a generation, and has everything up to a batch.
+func (w *wal) begin(generation, number uint64) {
+	w.generation, w.next, w.base, w.sealed = generation, 0, number, number
+	_ = w.introduce() // else the log still says that this was about to come
+}
+
+// acknowledge notes that the frames up to a batch are in the log. It is never ahead of what is so.
+func (w *wal) acknowledge(number uint64) {
+	w.sealed = number
+	w.header.laid = max(w.header.laid, uint64(w.laid)+headerBlock)
+	_ = w.introduce()
 }
 
 // seal completes a frame whose header is still empty.
@@ -87,8 +165,10 @@ func (w *wal) seal(frame []byte, number uint64) {
 	binary.BigEndian.PutUint32(frame[4:], w.sum(frame))
 }
 
+func checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
 func (w *wal) sum(frame []byte) uint32 {
-	return crc32.Update(crc32.Checksum(w.identity, castagnoli), castagnoli, frame[8:])
+	return crc32.Update(checksum(w.identity[:]), castagnoli, frame[8:])
 }
 
 // cut returns the frame at the beginning of log and its number; nil if there is no whole one.
@@ -144,12 +224,12 @@ func (w *wal) has(log []byte, number uint64) bool {
 // write puts frames at an offset and waits until they are on disk.
 func (w *wal) write(frames []byte, at int64) error {
 	if end := at + int64(len(frames)); end > w.laid {
-		if _, err := w.file.WriteAt(zeros[:], end); err != nil {
+		if _, err := w.file.WriteAt(zeros[:], headerBlock+end); err != nil {
 			return err
 		}
 		w.laid = end + layBytes
 	}
-	if _, err := w.file.WriteAt(frames, at); err != nil {
+	if _, err := w.file.WriteAt(frames, headerBlock+at); err != nil {
 		return err
 	}
 	return w.file.Sync()
@@ -157,7 +237,7 @@ func (w *wal) write(frames []byte, at int64) error {
 
 // void makes a frame that could not be written, but may be there in part or as a whole, one that does not count, as far as
 // that can be done.
-func (w *wal) void(at int64) { _, _ = w.file.WriteAt(zeros[:frameHeader], at) }
+func (w *wal) void(at int64) { _, _ = w.file.WriteAt(zeros[:frameHeader], headerBlock+at) }
 
 // syncDir makes durable which files a directory has. Not every system can.
 func syncDir(path string) error {

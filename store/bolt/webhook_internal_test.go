@@ -46,6 +46,9 @@ func TestMigrationToWebhooks(t *testing.T) {
 				return err
 			}
 		}
+		if err := old3(tx); err != nil {
+			return err
+		}
 		return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, 1))
 	})
 	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 1 {
@@ -67,7 +70,7 @@ func TestMigrationToWebhooks(t *testing.T) {
 func checkWebhooks(t *testing.T, s *Store) {
 	t.Helper()
 	if err := func(tx *bolt.Tx) error {
-		fresh := &Store{}
+		fresh := &Store{journal: s.journal}
 		if err := fresh.loadEndpoints(tx); err != nil {
 			return err
 		}
@@ -88,7 +91,7 @@ func checkWebhooks(t *testing.T, s *Store) {
 		count := make(map[string]uint64)
 		err := tx.Bucket(deliveriesBucket).ForEach(func(key, value []byte) error {
 			endpoint := positionOf(key[:8])
-			d, err := decodeDelivery(positionOf(key[8:]), value)
+			d, err := s.delivery(key, value)
 			if err != nil {
 				return err
 			}
@@ -128,7 +131,11 @@ func checkWebhooks(t *testing.T, s *Store) {
 				t.Errorf("%s: %d entries, want %d: %x, want %x", name, len(got), len(keys), slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(keys)))
 			}
 		}
-		return tx.Bucket(messagesBucket).ForEach(func(id, value []byte) error {
+		return tx.Bucket(messagesBucket).ForEach(func(id, stored []byte) error {
+			value, err := unseal(true, messagesBucket, id, stored)
+			if err != nil {
+				return err
+			}
 			if n := positionOf(value[8:]); n != count[string(id)] || tx.Bucket(eventsBucket).Get(value[:8]) == nil {
 				t.Errorf("message %s has %d deliveries, want %d, or no event", id, n, count[string(id)])
 			}

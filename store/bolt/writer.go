@@ -156,7 +156,7 @@ func (s *Store) load(ctx context.Context, id string) (*record, error) {
 	}
 	var r *record
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		r, err = readRecord(tx, lifecycle.Named(id))
+		r, err = s.readRecord(tx, lifecycle.Named(id))
 		return err
 	})
 	return r, err
@@ -172,14 +172,26 @@ func (s *Store) isClosed() bool {
 }
 
 // readRecord returns lifecycle.ErrNotFound if there is no such request.
-func readRecord(tx *bolt.Tx, of lifecycle.Ref) (*record, error) {
-	value := tx.Bucket(requestsBucket).Get([]byte(of.ID))
-	if value == nil {
-		return nil, lifecycle.ErrNotFound
-	}
-	r, err := decodeRecord(of.ID, value)
+func (s *Store) readRecord(tx *bolt.Tx, of lifecycle.Ref) (*record, error) {
+	r, err := s.record(tx, of.ID)
 	if err == nil && !of.Of(&r.Request) {
 		return nil, lifecycle.ErrNotFound
 	}
 	return r, err
+}
+
+// record returns the record of a request, lifecycle.ErrNotFound if there is none.
+func (s *Store) record(tx *bolt.Tx, id string) (*record, error) {
+	value, err := s.journal.read(tx, requestsBucket, []byte(id))
+	if value == nil && err == nil {
+		return nil, lifecycle.ErrNotFound
+	}
+	var r *record
+	if err == nil {
+		r, err = decodeRecord(id, value)
+	}
+	if err != nil {
+		return nil, s.damaged(id, "the record", err)
+	}
+	return r, nil
 }

@@ -1,0 +1,282 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+var _ transfer.Source = (*Store)(nil)
+
+// cutTime is a time as other drivers keep it, too.
+func cutTime(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC().Truncate(time.Microsecond)
+}
+
+// Export implements transfer.Source. Changes wait meanwhile.
+func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) (err error) {
+	defer recoverDamage(&err)
+	s.journal.mu.RLock()
+	defer s.journal.mu.RUnlock()
+	if s.journal.tx == nil {
+		return unavailable(errFile)
+	}
+	e := exporter{s: s, tx: s.journal.tx, emit: emit, skip: skip}
+	for _, part := range []func() error{e.requests, e.keys, e.feeds, e.webhooks, e.kept} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type exporter struct {
+	s    *Store
+	tx   *bolt.Tx
+	emit func(transfer.Line) error
+	skip func(error)
+}
+
+// lost is called with what cannot be read.
+func (e *exporter) lost(err error) error {
+	if e.skip == nil {
+		return err
+	}
+	e.skip(err)
+	return nil
+}
+
+// requests writes all of them, by owner and creation. Going by the list of owners, it notices those that are not there any more; what is in no list
+// comes last.
+func (e *exporter) requests() error {
+	listed := 0
+	if err := e.tx.Bucket(ownersBucket).ForEach(func(key, entry []byte) error {
+		id, _, _ := bytes.Cut(entry, []byte{0})
+		r, err := e.s.record(e.tx, string(id))
+		if errors.Is(err, lifecycle.ErrNotFound) {
+			err = e.s.damaged(string(id), "the record", errGone)
+		}
+		if err != nil {
+			return e.lost(err)
+		}
+		if !bytes.Equal(key, ownerKey(r.Owner, r.Serial)) {
+			return e.lost(e.s.damaged(string(id), "the list of its owner", errSum))
+		}
+		listed++
+		return e.request(r)
+	}); err != nil {
+		return err
+	}
+	requests := e.tx.Bucket(requestsBucket)
+	if requests.Stats().KeyN == listed {
+		return nil
+	}
+	return requests.ForEach(func(key, _ []byte) error {
+		r, err := e.s.record(e.tx, string(key))
+		if err != nil {
+			return nil // that was told
+		}
+		if e.tx.Bucket(ownersBucket).Get(ownerKey(r.Owner, r.Serial)) != nil {
+			return nil
+		}
+		if err := e.lost(e.s.damaged(r.ID, "the list of its owner", errGone)); err != nil {
+			return err
+		}
+		return e.request(r)
+	})
+}
+
+func (e *exporter) request(r *record) error {
+	l := transfer.Line{Kind: transfer.Request, Request: &r.Request, Serial: r.Serial}
+	if r.Status == lifecycle.Pending {
+		l.Ticket = r.Ticket
+	}
+	if err := e.emit(l); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		lifecycle.Part
+		name string
+	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}} {
+		if part.Part == lifecycle.Output && r.Result == nil {
+			continue
+		}
+		c, err := e.s.body(e.tx, r.ID, part.Part, true)
+		if err != nil {
+			if err := e.lost(err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := e.emit(transfer.Line{Kind: transfer.Content, Part: part.name, Type: c.Type, Data: c.Data}); err != nil {
+			return err
+		}
+	}
+	for sequence, at := range r.Trail.all() {
+		if err := e.event(transfer.Event, sequence, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// event writes the event at a position.
+func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
+	key := position(nil, at)
+	stored := e.tx.Bucket(eventsBucket).Get(key)
+	event, err := e.s.event(e.tx.Bucket(eventsBucket), key)
+	if err != nil {
+		return e.lost(e.s.damaged("", fmt.Sprintf("event %d", at), err))
+	}
+	value, _ := unseal(e.s.journal.strict, eventsBucket, key, stored)
+	return e.emit(transfer.Line{Kind: kind, Offset: offset, Time: cutTime(eventTime(value)), Event: string(event)})
+}
+
+func (e *exporter) keys() error {
+	return e.tx.Bucket(keysBucket).ForEach(func(key, stored []byte) error {
+		value, err := unseal(e.s.journal.strict, keysBucket, key, stored)
+		var k keyRecord
+		if err == nil {
+			err = json.Unmarshal(value, &k)
+		}
+		if err != nil {
+			return e.lost(e.s.damaged("", "the record of an idempotency key", err))
+		}
+		l := transfer.Line{
+			Kind: transfer.Key, Digest: bytes.Clone(key), ID: k.Request, Life: k.Life, Fingerprint: k.Fingerprint, Reply: k.Reply,
+		}
+		if !k.LockedUntil.IsZero() {
+			l.Locked = cutTime(k.LockedUntil.UnixNano())
+		}
+		return e.emit(l)
+	})
+}
+
+func (e *exporter) feeds() error {
+	var name []byte
+	return e.tx.Bucket(feedsBucket).ForEach(func(key, value []byte) error {
+		if len(key) < 9 || key[len(key)-9] != 0 {
+			return e.lost(e.s.damaged("", "an entry of a feed", errSum))
+		}
+		channel := key[:len(key)-9]
+		if !bytes.Equal(channel, name) {
+			name = bytes.Clone(channel)
+			c, err := lifecycle.ParseKey(string(channel))
+			if err != nil {
+				return e.lost(e.s.damaged("", "the name of a feed", err))
+			}
+			top, _, _ := newest(e.tx.Bucket(feedsBucket).Cursor(), feedPrefix(c))
+			if err := e.emit(transfer.Line{Kind: transfer.Feed, Channel: string(channel), Offset: top}); err != nil {
+				return err
+			}
+		}
+		if len(value) == 0 {
+			return nil
+		}
+		return e.event(transfer.Entry, offsetOf(key), positionOf(value))
+	})
+}
+
+func (e *exporter) webhooks() error {
+	return e.tx.Bucket(endpointsBucket).ForEach(func(key, stored []byte) error {
+		value, err := unseal(e.s.journal.strict, endpointsBucket, key, stored)
+		var found dispatch.Endpoint
+		var fares fare
+		if err == nil && len(value) < 8 {
+			err = errSum
+		}
+		if err == nil {
+			err = json.Unmarshal(value[8:], &found)
+		}
+		if err != nil {
+			return e.lost(e.s.damaged("", fmt.Sprintf("webhook endpoint %q", key), err))
+		}
+		serial := value[:8]
+		raw, err := e.s.journal.read(e.tx, faresBucket, serial)
+		if err == nil && raw != nil {
+			err = json.Unmarshal(raw, &fares)
+		}
+		if err != nil {
+			if err := e.lost(e.s.damaged("", fmt.Sprintf("the health of webhook endpoint %q", key), err)); err != nil {
+				return err
+			}
+			fares = fare{}
+		}
+		found.CreatedAt, found.UpdatedAt = found.CreatedAt.Truncate(time.Microsecond), found.UpdatedAt.Truncate(time.Microsecond)
+		h := fares.Health
+		h.FailingSince, h.LastSuccess, h.HeldUntil = h.FailingSince.Truncate(time.Microsecond), h.LastSuccess.Truncate(time.Microsecond),
+			h.HeldUntil.Truncate(time.Microsecond)
+		if err := e.emit(transfer.Line{Kind: transfer.Endpoint, Endpoint: &found, Health: &h, Named: cutTime(fares.Named)}); err != nil {
+			return err
+		}
+		cursor := e.tx.Bucket(deliveriesBucket).Cursor()
+		for at, stored := cursor.Seek(serial); bytes.HasPrefix(at, serial); at, stored = cursor.Next() {
+			if err := e.delivery(at, stored); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (e *exporter) delivery(key, stored []byte) error {
+	d, err := e.s.delivery(key, stored)
+	if err != nil {
+		return e.lost(err)
+	}
+	m := &transfer.Message{
+		ID: d.ID, Lane: d.Lane, Type: d.Type, State: d.State, Attempts: d.Attempts, Tries: d.Tries, Created: cutTime(d.Created),
+	}
+	if d.State == dispatch.Waiting {
+		m.Due = cutTime(d.Due)
+	} else {
+		m.Settled = cutTime(d.Settled)
+	}
+	value, err := e.s.journal.read(e.tx, messagesBucket, []byte(d.ID))
+	if err == nil && len(value) == 16 {
+		m.Body, err = e.s.event(e.tx.Bucket(eventsBucket), value[:8])
+	}
+	if err != nil {
+		return e.lost(e.s.damaged("", "the body of webhook message "+d.ID, err))
+	}
+	raw, err := e.s.journal.read(e.tx, attemptsBucket, key)
+	if err == nil && raw != nil {
+		err = json.Unmarshal(raw, &m.Log)
+	}
+	if err != nil {
+		if err := e.lost(e.s.damaged("", "the log of webhook delivery "+d.ID, err)); err != nil {
+			return err
+		}
+	}
+	for i := range m.Log {
+		m.Log[i].At = m.Log[i].At.Truncate(time.Microsecond)
+	}
+	return e.emit(transfer.Line{Kind: transfer.Delivery, Delivery: m})
+}
+
+// probeName is what Probe leaves behind for a moment.
+const probeName = "probe"
+
+func (e *exporter) kept() error {
+	return e.tx.Bucket(keptBucket).ForEach(func(key, stored []byte) error {
+		value, err := unseal(true, keptBucket, key, stored)
+		if err != nil {
+			return e.lost(e.s.damaged("", fmt.Sprintf("what is kept as %q", key), err))
+		}
+		if string(key) == probeName {
+			return nil
+		}
+		return e.emit(transfer.Line{Kind: transfer.Kept, ID: string(key), Data: bytes.Clone(value)})
+	})
+}

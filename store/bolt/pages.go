@@ -1,0 +1,269 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// pages goes through the tree of a bbolt file without bbolt, which panics on a damaged page, in goroutines where nobody can recover, and reads
+// whatever a damaged number points to. It holds each page against how bbolt writes one: entries one behind the other, without a
+// gap, in the order of their keys, within the bounds that the page above gives. So every byte that leads somewhere is known to lead there; what
+// a value holds is for its sum to tell.
+//
+// The format is bbolt's (https://pkg.go.dev/go.etcd.io/bbolt, internal/common), in the machine's byte order.
+type pages struct {
+	file  io.ReaderAt
+	size  int64 // of the file, in bytes
+	page  int   // size of a page
+	high  uint64
+	seen  []uint64 // a bit for each page
+	count int      // pages that are in use
+
+	// leaf is called with each entry of each bucket, in order; the slices are its own only until it returns.
+	leaf func(bucket, key, value []byte) error
+}
+
+const (
+	pageHeader   = 16
+	pageElement  = 16
+	pageBranch   = 0x01
+	pageLeaf     = 0x02
+	bucketEntry  = 0x01
+	bucketHeader = 16
+	metaSize     = 64
+	boltMagic    = 0xED0CDAED
+	boltVersion  = 2
+	deepest      = 64
+)
+
+var (
+	order = binary.NativeEndian
+
+	errNoMeta = errors.New("both of its first pages are damaged, or it is no Hark store")
+)
+
+// boltMeta is what one of the first two pages says of the file.
+type boltMeta struct {
+	page     int
+	root     uint64
+	high     uint64
+	freelist uint64
+	txid     uint64
+}
+
+func decodeMeta(raw []byte) (m boltMeta, ok bool) {
+	if order.Uint32(raw) != boltMagic || order.Uint32(raw[4:]) != boltVersion {
+		return m, false
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(raw[:metaSize-8])
+	if h.Sum64() != order.Uint64(raw[metaSize-8:]) {
+		return m, false
+	}
+	return boltMeta{
+		page: int(order.Uint32(raw[8:])), root: order.Uint64(raw[16:]), freelist: order.Uint64(raw[32:]), high: order.Uint64(raw[40:]),
+		txid: order.Uint64(raw[48:]),
+	}, true
+}
+
+// newest returns the meta page that counts, and how many of the two are whole.
+func (p *pages) newest() (newest boltMeta, whole int, err error) {
+	buf := make([]byte, metaSize)
+	at := func(offset int64) (boltMeta, bool) {
+		if _, err := p.file.ReadAt(buf, offset+pageHeader); err != nil {
+			return boltMeta{}, false
+		}
+		return decodeMeta(buf)
+	}
+	if m, ok := at(0); ok {
+		newest, whole = m, 1
+	}
+	for size := int64(1 << 10); size <= 64<<10; size <<= 1 { // if the first is damaged, how large pages are is not known
+		if m, ok := at(size); ok && int64(m.page) == size {
+			if whole++; whole == 1 || m.txid > newest.txid {
+				newest = m
+			}
+			break
+		}
+	}
+	if whole == 0 {
+		return newest, 0, errNoMeta
+	}
+	return newest, whole, nil
+}
+
+// walk goes through all pages in use.
+func (p *pages) walk() error {
+	meta, _, err := p.newest()
+	if err != nil {
+		return err
+	}
+	p.page, p.high = meta.page, meta.high
+	if p.page < 1<<10 || p.high < 3 || int64(p.high) > p.size/int64(p.page) {
+		return fmt.Errorf("it ends after %d bytes, and has pages beyond that: it was cut", p.size)
+	}
+	p.seen = make([]uint64, p.high/64+1)
+	return p.tree(meta.root, nil, nil, nil, 0)
+}
+
+// damage is what is wrong with a page.
+func damage(id uint64, what string) error { return fmt.Errorf("page %d: %s", id, what) }
+
+// tree goes through the page and what is below it. All keys are at least low and less than high, where those are given.
+func (p *pages) tree(id uint64, bucket, low, high []byte, depth int) error {
+	if id < 2 || id >= p.high {
+		return damage(id, "there is no such page")
+	}
+	if depth > deepest {
+		return damage(id, "pages form a circle")
+	}
+	raw := make([]byte, p.page)
+	if _, err := p.file.ReadAt(raw, int64(id)*int64(p.page)); err != nil {
+		return damage(id, err.Error())
+	}
+	more := uint64(order.Uint32(raw[12:]))
+	if order.Uint64(raw) != id || more >= p.high-id {
+		return damage(id, "it is another one")
+	}
+	for n := id; n <= id+more; n++ {
+		if p.seen[n/64]&(1<<(n%64)) != 0 {
+			return damage(n, "it is used twice")
+		}
+		p.seen[n/64] |= 1 << (n % 64)
+		p.count++
+	}
+	if more > 0 {
+		raw = append(raw, make([]byte, int(more)*p.page)...)
+		if _, err := p.file.ReadAt(raw[p.page:], int64(id+1)*int64(p.page)); err != nil {
+			return damage(id, err.Error())
+		}
+	}
+	used, err := p.entries(id, raw, bucket, low, high, depth)
+	if err != nil {
+		return err
+	}
+	if need := (used + p.page - 1) / p.page; int(more)+1 != need && int(more) != used/p.page {
+		return damage(id, "its length is another one")
+	}
+	return nil
+}
+
+// entries goes through the entries of a page, and returns up to where it is used.
+func (p *pages) entries(id uint64, raw, bucket, low, high []byte, depth int) (used int, err error) {
+	kind, count := order.Uint16(raw[8:]), int(order.Uint16(raw[10:]))
+	used = pageHeader + count*pageElement
+	if kind != pageBranch && kind != pageLeaf || used > len(raw) || kind == pageBranch && count == 0 {
+		return 0, damage(id, "its head is damaged")
+	}
+	last := low
+	for i := range count {
+		at := pageHeader + i*pageElement
+		e := raw[at : at+pageElement]
+		var pos, keySize, valueSize int
+		if kind == pageLeaf {
+			pos, keySize, valueSize = int(order.Uint32(e[4:])), int(order.Uint32(e[8:])), int(order.Uint32(e[12:]))
+		} else {
+			pos, keySize = int(order.Uint32(e)), int(order.Uint32(e[4:]))
+		}
+		if at+pos != used || keySize == 0 || keySize > len(raw)-used || valueSize > len(raw)-used-keySize {
+			return 0, damage(id, fmt.Sprintf("where its entry %d lies is damaged", i))
+		}
+		key, value := raw[used:used+keySize], raw[used+keySize:used+keySize+valueSize]
+		used += keySize + valueSize
+		// The first key of a branch may be more than its own bound's, never less.
+		if c := bytes.Compare(key, last); last != nil && (c < 0 || c == 0 && i > 0) || high != nil && bytes.Compare(key, high) >= 0 {
+			return 0, damage(id, fmt.Sprintf("its entry %d is not in order", i))
+		}
+		last = key
+		switch {
+		case kind == pageBranch:
+			next := high
+			if i+1 < count {
+				if next, err = p.branchKey(raw, i+1); err != nil {
+					return 0, damage(id, err.Error())
+				}
+			}
+			err = p.tree(order.Uint64(e[8:]), bucket, key, next, depth+1)
+		case order.Uint32(e) == bucketEntry && bucket == nil:
+			err = p.bucket(id, key, value, depth)
+		case order.Uint32(e) != 0 || bucket == nil:
+			err = damage(id, fmt.Sprintf("its entry %d is neither a value nor a bucket", i))
+		default:
+			err = p.leaf(bucket, key, value)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return used, nil
+}
+
+func (p *pages) branchKey(raw []byte, i int) ([]byte, error) {
+	at := pageHeader + i*pageElement
+	from, size := at+int(order.Uint32(raw[at:])), int(order.Uint32(raw[at+4:]))
+	if from > len(raw) || size > len(raw)-from {
+		return nil, errors.New("a key of it is damaged")
+	}
+	return raw[from : from+size], nil
+}
+
+// bucket goes through a bucket, which is in its entry if it is small.
+func (p *pages) bucket(id uint64, name, value []byte, depth int) error {
+	if len(value) < bucketHeader {
+		return damage(id, "a bucket of it is damaged")
+	}
+	if root := order.Uint64(value); root != 0 {
+		if len(value) != bucketHeader {
+			return damage(id, "a bucket of it is damaged")
+		}
+		return p.tree(root, name, nil, nil, depth+1)
+	}
+	inline := value[bucketHeader:]
+	if len(inline) < pageHeader || order.Uint16(inline[8:]) != pageLeaf || order.Uint64(inline) != 0 || order.Uint32(inline[12:]) != 0 {
+		return damage(id, "a bucket in it is damaged")
+	}
+	used, err := p.entries(id, inline, name, nil, nil, depth)
+	if err == nil && used != len(inline) {
+		err = damage(id, "a bucket in it is damaged")
+	}
+	return err
+}
+
+// inspect goes through the pages of the file of a store before it is opened for writing. Values of sealed tables are held against their sums,
+// but for bodies, which are when they are read; unsealed is called with each that is not what was stored.
+func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int, size int64, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	names := make(map[string][]byte)
+	for _, name := range sealedTables {
+		if &name[0] != &piecesBucket[0] {
+			names[string(name)] = name
+		}
+	}
+	strict := false
+	p := &pages{file: file, size: info.Size()}
+	p.leaf = func(bucket, key, value []byte) error {
+		if name := names[string(bucket)]; name != nil {
+			if _, err := unseal(strict, name, key, value); err != nil {
+				unsealed(name, key)
+			}
+		} else if bytes.Equal(bucket, metaBucket) && bytes.Equal(key, sealedKey) {
+			strict = true
+		}
+		return nil
+	}
+	err = p.walk()
+	return p.count, p.page, p.size, err
+}
