@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"encoding/json"
@@ -91,6 +92,7 @@ func cloneEndpoint(e dispatch.Endpoint) dispatch.Endpoint {
 type endpoints struct {
 	byID      map[string]*endpoint
 	byOwner   map[string][]*endpoint // without one-off ones, by creation
+	dead      map[*endpoint]bool     // one-off ones that are disabled
 	turns     turns
 	turn      uint64
 	unsettled int   // deliveries of all
@@ -109,11 +111,13 @@ func (s *endpoints) add(e *endpoint) {
 		})
 		s.byOwner[e.Owner] = slices.Insert(list, i, e)
 	}
+	s.note(e)
 	heap.Push(&s.turns, e)
 }
 
 func (s *endpoints) remove(e *endpoint) {
 	delete(s.byID, e.ID)
+	delete(s.dead, e)
 	s.unsettled -= e.unsettled
 	if list := slices.DeleteFunc(s.byOwner[e.Owner], func(other *endpoint) bool { return other == e }); len(list) > 0 {
 		s.byOwner[e.Owner] = list
@@ -121,6 +125,27 @@ func (s *endpoints) remove(e *endpoint) {
 		delete(s.byOwner, e.Owner)
 	}
 	heap.Remove(&s.turns, e.index)
+}
+
+// note keeps account of whether a one-off endpoint is listed. It is called whenever its status may have changed.
+func (s *endpoints) note(e *endpoint) {
+	if e.OneOff && e.Listed() {
+		s.dead[e] = true
+	} else {
+		delete(s.dead, e)
+	}
+}
+
+// listed returns the endpoints that an owner finds in their list, by creation.
+func (s *endpoints) listed(owner string) []*endpoint {
+	list := slices.Clone(s.byOwner[owner])
+	for e := range s.dead {
+		if e.Owner == owner {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *endpoint) int { return cmp.Compare(a.serial, b.serial) })
+	return list
 }
 
 // of returns an endpoint that somebody owns.
@@ -167,7 +192,7 @@ func (t *turns) Pop() any {
 
 // loadEndpoints reads all endpoints. Whatever was claimed is due again: who claimed it is gone.
 func (s *Store) loadEndpoints(tx *bolt.Tx) error {
-	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint)}
+	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint), dead: make(map[*endpoint]bool)}
 	bySerial := make(map[uint64]*endpoint)
 	if err := tx.Bucket(endpointsBucket).ForEach(func(key, stored []byte) error {
 		e := &endpoint{leases: make(map[uint64]lease)}
@@ -213,6 +238,7 @@ func (b *batch) touch(e *endpoint) {
 		b.s.endpoints.unsettled += was.unsettled - e.unsettled
 		e.Endpoint, e.fare, e.unsettled, e.last = was.Endpoint, was.fare, was.unsettled, was.last
 		if b.s.endpoints.byID[e.ID] == e {
+			b.s.endpoints.note(e)
 			b.s.endpoints.place(e, 0)
 		}
 	})

@@ -77,7 +77,7 @@ func (s *Store) EndpointOwner(ctx context.Context, id string) (string, error) {
 func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit int) ([]dispatch.Endpoint, error) {
 	var found []dispatch.Endpoint
 	err := s.write(ctx, func(*batch) error {
-		list := s.endpoints.byOwner[owner]
+		list := s.endpoints.listed(owner)
 		if after != "" {
 			e, err := s.endpoints.of(owner, after)
 			if err != nil {
@@ -113,6 +113,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, given dispatch.Endpoint) (di
 		version, created, oneOff := e.Version, e.CreatedAt, e.OneOff
 		e.Endpoint = given
 		e.Version, e.CreatedAt, e.UpdatedAt, e.OneOff = version+1, created, b.now, oneOff
+		s.endpoints.note(e)
 		b.saveEndpoint(e)
 		if e.Status == dispatch.Active && was != dispatch.Active {
 			e.Health.Failures, e.Health.FailingSince, e.Health.HeldUntil = 0, time.Time{}, time.Time{}

@@ -41,7 +41,7 @@ func (b *batch) pruneOneOffs() {
 	}
 	endpoints.pruned = now
 	for _, e := range endpoints.byID {
-		if e.OneOff && e.unsettled == 0 && e.Named+retention <= now {
+		if e.OneOff && (e.unsettled == 0 || !e.Holds()) && e.Named+retention <= now {
 			b.deleteEndpoint(e)
 		}
 	}

@@ -57,7 +57,7 @@ import (
 //	             it to schedule (status, concurrency, interval, coalesce, timeout, once, hold, rated: next time its rate allows),
 //	             how it fares (failures, successes, failing: since when, succeeded: when last), order: how
 //	             many deliveries were made of it
-//	w:own:<owner>    its endpoints by ticket, without the one-off ones
+//	w:own:<owner>    its endpoints by ticket, of the one-off ones those that are disabled
 //	w:wants:<owner>  what is enqueued by itself: id to filter, JSON
 //	w:once       one-off endpoints by the time until which they are named
 //	w:due        endpoints by when something of theirs may be claimed

@@ -242,6 +242,40 @@ func testOneOff(s *suite) {
 	}
 }
 
+// testOneOffDisabled: what waits keeps a one-off endpoint that is disabled no longer than others are kept, and meanwhile its
+// owner finds it in the list.
+func testOneOffDisabled(s *suite) {
+	s.add(dispatch.Endpoint{ID: "lasting"})
+	s.in.Advance(time.Second)
+	s.add(dispatch.Endpoint{ID: "once", OneOff: true})
+	s.add(dispatch.Endpoint{ID: "bobs", Owner: bob, OneOff: true})
+	s.enqueue("once", "m", "n")
+	if got := s.endpoints(alice, 1); !slices.Equal(got, []string{"lasting"}) {
+		s.Errorf("list with an active one-off endpoint: %v", got)
+	}
+	disable := func(e *dispatch.Endpoint) { e.Status = dispatch.Disabled }
+	s.update("once", disable)
+	if got := s.endpoints(alice, 1); !slices.Equal(got, []string{"once", "lasting"}) {
+		s.Errorf("list with a disabled one-off endpoint: %v", got)
+	}
+	s.update("once", func(e *dispatch.Endpoint) { e.Status = dispatch.Active })
+	if got := s.endpoints(alice, 1); !slices.Equal(got, []string{"lasting"}) {
+		s.Errorf("list after it was enabled: %v", got)
+	}
+	s.update("once", disable)
+	s.in.Advance(3 * time.Hour)
+	s.sweep()
+	s.noEndpoint(alice, "once")
+	s.sweep()
+	if got := s.endpoints(alice, 1); !slices.Equal(got, []string{"lasting"}) {
+		s.Errorf("list after it was forgotten: %v", got)
+	}
+	s.add(dispatch.Endpoint{ID: "once", OneOff: true})
+	if got := s.list("once", dispatch.Query{}); len(got) != 0 {
+		s.Errorf("a new one has deliveries %v", got)
+	}
+}
+
 // testOneOffOfLongRequest: a request that takes longer than the retention still finds its endpoint.
 func testOneOffOfLongRequest(s *suite) {
 	s.add(dispatch.Endpoint{ID: "once", OneOff: true})

@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"ListEndpoints", Config{}, testListEndpoints},
 		{"EndpointsOfOthers", Config{}, testEndpointsOfOthers},
 		{"OneOff", Config{WebhookRetention: time.Hour}, testOneOff},
+		{"OneOffDisabled", Config{WebhookRetention: time.Hour}, testOneOffDisabled},
 		{"OneOffOfLongRequest", Config{WebhookRetention: time.Hour}, testOneOffOfLongRequest},
 		{"Keep", Config{}, testKeep},
 		{"DeleteEndpoint", Config{}, testDeleteEndpoint},

@@ -36,9 +36,8 @@ type Endpoints interface {
 	// EndpointOwner returns whose endpoint an id names: ids are unique over all owners. ErrNotFound.
 	EndpointOwner(ctx context.Context, id string) (string, error)
 
-	// ListEndpoints returns the endpoints of an owner, newest first, without those
-	// that are OneOff. after is the id of the last one of the page before, "" for the first page;
-	// ErrNotFound if that one is gone.
+	// ListEndpoints returns the endpoints of an owner that are Listed, newest first. after is the id
+	// of the last one of the page before, "" for the first page; ErrNotFound if that one is gone.
 	ListEndpoints(ctx context.Context, owner, after string, limit int) ([]Endpoint, error)
 
 	// UpdateEndpoint replaces an endpoint as it was read: ErrConflict if its Version

@@ -27,7 +27,8 @@ end
 local once = call('ZRANGEBYSCORE', tag .. 'w:once', '-inf', before, 'LIMIT', 0, limit)
 for _, id in ipairs(once) do
   local e = endpoint(id)
-  if e and call('EXISTS', key_of(e, 'waiting'), key_of(e, 'blocked'), key_of(e, 'sending')) > 0 then
+  -- What waits keeps only one that can still deliver it, see dispatch.Endpoint.Holds.
+  if e and (e.status == 'active' or e.status == 'paused') and call('EXISTS', key_of(e, 'waiting'), key_of(e, 'blocked'), key_of(e, 'sending')) > 0 then
     call('ZADD', tag .. 'w:once', digits(now), id) -- looked at again when as much time has passed
   elseif e then
     drop(e)

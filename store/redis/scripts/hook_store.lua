@@ -36,12 +36,19 @@ if not was then
   call('HSET', key, 'owner', owner, 'number', serial, 'created', digits(now), 'once', once, 'order', 0,
     'hold', 0, 'rated', 0, 'failures', 0, 'successes', 0, 'failing', 0, 'succeeded', 0)
   if once == '1' then
-    call('ZADD', tag .. 'w:once', digits(now), id)
+    call('ZADD', tag .. 'w:once', digits(now), id) -- not in the list of its owner, see below
   else
     call('ZADD', tag .. 'w:own:' .. owner, serial, id)
   end
 elseif status == 'active' and was.status ~= 'active' then
   call('HSET', key, 'failures', 0, 'failing', 0, 'hold', 0)
+end
+if was and was.once then -- one that is disabled is listed, see dispatch.Endpoint.Listed
+  if status == 'disabled' then
+    call('ZADD', tag .. 'w:own:' .. owner, was.number, id)
+  else
+    call('ZREM', tag .. 'w:own:' .. owner, id)
+  end
 end
 if filter ~= '' then
   call('HSET', tag .. 'w:wants:' .. owner, id, filter)
