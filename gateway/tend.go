@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -18,7 +19,7 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 	defer tick.Stop()
 	for first := !g.shared; ; first = false {
 		still := make(map[lifecycle.Ref]time.Time, len(seen))
-		for r, err := range g.store.Batches(ctx) {
+		for r, err := range g.batches(ctx, age) {
 			if err != nil {
 				if ctx.Err() == nil {
 					g.log.Warn("batches could not be gone through", slog.Any("error", err))
@@ -45,6 +46,23 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// batches are those that this node looks after. Of many nodes it is one, because each would read every batch that has not ended, and as
+// long as it comes back: who has died is followed by another one within an age.
+func (g *gateway) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecycle.Request, error] {
+	leader, ok := g.store.(lifecycle.Leader)
+	if !ok {
+		return g.store.Batches(ctx)
+	}
+	return func(yield func(lifecycle.Request, error) bool) {
+		switch lead, err := leader.Lead(ctx, "batches", age); {
+		case err != nil:
+			yield(lifecycle.Request{}, err)
+		case lead:
+			g.store.Batches(ctx)(yield)
 		}
 	}
 }

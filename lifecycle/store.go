@@ -106,6 +106,13 @@ func (s *Swept) Add(r Request, forgotten bool) {
 	}
 }
 
+// Leader is a store of many processes.
+type Leader interface {
+	// Lead reports whether this process, and no other, is to do what one is enough for, for a time from now. Whoever
+	// does it asks again before that has passed, and keeps it then. Errors wrap ErrUnavailable.
+	Lead(ctx context.Context, what string, d time.Duration) (bool, error)
+}
+
 // Cancellations tells processors of requests whose cancellation was asked for
 // while they were being processed. It is a hint, delivered at most once to each
 // process; the mark itself is in the request.

@@ -180,6 +180,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		}
 		s.recent.put(is)
 		s.relayNow(ctx, st.partition, outboxes)
+		s.ended(ctx, &is.Request)
 		return is.Request, p, nil
 	case "gone":
 		return lifecycle.Request{}, p, lifecycle.ErrNotFound

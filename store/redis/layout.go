@@ -27,7 +27,8 @@ import (
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id
-//	batches      by when it was noted, in µs: id of a batch that may not have ended
+//	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
+//	lead:<what>  which process does what one is enough for, until it expires
 //	own:<owner>  by serial: id NUL route NUL topic
 //	k:<digest>   idempotency key: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen

@@ -108,6 +108,7 @@ type Store struct {
 	clock   clock
 	recent  recent
 	turns   turns
+	name    string       // of this process
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	rankBy     atomic.Pointer[func(priority int) int] // see RankBy
@@ -159,7 +160,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
 	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	how.DisableIdentity = true
-	s := &Store{options: o, log: o.Logger, client: newClient(how), publish: "PUBLISH"}
+	s := &Store{options: o, log: o.Logger, client: newClient(how), publish: "PUBLISH", name: newToken()}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {

@@ -66,6 +66,8 @@ var (
 	hookStoreScript string
 	//go:embed scripts/keep.lua
 	keepScript string
+	//go:embed scripts/lead.lua
+	leadScript string
 	//go:embed scripts/lease.lua
 	leaseScript string
 	//go:embed scripts/list.lua
@@ -99,11 +101,11 @@ var (
 )
 
 var scripts = struct {
-	age, claim, collect, denote, due, forget, keep, list, meta, newest,
+	age, claim, collect, denote, due, forget, keep, lead, list, meta, newest,
 	probe, read, release, reply, take, tidy, unclaim, void *goredis.Script
 }{
 	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), denote: script(denoteScript), due: script(dueScript),
-	forget: script(recordScript, forgetScript), keep: script(keepScript), list: script(recordScript, listScript), meta: script(metaScript),
+	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
 	release: script(leaseScript, releaseScript), reply: script(replyScript),
 	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),

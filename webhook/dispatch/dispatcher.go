@@ -23,6 +23,7 @@ type Dispatcher struct {
 
 	sending  atomic.Int64
 	counters counters
+	failing  failing
 }
 
 // grace is for how much longer than its endpoint's timeout a delivery is lent. Within it the rest of the answer
@@ -56,6 +57,8 @@ func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 	defer cut()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cut) })()
 	var running sync.WaitGroup
+	var telling sync.WaitGroup
+	telling.Go(func() { d.failing.run(ctx, d.log) })
 	for pause := time.Duration(0); ctx.Err() == nil; {
 		timer := time.NewTimer(pause)
 		select {
@@ -69,6 +72,8 @@ func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 		}
 	}
 	running.Wait()
+	telling.Wait()
+	d.failing.tell(d.log)
 }
 
 const (
@@ -117,7 +122,8 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 	v := judge(&c, a)
 	d.counters.count(v.outcome, a)
 	if v.outcome.State != Delivered {
-		d.log.LogAttrs(ctx, slog.LevelInfo, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID),
+		d.failing.add(&c, v.outcome, a)
+		d.log.LogAttrs(ctx, slog.LevelDebug, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID),
 			slog.Int("attempt", c.Attempt), slog.String("class", v.outcome.Attempt.Class), slog.Int("status", a.status), slog.Any("error", a.err))
 	}
 	bound, cancel := context.WithTimeout(ctx, settleTime)
