@@ -18,6 +18,7 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/redis"
@@ -55,12 +56,12 @@ type backends struct {
 
 // openBackends opens what the configuration names: Redis and RabbitMQ, or one file and
 // a queue in memory. It waits for Redis until ctx ends, and calls waiting with what it waits for; RabbitMQ may come later.
-func openBackends(ctx context.Context, c config.Config, waiting func(string), log *slog.Logger) (*backends, error) {
+func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, waiting func(string), log *slog.Logger) (*backends, error) {
 	if c.Redis != "" {
-		return openShared(ctx, c, waiting, log)
+		return openShared(ctx, c, stalls, waiting, log)
 	}
 	path := filepath.Join(c.Data, "hark.db")
-	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention})
+	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, WebhookRetention: c.WebhookRetention, Stall: stalls})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
@@ -86,11 +87,11 @@ func openBackends(ctx context.Context, c config.Config, waiting func(string), lo
 // waitsForRedis is what callers are told meanwhile; the log says which server, and why.
 const waitsForRedis = "The gateway is starting, and waits for Redis (--redis, HARK_REDIS), which cannot be reached. It serves nothing until then; its log says more."
 
-func openShared(ctx context.Context, c config.Config, waiting func(string), log *slog.Logger) (*backends, error) {
+func openShared(ctx context.Context, c config.Config, stalls *stall.Watch, waiting func(string), log *slog.Logger) (*backends, error) {
 	servers := redact(c.Redis)
 	s, err := redis.OpenPatiently(ctx, c.Redis, redis.Options{
-		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, WebhookRetention: c.WebhookRetention,
-		Logger: log.With(slog.String("redis", servers)),
+		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, WebhookRetention: c.WebhookRetention,
+		Stall: stalls, Logger: log.With(slog.String("redis", servers)),
 	}, func(error) { waiting(waitsForRedis) })
 	if err != nil {
 		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)

@@ -24,6 +24,7 @@ import (
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/processor/traced"
@@ -41,6 +42,7 @@ type gateway struct {
 	*backends
 	hub        *hub.Hub
 	service    *lifecycle.Service
+	stall      *stall.Watch
 	guard      *auth.Guard
 	tracer     trace.Tracer // nil: nothing is traced
 	stopTraces func(context.Context)
@@ -89,13 +91,14 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	}
 	g.lobby = &lobby{listener: g.listener, tcp: tcp, shared: c.Redis != "", log: log}
 	defer g.lobby.leave()
-	if g.backends, err = openBackends(ctx, c, g.lobby.wait, log); err != nil {
+	g.stall = stall.New()
+	if g.backends, err = openBackends(ctx, c, g.stall, g.lobby.wait, log); err != nil {
 		return nil, err
 	}
 	g.hub = hub.New(tracing.Source(g.tracer, g.store), hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Connections: connections(c.MaxConnections), PerCaller: c.MaxPerCaller, ConnectRate: c.ConnectRate, Logger: log,
-		Subject: subject,
+		Subject: subject, Patience: g.stall.Left,
 	})
 	g.service = lifecycle.New(g.store, tracing.Queue(g.tracer, processor.Queue(g.broker)), lifecycle.Options{
 		Logger: log,
@@ -108,7 +111,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.store, c, log); return err }); err != nil {
 		return nil, err
 	}
-	if err = g.lobby.until(ctx, func() (err error) { g.webhooks, err = webhooks(ctx, g.store, c, g.tracer, log); return err }); err != nil {
+	if err = g.lobby.until(ctx, func() (err error) { g.webhooks, err = webhooks(ctx, g.store, c, g.stall, g.tracer, log); return err }); err != nil {
 		return nil, err
 	}
 	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
@@ -121,7 +124,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
 		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall: g.stall, Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -182,7 +185,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 
 // newLeases returns what hands work out over HTTP.
 func (g *gateway) newLeases() *lease.Leases {
-	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.now, Logger: g.log}
+	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.now, Stall: g.stall, Logger: g.log}
 	if g.shared {
 		o.Calls = 1000
 	} else {
@@ -257,6 +260,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		})
 	}
 	sweeping, stopSweeping := context.WithCancel(context.Background())
+	running.Go(func() { g.stall.Run(sweeping) })
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { g.guard.Run(sweeping) })
 	running.Go(func() { rest(sweeping) })

@@ -13,12 +13,13 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/tracing"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // webhooks returns the service that owners of endpoints use, over the gateway's store.
-func webhooks(ctx context.Context, s store, c config.Config, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
+func webhooks(ctx context.Context, s store, c config.Config, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
@@ -27,6 +28,7 @@ func webhooks(ctx context.Context, s store, c config.Config, tracer trace.Tracer
 			return ownerEvents(ctx, s, owner, after)
 		},
 		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
+		Stall:     stalls,
 		Logger:    log,
 	}
 	if c.WebhookCA != "" {

@@ -125,11 +125,17 @@ func (o *outbox) waitWritable(late <-chan time.Time) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-writable:
-		return nil
-	case <-late:
-		return os.ErrDeadlineExceeded
+	for {
+		select {
+		case <-writable:
+			return nil
+		case <-late:
+		}
+		left := o.hub.opts.Patience()
+		if left == 0 {
+			return os.ErrDeadlineExceeded
+		}
+		late = time.After(left) // it may take something by now
 	}
 }
 

@@ -58,6 +58,9 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 			return err
 		}
 		messages := contiguous(history.Messages)
+		if at == 0 {
+			at = history.Begin
+		}
 		if first && from.after == nil {
 			switch {
 			case from.live:

@@ -37,6 +37,10 @@ type Options struct {
 	AuthTime      time.Duration // how long a WebSocket client may take to say who it is; 10 s
 	Logger        *slog.Logger  // default: discard
 
+	// Patience returns for how long no connection is to be ended for what its client has not said or read yet, because this process stood
+	// still: it may have. It must not block. Default: 0, always.
+	Patience func() time.Duration
+
 	// Subject returns what an event tells of, "" if that is not known, and whether it is
 	// only progress, which is worth nothing once a newer event of the same subject is
 	// there. It is asked only for a connection whose QueueBytes are used up: progress that
@@ -73,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Patience == nil {
+		o.Patience = func() time.Duration { return 0 }
 	}
 	return o
 }

@@ -278,7 +278,13 @@ func (o *outbox) overflow() {
 
 // timeout aborts the connection after d, whatever it is still waiting for.
 func (o *outbox) timeout(d time.Duration) {
-	time.AfterFunc(d, func() { o.abort(o.reason) })
+	time.AfterFunc(d, func() {
+		if left := o.hub.opts.Patience(); left > 0 {
+			o.timeout(left)
+			return
+		}
+		o.abort(o.reason)
+	})
 }
 
 // finish sends b as the last bytes and closes the connection when they are out.
@@ -365,7 +371,9 @@ func (o *outbox) close(why reason) {
 func (o *outbox) beat() {
 	pass := o.pass.Load()
 	if left, known := pass.left(); known && left <= 0 {
-		o.expire(pass)
+		if !pass.probation || o.hub.opts.Patience() == 0 { // else the token may have come, and is about to be read
+			o.expire(pass)
+		}
 		return
 	}
 	o.mu.Lock()

@@ -10,7 +10,8 @@ import (
 type EventType string
 
 // The types of event. Reset is never stored: the hub sends it to a follower
-// that missed events which are no longer there.
+// that missed events which are no longer there. Forgotten stands in a feed for an event
+// whose request was deleted, or whose retention has passed.
 const (
 	EventAccepted  EventType = "request.accepted"
 	EventStarted   EventType = "request.started"
@@ -22,6 +23,7 @@ const (
 	EventExpired   EventType = "request.expired"
 	EventReset     EventType = "request.reset"
 	EventFeedReset EventType = "feed.reset"
+	EventForgotten EventType = "feed.forgotten"
 )
 
 // Known reports whether t is the type of an event that stands in a request's life.
@@ -126,16 +128,28 @@ func notDigit(r rune) bool { return r < '0' || r > '9' }
 // up to offset are gone. A feed has no document of its own; the link says where
 // the requests behind it can be listed.
 func AppendFeedReset(dst []byte, c Channel, offset uint64) []byte {
+	return appendOfFeed(dst, c, "reset/", EventFeedReset, offset)
+}
+
+// AppendForgotten appends the event that keeps the place of one that was forgotten with its request. It
+// tells nothing of that, and is the same for everybody and whenever it is read.
+func AppendForgotten(dst []byte, c Channel, offset uint64) []byte {
+	return appendOfFeed(dst, c, "forgotten/", EventForgotten, offset)
+}
+
+// appendOfFeed appends an event that is about a place in a feed, and no request.
+func appendOfFeed(dst []byte, c Channel, id string, t EventType, offset uint64) []byte {
 	source, list := "/v1/events", "/v1/requests"
 	if c.Kind == TopicChannel {
 		source, list = "/v1/topics/"+c.Name+"/events", "/v1/requests?topic="+c.Name
 	}
-	dst = append(dst, `{"specversion":"1.0","id":"reset/`...)
+	dst = append(dst, eventOpening...)
+	dst = append(dst, id...)
 	dst = appendUint(dst, offset, 1)
 	dst = append(dst, `","source":"`...)
 	dst = append(dst, source...)
-	dst = append(dst, `","type":"`...)
-	dst = append(dst, EventFeedReset...)
+	dst = append(dst, eventKind...)
+	dst = append(dst, t...)
 	dst = append(dst, `","datacontenttype":"application/json","data":{"channel":`...)
 	dst = appendString(dst, c.String())
 	dst = append(dst, `,"offset":`...)

@@ -30,6 +30,7 @@ import (
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -59,6 +60,9 @@ type Options struct {
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
+
+	// Stall says for how long what has come to a connection is read although its time was over. Nil: never.
+	Stall *stall.Watch
 
 	Now   func() time.Time            // on the clock that times of requests are of; default time.Now
 	Ready func(context.Context) error // nil means always ready
@@ -161,7 +165,7 @@ func New(o Options) *API {
 }
 
 // Serve answers the calls that come to a listener, until Shutdown.
-func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l, a.bodies}) }
+func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l, a.bodies, a.Stall}) }
 
 // route is the table of all resources.
 func (a *API) route() {

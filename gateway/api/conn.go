@@ -6,17 +6,21 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/hark-push/hark/lifecycle/stall"
 )
 
 // listener makes a [conn] of each connection.
 type listener struct {
 	net.Listener
 	uploads *uploads
+	stall   *stall.Watch
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -24,7 +28,7 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, uploads: l.uploads}, nil
+	return &conn{Conn: c, uploads: l.uploads, stall: l.stall}, nil
 }
 
 // conn is a connection to a client. It knows the body of the call that is under way, and what is to happen to one
@@ -32,13 +36,15 @@ func (l listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	uploads *uploads
+	stall   *stall.Watch
 	body    body
 	caller  string // whose share of the bytes the call takes, "" if that is not known
 
-	held   bool        // the next 100 (Continue) of the server is kept back
-	ended  bool        // the client will send no more
-	late   bool        // a read has waited until its deadline
-	unread atomic.Bool // something of a request may still come, which nobody reads
+	held    bool        // the next 100 (Continue) of the server is kept back
+	hurried bool        // a read returns at once
+	ended   bool        // the client will send no more
+	late    bool        // a read has waited until its deadline
+	unread  atomic.Bool // something of a request may still come, which nobody reads
 }
 
 // connOf returns the connection of a call.
@@ -50,12 +56,25 @@ func connOf(ctx *fasthttp.RequestCtx) *conn {
 	return c
 }
 
+// SetReadDeadline notes whether only what is there is to be read.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.hurried = !t.IsZero() && time.Since(t) > time.Hour
+	return c.Conn.SetReadDeadline(t)
+}
+
 // UnsafeConn returns the connection beneath, as fasthttp's own wrapper does.
 func (c *conn) UnsafeConn() net.Conn { return c.Conn }
 
-// Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others.
+// settled is how long what has come to a connection while this process stood still may take to be read.
+const settled = 2 * time.Second
+
+// Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others. A deadline that passed
+// while this process stood still ends nothing that has come meanwhile.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.hurried && c.stall.Left() > 0 && c.Conn.SetReadDeadline(time.Now().Add(settled)) == nil {
+		n, err = c.Conn.Read(p)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):

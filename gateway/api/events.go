@@ -205,6 +205,9 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 			}
 			break
 		}
+		if offset == 0 {
+			offset = page.Begin
+		}
 		if first := page.Messages[0].Offset; first != offset+1 {
 			recovered, oldest = false, first
 		}

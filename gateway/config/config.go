@@ -81,10 +81,12 @@ type Config struct {
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
 	History      int           `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"Events that are kept of each request, for those who come back. Up to an eighth more may be there. Workers need the same."`
 	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"Events that are kept of each topic, and of all of one caller's requests. Workers need the same."`
-	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
-	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
-	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
-	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
+	// FeedRetention bounds what feeds keep, too; what is younger goes with its request.
+	FeedRetention time.Duration `env:"HARK_FEED_RETENTION" default:"24h" help:"How long a topic, and what is kept of all of one caller's requests, has an event, unless its request goes before."`
+	Attempts      int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
+	RetryDelay    time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
+	Concurrency   int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
+	FetchPrivate  bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
 
 	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
 	MaxPerCaller   int     `env:"HARK_MAX_PER_CALLER" default:"0" help:"Push connections of one caller to this node at most; 0: any number."`
@@ -322,6 +324,7 @@ func (c *Config) check() error {
 		{"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
 		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour},
 		{"retention", c.Retention, time.Millisecond, c.MaxRetention},
+		{"feed-retention", c.FeedRetention, time.Second, 365 * 24 * time.Hour},
 		{"requeue", c.Requeue, 100 * time.Millisecond, 24 * time.Hour},
 		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
 		{"webhook-disable-after", c.WebhookDisableAfter, time.Second, 365 * 24 * time.Hour},

@@ -42,6 +42,7 @@ func (l *Leases) hold(h *held) {
 	} else { // no bell: what happens is seen when the lease would run out
 		l.log.Warn("leased request cannot be watched", slog.String("request", h.delivery.Job().ID), slog.Any("error", err))
 	}
+	var away time.Time // since when the store does not answer, zero while it does
 	rung := err == nil // it may have been reported on before the bell was there
 	var next time.Time // before which it is not looked at again for the bell alone
 	timer := time.NewTimer(0)
@@ -62,7 +63,22 @@ func (l *Leases) hold(h *held) {
 			return
 		}
 		rung, next = false, time.Now().Add(pace)
-		switch l.look(h) {
+		asked := time.Now()
+		state := l.look(h)
+		switch {
+		case state == unknown && away.IsZero():
+			away = asked
+		case state != unknown:
+			// Whoever reports could not get through to the store either, and comes again now.
+			l.options.Stall.Note(time.Since(earliest(away, asked)))
+			away = time.Time{}
+		}
+		if state == silent {
+			if left := l.options.Stall.LeftOf(h.lease); left > 0 {
+				state, h.expires = working, time.Now().Add(left)
+			}
+		}
+		switch state {
 		case over:
 			l.ack(h.delivery)
 			return
@@ -158,6 +174,14 @@ func (l *Leases) look(h *held) state {
 		return working
 	}
 	return silent
+}
+
+// earliest is a unless it is zero.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() {
+		return b
+	}
+	return a
 }
 
 func earlier(a, b time.Time) time.Time {

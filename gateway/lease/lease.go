@@ -21,6 +21,7 @@ import (
 
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 )
 
 // Lifecycle is where attempts start; [*lifecycle.Service] is one.
@@ -53,6 +54,8 @@ type Options struct {
 	Bytes int64
 	// Now is the time on the store's clock. Default time.Now.
 	Now func() time.Time
+	// Stall says for how long no lease is taken for run out. Nil: never.
+	Stall *stall.Watch
 	// Logger gets leases that ran out and deliveries that could not be settled. Default: discard.
 	Logger *slog.Logger
 }

@@ -291,6 +291,13 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
+	case kind == "feed.forgotten":
+		if s.offset > f.at {
+			f.ledger.count("places of forgotten events in feeds")
+			f.missed += s.offset - f.at - 1
+			f.at, f.cursor = s.offset, s.cursor
+		}
+		return nil
 	case kind == "reset" || kind == "feed.reset":
 		f.ledger.count("resets told")
 		f.resets++
@@ -364,7 +371,7 @@ func (f *follower) behind() (of ref, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range l.lives {
-		if f.wants(v) && v.ended != 0 && f.seen[v.ref] != v.ended {
+		if f.wants(v) && v.ended != 0 && !v.gone && f.seen[v.ref] != v.ended {
 			return v.ref, true
 		}
 	}

@@ -330,7 +330,7 @@ func (r *receiver) missing() (missing []string, arrived int) {
 	for _, v := range l.lives {
 		for _, ev := range v.events {
 			for _, e := range r.stands {
-				if !e.want(v, ev) {
+				if !e.want(v, ev) || v.taken && !e.got[v.ref][ev.seq] {
 					continue
 				}
 				if arrived++; !e.got[v.ref][ev.seq] {

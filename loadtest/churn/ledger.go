@@ -60,6 +60,8 @@ type life struct {
 	ended  int // sequence of the event that ended it, 0 before
 	marks  map[int]bool
 	handed map[int]time.Time // attempts that an HTTP worker was handed, and when
+	gone   bool              // somebody has it forgotten: feeds tell nothing of it from then on
+	taken  bool              // by a DELETE: what was not delivered of it is not any more
 }
 
 // event is one event, as everybody has to see it.
@@ -307,6 +309,17 @@ func (l *ledger) outcome(s *submission) (of ref, kind string) {
 		kind = v.events[v.ended].kind
 	}
 	return of, kind
+}
+
+// forgets notes that the lives of a submission are about to be forgotten.
+func (l *ledger) forgets(s *submission, deleted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, of := range s.refs {
+		if v := l.lives[of]; v != nil {
+			v.gone, v.taken = true, deleted
+		}
+	}
 }
 
 // open returns how many submissions, and how many lives, have not ended.

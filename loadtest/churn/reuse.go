@@ -78,6 +78,7 @@ func (c *churn) cancelSlot(ctx context.Context, r *rand.Rand, s *submission) {
 func (c *churn) forget(ctx context.Context, r *rand.Rand, s *submission) bool {
 	if one(r, 2) {
 		c.ledger.count("requests deleted")
+		c.ledger.forgets(s, true)
 		a, err := c.ask(ctx, r, c.owners[s.owner], call{method: "DELETE", path: "/v1/requests/" + s.id})
 		if err != nil {
 			return false
@@ -89,6 +90,7 @@ func (c *churn) forget(ctx context.Context, r *rand.Rand, s *submission) bool {
 		return true
 	}
 	c.ledger.count("requests left to their retention")
+	c.ledger.forgets(s, false)
 	for began := time.Now(); time.Since(began) < time.Minute; {
 		a, err := c.ask(ctx, r, c.owners[s.owner], call{method: "GET", path: "/v1/requests/" + s.id})
 		if err != nil {

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in turn; while one is
@@ -234,10 +236,15 @@ func (b *batch) save(r *record) {
 	b.changed[r.ID] = r
 }
 
-// forget deletes everything of a request but what it put into feeds.
+// forget deletes everything of a request. In feeds its events leave their places, so that offsets stay contiguous; what webhook
+// deliveries are yet to send stays until they have.
 func (b *batch) forget(r *record) {
-	for _, at := range r.Trail.all() {
+	roomy := b.roomy(len(r.Trail.Steps))
+	for sequence, at := range r.Trail.all() {
 		b.unref(at)
+		if roomy && !b.posted(dispatch.MessageID(r.Ref(), sequence)) {
+			b.wipe(at)
+		}
 	}
 	b.delete(requestsBucket, []byte(r.ID))
 	b.deleteBodies(r.ID)
@@ -288,6 +295,23 @@ func (b *batch) unref(at uint64) {
 	b.delete(eventsBucket, b.key)
 	if count != nil {
 		b.delete(refsBucket, b.key)
+	}
+}
+
+// roomy reports whether a bounded file has room to change so many events where they are. What is not wiped is not told either, see
+// page.tells, and goes with its feeds.
+func (b *batch) roomy(events int) bool {
+	j, most := b.s.journal, b.s.options.MaxSize
+	return most <= 0 || j.room() > most/reserveChange+2*j.grown+events*j.db.Info().PageSize
+}
+
+// wipe takes out of an event, if it is there, what it tells.
+func (b *batch) wipe(at uint64) {
+	b.key = position(b.key[:0], at)
+	if value, err := b.read(eventsBucket, b.key); err == nil && len(value) > eventHeader {
+		header := bytes.Clone(value[:eventHeader])
+		header[eventRefs] &^= eventCompact
+		b.put(eventsBucket, b.key, header)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -55,6 +56,9 @@ type Options struct {
 
 	// CheckpointAfter is how long after the last change what is in the log is committed to the file. Default one second.
 	CheckpointAfter time.Duration
+
+	// Stall says for how long no request expires and no claim of a delivery ends. Nil: never.
+	Stall *stall.Watch
 
 	// QueueDepth is how many operations may wait for the writer before
 	// further callers block. Default 1024.
@@ -112,7 +116,10 @@ type Store struct {
 	queue      positions
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
+	looked     []byte // up to where leftovers has looked,
+	lookedAll  bool   // and whether that is all
 
+	watched  watched
 	listener atomic.Pointer[func(string, hub.Message)]
 	cancels  parts.Listeners
 

@@ -344,6 +344,7 @@ func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 		if !r.Status.Terminal() {
 			return lifecycle.ErrNotEnded
 		}
+		b.forgetDeliveries(&r.Request)
 		b.forget(r)
 		return nil
 	})

@@ -58,11 +58,16 @@ func (b *batch) nextOf(e *endpoint, now int64) (serial uint64, at int64) {
 	if e.Status != dispatch.Active {
 		return 0, never
 	}
-	sending, end := e.sending(now)
+	// After a stall the outcomes of what was lent are read first.
+	patience := int64(b.s.options.Stall.Left())
+	sending, end := e.sending(now - patience)
+	if end != never {
+		end += patience
+	}
 	if sending >= e.slots() {
 		at = end // whatever is due then
 	} else {
-		serial, at = b.firstDue(e, now)
+		serial, at = b.firstDue(e, now-patience)
 		at = min(at, end)
 	}
 	if at == never {

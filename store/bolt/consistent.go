@@ -152,10 +152,10 @@ func (c *checker) feeds() error {
 	var offset uint64
 	emptied := false
 	return c.tx.Bucket(feedsBucket).ForEach(func(key, value []byte) error {
-		if len(key) < 9 || key[len(key)-9] != 0 || len(value) != 0 && len(value) != 8 {
+		if len(key) < 9 || key[len(key)-9] != 0 || len(value) != 0 && len(value) != 8 && !isBegin(value) {
 			return damagedIndex("an entry of a feed is none")
 		}
-		if same := bytes.Equal(key[:len(key)-9], name); same && (offsetOf(key) != offset+1 || emptied) {
+		if same := bytes.Equal(key[:len(key)-9], name); same && (offsetOf(key) != offset+1 || emptied || isBegin(value)) {
 			return damagedIndex("the feed %q has a gap behind %d", name, offset)
 		} else if !same {
 			name = bytes.Clone(key[:len(key)-9])
@@ -164,7 +164,7 @@ func (c *checker) feeds() error {
 			}
 		}
 		offset, emptied = offsetOf(key), len(value) == 0
-		if !emptied {
+		if len(value) == 8 {
 			c.referred++
 		}
 		return nil

@@ -1,10 +1,12 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -227,6 +229,43 @@ func (b *batch) forgetDelivery(endpoint uint64, d *delivery) {
 		b.delete(settledBucket, settledKey(d.Settled, endpoint, d.serial))
 	}
 	b.count(d.ID, -1)
+}
+
+// forgetDeliveries deletes the deliveries of a request at all endpoints of its owner, those too that wait or are lent.
+func (b *batch) forgetDeliveries(r *lifecycle.Request) {
+	endpoints := b.s.endpoints.listed(r.Owner)
+	if r.Webhook != nil {
+		if e, err := b.s.endpoints.of(r.Owner, r.Webhook.Endpoint); err == nil && e.OneOff && !e.Listed() {
+			endpoints = append(endpoints, e)
+		}
+	}
+	lane := dispatch.LaneOf(r.Ref())
+	id, _ := strings.CutSuffix(dispatch.MessageID(r.Ref(), 0), "0") // what all of them begin with, and perhaps others
+	for _, e := range endpoints {
+		var serials []uint64 // gathered first: a cursor does not outlive a change
+		prefix := messageKey(e.serial, id)
+		cursor := b.bucket(messageIndexBucket).Cursor()
+		for key, value := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
+			serials = append(serials, positionOf(value))
+		}
+		for _, serial := range serials {
+			d, err := b.loadDelivery(e, serial)
+			if err != nil {
+				b.err = errors.Join(b.err, err)
+				return
+			}
+			if d.Lane != lane {
+				continue
+			}
+			b.touch(e)
+			b.setLease(e, serial, lease{})
+			if d.State == dispatch.Waiting {
+				b.finish(e, d, dispatch.Dead)
+			}
+			b.forgetDelivery(e.serial, d)
+			b.wake(e)
+		}
+	}
 }
 
 // pair is a key, or a value, of two numbers.

@@ -136,7 +136,7 @@ func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
 	key := position(nil, at)
 	stored := e.tx.Bucket(eventsBucket).Get(key)
 	event, err := e.s.event(e.tx.Bucket(eventsBucket), key)
-	if err != nil {
+	if err != nil && !errors.Is(err, errForgotten) {
 		return e.lost(e.s.damaged("", fmt.Sprintf("event %d", at), err))
 	}
 	value, _ := unseal(e.s.journal.strict, eventsBucket, key, stored)
@@ -177,11 +177,15 @@ func (e *exporter) feeds() error {
 				return e.lost(e.s.damaged("", "the name of a feed", err))
 			}
 			top, _, _ := newest(e.tx.Bucket(feedsBucket).Cursor(), feedPrefix(c))
-			if err := e.emit(transfer.Line{Kind: transfer.Feed, Channel: string(channel), Offset: top}); err != nil {
+			l := transfer.Line{Kind: transfer.Feed, Channel: string(channel), Offset: top}
+			if isBegin(value) {
+				l.Begun = offsetOf(key)
+			}
+			if err := e.emit(l); err != nil {
 				return err
 			}
 		}
-		if len(value) == 0 {
+		if len(value) == 0 || isBegin(value) {
 			return nil
 		}
 		return e.event(transfer.Entry, offsetOf(key), positionOf(value))
@@ -274,8 +278,11 @@ func (e *exporter) kept() error {
 		if err != nil {
 			return e.lost(e.s.damaged("", fmt.Sprintf("what is kept as %q", key), err))
 		}
-		if string(key) == probeName {
+		switch string(key) {
+		case probeName:
 			return nil
+		case string(floorKey):
+			return e.emit(transfer.Line{Kind: transfer.Floor, Offset: positionOf(value)})
 		}
 		return e.emit(transfer.Line{Kind: transfer.Kept, ID: string(key), Data: bytes.Clone(value)})
 	})

@@ -3,6 +3,8 @@ package bolt
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,6 +19,7 @@ type feed struct {
 	prefix []byte
 	top    uint64 // offset of the newest event, 0 if there never was one
 	oldest uint64 // offset of the oldest that is kept; top+1 if none is
+	begin  uint64 // offset behind which it began, if that is noted: all that it ever had is there
 	span   int64  // end of the span of time that is noted in aging
 }
 
@@ -32,8 +35,12 @@ func (b *batch) feed(c lifecycle.Channel) *feed {
 	top, value, ok := newest(cursor, f.prefix)
 	f.top, f.oldest = top, top+1
 	if ok && len(value) > 0 {
-		key, _ := cursor.Seek(f.prefix)
+		key, value := cursor.Seek(f.prefix)
 		f.oldest = offsetOf(key)
+		if isBegin(value) {
+			f.begin = f.oldest
+			f.oldest++
+		}
 	}
 	b.s.feeds[c] = f
 	return f
@@ -60,7 +67,10 @@ func offsetOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8
 // append adds an event, which is at a position of the log, to a feed.
 func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 	f := b.feed(c)
-	if f.oldest > f.top && f.top > 0 { // all that is there keeps the top, which moves on
+	switch {
+	case f.top == 0:
+		b.open(f)
+	case f.oldest > f.top: // all that is there keeps the top, which moves on
 		b.delete(feedsBucket, b.offsetKey(f, f.top))
 	}
 	f.top++
@@ -72,12 +82,93 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 	}
 	keep := uint64(b.s.options.FeedHistory)
 	if f.top-f.oldest+1 > keep+chunkOf(keep) {
+		b.cut(f)
 		for ; f.top-f.oldest+1 > keep; f.oldest++ {
 			b.unref(b.at(f, f.oldest))
 			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
 		}
 	}
 	b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: event}})
+}
+
+// floorKey is where in keptBucket the highest offset is that a feed had which is gone.
+var floorKey = []byte("\x00feeds")
+
+// floor returns what stands there. If that is damaged the batch fails, because offsets would come twice.
+func (b *batch) floor() uint64 {
+	value, err := b.read(keptBucket, floorKey)
+	if err != nil {
+		b.err = errors.Join(b.err, b.s.damaged("", "the highest offset of the feeds that are gone", err))
+	}
+	return positionOf(value)
+}
+
+// beginValue, of one byte, stands in feeds in the place of the event before the first one of a feed that began behind others.
+var beginValue = []byte{1}
+
+func isBegin(value []byte) bool { return len(value) == len(beginValue) }
+
+// open lets a feed that has nothing begin behind all offsets that feeds had which are gone, so that none comes twice.
+func (b *batch) open(f *feed) {
+	floor := b.floor()
+	if floor == 0 {
+		return
+	}
+	f.top, f.oldest, f.begin = floor, floor+1, floor
+	b.put(feedsBucket, b.offsetKey(f, floor), beginValue)
+}
+
+// cut notes that the beginning of a feed is about to go.
+func (b *batch) cut(f *feed) {
+	if f.begin > 0 {
+		b.delete(feedsBucket, b.offsetKey(f, f.begin))
+		f.begin = 0
+	}
+}
+
+// drop forgets a feed that has no event, unless somebody follows it: who does would take what comes behind a gap for a loss.
+// It reports whether it is forgotten.
+func (b *batch) drop(c lifecycle.Channel, f *feed) bool {
+	if b.s.followed(f.key) {
+		return false
+	}
+	if f.top > b.floor() {
+		b.put(keptBucket, floorKey, position(nil, f.top))
+	}
+	if f.top > 0 {
+		b.delete(feedsBucket, b.offsetKey(f, f.top))
+	}
+	delete(b.s.feeds, c)
+	return true
+}
+
+// followed reports whether somebody follows a feed.
+func (s *Store) followed(key string) bool {
+	s.watched.mu.Lock()
+	defer s.watched.mu.Unlock()
+	return s.watched.feeds[key]
+}
+
+// watched are the feeds that somebody follows.
+type watched struct {
+	mu    sync.Mutex
+	feeds map[string]bool
+}
+
+func (w *watched) set(key string, follows bool) {
+	if c, err := lifecycle.ParseKey(key); err != nil || !c.Feed() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !follows {
+		delete(w.feeds, key)
+		return
+	}
+	if w.feeds == nil {
+		w.feeds = make(map[string]bool)
+	}
+	w.feeds[key] = true
 }
 
 func (b *batch) offsetKey(f *feed, offset uint64) []byte {
@@ -133,6 +224,7 @@ func (b *batch) age(limit int) (through bool) {
 			if len(value) >= eventHeader && eventTime(value) > cutoff {
 				break
 			}
+			b.cut(f)
 			b.unref(at)
 			if f.oldest == f.top {
 				b.put(feedsBucket, b.offsetKey(f, f.top), nil)
@@ -145,7 +237,46 @@ func (b *batch) age(limit int) (through bool) {
 		if limit > 0 {
 			b.delete(agingBucket, key)
 			limit--
+			if f.oldest > f.top && !b.drop(c, f) {
+				f.span = b.s.spanEnd(nanos(b.now)) // looked at again then
+				b.put(agingBucket, agingKey(f.span, c), nil)
+			}
 		}
 	}
 	return false
+}
+
+// leftovers goes on with a look through all feeds, once, about limit of them, for those that are empty and that age does not come to: they were
+// emptied by a program before, which kept them for ever. It reports whether it is through.
+func (b *batch) leftovers(limit int) (through bool) {
+	from, done := b.s.looked, b.s.lookedAll
+	if done {
+		return true
+	}
+	for ; limit > 0; limit-- {
+		key, _ := b.bucket(feedsBucket).Cursor().Seek(from)
+		if len(key) < 8 {
+			b.looked(nil, true)
+			return true
+		}
+		prefix := bytes.Clone(key[:len(key)-8])
+		from = append(bytes.Clone(prefix), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+		c, err := lifecycle.ParseKey(string(prefix[:len(prefix)-1]))
+		if err != nil {
+			continue
+		}
+		if f := b.feed(c); f.oldest > f.top && !b.drop(c, f) {
+			f.span = b.s.spanEnd(nanos(b.now))
+			b.put(agingBucket, agingKey(f.span, c), nil)
+		}
+	}
+	b.looked(from, false)
+	return false
+}
+
+// looked remembers how far leftovers is, if this batch becomes durable.
+func (b *batch) looked(from []byte, all bool) {
+	was, wasAll := b.s.looked, b.s.lookedAll
+	b.s.looked, b.s.lookedAll = from, all
+	b.undo = append(b.undo, func() { b.s.looked, b.s.lookedAll = was, wasAll })
 }

@@ -136,14 +136,21 @@ func (i *importer) line(l *transfer.Line) error {
 		if err != nil || !c.Feed() {
 			return errors.Join(errLine, err)
 		}
-		i.feed, i.top, i.last = c, l.Offset, 0
-		return nil
+		i.feed, i.top, i.last = c, l.Offset, l.Begun
+		if l.Begun == 0 {
+			return nil
+		}
+		begun := l.Begun
+		return i.do(0, func(b *batch) error { b.put(feedsBucket, position(feedPrefix(c), begun), beginValue); return nil })
 	case transfer.Entry:
 		return i.addEntry(l)
 	case transfer.Endpoint:
 		return i.addEndpoint(l)
 	case transfer.Delivery:
 		return i.addDelivery(l)
+	case transfer.Floor:
+		floor := l.Offset
+		return i.do(0, func(b *batch) error { b.put(keptBucket, floorKey, position(nil, floor)); return nil })
 	case transfer.Kept:
 		name, value := []byte(l.ID), l.Data
 		return i.do(len(value), func(b *batch) error { b.put(keptBucket, name, value); return nil })

@@ -41,7 +41,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	}
 	for through := false; !through; {
 		err := s.write(ctx, func(b *batch) error {
-			through = b.age(sweepEvents) && b.prune(sweepEvents)
+			through = b.age(sweepEvents) && b.leftovers(sweepEvents) && b.prune(sweepEvents)
 			return nil
 		})
 		if err != nil {
@@ -57,7 +57,7 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 		due int64
 		id  string
 	}
-	now := nanos(b.now)
+	now, patience, patient := nanos(b.now), b.s.options.Stall.Left(), false
 	due := make([]entry, 0, sweepRequests) // gathered first: a cursor does not outlive a change
 	cursor := b.bucket(expiryBucket).Cursor()
 	for key, _ := cursor.First(); key != nil && len(due) < limit; key, _ = cursor.Next() {
@@ -86,6 +86,8 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 		case r.Status.Terminal():
 			b.forget(r)
 			swept.Add(r.Request, true)
+		case patience > 0: // its end may have been reported, and is about to be read
+			patient = true
 		default:
 			ended, err := b.change(r.Ref(), lifecycle.Expire{}, nil)
 			if err != nil && b.err == nil {
@@ -96,6 +98,9 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 	}
 	if key, _ := b.bucket(expiryBucket).Cursor().First(); key != nil {
 		at := int64(binary.BigEndian.Uint64(key))
+		if patient { // what stands there now is looked at again then
+			at = now + int64(patience)
+		}
 		swept.Next = time.Unix(0, at).UTC()
 		return swept, at <= now, nil
 	}

@@ -28,8 +28,9 @@ var (
 	refsBucket = []byte("refs")
 	// bodies: id 0x00 part → length of the type, type, bytes. Of files from before version 6.
 	bodiesBucket = []byte("bodies")
-	// feeds: channel key 0x00 offset → position. The newest key of a feed is never
-	// deleted, its value is emptied instead: it keeps the top.
+	// feeds: channel key 0x00 offset → position. The newest key of a feed that is followed is not
+	// deleted, its value is emptied instead: it keeps the top. When the last event of one has aged that nobody
+	// follows, the feed goes, and begins, if it does, behind all offsets that were given (see open and drop).
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
 	agingBucket = []byte("aging")
@@ -67,7 +68,7 @@ var (
 	dueBucket = []byte("due")
 	// settled: time, endpoint, delivery → nothing, from when it was settled.
 	settledBucket = []byte("settled")
-	// kept: name → value.
+	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone.
 	keptBucket = []byte("kept")
 
 	// Since version 5, lives of requests, which their records name.
@@ -192,7 +193,7 @@ func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
 }
 
 // An event's value: when it was stored (Unix nanoseconds), how many channels referred to it at first, and its JSON, or, with a mark at the
-// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON.
+// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON. Of one whose request is forgotten only the header is left.
 const (
 	eventHeader  = 9
 	eventRefs    = 8
@@ -217,7 +218,10 @@ func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now ti
 	return parts.AppendRecord(dst, r)
 }
 
-var errGone = errors.New("it is gone")
+var (
+	errGone      = errors.New("it is gone")
+	errForgotten = errors.New("its request is forgotten")
+)
 
 // event returns what clients get of an event.
 func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
@@ -228,11 +232,14 @@ func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
 	return decodeEvent(value, nil)
 }
 
-// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it. If it is of a request that is not ours, it
-// is an error.
+// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it; errForgotten if it tells nothing any more.
+// If it is of a request that is not ours, it is an error.
 func decodeEvent(value []byte, ours func(*lifecycle.Request) bool) ([]byte, error) {
-	if len(value) < eventHeader {
+	switch {
+	case len(value) < eventHeader:
 		return nil, errGone
+	case len(value) == eventHeader:
+		return nil, errForgotten
 	}
 	rest := value[eventHeader:]
 	if value[eventRefs]&eventCompact == 0 {

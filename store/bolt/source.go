@@ -69,7 +69,12 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	if after >= top {
 		return p.History, nil
 	}
+	p.tx, p.feed = tx, c
 	key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
+	if within(key, prefix) && isBegin(value) {
+		p.Begin = offsetOf(key)
+		key, value = cursor.Next()
+	}
 	for ; within(key, prefix); key, value = cursor.Next() {
 		if len(value) > 0 && !p.add(offsetOf(key), positionOf(value), false) { // an empty one only keeps the top
 			break
@@ -88,6 +93,36 @@ type page struct {
 	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
 	lost func(offset uint64) []byte
 	ours func(*lifecycle.Request) bool
+
+	// Of a feed.
+	tx   *bolt.Tx
+	feed lifecycle.Channel
+	kept map[lifecycle.Ref]bool // whether a request is there, of those that were looked for
+}
+
+// tells returns errForgotten if an event of a feed is not told, because its request is not there: forgetting does not find what has left the
+// channel of its request before, nor what webhook deliveries have yet to send.
+func (p *page) tells(event []byte) error {
+	subject, ok := lifecycle.EventSubject(event)
+	if !ok {
+		return nil
+	}
+	kept, known := p.kept[subject.Request]
+	if !known {
+		_, err := p.s.readRecord(p.tx, subject.Request)
+		if err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
+			return err
+		}
+		if p.kept == nil {
+			p.kept = make(map[lifecycle.Ref]bool)
+		}
+		kept = err == nil
+		p.kept[subject.Request] = kept
+	}
+	if !kept {
+		return errForgotten
+	}
+	return nil
 }
 
 func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
@@ -114,7 +149,14 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	if err == nil {
 		event, err = decodeEvent(value, p.ours)
 	}
-	if err != nil {
+	if err == nil && p.tx != nil {
+		err = p.tells(event)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, errForgotten) && p.tx != nil:
+		event = lifecycle.AppendForgotten(nil, p.feed, offset)
+	default:
 		_ = p.s.damaged("", fmt.Sprintf("event %d", at), err)
 		event = p.lost(offset)
 	}
@@ -151,18 +193,19 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 // listens is in this process and knows best what it wants. To pick here what is
 // watched would have to happen after the commit, or a message that is committed
 // just now could be missed by one who watches and then reads.
-func (s *Store) Watch(ctx context.Context, _ string) error {
+func (s *Store) Watch(ctx context.Context, channel string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.isClosed() {
 		return unavailable(errClosed)
 	}
+	s.watched.set(channel, true)
 	return nil
 }
 
 // Unwatch implements hub.Source.
-func (s *Store) Unwatch(string) {}
+func (s *Store) Unwatch(channel string) { s.watched.set(channel, false) }
 
 // Listen implements hub.Source. f runs on a goroutine that all changes wait
 // for, never twice at the same time: it must not call the store.

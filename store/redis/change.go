@@ -287,6 +287,10 @@ func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 		case !p.r.Status.Terminal():
 			return lifecycle.ErrNotEnded
 		}
+		// First what others wait for: if that breaks off, the request is there yet, and its owner can delete it again.
+		if err := s.forgetDeliveries(bound, p.r); err != nil {
+			return failed(ctx, err)
+		}
 		done, err := s.forget(bound, p.r)
 		if err != nil {
 			return failed(ctx, err)
@@ -306,7 +310,13 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 	if d != "" && s.partition(d) == partition {
 		localKey = d
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life)
+	feeds := [2]string{}
+	for i, channel := range r.Channels()[1:] {
+		if name := channel.Key(); s.partition(name) == partition {
+			feeds[i] = name
+		}
+	}
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1])
 	if err != nil || verdict(answer) != "ok" {
 		return false, err
 	}

@@ -131,7 +131,7 @@ func (c *claimRound) ask(ctx context.Context, ready []int) []int {
 	}
 	token := newToken()
 	answers, errs := s.runLarge(ctx, hooks.claim, asked, func(partition int) []any {
-		return []any{s.ahead.Load(), limits[partition], c.grace.Microseconds(), token}
+		return []any{s.ahead.Load(), limits[partition], c.grace.Microseconds(), token, s.options.Stall.Left().Microseconds()}
 	})
 	var again []int
 	for i, answer := range answers {

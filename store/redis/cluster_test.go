@@ -117,12 +117,12 @@ func moveFeed(t *testing.T, masters []*servertest.Server) {
 			t.Fatal(err)
 		}
 		ids[i] = id
-		found, err := nodes[i].Keys(ctx, "hark:{p*}:f:owner:alice").Result()
+		found, err := nodes[i].Keys(ctx, "hark:{p*}:g:owner:alice").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(found) == 1 {
-			from, tag = i, strings.TrimSuffix(found[0], "f:owner:alice")
+			from, tag = i, strings.TrimSuffix(found[0], "g:owner:alice")
 		}
 	}
 	to := (from + 1) % len(masters)

@@ -13,17 +13,18 @@ import (
 type event struct {
 	hub.Message
 	token string
+	of    lifecycle.Ref // whose it is
 }
 
 // decodeEvent makes of an event as it is stored what clients get. Its offset is the one in the channel of its request.
 func decodeEvent(value string) (event, error) {
 	if strings.HasPrefix(value, "{") { // of layout 1
-		e := event{hub.Message{Event: []byte(value)}, value[:min(len(value), tokenSize)]}
+		e := event{Message: hub.Message{Event: []byte(value)}, token: value[:min(len(value), tokenSize)]}
 		subject, ok := lifecycle.EventSubject(e.Event)
 		if !ok {
 			return event{}, errDamaged
 		}
-		e.Offset, e.Last = subject.Sequence, subject.Type.Terminal()
+		e.Offset, e.Last, e.of = subject.Sequence, subject.Type.Terminal(), subject.Request
 		return e, nil
 	}
 	r := records.Get().(*record) // nothing else is in there
@@ -35,7 +36,7 @@ func decodeEvent(value string) (event, error) {
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: parts.Event(&r.Request, r.event, len(value))}, r.token}, nil
+	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: parts.Event(&r.Request, r.event, len(value))}, r.token, r.Ref()}, nil
 }
 
 // records are for one event each: what it is made of is large, and not needed any more when it is made.

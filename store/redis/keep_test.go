@@ -181,14 +181,8 @@ func TestNothingIsLeft(t *testing.T) {
 			for _, key := range keys(t, admin, prefix) {
 				_, kind, ok := strings.Cut(key, "}:")
 				switch {
-				case !ok && key == prefix+":meta", kind == "clock", kind == "relayed", strings.HasPrefix(kind, "t:"):
-				case kind == "aging": // of feeds that have their offset yet
-					for _, channel := range admin.ZRange(t.Context(), key, 0, -1).Val() {
-						if offset := strings.TrimSuffix(key, "aging") + "t:" + channel; admin.Exists(t.Context(), offset).Val() == 0 {
-							t.Errorf("%q is in %q", channel, key)
-						}
-					}
-				case strings.HasPrefix(kind, "f:"), strings.HasPrefix(kind, "x:"):
+				case !ok && key == prefix+":meta", kind == "clock", kind == "relayed", kind == "floor":
+				case strings.HasPrefix(kind, "x:"):
 					if n, err := admin.XLen(t.Context(), key).Result(); err != nil || n != 0 {
 						t.Errorf("%q: %d entries, %v", key, n, err)
 					}
@@ -226,22 +220,22 @@ func TestSafetyTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch _, name, _ := strings.Cut(key, "}:"); name {
-		case "r:ended", "e:ended", "i:ended", "o:ended":
+		case "r:ended", "h:ended", "i:ended", "o:ended":
 			if ttl < time.Hour || ttl > time.Hour+time.Minute {
 				t.Errorf("%s: %v", key, ttl)
 			}
-		case "r:running", "e:running", "i:running":
+		case "r:running", "h:running", "i:running":
 			if ttl > 0 {
 				t.Errorf("%s goes after %v", key, ttl)
 			}
 		default:
-			if strings.HasPrefix(name, "k:") != (ttl > 30*24*time.Hour && ttl < 31*24*time.Hour) && !strings.HasPrefix(name, "f:") && !strings.HasPrefix(name, "t:") {
+			if strings.HasPrefix(name, "k:") != (ttl > 30*24*time.Hour && ttl < 31*24*time.Hour) {
 				t.Errorf("%s: %v", key, ttl)
 			}
 		}
 	}
 	// What went by itself is tidied out of the indexes.
-	if err := admin.Del(t.Context(), "hark:{p0}:r:ended", "hark:{p0}:e:ended", "hark:{p0}:i:ended", "hark:{p0}:o:ended").Err(); err != nil {
+	if err := admin.Del(t.Context(), "hark:{p0}:r:ended", "hark:{p0}:h:ended", "hark:{p0}:i:ended", "hark:{p0}:o:ended").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if page, err := s.List(t.Context(), lifecycle.Query{Owner: "alice", Limit: 10}); err != nil || len(page.Requests) != 1 {
@@ -293,5 +287,57 @@ func TestLargeBodies(t *testing.T) {
 		if strings.Contains(key, "}:s:") {
 			t.Errorf("%s is left", key)
 		}
+	}
+}
+
+// TestMemoryOfKept: a request that has ended, with 1.7 KB of content and result, takes 5 KB of the server's memory at most.
+func TestMemoryOfKept(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	s := open(t, server.URL, redis.Options{FeedHistory: 16})
+	used := func() int {
+		t.Helper()
+		info, err := admin.Info(t.Context(), "memory").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(info, "used_memory:")
+		n, err := strconv.Atoi(strings.TrimSpace(rest[:strings.IndexByte(rest, '\n')]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	keep := func(round, n int) {
+		var wg sync.WaitGroup
+		for w := range 8 {
+			wg.Go(func() {
+				for i := range n / 8 {
+					sub := submission(fmt.Sprintf("01HXYZ%d-%d-%d-0123456789", round, w, i))
+					sub.Topic = "topic"
+					sub.Content.Data = bytes.Repeat([]byte("c"), 700)
+					if _, err := s.Create(t.Context(), sub); err != nil {
+						t.Error(err)
+						return
+					}
+					apply(t, s, sub.ID, lifecycle.Start{})
+					apply(t, s, sub.ID, lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("r"), 1000)}})
+				}
+			})
+		}
+		wg.Wait()
+	}
+	keep(1, 400) // buffers, and tables that are doubled
+	const n, most = 2000, 5 << 10
+	before := used()
+	keep(2, n)
+	each := (used() - before) / n
+	kinds := make(map[string]int)
+	for _, kind := range []string{"r", "h", "i", "o"} {
+		kinds[kind] = int(admin.MemoryUsage(t.Context(), "hark:{p0}:"+kind+":01HXYZ2-0-0-0123456789").Val())
+	}
+	t.Logf("%d bytes each; of its keys: %v", each, kinds)
+	if each > most {
+		t.Errorf("%d bytes for each, want at most %d: %v", each, most, kinds)
 	}
 }

@@ -189,10 +189,5 @@ func (s *Store) feeds(r *lifecycle.Request, partition int) (owner, topic string,
 	return names[0], names[1], outboxes
 }
 
-// feedTTL is when Redis drops a feed that nothing has been appended to, with its
-// top, by itself. It is so long because a feed that begins at 1 again could be mistaken
-// for the old one by a client that comes back after that time.
-func (s *Store) feedTTL() time.Duration { return 2*s.options.FeedRetention + 30*24*time.Hour }
-
 // chunkOf is how many events are dropped at a time from a channel that keeps n.
 func chunkOf(n int) int { return max(n/8, 1) }

@@ -28,10 +28,10 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	refused(redis.Options{Partitions: 4}, "made with 3 partitions, not 4")
 	refused(redis.Options{Partitions: 5000}, "want 1 to 1024")
-	if err := admin.HSet(t.Context(), "hark:meta", "version", 4).Err(); err != nil {
+	if err := admin.HSet(t.Context(), "hark:meta", "version", 5).Err(); err != nil {
 		t.Fatal(err)
 	}
-	refused(redis.Options{}, "its layout is version 4, this program knows up to version 3")
+	refused(redis.Options{}, "its layout is version 5, this program knows up to version 4")
 	if err := admin.Set(t.Context(), "other:meta", "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}

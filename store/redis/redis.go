@@ -16,6 +16,7 @@ import (
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -60,6 +61,10 @@ type Options struct {
 	// Check is how often the newest offset of each watched channel is compared
 	// with what has been heard; default 30 s, ± a quarter.
 	Check time.Duration
+
+	// Stall says for how long Sweep expires no request and Claim takes nothing back, and is told when the store
+	// was away between two Sweeps, which are to come each second at least then. Nil: never.
+	Stall *stall.Watch
 
 	Logger *slog.Logger // default: discard
 }
@@ -109,6 +114,7 @@ type Store struct {
 	recent  recent
 	turns   turns
 	name    string       // of this process
+	swept   atomic.Int64 // when a sweep last saw what is due, in ns on this process's clock; 0: never
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	rankBy     atomic.Pointer[func(priority int) int] // see RankBy

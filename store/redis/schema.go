@@ -13,7 +13,7 @@ import (
 )
 
 // layout is the version of what this program stores.
-const layout = 3
+const layout = 4
 
 // clusterPartitions is how many partitions a new store on a Cluster gets.
 const clusterPartitions = 16
@@ -54,7 +54,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		}
 	}
 	meta := s.options.Prefix + ":meta"
-	answer, err := scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin).Slice()
+	answer, err := scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin, false).Slice()
 	if err != nil {
 		return fmt.Errorf("%s: %w", meta, err)
 	}
@@ -83,6 +83,29 @@ func (s *Store) prepare(ctx context.Context) error {
 		for to := range partitions {
 			if from != to {
 				s.relays[route{from, to}] = new(relay)
+			}
+		}
+	}
+	if version == layout {
+		return nil
+	}
+	if err := s.upgrade(ctx); err != nil {
+		return fmt.Errorf("bring its layout from version %d to %d: %w", version, layout, err)
+	}
+	return scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin, true).Err()
+}
+
+// upgrade brings what an older layout has otherwise up to date. What is of each request is read as it is, and
+// written in the new way from here on. If it breaks off, the next one goes on with it.
+func (s *Store) upgrade(ctx context.Context) error {
+	for partition, tag := range s.tags {
+		channels, err := s.client.ZRange(ctx, tag+"aging", 0, -1).Result()
+		if err != nil {
+			return err
+		}
+		for _, channel := range channels {
+			if _, err := s.run(ctx, scripts.adopt, partition, channel); err != nil {
+				return err
 			}
 		}
 	}

@@ -16,6 +16,8 @@ import (
 var (
 	//go:embed scripts/common.lua
 	commonScript string
+	//go:embed scripts/adopt.lua
+	adoptScript string
 	//go:embed scripts/age.lua
 	ageScript string
 	//go:embed scripts/change.lua
@@ -52,6 +54,8 @@ var (
 	hookEndpointsScript string
 	//go:embed scripts/hook_enqueue.lua
 	hookEnqueueScript string
+	//go:embed scripts/hook_forget.lua
+	hookForgetScript string
 	//go:embed scripts/hook_hold.lua
 	hookHoldScript string
 	//go:embed scripts/hook_next.lua
@@ -96,19 +100,21 @@ var (
 	tidyScript string
 	//go:embed scripts/unclaim.lua
 	unclaimScript string
+	//go:embed scripts/uncollect.lua
+	uncollectScript string
 	//go:embed scripts/void.lua
 	voidScript string
 )
 
 var scripts = struct {
-	age, claim, collect, denote, due, forget, keep, lead, list, meta, newest,
-	probe, read, release, reply, take, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, collect, denote, due, forget, keep, lead, list, meta, newest,
+	probe, read, release, reply, take, tidy, unclaim, uncollect, void *goredis.Script
 }{
-	age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), denote: script(denoteScript), due: script(dueScript),
+	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
-	newest: script(newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
+	newest: script(recordScript, newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
 	release: script(leaseScript, releaseScript), reply: script(replyScript),
-	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), uncollect: script(uncollectScript), void: script(voidScript),
 }
 
 // writers are the scripts that append to feeds. A store has its own, with its settings in their text: an argument costs
@@ -117,10 +123,10 @@ type writers struct{ change, create, relay *goredis.Script }
 
 func (s *Store) newWriters() writers {
 	keep, feed := s.options.History, s.options.FeedHistory
-	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk, feed_ttl = '%s', %t, %d, %d, %d, %d, %d
+	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk = '%s', %t, %d, %d, %d, %d
 local function handover(...)
 %s%s%send
-%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), s.feedTTL().Milliseconds(), leaseScript, deliveriesScript, handoverScript, feedsScript)
+%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), leaseScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
 		change: script(recordScript, feeds, changeScript, manyScript), create: script(recordScript, feeds, createScript, manyScript),
 		relay: script(feeds, relayScript),
@@ -129,7 +135,7 @@ local function handover(...)
 
 // hooks are the scripts of the webhooks.
 var hooks = struct {
-	claim, delete, deliveries, delivery, endpoint, endpoints, enqueue, hold, next, purge, resend, settle, store *goredis.Script
+	claim, delete, deliveries, delivery, endpoint, endpoints, enqueue, forget, hold, next, purge, resend, settle, store *goredis.Script
 }{
 	claim:      script(deliveriesScript, hookClaimScript),
 	delete:     script(deliveriesScript, hookDeleteScript),
@@ -138,6 +144,7 @@ var hooks = struct {
 	endpoint:   script(deliveriesScript, hookEndpointScript),
 	endpoints:  script(deliveriesScript, hookEndpointsScript),
 	enqueue:    script(deliveriesScript, hookEnqueueScript),
+	forget:     script(deliveriesScript, hookForgetScript),
 	hold:       script(deliveriesScript, hookHoldScript),
 	next:       script(deliveriesScript, hookNextScript),
 	purge:      script(deliveriesScript, hookPurgeScript),

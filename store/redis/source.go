@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -34,13 +36,23 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		return hub.History{}, failed(ctx, err)
 	}
 	h.Ended = text(answer, 1) == "1"
+	if h.Begin, err = offsetOf(text(answer, 2)); err != nil {
+		return hub.History{}, failed(ctx, err)
+	}
 	events := make([]event, 0, len(answer)/2)
-	for i := 2; i+1 < len(answer); i += 2 {
+	for i := 3; i+1 < len(answer); i += 2 {
 		e, err := channelEvent(c, text(answer, i), text(answer, i+1))
 		if err != nil {
 			return hub.History{}, failed(ctx, err)
 		}
 		events = append(events, e)
+	}
+	if c.Feed() {
+		if err := s.told(bound, c, events); err != nil {
+			return hub.History{}, failed(ctx, err)
+		}
+	}
+	for _, e := range events {
 		h.Messages = append(h.Messages, e.Message)
 	}
 	b, name := s.bellOf(c)
@@ -48,11 +60,50 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	return h, nil
 }
 
-// channelEvent reads an event as it is stored in a channel, where it has an id.
+// told puts what tells of nothing in the place of events of a feed whose requests are forgotten, those also that are there: forgetting
+// finds neither what is in another partition nor what has left the channel of its request before.
+func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) error {
+	asked := make(map[lifecycle.Ref]*goredis.IntCmd)
+	for _, e := range events {
+		if e.of.ID != "" {
+			asked[e.of] = nil
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	add := func(p goredis.Pipeliner) {
+		for of := range asked { // what was submitted is there as long as the request
+			asked[of] = p.Exists(ctx, s.tags[s.partition(of.ID)]+"i:"+of.String())
+		}
+	}
+	if err := s.send(ctx, add); err != nil {
+		return err
+	}
+	for i := range events {
+		e := &events[i]
+		if e.of.ID == "" {
+			continue
+		}
+		there, err := asked[e.of].Result()
+		if err != nil {
+			return err
+		}
+		if there == 0 {
+			e.Event = lifecycle.AppendForgotten(nil, c, e.Offset)
+		}
+	}
+	return nil
+}
+
+// channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is "" when its request is forgotten.
 func channelEvent(c lifecycle.Channel, id, value string) (event, error) {
 	offset, err := offsetOf(id)
 	if err != nil {
 		return event{}, err
+	}
+	if value == "" && c.Feed() {
+		return event{Message: hub.Message{Offset: offset, Event: lifecycle.AppendForgotten(nil, c, offset)}}, nil
 	}
 	e, err := decodeEvent(value)
 	e.Offset, e.Last = offset, e.Last && !c.Feed()
@@ -62,9 +113,9 @@ func channelEvent(c lifecycle.Channel, id, value string) (event, error) {
 // home is the partition of a channel and the end of the name of its stream.
 func (s *Store) home(c lifecycle.Channel) (partition int, stream string) {
 	if c.Feed() {
-		return s.partition(c.Key()), "f:" + c.Key()
+		return s.partition(c.Key()), "g:" + c.Key()
 	}
-	return s.partition(c.Name), "e:" + c.Ref().String()
+	return s.partition(c.Name), "h:" + c.Ref().String()
 }
 
 // offsetOf reads "17" and "17-0".

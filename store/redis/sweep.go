@@ -24,13 +24,30 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	if err != nil {
 		return swept, failed(ctx, err)
 	}
+	patience := s.reached(time.Now())
 	for _, d := range due {
-		if err := s.settle(ctx, d.id, &swept); err != nil {
+		if err := s.settle(ctx, d.id, patience > 0, &swept); err != nil {
 			return swept, err
 		}
 	}
 	swept.Next, err = s.nextDue(ctx)
+	if now := s.Now(); patience > 0 && swept.Next.Before(now) {
+		swept.Next = now.Add(patience) // that waits for its end to be read
+	}
 	return swept, failed(ctx, err)
+}
+
+// reached notes that the store answers, and that it did not if the last time is too long ago: reports that came meanwhile are read first.
+// It returns for how long nothing is to expire yet.
+func (s *Store) reached(now time.Time) time.Duration {
+	const often = time.Second // in between two sweeps without a stall
+	last := s.swept.Swap(now.UnixNano())
+	if last != 0 {
+		if gap := time.Duration(now.UnixNano()-last) - often; gap > 0 {
+			s.options.Stall.Note(gap)
+		}
+	}
+	return s.options.Stall.Left()
 }
 
 // due is a request whose time has come.
@@ -95,7 +112,7 @@ func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 func (s *Store) age(ctx context.Context, partition int) error {
 	for {
 		bound, cancel := s.bounded(ctx)
-		more, err := scripts.age.Run(bound, s.client, []string{s.tags[partition]}, s.ahead.Load(), s.options.FeedRetention.Microseconds(), s.feedTTL().Milliseconds()).Int()
+		more, err := scripts.age.Run(bound, s.client, []string{s.tags[partition]}, s.ahead.Load(), s.options.FeedRetention.Microseconds(), s.alone, s.publish).Int()
 		cancel()
 		if err != nil || more == 0 {
 			return err
@@ -103,8 +120,8 @@ func (s *Store) age(ctx context.Context, partition int) error {
 	}
 }
 
-// settle expires or forgets one request, and notes it if it was this call that did.
-func (s *Store) settle(ctx context.Context, id string, swept *lifecycle.Swept) error {
+// settle expires or forgets one request, and notes it if it was this call that did. patient: none expires.
+func (s *Store) settle(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	p, err := s.look(bound, id, "", countNothing, "")
@@ -122,6 +139,8 @@ func (s *Store) settle(ctx context.Context, id string, swept *lifecycle.Swept) e
 			swept.Add(p.r.Request, true)
 		}
 		return failed(ctx, err)
+	case patient:
+		return nil
 	}
 	ended, err := s.Apply(ctx, p.r.Ref(), lifecycle.Expire{})
 	var refusal *lifecycle.TransitionError

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
 )
@@ -131,4 +132,34 @@ func inOrder(t testing.TB, h hub.History, n int) {
 			t.Errorf("%d events of %s, want %d", count, id, n)
 		}
 	}
+}
+
+// TestSweepAfterStall: what was to expire while Redis stood still does not before those who report come through to it again.
+func TestSweepAfterStall(t *testing.T) {
+	server := servertest.Redis(t)
+	watch := stall.New()
+	s := open(t, server.URL, redis.Options{Stall: watch, Timeout: 20 * time.Second})
+	sub := submission("r")
+	sub.Timeout = time.Second
+	if _, err := s.Create(t.Context(), sub); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, "r", lifecycle.Start{})
+	sweep := func() {
+		t.Helper()
+		if _, err := s.Sweep(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	server.Pause()
+	time.AfterFunc(4*time.Second, server.Resume) // longer than the timeout and stall.Least
+	sweep()
+	if r, err := s.Get(t.Context(), lifecycle.Named("r")); err != nil || r.Status != lifecycle.Processing || s.Now().Before(r.ExpiresAt) {
+		t.Fatalf("after the stall: %s, %v", r.Status, err)
+	}
+	if left := watch.Left(); left <= 0 {
+		t.Error("nobody is told of the stall")
+	}
+	apply(t, s, "r", lifecycle.Succeed{})
 }

@@ -39,6 +39,7 @@ func TestLayout1(t *testing.T) {
 		do("XADD", "hark:{p0}:e:old", id, "t", "token--------"+fmt.Sprint("--", i+1), "l", "0", "e", events[i])
 		for _, feed := range []string{aliceFeed.Key(), lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "cats"}.Key()} {
 			do("INCR", "hark:{p0}:t:"+feed)
+			do("ZADD", "hark:{p0}:aging", "NX", now.UnixMicro(), feed)
 			do("XADD", "hark:{p0}:f:"+feed, id, "t", now.UnixMicro(), "l", "0", "e", events[i])
 		}
 	}
@@ -55,7 +56,7 @@ func TestLayout1(t *testing.T) {
 	do("HSET", "hark:meta", "format", "hark", "version", 1, "partitions", 1)
 
 	s := open(t, server.URL, redis.Options{})
-	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "3" {
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "4" {
 		t.Errorf("version %s", version)
 	}
 	if got, err := s.Get(t.Context(), lifecycle.Named("old")); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {

@@ -68,6 +68,8 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"History", Config{History: 8}, testHistory},
 		{"FeedHistory", Config{FeedHistory: 8}, testFeedHistory},
 		{"FeedRetention", Config{FeedRetention: time.Hour}, testFeedRetention},
+		{"Forgotten", Config{History: 8}, testForgotten},
+		{"FeedsGo", Config{FeedRetention: time.Hour}, testFeedsGo},
 		{"Reset", Config{}, testReset},
 		{"Listen", Config{}, testListen},
 		{"Cancellations", Config{}, testCancellations},

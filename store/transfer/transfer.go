@@ -31,10 +31,11 @@ const (
 	Content  Kind = "content"  // of the request before: Part, Type, Data
 	Event    Kind = "event"    // of the request before: Offset, Time, Event
 	Key      Kind = "key"      // Digest, ID, Life, Fingerprint, Locked, Reply
-	Feed     Kind = "feed"     // Channel, Offset: of its newest event, whether that is kept or not
+	Feed     Kind = "feed"     // Channel, Offset: of its newest event, whether that is kept or not, Begun
 	Entry    Kind = "entry"    // of the feed before: Offset, Time, Event
 	Endpoint Kind = "endpoint" // Endpoint, Health, Named
 	Delivery Kind = "delivery" // of the endpoint before, the oldest first: Delivery
+	Floor    Kind = "floor"    // Offset: the highest that a feed had which is gone
 	Kept     Kind = "kept"     // ID: the name; Data
 	End      Kind = "end"      // Lines: how many there are, the first and this one included
 )
@@ -55,6 +56,7 @@ type Line struct {
 
 	Channel string    `json:"channel,omitzero"`
 	Offset  uint64    `json:"offset,omitzero"`
+	Begun   uint64    `json:"begun,omitzero"` // the offset behind which a feed began, if all that it ever had is there
 	Time    time.Time `json:"time,omitzero"`
 	Event   string    `json:"event,omitzero"` // as clients get it
 

@@ -3,6 +3,7 @@ package webhooktest
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -117,4 +118,57 @@ func testReopen(s *suite) {
 	}
 	s.settle(c, dispatch.Delivered, 0)
 	s.claim(10, "a", "c")
+}
+
+// testDeleteRequest: with a request that its owner deletes go its deliveries, whatever their state, and no other.
+func testDeleteRequest(s *suite) {
+	s.add(dispatch.Endpoint{ID: "e", Concurrency: 1})
+	s.add(dispatch.Endpoint{ID: "many", Concurrency: 8})
+	s.add(dispatch.Endpoint{ID: "paused", Status: dispatch.Paused})
+	s.add(dispatch.Endpoint{ID: "once", OneOff: true})
+	s.trust("e", 8)
+	s.trust("many", 8)
+	sub := submission("r")
+	sub.Webhook = &lifecycle.Webhook{Endpoint: "once"}
+	s.create(sub)
+	s.create(submission("r_1")) // whose messages begin as those of the other one
+	s.apply("r", lifecycle.Start{})
+	s.apply("r", lifecycle.Succeed{})
+	lent := make(map[string]dispatch.Claim)
+	for _, c := range s.claim(20, "r_1", "r_1", "r_1", "r_2", "r_3", "r_1_1") {
+		lent[c.Endpoint.ID+" "+c.ID] = c
+	}
+	s.settle(lent["many r_1"], dispatch.Delivered, 0)
+	s.settle(lent["many r_2"], dispatch.Waiting, time.Hour)
+	s.settle(lent["once r_1"], dispatch.Dead, 0)
+	if err := s.Delete(s.ctx, lifecycle.Named("r")); err != nil {
+		s.Fatal(err)
+	}
+	for _, id := range []string{"e", "many", "paused", "once"} {
+		var got []string
+		for _, message := range s.list(id, dispatch.Query{}) {
+			if !strings.HasPrefix(message, "trust-") {
+				got = append(got, message)
+			}
+		}
+		want := []string{"r_1_1"}
+		if id == "once" {
+			want = nil
+		}
+		if !slices.Equal(got, want) {
+			s.Errorf("deliveries of %s: %v, want %v", id, got, want)
+		}
+		if h := s.health(id); h.Waiting+h.Sending != len(want) {
+			s.Errorf("health of %s: %+v", id, h)
+		}
+	}
+	for _, c := range []string{"e r_1", "many r_3"} {
+		if _, err := s.Settle(s.ctx, lent[c], outcome(dispatch.Delivered, 0)); !errors.Is(err, dispatch.ErrNotClaimed) {
+			s.Errorf("settle %s: %v", c, err)
+		}
+	}
+	s.settle(s.one("r_1_1"), dispatch.Delivered, 0)
+	s.settle(lent["many r_1_1"], dispatch.Delivered, 0)
+	s.in.Advance(2 * time.Hour)
+	s.idle(dispatch.MaxNext)
 }

@@ -87,6 +87,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Log", Config{}, testLog},
 		{"Resend", Config{}, testResend},
 		{"ListDeliveries", Config{}, testListDeliveries},
+		{"DeleteRequest", Config{}, testDeleteRequest},
 		{"Retention", Config{WebhookRetention: time.Hour}, testRetention},
 		{"Reopen", Config{}, testReopen},
 		{"ManyClaimers", Config{}, testManyClaimers},

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook"
 )
 
@@ -31,9 +32,12 @@ type Dispatcher struct {
 // what a dispatcher had that died.
 const grace = readTime + settleTime + 4*time.Second
 
-// settleTime bounds how long the outcome of an attempt is tried to be stored. It goes on after
+// settleTime bounds how long the outcome of an attempt is tried to be stored, and awayTime how long if the store is away. It goes on after
 // the end of Run's context, because a delivery that is not settled is sent again.
-const settleTime = 10 * time.Second
+const (
+	settleTime = 10 * time.Second
+	awayTime   = 10 * time.Minute
+)
 
 // NewDispatcher returns a dispatcher for the endpoints of a service.
 func NewDispatcher(s *Service) *Dispatcher {
@@ -104,6 +108,9 @@ func (d *Dispatcher) claim(ctx context.Context, running *sync.WaitGroup, freed f
 			d.deliver(ctx, c)
 		})
 	}
+	if d.service.options.Stall.Left() > 0 {
+		next = max(next, 100*time.Millisecond) // what is lent for too long keeps its slot until its outcome is known
+	}
 	return min(max(next, 0), idle)
 }
 
@@ -126,9 +133,7 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 		d.log.LogAttrs(ctx, slog.LevelDebug, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID),
 			slog.Int("attempt", c.Attempt), slog.String("class", v.outcome.Attempt.Class), slog.Int("status", a.status), slog.Any("error", a.err))
 	}
-	bound, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	health, err := d.settle(bound, c, v.outcome)
+	health, err := d.settle(ctx, c, v.outcome)
 	switch {
 	case errors.Is(err, ErrNotClaimed):
 		d.log.LogAttrs(ctx, slog.LevelInfo, "webhook delivery took longer than its lease", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID))
@@ -137,14 +142,26 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 		d.log.LogAttrs(ctx, slog.LevelWarn, "outcome of a webhook attempt could not be stored; it is sent again", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID), slog.Any("error", err))
 		return
 	}
+	bound, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
 	d.react(bound, &c, v, health)
 }
 
-// settle stores an outcome, again if the store is away for a moment.
+// settle stores an outcome, again as long as the store is away: as soon as that is back the delivery would be sent again.
 func (d *Dispatcher) settle(ctx context.Context, c Claim, o Outcome) (Health, error) {
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		health, err := d.queue.Settle(ctx, c, o)
+	began := time.Now()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		bound, cancel := context.WithTimeout(ctx, settleTime)
+		health, err := d.queue.Settle(bound, c, o)
+		cancel()
 		if err == nil || errors.Is(err, ErrNotClaimed) || ctx.Err() != nil {
+			return health, err
+		}
+		most := settleTime
+		if errors.Is(err, lifecycle.ErrUnavailable) {
+			most = awayTime
+		}
+		if time.Since(began) >= most {
 			return health, err
 		}
 		select {

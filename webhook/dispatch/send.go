@@ -78,7 +78,7 @@ type answer struct {
 
 // post sends a message, signed.
 func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time, keys []webhook.Key) answer {
-	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	ctx, cancel := s.options.Stall.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	signature, err := webhook.Sign(m.ID, at, m.Body, keys...)
 	if err != nil {
@@ -157,7 +157,7 @@ func classOf(ctx context.Context, err error) string {
 		return ClassUnreachable
 	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return ClassTLS
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded), isTimeout(err):
 		return ClassTimeout
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isDNS(err), ctx.Err() != nil:
 		return ClassUnreachable

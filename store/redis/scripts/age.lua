@@ -1,5 +1,5 @@
--- Drops events that are too old from the feed that has the oldest one.
--- ARGV: time ahead, age in µs, how long a feed is kept that nothing is appended to, in ms. Answers whether there
+-- Drops events that are too old from the feed that has the oldest one, and the feed itself when it has none left and nobody listens.
+-- ARGV: time ahead, age in µs, whether everybody subscribes at this server, the command that publishes. Answers whether there
 -- may be more to do.
 local now = time(ARGV[1])
 local before = now - ARGV[2]
@@ -7,26 +7,41 @@ local channel = call('ZRANGEBYSCORE', tag .. 'aging', '-inf', digits(before), 'L
 if not channel then
   return 0
 end
-local stream = tag .. 'f:' .. channel
-local page = call('XRANGE', stream, '-', '+', 'COUNT', 200)
-for _, entry in ipairs(page) do
-  if tonumber(entry[2][2]) > before then
-    call('XTRIM', stream, 'MINID', entry[1])
-    call('ZADD', tag .. 'aging', entry[2][2], channel)
-    call('PEXPIRE', stream, ARGV[3])
-    call('PEXPIRE', tag .. 't:' .. channel, ARGV[3])
+local list, old = tag .. 'g:' .. channel, 0
+local page = call('LRANGE', list, 0, 399)
+for i = 1, #page, 2 do
+  local at = tonumber(page[i])
+  if at and at > before then
+    if old > 0 then
+      call('LTRIM', list, old, -1)
+    end
+    call('ZADD', tag .. 'aging', page[i], channel)
     return 1
   end
+  old = i + 1
 end
-if #page == 0 then
-  -- Whoever appends does not note it again, so it stays for as long as the feed has its offset.
-  if call('EXISTS', tag .. 't:' .. channel) == 1 then
-    call('ZADD', tag .. 'aging', digits(now), channel)
-  else
-    call('ZREM', tag .. 'aging', channel)
+if old > 0 then
+  call('LTRIM', list, old, -1)
+  return 1
+end
+
+-- Whether somebody listens, as far as that is known here: who does would take what comes behind a gap for a loss.
+local function heard()
+  if ARGV[3] ~= '1' and ARGV[4] ~= 'SPUBLISH' then
+    return false
   end
-else
-  local ms = string.match(page[#page][1], '^%d+')
-  call('XTRIM', stream, 'MINID', digits(ms + 1) .. '-0')
+  local counts = call('PUBSUB', ARGV[3] == '1' and 'NUMSUB' or 'SHARDNUMSUB', tag .. 'b:' .. channel)
+  return counts[2] > 0
+end
+if heard() then
+  call('ZADD', tag .. 'aging', digits(now), channel)
+  return 1
+end
+-- What it has counted is not counted again by any feed that begins from now on.
+local top = tonumber(call('GET', tag .. 't:' .. channel) or '0')
+call('UNLINK', tag .. 't:' .. channel)
+call('ZREM', tag .. 'aging', channel)
+if top > tonumber(call('GET', tag .. 'floor') or '0') then
+  call('SET', tag .. 'floor', digits(top))
 end
 return 1

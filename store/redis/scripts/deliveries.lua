@@ -159,6 +159,21 @@ local function drop(e)
   call('SADD', tag .. 'w:gone', e.number)
 end
 
+-- Forgets a delivery that is not among those that wait or are lent, or whose endpoint is gone, with all that belongs to it.
+local function forget_delivery(e, message)
+  local delivery = delivery_of(e, message)
+  local body, lane = unpack(call('HMGET', delivery, 'b', 'l'))
+  call('UNLINK', delivery, tag .. 'w:a:' .. e.number .. ':' .. message)
+  call('ZREM', key_of(e, 'log'), message)
+  call('ZREM', tag .. 'w:settled', e.number .. '\0' .. message)
+  if body then
+    call('ZREM', lane_of(e, lane), message)
+    if call('HINCRBY', tag .. 'w:m:' .. body, 'n', -1) <= 0 then
+      call('UNLINK', tag .. 'w:m:' .. body)
+    end
+  end
+end
+
 -- A delivery as it is shown, nil if there is none: message, state, lane, type, attempts, due, created, settled.
 local function look(e, message, now)
   local v = call('HMGET', delivery_of(e, message), 's', 'l', 'y', 'a', 'd', 'c', 'z')

@@ -1,5 +1,5 @@
 -- Stands in front of the scripts that append to feeds, behind the settings (see newWriters): publish, the command
--- that does; alone, whether everybody subscribes at this server; how much is kept, feed_ttl in milliseconds. Times are in
+-- that does; alone, whether everybody subscribes at this server; how much is kept. Times are in
 -- microseconds, as strings. handover is
 -- one function around what is rarely needed: to make all those that are in it takes longer than a short script.
 
@@ -19,29 +19,40 @@ local function heard(channel)
   return known
 end
 
--- Appends to a feed of this partition and rings. What is appended after the first one is counted at the end, see count.
+-- The first offset of a feed that is not there, or not any more: behind all that those had which are gone, so that no offset comes
+-- twice. An entry without a time says then that there was nothing before.
+local function begin(channel, now)
+  call('ZADD', tag .. 'aging', 'NX', now, channel)
+  local floor = tonumber(call('GET', tag .. 'floor') or '0')
+  if floor > 0 then
+    call('SET', tag .. 't:' .. channel, digits(floor + 1))
+    call('RPUSH', tag .. 'g:' .. channel, '', '')
+  end
+  return floor + 1
+end
+
+-- Appends to a feed of this partition and rings; answers the offset. What is appended after the first one is counted at the end, see count.
 local function append(channel, event, now)
-  local stream, n = tag .. 'f:' .. channel, tops[channel]
+  local n = tops[channel]
   if n then
     n = n + 1
   else
     n = call('INCR', tag .. 't:' .. channel)
+    if n == 1 then
+      n = begin(channel, now)
+    end
     counted[channel] = n
   end
-  local offset = digits(n)
-  call('XADD', stream, offset .. '-0', 't', now, 'e', event)
+  call('RPUSH', tag .. 'g:' .. channel, now, event)
   tops[channel] = n
   if n > feed_keep and n % feed_chunk == 0 then
-    call('XTRIM', stream, 'MAXLEN', feed_keep)
+    call('LTRIM', tag .. 'g:' .. channel, -2 * feed_keep, -1)
   end
-  if n == 1 or n % 100 == 0 then
-    call('ZADD', tag .. 'aging', 'NX', now, channel)
-    call('PEXPIRE', tag .. 't:' .. channel, feed_ttl)
-    call('PEXPIRE', stream, feed_ttl)
-  end
+  local offset = digits(n)
   if heard(channel) then
     call(publish, tag .. 'b:' .. channel, offset .. ':' .. event)
   end
+  return offset
 end
 
 -- Brings the tops of feeds up to what was appended.
@@ -67,29 +78,38 @@ local function hand_on(topic, owner, event, now, hook)
 end
 
 -- Appends to a feed, which stands behind the number of its partition and a space if that is another one: then to the outbox
--- for that. Answers the feed if it is of this one.
+-- for that. Answers the feed and the offset if it is of this one.
 local function feed(channel, event, now, hook)
   if string.byte(channel) > 57 then -- no digit
-    append(channel, event, now)
-    return channel
+    return channel, append(channel, event, now)
   end
   local at, name = string.match(channel, '^(%d+) (.*)$')
   local out = digits(tick(now))
   call('SET', tag .. 'clock', out)
   call('XADD', tag .. 'x:' .. at, out .. '-0', 'c', name, 'e', event, 'w', hook)
-  return nil
+  return nil, ''
 end
 
 -- Appends an event, which is the request's record as it is then, to its own channel, where it is published as it is because it says itself
--- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one.
+-- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one. Beside it stands
+-- which offsets it has in those, as far as they are known here, so that it is found there when the request is forgotten.
 local function emit(name, sequence, event, now, hook, owner, topic)
-  call('XADD', tag .. 'e:' .. name, sequence .. '-0', 'e', event)
-  call(publish, tag .. 'b:request:' .. name, event)
-  owner = feed(owner, event, now, hook)
+  local places, place
+  owner, places = feed(owner, event, now, hook)
   if topic then
-    topic = feed(topic, event, now, hook)
+    topic, place = feed(topic, event, now, hook)
+    places = places .. ' ' .. place
   else
     topic = ''
   end
+  if call('RPUSH', tag .. 'h:' .. name, event, places) == 2 and sequence ~= '1' then -- up to layout 3 events stood in a stream
+    call('UNLINK', tag .. 'h:' .. name)
+    for _, entry in ipairs(call('XRANGE', tag .. 'e:' .. name, '-', '+')) do
+      call('RPUSH', tag .. 'h:' .. name, entry[2][#entry[2]], '')
+    end
+    call('UNLINK', tag .. 'e:' .. name)
+    call('RPUSH', tag .. 'h:' .. name, event, places)
+  end
+  call(publish, tag .. 'b:request:' .. name, event)
   hand_on(topic, owner, event, now, hook)
 end

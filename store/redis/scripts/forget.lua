@@ -1,5 +1,6 @@
 -- Forgets a request that has not been changed meanwhile.
--- ARGV: id, expected token, owner, its entry in the owner's list, digest of its key or '', name and name of its life.
+-- ARGV: id, expected token, owner, its entry in the owner's list, digest of its key or '', name and name of its life, the feeds of its owner
+-- and topic, '' for one that is in another partition or that it has not.
 local id, name = ARGV[1], ARGV[6]
 local old = call('GET', tag .. 'r:' .. id)
 if not old then
@@ -8,7 +9,29 @@ end
 if header(old) ~= ARGV[2] then
   return { 'conflict' }
 end
-call('UNLINK', tag .. 'r:' .. id, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name)
+local events = call('LRANGE', tag .. 'h:' .. name, 0, -1)
+call('UNLINK', tag .. 'r:' .. id, tag .. 'h:' .. name, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name) -- first: a server without memory refuses what follows if it is
+-- In feeds its events leave their places empty, so that offsets stay contiguous. Those that have left its own channel before are not
+-- found here: who reads a feed asks whether the request is there, see told.
+local tops, lengths = {}, {}
+local function wipe(channel, place)
+  if channel == '' or place == '' then
+    return
+  end
+  if not tops[channel] then
+    tops[channel] = tonumber(call('GET', tag .. 't:' .. channel) or '0')
+    lengths[channel] = call('LLEN', tag .. 'g:' .. channel) / 2
+  end
+  local back = tops[channel] - place
+  if back >= 0 and back < lengths[channel] then
+    call('LSET', tag .. 'g:' .. channel, -1 - 2 * back, '')
+  end
+end
+for i = 2, #events, 2 do
+  local of_owner, of_topic = string.match(events[i], '^(%d*) ?(%d*)$')
+  wipe(ARGV[8], of_owner)
+  wipe(ARGV[9], of_topic)
+end
 call('ZREM', tag .. 'expiry', id)
 call('ZREM', tag .. 'own:' .. ARGV[3], ARGV[4])
 if ARGV[5] ~= '' then

@@ -1,5 +1,6 @@
 -- Lends deliveries that are due. Endpoints take turns, first the one that has waited longest for its own.
--- ARGV: time ahead, how many at most, by how many µs a lease is longer than the endpoint's timeout, token.
+-- ARGV: time ahead, how many at most, by how many µs a lease is longer than the endpoint's timeout, token, for how many µs more a lease
+-- that has run out is left to who has it.
 -- Answers: the time, how long until something may be claimed (see hook_next), and of each endpoint of which something was lent
 -- its record, how it fares, and id, lane, type, attempts made and body of what was lent.
 local now, limit, grace, token = time(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
@@ -8,7 +9,7 @@ local grain = 10000 -- µs for which an endpoint with a high rate gets deliverie
 
 -- What is lent longer than its lease waits again, due as it was.
 local function take_back(e)
-  for _, message in ipairs(call('ZRANGEBYSCORE', key_of(e, 'sending'), '-inf', digits(now))) do
+  for _, message in ipairs(call('ZRANGEBYSCORE', key_of(e, 'sending'), '-inf', digits(now - ARGV[5]))) do
     local delivery = delivery_of(e, message)
     call('ZADD', key_of(e, 'waiting'), call('HGET', delivery, 'd'), message)
     call('HSET', delivery, 's', 'w')

@@ -4,25 +4,11 @@
 local now, limit, dropped = time(ARGV[1]), tonumber(ARGV[3]), {}
 local before = digits(now - ARGV[2])
 
-local function forget(number, message)
-  local e = { number = number }
-  local delivery = delivery_of(e, message)
-  local body, lane = unpack(call('HMGET', delivery, 'b', 'l'))
-  call('UNLINK', delivery, tag .. 'w:a:' .. number .. ':' .. message)
-  call('ZREM', key_of(e, 'log'), message)
-  call('ZREM', tag .. 'w:settled', number .. '\0' .. message)
-  if body then
-    call('ZREM', lane_of(e, lane), message)
-    if call('HINCRBY', tag .. 'w:m:' .. body, 'n', -1) <= 0 then
-      call('UNLINK', tag .. 'w:m:' .. body)
-    end
-  end
-end
-
 local more = 0
 local settled = call('ZRANGEBYSCORE', tag .. 'w:settled', '-inf', before, 'LIMIT', 0, limit)
 for _, member in ipairs(settled) do
-  forget(string.match(member, '^(%d+)%z(.*)$'))
+  local number, message = string.match(member, '^(%d+)%z(.*)$')
+  forget_delivery({ number = number }, message)
 end
 local once = call('ZRANGEBYSCORE', tag .. 'w:once', '-inf', before, 'LIMIT', 0, limit)
 for _, id in ipairs(once) do
@@ -42,7 +28,7 @@ if gone then
   local e = { number = gone }
   local page = call('ZRANGE', key_of(e, 'log'), 0, limit - 1)
   for _, message in ipairs(page) do
-    forget(gone, message)
+    forget_delivery(e, message)
   end
   if #page < limit then
     call('UNLINK', key_of(e, 'waiting'), key_of(e, 'blocked'), key_of(e, 'sending'))

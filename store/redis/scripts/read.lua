@@ -1,35 +1,89 @@
--- Reads a channel. ARGV: 'e:' and the id or 'f:' and the feed, the offset after
--- which to begin, limit, most bytes. Answers the top, whether the channel has ended
--- there, and each event behind its offset.
-local stream, limit, most = tag .. ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
-local top, ended = nil, '0' -- a feed never ends
-if string.sub(ARGV[1], 1, 2) == 'f:' then
-  top = call('GET', tag .. 't:' .. string.sub(ARGV[1], 3)) or '0'
-else
-  local newest = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  if newest then
-    top, ended = newest[1], ends(newest) and '1' or '0'
-  else
-    top = '0'
+-- Reads a channel. ARGV: 'h:' and the name of the request or 'g:' and the feed, the offset after
+-- which to begin, limit, most bytes. Answers the top, whether the channel has ended there, the offset behind which a feed began ('0': it
+-- does not matter), and each event behind its offset; '' in the place of one that was forgotten.
+local kind, name = string.sub(ARGV[1], 1, 2), string.sub(ARGV[1], 3)
+local after, limit, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local list = tag .. ARGV[1]
+local length = call('LLEN', list) / 2
+local answer, size, full = { '0', '0', '0' }, 0, false
+
+-- Adds an event unless that is too much.
+local function add(offset, event)
+  size = size + #event
+  if limit <= 0 or size > most and #answer > 3 then
+    full = true
+    return
+  end
+  local n = #answer
+  answer[n + 1], answer[n + 2] = digits(offset), event
+  after, limit = offset, limit - 1
+end
+
+-- Adds events of the list, which ends with top; one is at 0 or 1 of its two places.
+local function take(top, at)
+  after = math.max(after, top - length)
+  while after < top and limit > 0 and not full do
+    local count = math.min(limit, 16)
+    local from = 2 * (after - (top - length))
+    local page = call('LRANGE', list, from, from + 2 * count - 1)
+    if #page == 0 then
+      return
+    end
+    for i = 1, #page, 2 do
+      if not full then
+        add(after + 1, page[i + at])
+      end
+    end
   end
 end
-local answer, size, from = { top, ended }, 0, '(' .. ARGV[2]
-while limit > 0 do
-  local want = math.min(limit, 16)
-  local page = call('XRANGE', stream, from, '+', 'COUNT', want)
-  for _, entry in ipairs(page) do
-    local event = entry[2][#entry[2]]
-    size = size + #event
-    if size > most and #answer > 2 then
+
+if kind == 'g:' then
+  local top = tonumber(call('GET', tag .. 't:' .. name) or '0')
+  answer[1] = digits(top)
+  if length > 0 and call('LINDEX', list, 0) == '' then -- it began behind that
+    local begin = top - length + 1
+    answer[3] = digits(begin)
+    if after < begin then
+      after = begin
+    end
+  end
+  take(top, 1)
+  return answer
+end
+
+local newest = call('LINDEX', list, -2)
+local top = newest and sequence_of(newest)
+local from, fields = '(' .. ARGV[2], nil
+if not newest or after < top - length then -- up to layout 3 events stood in a stream
+  local stream = tag .. 'e:' .. name
+  if not newest then
+    local entry = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    if not entry then
       return answer
     end
-    local n = #answer
-    answer[n + 1], answer[n + 2] = entry[1], event
-    from = '(' .. entry[1]
+    top, fields = tonumber(string.match(entry[1], '^%d+')), entry[2]
   end
-  if #page < want then
-    break
+  while limit > 0 and not full do
+    local count = math.min(limit, 16)
+    local page = call('XRANGE', stream, from, '+', 'COUNT', count)
+    for _, entry in ipairs(page) do
+      if not full then
+        add(tonumber(string.match(entry[1], '^%d+')), entry[2][#entry[2]])
+      end
+      from = '(' .. entry[1]
+    end
+    if #page < count then
+      break
+    end
   end
-  limit = limit - want
+end
+answer[1] = digits(top)
+if newest then
+  answer[2] = ends(newest) and '1' or '0'
+  take(top, 0)
+elseif #fields == 6 then -- of layout 1
+  answer[2] = fields[4]
+else
+  answer[2] = ends(fields[2]) and '1' or '0'
 end
 return answer

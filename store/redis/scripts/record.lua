@@ -10,19 +10,24 @@ local function header(record)
     string.sub(record, 50, string.find(record, '\n', 50, true) - 1)
 end
 
--- Of an entry in a request's own stream: the token of the write that it is from, and whether the request ends with it. In layout 1 both
--- stood beside the event.
-local function token_of(entry)
-  local fields = entry[2]
-  return #fields == 6 and fields[2] or string.sub(fields[2], 1, 16)
-end
-local function ends(entry)
-  local fields = entry[2]
-  if #fields == 6 then
-    return fields[4] == '1'
-  end
-  local status = status_of(fields[2])
+-- Of an event: the sequence that it tells of, and whether the request ends with it.
+local function sequence_of(event) return tonumber(string.match(event, '\n[^\n]*/(%d+)/[^/\n]*\n', 50)) end
+local function ends(event)
+  local status = status_of(event)
   return status ~= 'p' and status ~= 'r'
+end
+
+-- An event in a request's own channel, nil if it is not there. Up to layout 3 they stood in a stream.
+local function own(name, sequence)
+  local list = tag .. 'h:' .. name
+  local newest = call('LINDEX', list, -2)
+  local back = newest and sequence_of(newest) - sequence or -1
+  local event = back >= 0 and call('LINDEX', list, -2 - 2 * back)
+  if event then
+    return event
+  end
+  local entry = call('XRANGE', tag .. 'e:' .. name, digits(sequence) .. '-0', digits(sequence) .. '-0')[1]
+  return entry and entry[2][#entry[2]]
 end
 
 -- How many stand in a queue's route up to the end of that priority.
