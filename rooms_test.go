@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"processor/traced":    {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":   {"lifecycle", "processor", "egress", "golang.org/x"},
 	"tracing":             {"lifecycle", "hub", "go.opentelemetry.io"},
-	"loadtest":            {"github.com", "golang.org/x"},
+	"loadtest":            {"github.com", "golang.org/x", "go.etcd.io/bbolt"},
 	"loadtest/bare":       {"golang.org/x"},
 	"loadtest/churn":      {"webhook", "github.com/coder"},
 	"loadtest/floor":      {"github.com/redis", "github.com/rabbitmq", "github.com/valyala"},

@@ -25,6 +25,8 @@ type churnScene struct {
 	Seed    uint64        `default:"1" help:"Of all choices; the same seed makes the same ones."`
 	Rate    float64       `default:"12" help:"Requests per second, besides batches and ids that are used again."`
 	Drain   time.Duration `default:"3m" help:"How long to wait at most until all has ended."`
+	Every   time.Duration `default:"5m" help:"How often it is written down what the store and the processes hold."`
+	Rest    time.Duration `help:"How long to wait in the end until all is forgotten, and fail if something stays: 10m, say. By default it is not waited for. Retentions are a third of it then."`
 	Race    bool          `help:"Build gateways and workers with the race detector."`
 
 	system churn.System
@@ -74,6 +76,7 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 		}
 		environment = append(environment, "HARK_REDIS="+b.redis, "HARK_AMQP="+b.amqp, "HARK_FEED_HISTORY=1000000", "HARK_RETRY_DELAY=200ms")
 		args = append(args, "--samples=false", "--requeue=5s")
+		s.system.Kept = func(ctx context.Context) (map[string]float64, error) { return keysOf(ctx, b.redis) }
 		s.system.Queues = func() (map[string]int, error) { return queued(b.amqp) }
 		worker, err := build(dir, "./processor/cmd/worker", flags...)
 		if err != nil {
@@ -92,6 +95,11 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 		s.system.Mortal = 1
 	} else {
 		args = append(args, "--data="+dir+"/data")
+		s.system.Kept = func(context.Context) (map[string]float64, error) { return bucketsOf(dir + "/data") }
+	}
+	if s.Rest > 0 {
+		retention := (s.Rest / 3).String()
+		args = append(args, "--feed-retention="+retention, "--webhook-retention="+retention)
 	}
 	args = append(args, o.Args...)
 	client := newClient()
@@ -157,7 +165,7 @@ func queued(url string) (map[string]int, error) {
 
 func (s *churnScene) run(t *target) (results, error) {
 	o := churn.Options{
-		Duration: time.Duration(s.Minutes * float64(time.Minute)), Seed: s.Seed, Rate: s.Rate, Drain: s.Drain,
+		Duration: time.Duration(s.Minutes * float64(time.Minute)), Seed: s.Seed, Rate: s.Rate, Drain: s.Drain, Every: s.Every, Rest: s.Rest,
 		Phase: func(name string, d time.Duration) {
 			if d > 0 {
 				t.timed(name, d)
@@ -176,6 +184,7 @@ func (s *churnScene) run(t *target) (results, error) {
 	if err != nil {
 		return results{}, err
 	}
+	fmt.Print(report.Inventory)
 	var r results
 	for _, f := range append(report.Done, report.Checked...) {
 		r.Figures = append(r.Figures, bench.Figure(f))

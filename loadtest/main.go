@@ -10,6 +10,7 @@
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
+//	go run ./loadtest kept       what requests cost that have ended and are kept: bytes, time to start and to stop
 //	go run ./loadtest churn      everything that clients and operators may do at once, while everything dies and comes back: all ends once and as asked
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
 //	go run ./loadtest report F…  a page of charts from results files
@@ -52,6 +53,7 @@ type options struct {
 	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
 	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
+	Kept      kept      `cmd:"" help:"What requests cost that have ended and are kept."`
 
 	Churn churnScene `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
 
@@ -75,7 +77,7 @@ type starter interface {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "churn": &o.Churn}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn}
 	programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {

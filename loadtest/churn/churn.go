@@ -30,6 +30,8 @@ type System struct {
 	Queues func() (map[string]int, error)
 	// Memory returns the bytes that the gateways hold.
 	Memory func() (float64, error)
+	// Kept returns how many of each kind of thing their store holds, by name; nil if nobody knows.
+	Kept func(context.Context) (map[string]float64, error)
 }
 
 // Options say how long and how hard. The zero value works.
@@ -40,6 +42,11 @@ type Options struct {
 	Rate     float64       // requests per second, those of batches included; default 15
 	Largest  int           // bytes of a result; default 5 MiB
 	Drain    time.Duration // longest wait for what is under way; default three minutes
+	// Every is how often it is written down what there is, besides at the start, at the end and after the rest; default five minutes.
+	Every time.Duration
+	// Rest is how long it is waited in the end until all is forgotten, so that nothing may be left then. Nothing has a retention of more
+	// than a third of it. Zero: it is not waited for, and not checked.
+	Rest time.Duration
 	// Phase is told what begins; nil tells nobody.
 	Phase func(name string, d time.Duration)
 }
@@ -54,6 +61,8 @@ type Figure struct {
 // Report is what a run says.
 type Report struct {
 	Done, Checked []Figure
+	// Inventory is a table of what there was, when.
+	Inventory string
 	// Violations are all that was found, the first ones first. A run without any is good.
 	Violations []string
 }
@@ -77,6 +86,8 @@ type churn struct {
 	proxies  []*proxy // one in front of each gateway, for followers
 	receiver *receiver
 	conns    connections
+
+	inventories []inventory
 
 	numbers struct {
 		sync.Mutex
@@ -104,6 +115,9 @@ func Run(ctx context.Context, s System, o Options) (r Report, err error) {
 	}
 	if o.Drain <= 0 {
 		o.Drain = 3 * time.Minute
+	}
+	if o.Every <= 0 {
+		o.Every = 5 * time.Minute
 	}
 	if o.Phase == nil {
 		o.Phase = func(string, time.Duration) {}
@@ -151,10 +165,16 @@ func (c *churn) run(ctx context.Context) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
+	c.take(ctx, "start")
 	if err := c.receiver.stand(ctx); err != nil {
 		return r, err
 	}
 	var memory []float64
+	watching, unwatch := context.WithCancel(ctx)
+	var watched sync.WaitGroup
+	watched.Go(func() { c.watch(watching) })
+	defer watched.Wait()
+	defer unwatch()
 	for round := range c.Rounds {
 		if c.round(ctx, round, round == c.Rounds-1); ctx.Err() != nil {
 			return r, ctx.Err()
@@ -170,7 +190,12 @@ func (c *churn) run(ctx context.Context) (r Report, err error) {
 	c.checkMemory(memory)
 	c.ledger.check(c)
 	c.receiver.check()
-	return c.ledger.report(c, memory), nil
+	unwatch()
+	watched.Wait()
+	c.rest(ctx)
+	r = c.ledger.report(c, memory)
+	r.Inventory = table(c.inventories)
+	return r, nil
 }
 
 // round disturbs for a part of the time, and waits until all is at rest.

@@ -322,7 +322,7 @@ func (c *churn) outcome(ctx context.Context, r *rand.Rand, s *submission) {
 func (c *churn) submitBatches(ctx context.Context, r *rand.Rand) {
 	for pause(ctx, between(r, 500*time.Millisecond, 4*time.Second)) {
 		n := c.next()
-		p := plan{n: n, name: "batch", batch: true, owner: r.IntN(owners), id: fmt.Sprintf("batch-%d-%d", c.Seed%1000, n), retention: 10 * time.Minute}
+		p := plan{n: n, name: "batch", batch: true, owner: r.IntN(owners), id: fmt.Sprintf("batch-%d-%d", c.Seed%1000, n), retention: c.retention(10 * time.Minute)}
 		var members []plan
 		var bodies []json.RawMessage
 		for range 1 + r.IntN(6) {

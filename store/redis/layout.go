@@ -17,11 +17,12 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 3. Behind the prefix and the hash tag of the partition stand, where <name> is the id and, behind a slash, the
+// The layout, version 4. Behind the prefix and the hash tag of the partition stand, where <name> is the id and, behind a slash, the
 // life of a request (the id alone of one that was stored before version 3):
 //
 //	r:<id>       record, see below
-//	e:<name>     stream of the request's events, id = sequence-0: e event. An event is the record as it is after it: it tells
+//	h:<name>     list of the request's events, each followed by its places: the offsets that it has in the feeds of its owner and, behind a space, its
+//	             topic, as far as those are in this partition. An event is the record as it is after it: it tells
 //	             of that state whole, and who reads it makes of it what clients get
 //	i:<name> o:<name>  content and result: length of the type, type, bytes
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
@@ -33,8 +34,10 @@ import (
 //	k:<digest>   idempotency key: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed
-//	f:<channel>  stream of a feed, id = offset-0: t time in µs, e event
+//	g:<channel>  list of a feed, up to its top: for each event its time in µs and itself, '' if it was forgotten. One without a time
+//	             stands before the first event of a feed that began behind others
 //	aging        by time in µs of the oldest event: feed
+//	floor        the highest offset that a feed had which is gone; those that begin, begin behind it
 //	x:<N>        stream, the outbox for feeds of partition N, id = tick-n: c feed, e event, w what
 //	             the request names of webhooks
 //	relayed      for each partition, up to which entry its outbox has been relayed to here
@@ -77,6 +80,8 @@ import (
 // and, in the partition of their names, w:id:<id>, the owner of the endpoint with this id, and
 // w:kept:<name>, what was given to Keep.
 
+// Up to version 3 events of a request stood in a stream e:<name>, id = sequence-0: e event, which is read as it is and becomes a list with the next
+// event, and those of feeds in streams f:<channel>, id = offset-0: t time in µs, e event, which become lists when the store is opened.
 // Version 1 had JSON in the place of the last two parts of a record, and of an event what clients get, which begins with a brace:
 // in e: as t token, l last, e event, and in f: as t time, l always 0, e event. That is still read.
 
