@@ -16,15 +16,15 @@ import (
 	"github.com/hark-push/hark/loadtest/bench"
 )
 
-// kept says what requests cost that have ended and are kept: bytes where they are stored, and how long a gateway takes to start and to stop
+// keptScene says what requests cost that have ended and are kept: bytes where they are stored, and how long a gateway takes to start and to stop
 // with them.
-type kept struct {
+type keptScene struct {
 	Requests int `default:"200000" help:"How many."`
 	Bytes    int `default:"800" help:"Bytes of the content of each; its result has as many."`
 	Callers  int `default:"64" help:"Calls at the same time."`
 }
 
-func (s *kept) run(t *target) (results, error) {
+func (s *keptScene) run(t *target) (results, error) {
 	h, ok := t.peer.(*hark)
 	if !ok {
 		return results{}, errors.New("only Hark has this scene")
@@ -92,7 +92,7 @@ func (s *kept) run(t *target) (results, error) {
 }
 
 // stored is what the store holds.
-func (s *kept) stored(h *hark) ([]bench.Figure, error) {
+func (s *keptScene) stored(h *hark) ([]bench.Figure, error) {
 	if h.redis == "" {
 		size, err := folderSize(h.data())
 		return []bench.Figure{figure("on disk", size, "bytes")}, err

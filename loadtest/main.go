@@ -53,7 +53,7 @@ type options struct {
 	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
 	Soak      soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
-	Kept      kept      `cmd:"" help:"What requests cost that have ended and are kept."`
+	Kept      keptScene `cmd:"" help:"What requests cost that have ended and are kept."`
 
 	Churn churnScene `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
 
