@@ -60,6 +60,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			return
 		}
 		still := make(map[lifecycle.Ref]waiting, len(seen))
+		again := 0
 		due, all := make(map[string]int), true // pending requests that may start, by route, if all were gone through
 		for r, err := range g.store.Unfinished(ctx) {
 			if err != nil {
@@ -91,12 +92,16 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 					break
 				}
 				w.next *= 2
-				g.log.Info("pending request was queued again", slog.String("request", r.ID))
+				again++
+				g.log.Debug("pending request was queued again", slog.String("request", r.ID))
 			}
 			if still[r.Ref()] = w; len(still) >= most {
 				all = false
 				break
 			}
+		}
+		if again > 0 {
+			g.log.Info("pending requests were queued again", slog.Int("requests", again))
 		}
 		if seen = still; all {
 			g.prune(ctx, due, pruned)

@@ -16,7 +16,7 @@ func TestStays(t *testing.T) {
 		t.Errorf("%q", left)
 	}
 	text := table([]inventory{before, after})
-	if lines := strings.Split(strings.TrimSpace(text), "\n"); len(lines) != 5 || !strings.Contains(lines[4], "2") || !strings.Contains(text, " .") {
+	if lines := strings.Split(strings.TrimSpace(text), "\n"); len(lines) != 5 || !strings.Contains(lines[2], " 2 ") || !strings.Contains(text, " .") {
 		t.Errorf("%s", text)
 	}
 }
