@@ -124,6 +124,19 @@ func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request
 	return r, content, err
 }
 
+// ReadResult fills p with bytes of the result of a request, which [Service.Get] has returned to its caller, from an offset on, and returns
+// how many that were: fewer than len(p) only at the end. ErrNotFound if it is not there any more.
+func (s *Service) ReadResult(ctx context.Context, of Ref, p []byte, offset int64) (int, error) {
+	if pieces, ok := s.store.(Pieces); ok {
+		return pieces.ReadContent(ctx, of, Output, p, offset)
+	}
+	content, err := s.store.Content(ctx, of, Output)
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, content.Data[min(offset, int64(len(content.Data))):]), nil
+}
+
 // List returns a page of the caller's requests, newest first.
 func (s *Service) List(ctx context.Context, caller Principal, q Query) (Page, error) {
 	q.Owner = caller.Subject

@@ -72,6 +72,13 @@ type Store interface {
 	Delete(ctx context.Context, of Ref) error
 }
 
+// Pieces is what a [Store] can do besides, so that large bodies need not be in memory as a whole.
+type Pieces interface {
+	// ReadContent fills p with bytes of [Store.Content], from an offset on, as far as there are any, and returns how
+	// many that were: fewer than len(p) only at the end. of names a life. ErrNotFound as Content has it.
+	ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error)
+}
+
 // Keeper is the housekeeping side of a store.
 type Keeper interface {
 	// Sweep expires requests whose time has run out, with their event, and

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,17 +41,21 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 		case "webhook":
 			batch.readWebhook(raw)
 		default:
+			if batch.full() {
+				batch.more++
+				continue
+			}
 			batch.wrong("/"+strictjson.Escape(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook"}))
 		}
 	}
 	batch.distinct(requests)
 	for _, r := range requests {
-		if room := maxErrors - len(batch.errs); room > 0 {
-			batch.errs = append(batch.errs, r.errs[:min(room, len(r.errs))]...)
-		}
+		room := max(maxErrors-len(batch.errs), 0)
+		batch.more += r.more + max(len(r.errs)-room, 0)
+		batch.errs = append(batch.errs, r.errs[:min(room, len(r.errs))]...)
 	}
-	if len(batch.errs) > 0 {
-		return batch.sub, nil, invalid(batch.errs...)
+	if batch.failed() {
+		return batch.sub, nil, batch.invalid()
 	}
 	batch.fingerprintAll(requests)
 	if err := a.oneOffs(caller, append([]*reader{batch}, requests...)); err != nil {
@@ -66,25 +71,43 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 
 // readRequests reads the requests of a batch, each as the body of a submission of its own.
 func (r *reader) readRequests(raw json.RawMessage) []*reader {
-	var bodies []json.RawMessage
-	if json.Unmarshal(raw, &bodies) != nil || len(bodies) == 0 {
+	if !bytes.HasPrefix(raw, []byte("[")) {
 		r.wrong("/requests", "is required: an array of 1 to %d requests", maxBatch)
 		return nil
 	}
-	if len(bodies) > maxBatch {
-		r.wrong("/requests", "has %d requests, at most %d are allowed", len(bodies), maxBatch)
+	count := 0
+	strictjson.Elements(raw, func(json.RawMessage) bool { count++; return true })
+	switch {
+	case count == 0:
+		r.wrong("/requests", "is required: an array of 1 to %d requests", maxBatch)
+		return nil
+	case count > maxBatch:
+		r.wrong("/requests", "has %d requests, at most %d are allowed", count, maxBatch)
 		return nil
 	}
-	requests := make([]*reader, len(bodies))
-	for i, body := range bodies {
-		one := &reader{limits: r.limits, routes: r.routes, at: fmt.Sprint("/requests/", i)}
-		if requests[i] = one; !bytes.HasPrefix(body, []byte("{")) || one.envelope(body) != nil {
+	requests := make([]*reader, 0, count)
+	told := 0
+	strictjson.Elements(raw, func(body json.RawMessage) bool {
+		one := &reader{limits: r.limits, routes: r.routes, at: fmt.Sprint("/requests/", len(requests)), told: told}
+		requests = append(requests, one)
+		switch err := one.object(body); {
+		case err == nil:
+			one.complete()
+		case len(err.errors) > 0: // an object that is none of ours
+			one.wrong("", "%s", err.errors[0].Detail)
+		default:
 			one.wrong("", "must be an object: a request with its content and options")
-			continue
 		}
-		one.complete()
-	}
+		told += len(one.errs)
+		return true
+	})
 	return requests
+}
+
+// object reads one request of a batch.
+func (r *reader) object(body json.RawMessage) *problem {
+	p, _ := errors.AsType[*problem](r.envelope(body))
+	return p
 }
 
 // distinct checks that no id is given twice.

@@ -91,12 +91,12 @@ var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 // Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it, when a body is wanted.
 func (c *conn) Write(p []byte) (int, error) {
 	if !c.held {
-		return c.Conn.Write(p)
+		return c.send(p)
 	}
 	c.held = false
 	before, ok := bytes.CutSuffix(p, continueLine)
 	if !ok {
-		return c.Conn.Write(p)
+		return c.send(p)
 	}
 	c.body.awaited = true
 	if len(before) > 0 { // answers to earlier calls
@@ -105,6 +105,26 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// send writes what a client may read slowly, but not stop to read. What is short may wait in the buffers of the system, and of the server.
+func (c *conn) send(p []byte) (n int, err error) {
+	const short = 4 << 10
+	if len(p) < short {
+		return c.Conn.Write(p)
+	}
+	for len(p) > 0 && err == nil {
+		if err = c.SetWriteDeadline(time.Now().Add(c.uploads.Stall)); err != nil {
+			return n, err
+		}
+		var m int
+		m, err = c.Conn.Write(p[:min(len(p), pieceSize)])
+		p, n = p[m:], n+m
+	}
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // Close closes the connection, in a way that lets the client see the last answer.

@@ -78,6 +78,10 @@ func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs 
 			continue
 		}
 		var err error = &unknownFieldError{name, into}
+		if why := crowded(raw); why != "" {
+			errs = append(errs, fieldError{at + strictjson.Escape(name), why})
+			continue
+		}
 		if fieldName(into, name) {
 			var one []byte
 			if one, err = json.Marshal(map[string]json.RawMessage{name: raw}); err == nil {

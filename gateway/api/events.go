@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -182,59 +183,24 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 		}
 		limit = n
 	}
-	ctx := a.storeContext()
-	body := []byte(`{"events":[`)
-	offset, recovered, oldest := after.Offset, true, uint64(0)
-	for n := 0; n < limit; {
-		page, err := a.Source.Read(ctx, channel.Key(), offset, limit-n)
+	events := &history{api: a, channel: channel, limit: limit, offset: after.Offset, recovered: true, elsewhere: elsewhere}
+	if err := events.fill(); err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	if events.ended {
+		return sendJSON(c, fiber.StatusOK, events.made)
+	}
+	if !c.Request().Header.IsHTTP11() { // which has no chunks, so that its length must be known
+		body, err := io.ReadAll(events)
 		if err != nil {
 			return err
 		}
-		if len(page.Messages) == 0 {
-			if offset != page.Top {
-				// All is gone, or there never was such an offset: the channel lost its end, or is another one of the same name.
-				recovered, oldest = false, page.Top+1
-				if offset > page.Top {
-					if oldest, err = a.oldest(ctx, channel.Key(), page.Top); err != nil {
-						return err
-					}
-				}
-			}
-			if n == 0 {
-				offset = page.Top
-			}
-			break
-		}
-		if offset == 0 {
-			offset = page.Begin
-		}
-		if first := page.Messages[0].Offset; first != offset+1 {
-			recovered, oldest = false, first
-		}
-		for _, m := range page.Messages {
-			if n > 0 {
-				body = append(body, ',')
-			}
-			body = append(body, m.Event...)
-			offset = m.Offset
-			n++
-		}
-		if offset >= page.Top {
-			break
-		}
+		return sendJSON(c, fiber.StatusOK, body)
 	}
-	if elsewhere && recovered { // it begins with the first
-		recovered, oldest = false, 1
-	}
-	body = append(body, `],"offset":`...)
-	body = strconv.AppendUint(body, offset, 10)
-	body = append(append(append(body, `,"cursor":"`...), hub.Cursor{Offset: offset, Epoch: channel.Life}.String()...), '"')
-	body = strconv.AppendBool(append(body, `,"recovered":`...), recovered)
-	if !recovered {
-		body = strconv.AppendUint(append(body, `,"oldest":`...), oldest, 10)
-	}
-	c.Set(fiber.HeaderCacheControl, "no-cache")
-	return sendJSON(c, fiber.StatusOK, append(body, '}'))
+	c.Set(fiber.HeaderContentType, "application/json")
+	c.Context().Response.SetBodyStream(events, -1)
+	return nil
 }
 
 // oldest returns the offset of the first event that a channel still has, or of the next one if it has none.

@@ -20,7 +20,6 @@ const (
 	leaseTime    = time.Minute
 	leastLease   = time.Second
 	longestLease = time.Hour
-	mostRoutes   = 1000 // in one call; keeps an answer about all of them in bounds
 )
 
 // lease answers POST /v1/work/lease: with work that has been started, as soon as there is some.
@@ -38,19 +37,21 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		Work []assignment `json:"work"`
-	}{make([]assignment, len(work))}
+	var out assignments
+	out.text([]byte(`{"work":[`))
 	for i, w := range work {
-		answer.Work[i] = newAssignment(&w.Request, w.Content)
-		answer.Work[i].LeaseExpires = timestamp(w.Expires)
+		if i > 0 {
+			out.text([]byte(","))
+		}
+		one := newAssignment(&w.Request, w.Content)
+		one.LeaseExpires = timestamp(w.Expires)
+		if err := out.add(one, w.Content); err != nil {
+			return err
+		}
 	}
-	body, err := encode(answer)
-	if err != nil {
-		return err
-	}
+	out.text([]byte("]}"))
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return sendJSON(c, fiber.StatusOK, body)
+	return out.send(c)
 }
 
 // parseLease reads the fields of a lease. Null is as good as absent.
@@ -66,7 +67,9 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 		}
 		switch name {
 		case "routes":
-			if json.Unmarshal(raw, &o.Routes) != nil {
+			if why := crowded(raw); why != "" {
+				wrong("/routes", "%s", why)
+			} else if json.Unmarshal(raw, &o.Routes) != nil {
 				o.Routes = nil
 				wrong("/routes", "must be a list of routes")
 			}
@@ -95,8 +98,6 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 		}
 	}
 	switch {
-	case len(o.Routes) > mostRoutes:
-		wrong("/routes", "must have at most %d routes", mostRoutes)
 	case len(errs) == 0 && len(o.Routes) == 0:
 		wrong("/routes", "is required: the routes to take work of")
 	default:

@@ -54,7 +54,9 @@ func (r *reader) readWebhook(raw json.RawMessage) {
 	if w.URL == nil && len(errs) == 0 {
 		errs = []fieldError{{w.pointer("url"), "is required: where deliveries go"}}
 	}
-	r.errs = append(r.errs, errs...)
+	for _, e := range errs {
+		r.wrong(strings.TrimPrefix(e.Pointer, r.at), "%s", e.Detail)
+	}
 	for i, t := range w.Events {
 		if !t.Known() {
 			r.wrong("/webhook/events/"+strconv.Itoa(i), "is not the type of an event of a request")

@@ -21,7 +21,8 @@ import (
 type problem struct {
 	kind       kind
 	detail     string
-	errors     []fieldError   // of invalid input
+	errors     []fieldError   // of invalid input, at most maxErrors
+	more       int            // how many beside these
 	members    map[string]any // extension members
 	retryAfter int            // seconds, 0 for none
 }
@@ -105,7 +106,8 @@ func (e *NotReadyError) Error() string { return e.Err.Error() }
 func (e *NotReadyError) Unwrap() error { return e.Err }
 
 func invalid(errs ...fieldError) *problem {
-	return &problem{kind: kindInvalid, detail: "Some values are not allowed.", errors: errs}
+	told := min(len(errs), maxErrors)
+	return &problem{kind: kindInvalid, detail: "Some values are not allowed.", errors: errs[:told], more: len(errs) - told}
 }
 
 // asProblem is the one place where errors become statuses. What is not known
@@ -237,6 +239,9 @@ func (p *problem) body(instance string) []byte {
 	}
 	if len(p.errors) > 0 {
 		members["errors"] = p.errors
+	}
+	if p.more > 0 {
+		members["moreErrors"] = p.more
 	}
 	maps.Copy(members, p.members)
 	b, err := json.Marshal(members)

@@ -1,16 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"context"
+	"io"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
@@ -201,26 +198,34 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	case r.Result == nil:
 		return c.SendStatus(fiber.StatusNoContent)
 	}
-	ctx := a.storeContext()
-	_, content, err := a.Service.Result(ctx, caller.Principal, r.Ref())
-	if err != nil {
-		return err
-	}
 	// What a processor made is shown, never run in this origin.
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
 	tag := `"` + r.ID + "-" + version(r) + `"`
+	body := a.resultOf(r)
+	// Before anything is answered it is known whether it is there.
+	first := make([]byte, min(r.Result.Size, pieceSize))
+	if n, err := body.read(first, 0); err != nil {
+		return err
+	} else if n < len(first) {
+		return io.ErrUnexpectedEOF
+	}
 	if !whole {
-		setRange(c, len(content.Data))
+		setRange(c, int(r.Result.Size))
 		knownTags(c, tag)
 		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
-			return sendRange(c, content, tag, r.EndedAt)
+			return sendRange(c, body, r.Result.Type, tag, r.EndedAt)
 		}
 		c.Set(fiber.HeaderAcceptRanges, "bytes")
 	}
 	c.Set(fiber.HeaderETag, tag)
-	c.Set(fiber.HeaderContentType, content.Type)
-	return c.Status(fiber.StatusOK).Send(content.Data)
+	c.Set(fiber.HeaderContentType, r.Result.Type)
+	c.Status(fiber.StatusOK)
+	if int64(len(first)) == body.end {
+		return c.Send(first)
+	}
+	c.Context().Response.SetBodyStream(body, int(body.end))
+	return nil
 }
 
 // setRange leaves a Range in a call that net/http reads right, or none: of a method other than GET, or of a unit that is not
@@ -284,22 +289,4 @@ func knownTags(c *fiber.Ctx, tag string) {
 	if known := c.Get(fiber.HeaderIfNoneMatch); known != "" && matches(known, tag) {
 		c.Request().Header.Set(fiber.HeaderIfNoneMatch, tag)
 	}
-}
-
-// sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http.
-func sendRange(c *fiber.Ctx, content lifecycle.Content, tag string, modified time.Time) error {
-	forgetBody(c)
-	fasthttpadaptor.NewFastHTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", content.Type)
-		w.Header().Set("ETag", tag)
-		http.ServeContent(w, r, "", modified.Truncate(time.Second), bytes.NewReader(content.Data))
-	})(c.Context())
-	switch c.Response().StatusCode() {
-	case http.StatusPreconditionFailed:
-		return &problem{kind: kindPrecondition, detail: "The result is another one than the call is conditional on."}
-	case http.StatusRequestedRangeNotSatisfiable:
-		c.Set(fiber.HeaderContentRange, "bytes */"+strconv.Itoa(len(content.Data)))
-		return &problem{kind: kindRange, detail: "The result has " + strconv.Itoa(len(content.Data)) + " bytes."}
-	}
-	return nil
 }

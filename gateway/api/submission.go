@@ -6,8 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"mime"
 	"slices"
@@ -32,15 +32,27 @@ type reader struct {
 	routes map[string]bool
 	at     string // pointer to the submission in the body, "" if it is the body
 	sub    lifecycle.Submission
-	errs   []fieldError
+	errs   []fieldError // at most maxErrors with those that others of a batch have
+	more   int          // things wrong beyond these
+	told   int          // errors of others of the batch
 
 	delayAt string  // pointer to the delay
 	webhook *oneOff // nil: none was asked for
 }
 
 func (r *reader) wrong(pointer, format string, args ...any) {
+	if r.full() {
+		r.more++
+		return
+	}
 	r.errs = append(r.errs, fieldError{r.at + pointer, fmt.Sprintf(format, args...)})
 }
+
+// full reports whether so much is wrong that what comes is only counted.
+func (r *reader) full() bool { return len(r.errs)+r.told >= maxErrors }
+
+// failed reports whether anything is wrong.
+func (r *reader) failed() bool { return len(r.errs)+r.more > 0 }
 
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
 func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, error) {
@@ -170,6 +182,8 @@ func (r *reader) envelope(body []byte) error {
 			r.readWebhook(raw)
 		case isOption(name):
 			r.field(name, raw)
+		case r.full():
+			r.more++
 		default:
 			r.wrong("/"+strictjson.Escape(name), "is not a field of a request%s", suggest.Mean(name, submissionFields))
 		}
@@ -188,43 +202,6 @@ func (r *reader) field(name string, raw json.RawMessage) {
 		return
 	}
 	r.option("/", name, text)
-}
-
-// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand there twice, and strings that are no Unicode.
-// at is what the pointers to those begin with. In the members that are opaque, which are somebody else's, only UTF-8 counts.
-// The fields share the bytes of the body.
-func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
-	if !json.Valid(body) {
-		detail := "The body is not JSON."
-		var syntax *json.SyntaxError
-		if errors.As(json.Unmarshal(body, new(json.RawMessage)), &syntax) {
-			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
-		}
-		return nil, nil, &problem{kind: kindMalformed, detail: detail}
-	}
-	fields, faults := strictjson.Object(body)
-	if fields == nil {
-		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
-	}
-	if !utf8.Valid(body) {
-		faults = slices.DeleteFunc(strictjson.Check(body, "", maxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
-		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8.", errors: fieldErrors(faults, at)}
-	}
-	for name, raw := range fields {
-		if !slices.Contains(opaque, name) {
-			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), maxErrors)...)
-		}
-	}
-	return fields, fieldErrors(faults[:min(len(faults), maxErrors)], at), nil
-}
-
-// fieldErrors returns faults as clients see them. at is what their pointers begin with.
-func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
-	errs := make([]fieldError, len(faults))
-	for i, f := range faults {
-		errs[i] = fieldError{at + f.Pointer, f.Detail}
-	}
-	return errs
 }
 
 // submissionOptions are the options of a submission, which may stand in its body and in its query; submissionFields what else
@@ -303,10 +280,17 @@ func (r *reader) duration(at, text string, least, most time.Duration) time.Durat
 // finish completes the submission and returns it, or all that is wrong with it.
 func (r *reader) finish() (lifecycle.Submission, error) {
 	r.complete()
-	if len(r.errs) > 0 {
-		return r.sub, invalid(r.errs...)
+	if r.failed() {
+		return r.sub, r.invalid()
 	}
 	return r.sub, r.name()
+}
+
+// invalid is the problem of what is wrong.
+func (r *reader) invalid() *problem {
+	p := invalid(r.errs...)
+	p.more += r.more
+	return p
 }
 
 // complete checks what depends on several options, and fills in what was left out, but for an id.
@@ -314,7 +298,7 @@ func (r *reader) complete() {
 	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
 		r.wrong(r.delayAt, "must be shorter than timeout, which counts from the submission")
 	}
-	if len(r.errs) > 0 {
+	if r.failed() {
 		return
 	}
 	if r.sub.Route == "" {
@@ -347,22 +331,23 @@ func (r *reader) name() error {
 // fingerprint identifies what was asked for, so that a repetition can be told from
 // a conflict. White space in JSON does not matter.
 func fingerprint(s *lifecycle.Submission, w *oneOff) string {
-	data := s.Content.Data
-	if lifecycle.IsJSON(s.Content.Type) {
-		var line bytes.Buffer
-		if json.Compact(&line, data) == nil {
-			data = line.Bytes()
-		}
-	}
 	hash := sha256.New()
-	part := func(b []byte) { // with its length, so that parts cannot run into each other
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		hash.Write(n[:])
+	length := func(n int) { // of each part, so that they cannot run into each other
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], uint64(n))
+		hash.Write(b[:])
+	}
+	part := func(b []byte) {
+		length(len(b))
 		hash.Write(b)
 	}
 	part([]byte(s.Content.Type))
-	part(data)
+	if data := s.Content.Data; lifecycle.IsJSON(s.Content.Type) && json.Valid(data) {
+		length(compact(io.Discard, data))
+		compact(hash, data)
+	} else {
+		part(data)
+	}
 	part([]byte(s.ID))
 	part([]byte(s.Route))
 	part([]byte(s.Topic))

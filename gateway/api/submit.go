@@ -239,8 +239,3 @@ func (a *API) preferred(c *fiber.Ctx) preference {
 func view(caller auth.Caller) lifecycle.View {
 	return lifecycle.View{Trace: caller.Is(lifecycle.RoleAdmin)}
 }
-
-func sendJSON(c *fiber.Ctx, status int, body []byte) error {
-	c.Set(fiber.HeaderContentType, "application/json")
-	return c.Status(status).Send(body)
-}

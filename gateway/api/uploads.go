@@ -50,21 +50,27 @@ func (c *conn) claimRoom(next, room int) error {
 	if b.claim == nil {
 		b.claim = c.uploads.Budget.Claim(c.interrupt, c.caller, c.address())
 	}
-	switch err := b.claim.Grow(int64(next)); {
-	case err == nil:
-		return nil
-	case errors.Is(err, budget.ErrShare):
+	err := b.claim.Grow(int64(next))
+	if errors.Is(err, budget.ErrSlow) {
+		return brokenBody(c, err)
+	}
+	if err != nil {
+		return noRoom(err)
+	}
+	return nil
+}
+
+// noRoom is the problem of a call that has found no room in the budget.
+func noRoom(err error) *problem {
+	if errors.Is(err, budget.ErrShare) {
 		return &problem{
 			kind: kindBytes, retryAfter: comeBack(),
-			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. Send the body again when some of them are done, or fewer at the same time.",
+			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. Make the call again when some of them are done, or fewer at the same time.",
 		}
-	case errors.Is(err, budget.ErrSlow):
-		return brokenBody(c, err)
-	default:
-		return &problem{
-			kind: kindUnavailable, retryAfter: comeBack(),
-			detail: "The gateway has as many bytes of bodies under way as it can hold. Nothing was changed; send the body again.",
-		}
+	}
+	return &problem{
+		kind: kindUnavailable, retryAfter: comeBack(),
+		detail: "The gateway has as many bytes of bodies under way as it can hold. Nothing was changed; make the call again.",
 	}
 }
 

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"cmp"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -21,21 +20,21 @@ import (
 
 // assignment is what a processor gets when it starts an attempt.
 type assignment struct {
-	Attempt       int               `json:"attempt"`
-	ID            string            `json:"id"`
-	Life          string            `json:"life"`
-	Route         string            `json:"route"`
-	Topic         string            `json:"topic,omitzero"`
-	Priority      int               `json:"priority,omitzero"`
-	Caller        string            `json:"caller"`
-	CreatedAt     string            `json:"createdAt"`
-	Deadline      string            `json:"deadline"`
-	Headers       map[string]string `json:"headers,omitzero"`
-	Call          *lifecycle.Call   `json:"call,omitzero"`
-	ContentType   string            `json:"contentType,omitzero"`
-	Content       json.RawMessage   `json:"content,omitzero"`       // of JSON work
-	ContentBase64 *string           `json:"contentBase64,omitzero"` // of any other work
-	LeaseExpires  string            `json:"leaseExpires,omitzero"`  // of leased work
+	Attempt      int               `json:"attempt"`
+	ID           string            `json:"id"`
+	Life         string            `json:"life"`
+	Route        string            `json:"route"`
+	Topic        string            `json:"topic,omitzero"`
+	Priority     int               `json:"priority,omitzero"`
+	Caller       string            `json:"caller"`
+	CreatedAt    string            `json:"createdAt"`
+	Deadline     string            `json:"deadline"`
+	Headers      map[string]string `json:"headers,omitzero"`
+	Call         *lifecycle.Call   `json:"call,omitzero"`
+	ContentType  string            `json:"contentType,omitzero"`
+	LeaseExpires string            `json:"leaseExpires,omitzero"` // of leased work
+
+	// And what is worked on, see [assignments.add]: content of JSON work, contentBase64 of any other.
 }
 
 // start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query that runs.
@@ -61,11 +60,11 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 		return err
 	}
 	a.Leases.Attend(r.Route)
-	body, err := encode(newAssignment(&r, content))
-	if err != nil {
+	var out assignments
+	if err := out.add(newAssignment(&r, content), content); err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusOK, body)
+	return out.send(c)
 }
 
 // queryAttempt returns the attempt that an option of the query names, 0 if it is not there.
@@ -82,17 +81,11 @@ func queryAttempt(c *fiber.Ctx, name string, errs *[]fieldError) int {
 }
 
 func newAssignment(r *lifecycle.Request, content lifecycle.Content) assignment {
-	work := assignment{
+	return assignment{
 		Attempt: r.Attempt, ID: r.ID, Life: cmp.Or(r.Life, noLife), Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
 		CreatedAt: timestamp(r.CreatedAt), Deadline: timestamp(r.ExpiresAt),
 		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
 	}
-	if lifecycle.IsJSON(content.Type) && json.Valid(content.Data) && utf8.Valid(content.Data) {
-		work.Content = content.Data
-	} else {
-		work.ContentBase64 = new(base64.StdEncoding.EncodeToString(content.Data))
-	}
-	return work
 }
 
 // timestamp writes a time as documents have it (RFC 3339).

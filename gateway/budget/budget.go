@@ -143,6 +143,15 @@ func (c *Claim) Grow(to int64) error {
 	return b.wait(w)
 }
 
+// Insist claims so many bytes in all at once, also beyond all bounds: others wait until they are released.
+func (c *Claim) Insist(to int64) {
+	c.budget.mu.Lock()
+	defer c.budget.mu.Unlock()
+	if to > c.held {
+		c.budget.give(c, to)
+	}
+}
+
 // wait waits until a waiter was granted what it waits for.
 func (b *Budget) wait(w *waiter) error {
 	patience := time.NewTimer(b.Patience)

@@ -26,14 +26,16 @@ const (
 
 // Object splits an object into its members, by name, and tells what is wrong with their names. What is in
 // the values is not looked at. text must be valid JSON, as json.Valid says; of anything but an
-// object there are no members, which are nil then.
-func Object(text []byte) (members map[string]json.RawMessage, faults []Fault) {
+// object there are no members, which are nil then. It stops behind the member that makes most of them, because
+// what is kept of one takes more memory than it has in a text.
+func Object(text []byte, most int) (members map[string]json.RawMessage, faults []Fault) {
 	text = space(text)
 	if len(text) == 0 || text[0] != '{' {
 		return nil, nil
 	}
 	members = make(map[string]json.RawMessage)
-	each(text, func(name, value []byte) {
+	n := 0
+	each(text, func(name, value []byte) bool {
 		key, fault := unquote(name)
 		if fault != "" {
 			faults = append(faults, Fault{"/" + Escape(key), fault})
@@ -42,8 +44,16 @@ func Object(text []byte) (members map[string]json.RawMessage, faults []Fault) {
 			faults = append(faults, Fault{"/" + Escape(key), Twice})
 		}
 		members[key] = value
+		n++
+		return n < most
 	})
 	return members, faults
+}
+
+// Elements calls f with each element of an array, or each value of an object, until f returns false, and reports whether it
+// did. text must be valid JSON, as json.Valid says, and an array or an object.
+func Elements(text []byte, f func(value json.RawMessage) bool) (stopped bool) {
+	return each(space(text), func(_, value []byte) bool { return f(value) })
 }
 
 // Check tells what is wrong anywhere in a text, most things at most. text must be valid JSON, as json.Valid
@@ -53,6 +63,10 @@ func Check(text []byte, at string, most int) []Fault {
 	c.value(space(text), at)
 	return c.faults
 }
+
+// maxNames is how many names of an object are remembered, to tell that one comes twice: what is larger is no object that
+// anybody interprets, and must not take many times the memory of its text.
+const maxNames = 10_000
 
 type checker struct {
 	faults []Fault
@@ -76,7 +90,7 @@ func (c *checker) value(text []byte, at string) {
 		}
 	case '{':
 		seen := make(map[string]bool)
-		each(text, func(name, value []byte) {
+		each(text, func(name, value []byte) bool {
 			key, fault := unquote(name)
 			member := at + "/" + Escape(key)
 			switch {
@@ -85,14 +99,18 @@ func (c *checker) value(text []byte, at string) {
 			case seen[key]:
 				c.wrong(member, Twice)
 			}
-			seen[key] = true
+			if len(seen) < maxNames {
+				seen[key] = true
+			}
 			c.value(value, member)
+			return len(c.faults) < c.most
 		})
 	case '[':
 		i := 0
-		each(text, func(_, value []byte) {
+		each(text, func(_, value []byte) bool {
 			c.value(value, at+"/"+strconv.Itoa(i))
 			i++
+			return len(c.faults) < c.most
 		})
 	}
 }
@@ -105,9 +123,9 @@ func Escape(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
-// each calls f with the members of an object, or the elements of an array, which have no name. text is
-// valid JSON, and what is behind the value is not looked at.
-func each(text []byte, f func(name, value []byte)) {
+// each calls f with the members of an object, or the elements of an array, which have no name, until f returns false, and
+// reports whether it did. text is valid JSON, and what is behind the value is not looked at.
+func each(text []byte, f func(name, value []byte) bool) (stopped bool) {
 	object := text[0] == '{'
 	rest := space(text[1:])
 	for len(rest) > 0 && rest[0] != '}' && rest[0] != ']' {
@@ -118,11 +136,14 @@ func each(text []byte, f func(name, value []byte)) {
 			rest = space(rest[1:]) // the colon
 		}
 		n := valueEnd(rest)
-		f(name, rest[:n:n])
+		if !f(name, rest[:n:n]) {
+			return true
+		}
 		if rest = space(rest[n:]); len(rest) > 0 && rest[0] == ',' {
 			rest = space(rest[1:])
 		}
 	}
+	return false
 }
 
 // valueEnd returns how long the value is that a text begins with.

@@ -75,20 +75,24 @@ var errPieces = errors.New("a piece of it is missing")
 func (s *Store) body(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (lifecycle.Content, error) {
 	raw, err := s.pieces(tx, id, p)
 	var content lifecycle.Content
-	if err == nil && raw == nil {
-		if content, err = s.noBody(tx, id, p, known); errors.Is(err, lifecycle.ErrNotFound) {
-			return lifecycle.Content{}, err
-		}
-	} else if err == nil {
+	switch {
+	case err == nil && raw == nil:
+		content, err = s.noBody(tx, id, p, known)
+	case err == nil:
 		content, err = parts.DecodeBody(raw)
 	}
 	if err != nil {
-		if _, ok := errors.AsType[*lifecycle.DamageError](err); ok {
-			return lifecycle.Content{}, err
-		}
-		return lifecycle.Content{}, s.damaged(id, partName(p), err)
+		return lifecycle.Content{}, s.bodyError(id, p, err)
 	}
 	return content, nil
+}
+
+// bodyError is what is said of a body that was not read.
+func (s *Store) bodyError(id string, p lifecycle.Part, err error) error {
+	if _, ok := errors.AsType[*lifecycle.DamageError](err); ok || errors.Is(err, lifecycle.ErrNotFound) {
+		return err
+	}
+	return s.damaged(id, partName(p), err)
 }
 
 // noBody says why there are no pieces of a body: the file is from before there were any, or there need not be a body.

@@ -15,12 +15,26 @@ func EncodeBody(c lifecycle.Content) []byte {
 	return append(value, c.Data...)
 }
 
+// MaxBodyHead is how many bytes of what EncodeBody wrote tell where those of the body begin, if its type is as long as the API takes it.
+const MaxBodyHead = 512
+
+// BodyBegin returns where in what EncodeBody wrote the bytes of the body begin. It reads no more than the head.
+func BodyBegin(head []byte) (int, error) {
+	length, n := binary.Uvarint(head)
+	if n <= 0 || length > uint64(len(head)-n) {
+		return 0, errBody
+	}
+	return n + int(length), nil
+}
+
+var errBody = errors.New("body is damaged")
+
 // DecodeBody reads what EncodeBody wrote. The data are a part of value.
 func DecodeBody(value []byte) (lifecycle.Content, error) {
-	length, n := binary.Uvarint(value)
-	if n <= 0 || length > uint64(len(value)-n) {
-		return lifecycle.Content{}, errors.New("body is damaged")
+	begin, err := BodyBegin(value)
+	if err != nil {
+		return lifecycle.Content{}, err
 	}
-	rest := value[n:]
-	return lifecycle.Content{Type: string(rest[:length]), Data: rest[length:]}, nil
+	length, _ := binary.Uvarint(value)
+	return lifecycle.Content{Type: string(value[begin-int(length) : begin]), Data: value[begin:]}, nil
 }

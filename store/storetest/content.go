@@ -47,6 +47,7 @@ func testContent(s *suite) {
 				}
 				clear(got.Data) // the caller owns it
 			}
+			s.pieces(lifecycle.Named(id), part, c.Data)
 		}
 	}
 	if r := s.get("r4"); string(r.Result.Value) != `{"spaces":"<kept>"}` {
@@ -58,6 +59,31 @@ func testContent(s *suite) {
 	}
 	if _, err := s.Content(s.ctx, lifecycle.Named("unknown"), lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
+	}
+}
+
+// pieces reads a body from many places on, in pieces of many sizes.
+func (s *suite) pieces(of lifecycle.Ref, part lifecycle.Part, want []byte) {
+	s.Helper()
+	store, ok := s.Store.(lifecycle.Pieces)
+	if !ok {
+		return
+	}
+	size := int64(len(want))
+	for _, from := range []int64{0, 1, 100, 3800, 3899, 3900, 3901, 8000, 500_000, size / 2, size - 4000, size - 1, size, size + 1} {
+		for _, length := range []int64{0, 1, 13, 3900, 20_000, 2 * size} {
+			if from < 0 {
+				continue
+			}
+			p := make([]byte, length)
+			n, err := store.ReadContent(s.ctx, of, part, p, from)
+			if begin := min(from, size); err != nil || !bytes.Equal(p[:n], want[begin:min(begin+length, size)]) {
+				s.Errorf("%d bytes from %d on of %d: %d, %v, or others", length, from, size, n, err)
+			}
+		}
+	}
+	if _, err := store.ReadContent(s.ctx, lifecycle.Named("unknown"), part, make([]byte, 1), 0); !errors.Is(err, lifecycle.ErrNotFound) {
+		s.Errorf("a piece of an unknown request: %v", err)
 	}
 }
 

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/hark-push/hark/gateway/strictjson"
+)
+
+// Bounds on what is told apart in a body that says what to do, while it is read. A body of some megabytes can have as many millions of
+// members, and what is kept of each takes more memory than it has itself. No resource knows nearly as many.
+const (
+	maxMembers  = 256  // of an object
+	maxElements = 1000 // of an array
+)
+
+// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand there twice, and strings that are no Unicode.
+// at is what the pointers to those begin with. In the members that are opaque, which are somebody else's, only UTF-8 counts.
+// The fields share the bytes of the body.
+func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
+	if !json.Valid(body) {
+		detail := "The body is not JSON."
+		var syntax *json.SyntaxError
+		if errors.As(json.Unmarshal(body, new(json.RawMessage)), &syntax) {
+			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
+		}
+		return nil, nil, &problem{kind: kindMalformed, detail: detail}
+	}
+	fields, faults := strictjson.Object(body, maxMembers)
+	switch {
+	case fields == nil:
+		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
+	case len(fields)+len(faults) >= maxMembers:
+		return nil, nil, invalid(fieldError{at, "has " + strconv.Itoa(maxMembers) + " members or more: no such object has as many"})
+	}
+	if !utf8.Valid(body) {
+		faults = slices.DeleteFunc(strictjson.Check(body, "", maxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
+		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8.", errors: fieldErrors(faults, at)}
+	}
+	for name, raw := range fields {
+		if !slices.Contains(opaque, name) {
+			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), maxErrors)...)
+		}
+	}
+	return fields, fieldErrors(faults[:min(len(faults), maxErrors)], at), nil
+}
+
+// fieldErrors returns faults as clients see them. at is what their pointers begin with.
+func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
+	errs := make([]fieldError, len(faults))
+	for i, f := range faults {
+		errs[i] = fieldError{at + f.Pointer, f.Detail}
+	}
+	return errs
+}
+
+// crowded says of a value that it has more elements or members than may be told apart; "" if it has not. It is valid JSON.
+func crowded(value json.RawMessage) string {
+	most, what := 0, ""
+	switch {
+	case bytes.HasPrefix(value, []byte("[")):
+		most, what = maxElements, " elements"
+	case bytes.HasPrefix(value, []byte("{")):
+		most, what = maxMembers, " members"
+	default:
+		return ""
+	}
+	n := 0
+	if strictjson.Elements(value, func(json.RawMessage) bool { n++; return n <= most }) {
+		return "must have at most " + strconv.Itoa(most) + what
+	}
+	return ""
+}
+
+// compact writes valid JSON without the white space in which it may differ from the same JSON, as json.Compact does, and returns how many bytes
+// that were. It takes no memory.
+func compact(w io.Writer, text []byte) (n int) {
+	quoted, from := false, 0
+	write := func(to int) {
+		_, _ = w.Write(text[from:to]) // a hash, or nothing
+		n += to - from
+	}
+	for i := 0; i < len(text); i++ {
+		switch b := text[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case !quoted && (b == ' ' || b == '\n' || b == '\r' || b == '\t'):
+			write(i)
+			from = i + 1
+		}
+	}
+	write(len(text))
+	return n
+}

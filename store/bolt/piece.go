@@ -1,0 +1,87 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
+)
+
+// ReadContent implements lifecycle.Pieces.
+func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64) (n int, err error) {
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		if _, err := s.readRecord(tx, of); err != nil { // the bodies belong to whichever is there
+			return err
+		}
+		if n, err = s.readPieces(tx, of.ID, part, p, offset); err != nil {
+			return s.damaged(of.ID, partName(part), err)
+		}
+		if n >= 0 {
+			return nil
+		}
+		content, err := s.noBody(tx, of.ID, part, true)
+		if err != nil {
+			return s.bodyError(of.ID, part, err)
+		}
+		n = copy(p, content.Data[min(offset, int64(len(content.Data))):])
+		return nil
+	})
+	return max(n, 0), err
+}
+
+// readPieces fills p with bytes of a body, from an offset on, and returns how many that were; -1 if there are no pieces of it. It reads the first
+// piece, which tells where the others are, and those that are asked for.
+func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte, offset int64) (int, error) {
+	cursor := tx.Bucket(piecesBucket).Cursor()
+	var buf [128]byte
+	want := pieceKey(buf[:0], id, part, 0)
+	key, stored := cursor.Seek(want)
+	if !bytes.HasPrefix(key, want[:len(want)-4]) {
+		return -1, nil
+	}
+	if !bytes.Equal(key, want) {
+		return 0, errPieces
+	}
+	piece, err := unseal(true, piecesBucket, key, stored)
+	if err != nil {
+		return 0, err
+	}
+	size, head := binary.Uvarint(piece)
+	if head <= 0 || size > 1<<40 {
+		return 0, errPieces
+	}
+	piece = piece[head:]
+	begin, err := parts.BodyBegin(piece)
+	if err != nil {
+		return 0, err
+	}
+	from, end := int64(begin)+offset, min(int64(begin)+offset+int64(len(p)), int64(size)) // in all pieces together
+	n, first := 0, int64(0)                                                               // where this piece begins
+	for from < end {
+		if last := first + int64(len(piece)); from >= first && from < last {
+			copied := copy(p[n:], piece[from-first:min(end, last)-first])
+			n, from = n+copied, from+int64(copied)
+			if from >= end {
+				break
+			}
+		}
+		// All pieces but the first and the last have the same size.
+		number := (from + int64(head)) / pieceSize
+		first = number*pieceSize - int64(head)
+		binary.BigEndian.PutUint32(want[len(want)-4:], uint32(number))
+		if key, stored = cursor.Seek(want); !bytes.Equal(key, want) {
+			return 0, errPieces
+		}
+		if piece, err = unseal(true, piecesBucket, key, stored); err != nil {
+			return 0, err
+		}
+		if from >= first+int64(len(piece)) {
+			return 0, errPieces
+		}
+	}
+	return n, nil
+}
