@@ -19,6 +19,8 @@ import (
 // between caller and connection, as the Transport of net/http has: a client that shares the machine with what it
 // measures should cost little. Methods may be called concurrently.
 type client struct {
+	from net.IP // the address that it calls from; nil: as the kernel chooses
+
 	mu   sync.Mutex
 	idle map[string][]*kept // by address; the last one was used last
 }
@@ -137,7 +139,11 @@ func (c *client) take(addr string) (*kept, error) {
 		_ = k.Close()
 	}
 	c.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", addr, callTimeout)
+	dialer := net.Dialer{Timeout: callTimeout}
+	if c.from != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: c.from}
+	}
+	conn, err := dialer.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //	go run ./loadtest kept       what requests cost that have ended and are kept: bytes, time to start and to stop
 //	go run ./loadtest churn      everything that clients and operators may do at once, while everything dies and comes back: all ends once and as asked
+//	go run ./loadtest attack     attacks, one after the other, each on a gateway of its own: what an honest caller notices, and what memory it takes
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
 //	go run ./loadtest report F…  a page of charts from results files
 //	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
@@ -57,11 +58,14 @@ type options struct {
 
 	Churn churnScene `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
 
+	Attack attack `cmd:"" help:"What an honest caller notices of attacks; a check."`
+
 	Compare compare    `cmd:"" help:"Everything on every server that there is, one after the other."`
 	Report  reportPage `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
 	Readme  readme     `cmd:"" help:"Write the README's section on performance from results files."`
 
 	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
+	Siege siege `cmd:"" hidden:"" help:"Attack the gateway of another process of this program."`
 }
 
 // scene is one kind of load.
@@ -77,12 +81,14 @@ type starter interface {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn}
+	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
 	programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {
 	case name == "crowd":
 		command.FatalIfErrorf(o.Crowd.run(os.Stdin, os.Stdout))
+	case strings.HasPrefix(name, "siege"):
+		command.FatalIfErrorf(o.Siege.run(os.Stdin, os.Stdout))
 	case s == nil:
 		command.FatalIfErrorf(command.Run(&o))
 	default:

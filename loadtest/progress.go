@@ -92,6 +92,14 @@ func (p *progress) begin(name string, total int64, at func() int64) {
 	})
 }
 
+// note says something between two parts.
+func (p *progress) note(line string) {
+	p.end()
+	if p.out != nil {
+		_, _ = fmt.Fprintln(p.out, line)
+	}
+}
+
 // end ends the drawing and leaves an empty line to whoever writes next.
 func (p *progress) end() {
 	if p.drawn != nil {

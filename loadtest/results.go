@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"slices"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 type results struct {
 	Figures []bench.Figure `json:"figures"`
 	Series  []bench.Series `json:"series,omitempty"`
+
+	table func(out io.Writer) // prints it for people, where figures one below the other are no good; nil: they are
 }
 
 // figure spares the names of the fields, as axis does.
@@ -50,6 +53,11 @@ func (r *report) write(w io.Writer) error {
 
 func (r *report) print() {
 	fmt.Println(r.Target)
+	if r.table != nil {
+		r.table(os.Stdout)
+		fmt.Printf("took %.0f s\n", r.Took)
+		return
+	}
 	for _, f := range r.Figures {
 		fmt.Printf("%-44s %12.2f %s\n", f.Name, f.Value, f.Unit)
 	}
