@@ -135,7 +135,7 @@ func New(o Options) *API {
 	a.route()
 	refuse := server.ErrorHandler
 	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
-		refuse(ctx, err)
+		refuse(ctx, withoutText(err))
 		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any longer.
 		timeout, ok := errors.AsType[net.Error](err)
 		connOf(ctx).unread.Store(!ok || !timeout.Timeout())
@@ -162,6 +162,19 @@ func New(o Options) *API {
 		}
 	}
 	return a
+}
+
+// errUnreadable stands for what says in its own words, and with those of the client, why a request cannot be read.
+var errUnreadable = errors.New("the request cannot be read")
+
+// withoutText returns an error of the server as Fiber is to see it, which takes one for a timeout that has
+// the word in its text, also if it stands there because the client sent it.
+func withoutText(err error) error {
+	_, network := errors.AsType[net.Error](err)
+	if network || errors.As(err, new(*fasthttp.ErrSmallBuffer)) || !strings.Contains(err.Error(), "timeout") {
+		return err
+	}
+	return errUnreadable
 }
 
 // Serve answers the calls that come to a listener, until Shutdown.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -30,9 +31,17 @@ func parseSeconds(raw []byte) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
+// durationForm is what a duration looks like, as openapi.yaml has it: without a sign, and in ISO 8601 with
+// a fraction of seconds only, and weeks by themselves.
+var durationForm = regexp.MustCompile(`^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+|` +
+	`P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+([.,][0-9]+)?S)?)?))$`)
+
 // parseDuration reads a duration as Go writes it ("1h30m") or in ISO 8601
 // ("PT1H30M", "P2D", "P1W"). Years and months have no fixed length and are refused.
 func parseDuration(s string) (time.Duration, error) {
+	if !durationForm.MatchString(s) {
+		return 0, errDuration
+	}
 	if !strings.HasPrefix(s, "P") {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < 0 {

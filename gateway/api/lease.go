@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -54,6 +55,8 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 	return out.send(c)
 }
 
+var leaseFields = []string{"routes", "max", "wait", "lease"}
+
 // parseLease reads the fields of a lease. Null is as good as absent.
 func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (lease.Order, []fieldError) {
 	o := lease.Order{Max: 1, Wait: leaseWait, Lease: leaseTime}
@@ -62,7 +65,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 		errs = append(errs, fieldError{pointer, fmt.Sprintf(format, args...)})
 	}
 	for name, raw := range fields {
-		if string(raw) == "null" {
+		if string(raw) == "null" && slices.Contains(leaseFields, name) {
 			continue
 		}
 		switch name {
@@ -94,7 +97,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 			}
 			o.Lease = d
 		default:
-			wrong("/"+strictjson.Escape(name), "is not a field of a lease%s", suggest.Mean(name, []string{"routes", "max", "wait", "lease"}))
+			wrong("/"+strictjson.Escape(name), "is not a field of a lease%s", suggest.Mean(name, leaseFields))
 		}
 	}
 	switch {

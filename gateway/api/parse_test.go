@@ -81,10 +81,14 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q: %v %v, want %v", text, d, err, want)
 		}
 	}
-	for _, text := range []string{"", "5", "P", "PT", "P1Y", "P1M", "P1H", "PT1D", "PT1S1H", "P1D1D", "-1s", "PT-1S", "P1DT", "PTT1S", "soon", "PT99999999999999999999S"} {
+	for _, text := range []string{"", "5", "P", "PT", "P1Y", "P1M", "P1H", "PT1D", "PT1S1H", "P1D1D", "-1s", "PT-1S", "P1DT", "PTT1S", "+1s", "-0s", "PT1.5H", "P1W1D", "PT.5S", "PT5.S", "1 s", "soon", "PT99999999999999999999S"} {
 		if d, err := parseDuration(text); err == nil {
 			t.Errorf("%q was taken for %v", text, d)
 		}
+	}
+	// Clients that are made from the document send what it allows, and nothing else is taken.
+	if !strings.Contains(string(OpenAPI), "pattern: '"+durationForm.String()+"'") {
+		t.Errorf("openapi.yaml has another pattern than %s", durationForm)
 	}
 }
 

@@ -82,6 +82,11 @@ func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
 	var subscribe []hub.Subscribe
 	args := c.Context().QueryArgs()
 	afters := args.PeekMulti("after")
+	for _, text := range afters { // also one that no channel stands in front of
+		if _, err := hub.ParseCursor(string(text)); len(text) > 0 && err != nil {
+			return nil, invalid(fieldError{"?after", "must be an offset"})
+		}
+	}
 	for i, name := range args.PeekMulti("channel") {
 		want := hub.Subscribe{Channel: string(name)}
 		if i < len(afters) && len(afters[i]) > 0 {

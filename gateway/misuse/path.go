@@ -112,6 +112,7 @@ func (b *builder) spellings(op *Operation) {
 		}
 		// It may be the name of something, which is not there, or which has not this method; or no path at all.
 		b.call(op, "a path's spelling", name+": "+target, target+query, append(op.contentType(), "Accept: application/json"), op.text, "", notFound, noRequest, noWebhook, noChannel, noMethod, malformed)
+		b.cases[len(b.cases)-1].Op = nil // it is none of that
 	}
 }
 
