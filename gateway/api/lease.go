@@ -55,6 +55,7 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 	return out.send(c)
 }
 
+// leaseFields are those of a lease, which may be null.
 var leaseFields = []string{"routes", "max", "wait", "lease"}
 
 // parseLease reads the fields of a lease. Null is as good as absent.
