@@ -15,7 +15,7 @@ type Talk struct {
 	Name  string
 	Sends []byte
 	Step  int      // bytes in each write; 0: all
-	Hears []string // as [Line.Hear] says it; of "a|b" either
+	Hears []string // as [Line.Hear] says it; of "a|b" either, and "?a" or not
 	Close string   // codes that it may be closed with, "1002|1007"; "": it stays open
 }
 
@@ -155,7 +155,8 @@ func (t *talks) controls() {
 		t.hears("pings", fmt.Sprint("a pong of ", n, " bytes, which nobody asked for"), nil, frame(final|opPong, payload))
 	}
 	t.hears("pings", "bytes that are no text", []string{"pong:\x00\xff\xfe"}, frame(final|opPing, "\x00\xff\xfe"))
-	t.hears("pings", "three, in order", []string{"pong:1", "pong:2", "pong:3"}, frame(final|opPing, "1"), frame(final|opPing, "2"), frame(final|opPing, "3"))
+	// Only the last of them has to be answered (section 5.5.3).
+	t.hears("pings", "three, in order", []string{"?pong:1", "?pong:2", "pong:3"}, frame(final|opPing, "1"), frame(final|opPing, "2"), frame(final|opPing, "3"))
 	t.hears("pings", "between fragments", []string{"pong:1", "op:pong"}, frame(opText, ping[:3]), frame(final|opPing, "1"), frame(final|opContinuation, ping[3:]))
 }
 
