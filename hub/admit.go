@@ -1,24 +1,34 @@
 package hub
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 )
 
 // admission decides whether one more connection is taken on. What is shed is told so in the
 // form that its client understands and comes back later, spread over a long time; a
-// server that takes on more than it can serve serves nobody.
+// server that takes on more than it can serve serves nobody. Each caller and each address has a share, so that none takes everybody's place.
 type admission struct {
-	most      int     // connections; 0: any number
-	perCaller int     // of one caller; 0: any number
-	rate      float64 // new ones per second; 0: any number
+	opts   Options
+	counts bool // of callers, addresses or rates: else nothing needs the lock
+	seed   maphash.Seed
 
-	mu      sync.Mutex
-	callers map[string]*caller // those with connections, if perCaller is set
-	tokens  float64            // new ones that may come at once, at most one second's
-	filled  time.Time
+	mu         sync.Mutex
+	callers    map[string]*caller // those with connections, if PerCaller is set
+	addresses  map[seat]int       // connections by address, if PerAddress is set
+	unproven   int                // connections that have yet to say who they are
+	unprovenOf map[seat]int       // of these by address
+	rate       bucket
+	rates      map[uint64]*bucket // of callers and addresses that came lately
+	swept      time.Time
 }
+
+// seat stands for an address that connections come from; 0 is none. It is a hash, so that a connection keeps two bytes of it: two addresses
+// that have the same one, which nobody can bring about, share what is for one.
+type seat uint16
 
 // caller counts the connections of one caller; under admission.mu.
 type caller struct {
@@ -26,54 +36,119 @@ type caller struct {
 	open int
 }
 
+// bucket is what is left of a rate: a token bucket that holds one second's.
+type bucket struct {
+	tokens float64
+	filled time.Time
+}
+
+// limit is which limit a connection has met, "" none.
+type limit string
+
+// The limits, as clients are told of them.
+const (
+	limitAll      limit = "too many connections, try later"
+	limitCaller   limit = "too many connections of this caller, try later"
+	limitAddress  limit = "too many connections from this address, try later"
+	limitUnproven limit = "too many connections that have not said who they are, try later"
+	limitRate     limit = "too many new connections in a second, try later"
+)
+
 func newAdmission(o Options) *admission {
 	return &admission{
-		most: o.Connections, perCaller: o.PerCaller, rate: o.ConnectRate,
-		callers: make(map[string]*caller), tokens: o.ConnectRate, filled: time.Now(),
+		opts:   o,
+		counts: o.PerCaller > 0 || o.PerAddress > 0 || o.ConnectRate > 0 || o.RatePerCaller > 0 || o.RatePerAddress > 0,
+		seed:   maphash.MakeSeed(), callers: make(map[string]*caller), addresses: make(map[seat]int), unprovenOf: make(map[seat]int),
+		rates: make(map[uint64]*bucket),
 	}
 }
 
-// admit reports whether a connection is taken on while open others are there. name is "" for a caller who
-// has yet to say who it is, see count. who is to be given back to leave when it ends; it is nil if callers are not counted.
-func (a *admission) admit(name string, open int64) (who *caller, ok bool) {
-	if a.most > 0 && open >= int64(a.most) {
-		return nil, false
+// place is what a connection takes of what is counted, to be given back to leave when it ends.
+type place struct {
+	who      *caller // nil if callers are not counted
+	from     seat    // 0 if addresses are not counted, or its is not known
+	unproven bool    // it has yet to say who it is
+}
+
+// seatOf returns the seat of an address, which may be the zero value.
+func (a *admission) seatOf(from netip.Addr) seat {
+	if !from.IsValid() {
+		return 0
 	}
-	if a.perCaller <= 0 && a.rate <= 0 {
-		return nil, true
+	return seat(maphash.Comparable(a.seed, from)%(1<<16-1)) + 1
+}
+
+// admit takes a connection on while open others are there, or says which limit it has met. name is "" for a caller who
+// has yet to say who it is, see prove; from is the zero value if it is not known.
+func (a *admission) admit(name string, from netip.Addr, unproven bool, open int64) (place, limit) {
+	if a.opts.Connections > 0 && open >= int64(a.opts.Connections) || a.opts.Room != nil && !a.opts.Room() {
+		return place{}, limitAll
 	}
+	if !a.counts && !unproven {
+		return place{}, ""
+	}
+	p := place{from: a.seatOf(from), unproven: unproven}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if who = a.callers[name]; who != nil && who.open >= a.perCaller {
-		return nil, false
+	switch {
+	case a.full(name):
+		return place{}, limitCaller
+	case p.from != 0 && a.opts.PerAddress > 0 && a.addresses[p.from] >= a.opts.PerAddress:
+		return place{}, limitAddress
+	case unproven && (a.opts.Unproven > 0 && a.unproven >= a.opts.Unproven ||
+		a.opts.UnprovenPerAddress > 0 && p.from != 0 && a.unprovenOf[p.from] >= a.opts.UnprovenPerAddress):
+		return place{}, limitUnproven
+	case !a.within(name, p.from):
+		return place{}, limitRate
 	}
-	if a.rate > 0 {
-		now := time.Now()
-		a.tokens = min(max(a.rate, 1), a.tokens+now.Sub(a.filled).Seconds()*a.rate)
-		a.filled = now
-		if a.tokens < 1 {
-			return nil, false
-		}
-		a.tokens--
+	p.who = a.enter(name)
+	if p.from != 0 && a.opts.PerAddress > 0 {
+		a.addresses[p.from]++
 	}
-	return a.enter(who, name), true
+	if unproven {
+		a.unproven++
+		a.unprovenOf[p.from]++
+	}
+	return p, ""
 }
 
-// count is admit for a connection that was taken on before it was known whose it is.
-func (a *admission) count(name string) (who *caller, ok bool) {
+// prove counts a connection as one of a caller that was taken on before it was known whose it is, and p as that of one that is proven. It
+// reports false if its caller has too many.
+func (a *admission) prove(p *place, name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if who = a.callers[name]; who != nil && who.open >= a.perCaller {
-		return nil, false
+	if a.full(name) {
+		return false
 	}
-	return a.enter(who, name), true
+	a.proven(p)
+	p.who = a.enter(name)
+	return true
 }
 
-// enter counts a connection of a caller, who is nil if there is none yet. Called under a.mu.
-func (a *admission) enter(who *caller, name string) *caller {
-	if a.perCaller <= 0 || name == "" {
+// proven takes a connection out of the count of those that have yet to say who they are. Called under a.mu, as are those that follow.
+func (a *admission) proven(p *place) {
+	if !p.unproven {
+		return
+	}
+	p.unproven = false
+	a.unproven--
+	if a.unprovenOf[p.from]--; a.unprovenOf[p.from] == 0 {
+		delete(a.unprovenOf, p.from)
+	}
+}
+
+// full reports whether a caller has as many connections as it may have.
+func (a *admission) full(name string) bool {
+	who := a.callers[name]
+	return who != nil && who.open >= a.opts.PerCaller
+}
+
+// enter counts a connection of a caller.
+func (a *admission) enter(name string) *caller {
+	if a.opts.PerCaller <= 0 || name == "" {
 		return nil
 	}
+	who := a.callers[name]
 	if who == nil {
 		who = &caller{name: name}
 		a.callers[name] = who
@@ -82,15 +157,91 @@ func (a *admission) enter(who *caller, name string) *caller {
 	return who
 }
 
-func (a *admission) leave(who *caller) {
-	if who == nil {
+// leave gives back what a connection took, which may be nothing.
+func (a *admission) leave(p place) {
+	if p == (place{}) {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if who.open--; who.open == 0 {
-		delete(a.callers, who.name)
+	a.proven(&p)
+	if who := p.who; who != nil {
+		if who.open--; who.open == 0 {
+			delete(a.callers, who.name)
+		}
 	}
+	if p.from != 0 && a.opts.PerAddress > 0 {
+		if a.addresses[p.from]--; a.addresses[p.from] == 0 {
+			delete(a.addresses, p.from)
+		}
+	}
+}
+
+// within takes a token of each rate that there is, or none and reports false if one of them is used up.
+func (a *admission) within(name string, from seat) bool {
+	now := time.Now()
+	a.sweep(now)
+	var taken [3]*bucket
+	n := 0
+	for _, r := range []struct {
+		of   *bucket
+		rate float64
+	}{
+		{a.rateOf(maphash.String(a.seed, name)|1, name != "" && a.opts.RatePerCaller > 0), a.opts.RatePerCaller},
+		{a.rateOf(uint64(from)<<1, from != 0 && a.opts.RatePerAddress > 0), a.opts.RatePerAddress},
+		{&a.rate, a.opts.ConnectRate},
+	} {
+		if r.of == nil || r.rate <= 0 {
+			continue
+		}
+		if !r.of.has(r.rate, now) {
+			return false
+		}
+		taken[n] = r.of
+		n++
+	}
+	for _, b := range taken[:n] {
+		b.tokens--
+	}
+	return true
+}
+
+// rateOf returns the bucket of a caller or an address, nil if it needs none.
+func (a *admission) rateOf(key uint64, needed bool) *bucket {
+	if !needed {
+		return nil
+	}
+	b := a.rates[key]
+	if b == nil {
+		b = new(bucket)
+		a.rates[key] = b
+	}
+	return b
+}
+
+// sweep lets go of buckets that are full again, now and then.
+func (a *admission) sweep(now time.Time) {
+	if now.Sub(a.swept) < time.Minute {
+		return
+	}
+	a.swept = now
+	for key, b := range a.rates {
+		if now.Sub(b.filled) > time.Minute {
+			delete(a.rates, key)
+		}
+	}
+}
+
+// has fills the bucket and reports whether there is a token in it. A new one is full.
+func (b *bucket) has(rate float64, now time.Time) bool {
+	most := max(rate, 1)
+	if b.filled.IsZero() {
+		b.tokens = most
+	} else {
+		b.tokens = min(most, b.tokens+now.Sub(b.filled).Seconds()*rate)
+	}
+	b.filled = now
+	return b.tokens >= 1
 }
 
 // shedRetry is how long a client that was shed should stay away: ten to twenty times as long as

@@ -106,7 +106,7 @@ func BenchmarkSockets(b *testing.B) {
 // follow makes a socket of a connection, without a handshake, that follows so many channels.
 func follow(h *Hub, conn net.Conn, first, channels int) *socket {
 	s := &socket{session: anybody{}}
-	s.init(h, conn, wireSocket, s, nil, nil)
+	s.init(h, conn, wireSocket, s, place{}, nil)
 	for n := range channels {
 		s.subscribe(context.Background(), Subscribe{Channel: fmt.Sprint("request:", first+n)})
 	}

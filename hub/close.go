@@ -16,6 +16,7 @@ const (
 
 	CloseSlow        CloseCode = 4000 // reconnect: the connection did not keep up
 	CloseSource      CloseCode = 4001 // reconnect: the store could not be read
+	CloseSilent      CloseCode = 4002 // reconnect: the client has answered no ping for two heartbeats
 	CloseProtocol    CloseCode = 4500 // do not: what the client sent is not the protocol
 	CloseSubprotocol CloseCode = 4501 // do not: the client speaks others, but not hark.v1
 

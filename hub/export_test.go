@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -83,3 +84,31 @@ func (c *Chunks) next() error {
 
 // TakesDescriptors says whether a write goes to the socket at once, and may find it full: else all wait for the flusher.
 const TakesDescriptors = takesDescriptors
+
+// Beat gives every connection its heartbeat now.
+func Beat(h *Hub) {
+	for _, o := range h.wheel.all() {
+		o.beat()
+	}
+}
+
+// Unanswered returns how many connections have been sent pings since their clients have said anything.
+func Unanswered(h *Hub) (n int) {
+	for _, o := range h.wheel.all() {
+		o.mu.Lock()
+		if o.pings > 0 {
+			n++
+		}
+		o.mu.Unlock()
+	}
+	return n
+}
+
+// Admission returns what tells which limit a new connection of a caller from an address meets, "" if none.
+func Admission(o Options) func(caller, from string) string {
+	a := newAdmission(o)
+	return func(caller, from string) string {
+		_, met := a.admit(caller, netip.MustParseAddr(from), false, 0)
+		return string(met)
+	}
+}

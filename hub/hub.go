@@ -33,9 +33,19 @@ type Options struct {
 	CatchUps      int           // histories that are read at the same time; 128
 	Connections   int           // at most; 0: any number
 	PerCaller     int           // connections of one caller at most; 0: any number
+	PerAddress    int           // connections from one address at most; 0: any number
 	ConnectRate   float64       // new connections per second at most, as many at once as in one second; 0: any number
-	AuthTime      time.Duration // how long a WebSocket client may take to say who it is; 10 s
-	Logger        *slog.Logger  // default: discard
+	RatePerCaller float64       // of these of one caller at most; 0: any number
+	// RatePerAddress is that of one address.
+	RatePerAddress float64
+	// Unproven is how many WebSockets there may be that have yet to say who they are, and UnprovenPerAddress how many of these from one address;
+	// 0: any number.
+	Unproven, UnprovenPerAddress int
+	// Room reports whether there is room for one more connection beside what others have open; nil: there is. It must not block and may be
+	// called concurrently.
+	Room     func() bool
+	AuthTime time.Duration // how long a WebSocket client may take to say who it is; 10 s
+	Logger   *slog.Logger  // default: discard
 
 	// Patience returns for how long no connection is to be ended for what its client has not said or read yet, because this process stood
 	// still: it may have. It must not block. Default: 0, always.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,15 +146,16 @@ func serve(t *testing.T, h *hub.Hub) string {
 		if until, err := time.Parse(time.RFC3339Nano, q.Get("until")); err == nil {
 			pass = hub.NewPass(until)
 		}
+		address, _ := netip.ParseAddr(q.Get("address"))
 		if r.URL.Path == "/sse" {
 			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
-				After: after, Caller: q.Get("caller"), Pass: pass, Plain: !r.ProtoAtLeast(1, 1),
+				After: after, Caller: q.Get("caller"), Address: address, Pass: pass, Plain: !r.ProtoAtLeast(1, 1),
 				Heartbeats: q.Has("heartbeats"),
 			})
 			return
 		}
 		read, _ := br.Peek(br.Buffered())
-		o := hub.SocketOptions{Caller: q.Get("caller"), Pass: pass, Unproven: q.Has("unproven")}
+		o := hub.SocketOptions{Caller: q.Get("caller"), Address: address, Pass: pass, Unproven: q.Has("unproven")}
 		var first []hub.Subscribe
 		for _, name := range q["channel"] {
 			first = append(first, hub.Subscribe{Channel: name})

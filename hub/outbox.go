@@ -33,8 +33,13 @@ type outbox struct {
 	backlog *backlog // what waits for the flusher or for the end of a round; nil if nothing does
 
 	owner  connection
-	caller *caller              // nil if callers are not counted
-	pass   atomic.Pointer[Pass] // until when it may stay
+	caller *caller // nil if callers are not counted
+
+	from     seat  // where it comes from, 0 if addresses are not counted
+	unproven bool  // it is counted among those that have yet to say who they are
+	pings    uint8 // sent since its client has said anything
+
+	pass atomic.Pointer[Pass] // until when it may stay
 }
 
 // connection is what an outbox belongs to.
@@ -68,13 +73,18 @@ const (
 
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, caller *caller, pass *Pass) {
-	o.hub, o.wire, o.owner, o.caller, o.slot = h, w, owner, caller, -1
+func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, p place, pass *Pass) {
+	o.hub, o.wire, o.owner, o.slot = h, w, owner, -1
+	o.keep(p)
 	o.pass.Store(pass)
 	o.conn, o.fd = takeDescriptor(conn)
 	h.stats.opened(w)
 	h.wheel.add(o)
 }
+
+// place returns what it takes of what is counted, and keep replaces that; under o.mu, or before others know the outbox.
+func (o *outbox) place() place { return place{o.caller, o.from, o.unproven} }
+func (o *outbox) keep(p place) { o.caller, o.from, o.unproven = p.who, p.from, p.unproven }
 
 // write sends b, which nobody may change afterwards. A write beyond the bound
 // closes the connection as too slow, unless it is paced by room.
@@ -227,6 +237,7 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 		case n <= 0:
 			return 0, true
 		}
+		o.pings = 0
 		return n, false
 	}
 }
@@ -260,6 +271,9 @@ func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
 			o.abort(reasonGone)
 			return
 		}
+		o.mu.Lock()
+		o.pings = 0
+		o.mu.Unlock()
 		take(buffer[:n])
 	}
 }
@@ -358,7 +372,7 @@ func (o *outbox) close(why reason) {
 		o.hub.outputs.forget(o)
 	}
 	o.hub.stats.closed(o.wire, o.reason)
-	o.hub.admission.leave(o.caller)
+	o.hub.admission.leave(o.place())
 	if o.conn == nil {
 		closeDescriptor(o.fd)
 	} else {
@@ -377,12 +391,23 @@ func (o *outbox) beat() {
 		return
 	}
 	o.mu.Lock()
+	if o.state == outboxOpen && o.pings == mostPings {
+		o.mu.Unlock()
+		o.finish(closeFrame(uint16(CloseSilent), "no ping was answered, reconnect"), reasonSilent)
+		return
+	}
 	defer o.mu.Unlock()
 	if o.state != outboxOpen || o.backlog != nil {
 		return
 	}
+	if o.wire == wireSocket { // the client of a stream has nothing to say
+		o.pings++
+	}
 	_ = o.put(o.owner.heartbeat(), nil, false)
 }
+
+// mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for gone.
+const mostPings = 2
 
 // expire ends the connection because its pass is over.
 func (o *outbox) expire(p *Pass) {

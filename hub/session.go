@@ -61,13 +61,13 @@ func (s *socket) authenticate(token string) {
 
 // belongs counts the connection as one of a caller, and reports false if that are too many.
 func (s *socket) belongs(name string) bool {
-	who, ok := s.hub.admission.count(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == outboxClosed { // which has given back what it knew of
-		s.hub.admission.leave(who)
-		return ok
+	if s.state == outboxClosed { // which has given back what it had
+		return true
 	}
-	s.caller = who
+	p := s.place()
+	ok := s.hub.admission.prove(&p, name)
+	s.keep(p)
 	return ok
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ type SocketOptions struct {
 	Session Session
 	// Caller is who connects, for Options.PerCaller.
 	Caller string
+	// Address is where from, for Options.PerAddress; the zero value if that is not known.
+	Address netip.Addr
 	// Pass is until when the connection may stay; nil for ever.
 	Pass *Pass
 	// Unproven says that the client has yet to send a token: it has Options.AuthTime
@@ -100,12 +103,12 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		o.Caller, o.Pass = "", NewPass(time.Now().Add(h.opts.AuthTime))
 		o.Pass.probation = true
 	}
-	var who *caller
-	ok := true
+	var place place
+	var met limit
 	if o.Refused == nil {
-		who, ok = h.admission.admit(o.Caller, h.stats.openNow())
+		place, met = h.admission.admit(o.Caller, o.Address, o.Unproven, h.stats.openNow())
 	}
-	s.init(h, conn, wireSocket, s, who, o.Pass)
+	s.init(h, conn, wireSocket, s, place, o.Pass)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
@@ -122,8 +125,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	case o.Refused != nil:
 		s.refuse("", o.Refused)
 		s.finish(refusal(o.Refused))
-	case !ok:
-		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
+	case met != "":
+		s.finish(closeFrame(uint16(CloseTryLater), string(met)), reasonShed)
 	case h.draining.Load():
 		s.finish(closeFrame(uint16(CloseTryLater), "restarting, try later"), reasonShutdown)
 	}
@@ -188,26 +191,42 @@ func (s *socket) take(b []byte) {
 	if len(b) == 0 || !s.open() {
 		return
 	}
-	in, err := s.in.take(b, s.hub.opts.MessageBytes, s.message, s.control)
+	var pong []byte
+	answer := func() {
+		if pong != nil {
+			_ = s.write(pong, false)
+			pong = nil
+		}
+	}
+	message := func(text []byte) {
+		answer()
+		s.message(text)
+	}
+	in, err := s.in.take(b, s.hub.opts.MessageBytes, message, func(f frame) error {
+		if f.op != framePing {
+			return s.control(f)
+		}
+		// Of pings that came together only the last one is answered (RFC 6455, section 5.5.3), so that they cost less than messages.
+		pong = append(appendFrameHeader(make([]byte, 0, 2+len(f.payload)), opPong, len(f.payload)), f.payload...)
+		return nil
+	})
 	s.in = in
+	answer()
 	if w, ok := errors.AsType[*wireError](err); ok {
 		s.finish(closeFrame(uint16(w.code), w.reason), reasonProtocol)
 	}
 }
 
-// control handles a control frame.
+// control handles a control frame that is no ping.
 func (s *socket) control(f frame) error {
-	switch f.op {
-	case framePing:
-		b := appendFrameHeader(make([]byte, 0, 2+len(f.payload)), opPong, len(f.payload))
-		_ = s.write(append(b, f.payload...), false)
-	case frameClose:
-		b, err := closeReply(f)
-		if err != nil {
-			return err
-		}
-		s.finish(b, reasonGone)
+	if f.op != frameClose { // a pong has done its work when it arrived
+		return nil
 	}
+	b, err := closeReply(f)
+	if err != nil {
+		return err
+	}
+	s.finish(b, reasonGone)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -25,8 +26,10 @@ type StreamOptions struct {
 	Header http.Header // sent besides the stream's own fields
 	After  *Cursor     // the client's cursor, nil if it has none
 	Caller string      // who connects, for [Options.PerCaller]
-	Pass   *Pass       // until when the stream may stay; nil for ever
-	Plain  bool        // the client speaks HTTP/1.0 and takes no chunks
+	// Address is where from, for [Options.PerAddress]; the zero value if that is not known.
+	Address netip.Addr
+	Pass    *Pass // until when the stream may stay; nil for ever
+	Plain   bool  // the client speaks HTTP/1.0 and takes no chunks
 	// Heartbeats says that the client wants to see the heartbeats: as a block with a name, the first one at once, instead of comments, which the
 	// EventSource of a browser tells nobody of.
 	Heartbeats bool
@@ -48,8 +51,8 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if o.Plain {
 		wire = wirePlain
 	}
-	who, ok := h.admission.admit(o.Caller, h.stats.openNow())
-	if !ok {
+	place, met := h.admission.admit(o.Caller, o.Address, false, h.stats.openNow())
+	if met != "" {
 		h.stats.shed(wire)
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(farewell(nameBusy, h.shedRetry()))...)) // if it does not arrive, it is lost on somebody who has gone
@@ -60,7 +63,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	s := &stream{fresh: c.Live && after == nil, tells: o.Heartbeats}
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
-	s.init(h, conn, wire, s, who, o.Pass)
+	s.init(h, conn, wire, s, place, o.Pass)
 	first := s.opening(after, h.retry())
 	if s.tells {
 		first = append(first, h.signs.block...)

@@ -17,10 +17,11 @@ const (
 	reasonExpired          // what it was let in with holds no longer
 	reasonUnproven         // it did not say who it is
 	reasonForbidden        // it said who it is, and may not be here
+	reasonSilent           // it answered no ping
 	reasons                // how many there are
 )
 
-var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden"}
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden", "silent"}
 
 type counters struct {
 	open      [wires]atomic.Int64
@@ -61,6 +62,9 @@ type Stats struct {
 	Slow             uint64            // connections that did not keep up; they are closed once what is queued has left
 	Closed           map[string]uint64 // connections closed, by reason
 }
+
+// Open returns how many connections there are.
+func (h *Hub) Open() int { return int(h.stats.openNow()) }
 
 // Stats returns the counts of now.
 func (h *Hub) Stats() Stats {
