@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -38,6 +40,9 @@ type gateway struct {
 	config   config.Config
 	log      *slog.Logger
 	listener net.Listener
+	places   places
+	intake   *intake.Listener        // beneath listener, maybe the same
+	streams  atomic.Pointer[hub.Hub] // hub, for who asks before it is there
 	lobby    *lobby
 	*backends
 	hub        *hub.Hub
@@ -64,6 +69,9 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 			g.close()
 		}
 	}()
+	if g.places, err = placesOf(c, log); err != nil {
+		return nil, err
+	}
 	// The address first: a second gateway on the same port should say so.
 	if g.listener, err = listen(c.Listen); err != nil {
 		return nil, listenError("listen", c.Listen, err)
@@ -72,6 +80,8 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	if !ok { // it was asked for tcp
 		return nil, fmt.Errorf("listen: %T is no TCP listener", g.listener)
 	}
+	g.intake = g.newIntake(tcp)
+	g.listener = g.intake
 	if c.TLSCert != "" {
 		secured, err := secure(g.listener, c)
 		if err != nil {
@@ -95,11 +105,11 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	if g.backends, err = openBackends(ctx, c, g.stall, g.lobby.wait, log); err != nil {
 		return nil, err
 	}
-	g.hub = hub.New(tracing.Source(g.tracer, g.store), hub.Options{
+	g.hub = hub.New(tracing.Source(g.tracer, g.store), g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
-		Connections: connections(c.MaxConnections), PerCaller: c.MaxPerCaller, ConnectRate: c.ConnectRate, Logger: log,
-		Subject: subject, Patience: g.stall.Left,
-	})
+		Logger: log, Subject: subject, Patience: g.stall.Left,
+	}))
+	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.store, tracing.Queue(g.tracer, processor.Queue(g.broker)), lifecycle.Options{
 		Logger: log,
 		Limits: lifecycle.Limits{
@@ -111,7 +121,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.store, c, log); return err }); err != nil {
 		return nil, err
 	}
-	if err = g.lobby.until(ctx, func() (err error) { g.webhooks, err = webhooks(ctx, g.store, c, g.stall, g.tracer, log); return err }); err != nil {
+	if err = g.lobby.until(ctx, func() (err error) {
+		g.webhooks, err = webhooks(ctx, g.store, c, g.places.webhooks, g.stall, g.tracer, log)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
@@ -123,7 +136,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
-		MaxCalls: c.MaxCalls, MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Stall: g.stall, Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {

@@ -159,7 +159,7 @@ type validating struct {
 // undocumented are answers that any path may give, see the document's description.
 func undocumented(status int) bool {
 	switch status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusForbidden:
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusForbidden, http.StatusTooManyRequests:
 		return true
 	}
 	return false

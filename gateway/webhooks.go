@@ -19,11 +19,11 @@ import (
 )
 
 // webhooks returns the service that owners of endpoints use, over the gateway's store.
-func webhooks(ctx context.Context, s store, c config.Config, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
+func webhooks(ctx context.Context, s store, c config.Config, slots int, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
-		DisableAfter: c.WebhookDisableAfter, Slots: c.WebhookSlots,
+		DisableAfter: c.WebhookDisableAfter, Slots: slots,
 		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},

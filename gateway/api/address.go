@@ -53,7 +53,11 @@ func (a *API) trusts(peer net.Addr) bool {
 		return false
 	}
 	from, err := netip.ParseAddrPort(peer.String())
-	return err == nil && slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap().WithZone("")) })
+	return err == nil && a.trustsAddress(from.Addr().Unmap().WithZone(""))
+}
+
+func (a *API) trustsAddress(from netip.Addr) bool {
+	return slices.ContainsFunc(a.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
 // first returns the first element of a list.

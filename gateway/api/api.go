@@ -26,6 +26,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/budget"
+	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -56,6 +57,7 @@ type Options struct {
 
 	MaxBody      int           // bytes; 32 MiB
 	MaxCalls     int           // under way at a time, others are refused; 0: any number
+	Shares       Shares        // of these, what one caller and one address may have
 	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 128 MiB at least
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
@@ -85,6 +87,10 @@ type API struct {
 	takes  map[string][]string // by method and path: the options of the query
 	calls  atomic.Int64        // under way
 	bodies *uploads
+
+	callers   tally[string]
+	addresses tally[netip.Addr]
+
 	stored *deadline.Limit // of calls to the store and the queue
 }
 
@@ -110,6 +116,7 @@ func New(o Options) *API {
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
 	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall, Proxy: a.trusts}
+	a.callers.most, a.addresses.most = o.Shares.PerCaller, o.Shares.PerAddress
 	for _, route := range o.Routes {
 		a.routes[route] = true
 	}
@@ -132,6 +139,11 @@ func New(o Options) *API {
 	// The hub keeps the connections that it is handed.
 	server.KeepHijackedConns = true
 	server.HeaderReceived, server.ExpectHandler = receiveHead, expect
+	server.ConnState = func(c net.Conn, state fasthttp.ConnState) {
+		if state == fasthttp.StateIdle {
+			intake.Of(c).End()
+		}
+	}
 	a.route()
 	refuse := server.ErrorHandler
 	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
@@ -143,6 +155,7 @@ func New(o Options) *API {
 	handle := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		c := open(ctx)
+		c.place.Begin()
 		defer c.finish(ctx)
 		// Fiber answers a method that it has no name for in plain text. No resource knows
 		// that method, just as none knows TRACE, which gets the answer that this deserves.
@@ -192,13 +205,13 @@ func (a *API) route() {
 		app.Use(cors.New(cors.Config{
 			AllowOrigins:     strings.Join(a.Origins, ","),
 			AllowHeaders:     "", // those that the preflight asks for
-			ExposeHeaders:    "Accept-Ranges,Allow,Content-Location,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,Retry-After,WWW-Authenticate",
+			ExposeHeaders:    "Accept-Ranges,Allow,Content-Location,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,RateLimit,RateLimit-Policy,Retry-After,WWW-Authenticate",
 			AllowMethods:     "GET,HEAD,POST,PUT,PATCH,DELETE",
 			MaxAge:           600,
 			AllowCredentials: true,
 		}))
 	}
-	app.Use(a.recoverPanic, a.exact, a.guardHost)
+	app.Use(a.recoverPanic, a.byAddress, a.exact, a.guardHost)
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
@@ -272,7 +285,7 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
 		}
 	}()
-	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !strings.HasPrefix(c.Path(), "/health/") {
+	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
 		return &problem{kind: kindUnavailable, detail: "The gateway has too many calls under way.", retryAfter: 1 + rand.IntN(5)}
 	}
 	return c.Next()

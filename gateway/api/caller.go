@@ -27,7 +27,7 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 			if !a.Guard.Open() { // else all are the same
 				connOf(c.Context()).caller = "caller " + caller.Subject
 			}
-			return h(c, caller)
+			return a.byCaller(c, caller, h)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/lifecycle/stall"
 )
 
@@ -28,13 +29,14 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, uploads: l.uploads, stall: l.stall}, nil
+	return &conn{Conn: c, place: intake.Of(c), uploads: l.uploads, stall: l.stall}, nil
 }
 
 // conn is a connection to a client. It knows the body of the call that is under way, and what is to happen to one
 // that was not read. One goroutine uses it, but for Close.
 type conn struct {
 	net.Conn
+	place   *intake.Conn // nil if nobody counts it
 	uploads *uploads
 	stall   *stall.Watch
 	body    body

@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -93,7 +94,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		return headOfStream(c)
 	}
 	options := hub.StreamOptions{
-		Header: header, After: after, Caller: caller.Subject, Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
+		Header: header, After: after, Caller: caller.Subject, Address: a.client(c), Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
 		Heartbeats: heartbeats,
 	}
 	c.Context().HijackSetNoResponse(true)
@@ -228,6 +229,7 @@ func takeOver(conn net.Conn, drain bool) (net.Conn, []byte) {
 			}
 		}
 	}
+	intake.Of(conn).Release() // the hub counts it
 	for under, ok := conn.(interface{ UnsafeConn() net.Conn }); ok; under, ok = conn.(interface{ UnsafeConn() net.Conn }) {
 		conn = under.UnsafeConn()
 	}

@@ -34,7 +34,9 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 		return invalid(errs...)
 	}
 	order.Wait = min(order.Wait, a.MaxWait)
-	work, err := a.Leases.Take(a.ctx, order)
+	ctx, stop := a.present(a.ctx, c)
+	defer stop()
+	work, err := a.Leases.Take(ctx, order)
 	if err != nil {
 		return err
 	}

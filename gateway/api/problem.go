@@ -82,6 +82,8 @@ var (
 	kindUnknownOp     = kind{"unknown-op", 400, "Unknown op", "The WebSocket message asks for an operation that the protocol hark.v1 does not have."}
 	kindChannel       = kind{"channel-not-found", 404, "No such channel", "The name is not that of a channel that the caller may follow."}
 	kindNotSubscribed = kind{"not-subscribed", 409, "Not subscribed", "The connection has no subscription to this channel."}
+	kindCalls         = kind{"too-many-calls", 429, "Too many calls at a time", "The caller, or its address, has as many calls under way as it may have. The member violated-policies says which. Repeat the call after Retry-After."}
+	kindConnections   = kind{"too-many-connections", 429, "Too many connections", "The address has as many connections as it may have. Use them for more than one call each, and close those that are not needed."}
 	kindSubscriptions = kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
 	kindBytes         = kind{"too-many-bytes", 429, "Too many bytes at once", "Calls of one caller, or from one address, have more bytes of bodies under way at the same time than their share of this gateway's memory. Repeat the call after Retry-After."}
 	kindNoTokens      = kind{"tokens-not-used", 400, "No tokens", "This gateway runs without keys and takes no tokens."}
@@ -93,7 +95,7 @@ var kinds = []kind{
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
 	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
-	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindSubscriptions, kindBytes, kindNoTokens,
+	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindCalls, kindConnections, kindSubscriptions, kindBytes, kindNoTokens,
 }
 
 // NotReadyError says what a node cannot work without. Detail is for callers; Err, which may name servers, for the log.

@@ -36,7 +36,7 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	c.Vary("Prefer")
 	if prefer.wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
 		since := r.Sequence
-		r, err = a.waitFor(caller, r, *prefer.wait, func(r *lifecycle.Request) bool {
+		r, err = a.waitFor(c, caller, r, *prefer.wait, func(r *lifecycle.Request) bool {
 			return r.Sequence != since || r.Status.Terminal()
 		})
 		if err != nil {

@@ -37,7 +37,7 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 		return err
 	}
 	request := handshakeRequest(c)
-	options := hub.SocketOptions{Origins: a.Origins}
+	options := hub.SocketOptions{Origins: a.Origins, Address: a.client(c)}
 	caller, err := a.connecting(c, subscribe)
 	if err == nil {
 		err = may(caller, lifecycle.RoleClient)

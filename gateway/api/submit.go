@@ -133,7 +133,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
 	}
 	if wait > 0 && !r.Status.Terminal() {
-		if r, err = a.waitFor(caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
+		if r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
 			return err
 		}
 	}
@@ -192,8 +192,8 @@ func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, pr
 }
 
 // waitFor returns the request once done holds, or as it is when limit has passed or the
-// server drains.
-func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
+// server drains, or the client has hung up.
+func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, limit)
 	defer cancel()
 	bell, err := a.Hub.Wait(ctx, ChannelOf(r.Channel()))
@@ -201,6 +201,7 @@ func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Durati
 		return r, nil // no bell, no waiting: the client can poll
 	}
 	defer bell.Close()
+	var present context.Context
 	for {
 		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.Ref())
 		if err != nil {
@@ -209,9 +210,14 @@ func (a *API) waitFor(caller auth.Caller, r lifecycle.Request, limit time.Durati
 		if r = next; done(&r) {
 			return r, nil
 		}
+		if present == nil {
+			var stop func()
+			present, stop = a.present(ctx, c)
+			defer stop()
+		}
 		select {
 		case <-bell.C:
-		case <-ctx.Done():
+		case <-present.Done():
 			return r, nil
 		}
 	}

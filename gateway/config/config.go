@@ -89,11 +89,12 @@ type Config struct {
 	FetchPrivate  bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
 
 	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
-	MaxPerCaller   int     `env:"HARK_MAX_PER_CALLER" default:"0" help:"Push connections of one caller to this node at most; 0: any number."`
 	ConnectRate    float64 `env:"HARK_CONNECT_RATE" default:"0" help:"New push connections per second at most; 0: any number."`
 	Subscriptions  int     `env:"HARK_SUBSCRIPTIONS" default:"1000" help:"Subscriptions of one WebSocket connection at most."`
 	MaxMessage     int     `env:"HARK_MAX_MESSAGE" default:"32768" placeholder:"BYTES" help:"Longest message that a WebSocket client may send."`
 	MaxCalls       int     `env:"HARK_MAX_CALLS" default:"10000" help:"Calls under way at most, those that wait included; others are answered with 503."`
+
+	Shares `embed:""`
 
 	Heartbeat time.Duration `env:"HARK_HEARTBEAT" default:"25s" help:"Between two signs of life on an idle stream."`
 	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
@@ -303,7 +304,6 @@ func (c *Config) check() error {
 		{"concurrency", c.Concurrency, 1, 10000},
 		{"webhook-slots", c.WebhookSlots, 1, 10000},
 		{"max-connections", c.MaxConnections, 0, 10_000_000},
-		{"max-per-caller", c.MaxPerCaller, 0, 10_000_000},
 		{"subscriptions", c.Subscriptions, 1, 1_000_000},
 		{"max-message", c.MaxMessage, 256, 16 << 20},
 		{"max-calls", c.MaxCalls, 1, 10_000_000},
@@ -337,6 +337,9 @@ func (c *Config) check() error {
 		if d.value < d.least || d.value > d.most {
 			return &Error{d.key, d.value.String(), fmt.Sprintf("%v to %v", d.least, d.most)}
 		}
+	}
+	if err := c.Shares.check(); err != nil {
+		return err
 	}
 	if !(c.ConnectRate >= 0 && c.ConnectRate <= 1e6) {
 		return &Error{"connect-rate", fmt.Sprint(c.ConnectRate), "0 to 1000000"}

@@ -1,0 +1,48 @@
+//go:build unix
+
+package api
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hungUp returns true when the client at the other end of a socket has gone, and false when ctx has ended or a deadline for reading has passed. It
+// reads nothing.
+func hungUp(ctx context.Context, raw syscall.RawConn) bool {
+	var left, more bool
+	err := raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		for {
+			n, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			switch {
+			case errors.Is(err, unix.EINTR):
+				continue
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			}
+			left, more = err != nil || n == 0, n > 0
+			return true
+		}
+	})
+	if err != nil || left {
+		return err == nil
+	}
+	for tick := time.NewTicker(goneEvery); more; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return false
+		}
+		if err := raw.Control(func(fd uintptr) { left = closedBehind(fd) }); err != nil || left {
+			tick.Stop()
+			return err == nil
+		}
+	}
+	return false
+}
