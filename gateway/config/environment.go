@@ -29,7 +29,7 @@ type Stray struct {
 // Strays returns those of an environment, as [os.Environ] gives it, by name. Their values, which may be secret, are not looked at.
 func Strays(environment []string) []Stray {
 	var known []string
-	for f := range reflect.TypeFor[Config]().Fields() {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if name := f.Tag.Get("env"); name != "" {
 			known = append(known, name)
 		}
