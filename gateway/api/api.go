@@ -115,7 +115,7 @@ func New(o Options) *API {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
-	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall, Proxy: a.trusts}
+	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall}
 	a.callers.most, a.addresses.most = o.Shares.PerCaller, o.Shares.PerAddress
 	for _, route := range o.Routes {
 		a.routes[route] = true

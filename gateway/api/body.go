@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func expect(ctx *fasthttp.RequestCtx) int {
 // open begins a call.
 func open(ctx *fasthttp.RequestCtx) *conn {
 	c, h := connOf(ctx), &ctx.Request.Header
-	c.caller, c.late = "", false
+	c.caller, c.from, c.late = "", netip.Addr{}, false
 	length := h.ContentLength()
 	if length == unknownLength {
 		if announced := h.Peek(lengthField); len(announced) > 0 {

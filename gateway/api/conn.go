@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,8 @@ type conn struct {
 	uploads *uploads
 	stall   *stall.Watch
 	body    body
-	caller  string // whose share of the bytes the call takes, "" if that is not known
+	caller  string     // whose share of the bytes the call takes, "" if that is not known
+	from    netip.Addr // the network of its client, the zero value if that is not known
 
 	held    bool        // the next 100 (Continue) of the server is kept back
 	hurried bool        // a read returns at once

@@ -71,6 +71,7 @@ func always(path string) bool {
 // byAddress lets a call through as one of its address.
 func (a *API) byAddress(c *fiber.Ctx) error {
 	from := a.client(c)
+	connOf(c.Context()).from = from
 	if !from.IsValid() || always(c.Path()) {
 		return c.Next()
 	}

@@ -3,8 +3,6 @@ package api
 import (
 	"errors"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -17,8 +15,6 @@ import (
 type uploads struct {
 	Budget *budget.Budget // of their memory
 	Stall  time.Duration  // how long one may stand still
-	// Proxy tells whether a peer is one behind which many clients are, so that it has no share of its own.
-	Proxy func(net.Addr) bool
 }
 
 // headTime is how long the head of a call may take to arrive.
@@ -80,22 +76,12 @@ func comeBack() int { return 1 + rand.IntN(5) }
 // interrupt ends a read of the body of the call under way.
 func (c *conn) interrupt() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) }
 
-// address is whose share of the bytes the call takes by where it comes from; "" if that is not known. Who has one address of
-// a network with IPv6 has all (RFC 4291, section 2.5.4).
+// address is whose share of the bytes the call takes by where it comes from; "" if only proxies are known.
 func (c *conn) address() string {
-	peer := c.RemoteAddr()
-	from, err := netip.ParseAddrPort(peer.String())
-	if err != nil || c.uploads.Proxy != nil && c.uploads.Proxy(peer) {
+	if !c.from.IsValid() {
 		return ""
 	}
-	at := from.Addr().Unmap().WithZone("")
-	if at.Is6() {
-		const site = 64
-		if network, err := at.Prefix(site); err == nil {
-			at = network.Addr()
-		}
-	}
-	return "address " + at.String()
+	return "address " + c.from.String()
 }
 
 // release gives back what was claimed for a body. What was read must not be held any longer.
