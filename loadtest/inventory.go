@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,9 +87,7 @@ func count(path string, found map[string]float64) (err error) {
 	}); err != nil {
 		return err
 	}
-	for kind, n := range counted {
-		found[kind] = n
-	}
+	maps.Copy(found, counted)
 	return nil
 }
 
