@@ -26,7 +26,7 @@ type churnScene struct {
 	Rate    float64       `default:"12" help:"Requests per second, besides batches and ids that are used again."`
 	Drain   time.Duration `default:"3m" help:"How long to wait at most until all has ended."`
 	Every   time.Duration `default:"5m" help:"How often it is written down what the store and the processes hold."`
-	Rest    time.Duration `help:"How long to wait in the end until all is forgotten, and fail if something stays: 10m, say. By default it is not waited for. Retentions are a third of it then."`
+	Rest    time.Duration `help:"How long to wait in the end until all is forgotten, and fail if something stays: ten minutes or more. By default it is not waited for. Timeouts and retentions are a third of it then."`
 	Race    bool          `help:"Build gateways and workers with the race detector."`
 
 	system churn.System

@@ -80,7 +80,7 @@ func (c *churn) calm(ctx context.Context, feeds []*follower) {
 	for i := range 24 {
 		p := c.plan(r)
 		p.delay, p.cancels, p.twice, p.forever, p.broken, p.again, p.size = 0, false, false, false, false, 0, 100
-		p.attempts, p.timeout, p.want, p.codes = 20, 20*time.Minute, succeeded, nil
+		p.attempts, p.timeout, p.want, p.codes = 20, c.timeout(), succeeded, nil
 		p.name, p.route, p.silent, p.late, p.json = "in calm", routeLeased, 0, false, false
 		if i%3 == 0 {
 			p.route, p.silent = routeQuiet, 1

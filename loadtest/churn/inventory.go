@@ -100,6 +100,15 @@ func (c *churn) retention(d time.Duration) time.Duration {
 	return d
 }
 
+// timeout is how long a request may take that is not to run out of time. A one-off endpoint is kept for it.
+func (c *churn) timeout() time.Duration {
+	const least, most = 3 * time.Minute, 20 * time.Minute
+	if c.Rest > 0 {
+		return min(max(c.Rest/3, least), most)
+	}
+	return most
+}
+
 // slack is how much more of a thing there may be in the end than at the start, at one time or the other: of processes what comes and goes,
 // of stores what is made when it is first used and is of no request.
 func slack(name string, before float64) float64 {

@@ -117,7 +117,7 @@ func (c *churn) size(r *rand.Rand) int {
 // plan chooses what is asked for next.
 func (c *churn) plan(r *rand.Rand) plan {
 	p := plan{
-		n: c.next(), owner: r.IntN(owners), route: routeLeased, timeout: 20 * time.Minute, retention: c.retention(5 * time.Minute),
+		n: c.next(), owner: r.IntN(owners), route: routeLeased, timeout: c.timeout(), retention: c.retention(5 * time.Minute),
 		priority: r.IntN(10), attempts: 20, steps: r.IntN(4), size: c.size(r), want: succeeded, twice: one(r, 8),
 	}
 	p.content, p.contentType = fmt.Appendf(nil, `{"n":%d}`, p.n), "application/json"
