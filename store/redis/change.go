@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -229,7 +230,7 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 		cancels = s.cancelChannel()
 	}
 	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook} // of which the last ones mostly are not
-	for output.value == nil && len(given) > 4 && given[len(given)-1] == "" {
+	for (output.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}
 	args := make([]any, len(given), len(given)+1)
@@ -237,10 +238,17 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 		args[i] = &given[i] // a string would be allocated once more
 	}
 	args[3] = is.append(make([]byte, 0, recordSize))
-	if output.value != nil {
+	if output.value != nil && !inRecord(next, st.change) {
 		args = append(args, output.value)
 	}
 	return args, outboxes, nil
+}
+
+// inRecord reports whether the record has a result byte for byte, so that it need not be kept by itself.
+func inRecord(r *lifecycle.Request, c lifecycle.Change) bool {
+	succeed, ok := c.(lifecycle.Succeed)
+	return ok && succeed.Result != nil && r.Result != nil && len(r.Result.Value) > 0 && r.Result.Type == succeed.Result.Type &&
+		bytes.Equal(r.Result.Value, succeed.Result.Data)
 }
 
 // prepare encodes the result of a Succeed, once.

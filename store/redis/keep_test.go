@@ -290,8 +290,18 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// TestMemoryOfKept: a request that has ended, with 1.7 KB of content and result, takes 5 KB of the server's memory at most.
+// TestMemoryOfKept: a request that has ended, with 1.7 KB of content and result, takes 5 KB of the server's memory at most, and its result is
+// what was given.
 func TestMemoryOfKept(t *testing.T) {
+	t.Run("text", func(t *testing.T) {
+		memoryOfKept(t, lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("r"), 1000)})
+	})
+	t.Run("JSON", func(t *testing.T) { // which stands in the record, too
+		memoryOfKept(t, lifecycle.Content{Type: "application/json", Data: fmt.Appendf(nil, "%q", bytes.Repeat([]byte("r"), 1000))})
+	})
+}
+
+func memoryOfKept(t *testing.T, result lifecycle.Content) {
 	server := servertest.Redis(t)
 	admin := client(t, server)
 	s := open(t, server.URL, redis.Options{FeedHistory: 16})
@@ -321,7 +331,7 @@ func TestMemoryOfKept(t *testing.T) {
 						return
 					}
 					apply(t, s, sub.ID, lifecycle.Start{})
-					apply(t, s, sub.ID, lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("r"), 1000)}})
+					apply(t, s, sub.ID, lifecycle.Succeed{Result: &result})
 				}
 			})
 		}
@@ -337,6 +347,9 @@ func TestMemoryOfKept(t *testing.T) {
 		kinds[kind] = int(admin.MemoryUsage(t.Context(), "hark:{p0}:"+kind+":01HXYZ2-0-0-0123456789").Val())
 	}
 	t.Logf("%d bytes each; of its keys: %v", each, kinds)
+	if got, err := s.Content(t.Context(), lifecycle.Named("01HXYZ2-0-0-0123456789"), lifecycle.Output); err != nil || got.Type != result.Type || !bytes.Equal(got.Data, result.Data) {
+		t.Errorf("result %q, %v", got, err)
+	}
 	if each > most {
 		t.Errorf("%d bytes for each, want at most %d: %v", each, most, kinds)
 	}

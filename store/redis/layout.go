@@ -23,8 +23,9 @@ import (
 //	r:<id>       record, see below
 //	h:<name>     list of the request's events, each followed by its places: the offsets that it has in the feeds of its owner and, behind a space, its
 //	             topic, as far as those are in this partition. An event is the record as it is after it: it tells
-//	             of that state whole, and who reads it makes of it what clients get
-//	i:<name> o:<name>  content and result: length of the type, type, bytes
+//	             of that state whole, and who reads it makes of it what clients get. The one that ends the request is its record
+//	             from then on, and '' here
+//	i:<name> o:<name>  content and result: length of the type, type, bytes; not there if the record has the result, byte for byte
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id

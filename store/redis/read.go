@@ -48,7 +48,11 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	if p == lifecycle.Output {
 		kind = "o:"
 	}
-	value, err := s.client.Get(bound, s.tags[s.partition(of.ID)]+kind+of.String()).Result()
+	tag := s.tags[s.partition(of.ID)]
+	value, err := s.client.Get(bound, tag+kind+of.String()).Result()
+	if errors.Is(err, goredis.Nil) && p == lifecycle.Output {
+		return s.resultIn(ctx, bound, of)
+	}
 	if errors.Is(err, goredis.Nil) {
 		return lifecycle.Content{}, lifecycle.ErrNotFound
 	}
@@ -57,6 +61,25 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	}
 	content, err := parts.DecodeBody([]byte(value))
 	return content, failed(ctx, err)
+}
+
+// resultIn returns the result that a record has.
+func (s *Store) resultIn(ctx, bound context.Context, of lifecycle.Ref) (lifecycle.Content, error) {
+	value, err := s.client.Get(bound, s.tags[s.partition(of.ID)]+"r:"+of.ID).Result()
+	if errors.Is(err, goredis.Nil) {
+		return lifecycle.Content{}, lifecycle.ErrNotFound
+	}
+	if err != nil {
+		return lifecycle.Content{}, failed(ctx, err)
+	}
+	r, err := decodeRecord(of.ID, value)
+	switch {
+	case err != nil:
+		return lifecycle.Content{}, failed(ctx, err)
+	case !of.Of(&r.Request) || r.Result == nil || len(r.Result.Value) == 0:
+		return lifecycle.Content{}, lifecycle.ErrNotFound
+	}
+	return lifecycle.Content{Type: r.Result.Type, Data: r.Result.Value}, nil
 }
 
 // maxLooked bounds how many requests one List looks through in each partition.

@@ -64,7 +64,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('SET', tag .. 'o:' .. name, output, 'PX', ended)
   end
   if sequence then
-    emit(name, sequence, record, now, hook or '', owner, topic)
+    emit(name, sequence, record, now, hook or '', owner, topic, ended)
     local n = tonumber(sequence)
     if n > keep and n % chunk == 0 then
       call('LTRIM', tag .. 'h:' .. name, -2 * keep, -1)

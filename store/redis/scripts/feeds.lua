@@ -92,8 +92,9 @@ end
 
 -- Appends an event, which is the request's record as it is then, to its own channel, where it is published as it is because it says itself
 -- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one. Beside it stands
--- which offsets it has in those, as far as they are known here, so that it is found there when the request is forgotten.
-local function emit(name, sequence, event, now, hook, owner, topic)
+-- which offsets it has in those, as far as they are known here, so that it is found there when the request is forgotten. The event that
+-- ends a request is its record from then on.
+local function emit(name, sequence, event, now, hook, owner, topic, ended)
   local places, place
   owner, places = feed(owner, event, now, hook)
   if topic then
@@ -102,13 +103,14 @@ local function emit(name, sequence, event, now, hook, owner, topic)
   else
     topic = ''
   end
-  if call('RPUSH', tag .. 'h:' .. name, event, places) == 2 and sequence ~= '1' then -- up to layout 3 events stood in a stream
+  local kept = ended and '' or event
+  if call('RPUSH', tag .. 'h:' .. name, kept, places) == 2 and sequence ~= '1' then -- up to layout 3 events stood in a stream
     call('UNLINK', tag .. 'h:' .. name)
     for _, entry in ipairs(call('XRANGE', tag .. 'e:' .. name, '-', '+')) do
       call('RPUSH', tag .. 'h:' .. name, entry[2][#entry[2]], '')
     end
     call('UNLINK', tag .. 'e:' .. name)
-    call('RPUSH', tag .. 'h:' .. name, event, places)
+    call('RPUSH', tag .. 'h:' .. name, kept, places)
   end
   call(publish, tag .. 'b:request:' .. name, event)
   hand_on(topic, owner, event, now, hook)

@@ -11,7 +11,7 @@ for i = 1, #ARGV, 4 do
     top = tonumber(call('GET', tag .. 't:' .. channel) or '0')
     event = token ~= '' and seen <= top and call('LINDEX', tag .. 'g:' .. channel, -1 - 2 * (top - seen))
   else
-    newest = call('LINDEX', tag .. 'h:' .. name, -2)
+    newest = newest_of(name)
     if newest then
       top = sequence_of(newest)
     else

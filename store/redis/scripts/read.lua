@@ -6,6 +6,7 @@ local after, limit, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4
 local list = tag .. ARGV[1]
 local length = call('LLEN', list) / 2
 local answer, size, full = { '0', '0', '0' }, 0, false
+local newest = kind == 'h:' and newest_of(name) or nil
 
 -- Adds an event unless that is too much.
 local function add(offset, event)
@@ -31,7 +32,8 @@ local function take(top, at)
     end
     for i = 1, #page, 2 do
       if not full then
-        add(after + 1, page[i + at])
+        local event = page[i + at]
+        add(after + 1, at == 0 and event == '' and newest or event)
       end
     end
   end
@@ -51,7 +53,6 @@ if kind == 'g:' then
   return answer
 end
 
-local newest = call('LINDEX', list, -2)
 local top = newest and sequence_of(newest)
 local from, fields = '(' .. ARGV[2], nil
 if not newest or after < top - length then -- up to layout 3 events stood in a stream
