@@ -700,7 +700,6 @@ class Connector {
     if (this.#stopped || (!reset && !(offset > this.#at.offset))) return; // told already
     this.#failures = this.#lastTries = 0;
     advance(this.#at, event, offset);
-    if (event.type === 'feed.forgotten') return; // it keeps a place, and tells nothing
     this.#sink.event(event, offset, reset);
     if (hasEnded(event.data.status)) this.#finish(event.data);
   }

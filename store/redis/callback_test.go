@@ -333,3 +333,35 @@ func TestCollectedInFullServer(t *testing.T) {
 		t.Errorf("%d events", len(got))
 	}
 }
+
+// TestCallbackOfDeleted: what waits for the callback exchange of a request that its owner deletes goes with it, with or without a topic, and
+// nothing else does.
+func TestCallbackOfDeleted(t *testing.T) {
+	server := servertest.Redis(t)
+	for _, partitions := range []int{1, 5} {
+		s, callback := collected(t, server.URL, redis.Options{Prefix: fmt.Sprint("deleted", partitions), Partitions: partitions}, redis.CallbackOptions{})
+		for i := range 6 {
+			sub := submission(fmt.Sprint("r", i))
+			sub.Topic = []string{"", "t"}[i%2]
+			if _, err := s.Create(t.Context(), sub); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{}} {
+				apply(t, s, sub.ID, c)
+			}
+			if i < 4 {
+				if err := s.Delete(t.Context(), lifecycle.Named(sub.ID)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		counts := make(map[string]int)
+		for _, e := range everything(t, callback) {
+			subject, _ := lifecycle.EventSubject(e.Event)
+			counts[subject.Request.ID]++
+		}
+		if len(counts) != 2 || counts["r4"] != 3 || counts["r5"] != 3 {
+			t.Errorf("%d partitions: published of %v", partitions, counts)
+		}
+	}
+}

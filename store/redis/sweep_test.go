@@ -153,8 +153,13 @@ func TestSweepAfterStall(t *testing.T) {
 	}
 	sweep()
 	server.Pause()
-	time.AfterFunc(4*time.Second, server.Resume) // longer than the timeout and stall.Least
+	resumed := make(chan struct{})
+	time.AfterFunc(4*time.Second, func() { // longer than the timeout and stall.Least
+		server.Resume()
+		close(resumed)
+	})
 	sweep()
+	<-resumed
 	if r, err := s.Get(t.Context(), lifecycle.Named("r")); err != nil || r.Status != lifecycle.Processing || s.Now().Before(r.ExpiresAt) {
 		t.Fatalf("after the stall: %s, %v", r.Status, err)
 	}
