@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestForgottenEverywhere: of a request that was deleted nothing is told any more, by no wire and to nobody, and offsets stay contiguous.
+// TestForgottenEverywhere: of a request that was deleted nothing is told any more, by no wire and
+// to nobody, and offsets stay contiguous.
 func TestForgottenEverywhere(t *testing.T) {
 	const secret = "known-to-nobody-any-more"
 	s := start(t, append([]string{"--samples=false"}, allowed...)...)

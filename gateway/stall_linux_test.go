@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestStopped: what processors have reported while the gateway stood still is read before the time of anything they work on ends,
-// be it a lease or a deadline, and what nobody reports ends nevertheless.
+// TestStopped: what processors have reported while the gateway stood still is read before the time
+// of anything they work on ends, be it a lease or a deadline, and what nobody reports ends
+// nevertheless.
 func TestStopped(t *testing.T) {
 	const lease, stopped = "1s", 3 * time.Second
 	p := spawn(t, t.TempDir(), "--samples=false")

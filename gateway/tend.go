@@ -50,8 +50,9 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 	}
 }
 
-// batches are those that this node looks after. Of many nodes it is one, because each would read every batch that has not ended, and as
-// long as it comes back: who has died is followed by another one within an age.
+// batches are those that this node looks after. Of many nodes it is one, because each would read
+// every batch that has not ended, and as long as it comes back: who has died is followed by another
+// one within an age.
 func (g *gateway) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecycle.Request, error] {
 	leader, ok := g.store.(lifecycle.Leader)
 	if !ok {

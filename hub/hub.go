@@ -47,8 +47,9 @@ type Options struct {
 	AuthTime time.Duration // how long a WebSocket client may take to say who it is; 10 s
 	Logger   *slog.Logger  // default: discard
 
-	// Patience returns for how long no connection is to be ended for what its client has not said or read yet, because this process stood
-	// still: it may have. It must not block. Default: 0, always.
+	// Patience returns for how long no connection is to be ended for what its client has not said
+	// or read yet, because this process stood still: it may have. It must not block. Default: 0,
+	// always.
 	Patience func() time.Duration
 
 	// Subject returns what an event tells of, "" if that is not known, and whether it is

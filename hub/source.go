@@ -5,8 +5,9 @@ import "context"
 // Source is where a hub reads channels from: a store. The hub knows of a channel
 // only its key, its offsets and the bytes of its messages.
 //
-// Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a source that has
-// dropped a channel keeps its offsets from coming again. Every method may be called concurrently.
+// Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a
+// source that has dropped a channel keeps its offsets from coming again. Every method may be called
+// concurrently.
 type Source interface {
 	// Read returns the messages of a channel after an offset, in order, at most
 	// limit of them (and fewer if they are large), together with the channel's
@@ -43,8 +44,8 @@ type History struct {
 	Messages []Message
 	Top      uint64 // offset of the newest message, 0 if there never was one
 	Ended    bool   // nothing follows behind Top: the newest message is, or was, the Last
-	// Begin, if not 0, says that the channel began behind that offset, and that all of it is there: one who has
-	// seen nothing of it misses nothing.
+	// Begin, if not 0, says that the channel began behind that offset, and that all of it is there:
+	// one who has seen nothing of it misses nothing.
 	Begin uint64
 }
 

@@ -131,8 +131,8 @@ func AppendFeedReset(dst []byte, c Channel, offset uint64) []byte {
 	return appendOfFeed(dst, c, "reset/", EventFeedReset, offset)
 }
 
-// AppendForgotten appends the event that keeps the place of one that was forgotten with its request. It
-// tells nothing of that, and is the same for everybody and whenever it is read.
+// AppendForgotten appends the event that keeps the place of one that was forgotten with its
+// request. It tells nothing of that, and is the same for everybody and whenever it is read.
 func AppendForgotten(dst []byte, c Channel, offset uint64) []byte {
 	return appendOfFeed(dst, c, "forgotten/", EventForgotten, offset)
 }

@@ -115,8 +115,9 @@ func (s *Swept) Add(r Request, forgotten bool) {
 
 // Leader is a store of many processes.
 type Leader interface {
-	// Lead reports whether this process, and no other, is to do what one is enough for, for a time from now. Whoever
-	// does it asks again before that has passed, and keeps it then. Errors wrap ErrUnavailable.
+	// Lead reports whether this process, and no other, is to do what one is enough for, for a time
+	// from now. Whoever does it asks again before that has passed, and keeps it then. Errors wrap
+	// ErrUnavailable.
 	Lead(ctx context.Context, what string, d time.Duration) (bool, error)
 }
 

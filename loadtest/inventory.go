@@ -13,7 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// keysOf counts the keys of a gateway's store in Redis, by kind: what stands behind the hash tag, up to a colon.
+// keysOf counts the keys of a gateway's store in Redis, by kind: what stands behind the hash tag,
+// up to a colon.
 func keysOf(ctx context.Context, url string) (map[string]float64, error) {
 	o, err := goredis.ParseURL(url)
 	if err != nil {
@@ -45,8 +46,9 @@ func keysOf(ctx context.Context, url string) (map[string]float64, error) {
 	}
 }
 
-// bucketsOf counts the keys of an embedded store, by bucket, in a copy of its file. While somebody writes, a copy may be torn: then there are no counts.
-// What the log holds that is beside it is not counted, so it is to be asked when the store is at rest.
+// bucketsOf counts the keys of an embedded store, by bucket, in a copy of its file. While somebody
+// writes, a copy may be torn: then there are no counts. What the log holds that is beside it is not
+// counted, so it is to be asked when the store is at rest.
 func bucketsOf(data string) (map[string]float64, error) {
 	found := make(map[string]float64)
 	size, err := folderSize(data)

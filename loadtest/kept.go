@@ -16,8 +16,8 @@ import (
 	"github.com/hark-push/hark/loadtest/bench"
 )
 
-// keptScene says what requests cost that have ended and are kept: bytes where they are stored, and how long a gateway takes to start and to stop
-// with them.
+// keptScene says what requests cost that have ended and are kept: bytes where they are stored, and
+// how long a gateway takes to start and to stop with them.
 type keptScene struct {
 	Requests int `default:"200000" help:"How many."`
 	Bytes    int `default:"800" help:"Bytes of the content of each; its result has as many."`

@@ -63,7 +63,8 @@ type Options struct {
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
-	// Stall says for how long what has come to a connection is read although its time was over. Nil: never.
+	// Stall says for how long what has come to a connection is read although its time was over.
+	// Nil: never.
 	Stall *stall.Watch
 
 	Now   func() time.Time            // on the clock that times of requests are of; default time.Now

@@ -69,7 +69,8 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // UnsafeConn returns the connection beneath, as fasthttp's own wrapper does.
 func (c *conn) UnsafeConn() net.Conn { return c.Conn }
 
-// settled is how long what has come to a connection while this process stood still may take to be read.
+// settled is how long what has come to a connection while this process stood still may take to be
+// read.
 const settled = 2 * time.Second
 
 // Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others. A deadline that passed

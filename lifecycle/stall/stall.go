@@ -1,6 +1,7 @@
-// Package stall notices that this process stood still (SIGSTOP, a machine that slept, a host that gave it no time), or that what it depends
-// on did, and says for how long nobody is to be judged by the clock then: what others have said meanwhile waits in
-// sockets, and is to be read before anybody's lease, timeout or deadline ends for want of it.
+// Package stall notices that this process stood still (SIGSTOP, a machine that slept, a host that
+// gave it no time), or that what it depends on did, and says for how long nobody is to be judged by
+// the clock then: what others have said meanwhile waits in sockets, and is to be read before
+// anybody's lease, timeout or deadline ends for want of it.
 package stall
 
 import (
@@ -19,8 +20,8 @@ type Watch struct {
 }
 
 const (
-	// Grace is how long nobody is judged after a stall: who was cut off has come back by then, and what was in
-	// sockets has been read.
+	// Grace is how long nobody is judged after a stall: who was cut off has come back by then, and
+	// what was in sockets has been read.
 	Grace = 10 * time.Second
 	// Least is the shortest time that counts as a stall.
 	Least = 2 * time.Second
@@ -50,9 +51,10 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// look notices that the clock has jumped since the last look. It is called under w.mu by whoever judges, too, who may run before Run does
-// when the process goes on. The monotonic clock stands still while a machine sleeps, and the other one may be set, so it goes by
-// whichever has advanced more: to have patience for nothing does no harm.
+// look notices that the clock has jumped since the last look. It is called under w.mu by whoever
+// judges, too, who may run before Run does when the process goes on. The monotonic clock stands
+// still while a machine sleeps, and the other one may be set, so it goes by whichever has advanced
+// more: to have patience for nothing does no harm.
 func (w *Watch) look() time.Time {
 	now := w.now()
 	if !w.last.IsZero() {
@@ -68,8 +70,8 @@ func (w *Watch) note(now time.Time, length time.Duration) {
 	}
 }
 
-// Note tells the watch that something on which what others say depends, the store for one, stood still for so long, until now.
-// What is shorter than Least is nothing.
+// Note tells the watch that something on which what others say depends, the store for one, stood
+// still for so long, until now. What is shorter than Least is nothing.
 func (w *Watch) Note(length time.Duration) {
 	if w == nil {
 		return
@@ -82,8 +84,8 @@ func (w *Watch) Note(length time.Duration) {
 // Left returns for how long nobody is to be judged yet, 0 if anybody may be: Grace after a stall.
 func (w *Watch) Left() time.Duration { return w.LeftOf(0) }
 
-// LeftOf is Left for who may be silent for as long as a lease: as much of it as the stall has taken is given back, because
-// who holds it may have stood still, too.
+// LeftOf is Left for who may be silent for as long as a lease: as much of it as the stall has taken
+// is given back, because who holds it may have stood still, too.
 func (w *Watch) LeftOf(lease time.Duration) time.Duration {
 	if w == nil {
 		return 0

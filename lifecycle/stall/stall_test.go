@@ -19,7 +19,8 @@ func clocked() (w *Watch, advance func(time.Duration)) {
 	return w, func(d time.Duration) { now = now.Add(d) }
 }
 
-// TestLeft: who judges is told to wait as soon as the clock has jumped, for the grace or for as much of a lease as the stall has taken, and no longer.
+// TestLeft: who judges is told to wait as soon as the clock has jumped, for the grace or for as
+// much of a lease as the stall has taken, and no longer.
 func TestLeft(t *testing.T) {
 	for _, test := range []struct{ stall, lease, want time.Duration }{
 		{Least / 2, time.Hour, 0},
@@ -44,7 +45,8 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestNote: a store that was away counts as if the process had stood still, one that was slow does not.
+// TestNote: a store that was away counts as if the process had stood still, one that was slow does
+// not.
 func TestNote(t *testing.T) {
 	w, _ := clocked()
 	if w.Note(Least / 2); w.Left() != 0 {

@@ -42,10 +42,12 @@ type Options struct {
 	Rate     float64       // requests per second, those of batches included; default 15
 	Largest  int           // bytes of a result; default 5 MiB
 	Drain    time.Duration // longest wait for what is under way; default three minutes
-	// Every is how often it is written down what there is, besides at the start, at the end and after the rest; default five minutes.
+	// Every is how often it is written down what there is, besides at the start, at the end and
+	// after the rest; default five minutes.
 	Every time.Duration
-	// Rest is how long it is waited in the end until all is forgotten, so that nothing may be left then. Nothing has a timeout or a
-	// retention of more than a third of it, which takes ten minutes at least. Zero: it is not waited for, and not checked.
+	// Rest is how long it is waited in the end until all is forgotten, so that nothing may be left
+	// then. Nothing has a timeout or a retention of more than a third of it, which takes ten
+	// minutes at least. Zero: it is not waited for, and not checked.
 	Rest time.Duration
 	// Phase is told what begins; nil tells nobody.
 	Phase func(name string, d time.Duration)

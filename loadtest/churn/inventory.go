@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// inventory is what there is of everything that could stay, by name: what the stores hold, and what processes do.
+// inventory is what there is of everything that could stay, by name: what the stores hold, and what
+// processes do.
 type inventory struct {
 	at    string // when: start, end, rest, or the time since the start
 	found map[string]float64
 }
 
-// The beginnings of names in an inventory. What the store holds has those that [System.Kept] gives it.
+// The beginnings of names in an inventory. What the store holds has those that [System.Kept] gives
+// it.
 const (
 	inventoryGoroutines  = "goroutines"
 	inventoryHeap        = "heap, MB"
@@ -55,7 +57,8 @@ func (c *churn) watch(ctx context.Context) {
 	}
 }
 
-// rest waits until what has a retention is forgotten, and checks that nothing is left beyond what there was before.
+// rest waits until what has a retention is forgotten, and checks that nothing is left beyond what
+// there was before.
 func (c *churn) rest(ctx context.Context) {
 	c.take(ctx, "end")
 	if c.Rest <= 0 {
@@ -100,7 +103,8 @@ func (c *churn) retention(d time.Duration) time.Duration {
 	return d
 }
 
-// timeout is how long a request may take that is not to run out of time. A one-off endpoint is kept for it.
+// timeout is how long a request may take that is not to run out of time. A one-off endpoint is kept
+// for it.
 func (c *churn) timeout() time.Duration {
 	const least, most = 3 * time.Minute, 20 * time.Minute
 	if c.Rest > 0 {
@@ -109,8 +113,9 @@ func (c *churn) timeout() time.Duration {
 	return most
 }
 
-// slack is how much more of a thing there may be in the end than at the start, at one time or the other: of processes what comes and goes,
-// of stores what is made when it is first used and is of no request.
+// slack is how much more of a thing there may be in the end than at the start, at one time or the
+// other: of processes what comes and goes, of stores what is made when it is first used and is of
+// no request.
 func slack(name string, before float64) float64 {
 	switch name {
 	case inventoryGoroutines, inventoryDescriptors:

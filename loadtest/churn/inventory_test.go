@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestStays: what is there after the rest and was not at the start is told, unless it is what comes and goes.
+// TestStays: what is there after the rest and was not at the start is told, unless it is what comes
+// and goes.
 func TestStays(t *testing.T) {
 	before := inventory{at: "start", found: map[string]float64{"keys e:": 2, inventoryGoroutines: 40, "once: floor": 0}}
 	after := inventory{at: "rest", found: map[string]float64{"keys e:": 3, inventoryGoroutines: 60, "keys t:": 1, "once: floor": 1}}

@@ -236,8 +236,8 @@ func (b *batch) save(r *record) {
 	b.changed[r.ID] = r
 }
 
-// forget deletes everything of a request. In feeds its events leave their places, so that offsets stay contiguous; what webhook
-// deliveries are yet to send stays until they have.
+// forget deletes everything of a request. In feeds its events leave their places, so that offsets
+// stay contiguous; what webhook deliveries are yet to send stays until they have.
 func (b *batch) forget(r *record) {
 	roomy := b.roomy(len(r.Trail.Steps))
 	for sequence, at := range r.Trail.all() {
@@ -298,8 +298,8 @@ func (b *batch) unref(at uint64) {
 	}
 }
 
-// roomy reports whether a bounded file has room to change so many events where they are. What is not wiped is not told either, see
-// page.tells, and goes with its feeds.
+// roomy reports whether a bounded file has room to change so many events where they are. What is
+// not wiped is not told either, see page.tells, and goes with its feeds.
 func (b *batch) roomy(events int) bool {
 	j, most := b.s.journal, b.s.options.MaxSize
 	return most <= 0 || j.room() > most/reserveChange+2*j.grown+events*j.db.Info().PageSize

@@ -71,7 +71,7 @@ func TestWebhookConformance(t *testing.T) {
 	webhooktest.Run(t, func(t *testing.T, c webhooktest.Config) webhooktest.Instance {
 		path := filepath.Join(t.TempDir(), "hark.db")
 		clock := newClock()
-		o := bolt.Options{Now: clock.Now, NoSync: true, WebhookRetention: c.WebhookRetention}
+		o := bolt.Options{Now: clock.Now, NoSync: true, WebhookRetention: c.WebhookRetention, Stall: c.Stall}
 		s := open(t, path, o)
 		return webhooktest.Instance{
 			Store:   s,

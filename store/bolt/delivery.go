@@ -231,7 +231,8 @@ func (b *batch) forgetDelivery(endpoint uint64, d *delivery) {
 	b.count(d.ID, -1)
 }
 
-// forgetDeliveries deletes the deliveries of a request at all endpoints of its owner, those too that wait or are lent.
+// forgetDeliveries deletes the deliveries of a request at all endpoints of its owner, those too
+// that wait or are lent.
 func (b *batch) forgetDeliveries(r *lifecycle.Request) {
 	endpoints := b.s.endpoints.listed(r.Owner)
 	if r.Webhook != nil {

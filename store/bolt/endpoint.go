@@ -127,7 +127,8 @@ func (s *endpoints) remove(e *endpoint) {
 	heap.Remove(&s.turns, e.index)
 }
 
-// note keeps account of whether a one-off endpoint is listed. It is called whenever its status may have changed.
+// note keeps account of whether a one-off endpoint is listed. It is called whenever its status may
+// have changed.
 func (s *endpoints) note(e *endpoint) {
 	if e.OneOff && e.Listed() {
 		s.dead[e] = true

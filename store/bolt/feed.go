@@ -108,7 +108,8 @@ var beginValue = []byte{1}
 
 func isBegin(value []byte) bool { return len(value) == len(beginValue) }
 
-// open lets a feed that has nothing begin behind all offsets that feeds had which are gone, so that none comes twice.
+// open lets a feed that has nothing begin behind all offsets that feeds had which are gone, so that
+// none comes twice.
 func (b *batch) open(f *feed) {
 	floor := b.floor()
 	if floor == 0 {
@@ -126,8 +127,8 @@ func (b *batch) cut(f *feed) {
 	}
 }
 
-// drop forgets a feed that has no event, unless somebody follows it: who does would take what comes behind a gap for a loss.
-// It reports whether it is forgotten.
+// drop forgets a feed that has no event, unless somebody follows it: who does would take what comes
+// behind a gap for a loss. It reports whether it is forgotten.
 func (b *batch) drop(c lifecycle.Channel, f *feed) bool {
 	if b.s.followed(f.key) {
 		return false
@@ -246,8 +247,9 @@ func (b *batch) age(limit int) (through bool) {
 	return false
 }
 
-// leftovers goes on with a look through all feeds, once, about limit of them, for those that are empty and that age does not come to: they were
-// emptied by a program before, which kept them for ever. It reports whether it is through.
+// leftovers goes on with a look through all feeds, once, about limit of them, for those that are
+// empty and that age does not come to: they were emptied by a program before, which kept them for
+// ever. It reports whether it is through.
 func (b *batch) leftovers(limit int) (through bool) {
 	from, done := b.s.looked, b.s.lookedAll
 	if done {

@@ -29,8 +29,9 @@ var (
 	// bodies: id 0x00 part → length of the type, type, bytes. Of files from before version 6.
 	bodiesBucket = []byte("bodies")
 	// feeds: channel key 0x00 offset → position. The newest key of a feed that is followed is not
-	// deleted, its value is emptied instead: it keeps the top. When the last event of one has aged that nobody
-	// follows, the feed goes, and begins, if it does, behind all offsets that were given (see open and drop).
+	// deleted, its value is emptied instead: it keeps the top. When the last event of one has aged
+	// that nobody follows, the feed goes, and begins, if it does, behind all offsets that were
+	// given (see open and drop).
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
 	agingBucket = []byte("aging")
@@ -193,7 +194,8 @@ func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
 }
 
 // An event's value: when it was stored (Unix nanoseconds), how many channels referred to it at first, and its JSON, or, with a mark at the
-// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON. Of one whose request is forgotten only the header is left.
+// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON. Of one whose
+// request is forgotten only the header is left.
 const (
 	eventHeader  = 9
 	eventRefs    = 8

@@ -10,8 +10,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// The scripts know nothing of batches, so that other requests do not pay for them. A batch is noted before it is stored, with the time that
-// it is created at, and the note goes when it ends, or when somebody finds that there is none, or none any more.
+// The scripts know nothing of batches, so that other requests do not pay for them. A batch is noted
+// before it is stored, with the time that it is created at, and the note goes when it ends, or when
+// somebody finds that there is none, or none any more.
 
 // noteAge is how old a note must be before it may go: what it tells of may not be stored yet.
 const noteAge = 10 * time.Minute
@@ -32,7 +33,8 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error]
 	}
 }
 
-// batchesOf yields the batches of a partition that have not ended, those that were noted first before others.
+// batchesOf yields the batches of a partition that have not ended, those that were noted first
+// before others.
 func (s *Store) batchesOf(ctx context.Context, partition int, yield func(lifecycle.Request, error) bool) bool {
 	for skip := 0; ; {
 		notes, err := s.notes(ctx, partition, skip)
@@ -86,8 +88,8 @@ func (s *Store) notes(ctx context.Context, partition, skip int) ([]goredis.Z, er
 	return notes, failed(ctx, err)
 }
 
-// dropNotes removes notes, each an id and when it was noted, in µs, that are old enough, unless a batch was noted
-// again meanwhile. It returns how many there were.
+// dropNotes removes notes, each an id and when it was noted, in µs, that are old enough, unless a
+// batch was noted again meanwhile. It returns how many there were.
 func (s *Store) dropNotes(ctx context.Context, partition int, age time.Duration, notes ...any) (int, error) {
 	if len(notes) == 0 {
 		return 0, nil

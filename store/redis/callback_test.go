@@ -334,8 +334,8 @@ func TestCollectedInFullServer(t *testing.T) {
 	}
 }
 
-// TestCallbackOfDeleted: what waits for the callback exchange of a request that its owner deletes goes with it, with or without a topic, and
-// nothing else does.
+// TestCallbackOfDeleted: what waits for the callback exchange of a request that its owner deletes
+// goes with it, with or without a topic, and nothing else does.
 func TestCallbackOfDeleted(t *testing.T) {
 	server := servertest.Redis(t)
 	for _, partitions := range []int{1, 5} {

@@ -244,7 +244,8 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 	return args, outboxes, nil
 }
 
-// inRecord reports whether the record has a result byte for byte, so that it need not be kept by itself.
+// inRecord reports whether the record has a result byte for byte, so that it need not be kept by
+// itself.
 func inRecord(r *lifecycle.Request, c lifecycle.Change) bool {
 	succeed, ok := c.(lifecycle.Succeed)
 	return ok && succeed.Result != nil && r.Result != nil && len(r.Result.Value) > 0 && r.Result.Type == succeed.Result.Type &&
@@ -295,7 +296,8 @@ func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 		case !p.r.Status.Terminal():
 			return lifecycle.ErrNotEnded
 		}
-		// First what others wait for: if that breaks off, the request is there yet, and its owner can delete it again.
+		// First what others wait for: if that breaks off, the request is there yet, and its owner
+		// can delete it again.
 		if err := s.forgetDeliveries(bound, p.r); err != nil {
 			return failed(ctx, err)
 		}

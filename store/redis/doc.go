@@ -50,9 +50,10 @@
 // the receiving partition remembers how far it came, so each event gets into a
 // feed once, and those of a request in order.
 //
-// When a request is forgotten its events become empty in the feeds of its partition. Who reads a feed asks whether the requests of
-// the others are there, in one round trip, and tells nothing of those that are not. A feed whose last event has aged
-// is dropped, unless somebody listens; one that begins again does so behind every offset that was given before.
+// When a request is forgotten its events become empty in the feeds of its partition. Who reads a
+// feed asks whether the requests of the others are there, in one round trip, and tells nothing of
+// those that are not. A feed whose last event has aged is dropped, unless somebody listens; one
+// that begins again does so behind every offset that was given before.
 //
 // # The bell
 //

@@ -9,8 +9,9 @@ import (
 // forgetBatch is how many messages, or collected events, are looked at in one step.
 const forgetBatch = 500
 
-// forgetDeliveries forgets what waits elsewhere of a request that its owner deletes: webhook deliveries, whether they were
-// made or not, and events that are collected for the callback exchange. What is on its way arrives.
+// forgetDeliveries forgets what waits elsewhere of a request that its owner deletes: webhook
+// deliveries, whether they were made or not, and events that are collected for the callback
+// exchange. What is on its way arrives.
 func (s *Store) forgetDeliveries(ctx context.Context, r *record) error {
 	if _, _, outboxes := s.feeds(&r.Request, s.partition(r.ID)); len(outboxes) > 0 {
 		// What has not got to its feeds yet would make deliveries later.

@@ -290,8 +290,8 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// TestMemoryOfKept: a request that has ended, with 1.7 KB of content and result, takes 5 KB of the server's memory at most, and its result is
-// what was given.
+// TestMemoryOfKept: a request that has ended, with 1.7 KB of content and result, takes 5 KB of the
+// server's memory at most, and its result is what was given.
 func TestMemoryOfKept(t *testing.T) {
 	t.Run("text", func(t *testing.T) {
 		memoryOfKept(t, lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("r"), 1000)})

@@ -17,8 +17,9 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// The layout, version 4. Behind the prefix and the hash tag of the partition stand, where <name> is the id and, behind a slash, the
-// life of a request (the id alone of one that was stored before version 3):
+// The layout, version 4. Behind the prefix and the hash tag of the partition stand, where <name> is
+// the id and, behind a slash, the life of a request (the id alone of one that was stored before
+// version 3):
 //
 //	r:<id>       record, see below
 //	h:<name>     list of the request's events, each followed by its places: the offsets that it has in the feeds of its owner and, behind a space, its
@@ -81,10 +82,12 @@ import (
 // and, in the partition of their names, w:id:<id>, the owner of the endpoint with this id, and
 // w:kept:<name>, what was given to Keep.
 
-// Up to version 3 events of a request stood in a stream e:<name>, id = sequence-0: e event, which is read as it is and becomes a list with the next
-// event, and those of feeds in streams f:<channel>, id = offset-0: t time in µs, e event, which become lists when the store is opened.
-// Version 1 had JSON in the place of the last two parts of a record, and of an event what clients get, which begins with a brace:
-// in e: as t token, l last, e event, and in f: as t time, l always 0, e event. That is still read.
+// Up to version 3 events of a request stood in a stream e:<name>, id = sequence-0: e event, which
+// is read as it is and becomes a list with the next event, and those of feeds in streams
+// f:<channel>, id = offset-0: t time in µs, e event, which become lists when the store is opened.
+// Version 1 had JSON in the place of the last two parts of a record, and of an event what clients
+// get, which begins with a brace: in e: as t token, l last, e event, and in f: as t time, l always
+// 0, e event. That is still read.
 
 // record is a request together with what its header holds.
 type record struct {

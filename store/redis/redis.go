@@ -62,8 +62,9 @@ type Options struct {
 	// with what has been heard; default 30 s, ± a quarter.
 	Check time.Duration
 
-	// Stall says for how long Sweep expires no request and Claim takes nothing back, and is told when the store
-	// was away between two Sweeps, which are to come each second at least then. Nil: never.
+	// Stall says for how long Sweep expires no request and Claim takes nothing back, and is told
+	// when the store was away between two Sweeps, which are to come each second at least then. Nil:
+	// never.
 	Stall *stall.Watch
 
 	Logger *slog.Logger // default: discard

@@ -74,6 +74,7 @@ func testWebhooks(t *testing.T, url string, o redis.Options) {
 	var n atomic.Int32
 	webhooktest.Run(t, func(t *testing.T, c webhooktest.Config) webhooktest.Instance {
 		o := o
+		o.Stall = c.Stall
 		o.Prefix, o.WebhookRetention = fmt.Sprintf("%s-%d", o.Prefix, n.Add(1)), c.WebhookRetention
 		stores := []*redis.Store{open(t, url, o)}
 		return webhooktest.Instance{

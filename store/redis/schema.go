@@ -95,8 +95,8 @@ func (s *Store) prepare(ctx context.Context) error {
 	return scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin, true).Err()
 }
 
-// upgrade brings what an older layout has otherwise up to date. What is of each request is read as it is, and
-// written in the new way from here on. If it breaks off, the next one goes on with it.
+// upgrade brings what an older layout has otherwise up to date. What is of each request is read as
+// it is, and written in the new way from here on. If it breaks off, the next one goes on with it.
 func (s *Store) upgrade(ctx context.Context) error {
 	for partition, tag := range s.tags {
 		channels, err := s.client.ZRange(ctx, tag+"aging", 0, -1).Result()

@@ -60,8 +60,9 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	return h, nil
 }
 
-// told puts what tells of nothing in the place of events of a feed whose requests are forgotten, those also that are there: forgetting
-// finds neither what is in another partition nor what has left the channel of its request before.
+// told puts what tells of nothing in the place of events of a feed whose requests are forgotten,
+// those also that are there: forgetting finds neither what is in another partition nor what has
+// left the channel of its request before.
 func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) error {
 	asked := make(map[lifecycle.Ref]*goredis.IntCmd)
 	for _, e := range events {
@@ -96,7 +97,8 @@ func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) e
 	return nil
 }
 
-// channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is "" when its request is forgotten.
+// channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is ""
+// when its request is forgotten.
 func channelEvent(c lifecycle.Channel, id, value string) (event, error) {
 	offset, err := offsetOf(id)
 	if err != nil {

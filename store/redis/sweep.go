@@ -37,8 +37,8 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	return swept, failed(ctx, err)
 }
 
-// reached notes that the store answers, and that it did not if the last time is too long ago: reports that came meanwhile are read first.
-// It returns for how long nothing is to expire yet.
+// reached notes that the store answers, and that it did not if the last time is too long ago:
+// reports that came meanwhile are read first. It returns for how long nothing is to expire yet.
 func (s *Store) reached(now time.Time) time.Duration {
 	const often = time.Second // in between two sweeps without a stall
 	last := s.swept.Swap(now.UnixNano())
@@ -120,7 +120,8 @@ func (s *Store) age(ctx context.Context, partition int) error {
 	}
 }
 
-// settle expires or forgets one request, and notes it if it was this call that did. patient: none expires.
+// settle expires or forgets one request, and notes it if it was this call that did. patient: none
+// expires.
 func (s *Store) settle(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()

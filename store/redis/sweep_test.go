@@ -134,7 +134,8 @@ func inOrder(t testing.TB, h hub.History, n int) {
 	}
 }
 
-// TestSweepAfterStall: what was to expire while Redis stood still does not before those who report come through to it again.
+// TestSweepAfterStall: what was to expire while Redis stood still does not before those who report
+// come through to it again.
 func TestSweepAfterStall(t *testing.T) {
 	server := servertest.Redis(t)
 	watch := stall.New()

@@ -13,7 +13,8 @@ import (
 // feeds are those that the events of the suite's requests with topic "t" go to.
 func feeds() []string { return []string{ownerChannel(alice), topicChannel(alice, "t")} }
 
-// testForgotten: of a request that was deleted, or whose retention has passed, feeds tell nothing, and their offsets stay contiguous.
+// testForgotten: of a request that was deleted, or whose retention has passed, feeds tell nothing,
+// and their offsets stay contiguous.
 func testForgotten(s *suite) {
 	const secret = "known to nobody any more"
 	submit := func(id string, retention time.Duration, progress int) {
@@ -96,7 +97,8 @@ func testForgotten(s *suite) {
 	check("long", "lapsed", "deleted")
 }
 
-// testFeedsGo: a feed that has nothing any more costs nothing, and when it is used again none of its offsets comes twice.
+// testFeedsGo: a feed that has nothing any more costs nothing, and when it is used again none of
+// its offsets comes twice.
 func testFeedsGo(s *suite) {
 	const topics = 20
 	use := func(round int) {

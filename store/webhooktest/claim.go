@@ -282,3 +282,20 @@ func testStatus(s *suite) {
 		s.Errorf("attempt %d", c.Attempt)
 	}
 }
+
+// testLeaseAfterStall: what was claimed when this process, or the store, stood still is not lent to
+// others before its outcome can be told.
+func testLeaseAfterStall(s *suite) {
+	s.add(dispatch.Endpoint{ID: "e", Concurrency: 1})
+	s.add(dispatch.Endpoint{ID: "many", Concurrency: 8})
+	s.trust("many", 2)
+	s.enqueue("e", "m")
+	s.enqueue("many", "n")
+	lent := s.claim(10, "m", "n")
+	s.in.Advance(lease + time.Second)
+	s.stall.Note(time.Minute)
+	s.claim(10)
+	for _, c := range lent {
+		s.settle(c, dispatch.Delivered, 0)
+	}
+}

@@ -242,8 +242,8 @@ func testOneOff(s *suite) {
 	}
 }
 
-// testOneOffDisabled: what waits keeps a one-off endpoint that is disabled no longer than others are kept, and meanwhile its
-// owner finds it in the list.
+// testOneOffDisabled: what waits keeps a one-off endpoint that is disabled no longer than others
+// are kept, and meanwhile its owner finds it in the list.
 func testOneOffDisabled(s *suite) {
 	s.add(dispatch.Endpoint{ID: "lasting"})
 	s.in.Advance(time.Second)

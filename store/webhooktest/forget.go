@@ -120,7 +120,8 @@ func testReopen(s *suite) {
 	s.claim(10, "a", "c")
 }
 
-// testDeleteRequest: with a request that its owner deletes go its deliveries, whatever their state, and no other.
+// testDeleteRequest: with a request that its owner deletes go its deliveries, whatever their state,
+// and no other.
 func testDeleteRequest(s *suite) {
 	s.add(dispatch.Endpoint{ID: "e", Concurrency: 1})
 	s.add(dispatch.Endpoint{ID: "many", Concurrency: 8})

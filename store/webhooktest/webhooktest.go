@@ -12,6 +12,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	// WebhookRetention is the age at which a sweep may forget what is settled, and
 	// one-off endpoints; at twice that it must.
 	WebhookRetention time.Duration
+	// Stall says for how long no claim ends; nil: never.
+	Stall *stall.Watch
 }
 
 // Instance is an open and empty store.
@@ -74,6 +77,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"ClaimOrder", Config{}, testClaimOrder},
 		{"ClaimNext", Config{}, testClaimNext},
 		{"Lease", Config{}, testLease},
+		{"LeaseAfterStall", Config{Stall: stall.New()}, testLeaseAfterStall},
 		{"Concurrency", Config{}, testConcurrency},
 		{"Ramp", Config{}, testRamp},
 		{"Rate", Config{}, testRate},
@@ -95,7 +99,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			in := open(t, test.config)
-			test.run(&suite{T: t, Store: in.Store, in: in, ctx: t.Context()})
+			test.run(&suite{T: t, Store: in.Store, in: in, ctx: t.Context(), stall: test.config.Stall})
 		})
 	}
 }
@@ -104,8 +108,9 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 type suite struct {
 	*testing.T
 	Store
-	in  Instance
-	ctx context.Context
+	in    Instance
+	ctx   context.Context
+	stall *stall.Watch
 }
 
 const (

@@ -32,8 +32,9 @@ type Dispatcher struct {
 // what a dispatcher had that died.
 const grace = readTime + settleTime + 4*time.Second
 
-// settleTime bounds how long the outcome of an attempt is tried to be stored, and awayTime how long if the store is away. It goes on after
-// the end of Run's context, because a delivery that is not settled is sent again.
+// settleTime bounds how long the outcome of an attempt is tried to be stored, and awayTime how long
+// if the store is away. It goes on after the end of Run's context, because a delivery that is not
+// settled is sent again.
 const (
 	settleTime = 10 * time.Second
 	awayTime   = 10 * time.Minute
@@ -147,7 +148,8 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 	d.react(bound, &c, v, health)
 }
 
-// settle stores an outcome, again as long as the store is away: as soon as that is back the delivery would be sent again.
+// settle stores an outcome, again as long as the store is away: as soon as that is back the
+// delivery would be sent again.
 func (d *Dispatcher) settle(ctx context.Context, c Claim, o Outcome) (Health, error) {
 	began := time.Now()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {

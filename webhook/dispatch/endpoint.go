@@ -39,10 +39,10 @@ type Endpoint struct {
 	Coalesce    bool    `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
 
 	// OneOff endpoints are those of requests that name a URL of their own. They get only what
-	// names them, and are in no list unless they are Disabled, see [Endpoint.Listed]. One is named by
-	// CreateEndpoint, and by every event of a request that has it, from then until the request's
-	// ExpiresAt. When it has not been named for the driver's Options.WebhookRetention, and nothing of
-	// it can still be delivered, see [Endpoint.Holds], Sweep forgets it with what waits for it.
+	// names them, and are in no list unless they are Disabled, see [Endpoint.Listed]. One is named
+	// by CreateEndpoint, and by every event of a request that has it, from then until the request's
+	// ExpiresAt. When it has not been named for the driver's Options.WebhookRetention, and nothing
+	// of it can still be delivered, see [Endpoint.Holds], Sweep forgets it with what waits for it.
 	OneOff bool `json:"oneOff,omitempty"`
 
 	Challenge string    `json:"challenge,omitempty"` // what proves it, while Pending
@@ -105,12 +105,12 @@ func (e *Endpoint) Takes(r *lifecycle.Request, t lifecycle.EventType) bool {
 
 func wants(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 
-// Listed reports whether e is among the endpoints of its owner: one-off ones are as long as they are Disabled, so that
-// whoever wonders what became of deliveries finds them.
+// Listed reports whether e is among the endpoints of its owner: one-off ones are as long as they
+// are Disabled, so that whoever wonders what became of deliveries finds them.
 func (e *Endpoint) Listed() bool { return !e.OneOff || e.Status == Disabled }
 
-// Holds reports whether what waits for e is worth keeping a one-off endpoint for: nobody but who names it
-// anew can enable one that is disabled or has not been proven.
+// Holds reports whether what waits for e is worth keeping a one-off endpoint for: nobody but who
+// names it anew can enable one that is disabled or has not been proven.
 func (e *Endpoint) Holds() bool { return e.Status == Active || e.Status == Paused }
 
 // MessageID returns the id of the message that carries an event of a request: one of its own for each event of each

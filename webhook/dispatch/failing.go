@@ -10,8 +10,9 @@ import (
 // summary is how often the log tells of an endpoint that fails, at most.
 const summary = time.Minute
 
-// failing counts the attempts that fail, by endpoint, so that the log has a line for each endpoint in a time and not for
-// each attempt: one that is dead fails as often as others succeed. It holds an endpoint no longer than until it is told of.
+// failing counts the attempts that fail, by endpoint, so that the log has a line for each endpoint
+// in a time and not for each attempt: one that is dead fails as often as others succeed. It holds
+// an endpoint no longer than until it is told of.
 type failing struct {
 	mu        sync.Mutex
 	endpoints map[string]*failures

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestFailuresAreSummed: the log has one line for each endpoint of which attempts failed, however many did, and nothing is kept of it then.
+// TestFailuresAreSummed: the log has one line for each endpoint of which attempts failed, however
+// many did, and nothing is kept of it then.
 func TestFailuresAreSummed(t *testing.T) {
 	var text bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&text, nil))

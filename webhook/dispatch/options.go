@@ -39,8 +39,8 @@ type Options struct {
 	// Events returns events of an owner after an offset in their feed, oldest first, and
 	// the offset of the last one; none at the end. [Service.Recover] needs it.
 	Events func(ctx context.Context, owner string, after uint64) (events [][]byte, last uint64, err error)
-	// Stall says that this process, or the store, stood still: an attempt takes no longer to time out then than to read
-	// its answer. Nil: never.
+	// Stall says that this process, or the store, stood still: an attempt takes no longer to time
+	// out then than to read its answer. Nil: never.
 	Stall *stall.Watch
 	// Transport, if not nil, wraps the one that deliveries are sent through.
 	Transport func(http.RoundTripper) http.RoundTripper

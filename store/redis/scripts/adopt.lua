@@ -1,4 +1,5 @@
--- Brings a feed of a layout before 4 up to date, where its events stood in a stream and it was forgotten by time. ARGV: channel.
+-- Brings a feed of a layout before 4 up to date, where its events stood in a stream and it was
+-- forgotten by time. ARGV: channel.
 local stream, list = tag .. 'f:' .. ARGV[1], tag .. 'g:' .. ARGV[1]
 if call('EXISTS', stream) == 1 then
   call('UNLINK', list) -- what is left of an attempt that broke off

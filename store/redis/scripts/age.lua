@@ -25,7 +25,8 @@ if old > 0 then
   return 1
 end
 
--- Whether somebody listens, as far as that is known here: who does would take what comes behind a gap for a loss.
+-- Whether somebody listens, as far as that is known here: who does would take what comes behind a
+-- gap for a loss.
 local function heard()
   if ARGV[3] ~= '1' and ARGV[4] ~= 'SPUBLISH' then
     return false

@@ -159,7 +159,8 @@ local function drop(e)
   call('SADD', tag .. 'w:gone', e.number)
 end
 
--- Forgets a delivery that is not among those that wait or are lent, or whose endpoint is gone, with all that belongs to it.
+-- Forgets a delivery that is not among those that wait or are lent, or whose endpoint is gone, with
+-- all that belongs to it.
 local function forget_delivery(e, message)
   local delivery = delivery_of(e, message)
   local body, lane = unpack(call('HMGET', delivery, 'b', 'l'))

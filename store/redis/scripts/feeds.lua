@@ -19,8 +19,9 @@ local function heard(channel)
   return known
 end
 
--- The first offset of a feed that is not there, or not any more: behind all that those had which are gone, so that no offset comes
--- twice. An entry without a time says then that there was nothing before.
+-- The first offset of a feed that is not there, or not any more: behind all that those had which
+-- are gone, so that no offset comes twice. An entry without a time says then that there was nothing
+-- before.
 local function begin(channel, now)
   call('ZADD', tag .. 'aging', 'NX', now, channel)
   local floor = tonumber(call('GET', tag .. 'floor') or '0')
@@ -31,7 +32,8 @@ local function begin(channel, now)
   return floor + 1
 end
 
--- Appends to a feed of this partition and rings; answers the offset. What is appended after the first one is counted at the end, see count.
+-- Appends to a feed of this partition and rings; answers the offset. What is appended after the
+-- first one is counted at the end, see count.
 local function append(channel, event, now)
   local n = tops[channel]
   if n then
@@ -91,9 +93,10 @@ local function feed(channel, event, now, hook)
 end
 
 -- Appends an event, which is the request's record as it is then, to its own channel, where it is published as it is because it says itself
--- which offset it has there and whether it is the last, and to its feeds, its owner's and its topic's, if it has one. Beside it stands
--- which offsets it has in those, as far as they are known here, so that it is found there when the request is forgotten. The event that
--- ends a request is its record from then on.
+-- which offset it has there and whether it is the last, and to its feeds, its owner's and its
+-- topic's, if it has one. Beside it stands which offsets it has in those, as far as they are known
+-- here, so that it is found there when the request is forgotten. The event that ends a request is
+-- its record from then on.
 local function emit(name, sequence, event, now, hook, owner, topic, ended)
   local places, place
   owner, places = feed(owner, event, now, hook)

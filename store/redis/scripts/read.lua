@@ -1,6 +1,7 @@
 -- Reads a channel. ARGV: 'h:' and the name of the request or 'g:' and the feed, the offset after
--- which to begin, limit, most bytes. Answers the top, whether the channel has ended there, the offset behind which a feed began ('0': it
--- does not matter), and each event behind its offset; '' in the place of one that was forgotten.
+-- which to begin, limit, most bytes. Answers the top, whether the channel has ended there, the
+-- offset behind which a feed began ('0': it does not matter), and each event behind its offset; ''
+-- in the place of one that was forgotten.
 local kind, name = string.sub(ARGV[1], 1, 2), string.sub(ARGV[1], 3)
 local after, limit, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local list = tag .. ARGV[1]

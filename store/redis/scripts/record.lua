@@ -17,7 +17,8 @@ local function ends(event)
   return status ~= 'p' and status ~= 'r'
 end
 
--- The newest event in the list of a request, nil if there is none. That which ends it is the record itself, and not kept twice.
+-- The newest event in the list of a request, nil if there is none. That which ends it is the record
+-- itself, and not kept twice.
 local function newest_of(name)
   local event = call('LINDEX', tag .. 'h:' .. name, -2)
   if event == '' then
@@ -26,7 +27,8 @@ local function newest_of(name)
   return event or nil
 end
 
--- An event in a request's own channel, nil if it is not there. Up to layout 3 they stood in a stream.
+-- An event in a request's own channel, nil if it is not there. Up to layout 3 they stood in a
+-- stream.
 local function own(name, sequence)
   local list, newest = tag .. 'h:' .. name, newest_of(name)
   local back = newest and sequence_of(newest) - sequence or -1
