@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn attack bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ MINUTES ?= 5
 churn: ## everything at once while everything dies and comes back, for MINUTES (default 5) on each kind of backends
 	$(GO) run ./loadtest churn --minutes=$(MINUTES)
 	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared churn --minutes=$(MINUTES)
+
+attack: ## what an honest caller notices of attacks, each on a gateway of its own, embedded; 40 minutes
+	$(GO) run ./loadtest attack
 
 lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
 	@sh scripts/lint.sh

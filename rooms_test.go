@@ -44,6 +44,7 @@ var rooms = map[string][]string{
 	"gateway/budget":      {},
 	"gateway/lease":       {"lifecycle", "broker"},
 	"gateway/strictjson":  {},
+	"gateway/misuse":      {"github.com/getkin"},
 	// What only tests use.
 	"deploy":            {},
 	"servertest":        {"github.com"},

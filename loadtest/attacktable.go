@@ -115,5 +115,16 @@ func (t attackTable) print(out io.Writer) {
 	for i := range t {
 		_, _ = fmt.Fprintln(out, t[i].line())
 	}
-	_, _ = fmt.Fprintf(out, "%d attacks, %d not as they should be\n", len(t), len(slices.DeleteFunc(slices.Clone(t), func(r attackRow) bool { return len(r.wrong()) == 0 })))
+	bad := 0
+	for i := range t {
+		if len(t[i].wrong()) > 0 {
+			bad++
+		}
+	}
+	_, _ = fmt.Fprintf(out, "%d attacks, %d not as they should be: no call fails, p99 is at most %d times that before (or %d ms), "+
+		"memory at most %d MB above that before, and %d MB after the rest, and the process lives\n",
+		len(t), bad, mostSlower, unnoticed, mostPeak>>20, mostLeft>>20)
+	for _, what := range t.wrong() {
+		_, _ = fmt.Fprintln(out, "  "+what)
+	}
 }

@@ -89,8 +89,11 @@ func (s *siege) dial() (*net.TCPConn, func(), error) {
 	return conn, func() { stop(); _ = conn.Close() }, nil
 }
 
-// hold keeps n connections in place: whichever ends is opened again, after a moment. It is ready when
-// each has been opened once, or has failed to.
+// comeBack is when a connection that was ended is opened again: at once would be another attack.
+const comeBack = time.Second
+
+// hold keeps n connections in place: whichever ends is opened again. It is ready when each has been
+// opened once, or has failed to.
 func (s *siege) hold(n int, use func(conn *net.TCPConn) error) {
 	var opened sync.WaitGroup
 	opened.Add(n)
@@ -110,7 +113,7 @@ func (s *siege) hold(n int, use func(conn *net.TCPConn) error) {
 				if err != nil && !errors.Is(err, io.EOF) && s.ctx.Err() == nil {
 					s.meet("cut")
 				}
-				pause(s.ctx, 100*time.Millisecond)
+				pause(s.ctx, comeBack)
 			}
 		})
 	}
