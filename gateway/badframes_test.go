@@ -12,8 +12,9 @@ import (
 	"github.com/hark-push/hark/gateway/misuse"
 )
 
-// TestBadFrames: what is wrong by RFC 6455 closes a WebSocket with the code that it has there, what is wrong by hark.v1 is told in it, and what
-// is at the edge of right is taken, however the bytes arrive. It prints with -v how many cases there are of each kind.
+// TestBadFrames: what is wrong by RFC 6455 closes a WebSocket with the code that it has there,
+// what is wrong by hark.v1 is told in it, and what is at the edge of right is taken, however the
+// bytes arrive. It prints with -v how many cases there are of each kind.
 func TestBadFrames(t *testing.T) {
 	const maxMessage = 32 << 10
 	s := start(t, "--samples=false", fmt.Sprint("--max-message=", maxMessage))
@@ -26,7 +27,7 @@ func TestBadFrames(t *testing.T) {
 	for range 8 {
 		talking.Go(func() {
 			for k := range next {
-				wrong := ""
+				var wrong string
 				if line, err := misuse.Open(host, 20*time.Second); err != nil {
 					wrong = err.Error()
 				} else {

@@ -14,9 +14,10 @@ import (
 	"github.com/hark-push/hark/gateway/misuse"
 )
 
-// TestBadRequests: each of the thousands of requests that are wrong by the document of the interface is refused with the status, the
-// type of problem and the pointer that it has there; none fails the gateway, none is left without an answer, and none is taken. It
-// prints with -v how many there are of each kind.
+// TestBadRequests: each of the thousands of requests that are wrong by the document of the
+// interface is refused with the status, the type of problem and the pointer that it has there;
+// none fails the gateway, none is left without an answer, and none is taken. It prints with -v how
+// many there are of each kind.
 func TestBadRequests(t *testing.T) {
 	const maxBody = 320 << 10
 	s := start(t, "--samples=false", "--routes=default,echo,images,fetch,sleep", fmt.Sprint("--max-body=", maxBody), "--max-wait=100ms", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
@@ -41,7 +42,7 @@ func TestBadRequests(t *testing.T) {
 				began := time.Now()
 				a, err := c.Send(k)
 				took := time.Since(began)
-				wrong := ""
+				var wrong string
 				if err != nil {
 					wrong = err.Error()
 				} else {

@@ -84,9 +84,11 @@ type rights struct {
 	secrets             []string
 }
 
-// TestRights prints with -v who may call what: each operation of the document of the interface, with each kind of proof. Nobody gets in without one, or with
-// one that is not taken; nobody without the role; nobody reaches what is another's, or sees a byte of it; a ticket follows its request and does nothing
-// else; and who has the right is served. An operation that is new to the document is one of the rows, and fails here until it is known whose it is.
+// TestRights prints with -v who may call what: each operation of the document of the interface,
+// with each kind of proof. Nobody gets in without one, or with one that is not taken; nobody
+// without the role; nobody reaches what is another's, or sees a byte of it; a ticket follows its
+// request and does nothing else; and who has the right is served. An operation that is new to the
+// document is one of the rows, and fails here until it is known whose it is.
 func TestRights(t *testing.T) {
 	s, _ := startKeyed(t, "--samples=false", "--routes=default,images,fetch,sleep,echo", "--max-wait=50ms", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
 	r := &rights{server: s}
@@ -232,7 +234,8 @@ func (r *rights) challenged(op *misuse.Operation, p proof, res *http.Response) {
 	}
 }
 
-// discreet checks that an answer to somebody else holds nothing of alice's but what the call named itself.
+// discreet checks that an answer to somebody else holds nothing of alice's but what the call named
+// itself.
 func (r *rights) discreet(op *misuse.Operation, p proof, target string, text []byte) {
 	r.t.Helper()
 	if p.who == owner || p.who == admin || p.who == holder || p.who == worker && strings.HasPrefix(op.Path, "/v1/work/") {
@@ -251,7 +254,8 @@ func (r *rights) talk(target string, header http.Header, p proof) string {
 		target += "&ticket=" + p.ticket(r)
 	}
 	header.Del("Prefer")
-	// A client that does not offer hark.v1 is refused by HTTP, see TestSocketAsksWhoCalls for the others.
+	// A client that does not offer hark.v1 is refused by HTTP, see TestSocketAsksWhoCalls for the
+	// others.
 	c, res, err := new(websocket.Dialer).Dial("ws"+strings.TrimPrefix(r.url, "http")+target, header)
 	if err != nil {
 		if res == nil {

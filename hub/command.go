@@ -16,8 +16,9 @@ type command struct {
 	Token   string
 }
 
-// parseCommand reads a JSON object with the members of a command, each once and by its exact name: encoding/json
-// would take OP for op, and the last of two, which somebody in between may have read in another way.
+// parseCommand reads a JSON object with the members of a command, each once and by its exact name:
+// encoding/json would take OP for op, and the last of two, which somebody in between may have read
+// in another way.
 func parseCommand(text []byte) (c command, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {

@@ -19,9 +19,10 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// attack shows what an honest caller notices of attacks on a gateway, and what they leave behind. Each is made
-// on a gateway that the scene starts for it, on loopback, and on none besides. The honest caller submits
-// requests that are worked on inside, each other one on a new connection, and waits for the results.
+// attack shows what an honest caller notices of attacks on a gateway, and what they leave behind.
+// Each is made on a gateway that the scene starts for it, on loopback, and on none besides. The
+// honest caller submits requests that are worked on inside, each other one on a new connection,
+// and waits for the results.
 type attack struct {
 	Only        []string      `placeholder:"NAME" help:"Attacks whose names contain one of these; all of them otherwise."`
 	Before      time.Duration `default:"5s" help:"How long the honest caller is alone."`
@@ -244,7 +245,8 @@ func (g *attacked) watch() (stop func() float64) {
 	return func() float64 { close(done); return <-most }
 }
 
-// honestCaller is one who submits requests and waits for their results, several at a time and with pauses.
+// honestCaller is one who submits requests and waits for their results, several at a time and with
+// pauses.
 type honestCaller struct {
 	url    string
 	client *client
@@ -256,7 +258,8 @@ func newHonest(addr string) *honestCaller {
 	return &honestCaller{url: "http://" + addr + "/v1/requests", client: newClient()}
 }
 
-// measure submits for so long, and returns how long it took from each POST to the result, and how many failed.
+// measure submits for so long, and returns how long it took from each POST to the result, and how
+// many failed.
 func (h *honestCaller) measure(d time.Duration) (*hdrhistogram.Histogram, int64) {
 	all, before := newHistogram(), h.failed.Load()
 	var mu sync.Mutex
@@ -299,9 +302,13 @@ type besieging struct {
 	cmd *exec.Cmd
 	in  interface{ Close() error }
 	out *bufio.Reader
+
+	begun chan struct{} // it is in place, or has failed
+	err   error         // set before
 }
 
-// besiege starts an attack and returns when it is in place, or some seconds later, because it may be kept from that.
+// besiege starts an attack and returns when it is in place, or some seconds later, because it may
+// be kept from that.
 func (s *attack) besiege(addr, name string) (*besieging, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -315,16 +322,17 @@ func (s *attack) besiege(addr, name string) (*besieging, error) {
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 		return nil, err
 	}
-	b := &besieging{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	inPlace := make(chan error, 1)
-	go func() { _, err := b.out.ReadString('\n'); inPlace <- err }()
+	b := &besieging{cmd: cmd, in: in, out: bufio.NewReader(out), begun: make(chan struct{})}
+	go func() {
+		_, b.err = b.out.ReadString('\n')
+		close(b.begun)
+	}()
 	select {
-	case err = <-inPlace:
+	case <-b.begun:
+		if b.err != nil {
+			return nil, errors.Join(fmt.Errorf("the attack did not begin: %w", b.err), in.Close(), cmd.Wait())
+		}
 	case <-time.After(10 * time.Second):
-		go func() { <-inPlace }()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the attack did not begin: %w", err), b.in.Close(), cmd.Wait())
 	}
 	return b, nil
 }
@@ -334,6 +342,7 @@ func (b *besieging) end() (map[string]int, error) {
 	if err := b.in.Close(); err != nil {
 		return nil, err
 	}
+	<-b.begun
 	var met map[string]int
 	for {
 		line, err := b.out.ReadString('\n')

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// attackKind is a way to take a gateway from others. begin starts it; it goes on until the siege ends.
+// attackKind is a way to take a gateway from others. begin starts it; it goes on until the siege
+// ends.
 type attackKind struct {
 	name  string
 	begin func(s *siege) error
@@ -179,7 +180,8 @@ func (s *siege) connects() error {
 	return s.again(head, true)
 }
 
-// again makes calls by hand, each on a connection of its own, which is left at once or with the answer.
+// again makes calls by hand, each on a connection of its own, which is left at once or with the
+// answer.
 func (s *siege) again(head []byte, answered bool) error {
 	for range 32 {
 		s.busy.Go(func() {

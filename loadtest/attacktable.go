@@ -17,7 +17,8 @@ const (
 	mostSlower = 5         // times what the slowest hundredth of calls took before
 	mostPeak   = 256 << 20 // bytes above what was held before
 	mostLeft   = 10 << 20  // bytes above that, after the rest
-	// A call of a millisecond may take some more for reasons that are no attack's: another process's turn on a core.
+	// A call of a millisecond may take some more for reasons that are no attack's: another
+	// process's turn on a core.
 	unnoticed = 20 // milliseconds
 )
 

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// siege is an attack under way, in a process of its own: what it costs is not the gateway's, nor the
-// honest caller's. It says "ready" when it is in place, goes on until its standard input ends, and says
-// then what it met.
+// siege is an attack under way, in a process of its own: what it costs is not the gateway's, nor
+// the honest caller's. It says "ready" when it is in place, goes on until its standard input ends,
+// and says then what it met.
 type siege struct {
 	Attack      string `arg:"" help:"Name of the attack."`
 	Addr        string `required:"" help:"The gateway, on loopback."`
@@ -56,6 +56,7 @@ func (s *siege) run(in io.Reader, out io.Writer) error {
 	_, _ = io.Copy(io.Discard, in)
 	stop()
 	s.busy.Wait()
+	s.ready() // as far as it has come
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return json.NewEncoder(out).Encode(s.met)

@@ -24,7 +24,8 @@ func (b *builder) bodies(op *Operation) {
 	}
 }
 
-// members are values of members, those that are not known, and those that are missing or there twice.
+// members are values of members, those that are not known, and those that are missing or there
+// twice.
 func (b *builder) members(op *Operation) {
 	s := op.body
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
@@ -64,7 +65,8 @@ var noJSON = []string{
 
 func deep(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 
-// texts are bodies that are no JSON, or not UTF-8: the example cut, and with a byte too many, at each of its bytes.
+// texts are bodies that are no JSON, or not UTF-8: the example cut, and with a byte too many, at
+// each of its bytes.
 func (b *builder) texts(op *Operation) {
 	inside := string(op.text[1 : len(op.text)-1])
 	for _, form := range noJSON {
@@ -128,7 +130,8 @@ func (b *builder) media(op *Operation) {
 	}
 }
 
-// untyped is what becomes of JSON that does not say that it is some: a report is taken for it all the same.
+// untyped is what becomes of JSON that does not say that it is some: a report is taken for it all
+// the same.
 func (b *builder) untyped(op *Operation) []Outcome {
 	if strings.HasPrefix(op.Path, "/v1/work/") {
 		return nil
@@ -136,8 +139,8 @@ func (b *builder) untyped(op *Operation) []Outcome {
 	return []Outcome{mediaType}
 }
 
-// sizes are bodies that are larger than what the gateway takes, by the length that they announce or by their chunks, and those that end
-// before they should.
+// sizes are bodies that are larger than what the gateway takes, by the length that they announce
+// or by their chunks, and those that end before they should.
 func (b *builder) sizes(op *Operation) {
 	head := []string{"Content-Type: application/json"}
 	for _, n := range []int{b.MaxBody + 1, 2 * b.MaxBody, 1 << 30, 1 << 40, 1<<63 - 1} {

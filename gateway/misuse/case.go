@@ -112,7 +112,8 @@ func (c *Case) Check(a Answer) string {
 	return ""
 }
 
-// pointsTo reports whether a pointer leads to what is wrong, to something in it, or to what it is in.
+// pointsTo reports whether a pointer leads to what is wrong, to something in it, or to what it is
+// in.
 func pointsTo(pointer, wrong string) bool {
 	return pointer == wrong || strings.HasPrefix(pointer, wrong+"/") || strings.HasPrefix(wrong, pointer+"/") && pointer != ""
 }

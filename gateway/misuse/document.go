@@ -28,7 +28,8 @@ type Operation struct {
 	text       []byte // the example as it is sent
 }
 
-// There names what is on the gateway, so that a call of which a part is wrong is right but for that.
+// There names what is on the gateway, so that a call of which a part is wrong is right but for
+// that.
 type There struct {
 	Request string // the id of one that is pending
 	Ended   string // of one that has a result
@@ -185,7 +186,8 @@ func (o *Operation) with(query string) string {
 	return o.Target + "?" + query
 }
 
-// member returns the body of the example with a member that has another value, or none if that is nil.
+// member returns the body of the example with a member that has another value, or none if that is
+// nil.
 func (o *Operation) member(name string, value json.RawMessage) []byte {
 	body := maps.Clone(o.example)
 	if body == nil {

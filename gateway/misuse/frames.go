@@ -84,8 +84,8 @@ func (t *talks) hears(kind, name string, hears []string, sends ...[]byte) {
 
 const ping = `{"op":"ping"}`
 
-// Talks returns what clients may do wrong by WebSocket (RFC 6455), and the edges of what is right. most is how many bytes a message may have; request is
-// the id of a request that is pending.
+// Talks returns what clients may do wrong by WebSocket (RFC 6455), and the edges of what is right.
+// most is how many bytes a message may have; request is the id of a request that is pending.
 func Talks(most int, request string) []Talk {
 	t := new(talks)
 	t.heads()
@@ -184,7 +184,8 @@ func (t *talks) fragments() {
 	t.closes("fragments", "close in a message", "1000", frame(opText, "x"), frame(final|opClose, "\x03\xe8"))
 }
 
-// lengths are those that frames have (section 5.2): in the shortest form, and not more than a message may have.
+// lengths are those that frames have (section 5.2): in the shortest form, and not more than a
+// message may have.
 func (t *talks) lengths(most int) {
 	for _, n := range []int{0, 1, 125} {
 		t.closes("lengths", fmt.Sprint(n, " in 16 bits"), "1002", framed(final|opText, strings.Repeat(" ", n), 2, true))

@@ -40,7 +40,8 @@ func (b *builder) options(op *Operation) {
 	}
 }
 
-// ticketed reports whether it takes a ticket, which is a way to say who calls and so no parameter in the document.
+// ticketed reports whether it takes a ticket, which is a way to say who calls and so no parameter
+// in the document.
 func (o *Operation) ticketed() bool {
 	return o.Path == "/v1/ws" || strings.HasPrefix(o.Path, "/v1/requests/{id}/") && (strings.HasSuffix(o.Path, "/events") || strings.HasSuffix(o.Path, "/history"))
 }
@@ -98,12 +99,14 @@ func (o *Operation) replacing(name, value string) string {
 	return path + "?" + name + "=" + value
 }
 
-// mayBeEmpty are options that clients write always, and leave empty to begin with the first page or event.
+// mayBeEmpty are options that clients write always, and leave empty to begin with the first page
+// or event.
 func mayBeEmpty(name string) bool {
 	return slices.Contains([]string{"after", "lastEventId", "last_event_id", "cursor"}, name)
 }
 
-// acceptFor returns the fields with which an option of a feed is looked at: some are those of a stream, some those of JSON.
+// acceptFor returns the fields with which an option of a feed is looked at: some are those of a
+// stream, some those of JSON.
 func (o *Operation) acceptFor(name string) []string {
 	switch {
 	case o.Path == "/v1/ws":

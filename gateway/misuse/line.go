@@ -2,6 +2,7 @@ package misuse
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ type Line struct {
 
 // Open opens a WebSocket with the subprotocol hark.v1. It ends after that time.
 func Open(address string, wait time.Duration) (*Line, error) {
-	conn, err := net.Dial("tcp", address)
+	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +55,8 @@ func (l *Line) open(address string, wait time.Duration) error {
 // Close ends the connection.
 func (l *Line) Close() { _ = l.conn.Close() }
 
-// Hear returns what the gateway says next: "op:" and the op of a message, "error:" and the type of its problem, "pong:" and what it holds, or "close:" and
-// the code, which is none if it says none.
+// Hear returns what the gateway says next: "op:" and the op of a message, "error:" and the type of
+// its problem, "pong:" and what it holds, or "close:" and the code, which is none if it says none.
 func (l *Line) Hear() (string, error) {
 	var head [10]byte
 	if _, err := io.ReadFull(l.r, head[:2]); err != nil {

@@ -61,7 +61,8 @@ func (b *builder) naming(op *Operation, name, value string) string {
 	return target
 }
 
-// spellings are paths that are nearly those that there are. A proxy's rules are by the letter, so none is taken for another.
+// spellings are paths that are nearly those that there are. A proxy's rules are by the letter, so
+// none is taken for another.
 func (b *builder) spellings(op *Operation) {
 	path, query, asked := strings.Cut(op.Target, "?")
 	if asked {
@@ -110,13 +111,15 @@ func (b *builder) spellings(op *Operation) {
 		if target == path || !strings.HasPrefix(op.Path, "/v1/") && strings.Contains(name, "version") || op.ends(target) {
 			continue
 		}
-		// It may be the name of something, which is not there, or which has not this method; or no path at all.
+		// It may be the name of something, which is not there, or which has not this method; or no
+		// path at all.
 		b.call(op, "a path's spelling", name+": "+target, target+query, append(op.contentType(), "Accept: application/json"), op.text, "", notFound, noRequest, noWebhook, noChannel, noMethod, malformed)
 		b.cases[len(b.cases)-1].Op = nil // it is none of that
 	}
 }
 
-// ends reports whether what a target has at its end may belong to a name there that the gateway has not chosen: a topic.
+// ends reports whether what a target has at its end may belong to a name there that the gateway
+// has not chosen: a topic.
 func (o *Operation) ends(target string) bool {
 	return strings.HasSuffix(o.Path, "{topic}") && strings.HasPrefix(target, o.Target)
 }
@@ -142,7 +145,8 @@ func (b *builder) methods(path string, of, all []*Operation) {
 	}
 }
 
-// names reports whether a target may be one of the operation, whose path has a name for anything where that has a word.
+// names reports whether a target may be one of the operation, whose path has a name for anything
+// where that has a word.
 func (o *Operation) names(target string) bool {
 	path, _, _ := strings.Cut(target, "?")
 	segments, own := strings.Split(path, "/"), strings.Split(o.Path, "/")

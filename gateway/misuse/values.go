@@ -35,8 +35,8 @@ var strange = []string{
 	strings.Repeat("a", 70), strings.Repeat("a", 129), strings.Repeat("a", 201), strings.Repeat("a", 5000), strings.Repeat("é", 129), strings.Repeat("9", 400),
 }
 
-// strangeByName are more values of members and parameters of a name, which schemas take, and which the document
-// speaks of in words, or which lie at the edge of a pattern.
+// strangeByName are more values of members and parameters of a name, which schemas take, and which
+// the document speaks of in words, or which lie at the edge of a pattern.
 var strangeByName = map[string][]string{
 	"timeout":   append(durations, "0", "0s", "PT0S", "100000h", "P36500D"),
 	"retention": append(durations, "0", "0s", "PT0S", "100000h", "P36500D"),
@@ -73,7 +73,8 @@ var urls = []string{
 // valid are values of members that have to be there, by their names.
 var valid = map[string]string{"content": "1", "requests": `[{"content":1}]`, "routes": `["default"]`, "message": `"m"`}
 
-// texts returns the strings that a schema does not allow. A pattern that it has says which of the strange ones these are.
+// texts returns the strings that a schema does not allow. A pattern that it has says which of the
+// strange ones these are.
 func texts(name string, s *openapi3.Schema) []string {
 	var wrong []string
 	pattern := regexp.MustCompile(s.Pattern)
@@ -140,18 +141,19 @@ func permits(s *openapi3.Schema, kind string) bool {
 	return s.Type.Permits(kind) || kind == "integer" && s.Type.Permits("number")
 }
 
-// values returns what a schema does not allow. name is that of the member or of the list that holds it.
+// values returns what a schema does not allow. name is that of the member or of the list that
+// holds it.
 func values(name string, s *openapi3.Schema, required bool) (wrong []value) {
-	add := func(at, what string, v json.RawMessage) { wrong = append(wrong, value{at, what, v}) }
+	add := func(what string, v json.RawMessage) { wrong = append(wrong, value{"", what, v}) }
 	for _, other := range []struct{ kind, json string }{
 		{"boolean", "true"}, {"boolean", "false"}, {"integer", "1"}, {"integer", "0"}, {"number", "1.5"}, {"string", `"x"`}, {"string", `"1"`}, {"string", `"true"`}, {"array", "[]"}, {"array", "[1]"}, {"array", "[[]]"}, {"object", "{}"}, {"object", `{"x":1}`},
 	} {
 		if !permits(s, other.kind) {
-			add("", "another type", json.RawMessage(other.json))
+			add("another type", json.RawMessage(other.json))
 		}
 	}
 	if required && !permits(s, "null") {
-		add("", "null", json.RawMessage("null"))
+		add("null", json.RawMessage("null"))
 	}
 	for _, one := range append(slices.Clone(s.AnyOf), s.NewRef()) {
 		s := one.Value
@@ -162,11 +164,11 @@ func values(name string, s *openapi3.Schema, required bool) (wrong []value) {
 			switch kind {
 			case "string":
 				for _, t := range texts(name, s) {
-					add("", "a string that is not allowed", text(t))
+					add("a string that is not allowed", text(t))
 				}
 			case "integer", "number":
 				for _, n := range numbers(s, kind == "integer") {
-					add("", "a number that is not allowed", json.RawMessage(n))
+					add("a number that is not allowed", json.RawMessage(n))
 				}
 			case "array":
 				wrong = append(wrong, lists(name, s)...)
@@ -245,7 +247,7 @@ func objects(name string, s *openapi3.Schema) (wrong []value) {
 
 // example returns a value of a member that is right.
 func example(name string, s *openapi3.Schema) json.RawMessage {
-	if text, ok := valid[name]; ok && !(name == "routes" && permits(s, "string")) {
+	if text, ok := valid[name]; ok && (name != "routes" || !permits(s, "string")) {
 		return json.RawMessage(text)
 	}
 	switch {

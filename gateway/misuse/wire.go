@@ -3,6 +3,7 @@ package misuse
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +12,8 @@ import (
 	"time"
 )
 
-// Client sends cases, one after the other, on a connection that it keeps as long as the gateway does.
+// Client sends cases, one after the other, on a connection that it keeps as long as the gateway
+// does.
 type Client struct {
 	Address string
 	Wait    time.Duration // for an answer
@@ -28,7 +30,7 @@ func (c *Client) Send(k *Case) (a Answer, err error) {
 		fresh = true
 	}
 	if c.conn == nil {
-		if c.conn, err = net.Dial("tcp", c.Address); err != nil {
+		if c.conn, err = new(net.Dialer).DialContext(context.Background(), "tcp", c.Address); err != nil {
 			return a, err
 		}
 		c.r = bufio.NewReader(c.conn)
