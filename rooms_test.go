@@ -44,12 +44,12 @@ var rooms = map[string][]string{
 	"gateway/budget":      {},
 	"gateway/lease":       {"lifecycle", "broker"},
 	"gateway/strictjson":  {},
-	"gateway/misuse":      {"github.com/getkin"},
 	// What only tests use.
 	"deploy":            {},
 	"servertest":        {"github.com"},
 	"scripts":           {},
 	"broker/brokertest": {"broker"},
+	"gateway/misuse":    {"github.com/getkin"},
 	"store/storetest":   {"lifecycle", "hub"},
 	"store/webhooktest": {"lifecycle", "hub", "webhook/dispatch"},
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // command is what a client may send.
@@ -16,46 +17,66 @@ type command struct {
 	Token   string
 }
 
-// parseCommand reads a JSON object with the members of a command, each once and by its exact name:
-// encoding/json would take OP for op, and the last of two, which somebody in between may have read
-// in another way.
-func parseCommand(text []byte) (c command, err error) {
+// membersOf are the members that a message of each op has besides op itself.
+var membersOf = map[string][]string{
+	"subscribe":   {"channel", "after"},
+	"unsubscribe": {"channel"},
+	"ping":        nil,
+	"auth":        {"token"},
+}
+
+// parseCommand reads a message. One with a member that its op does not have, or that stands there twice, is refused: what it
+// asks for would be passed over in silence. Errors wrap [ErrMessage], or are [ErrUnknownOp], with the command as far as it is known.
+func parseCommand(text []byte) (command, error) {
+	var c command
+	wrong := func(format string, args ...any) (command, error) {
+		return c, fmt.Errorf("%w: %w", ErrMessage, fmt.Errorf(format, args...))
+	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
-		return c, errors.Join(ErrMessage, err)
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return wrong("it is not a JSON object")
 	}
-	members := []struct {
-		name string
-		into any
-		seen bool
-	}{{name: "op", into: &c.Op}, {name: "channel", into: &c.Channel}, {name: "after", into: &c.After}, {name: "token", into: &c.Token}}
-next:
+	var names []string
 	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return c, errors.Join(ErrMessage, err)
+		token, err := decoder.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return wrong("it is not JSON: %w", err)
 		}
-		for i := range members {
-			m := &members[i]
-			if name != m.name {
-				continue
-			}
-			if m.seen {
-				return c, fmt.Errorf("%w: %s twice", ErrMessage, m.name)
-			}
-			if err := decoder.Decode(m.into); err != nil {
-				return c, errors.Join(ErrMessage, err)
-			}
-			m.seen = true
-			continue next
+		if slices.Contains(names, name) {
+			return wrong("%q stands there twice", name)
 		}
-		return c, fmt.Errorf("%w: a member that is not known", ErrMessage)
+		var to any
+		switch names = append(names, name); name {
+		case "op":
+			to = &c.Op
+		case "channel":
+			to = &c.Channel
+		case "after":
+			to = &c.After
+		case "token":
+			to = &c.Token
+		default:
+			to = new(json.RawMessage) // to tell an unknown op from an unknown member
+		}
+		if err := decoder.Decode(to); err != nil {
+			return wrong("%q: %w", name, err)
+		}
 	}
-	if _, err := decoder.Token(); err != nil { // the end of the object
-		return c, errors.Join(ErrMessage, err)
+	if _, err := decoder.Token(); err != nil {
+		return wrong("it is not JSON: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return c, fmt.Errorf("%w: more than an object", ErrMessage)
+		return wrong("something is behind the object")
+	}
+	members, known := membersOf[c.Op]
+	if !known {
+		return c, ErrUnknownOp
+	}
+	for _, name := range names {
+		if name != "op" && !slices.Contains(members, name) {
+			return wrong("%q is no member of %s", name, c.Op)
+		}
 	}
 	return c, nil
 }

@@ -233,7 +233,11 @@ func (s *socket) control(f frame) error {
 // message handles a text message.
 func (s *socket) message(text []byte) {
 	c, err := parseCommand(text)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnknownOp):
+		s.refuse(c.Channel, err)
+		return
+	case err != nil:
 		s.refuse("", err)
 		return
 	}
@@ -250,8 +254,6 @@ func (s *socket) message(text []byte) {
 		s.reply(s.hub.signs.pong)
 	case "auth":
 		s.authenticate(c.Token)
-	default:
-		s.refuse(c.Channel, ErrUnknownOp)
 	}
 }
 
