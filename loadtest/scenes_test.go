@@ -33,7 +33,7 @@ func TestScenes(t *testing.T) {
 		"storm --connections=4 --retry=100ms",
 		"growth --followers=1,2 --channels=1,2 --deliveries=20 --rate=100 --publishers=2 --rounds=1",
 		"soak --connections=40 --warmup=100ms --duration=1s",
-		"attack --only=slow --only=endpoints --before=200ms --during=300ms --settle=1ms --rest=1ms --report",
+		"attack --only=heads --only=endpoints --before=200ms --during=300ms --settle=1ms --rest=1ms --report",
 		"webhooks --endpoints=4 --dead=0.25 --rate=20 --duration=500ms --reporters=2",
 	} {
 		t.Run(scene, func(t *testing.T) {
