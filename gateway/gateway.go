@@ -276,7 +276,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	running.Go(func() { g.stall.Run(sweeping) })
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { g.guard.Run(sweeping) })
-	running.Go(func() { rest(sweeping) })
+	running.Go(func() { rest(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.tend(sweeping, g.config.Requeue) })
 	if g.shared {

@@ -11,8 +11,9 @@ import (
 
 // rest gives memory back to the system when the process has come to rest. The
 // runtime keeps up to as much again as is in use for the next allocations; after thousands of
-// connections have been made, and wait, that would be most of what they cost.
-func rest(ctx context.Context) {
+// connections have been made, and wait, that would be most of what they cost. held returns how many bytes bodies have: these
+// give no room to garbage, see memoryLimit.
+func rest(ctx context.Context, held func() int64) {
 	const (
 		interval = time.Second
 		quiet    = 2 << 20 // bytes allocated in an interval
@@ -25,12 +26,14 @@ func rest(ctx context.Context) {
 		{Name: "/memory/classes/heap/free:bytes"},
 		{Name: "/memory/classes/heap/unused:bytes"},
 		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var allocated, rested, again uint64
 	var calm int
-	pace := 100
+	pace, limit := 100, int64(0)
 	for {
 		select {
 		case <-tick.C:
@@ -42,6 +45,14 @@ func rest(ctx context.Context) {
 		if next := gcPercent(live); next != pace && os.Getenv("GOGC") == "" {
 			pace = next
 			debug.SetGCPercent(pace)
+		}
+		if os.Getenv("GOMEMLIMIT") == "" && os.Getenv("GOGC") == "" {
+			total, released := samples[5].Value.Uint64(), samples[6].Value.Uint64()
+			beside := total - min(total, released+free+objects) // stacks, and what the runtime has for itself
+			if next := memoryLimit(live, uint64(held()), beside); next != limit {
+				limit = next
+				debug.SetMemoryLimit(limit)
+			}
 		}
 		grown := now - allocated
 		allocated = now
@@ -69,4 +80,13 @@ func gcPercent(live uint64) int {
 	const room, most = 128 << 20, 400
 	percent := int(min(room*100/max(live, 1), most+100)) - 100
 	return max(percent/100*100, 100) // in steps, because each change stops the world
+}
+
+// memoryLimit is up to how much memory the heap may grow before it is collected, whatever its pace is, in a process with so
+// many live bytes, of which bodies of calls have held, and so many beside the heap. Large bodies come and go, and are copied on their way: if a heap
+// could double by them, each would cost several times what it has. They hold no pointers, so a collection costs little for them.
+func memoryLimit(live, held, beside uint64) int64 {
+	const room, step = 128 << 20, 8 << 20
+	rest := live - min(live, held)
+	return int64((beside + held + max(2*rest, room) + step) / step * step)
 }

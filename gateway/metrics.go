@@ -20,6 +20,7 @@ func (g *gateway) metrics() http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		hubCollector{g},
 		leaseCollector{g},
+		bodyCollector{g},
 	)
 	if g.rabbit != nil {
 		registry.MustRegister(rabbitCollector{g.rabbit})
@@ -92,6 +93,26 @@ func (c leaseCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descLeaseOut, prometheus.GaugeValue, float64(s.Out))
 	ch <- prometheus.MustNewConstMetric(descLeaseHanded, prometheus.CounterValue, float64(s.Handed))
 	ch <- prometheus.MustNewConstMetric(descLeaseExpired, prometheus.CounterValue, float64(s.Expired))
+}
+
+type bodyCollector struct{ g *gateway }
+
+var (
+	descBodyBytes   = prometheus.NewDesc("hark_body_bytes", "Memory claimed for bodies of calls and of answers now, see --body-budget.", nil, nil)
+	descBodyWaiting = prometheus.NewDesc("hark_bodies_waiting", "Bodies that wait for room in it now.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c bodyCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descBodyBytes
+	ch <- descBodyWaiting
+}
+
+// Collect implements [prometheus.Collector].
+func (c bodyCollector) Collect(ch chan<- prometheus.Metric) {
+	bytes, waiting := c.g.api.BodyBytes()
+	ch <- prometheus.MustNewConstMetric(descBodyBytes, prometheus.GaugeValue, float64(bytes))
+	ch <- prometheus.MustNewConstMetric(descBodyWaiting, prometheus.GaugeValue, float64(waiting))
 }
 
 type rabbitCollector struct{ broker *rabbitmq.Broker }

@@ -124,13 +124,14 @@ func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request
 	return r, content, err
 }
 
-// ReadResult fills p with bytes of the result of a request, which [Service.Get] has returned to its caller, from an offset on, and returns
-// how many that were: fewer than len(p) only at the end. ErrNotFound if it is not there any more.
-func (s *Service) ReadResult(ctx context.Context, of Ref, p []byte, offset int64) (int, error) {
+// ReadContent fills p with bytes of what was submitted with a request or came out of it, from an offset on, and returns
+// how many that were: fewer than len(p) only at the end. Who asks may see it, as [Service.Get], [Service.Start] or [Service.Running] have
+// found. ErrNotFound if it is not there any more.
+func (s *Service) ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error) {
 	if pieces, ok := s.store.(Pieces); ok {
-		return pieces.ReadContent(ctx, of, Output, p, offset)
+		return pieces.ReadContent(ctx, of, part, p, offset)
 	}
-	content, err := s.store.Content(ctx, of, Output)
+	content, err := s.store.Content(ctx, of, part)
 	if err != nil {
 		return 0, err
 	}
@@ -223,14 +224,19 @@ func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content,
 }
 
 // Running returns what an attempt works on while it is the one that runs, as its start did; nothing is changed. The
-// [*TransitionError] of any other attempt is that of a start.
-func (s *Service) Running(ctx context.Context, of Ref, attempt int) (Request, Content, error) {
+// [*TransitionError] of any other attempt is that of a start. room, which may be nil, is asked before so many bytes are read; its error is returned.
+func (s *Service) Running(ctx context.Context, of Ref, attempt int, room func(size int64) error) (Request, Content, error) {
 	r, err := s.store.Get(ctx, of)
 	if err != nil {
 		return Request{}, Content{}, err
 	}
 	if err := fence(&r, Start{}, attempt); err != nil {
 		return Request{}, Content{}, err
+	}
+	if room != nil {
+		if err := room(r.Input.Size); err != nil {
+			return Request{}, Content{}, err
+		}
 	}
 	content, err := s.store.Content(ctx, r.Ref(), Input)
 	return r, content, err

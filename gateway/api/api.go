@@ -58,7 +58,7 @@ type Options struct {
 	MaxBody      int           // bytes; 32 MiB
 	MaxCalls     int           // under way at a time, others are refused; 0: any number
 	Shares       Shares        // of these, what one caller and one address may have
-	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 128 MiB at least
+	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 32 MiB at least
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
@@ -104,7 +104,7 @@ func New(o Options) *API {
 		o.MaxWait = 30 * time.Second
 	}
 	if o.BodyBudget <= 0 {
-		o.BodyBudget = max(128<<20, budget.For(int64(o.MaxBody)))
+		o.BodyBudget = max(32<<20, budget.For(int64(o.MaxBody)))
 	}
 	if o.BodyStall <= 0 {
 		o.BodyStall = time.Minute
@@ -116,7 +116,7 @@ func New(o Options) *API {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
-	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall}
+	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall, storing: make(chan struct{}, 1)}
 	a.callers.most, a.addresses.most = o.Shares.PerCaller, o.Shares.PerAddress
 	for _, route := range o.Routes {
 		a.routes[route] = true
@@ -190,6 +190,9 @@ func withoutText(err error) error {
 	}
 	return errUnreadable
 }
+
+// BodyBytes returns how much memory is claimed for bodies of calls and of answers, and how many wait for some.
+func (a *API) BodyBytes() (bytes int64, waiting int) { return a.bodies.Budget.Used() }
 
 // Serve answers the calls that come to a listener, until Shutdown.
 func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l, a.bodies, a.Stall}) }

@@ -12,8 +12,10 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// assignments are JSON in which the contents of work stand, as it is sent: these are not copied.
+// assignments are JSON in which the contents of work stand. Large ones are read from the store while they are sent, and not held until then:
+// whoever takes work may take it slowly.
 type assignments struct {
+	api   *API
 	parts []io.WriterTo
 	size  int
 }
@@ -23,35 +25,36 @@ func (a *assignments) text(b []byte) {
 	a.parts, a.size = append(a.parts, bytes.NewReader(b)), a.size+len(b)
 }
 
-// add adds an assignment with what is worked on: JSON as it was submitted, other bytes in base64.
-func (a *assignments) add(work assignment, content lifecycle.Content) error {
+// add adds an assignment to a request with what is worked on: JSON as it was submitted, other bytes in base64.
+func (a *assignments) add(work assignment, of lifecycle.Ref, content lifecycle.Content) error {
 	head, err := encode(work)
 	if err != nil {
 		return err
 	}
 	head = bytes.TrimSuffix(bytes.TrimSpace(head), []byte("}")) // it has members
+	size, data := len(content.Data), io.WriterTo(bytes.NewReader(content.Data))
+	if size > pieceSize {
+		data = a.api.contentOf(of, lifecycle.Input, int64(size))
+	}
 	if lifecycle.IsJSON(content.Type) && json.Valid(content.Data) && utf8.Valid(content.Data) {
 		a.text(append(head, `,"content":`...))
-		a.text(content.Data)
+		a.parts, a.size = append(a.parts, data), a.size+size
 		a.text([]byte("}"))
 		return nil
 	}
 	a.text(append(head, `,"contentBase64":"`...))
-	a.parts, a.size = append(a.parts, encoded(content.Data)), a.size+base64.StdEncoding.EncodedLen(len(content.Data))
+	a.parts, a.size = append(a.parts, encoded{data}), a.size+base64.StdEncoding.EncodedLen(size)
 	a.text([]byte(`"}`))
 	return nil
 }
 
-// send answers with them. What was begun must be told, so that others wait if there is no room for it.
+// send ends the line and answers with it.
 func (a *assignments) send(c *fiber.Ctx) error {
-	claim, err := claimAnswer(c, a.size, true)
-	if err != nil {
-		return err
-	}
+	a.text([]byte("\n"))
 	c.Set(fiber.HeaderContentType, "application/json")
 	c.Status(fiber.StatusOK)
-	if claim != nil {
-		sendHeld(c, claim, a.size, a.parts...)
+	if a.size > pieceSize {
+		c.Context().Response.SetBodyStream(&held{parts: a.parts}, a.size)
 		return nil
 	}
 	body := bytes.NewBuffer(make([]byte, 0, a.size))
@@ -61,4 +64,17 @@ func (a *assignments) send(c *fiber.Ctx) error {
 		}
 	}
 	return c.Send(body.Bytes())
+}
+
+// encoded writes what something writes in base64.
+type encoded struct{ of io.WriterTo }
+
+// WriteTo implements [io.WriterTo].
+func (e encoded) WriteTo(w io.Writer) (int64, error) {
+	encoder := base64.NewEncoder(base64.StdEncoding, w)
+	n, err := e.of.WriteTo(encoder)
+	if err == nil {
+		err = encoder.Close()
+	}
+	return n, err
 }

@@ -152,9 +152,7 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 		}
 		n, err := b.take(conn, data[len(data):cap(data)])
 		data = data[:len(data)+n]
-		if b.claim != nil {
-			b.claim.Fill(int64(len(data)))
-		}
+		b.claim.Fill(int64(len(data)))
 		switch {
 		case err != nil:
 			return nil, brokenBody(conn, err)

@@ -40,7 +40,7 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	var out assignments
+	out := assignments{api: a}
 	out.text([]byte(`{"work":[`))
 	for i, w := range work {
 		if i > 0 {
@@ -48,7 +48,7 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 		}
 		one := newAssignment(&w.Request, w.Content)
 		one.LeaseExpires = timestamp(w.Expires)
-		if err := out.add(one, w.Content); err != nil {
+		if err := out.add(one, w.Request.Ref(), w.Content); err != nil {
 			return err
 		}
 	}

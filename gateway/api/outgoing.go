@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -83,22 +82,21 @@ func (s *section) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// resultOf returns the result of a request, to be read while it is sent.
-func (a *API) resultOf(r *lifecycle.Request) *section {
-	of := r.Ref()
-	return &section{end: r.Result.Size, read: func(p []byte, offset int64) (int, error) {
-		n, err := a.Service.ReadResult(a.storeContext(), of, p, offset)
+// contentOf returns so many bytes of what was submitted with a request or came out of it, to be read while they are sent.
+func (a *API) contentOf(of lifecycle.Ref, part lifecycle.Part, size int64) *section {
+	return &section{end: size, read: func(p []byte, offset int64) (int, error) {
+		n, err := a.Service.ReadContent(a.storeContext(), of, part, p, offset)
 		if err != nil {
-			a.log.Warn("a result could not be sent to its end", slog.String("request", of.ID), slog.Any("error", err))
+			a.log.Warn("a body could not be sent to its end", slog.String("request", of.ID), slog.Any("error", err))
 		}
 		return n, err
 	}}
 }
 
-// held is an answer that was made as a whole, of several parts one behind the other.
+// held is an answer of several parts, one behind the other.
 type held struct {
 	parts []io.WriterTo
-	claim *budget.Claim
+	claim *budget.Claim // on what they hold; nil: they read it from the store
 	sent  int64
 }
 
@@ -143,67 +141,19 @@ func (h *held) Close() error {
 	return nil
 }
 
-// claimAnswer claims the bytes of a large answer, which are given back when it was sent; nil if it is not large. With insist
-// it gets them in any case, and others wait: what it says cannot be said again. Errors are problems.
-func claimAnswer(c *fiber.Ctx, size int, insist bool) (*budget.Claim, error) {
-	if size <= pieceSize {
-		return nil, nil //nolint:nilnil // there is none, which is no error
+// sendJSON answers with JSON that was made as a whole.
+func sendJSON(c *fiber.Ctx, status int, body []byte) error {
+	c.Set(fiber.HeaderContentType, "application/json")
+	if len(body) <= pieceSize {
+		return c.Status(status).Send(body)
 	}
 	conn := connOf(c.Context())
 	cut := func() { _ = conn.Conn.SetWriteDeadline(time.Unix(1, 0)) } // see conn.send
 	claim := conn.uploads.Budget.Claim(cut, conn.caller, conn.address())
-	if insist {
-		claim.Insist(int64(size))
-		return claim, nil
+	if err := claim.Grow(int64(len(body))); err != nil {
+		return noRoom(err)
 	}
-	if err := claim.Grow(int64(size)); err != nil {
-		return nil, noRoom(err)
-	}
-	return claim, nil
-}
-
-// sendHeld answers with what was made as a whole, of so many bytes, and gives the claim back when it was sent.
-func sendHeld(c *fiber.Ctx, claim *budget.Claim, size int, parts ...io.WriterTo) {
-	c.Context().Response.SetBodyStream(&held{parts: parts, claim: claim}, size)
-}
-
-// encoded writes bytes in base64.
-type encoded []byte
-
-// WriteTo implements [io.WriterTo].
-func (e encoded) WriteTo(w io.Writer) (int64, error) {
-	const piece = pieceSize / 4 * 3                 // whole groups
-	buffer := pieceBuffers.Get().(*[pieceSize]byte) //nolint:forcetypeassert // it makes nothing else
-	defer pieceBuffers.Put(buffer)
-	total := int64(0)
-	for rest := []byte(e); len(rest) > 0; {
-		some := rest[:min(len(rest), piece)]
-		rest = rest[len(some):]
-		base64.StdEncoding.Encode(buffer[:], some)
-		n, err := w.Write(buffer[:base64.StdEncoding.EncodedLen(len(some))])
-		total += int64(n)
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
-}
-
-func sendJSON(c *fiber.Ctx, status int, body []byte) error {
-	return sendMade(c, status, body, false)
-}
-
-// sendMade answers with JSON that was made as a whole; insist as [claimAnswer] has it.
-func sendMade(c *fiber.Ctx, status int, body []byte, insist bool) error {
-	claim, err := claimAnswer(c, len(body), insist)
-	if err != nil {
-		return err
-	}
-	c.Set(fiber.HeaderContentType, "application/json")
 	c.Status(status)
-	if claim == nil {
-		return c.Send(body)
-	}
-	sendHeld(c, claim, len(body), bytes.NewReader(body))
+	c.Context().Response.SetBodyStream(&held{parts: []io.WriterTo{bytes.NewReader(body)}, claim: claim}, len(body))
 	return nil
 }

@@ -202,7 +202,7 @@ func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderContentSecurityPolicy, "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'")
 	tag := `"` + r.ID + "-" + version(r) + `"`
-	body := a.resultOf(r)
+	body := a.contentOf(r.Ref(), lifecycle.Output, r.Result.Size)
 	// Before anything is answered it is known whether it is there.
 	first := make([]byte, min(r.Result.Size, pieceSize))
 	if n, err := body.read(first, 0); err != nil {

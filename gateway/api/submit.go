@@ -114,7 +114,9 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	// Who does not want to wait needs no answer of the first call: the links are what it would get.
 	sub.Join = wait == 0
 
+	stored := storing(c)
 	created, err := o.submit(a.storeContext(), sub)
+	stored()
 	if err != nil {
 		return err
 	}

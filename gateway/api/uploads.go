@@ -15,6 +15,20 @@ import (
 type uploads struct {
 	Budget *budget.Budget // of their memory
 	Stall  time.Duration  // how long one may stand still
+
+	storing chan struct{} // holds one while a large body is stored
+}
+
+// storing waits until a large body may be stored, and returns what to do when it is. Stores copy what they are given, some more than once, and write
+// one after the other anyway; so of large ones they get one at a time.
+func storing(c *fiber.Ctx) (stored func()) {
+	const large = 1 << 20
+	conn := connOf(c.Context())
+	if conn.body.got <= large {
+		return func() {}
+	}
+	conn.uploads.storing <- struct{}{}
+	return func() { <-conn.uploads.storing }
 }
 
 // headTime is how long the head of a call may take to arrive.
@@ -54,6 +68,23 @@ func (c *conn) claimRoom(next, room int) error {
 		return noRoom(err)
 	}
 	return nil
+}
+
+// roomFor returns what claims memory for something else that a call holds until it is answered.
+func roomFor(c *fiber.Ctx) func(size int64) error {
+	conn := connOf(c.Context())
+	return func(size int64) error {
+		if size <= unclaimed {
+			return nil
+		}
+		if conn.body.claim == nil {
+			conn.body.claim = conn.uploads.Budget.Claim(nil, conn.caller, conn.address())
+		}
+		if err := conn.body.claim.Grow(size); err != nil {
+			return noRoom(err)
+		}
+		return nil
+	}
 }
 
 // noRoom is the problem of a call that has found no room in the budget.

@@ -50,7 +50,7 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	var content lifecycle.Content
 	var err error
 	if attempt > 0 {
-		r, content, err = a.Service.Running(a.storeContext(), of, attempt)
+		r, content, err = a.Service.Running(a.storeContext(), of, attempt, roomFor(c))
 	} else {
 		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{
 			Redelivered: dead > 0 || redelivered, Attempt: dead, Insist: dead == 0,
@@ -60,8 +60,8 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 		return err
 	}
 	a.Leases.Attend(r.Route)
-	var out assignments
-	if err := out.add(newAssignment(&r, content), content); err != nil {
+	out := assignments{api: a}
+	if err := out.add(newAssignment(&r, content), r.Ref(), content); err != nil {
 		return err
 	}
 	return out.send(c)
@@ -244,6 +244,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 }
 
 func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {
+	defer storing(c)()
 	ctx := a.storeContext()
 	r, err := a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
 	if err == nil {

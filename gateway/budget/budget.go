@@ -30,7 +30,7 @@ const (
 
 // Options of a [Budget]. The zero value of a field stands for its default.
 type Options struct {
-	Bytes    int64         // of all claims; 128 MiB
+	Bytes    int64         // of all claims; 96 MiB
 	Patience time.Duration // how long a claim waits to grow; 10 s
 	Fill     time.Duration // in which a large claim has to be filled, as far as others wait for room; 2 minutes
 	Grace    time.Duration // for which none is called slow; 10 s
@@ -62,7 +62,7 @@ type waiter struct {
 // New returns a budget of which nothing is claimed.
 func New(o Options) *Budget {
 	if o.Bytes <= 0 {
-		o.Bytes = 128 << 20
+		o.Bytes = 96 << 20
 	}
 	if o.Patience <= 0 {
 		o.Patience = 10 * time.Second
@@ -92,7 +92,7 @@ func (b *Budget) Used() (bytes int64, waiting int) {
 	return b.all.used, len(b.waiting)
 }
 
-// Claim is a part of a budget. One goroutine uses it, but for what it says itself.
+// Claim is a part of a budget. One goroutine uses it, but for what it says itself. nil is a claim of nothing.
 type Claim struct {
 	budget  *Budget
 	members []string
@@ -115,7 +115,11 @@ func (b *Budget) Claim(evict func(), members ...string) *Claim {
 }
 
 // Fill says how many bytes of the claim are filled.
-func (c *Claim) Fill(bytes int64) { c.filled.Store(bytes) }
+func (c *Claim) Fill(bytes int64) {
+	if c != nil {
+		c.filled.Store(bytes)
+	}
+}
 
 // Slow reports whether the claim was taken away.
 func (c *Claim) Slow() bool { return c != nil && c.slow.Load() }
@@ -141,15 +145,6 @@ func (c *Claim) Grow(to int64) error {
 	b.waiting = append(b.waiting, w)
 	b.mu.Unlock()
 	return b.wait(w)
-}
-
-// Insist claims so many bytes in all at once, also beyond all bounds: others wait until they are released.
-func (c *Claim) Insist(to int64) {
-	c.budget.mu.Lock()
-	defer c.budget.mu.Unlock()
-	if to > c.held {
-		c.budget.give(c, to)
-	}
 }
 
 // wait waits until a waiter was granted what it waits for.

@@ -71,7 +71,7 @@ type Config struct {
 	WebhookCertKey      string        `env:"HARK_WEBHOOK_CERT_KEY" placeholder:"FILE" help:"PEM file of its key."`
 
 	MaxBody      int           `env:"HARK_MAX_BODY" default:"33554432" placeholder:"BYTES" help:"Largest body of a request or a result."`
-	BodyBudget   int           `env:"HARK_BODY_BUDGET" default:"0" placeholder:"BYTES" help:"Memory for the bodies of all calls together that are not whole and stored yet; half of it at most for one caller, and for one address. 0: three times --max-body, 128 MiB at least."`
+	BodyBudget   int           `env:"HARK_BODY_BUDGET" default:"0" placeholder:"BYTES" help:"Memory for the bodies of all calls together that are not whole and stored yet; half of it at most for one caller, and for one address. 0: three times --max-body, 32 MiB at least."`
 	BodyStall    time.Duration `env:"HARK_BODY_STALL" default:"1m" help:"How long a body may stand still, and the stretch in which it has to come with a KiB a second; else the call is answered with 408."`
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`

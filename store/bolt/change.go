@@ -119,6 +119,7 @@ func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request
 		Trail:   trail{Oldest: 1},
 	}
 	b.putBody(r.ID, lifecycle.Input, body)
+	b.s.journal.touched(len(body))
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
 	b.schedule(r)
 	b.enqueue(r)
@@ -203,6 +204,7 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	if err := s.write(ctx, func(b *batch) (err error) {
 		if r, err = b.change(of, c, nil); err == nil && r.Status == lifecycle.Processing {
 			content, unread = b.s.body(b.s.journal.tx, of.ID, lifecycle.Input, true)
+			s.journal.touched(len(content.Data))
 		}
 		return err
 	}); err != nil {
@@ -232,6 +234,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lif
 	b.reindex(was, r)
 	if output != nil {
 		b.putBody(r.ID, lifecycle.Output, output)
+		b.s.journal.touched(len(output))
 	}
 	if event == "" {
 		b.save(r)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -40,6 +41,8 @@ type journal struct {
 
 	closing bool // the next checkpoint is the last one
 	strict  bool // whatever is sealed has been from the beginning, see unseal
+
+	resident atomic.Int64 // bytes of bodies that were read since pages were let go
 
 	// While a batch is in flight these are the flusher's.
 	number uint64 // of the last batch that is durable

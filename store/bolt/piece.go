@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"os"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -11,9 +12,14 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// ReadContent implements lifecycle.Pieces.
+// ReadContent implements lifecycle.Pieces. Nobody who names a life learns of it, or of its result, before they are durable, and
+// then they do not change: so it waits for no batch.
 func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64) (n int, err error) {
-	err = s.view(ctx, func(tx *bolt.Tx) error {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	defer recoverDamage(&err)
+	_, err = s.journal.look(func(tx *bolt.Tx) error {
 		if _, err := s.readRecord(tx, of); err != nil { // the bodies belong to whichever is there
 			return err
 		}
@@ -21,6 +27,7 @@ func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycl
 			return s.damaged(of.ID, partName(part), err)
 		}
 		if n >= 0 {
+			s.journal.touched(n)
 			return nil
 		}
 		content, err := s.noBody(tx, of.ID, part, true)
@@ -28,6 +35,7 @@ func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycl
 			return s.bodyError(of.ID, part, err)
 		}
 		n = copy(p, content.Data[min(offset, int64(len(content.Data))):])
+		s.journal.touched(n)
 		return nil
 	})
 	return max(n, 0), err
@@ -84,4 +92,23 @@ func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte
 		}
 	}
 	return n, nil
+}
+
+// residentBytes is how much of bodies is read until the pages of the file that were mapped for it are let go.
+const residentBytes = 16 << 20
+
+// touched counts what was read or written of bodies, under mu. Their pages stay mapped, and count as the process's memory, although the system has
+// them anyway and whoever reads something else does not need them.
+func (j *journal) touched(n int) {
+	if j.resident.Add(int64(n)) < residentBytes {
+		return
+	}
+	j.resident.Store(0)
+	info, err := os.Stat(j.db.Path())
+	if err != nil {
+		return
+	}
+	// What is let go must be mapped. bbolt maps all pages that a transaction has, and all of the file that was there when it mapped it; a damaged
+	// file may claim to have more than that.
+	letGo(j.db.Info().Data, int(min(info.Size(), j.tx.Size())))
 }

@@ -43,6 +43,7 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 			}
 		}
 		content, err = s.body(tx, of.ID, p, false)
+		s.journal.touched(len(content.Data))
 		return err
 	})
 	return content, err

@@ -39,7 +39,9 @@ func testContent(s *suite) {
 		result := lifecycle.Content{Type: c.Type, Data: bytes.Clone(c.Data)}
 		s.apply(id, lifecycle.Succeed{Result: &result})
 		clear(result.Data)
+		ended := s.get(id)
 		for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
+			s.pieces(ended.Ref(), part, c.Data)
 			for range 2 {
 				got, err := s.Content(s.ctx, lifecycle.Named(id), part)
 				if err != nil || got.Type != c.Type || !bytes.Equal(got.Data, c.Data) {
@@ -47,7 +49,6 @@ func testContent(s *suite) {
 				}
 				clear(got.Data) // the caller owns it
 			}
-			s.pieces(id, part, c.Data)
 		}
 	}
 	if r := s.get("r4"); string(r.Result.Value) != `{"spaces":"<kept>"}` {
@@ -59,32 +60,6 @@ func testContent(s *suite) {
 	}
 	if _, err := s.Content(s.ctx, lifecycle.Named("unknown"), lifecycle.Input); !errors.Is(err, lifecycle.ErrNotFound) {
 		s.Errorf("unknown request: %v", err)
-	}
-}
-
-// pieces reads a body from many places on, in pieces of many sizes.
-func (s *suite) pieces(id string, part lifecycle.Part, want []byte) {
-	s.Helper()
-	store, ok := s.Store.(lifecycle.Pieces)
-	if !ok {
-		return
-	}
-	r := s.get(id)
-	of, size := r.Ref(), int64(len(want))
-	for _, from := range []int64{0, 1, 100, 3800, 3899, 3900, 3901, 8000, 500_000, size / 2, size - 4000, size - 1, size, size + 1} {
-		for _, length := range []int64{0, 1, 13, 3900, 20_000, 2 * size} {
-			if from < 0 {
-				continue
-			}
-			p := make([]byte, length)
-			n, err := store.ReadContent(s.ctx, of, part, p, from)
-			if begin := min(from, size); err != nil || !bytes.Equal(p[:n], want[begin:min(begin+length, size)]) {
-				s.Errorf("%d bytes from %d on of %d: %d, %v, or others", length, from, size, n, err)
-			}
-		}
-	}
-	if _, err := store.ReadContent(s.ctx, lifecycle.Ref{ID: "unknown", Life: r.Life}, part, make([]byte, 1), 0); !errors.Is(err, lifecycle.ErrNotFound) {
-		s.Errorf("a piece of an unknown request: %v", err)
 	}
 }
 
@@ -182,6 +157,33 @@ func (s *suite) gone(id string) {
 	for _, r := range page.Requests {
 		if r.ID == id {
 			s.Errorf("%s is listed", id)
+		}
+	}
+}
+
+// pieces checks that a body can be read in parts of any length.
+func (s *suite) pieces(of lifecycle.Ref, part lifecycle.Part, want []byte) {
+	s.Helper()
+	store, ok := s.Store.(lifecycle.Pieces)
+	if !ok {
+		s.Fatal("it reads no pieces")
+	}
+	for _, size := range []int{1, 300, 3900, 4096, 1 << 20} {
+		for _, from := range []int{0, 1, 200, 3899, 3900, 8000, len(want) / 2, len(want) - 1, len(want), len(want) + 1} {
+			if from < 0 {
+				continue
+			}
+			p := make([]byte, size)
+			n, err := store.ReadContent(s.ctx, of, part, p, int64(from))
+			rest := want[min(from, len(want)):]
+			if err != nil || !bytes.Equal(p[:n], rest[:min(size, len(rest))]) {
+				s.Fatalf("%d bytes from %d on of %d: %d, %v", size, from, len(want), n, err)
+			}
+		}
+	}
+	for _, none := range []lifecycle.Ref{{ID: "unknown"}, {ID: of.ID, Life: "k3m9p2q4rz"}} {
+		if n, err := store.ReadContent(s.ctx, none, part, make([]byte, 10), 0); n != 0 || !errors.Is(err, lifecycle.ErrNotFound) {
+			s.Errorf("a piece of %v: %d, %v", none, n, err)
 		}
 	}
 }
