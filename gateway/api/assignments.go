@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// assignments are JSON in which the contents of work stand. Large ones are read from the store while they are sent, and not held until then:
-// whoever takes work may take it slowly.
+// assignments are JSON in which the contents of work stand. Large ones are read from the store
+// while they are sent, and not held until then: whoever takes work may take it slowly.
 type assignments struct {
 	api   *API
 	parts []io.WriterTo
@@ -25,7 +25,8 @@ func (a *assignments) text(b []byte) {
 	a.parts, a.size = append(a.parts, bytes.NewReader(b)), a.size+len(b)
 }
 
-// add adds an assignment to a request with what is worked on: JSON as it was submitted, other bytes in base64.
+// add adds an assignment to a request with what is worked on: JSON as it was submitted, other bytes
+// in base64.
 func (a *assignments) add(work assignment, of lifecycle.Ref, content lifecycle.Content) error {
 	head, err := encode(work)
 	if err != nil {

@@ -200,6 +200,10 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 		return sendJSON(c, fiber.StatusOK, body)
 	}
 	c.Set(fiber.HeaderContentType, "application/json")
+	if c.Method() == fiber.MethodHead { // to which a stream would write the end of its chunks
+		c.Response().Header.SetContentLength(-1)
+		return nil
+	}
 	c.Context().Response.SetBodyStream(events, -1)
 	return nil
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/hark-push/hark/gateway/strictjson"
 )
 
-// Bounds on what is told apart in a body that says what to do, while it is read. A body of some megabytes can have as many millions of
-// members, and what is kept of each takes more memory than it has itself. No resource knows nearly as many.
+// Bounds on what is told apart in a body that says what to do, while it is read. A body of some
+// megabytes can have as many millions of members, and what is kept of each takes more memory than
+// it has itself. No resource knows nearly as many.
 const (
 	maxMembers  = 256  // of an object
 	maxElements = 1000 // of an array
@@ -60,7 +61,8 @@ func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
 	return errs
 }
 
-// crowded says of a value that it has more elements or members than may be told apart; "" if it has not. It is valid JSON.
+// crowded says of a value that it has more elements or members than may be told apart; "" if it has
+// not. It is valid JSON.
 func crowded(value json.RawMessage) string {
 	most, what := 0, ""
 	switch {
@@ -78,8 +80,8 @@ func crowded(value json.RawMessage) string {
 	return ""
 }
 
-// compact writes valid JSON without the white space in which it may differ from the same JSON, as json.Compact does, and returns how many bytes
-// that were. It takes no memory.
+// compact writes valid JSON without the white space in which it may differ from the same JSON, as
+// json.Compact does, and returns how many bytes that were. It takes no memory.
 func compact(w io.Writer, text []byte) (n int) {
 	quoted, from := false, 0
 	write := func(to int) {

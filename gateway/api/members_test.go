@@ -10,7 +10,8 @@ import (
 	"github.com/hark-push/hark/gateway/strictjson"
 )
 
-// FuzzMembers: what is told apart in a JSON text is what encoding/json finds in it, and without its white space it is what that makes of it.
+// FuzzMembers: what is told apart in a JSON text is what encoding/json finds in it, and without its
+// white space it is what that makes of it.
 func FuzzMembers(f *testing.F) {
 	for _, text := range []string{
 		`{}`, `[]`, `{"a":1,"b":[true,{"c":null}]}`, ` { "a\"}" : "\\" , "\u0061" : [ ] } `, `[1,"]",{"a":"]"},[[]], -1.5e+3 ]`, `"a"`, `1`, ` null `, `{"":{"":""}}`,
@@ -61,7 +62,8 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// TestCrowd: of what is too much no more is told apart than may be, and of what is wrong no more is told than a hundred things and how many there are.
+// TestCrowd: of what is too much no more is told apart than may be, and of what is wrong no more is
+// told than a hundred things and how many there are.
 func TestCrowd(t *testing.T) {
 	many := func(n int, one, open, end string) json.RawMessage {
 		return json.RawMessage(open + strings.TrimSuffix(strings.Repeat(one+",", n), ",") + end)

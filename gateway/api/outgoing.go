@@ -14,19 +14,22 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// What an answer costs while a slow client reads it is bounded, too. Results are read from the store piece by piece, as they are sent; stored
-// events are made as they are sent; what has to be made as a whole claims its bytes from the budget of the bodies until it is gone.
+// What an answer costs while a slow client reads it is bounded, too. Results are read from the
+// store piece by piece, as they are sent; stored events are made as they are sent; what has to be
+// made as a whole claims its bytes from the budget of the bodies until it is gone.
 
-// pieceSize is how much of an answer is in memory, and given to the socket, at a time, in bytes. Answers that are not larger
-// are made as a whole.
+// pieceSize is how much of an answer is in memory, and given to the socket, at a time, in bytes.
+// Answers that are not larger are made as a whole.
 const pieceSize = 64 << 10
 
 var pieceBuffers = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-// errCut ends an answer that has begun and cannot be ended: the connection is closed, so that nobody takes it for whole.
+// errCut ends an answer that has begun and cannot be ended: the connection is closed, so that
+// nobody takes it for whole.
 var errCut = errors.New("the answer cannot be ended")
 
-// section is a part of a body that is read from somewhere piece by piece, from at until end. One goroutine uses it.
+// section is a part of a body that is read from somewhere piece by piece, from at until end. One
+// goroutine uses it.
 type section struct {
 	read    func(p []byte, offset int64) (int, error) // fills p, or less of it at the end only
 	at, end int64
@@ -82,7 +85,8 @@ func (s *section) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// contentOf returns so many bytes of what was submitted with a request or came out of it, to be read while they are sent.
+// contentOf returns so many bytes of what was submitted with a request or came out of it, to be
+// read while they are sent.
 func (a *API) contentOf(of lifecycle.Ref, part lifecycle.Part, size int64) *section {
 	return &section{end: size, read: func(p []byte, offset int64) (int, error) {
 		n, err := a.Service.ReadContent(a.storeContext(), of, part, p, offset)

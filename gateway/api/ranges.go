@@ -10,7 +10,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http, which reads of the body only what it sends.
+// sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http, which reads of
+// the body only what it sends.
 func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified time.Time) error {
 	call := &http.Request{Method: http.MethodGet, Header: make(http.Header)}
 	if c.Method() == fiber.MethodHead {
@@ -66,7 +67,8 @@ func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified ti
 	return nil
 }
 
-// served is where net/http puts an answer: its head, and who the bytes of its body are to be read from, or, with a pipe, these.
+// served is where net/http puts an answer: its head, and who the bytes of its body are to be read
+// from, or, with a pipe, these.
 type served struct {
 	header http.Header
 	status int

@@ -19,8 +19,9 @@ type uploads struct {
 	storing chan struct{} // holds one while a large body is stored
 }
 
-// storing waits until a large body may be stored, and returns what to do when it is. Stores copy what they are given, some more than once, and write
-// one after the other anyway; so of large ones they get one at a time.
+// storing waits until a large body may be stored, and returns what to do when it is. Stores copy
+// what they are given, some more than once, and write one after the other anyway; so of large ones
+// they get one at a time.
 func storing(c *fiber.Ctx) (stored func()) {
 	const large = 1 << 20
 	conn := connOf(c.Context())
@@ -41,8 +42,8 @@ const (
 	ample     = 16      // the part of a body that, once it has arrived, gets the room for all of it
 )
 
-// nextRoom is how much memory a body gets when what it had is full: no more than some times what has arrived, and all that it may still
-// need when the rest is not worth moving it again.
+// nextRoom is how much memory a body gets when what it had is full: no more than some times what
+// has arrived, and all that it may still need when the rest is not worth moving it again.
 func nextRoom(have, room int) int {
 	if next := growth * have; next < room && (next <= budget.Small || have < room/ample) {
 		return next
@@ -50,8 +51,9 @@ func nextRoom(have, room int) int {
 	return room
 }
 
-// claimRoom claims memory for the body of the call before it is taken. A large body claims what it has announced, so that
-// what has begun can be ended; who does not say how large it will be claims as it grows.
+// claimRoom claims memory for the body of the call before it is taken. A large body claims what it
+// has announced, so that what has begun can be ended; who does not say how large it will be claims
+// as it grows.
 func (c *conn) claimRoom(next, room int) error {
 	b := &c.body
 	if next > budget.Small && b.length != unknownLength {
@@ -92,16 +94,19 @@ func noRoom(err error) *problem {
 	if errors.Is(err, budget.ErrShare) {
 		return &problem{
 			kind: kindBytes, retryAfter: comeBack(),
-			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. Make the call again when some of them are done, or fewer at the same time.",
+			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. " +
+				"Make the call again when some of them are done, or fewer at the same time.",
 		}
 	}
 	return &problem{
 		kind: kindUnavailable, retryAfter: comeBack(),
-		detail: "The gateway has as many bytes of bodies under way as it can hold. Nothing was changed; make the call again.",
+		detail: "The gateway has as many bytes of bodies under way as it can hold. " +
+			"Nothing was changed; make the call again.",
 	}
 }
 
-// comeBack is how many seconds somebody is told to wait who was refused with others: not all the same.
+// comeBack is how many seconds somebody is told to wait who was refused with others: not all the
+// same.
 func comeBack() int { return 1 + rand.IntN(5) }
 
 // interrupt ends a read of the body of the call under way.
@@ -127,14 +132,16 @@ func released(c *fiber.Ctx) { connOf(c.Context()).body.release() }
 // pace is how fast a body comes.
 type pace struct {
 	limit time.Duration // how long it may stand still, and in which so much has to come
-	began time.Time     // of the time under way; zero before the first read, for which the server's own deadline holds
+	began time.Time     // of the time under way; zero before the first read
 	had   int           // bytes, when it began
 }
 
-// leastRate is how many bytes of a body have to come in a second, in each stretch of [uploads.Stall].
+// leastRate is how many bytes of a body have to come in a second, in each stretch of
+// [uploads.Stall].
 const leastRate = 1 << 10
 
-// before sets the deadline of the next read, of a body of which so much is here. The error says that it came too slowly.
+// before sets the deadline of the next read, of a body of which so much is here. The error says
+// that it came too slowly.
 func (p *pace) before(c *conn, have int) error {
 	now := time.Now()
 	least := int(leastRate * p.limit / time.Second)

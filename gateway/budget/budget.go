@@ -1,6 +1,6 @@
-// Package budget bounds the memory that all calls of a process take together, so that nobody takes it from
-// everybody else: bytes are claimed before they are taken. Each of those who claim has a share, and what is
-// large leaves room to what is small. Who gets nothing waits for a moment.
+// Package budget bounds the memory that all calls of a process take together, so that nobody takes
+// it from everybody else: bytes are claimed before they are taken. Each of those who claim has a
+// share, and what is large leaves room to what is small. Who gets nothing waits for a moment.
 package budget
 
 import (
@@ -32,7 +32,7 @@ const (
 type Options struct {
 	Bytes    int64         // of all claims; 96 MiB
 	Patience time.Duration // how long a claim waits to grow; 10 s
-	Fill     time.Duration // in which a large claim has to be filled, as far as others wait for room; 2 minutes
+	Fill     time.Duration // in which a large claim is to be filled if others wait; 2 minutes
 	Grace    time.Duration // for which none is called slow; 10 s
 }
 
@@ -76,7 +76,8 @@ func New(o Options) *Budget {
 	return &Budget{Options: o, members: make(map[string]*account), large: make(map[*Claim]struct{})}
 }
 
-// For returns the bytes that a budget needs so that each of those who claim may have one claim of so many bytes.
+// For returns the bytes that a budget needs so that each of those who claim may have one claim of
+// so many bytes.
 func For(bytes int64) int64 { return 3 * bytes }
 
 // share is how much claims for one have together.
@@ -92,7 +93,8 @@ func (b *Budget) Used() (bytes int64, waiting int) {
 	return b.all.used, len(b.waiting)
 }
 
-// Claim is a part of a budget. One goroutine uses it, but for what it says itself. nil is a claim of nothing.
+// Claim is a part of a budget. One goroutine uses it, but for what it says itself. nil is a claim
+// of nothing.
 type Claim struct {
 	budget  *Budget
 	members []string
@@ -104,9 +106,10 @@ type Claim struct {
 	held int64 // under budget.mu
 }
 
-// Claim returns a claim of nothing yet, for those who are named: their shares count. The empty name is nobody's.
-// evict, if not nil, is called, once and from another goroutine, when the claim is taken away: whoever fills it must stop and ask
-// [Claim.Slow]. It holds what it has until Release, after which evict is not called. It must not block.
+// Claim returns a claim of nothing yet, for those who are named: their shares count. The empty name
+// is nobody's. evict, if not nil, is called, once and from another goroutine, when the claim is
+// taken away: whoever fills it must stop and ask [Claim.Slow]. It holds what it has until Release,
+// after which evict is not called. It must not block.
 func (b *Budget) Claim(evict func(), members ...string) *Claim {
 	return &Claim{
 		budget: b, evict: evict, began: time.Now(),
@@ -124,7 +127,8 @@ func (c *Claim) Fill(bytes int64) {
 // Slow reports whether the claim was taken away.
 func (c *Claim) Slow() bool { return c != nil && c.slow.Load() }
 
-// Grow claims so many bytes in all, and waits for them if it must. The errors are those of this package; nothing has changed then.
+// Grow claims so many bytes in all, and waits for them if it must. The errors are those of this
+// package; nothing has changed then.
 func (c *Claim) Grow(to int64) error {
 	b := c.budget
 	b.mu.Lock()
@@ -205,9 +209,12 @@ func (c *Claim) heldLarge() int64 {
 	return 0
 }
 
-// crowded reports whether somebody waits for room that no share keeps it from: what is large does not overtake it.
+// crowded reports whether somebody waits for room that no share keeps it from: what is large does
+// not overtake it.
 func (b *Budget) crowded() bool {
-	return slices.ContainsFunc(b.waiting, func(w *waiter) bool { return errors.Is(b.blocked(w), ErrFull) })
+	return slices.ContainsFunc(b.waiting, func(w *waiter) bool {
+		return errors.Is(b.blocked(w), ErrFull)
+	})
 }
 
 // give lets a claim hold so many bytes.
@@ -269,7 +276,8 @@ func (c *Claim) Release() {
 	b.grant()
 }
 
-// grant gives those who wait what there is, in the order in which they came. Who waits for its share only keeps nobody else waiting.
+// grant gives those who wait what there is, in the order in which they came. Who waits for its
+// share only keeps nobody else waiting.
 func (b *Budget) grant() {
 	full := false
 	b.waiting = slices.DeleteFunc(b.waiting, func(w *waiter) bool {
@@ -288,7 +296,8 @@ func (b *Budget) grant() {
 	})
 }
 
-// press takes a claim away that is filled so slowly that it would keep a waiter from its room for long: the one that has the most.
+// press takes a claim away that is filled so slowly that it would keep a waiter from its room for
+// long: the one that has the most.
 func (b *Budget) press(w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -297,7 +306,7 @@ func (b *Budget) press(w *waiter) {
 	for c := range b.large {
 		switch {
 		case c.evict == nil || c.slow.Load() || !c.isSlow(b.Grace, b.Fill) || b.waits(c):
-		case errors.Is(err, ErrShare) && !slices.ContainsFunc(c.members, func(m string) bool { return slices.Contains(w.claim.members, m) }):
+		case errors.Is(err, ErrShare) && !c.meets(w.claim): // it would not help
 		case slowest == nil || c.held > slowest.held:
 			slowest = c
 		}
@@ -306,6 +315,11 @@ func (b *Budget) press(w *waiter) {
 		slowest.slow.Store(true)
 		slowest.evict() // before somebody can release it
 	}
+}
+
+// meets reports whether two claims are for the same one.
+func (c *Claim) meets(other *Claim) bool {
+	return slices.ContainsFunc(c.members, func(m string) bool { return slices.Contains(other.members, m) })
 }
 
 // waits reports whether a claim waits itself, so that nothing can be filled.

@@ -15,7 +15,8 @@ import (
 
 const mb = 1 << 20
 
-// TestShares: nobody has more than half, large claims leave an eighth to small ones, and what is released is there again.
+// TestShares: nobody has more than half, large claims leave an eighth to small ones, and what is
+// released is there again.
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
@@ -49,7 +50,8 @@ func want(t *testing.T, got, want error) {
 	}
 }
 
-// TestWaiting: who waits gets what becomes free in the order in which they came, and who waits for its own share keeps no one else waiting.
+// TestWaiting: who waits gets what becomes free in the order in which they came, and who waits for
+// its own share keeps no one else waiting.
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
@@ -87,7 +89,8 @@ func TestWaiting(t *testing.T) {
 	})
 }
 
-// TestSlow: while somebody waits a claim that is filled too slowly is taken away, and one that is filled in time is not.
+// TestSlow: while somebody waits a claim that is filled too slowly is taken away, and one that is
+// filled in time is not.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb, Patience: time.Minute})

@@ -12,9 +12,11 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// ReadContent implements lifecycle.Pieces. Nobody who names a life learns of it, or of its result, before they are durable, and
-// then they do not change: so it waits for no batch.
-func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64) (n int, err error) {
+// ReadContent implements lifecycle.Pieces. Nobody who names a life learns of it, or of its result,
+// before they are durable, and then they do not change: so it waits for no batch.
+func (s *Store) ReadContent(
+	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64,
+) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -94,11 +96,13 @@ func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte
 	return n, nil
 }
 
-// residentBytes is how much of bodies is read until the pages of the file that were mapped for it are let go.
+// residentBytes is how much of bodies is read until the pages of the file that were mapped for it
+// are let go.
 const residentBytes = 16 << 20
 
-// touched counts what was read or written of bodies, under mu. Their pages stay mapped, and count as the process's memory, although the system has
-// them anyway and whoever reads something else does not need them.
+// touched counts what was read or written of bodies, under mu. Their pages stay mapped, and count
+// as the process's memory, although the system has them anyway and whoever reads something else
+// does not need them.
 func (j *journal) touched(n int) {
 	if j.resident.Add(int64(n)) < residentBytes {
 		return
@@ -108,7 +112,7 @@ func (j *journal) touched(n int) {
 	if err != nil {
 		return
 	}
-	// What is let go must be mapped. bbolt maps all pages that a transaction has, and all of the file that was there when it mapped it; a damaged
-	// file may claim to have more than that.
+	// What is let go must be mapped. bbolt maps all pages that a transaction has, and all of the file
+	// that was there when it mapped it; a damaged file may claim to have more than that.
 	letGo(j.db.Info().Data, int(min(info.Size(), j.tx.Size())))
 }

@@ -8,7 +8,9 @@ import (
 )
 
 // ReadContent implements lifecycle.Pieces.
-func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64) (int, error) {
+func (s *Store) ReadContent(
+	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64,
+) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -19,8 +21,8 @@ func (s *Store) ReadContent(ctx context.Context, of lifecycle.Ref, part lifecycl
 		kind = "o:"
 	}
 	key := s.tags[s.partition(of.ID)] + kind + of.String()
-	// What stands before the bytes is as long as their type, and is read with them: it is short, and whoever reads on would
-	// have to remember it.
+	// What stands before the bytes is as long as their type, and is read with them: it is short, and
+	// whoever reads on would have to remember it.
 	head, err := s.client.GetRange(bound, key, 0, parts.MaxBodyHead-1).Bytes()
 	if err != nil {
 		return 0, failed(ctx, err)
