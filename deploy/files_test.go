@@ -255,7 +255,13 @@ func TestComposeStartsGateways(t *testing.T) {
 				if strings.HasPrefix(key, "HARK_") && !known[key] {
 					t.Errorf("the gateway does not know %s", key)
 				}
+				if value == "" { // it is passed on if it is set where Compose runs, and not set else
+					continue
+				}
 				t.Setenv(key, expand(value))
+				if os.Getenv(key) == "" {
+					t.Errorf("%s is set to nothing, which the gateway refuses", key)
+				}
 			}
 			c, err := config.Parse(s.Command, io.Discard)
 			if err != nil {

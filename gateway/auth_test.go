@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -232,6 +233,28 @@ func TestOwners(t *testing.T) {
 	}
 	admin.call("GET", hook, nil).problem(404, "webhook-not-found")
 	admin.call("DELETE", path, nil).want(204)
+}
+
+// TestTakenIDs: what is told of an id that is taken is the same, whoever has it, also with what its owner has sent.
+func TestTakenIDs(t *testing.T) {
+	s, _ := startKeyed(t)
+	alice, bob := s.as(aliceKey), s.as(bobKey)
+	alice.call("POST", "/v1/requests", `{"id":"alices","content":1}`, async).want(202)
+	bob.call("POST", "/v1/requests", `{"id":"bobs","content":1}`, async).want(202)
+	for name, of := range map[string]func(id string) string{
+		"request": func(id string) string { return `{"id":"` + id + `","content":%s}` },
+		"batch":   func(id string) string { return `{"requests":[{"id":"` + id + `","content":%s}]}` },
+	} {
+		path := map[string]string{"request": "/v1/requests", "batch": "/v1/batches"}[name]
+		own := bob.call("POST", path, strings.Replace(of("bobs"), "%s", "2", 1), async)
+		own.problem(409, "id-taken")
+		for _, content := range []string{"1", "2"} {
+			foreign := bob.call("POST", path, strings.Replace(of("alices"), "%s", content, 1), async, "Idempotency-Key: "+name+content)
+			if foreign.status != own.status || string(foreign.body) != string(own.body) {
+				t.Errorf("%s: another's id is answered with %s, an own one with %s", name, foreign.body, own.body)
+			}
+		}
+	}
 }
 
 // links returns the links of a status document by their names.
@@ -613,12 +636,44 @@ func TestConnectionsEndWithTheirToken(t *testing.T) {
 
 // TestRevokedKey: when a key goes from the file its calls are refused and its connections closed; others notice nothing.
 func TestRevokedKey(t *testing.T) {
-	s, file := startKeyed(t, "--heartbeat=1s")
-	id := s.as(aliceKey).submit("default", 1)
-	gone := s.as(aliceKey).stream("/v1/requests/" + id + "/events")
+	s, file := startKeyed(t, "--max-wait=1m") // and a heartbeat that is far away
+	alice, worker := s.as(aliceKey), s.as(workerKey)
+	id := alice.submit("default", 1)
+	path := "/v1/requests/" + id
+	ticket := links(alice.call("GET", path+"?ticket=true", nil).want(200).json())
+	gone, feed, byTicket := alice.stream(path+"/events"), alice.stream("/v1/events"), s.stream(ticket["events"])
 	goneToo := dial(t, s, "/v1/ws", "bearer."+aliceKey)
+	first := dial(t, s, "/v1/ws")
+	first.say(`{"op":"auth","token":"` + aliceKey + `"}`)
+	first.want("authenticated")
 	stays := dial(t, s, "/v1/ws", "bearer."+bobKey)
+	var held sync.WaitGroup
+	hold := func(as *server, method, path string, body any, headers ...string) {
+		held.Go(func() {
+			if a, err := as.try(method, path, body, headers...); err != nil || a.status != 401 || !strings.Contains(a.header.Get("WWW-Authenticate"), "invalid_token") {
+				t.Errorf("%s %s: %v, %d %s", method, path, err, a.status, a.body)
+			}
+		})
+	}
+	hold(alice, "GET", path, nil, "Prefer: wait=50")
+	hold(alice, "POST", "/v1/requests", `{"content":1,"id":"waits"}`)
+	hold(alice, "GET", "/v1/call/default/waits", nil)
+	hold(worker, "POST", "/v1/work/lease", `{"routes":["images"],"wait":50}`)
+	s.eventually(func() bool {
+		known := s.as(adminKey).call("GET", "/v1/requests/waits", nil).status == 200
+		return known && strings.Contains(string(s.call("GET", "/metrics", nil).want(200).body), "hark_lease_calls 1")
+	})
 	writeKeys(t, file, keyEntry("bob", "client", bobKey))
+	began := time.Now()
+	feed.rest()
+	byTicket.rest()
+	first.closed(hub.CloseExpired)
+	held.Wait()
+	took := time.Since(began)
+	t.Logf("all has ended after %v", took)
+	if took > 10*time.Second { // two, on a machine that has nothing else to do
+		t.Error("that is late")
+	}
 	if got := strings.Join(gone.rest(), " "); got != "1:accepted unauthenticated" {
 		t.Error(got)
 	}

@@ -24,7 +24,7 @@ func guard(ctx context.Context, s store, c config.Config, log *slog.Logger) (*au
 		Keys: c.Keys,
 		Tokens: auth.TokenOptions{
 			Secret: []byte(c.JWTSecret), KeyFile: c.JWTKeys, JWKS: c.JWKSURL,
-			Issuer: c.JWTIssuer, Audience: c.JWTAudience, Roles: c.JWTRoles,
+			Issuer: c.JWTIssuer, Audience: c.JWTAudience, Roles: c.JWTRoles, RequireExpiry: c.JWTRequireExp,
 		},
 		TicketKey: key, TicketLife: c.TicketLife, Logger: log,
 	})

@@ -21,6 +21,7 @@ func (g *gateway) metrics() http.Handler {
 		hubCollector{g},
 		leaseCollector{g},
 		bodyCollector{g},
+		keysCollector{g},
 	)
 	if g.rabbit != nil {
 		registry.MustRegister(rabbitCollector{g.rabbit})
@@ -68,6 +69,29 @@ func (c hubCollector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.Closed {
 		ch <- prometheus.MustNewConstMetric(descClosed, prometheus.CounterValue, float64(n), reason)
 	}
+}
+
+type keysCollector struct{ g *gateway }
+
+var (
+	descKeys        = prometheus.NewDesc("hark_keys", "API keys in force.", nil, nil)
+	descKeysTrouble = prometheus.NewDesc("hark_keys_file_trouble", "1 while the file of keys cannot be taken (gone, empty, wrong) and those that were read before hold on.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c keysCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descKeys
+	ch <- descKeysTrouble
+}
+
+// Collect implements [prometheus.Collector].
+func (c keysCollector) Collect(ch chan<- prometheus.Metric) {
+	trouble := 0.0
+	if c.g.guard.Trouble() != nil {
+		trouble = 1
+	}
+	ch <- prometheus.MustNewConstMetric(descKeys, prometheus.GaugeValue, float64(c.g.guard.Keys()))
+	ch <- prometheus.MustNewConstMetric(descKeysTrouble, prometheus.GaugeValue, trouble)
 }
 
 type leaseCollector struct{ g *gateway }

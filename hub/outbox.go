@@ -354,6 +354,15 @@ func (o *outbox) abort(why reason) {
 	o.close(why)
 }
 
+// cut closes the connection at once if something waits to be written.
+func (o *outbox) cut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.backlog != nil {
+		o.close(reasonExpired)
+	}
+}
+
 // close closes the connection and lets go of what waits. Called under o.mu.
 func (o *outbox) close(why reason) {
 	if o.state == outboxClosed {

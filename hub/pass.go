@@ -11,19 +11,30 @@ import (
 type Pass struct {
 	end       atomic.Int64 // Unix time in milliseconds; 0: not known
 	probation bool         // the client has yet to say who it is
+	wheel     atomic.Pointer[wheel]
 }
 
 // NewPass returns a Pass that ends at a time, or with the zero time only when it is revoked.
 func NewPass(until time.Time) *Pass {
 	p := new(Pass)
 	if !until.IsZero() {
-		p.end.Store(max(until.UnixMilli(), 1))
+		p.end.Store(max(until.UnixMilli(), revokedAt))
 	}
 	return p
 }
 
-// Revoke ends the Pass. Each connection that has it is closed with its next heartbeat.
-func (p *Pass) Revoke() { p.end.Store(1) }
+// revokedAt is the end of a Pass that was revoked.
+const revokedAt = 1
+
+// Revoke ends the Pass. The connections that have it are closed at once.
+func (p *Pass) Revoke() {
+	p.end.Store(revokedAt)
+	if w := p.wheel.Load(); w != nil {
+		w.ring()
+	}
+}
+
+func (p *Pass) revoked() bool { return p != nil && p.end.Load() == revokedAt }
 
 // Ends returns when the Pass ends, the zero time if that is not known.
 func (p *Pass) Ends() time.Time {

@@ -10,7 +10,8 @@ import (
 // all of them, a slot a second. A connection whose pass ends within a round has its turn
 // then, so no connection needs a timer of its own.
 type wheel struct {
-	hub *Hub
+	hub  *Hub
+	wake chan struct{} // holds a value when a pass was revoked
 
 	mu    sync.Mutex
 	slots [][]*outbox
@@ -19,7 +20,7 @@ type wheel struct {
 }
 
 func newWheel(h *Hub, heartbeat time.Duration) *wheel {
-	return &wheel{hub: h, slots: make([][]*outbox, max(1, int(heartbeat/time.Second)))}
+	return &wheel{hub: h, wake: make(chan struct{}, 1), slots: make([][]*outbox, max(1, int(heartbeat/time.Second)))}
 }
 
 // interval returns the time between two heartbeats of a connection, in seconds.
@@ -50,8 +51,11 @@ func (w *wheel) move(o *outbox) {
 // turn returns the slot in which a connection is due: the one that comes round last, or the
 // last one before its pass ends, or the next. Called under w.mu, like the two that follow.
 func (w *wheel) turn(o *outbox) int {
-	ahead := len(w.slots) - 1
-	if left, known := o.pass.Load().left(); known {
+	ahead, pass := len(w.slots)-1, o.pass.Load()
+	if pass != nil {
+		pass.wheel.Store(w)
+	}
+	if left, known := pass.left(); known {
 		ahead = min(ahead, max(0, int(left/time.Second)))
 	}
 	return (w.next + ahead) % len(w.slots)
@@ -93,13 +97,42 @@ func (w *wheel) len() int {
 	return w.count
 }
 
+// ring has run look for connections whose pass was revoked.
+func (w *wheel) ring() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// revokedTime is how long a connection may take to send what waits for it after its pass was revoked.
+const revokedTime = 700 * time.Millisecond
+
+// revoked does something with each connection whose pass was revoked.
+func (w *wheel) revoked(do func(*outbox)) {
+	for _, o := range w.all() {
+		if o.pass.Load().revoked() {
+			do(o)
+		}
+	}
+}
+
 func (w *wheel) run(ctx context.Context) {
+	var cut <-chan time.Time
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var due []*outbox
 	for {
 		select {
 		case <-tick.C:
+		case <-w.wake:
+			w.revoked(func(o *outbox) { o.expire(o.pass.Load()) })
+			cut = time.After(revokedTime)
+			continue
+		case <-cut: // whoever does not read would get for long what waits
+			w.revoked((*outbox).cut)
+			cut = nil
+			continue
 		case <-ctx.Done():
 			return
 		}

@@ -27,7 +27,11 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 			if !a.Guard.Open() { // else all are the same
 				connOf(c.Context()).caller = "caller " + caller.Subject
 			}
-			return a.byCaller(c, caller, h)
+			err = a.byCaller(c, caller, h)
+			if errors.Is(err, auth.ErrUnauthenticated) { // what proved it has ended meanwhile
+				return a.challenge(c, err)
+			}
+			return err
 		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // lease answers POST /v1/work/lease: with work that has been started, as soon as there is some.
-func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
+func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 	var fields map[string]json.RawMessage
 	if err := readReport(c, a.maxDocument(), &fields, nil); err != nil {
 		return err
@@ -34,10 +34,16 @@ func (a *API) lease(c *fiber.Ctx, _ auth.Caller) error {
 		return invalid(errs...)
 	}
 	order.Wait = min(order.Wait, a.MaxWait)
-	ctx, stop := a.present(a.ctx, c)
+	ctx, release := caller.Until(a.ctx)
+	defer release()
+	ctx, stop := a.present(ctx, c)
 	defer stop()
 	work, err := a.Leases.Take(ctx, order)
 	if err != nil {
+		return err
+	}
+	// What was begun in the same moment comes back when its lease runs out.
+	if err := caller.Ended(); err != nil {
 		return err
 	}
 	out := assignments{api: a}

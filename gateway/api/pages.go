@@ -63,7 +63,11 @@ func (a *API) ready(c *fiber.Ctx) error {
 	health := struct {
 		Status   string   `json:"status"`
 		Unserved []string `json:"routesWithoutProcessor,omitempty"`
+		Keys     string   `json:"keys,omitempty"`
 	}{Status: "ready"}
+	if t := a.Guard.Trouble(); t != nil {
+		health.Keys = t.Detail()
+	}
 	if a.Unserved != nil {
 		health.Unserved = a.Unserved(a.Routes...)
 	}

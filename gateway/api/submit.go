@@ -198,6 +198,8 @@ func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, pr
 func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, limit time.Duration, done func(*lifecycle.Request) bool) (lifecycle.Request, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, limit)
 	defer cancel()
+	ctx, release := caller.Until(ctx)
+	defer release()
 	bell, err := a.Hub.Wait(ctx, ChannelOf(r.Channel()))
 	if err != nil {
 		return r, nil // no bell, no waiting: the client can poll
@@ -220,7 +222,7 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 		select {
 		case <-bell.C:
 		case <-present.Done():
-			return r, nil
+			return r, caller.Ended()
 		}
 	}
 }

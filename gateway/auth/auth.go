@@ -65,6 +65,36 @@ func (c Caller) Pass() *hub.Pass {
 	return hub.NewPass(c.Expires)
 }
 
+// Until returns a context that ends with ctx, or when what proves who the caller is does: because it expires, or its key is revoked. Ended
+// tells which. The function must be called.
+func (c Caller) Until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.key == nil && c.Expires.IsZero() {
+		return ctx, func() {}
+	}
+	var cancel context.CancelFunc
+	if c.Expires.IsZero() {
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithDeadline(ctx, c.Expires)
+	}
+	if c.key == nil {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(c.key.revoked, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Ended returns an error that wraps [ErrExpired] if what proves who the caller is holds no longer.
+func (c Caller) Ended() error {
+	switch {
+	case c.key != nil && c.key.revoked.Err() != nil:
+		return expired("The key was revoked.")
+	case !c.Expires.IsZero() && !time.Now().Before(c.Expires):
+		return expired("The token has expired.")
+	}
+	return nil
+}
+
 // Anonymous is the subject of every caller of an open gateway.
 const Anonymous = "anonymous"
 
@@ -122,6 +152,22 @@ func (g *Guard) Run(ctx context.Context) {
 		running.Go(func() { g.tokens.published.run(ctx) })
 	}
 	running.Wait()
+}
+
+// Trouble returns why the file of keys cannot be taken, nil if it can.
+func (g *Guard) Trouble() *Trouble {
+	if g.keys == nil {
+		return nil
+	}
+	return g.keys.trouble.Load()
+}
+
+// Keys returns how many API keys are in force.
+func (g *Guard) Keys() int {
+	if g.keys == nil {
+		return 0
+	}
+	return len(g.keys.known.Load().byDigest)
 }
 
 // Open reports whether nobody has to prove anything: then everybody is one caller, who may
@@ -195,7 +241,9 @@ func (g *Guard) Ticket(ticket string, resumes func(request string) bool) (Caller
 // validSubject reports whether a subject may own requests.
 func validSubject(s string) bool {
 	const most = 256 // bytes; as the owner's channel takes
-	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == utf8.RuneError // which stands for what could not be read: two subjects would be one
+	})
 }
 
 // validToken reports whether a text may be a Bearer token (RFC 6750, section 2.1).

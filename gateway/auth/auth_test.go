@@ -32,7 +32,10 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	auth.LookOften()
+	goleak.VerifyTestMain(m)
+}
 
 var secret = []byte("a secret of more than thirty-two bytes")
 

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,7 +27,7 @@ type keys struct {
 	path  string
 	log   *slog.Logger
 	known atomic.Pointer[keySet]
-	read  fileState // of the file when it was read last; the watcher's
+	watched
 }
 
 // keySet is what a file says: keys by their digests, because neither the time that a lookup takes nor
@@ -36,6 +35,7 @@ type keys struct {
 type keySet struct {
 	byDigest map[[sha256.Size]byte]*key
 	byID     map[string]*key
+	read     time.Time // from the file
 }
 
 // key is one API key. Nobody changes it.
@@ -44,6 +44,15 @@ type key struct {
 	principal lifecycle.Principal
 	expires   time.Time // zero: never
 	pass      *hub.Pass // of all connections that came with it
+
+	revoked context.Context // ends when it is
+	revoke  context.CancelFunc
+}
+
+// end revokes a key: what came with it ends.
+func (k *key) end() {
+	k.pass.Revoke()
+	k.revoke()
 }
 
 // same reports whether two keys let the same caller do the same.
@@ -65,78 +74,6 @@ func (s *keys) caller(token string) (c Caller, ok bool, err error) {
 
 // byID returns the key of an id, nil if there is none any more.
 func (s *keys) byID(id string) *key { return s.known.Load().byID[id] }
-
-// lookEvery is how often the file is looked at.
-const lookEvery = 2 * time.Second
-
-// fileState tells a changed file.
-type fileState struct {
-	changed time.Time
-	size    int64
-}
-
-func stateOf(path string) (fileState, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileState{}, err
-	}
-	return fileState{info.ModTime(), info.Size()}, nil
-}
-
-func openKeys(path string, log *slog.Logger) (*keys, error) {
-	s := &keys{path: path, log: log}
-	s.known.Store(&keySet{})
-	s.read, _ = stateOf(path) // before it is read, so that no change is missed
-	return s, s.load()
-}
-
-// watch reads the file again when it has changed. One that cannot be read changes nothing.
-func (s *keys) watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		state, err := stateOf(s.path)
-		if err != nil || state == s.read { // it may be there again in a moment
-			continue
-		}
-		s.read = state
-		if err := s.load(); err != nil {
-			s.log.Error("the changed file of keys is not taken, the keys stay as they were", slog.Any("error", err))
-			continue
-		}
-		s.log.Info("the file of keys was read again", slog.Int("keys", len(s.known.Load().byDigest)))
-	}
-}
-
-// load reads the file, and revokes the keys that are not in it any more.
-func (s *keys) load() error {
-	text, err := os.ReadFile(s.path)
-	if err != nil {
-		return err
-	}
-	next, err := parseKeys(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.path, err)
-	}
-	before := s.known.Load()
-	for digest, k := range next.byDigest {
-		if was := before.byDigest[digest]; was != nil && was.same(k) {
-			next.byDigest[digest], next.byID[k.id] = was, was // with the pass that connections have
-		}
-	}
-	s.known.Store(next)
-	for digest, k := range before.byDigest {
-		if next.byDigest[digest] != k {
-			k.pass.Revoke()
-		}
-	}
-	return nil
-}
 
 // entry is one key in the file.
 type entry struct {
@@ -160,6 +97,9 @@ func parseKeys(text []byte) (*keySet, error) {
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&entries); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("it is not a list of keys with subject, roles, key or sha256, and expires: %w", quiet(err))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
+		return nil, errors.New("there is more than one YAML document in it: put all keys into one list")
 	}
 	if len(entries) == 0 {
 		return nil, errors.New("there is no key in it")
@@ -193,9 +133,10 @@ func quiet(err error) error {
 func (e entry) parse() (*key, [sha256.Size]byte, error) {
 	var digest [sha256.Size]byte
 	if !validSubject(e.Subject) {
-		return nil, digest, errors.New("subject must be 1 to 256 bytes without control characters")
+		return nil, digest, errors.New("subject must be 1 to 256 bytes of Unicode without control characters")
 	}
 	k := &key{principal: lifecycle.Principal{Subject: e.Subject}, expires: e.Expires, pass: hub.NewPass(e.Expires)}
+	k.revoked, k.revoke = context.WithCancel(context.Background())
 	for _, name := range e.Roles {
 		r, ok := role(name)
 		if !ok {

@@ -7,10 +7,13 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -28,13 +32,21 @@ type TokenOptions struct {
 	JWKS     string // URL of a set of public keys (RFC 7517)
 	Issuer   string // that the claim iss must name; "" for any
 	Audience string // that the claim aud must name; "" for any
-	Roles    string // the claim with the caller's roles, parts of its path divided by dots; default "roles"
+	// Roles is the claim with the caller's roles: its name, which may have dots in it, or the way to it, its parts divided by dots; default "roles".
+	Roles string
+	// RequireExpiry refuses tokens without the claim exp.
+	RequireExpiry bool
 }
 
 func (o TokenOptions) any() bool { return len(o.Secret) > 0 || o.KeyFile != "" || o.JWKS != "" }
 
-// skew is how far the clock of who issued a token may be ahead of ours. No token is taken for longer than it says.
+// skew is how far the clock of who issued a token may be ahead of ours: what it says of nbf and iat may be that far in the future. No
+// token is taken for longer than exp says.
 const skew = 30 * time.Second
+
+// lastDate is the end of the year 9999, in seconds: no claim that is a time may be later, because what is made of larger numbers is
+// chance. They are no times, but mistakes, as of milliseconds for seconds.
+const lastDate = 253402300799
 
 // tokens checks JSON Web Tokens. What signs symmetrically and what does not have separate keys, so that a public
 // key is never taken for a secret (RFC 8725, section 2.1).
@@ -44,11 +56,12 @@ type tokens struct {
 	public    []crypto.PublicKey
 	published *published // keys of a URL, nil for none
 	roles     []string   // path of the claim
+	expiring  bool       // a token has to say when it ends
 	proven    proven
 }
 
 func newTokens(o TokenOptions, log *slog.Logger) (*tokens, error) {
-	t := &tokens{secret: o.Secret, roles: strings.Split(o.Roles, ".")}
+	t := &tokens{secret: o.Secret, roles: strings.Split(o.Roles, "."), expiring: o.RequireExpiry}
 	if o.Roles == "" {
 		t.roles = []string{"roles"}
 	}
@@ -68,7 +81,7 @@ func newTokens(o TokenOptions, log *slog.Logger) (*tokens, error) {
 	if o.JWKS != "" {
 		t.published = newPublished(o.JWKS, log)
 	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithLeeway(skew), jwt.WithStrictDecoding()}
+	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithLeeway(skew), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}
 	if o.Issuer != "" {
 		options = append(options, jwt.WithIssuer(o.Issuer))
 	}
@@ -102,20 +115,55 @@ func (t *tokens) check(text string) (Caller, error) {
 	if _, err := t.parser.ParseWithClaims(text, claims, t.keysOf); err != nil {
 		return Caller{}, refusal(err)
 	}
-	c := Caller{}
-	expires, err := claims.GetExpirationTime()
-	if err != nil {
-		return Caller{}, &TokenError{"The token is malformed."}
+	if err := exactClaims(text); err != nil {
+		return Caller{}, err
 	}
-	if expires != nil {
-		c.Expires = expires.Time
+	c := Caller{}
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		value, said := claims[name]
+		if !said {
+			continue
+		}
+		seconds, ok := value.(float64)
+		if !ok || math.Abs(seconds) > lastDate {
+			return Caller{}, &TokenError{"The token's " + name + " is not a time in seconds."}
+		}
+		if name == "exp" {
+			if seconds <= 0 { // which the parser takes for none
+				return Caller{}, expired("The token has expired.")
+			}
+			c.Expires = time.UnixMilli(int64(seconds * 1000))
+		}
+	}
+	if t.expiring && c.Expires.IsZero() {
+		return Caller{}, &TokenError{"The token does not say when it expires: this gateway takes only those that have the claim exp."}
 	}
 	subject, err := claims.GetSubject()
-	if err != nil || !validSubject(subject) {
+	if err != nil || subject == "" {
 		return Caller{}, &TokenError{"The token does not name its subject."}
+	}
+	if !validSubject(subject) {
+		return Caller{}, &TokenError{"The token's subject is not 1 to 256 bytes of Unicode without control characters."}
 	}
 	c.Subject, c.Roles = subject, rolesIn(claims, t.roles)
 	return c, nil
+}
+
+// exactClaims refuses a token whose parts can be read in more than one way (RFC 7519, section 4), or hold what is no Unicode: two subjects
+// would be one.
+func exactClaims(text string) error {
+	header, rest, _ := strings.Cut(text, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	for _, part := range []string{header, payload} {
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+		if err != nil || !json.Valid(raw) {
+			return &TokenError{"The token is malformed."}
+		}
+		if faults := strictjson.Check(raw, "", 1); len(faults) > 0 {
+			return &TokenError{"The token is malformed: what it says is not Unicode, or stands there twice."}
+		}
+	}
+	return nil
 }
 
 // keysOf returns the keys that may have signed a token.
@@ -182,13 +230,8 @@ func refusal(err error) error {
 // rolesIn returns the roles that a claim names: a list, or a text with spaces between. Names that are no
 // role are meant for others. A token that does not say is that of a client.
 func rolesIn(claims jwt.MapClaims, path []string) []lifecycle.Role {
-	var value any = map[string]any(claims)
-	for _, name := range path {
-		object, _ := value.(map[string]any)
-		value = object[name]
-	}
 	var names []string
-	switch v := value.(type) {
+	switch v := claimAt(map[string]any(claims), path).(type) {
 	case nil:
 		return []lifecycle.Role{lifecycle.RoleClient}
 	case string:
@@ -207,6 +250,23 @@ func rolesIn(claims jwt.MapClaims, path []string) []lifecycle.Role {
 		}
 	}
 	return roles
+}
+
+// claimAt returns what stands at the end of a path, nil if nothing does. Names may have dots in them, as those that are URLs
+// (RFC 7519, section 4.2): of the names that the path may begin with the longest that is there counts.
+func claimAt(object map[string]any, path []string) any {
+	for n := len(path); n > 0; n-- {
+		value, ok := object[strings.Join(path[:n], ".")]
+		if !ok {
+			continue
+		}
+		if n == len(path) {
+			return value
+		}
+		inner, _ := value.(map[string]any)
+		return claimAt(inner, path[n:])
+	}
+	return nil
 }
 
 // readPublicKeys reads the public keys and certificates of a PEM file.

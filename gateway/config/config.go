@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/environment"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
@@ -42,15 +44,16 @@ type Config struct {
 	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
 	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
 
-	Keys        string        `env:"HARK_KEYS" placeholder:"FILE" help:"YAML file of API keys, see --new-key. It is read again when it has changed; keys that are gone are revoked."`
-	NewKey      string        `placeholder:"SUBJECT[:ROLE,…]" help:"Print a new API key and its entry for the file of --keys, and end. Roles are client (default), processor and admin."`
-	JWTSecret   string        `env:"HARK_JWT_SECRET" name:"jwt-secret" placeholder:"SECRET" help:"Take JSON Web Tokens that are signed with this secret (HS256, HS384, HS512). Better in the environment or the file than here."`
-	JWTKeys     string        `env:"HARK_JWT_KEYS" name:"jwt-keys" placeholder:"FILE" help:"Take those that are signed with one of the public keys or certificates in this PEM file (RS, PS, ES, EdDSA)."`
-	JWKSURL     string        `env:"HARK_JWKS_URL" name:"jwks-url" placeholder:"URL" help:"Take those that are signed with one of the public keys at this URL, a JSON Web Key Set."`
-	JWTIssuer   string        `env:"HARK_JWT_ISSUER" name:"jwt-issuer" placeholder:"NAME" help:"Issuer that tokens must name."`
-	JWTAudience string        `env:"HARK_JWT_AUDIENCE" name:"jwt-audience" placeholder:"NAME" help:"Audience that tokens must name."`
-	JWTRoles    string        `env:"HARK_JWT_ROLES" name:"jwt-roles" default:"roles" placeholder:"CLAIM" help:"Claim of tokens that holds the roles, like roles or realm_access.roles. Without the claim a token is a client's."`
-	TicketLife  time.Duration `env:"HARK_TICKET_LIFE" default:"5m" help:"How long a ticket for one request lets its holder begin to follow it. Who has begun may come back with it."`
+	Keys          string        `env:"HARK_KEYS" placeholder:"FILE" help:"YAML file of API keys, see --new-key. It is read again when it has changed; keys that are gone are revoked."`
+	NewKey        string        `placeholder:"SUBJECT[:ROLE,…]" help:"Print a new API key and its entry for the file of --keys, and end. Roles are client (default), processor and admin."`
+	JWTSecret     string        `env:"HARK_JWT_SECRET" name:"jwt-secret" placeholder:"SECRET" help:"Take JSON Web Tokens that are signed with this secret (HS256, HS384, HS512). Better in the environment or the file than here."`
+	JWTKeys       string        `env:"HARK_JWT_KEYS" name:"jwt-keys" placeholder:"FILE" help:"Take those that are signed with one of the public keys or certificates in this PEM file (RS, PS, ES, EdDSA)."`
+	JWKSURL       string        `env:"HARK_JWKS_URL" name:"jwks-url" placeholder:"URL" help:"Take those that are signed with one of the public keys at this URL, a JSON Web Key Set."`
+	JWTIssuer     string        `env:"HARK_JWT_ISSUER" name:"jwt-issuer" placeholder:"NAME" help:"Issuer that tokens must name."`
+	JWTAudience   string        `env:"HARK_JWT_AUDIENCE" name:"jwt-audience" placeholder:"NAME" help:"Audience that tokens must name."`
+	JWTRoles      string        `env:"HARK_JWT_ROLES" name:"jwt-roles" default:"roles" placeholder:"CLAIM" help:"Claim of tokens that holds the roles: its name, like roles or https://example.com/roles, or the way to it, like realm_access.roles. Without the claim a token is a client's."`
+	JWTRequireExp bool          `env:"HARK_JWT_REQUIRE_EXP" name:"jwt-require-exp" help:"Refuse tokens that do not say when they expire (claim exp)."`
+	TicketLife    time.Duration `env:"HARK_TICKET_LIFE" default:"5m" help:"How long a ticket for one request lets its holder begin to follow it. Who has begun may come back with it."`
 
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything, because there are no keys."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
@@ -127,6 +130,9 @@ func (e *Error) Error() string {
 // they name. Help goes to out.
 func Parse(args []string, out io.Writer) (Config, error) {
 	var c Config
+	if err := errors.Join(environment.Check[Config](os.Environ()), checkArguments(args)); err != nil {
+		return c, err
+	}
 	helped := false
 	options := []kong.Option{
 		kong.Name("gateway"),
@@ -155,6 +161,20 @@ func Parse(args []string, out io.Writer) (Config, error) {
 	return c, c.check()
 }
 
+// checkArguments refuses a flag whose value is empty, as a variable of a shell that is not set leaves it.
+func checkArguments(args []string) error {
+	for i, arg := range args {
+		name, value, given := strings.Cut(arg, "=")
+		if arg == "--" {
+			break
+		}
+		if strings.HasPrefix(arg, "-") && (given && strings.TrimSpace(value) == "" || !given && i+1 < len(args) && strings.TrimSpace(args[i+1]) == "") {
+			return fmt.Errorf("%s is given but empty: leave it out if nothing is meant by it, or give it a value", name)
+		}
+	}
+	return nil
+}
+
 // filePath finds the configuration file before the rest is read, because it
 // ranks below flags and environment.
 func filePath(args []string) string {
@@ -176,9 +196,13 @@ func readFile(path string) (kong.Resolver, error) {
 	if err != nil {
 		return nil, &Error{"config", path, "a YAML file that can be read: " + err.Error()}
 	}
-	values := make(map[string]any)
-	if err := yaml.Unmarshal(text, &values); err != nil {
+	values := make(map[string]yaml.Node)
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
 		return nil, &Error{"config", path, "valid YAML: " + err.Error()}
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
+		return nil, &Error{"config", path, "one YAML document with all keys in it, and nothing behind it"}
 	}
 	return &fileResolver{path: path, values: values}, nil
 }
@@ -186,7 +210,7 @@ func readFile(path string) (kong.Resolver, error) {
 // fileResolver gives kong the values of the file.
 type fileResolver struct {
 	path   string
-	values map[string]any
+	values map[string]yaml.Node
 }
 
 // Validate refuses keys that no flag has, so that a typing error does not pass as
@@ -214,20 +238,37 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil //nolint:nilnil // kong's way to say: not here
 		}
 	}
-	switch v := r.values[flag.Name].(type) {
-	case nil:
+	node, given := r.values[flag.Name]
+	if !given {
 		return nil, nil //nolint:nilnil // kong's way to say: not here
-	case []any:
-		items := make([]string, len(v))
-		for i, item := range v {
-			items[i] = fmt.Sprint(item)
-		}
-		return strings.Join(items, ","), nil
-	case map[string]any:
-		return nil, &Error{flag.Name, fmt.Sprint(v), "a plain value or a list"}
-	default:
-		return fmt.Sprint(v), nil
 	}
+	items := []*yaml.Node{plain(&node)}
+	if items[0].Kind == yaml.SequenceNode {
+		items = items[0].Content
+	}
+	texts := make([]string, len(items))
+	for i, item := range items {
+		item = plain(item)
+		switch {
+		case item.Kind != yaml.ScalarNode:
+			return nil, &Error{flag.Name, fmt.Sprintf("(line %d)", item.Line), "a plain value or a list"}
+		case item.ShortTag() == "!!null" || strings.TrimSpace(item.Value) == "":
+			return nil, fmt.Errorf("%s: %s in line %d is there but empty: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, item.Line)
+		}
+		texts[i] = item.Value // as it stands there: what YAML makes a number of may be a secret or a name
+	}
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s: %s in line %d is an empty list: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, node.Line)
+	}
+	return strings.Join(texts, ","), nil
+}
+
+// plain returns what an alias stands for.
+func plain(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 func (c *Config) check() error {

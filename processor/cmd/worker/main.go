@@ -24,6 +24,7 @@ import (
 
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/environment"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/processor/traced"
@@ -49,6 +50,10 @@ type options struct {
 
 func main() {
 	var o options
+	if err := environment.Check[options](os.Environ()); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(2)
+	}
 	kong.Parse(&o, kong.Name("worker"), kong.Description("Runs the sample processors beside gateways that share Redis and RabbitMQ."))
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,0 +1,142 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// lookEvery is how often the file of keys is looked at: a key that is gone from it ends what came with it within two seconds.
+var lookEvery = 500 * time.Millisecond // tests have less time
+
+// remindEvery is how often it is said again that the file cannot be taken.
+const remindEvery = time.Minute
+
+// settles is how long ago a file has to have changed for its time to tell a further change.
+const settles = time.Second
+
+// watched is what the watcher knows of the file.
+type watched struct {
+	read     os.FileInfo // when it was read last
+	failing  int         // looks in a row that found no file that can be taken
+	why      error       // the last time
+	reminded time.Time
+	trouble  atomic.Pointer[Trouble]
+}
+
+// Trouble is why the file of keys cannot be taken, while the keys that were read before hold on.
+type Trouble struct {
+	Since time.Time
+	Keys  int       // that hold on
+	Read  time.Time // when they were read
+}
+
+// Detail is a sentence that names no file.
+func (t *Trouble) Detail() string {
+	return fmt.Sprintf("The file of keys cannot be taken since %s. The %d that were read at %s hold on; none of them can be revoked until the file is right.",
+		t.Since.UTC().Format(time.RFC3339), t.Keys, t.Read.UTC().Format(time.RFC3339))
+}
+
+func openKeys(path string, log *slog.Logger) (*keys, error) {
+	s := &keys{path: path, log: log}
+	s.known.Store(&keySet{})
+	_, err := s.look()
+	return s, err
+}
+
+// watch reads the file again when it has changed. One that cannot be taken changes nothing.
+func (s *keys) watch(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.tell(s.look())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look reads the file if it may have changed, and reports whether it has taken other keys from it.
+func (s *keys) look() (changed bool, err error) {
+	file, err := os.Open(s.path) // what cannot be opened may look as it was
+	if err != nil {
+		s.read = nil
+		return false, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if was := s.read; was != nil && os.SameFile(was, info) && was.Size() == info.Size() && was.ModTime().Equal(info.ModTime()) && time.Since(info.ModTime()) > settles {
+		return false, s.why
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return false, err
+	}
+	s.read = info // before it was read, so that no change is missed
+	return s.take(text)
+}
+
+// tell says what came of a look: at once what was taken, and from the second time in a row that the file cannot be, because
+// it may be written just now.
+func (s *keys) tell(changed bool, err error) {
+	now := time.Now()
+	s.why = err
+	if err == nil {
+		if was := s.trouble.Swap(nil); was != nil {
+			s.log.Info("the file of keys can be taken again", slog.Duration("after", now.Sub(was.Since)))
+		}
+		if s.failing = 0; changed {
+			s.log.Info("the file of keys was read again", slog.Int("keys", len(s.known.Load().byDigest)))
+		}
+		return
+	}
+	if s.failing++; s.failing < 2 {
+		return
+	}
+	known := s.known.Load()
+	t := s.trouble.Load()
+	if t == nil {
+		t = &Trouble{Since: now, Keys: len(known.byDigest), Read: known.read}
+		s.trouble.Store(t)
+	} else if now.Sub(s.reminded) < remindEvery {
+		return
+	}
+	s.reminded = now
+	s.log.Error("the file of keys cannot be taken: it is gone, empty or wrong. The keys that were read before hold on, and none of them can be revoked until it is right",
+		slog.String("file", s.path), slog.Any("error", err), slog.Int("keys", t.Keys), slog.Time("read", t.Read), slog.Time("since", t.Since))
+}
+
+// take reads the text of the file, and revokes the keys that are not in it any more.
+func (s *keys) take(text []byte) (changed bool, err error) {
+	next, err := parseKeys(text)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", s.path, err)
+	}
+	next.read = time.Now()
+	before := s.known.Load()
+	changed = len(next.byDigest) != len(before.byDigest)
+	for digest, k := range next.byDigest {
+		if was := before.byDigest[digest]; was != nil && was.same(k) {
+			k.revoke()
+			next.byDigest[digest], next.byID[k.id] = was, was // with the pass that connections have
+		} else {
+			changed = true
+		}
+	}
+	s.known.Store(next)
+	for digest, k := range before.byDigest {
+		if next.byDigest[digest] != k {
+			k.end()
+		}
+	}
+	return changed, nil
+}
