@@ -92,7 +92,7 @@ lint: ## formatting, vet, golangci-lint, tidiness, known vulnerabilities
 fmt: ## format everything
 	$(TOOL) gofumpt -w .
 
-fuzz: ## run each fuzz target for FUZZTIME (default 5s)
+fuzz: ## run each fuzz target that there is for FUZZTIME (default 5s; or inputs, like 100000x); prints how many executions there were in all
 	@GO="$(GO)" sh scripts/fuzz.sh $(FUZZTIME)
 
 bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting connections

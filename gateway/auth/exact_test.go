@@ -22,9 +22,11 @@ import (
 )
 
 // written signs what a token says as it is written, for what no library would write.
-func written(payload string) string {
+func written(payload string) string { return signedWith(secret, payload) }
+
+func signedWith(key []byte, payload string) string {
 	head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
-	mac := hmac.New(sha256.New, secret)
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(head))
 	return head + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
