@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -273,6 +272,6 @@ func FuzzSocketHeader(f *testing.F) {
 		c, done := called(app, query, "Sec-WebSocket-Protocol", protocols)
 		defer done()
 		_, _ = readSubscriptions(c)
-		_ = handshakeRequest(c).Header.Get(http.CanonicalHeaderKey("Sec-WebSocket-Protocol"))
+		_ = handshakeRequest(c).Header.Get("Sec-WebSocket-Protocol")
 	})
 }

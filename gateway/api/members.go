@@ -27,8 +27,7 @@ const (
 func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
 	if !json.Valid(body) {
 		detail := "The body is not JSON."
-		var syntax *json.SyntaxError
-		if errors.As(json.Unmarshal(body, new(json.RawMessage)), &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, new(json.RawMessage))); ok {
 			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
 		}
 		return nil, nil, &problem{kind: kindMalformed, detail: detail}

@@ -79,7 +79,7 @@ func checkOptions(c *fiber.Ctx, options []string) error {
 		if name == "" && len(value) == 0 {
 			continue
 		}
-		detail := ""
+		var detail string
 		switch {
 		case !slices.Contains(options, name):
 			detail = unknownOption(name, options)

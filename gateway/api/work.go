@@ -112,7 +112,7 @@ type progressReport struct {
 
 // set takes a field of a plainObject, unless it stands there twice.
 func (p *progressReport) set(name, value []byte, text bool) bool {
-	first, err := true, error(nil)
+	var first bool
 	take := func(to **string) {
 		first, *to = *to == nil, new(string(value))
 	}
@@ -127,7 +127,8 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 		take(&p.Timeout)
 	case "percent":
 		first, p.Percent = p.Percent == nil, new(float64)
-		*p.Percent, err = strconv.ParseFloat(string(value), 64)
+		n, err := strconv.ParseFloat(string(value), 64)
+		*p.Percent = n
 		return !text && first && err == nil
 	case "attempt":
 		n, err := strconv.Atoi(string(value))

@@ -13,7 +13,7 @@ import (
 // [os.Environ] gives it.
 func Check[T any](environment []string) error {
 	known := make(map[string]bool)
-	for f := range reflect.TypeFor[T]().Fields() {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
 		if name := f.Tag.Get("env"); name != "" {
 			known[name] = true
 		}
