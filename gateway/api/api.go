@@ -178,19 +178,6 @@ func New(o Options) *API {
 	return a
 }
 
-// errUnreadable stands for what says in its own words, and with those of the client, why a request cannot be read.
-var errUnreadable = errors.New("the request cannot be read")
-
-// withoutText returns an error of the server as Fiber is to see it, which takes one for a timeout that has
-// the word in its text, also if it stands there because the client sent it.
-func withoutText(err error) error {
-	_, network := errors.AsType[net.Error](err)
-	if network || errors.As(err, new(*fasthttp.ErrSmallBuffer)) || !strings.Contains(err.Error(), "timeout") {
-		return err
-	}
-	return errUnreadable
-}
-
 // BodyBytes returns how much memory is claimed for bodies of calls and of answers, and how many wait for some.
 func (a *API) BodyBytes() (bytes int64, waiting int) { return a.bodies.Budget.Used() }
 
