@@ -113,7 +113,7 @@ func (s *keptScene) stored(h *hark) ([]bench.Figure, error) {
 			return []bench.Figure{figure("in Redis", n, "bytes")}, err
 		}
 	}
-	return nil, errors.New("Redis does not tell its memory")
+	return nil, errors.New("the server does not tell its memory")
 }
 
 // data is the folder of the embedded store.
