@@ -115,6 +115,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 		Limits: lifecycle.Limits{
 			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
+			Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
 		},
 	})
 	// What was there a moment ago may be away again, or a part of it still.
@@ -136,7 +137,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
-		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, MaxWait: c.MaxWait, AsyncDefault: c.Async,
 		Stall: g.stall, Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {

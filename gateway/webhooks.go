@@ -23,7 +23,7 @@ func webhooks(ctx context.Context, s store, c config.Config, slots int, stalls *
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
-		DisableAfter: c.WebhookDisableAfter, Slots: slots,
+		DisableAfter: c.WebhookDisableAfter, Slots: slots, PerOwner: c.MaxEndpointsPerCaller,
 		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},

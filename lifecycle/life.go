@@ -66,7 +66,8 @@ func ValidLife(s string) bool {
 func NewRequest(sub *Submission, now time.Time) Request {
 	r := Request{
 		ID: sub.ID, Life: sub.Life, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
-		Status: Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
+		Counted: true,
+		Status:  Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
 		Input:   ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
 		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,

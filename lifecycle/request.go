@@ -33,6 +33,7 @@ type Request struct {
 	MaxAttempts     int           `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
 	CancelRequested bool          `json:"cancelRequested,omitzero"`
 	Repeated        bool          `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
+	Counted         bool          `json:"counted,omitzero"`  // in what its owner takes, see [Request.Usage]
 
 	Member    int32  `json:"member,omitzero"`  // which one of its batch, from 0; here it takes no further room
 	BatchID   string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none

@@ -36,6 +36,7 @@ type Limits struct {
 	MaxAttempts  int           // 20
 	RetryBase    time.Duration // delay before the second attempt, doubled for each further one; 1 second
 	RetryMax     time.Duration // 5 minutes
+	Quota        Quota         // of each owner; none
 }
 
 // WithDefaults returns l with every zero field replaced by its default.

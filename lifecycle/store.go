@@ -37,6 +37,9 @@ type Store interface {
 	//     Existed; a key that was not known is bound to it, and locked. Anything else with a known id: ErrIDTaken.
 	//
 	// Of several concurrent calls with one id or key, exactly one creates.
+	//
+	// The store counts what each owner takes, in the steps that change it, by [Request.Usage]. What would go beyond the submission's quota is
+	// refused: [*QuotaError].
 	Create(ctx context.Context, s Submission) (Created, error)
 
 	// SaveReply remembers how the first call with a key was answered, for as
@@ -147,6 +150,7 @@ type Submission struct {
 	Headers     map[string]string
 	Webhook     *Webhook
 	Fingerprint string
+	Quota       Quota // what its owner may take with it; zero: any
 
 	Batch     *Batch // see [Request]
 	BatchID   string

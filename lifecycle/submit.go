@@ -13,7 +13,7 @@ import (
 // ErrUnavailable, nothing of it is left, unless it was submitted twice at a time. Other errors are those of
 // [Store.Create]. Zero options of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
-	sub.Owner = caller.Subject
+	sub.Owner, sub.Quota = caller.Subject, s.limits.Quota
 	s.fill(&sub)
 	if err := s.ready(ctx); err != nil { // so that nothing needs to be taken back
 		return Created{}, err

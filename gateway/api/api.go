@@ -60,6 +60,7 @@ type Options struct {
 	Shares       Shares        // of these, what one caller and one address may have
 	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 32 MiB at least
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
+	MaxBatch     int           // requests of a batch; 1000
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
@@ -99,6 +100,9 @@ type API struct {
 func New(o Options) *API {
 	if o.MaxBody <= 0 {
 		o.MaxBody = 32 << 20
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = maxBatch
 	}
 	if o.MaxWait <= 0 {
 		o.MaxWait = 30 * time.Second

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	maxBatch  = 1000 // requests of a batch
+	maxBatch  = 1000 // requests of a batch, whatever is configured
 	maxErrors = 100  // things wrong with one that are told at once
 )
 
@@ -32,7 +32,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 		return batch.sub, nil, err
 	}
 	batch.errs = append(batch.errs, faults...)
-	requests := batch.readRequests(fields["requests"])
+	requests := batch.readRequests(fields["requests"], a.MaxBatch)
 	for name, raw := range fields {
 		switch name {
 		case "requests":
@@ -69,20 +69,20 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 	return batch.sub, members, err
 }
 
-// readRequests reads the requests of a batch, each as the body of a submission of its own.
-func (r *reader) readRequests(raw json.RawMessage) []*reader {
+// readRequests reads the requests of a batch, so many at most, each as the body of a submission of its own.
+func (r *reader) readRequests(raw json.RawMessage, most int) []*reader {
 	if !bytes.HasPrefix(raw, []byte("[")) {
-		r.wrong("/requests", "is required: an array of 1 to %d requests", maxBatch)
+		r.wrong("/requests", "is required: an array of 1 to %d requests", most)
 		return nil
 	}
 	count := 0
 	strictjson.Elements(raw, func(json.RawMessage) bool { count++; return true })
 	switch {
 	case count == 0:
-		r.wrong("/requests", "is required: an array of 1 to %d requests", maxBatch)
+		r.wrong("/requests", "is required: an array of 1 to %d requests", most)
 		return nil
-	case count > maxBatch:
-		r.wrong("/requests", "has %d requests, at most %d are allowed", count, maxBatch)
+	case count > most:
+		r.wrong("/requests", "has %d requests, at most %d are allowed", count, most)
 		return nil
 	}
 	requests := make([]*reader, 0, count)

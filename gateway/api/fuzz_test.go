@@ -251,7 +251,7 @@ func FuzzBatchBody(f *testing.F) {
 			return
 		}
 		batch := reader{limits: lifecycle.Limits{}.WithDefaults(), routes: map[string]bool{"default": true}}
-		requests := batch.readRequests(body)
+		requests := batch.readRequests(body, maxBatch)
 		batch.distinct(requests)
 		for _, one := range requests {
 			for _, e := range one.errs {

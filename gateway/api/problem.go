@@ -84,6 +84,9 @@ var (
 	kindNotSubscribed = kind{"not-subscribed", 409, "Not subscribed", "The connection has no subscription to this channel."}
 	kindCalls         = kind{"too-many-calls", 429, "Too many calls at a time", "The caller, or its address, has as many calls under way as it may have. The member violated-policies says which. Repeat the call after Retry-After."}
 	kindConnections   = kind{"too-many-connections", 429, "Too many connections", "The address has as many connections as it may have. Use them for more than one call each, and close those that are not needed."}
+	kindOpen          = kind{"too-many-open-requests", 429, "Too many open requests", "The caller has as many requests that have not ended as it may have, those of batches included. Nothing was stored. Repeat the call when some have ended; requests that are not needed can be canceled."}
+	kindStored        = kind{"storage-quota-exceeded", 429, "Storage quota exceeded", "As many bytes of contents and results are kept for the caller as may be. Nothing was stored. Requests that have ended can be deleted, or submitted with a shorter retention."}
+	kindWebhooks      = kind{"too-many-webhooks", 429, "Too many webhooks", "The caller has as many webhook endpoints as it may have. Those that are not needed can be deleted."}
 	kindSubscriptions = kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
 	kindBytes         = kind{"too-many-bytes", 429, "Too many bytes at once", "Calls of one caller, or from one address, have more bytes of bodies under way at the same time than their share of this gateway's memory. Repeat the call after Retry-After."}
 	kindNoTokens      = kind{"tokens-not-used", 400, "No tokens", "This gateway runs without keys and takes no tokens."}
@@ -95,7 +98,7 @@ var kinds = []kind{
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
 	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
-	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindCalls, kindConnections, kindSubscriptions, kindBytes, kindNoTokens,
+	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindCalls, kindConnections, kindOpen, kindStored, kindWebhooks, kindSubscriptions, kindBytes, kindNoTokens,
 }
 
 // NotReadyError says what a node cannot work without. Detail is for callers; Err, which may name servers, for the log.
@@ -142,6 +145,9 @@ func (a *API) asProblem(err error) *problem {
 		a.log.Warn("not ready", slog.Any("error", err))
 		return &problem{kind: kindUnavailable, detail: "The node is not ready: " + e.Detail + " Its log says more.", retryAfter: 2}
 	}
+	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
+		return overQuota(q)
+	}
 	if e, ok := errors.AsType[*dispatch.InvalidError](err); ok {
 		return invalid(fieldError{"/" + e.Field, e.Detail})
 	}
@@ -171,6 +177,11 @@ func (a *API) asProblem(err error) *problem {
 		return known(kindNotEnded, "The request has not ended.")
 	case errors.Is(err, dispatch.ErrNotFound):
 		return known(kindNoWebhook, "The id names no webhook of yours, or no delivery to it.")
+	case errors.Is(err, dispatch.ErrQuota):
+		return &problem{
+			kind: kindWebhooks, detail: "You have as many webhook endpoints as you may have.", retryAfter: quotaRetry,
+			members: map[string]any{"violated-policies": []string{"webhooks-per-caller"}},
+		}
 	case errors.Is(err, dispatch.ErrConflict):
 		return known(kindWebhookState, "The webhook or the delivery does not stand where this is possible.")
 	case errors.Is(err, lifecycle.ErrCursor):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/authority"
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Shares are how many calls may be under way at a time, those that wait included; 0: any number.
@@ -146,4 +147,18 @@ func forwardedFor(c *fiber.Ctx) []string {
 		}
 	}
 	return hops
+}
+
+// quotaRetry is how many seconds who has used up what is stored for him should stay away: nothing of it falls at a known time.
+const quotaRetry = 30
+
+// overQuota is the problem of a submission for which its owner has no room.
+func overQuota(q *lifecycle.QuotaError) *problem {
+	p := &problem{kind: kindOpen, retryAfter: quotaRetry, members: map[string]any{"violated-policies": []string{q.Policy}}}
+	p.detail = "With it you would have " + strconv.FormatInt(q.Wanted, 10) + " requests that have not ended, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
+	if q.Policy == lifecycle.PolicyStored {
+		p.kind = kindStored
+		p.detail = "With it " + strconv.FormatInt(q.Wanted, 10) + " bytes would be kept for you, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
+	}
+	return p
 }

@@ -252,6 +252,7 @@ func (b *batch) forget(r *record) {
 	b.key = expiryKey(b.key[:0], r.Due, r.ID)
 	b.delete(expiryBucket, b.key)
 	b.forgetKeys(r)
+	b.use(r.Owner, r.Usage(), lifecycle.Usage{})
 	b.changed[r.ID] = nil
 }
 

@@ -30,7 +30,11 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 		if !b.spare(len(body)+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
 			return unavailable(errFull)
 		}
-		created.Request = b.create(&sub, body)
+		r := lifecycle.NewRequest(&sub, b.now)
+		if err := sub.Quota.Admit(b.usage(sub.Owner), r.Usage()); err != nil {
+			return err
+		}
+		created.Request = b.create(&sub, r, body)
 		return nil
 	})
 	if err != nil {
@@ -112,15 +116,16 @@ func (b *batch) forgetKeys(r *record) {
 	}
 }
 
-func (b *batch) create(sub *lifecycle.Submission, body []byte) lifecycle.Request {
+func (b *batch) create(sub *lifecycle.Submission, request lifecycle.Request, body []byte) lifecycle.Request {
 	r := &record{
-		Request: lifecycle.NewRequest(sub, b.now),
+		Request: request,
 		Serial:  b.sequence(ownersBucket),
 		Trail:   trail{Oldest: 1},
 	}
 	b.putBody(r.ID, lifecycle.Input, body)
 	b.s.journal.touched(len(body))
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
+	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
 	b.enqueue(r)
 	b.begin(1)
@@ -232,6 +237,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lif
 	r := new(*was)
 	r.Request = next
 	b.reindex(was, r)
+	b.use(r.Owner, was.Usage(), r.Usage())
 	if output != nil {
 		b.putBody(r.ID, lifecycle.Output, output)
 		b.s.journal.touched(len(output))

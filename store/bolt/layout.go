@@ -69,7 +69,7 @@ var (
 	dueBucket = []byte("due")
 	// settled: time, endpoint, delivery → nothing, from when it was settled.
 	settledBucket = []byte("settled")
-	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone.
+	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone; usage 0x00 owner → what the owner takes, see usage.go.
 	keptBucket = []byte("kept")
 
 	// Since version 5, lives of requests, which their records name.

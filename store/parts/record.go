@@ -58,6 +58,7 @@ const (
 	fieldStartedBy
 	fieldLease // ns
 	fieldReported
+	fieldCounted
 )
 
 // statuses are those of a request by what stands for them.
@@ -113,6 +114,7 @@ func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
 	dst = appendNumber(dst, fieldFailures, int64(r.Failures))
 	dst = appendMark(dst, fieldCancelRequested, r.CancelRequested)
 	dst = appendMark(dst, fieldRepeated, r.Repeated)
+	dst = appendMark(dst, fieldCounted, r.Counted)
 	if r.Error != nil {
 		dst = appendNested(dst, fieldError, func(dst []byte) []byte {
 			return appendTexts(dst, r.Error.Code, r.Error.Message, r.Error.Detail, r.Error.Trace)
@@ -317,6 +319,8 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			r.CancelRequested = f.varint != 0
 		case fieldRepeated:
 			r.Repeated = f.varint != 0
+		case fieldCounted:
+			r.Counted = f.varint != 0
 		case fieldError:
 			r.Error = new(lifecycle.Failure)
 			ok = f.texts(&r.Error.Code, &r.Error.Message, &r.Error.Detail, &r.Error.Trace)

@@ -180,6 +180,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 			st.output.used = true
 		}
 		s.recent.put(is)
+		s.usages.taken(next.Owner, st.partition, next.Usage().Minus(was.Usage()))
 		s.relayNow(ctx, st.partition, outboxes)
 		s.ended(ctx, &is.Request)
 		return is.Request, p, nil
@@ -216,6 +217,10 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 	if next.Status.Terminal() {
 		ended = strconv.FormatInt((next.ExpiresAt.Sub(p.now) + s.options.Margin).Milliseconds(), 10)
 	}
+	user, opened, stored := "", "", ""
+	if more := next.Usage().Minus(was.Usage()); more != (lifecycle.Usage{}) {
+		user, opened, stored = next.Owner, strconv.FormatInt(more.Open, 10), strconv.FormatInt(more.Bytes, 10)
+	}
 	output := new(staged)
 	if st.output != nil {
 		output = st.output
@@ -229,7 +234,7 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 	} else if next.Status == lifecycle.Processing {
 		cancels = s.cancelChannel()
 	}
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook} // of which the last ones mostly are not
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook, user, opened, stored} // of which the last ones mostly are not
 	for (output.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}
@@ -326,10 +331,16 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 			feeds[i] = name
 		}
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1])
+	opened, stored := "", ""
+	if r.Counted {
+		less := lifecycle.Usage{}.Minus(r.Usage())
+		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
+	}
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
 	if err != nil || verdict(answer) != "ok" {
 		return false, err
 	}
+	s.usages.taken(r.Owner, partition, lifecycle.Usage{}.Minus(r.Usage()))
 	if d != "" && localKey == "" {
 		// If this does not happen, the key names nothing and is free all the same.
 		_, err = s.run(ctx, scripts.unclaim, s.partition(d), d, r.ID, r.Life, "")

@@ -50,7 +50,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 
 // refused reports whether err is an answer of Create and not a failure.
 func refused(err error) bool {
-	return errors.Is(err, lifecycle.ErrIDTaken) || errors.Is(err, lifecycle.ErrKeyReused) || errors.Is(err, lifecycle.ErrKeyInProgress)
+	return errors.Is(err, lifecycle.ErrIDTaken) || errors.Is(err, lifecycle.ErrKeyReused) || errors.Is(err, lifecycle.ErrKeyInProgress) || isQuota(err)
 }
 
 // creation is one call of Create.
@@ -127,11 +127,16 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	is := record{Request: r, event: lifecycle.EventAccepted}
 	owner, topic, outboxes := s.feeds(&r, c.partition)
+	takes := r.Usage()
+	quota, err := c.allowed(ctx, takes)
+	if err != nil {
+		return lifecycle.Created{}, err
+	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
 		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
-		hookOf(&r, lifecycle.EventAccepted), owner,
+		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(&r, lifecycle.EventAccepted), owner,
 	}
 	if topic != "" {
 		args = append(args, topic)
@@ -143,6 +148,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	switch verdict(answer) {
 	case "ok":
 		c.body.used = true
+		s.usages.taken(sub.Owner, c.partition, takes)
 		if r.Position == nil {
 			n, err := number(answer, 1)
 			if err != nil {
@@ -156,6 +162,8 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		return lifecycle.Created{}, errConflict
 	case "unstaged":
 		return lifecycle.Created{}, errUnstaged
+	case "quota":
+		return lifecycle.Created{}, c.beyond(ctx, answer, takes)
 	default:
 		return lifecycle.Created{}, errAnswer
 	}

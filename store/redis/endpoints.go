@@ -67,6 +67,8 @@ func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, 
 		return nil, dispatch.ErrExists
 	case "conflict":
 		return nil, dispatch.ErrConflict
+	case "full":
+		return nil, dispatch.ErrQuota
 	case "lost":
 		return nil, dispatch.ErrNotClaimed
 	default:
@@ -123,7 +125,7 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 		interval = max(int64(float64(time.Second/time.Microsecond)/e.Rate), 1)
 	}
 	answer, err := s.hook(ctx, hooks.store, e.Owner, s.ahead.Load(), s.publish, token, e.Owner, e.ID, version, named,
-		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce, e.Timeout.Microseconds())
+		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce, e.Timeout.Microseconds(), e.Quota)
 	if err != nil || verdict(answer) == "unnamed" {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 4, 47)
+	check("without webhooks", scripts, inside, 4, 50)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -126,7 +126,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 4, 47+24)
+	check("enqueued for an endpoint", scripts, inside, 4, 50+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }

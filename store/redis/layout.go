@@ -33,6 +33,7 @@ import (
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
 //	own:<owner>  by serial: id NUL route NUL topic
+//	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
 //	k:<digest>   idempotency key: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed

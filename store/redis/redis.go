@@ -116,6 +116,7 @@ type Store struct {
 	turns   turns
 	name    string       // of this process
 	swept   atomic.Int64 // when a sweep last saw what is due, in ns on this process's clock; 0: never
+	usages  usages
 	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	rankBy     atomic.Pointer[func(priority int) int] // see RankBy

@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 				}
 				s := open(t, server.URL, o)
 				return storetest.Instance{
-					Store:   s,
+					Store: s, Approximate: partitions > 1,
 					Advance: func(d time.Duration) { s.Advance(d) },
 					Reopen: func() storetest.Store {
 						ahead := s.Ahead()

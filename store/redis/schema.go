@@ -72,7 +72,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	case want != 0 && want != partitions:
 		return fmt.Errorf("it was made with %d partitions, not %d", partitions, want)
 	}
-	s.tags = make([]string, partitions)
+	s.tags, s.usages.partitions = make([]string, partitions), partitions
 	s.claimAgain = make([]atomic.Int64, partitions)
 	for i := range s.tags {
 		s.all = append(s.all, i)

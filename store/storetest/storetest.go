@@ -39,6 +39,8 @@ type Instance struct {
 	// Reopen closes the store and opens it again with what it holds, as after
 	// a restart. Nil if the driver has nothing of its own that could be lost.
 	Reopen func() Store
+	// Approximate says that what an owner takes is not counted in one place, so that calls of one moment may go beyond its quota.
+	Approximate bool
 }
 
 // Run runs the suite. open is called for each test; what it opens it closes with
@@ -77,6 +79,8 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Extend", Config{}, testExtend},
 		{"Forget", Config{}, testForget},
 		{"Unfinished", Config{}, testUnfinished},
+		{"Usage", Config{}, testUsage},
+		{"UsageConcurrently", Config{}, testUsageConcurrently},
 		{"BatchMachine", Config{}, testBatchMachine},
 		{"BatchTally", Config{}, testBatchTally},
 		{"BatchTallyConcurrently", Config{}, testBatchTallyConcurrently},

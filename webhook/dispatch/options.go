@@ -32,6 +32,8 @@ type Options struct {
 	DisableAfter time.Duration
 	// Slots is how many deliveries one dispatcher sends at a time. Default 1024.
 	Slots int
+	// PerOwner is how many endpoints an owner may have, one-off ones not counted; 0: any number.
+	PerOwner int
 	// Certificate is what endpoints are shown that ask for one (mutual TLS).
 	Certificate *tls.Certificate
 	// RootCAs are whose certificates endpoints may have. Default: those of the system.

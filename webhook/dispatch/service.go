@@ -74,7 +74,7 @@ func (s *Service) Create(ctx context.Context, e Endpoint, secret string, challen
 		return Endpoint{}, "", err
 	}
 	e.ID = "ep_" + newName()
-	e.Status = Active
+	e.Status, e.Quota = Active, s.options.PerOwner
 	e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
 	challenge = challenge.strictest(s.options.Challenge)
 	if challenge != ChallengeNone {

@@ -6,8 +6,9 @@ local now = ARGV[1]
 local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
--- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, output)
+-- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
+-- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
@@ -38,6 +39,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('SET', key, record)
   else
     call('SET', key, record, 'PX', ended)
+  end
+  if given(user) then
+    use(user, opened, stored)
   end
   if was ~= status then
     if was == 'p' then

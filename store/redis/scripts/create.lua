@@ -2,9 +2,9 @@
 local now = ARGV[1]
 
 -- name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
--- see deliver. feeds: of its owner, and of its topic, if it has one.
+-- see deliver. open, stored: what it counts for; most_open, most_stored: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
 local function task(id, name, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
-  claim, hook, ...)
+  claim, open, stored, most_open, most_stored, hook, ...)
   local key = tag .. 'r:' .. id
   local old = call('GET', key)
   if old then
@@ -22,6 +22,13 @@ local function task(id, name, token, queue, position, rest, expires, owner, memb
   end
   if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }
+  end
+
+  local opened, bytes = use(owner, open, stored) -- the first write
+  if most_open ~= '0' and opened and opened > tonumber(most_open) or most_stored ~= '0' and bytes and bytes > tonumber(most_stored) then
+    local used_open, used_bytes = use(owner, digits(-open), digits(-stored))
+    unused(owner)
+    return { 'quota', used_open or 0, used_bytes or 0 }
   end
 
   if position == '' then

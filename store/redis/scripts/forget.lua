@@ -1,6 +1,7 @@
 -- Forgets a request that has not been changed meanwhile.
 -- ARGV: id, expected token, owner, its entry in the owner's list, digest of its key or '', name and name of its life, the feeds of its owner
--- and topic, '' for one that is in another partition or that it has not.
+-- and topic, '' for one that is in another partition or that it has not; how much less its owner takes: open requests and bytes, '' if it
+-- was not counted.
 local id, name = ARGV[1], ARGV[6]
 local old = call('GET', tag .. 'r:' .. id)
 if not old then
@@ -40,5 +41,9 @@ if ARGV[5] ~= '' then
   if known[1] == id and (known[2] or '') == ARGV[7] then
     call('UNLINK', tag .. 'k:' .. ARGV[5])
   end
+end
+if ARGV[10] ~= '' then
+  use(ARGV[3], ARGV[10], ARGV[11])
+  unused(ARGV[3])
 end
 return { 'ok' }

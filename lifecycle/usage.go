@@ -1,0 +1,68 @@
+package lifecycle
+
+import "fmt"
+
+// Usage is what an owner takes of a store.
+type Usage struct {
+	Open  int64 // requests that have not ended
+	Bytes int64 // of contents and results that are kept
+}
+
+// Usage returns what a request counts for as it stands. A batch whose requests are not stored yet counts for them, too, so that there is room for
+// them when they are. What was stored by a version that did not count counts for nothing.
+func (r *Request) Usage() Usage {
+	if !r.Counted {
+		return Usage{}
+	}
+	u := Usage{Bytes: r.Input.Size}
+	if r.Result != nil {
+		u.Bytes += r.Result.Size
+	}
+	if r.Status.Terminal() {
+		return u
+	}
+	u.Open = 1
+	if r.Batch != nil && r.Status == Pending {
+		u.Open += int64(r.Batch.Total)
+		u.Bytes += r.Input.Size
+	}
+	return u
+}
+
+// Minus returns what is more in u than in v.
+func (u Usage) Minus(v Usage) Usage { return Usage{u.Open - v.Open, u.Bytes - v.Bytes} }
+
+// Plus returns both together.
+func (u Usage) Plus(v Usage) Usage { return Usage{u.Open + v.Open, u.Bytes + v.Bytes} }
+
+// Quota is what an owner may take of a store when something is submitted. What is zero has no limit.
+type Quota Usage
+
+// Admit returns a [*QuotaError] unless an owner who takes so much may take more.
+func (q Quota) Admit(used, more Usage) error {
+	for _, n := range []struct {
+		policy      string
+		most, after int64
+	}{{PolicyOpen, q.Open, used.Open + more.Open}, {PolicyStored, q.Bytes, used.Bytes + more.Bytes}} {
+		if n.most > 0 && n.after > n.most {
+			return &QuotaError{Policy: n.policy, Most: n.most, Wanted: n.after}
+		}
+	}
+	return nil
+}
+
+// The policies of a [Quota].
+const (
+	PolicyOpen   = "open-requests-per-caller"
+	PolicyStored = "stored-bytes-per-caller"
+)
+
+// QuotaError is why a submission was not stored: its owner would take more than it may. Nothing was changed.
+type QuotaError struct {
+	Policy       string
+	Most, Wanted int64 // what is allowed, and what it would be; requests or bytes
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("%s: %d would be more than %d", e.Policy, e.Wanted, e.Most)
+}
