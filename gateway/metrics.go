@@ -22,6 +22,7 @@ func (g *gateway) metrics() http.Handler {
 		leaseCollector{g},
 		bodyCollector{g},
 		keysCollector{g},
+		intakeCollector{g},
 	)
 	if g.rabbit != nil {
 		registry.MustRegister(rabbitCollector{g.rabbit})

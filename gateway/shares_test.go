@@ -161,3 +161,51 @@ func TestCallShareOfAnAddress(t *testing.T) {
 	}
 	together.Wait()
 }
+
+// TestQuotas: what is stored for a caller is bounded, each limit with a problem of its own, and others do not notice.
+func TestQuotas(t *testing.T) {
+	s, _ := startKeyed(t, "--samples=false", "--max-open-per-caller=4", "--max-stored-per-caller=3000", "--max-endpoints-per-caller=1", "--max-batch=3",
+		"--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
+	alice, bob, worker := s.as(aliceKey), s.as(bobKey), s.as(workerKey)
+	submit := func(content any) answer {
+		return alice.call("POST", "/v1/requests", map[string]any{"route": "default", "content": content}, async)
+	}
+	policy := func(a answer, name, policy string) {
+		t.Helper()
+		if p := a.problem(429, name); fmt.Sprint(p["violated-policies"]) != "["+policy+"]" || a.header.Get("Retry-After") == "" {
+			t.Errorf("%v %v", p, a.header)
+		}
+	}
+	batch := func(n int) answer {
+		requests := make([]map[string]any, n)
+		for i := range requests {
+			requests[i] = map[string]any{"route": "default", "content": 1}
+		}
+		return alice.call("POST", "/v1/batches", map[string]any{"requests": requests}, async)
+	}
+	batch(4).problem(422, "invalid-request")
+	id, _ := submit(strings.Repeat("x", 1000)).want(202).json()["id"].(string)
+	policy(submit(strings.Repeat("x", 2000)), "storage-quota-exceeded", "stored-bytes-per-caller")
+	second, _ := submit(2).want(202).json()["id"].(string)
+	policy(batch(2), "too-many-open-requests", "open-requests-per-caller") // the batch is one, too
+	submit(3).want(202)
+	submit(4).want(202)
+	policy(submit(5), "too-many-open-requests", "open-requests-per-caller")
+	policy(alice.call("PUT", "/v1/call/default/x", "1"), "too-many-open-requests", "open-requests-per-caller")
+	bob.call("POST", "/v1/requests", map[string]any{"route": "default", "content": 1}, async).want(202)
+
+	// What ends leaves room, a result takes some, and what is deleted gives it back.
+	alice.call("POST", "/v1/requests/"+second+"/cancel", nil).want(200)
+	w := worker.leaseOne("")
+	worker.call("PUT", w.path("result"), []byte(strings.Repeat("y", 2500)), "Content-Type: text/plain").want(200)
+	policy(submit(6), "storage-quota-exceeded", "stored-bytes-per-caller")
+	alice.call("DELETE", "/v1/requests/"+w.ID, nil).want(204)
+	if w.ID != id {
+		t.Fatalf("%s was leased", w.ID)
+	}
+	submit(strings.Repeat("x", 2000)).want(202)
+
+	alice.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:1/"}).want(201)
+	policy(alice.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}), "too-many-webhooks", "webhooks-per-caller")
+	bob.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}).want(201)
+}

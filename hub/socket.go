@@ -103,11 +103,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 		o.Caller, o.Pass = "", NewPass(time.Now().Add(h.opts.AuthTime))
 		o.Pass.probation = true
 	}
-	var place place
-	var met limit
-	if o.Refused == nil {
-		place, met = h.admission.admit(o.Caller, o.Address, o.Unproven, h.stats.openNow())
-	}
+	// Who is refused has a moment to read why.
+	place, met := h.admission.admit(o.Caller, o.Address, o.Unproven || o.Refused != nil, h.stats.openNow())
 	s.init(h, conn, wireSocket, s, place, o.Pass)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
@@ -122,11 +119,11 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	switch {
 	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
 		s.finish(closeFrame(uint16(CloseSubprotocol), "want the subprotocol "+Subprotocol), reasonProtocol)
+	case met != "":
+		s.finish(closeFrame(uint16(CloseTryLater), string(met)), reasonShed)
 	case o.Refused != nil:
 		s.refuse("", o.Refused)
 		s.finish(refusal(o.Refused))
-	case met != "":
-		s.finish(closeFrame(uint16(CloseTryLater), string(met)), reasonShed)
 	case h.draining.Load():
 		s.finish(closeFrame(uint16(CloseTryLater), "restarting, try later"), reasonShutdown)
 	}

@@ -369,3 +369,29 @@ func testDeleteEndpoint(s *suite) {
 	s.in.Advance(2 * time.Hour)
 	s.sweep()
 }
+
+// testEndpointQuota: an owner has no more endpoints than it may, one-off ones not counted, and others have their own.
+func testEndpointQuota(s *suite) {
+	add := func(owner, id string, oneOff bool) error {
+		_, err := s.CreateEndpoint(s.ctx, dispatch.Endpoint{ID: id, Owner: owner, Status: dispatch.Active, OneOff: oneOff, Quota: 2})
+		return err
+	}
+	for _, c := range []struct {
+		owner, id string
+		oneOff    bool
+		want      error
+	}{
+		{alice, "once", true, nil}, {alice, "a", false, nil}, {alice, "b", false, nil}, {alice, "c", false, dispatch.ErrQuota},
+		{alice, "twice", true, nil}, {bob, "d", false, nil},
+	} {
+		if err := add(c.owner, c.id, c.oneOff); !errors.Is(err, c.want) {
+			s.Errorf("%s of %s: %v, want %v", c.id, c.owner, err, c.want)
+		}
+	}
+	if err := s.DeleteEndpoint(s.ctx, alice, "a"); err != nil {
+		s.Fatal(err)
+	}
+	if err := add(alice, "c", false); err != nil {
+		s.Errorf("when one is deleted: %v", err)
+	}
+}
