@@ -61,7 +61,7 @@ func placesOf(c config.Config, log *slog.Logger) (places, error) {
 			slog.Int("max-connections", p.push), slog.Int("fits", p.push-p.tooMany), slog.Int("open files", p.openFiles))
 	}
 	if p.webhooks < c.WebhookSlots {
-		log.Warn("--webhook-slots is more than the limit of open files allows; fewer are used",
+		log.Info("--webhook-slots is more than the limit of open files allows; fewer are used",
 			slog.Int("webhook-slots", c.WebhookSlots), slog.Int("used", p.webhooks), slog.Int("open files", p.openFiles))
 	}
 	if c.MaxHTTP > 0 {

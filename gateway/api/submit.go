@@ -205,24 +205,26 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 		return r, nil // no bell, no waiting: the client can poll
 	}
 	defer bell.Close()
-	var present context.Context
-	for {
+	look := func() error {
 		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.Ref())
-		if err != nil {
-			return r, err
+		if err == nil {
+			r = next
 		}
-		if r = next; done(&r) {
-			return r, nil
-		}
-		if present == nil {
-			var stop func()
-			present, stop = a.present(ctx, c)
-			defer stop()
-		}
+		return err
+	}
+	if err := look(); err != nil || done(&r) {
+		return r, err
+	}
+	present, stop := a.present(ctx, c)
+	defer stop()
+	for {
 		select {
 		case <-bell.C:
 		case <-present.Done():
 			return r, caller.Ended()
+		}
+		if err := look(); err != nil || done(&r) {
+			return r, err
 		}
 	}
 }

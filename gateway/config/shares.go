@@ -56,7 +56,7 @@ func (s *Shares) check() error {
 		key   string
 		value float64
 	}{{"connect-rate-per-caller", s.ConnectRatePerCaller}, {"connect-rate-per-address", s.ConnectRatePerAddress}} {
-		if !(r.value >= 0 && r.value <= 1e6) { //nolint:staticcheck // not a number is neither
+		if !(r.value >= 0 && r.value <= 1e6) { // not a number is neither
 			return &Error{r.key, fmt.Sprint(r.value), "0 to 1000000"}
 		}
 	}

@@ -68,6 +68,8 @@ type Stats struct {
 const (
 	// grace is how long a connection is left alone without a call: its client may be about to say something.
 	grace = 100 * time.Millisecond
+	// hurry is how long it is if its address has its share, and what its client has said has been read: so who floods waits for himself alone.
+	hurry = 10 * time.Millisecond
 	// patience is how long a new connection waits for a place when nothing is idle.
 	patience = time.Second
 )
@@ -241,11 +243,15 @@ func (l *Listener) place(c *Conn, now time.Time) (v verdict, pause time.Duration
 		case oldest == nil:
 			return hold, grace, nil, limit.why
 		default:
-			age := now.Sub(oldest.Value.(*Conn).since) //nolint:forcetypeassert // the list holds nothing else
-			if age < grace {
-				return hold, grace - age, nil, limit.why
+			c := oldest.Value.(*Conn) //nolint:forcetypeassert // the list holds nothing else
+			age, patient := now.Sub(c.since), grace
+			if limit.why == perAddress && (age < hurry || silent(c.Conn)) {
+				patient = hurry
 			}
-			victim = l.evict(limit.among, grace)
+			if age < patient {
+				return hold, patient - age, nil, limit.why
+			}
+			victim = l.evict(limit.among, patient)
 			// One makes room for both.
 		}
 		break

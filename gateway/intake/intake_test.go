@@ -26,6 +26,7 @@ func (f *fake) Accept() (net.Conn, error) {
 	}
 	return nil, net.ErrClosed
 }
+
 func (f *fake) Close() error {
 	f.next <- net.ErrClosed
 	return nil

@@ -16,8 +16,9 @@ func (b *batch) usage(owner string) (u lifecycle.Usage) {
 		_ = b.s.damaged("", "what an owner takes", err)
 		return u
 	}
-	n := 0
-	if u.Open, n = binary.Varint(value); n > 0 {
+	open, n := binary.Varint(value)
+	if n > 0 {
+		u.Open = open
 		u.Bytes, _ = binary.Varint(value[n:])
 	}
 	return u

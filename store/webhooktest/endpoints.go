@@ -381,8 +381,12 @@ func testEndpointQuota(s *suite) {
 		oneOff    bool
 		want      error
 	}{
-		{alice, "once", true, nil}, {alice, "a", false, nil}, {alice, "b", false, nil}, {alice, "c", false, dispatch.ErrQuota},
-		{alice, "twice", true, nil}, {bob, "d", false, nil},
+		{alice, "once", true, nil},
+		{alice, "a", false, nil},
+		{alice, "b", false, nil},
+		{alice, "c", false, dispatch.ErrQuota},
+		{alice, "twice", true, nil},
+		{bob, "d", false, nil},
 	} {
 		if err := add(c.owner, c.id, c.oneOff); !errors.Is(err, c.want) {
 			s.Errorf("%s of %s: %v, want %v", c.id, c.owner, err, c.want)

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package intake
+
+import "net"
+
+// silent is not known here.
+func silent(net.Conn) bool { return false }
