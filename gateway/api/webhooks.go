@@ -65,6 +65,8 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	in.fill(&e)
 	ctx, cancel := challengeContext()
 	defer cancel()
+	ctx, stop := a.present(ctx, c) // the challenge may take long
+	defer stop()
 	e, secret, err := a.Webhooks.Create(ctx, e, in.Secret, challenge)
 	if err != nil {
 		return err
@@ -234,6 +236,8 @@ func (a *API) verifyEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	ctx, cancel := challengeContext()
 	defer cancel()
+	ctx, stop := a.present(ctx, c)
+	defer stop()
 	e, err := a.Webhooks.Verify(ctx, owner, id)
 	if err != nil {
 		return err
