@@ -201,7 +201,7 @@ test('a restart', { concurrency: true }, async (t) => {
 
 // Others hold all places until every client was sent away.
 test('too many connections', { concurrency: true }, async (t) => {
-  const gateway = await Gateway.start({ args: ['--retry=200ms', `--max-connections=${clients.length}`] });
+  const gateway = await Gateway.start({ args: ['--retry=200ms', `--max-connections=${clients.length}`, `--max-per-address=${clients.length}`] });
   const places = await occupy(gateway, clients.length);
   const followers = await Promise.all(clients.map(async (client) => {
     const life = new Life(gateway);

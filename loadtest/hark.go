@@ -58,6 +58,7 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 	h.addr = h.addrs[0]
 	args = append([]string{
 		"--listen=" + h.addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
+		"--max-per-address=10000000", "--max-http-per-address=1000000", "--max-calls-per-address=1000000", // all of the load comes from one
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
 	}, args...)
 	if shared {
