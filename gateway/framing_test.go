@@ -85,7 +85,7 @@ func TestOnlyTheEndCompletesAStream(t *testing.T) {
 			cut = nil
 		}
 		t.Run(version, func(t *testing.T) {
-			s := start(t, "--max-connections=2")
+			s := start(t, "--max-connections=2", "--max-per-address=2")
 			path := "/v1/requests/" + s.submit("default", 1) + "/events"
 			rest := func(res *http.Response, what string, wantErr error, tail string) {
 				t.Helper()
