@@ -23,21 +23,30 @@ func TestMemoryOfManyBodies(t *testing.T) {
 	alice, bob, worker := p.as(aliceKey), p.as(bobKey), p.as(workerKey)
 	const (
 		host  = "\nHost: localhost\nAuthorization: Bearer "
-		large = 20 << 20
+		large = 12 << 20
 	)
 	honest := func() {
 		t.Helper()
 		bob.call("POST", "/v1/requests", `{"content":1}`, async).want(202)
 	}
-	// grows tells by how many MB the heap grows while something goes on.
+	// grows tells by how many MB the heap has grown while something goes on. What is garbage by
+	// then is gone a moment later, when nothing is asked of the gateway.
 	grows := func(name string, most int, during func()) {
 		t.Helper()
 		before := p.metric("go_memstats_heap_inuse_bytes")
 		during()
-		grown := (p.metric("go_memstats_heap_inuse_bytes") - before) >> 20
-		t.Logf("%s: the heap grew by %d MB", name, grown)
-		if grown > most {
-			t.Errorf("%s took %d MB, more than %d", name, grown, most)
+		grown := func() int { return (p.metric("go_memstats_heap_inuse_bytes") - before) >> 20 }
+		now := grown()
+		for range 5 {
+			if now <= most {
+				break
+			}
+			time.Sleep(2 * time.Second)
+			now = grown()
+		}
+		t.Logf("%s: the heap grew by %d MB", name, now)
+		if now > most {
+			t.Errorf("%s took %d MB, more than %d", name, now, most)
 		}
 		honest()
 	}
@@ -76,7 +85,7 @@ func TestMemoryOfManyBodies(t *testing.T) {
 	id := alice.submit("default", 1)
 	work := worker.call("POST", "/v1/work/"+id+"/start", nil).want(200).json()
 	attempt := fmt.Sprint(work["attempt"])
-	for n := range 200 { // almost two megabytes of events
+	for n := range 100 { // a megabyte of events
 		message := strings.Repeat("🂡", 1990) + strconv.Itoa(n)
 		report := map[string]any{"attempt": work["attempt"], "message": message}
 		worker.call("POST", "/v1/work/"+id+"/progress", report).want(200)
@@ -89,11 +98,11 @@ func TestMemoryOfManyBodies(t *testing.T) {
 	content := accepted.json()["id"].(string)
 	worker.call("POST", "/v1/work/"+content+"/start", nil).want(200)
 
-	// A copy for each of them would be 400 MB, of events 150.
+	// A copy for each of them would be 240 MB, of events 130.
 	slow := func(readers int, name, head, key string, status int) {
 		t.Helper()
 		lines := make([]*line, readers)
-		grows(strconv.Itoa(readers)+" slow readers of "+name, 100, func() {
+		grows(strconv.Itoa(readers)+" slow readers of "+name, 80, func() {
 			for n := range lines {
 				lines[n] = p.line()
 				lines[n].send(head+host+key, "")
@@ -120,9 +129,9 @@ func TestMemoryOfManyBodies(t *testing.T) {
 	slow(20, "a result that is compared", at+"/result HTTP/1.1\nIf-None-Match: \"x\"", aliceKey, 200)
 	slow(20, "a range", at+"/result HTTP/1.1\nRange: bytes=1-", aliceKey, 206)
 	slow(20, "a byte or two", at+"/result HTTP/1.1\nRange: bytes=1-2", aliceKey, 206)
-	slow(20, "ranges", at+"/result HTTP/1.1\nRange: bytes=0-9000000,10000000-", aliceKey, 206)
-	slow(80, "stored events", at+"/history HTTP/1.1", aliceKey, 200)
-	slow(80, "events of the caller", "GET /v1/history HTTP/1.1", aliceKey, 200)
+	slow(20, "ranges", at+"/result HTTP/1.1\nRange: bytes=0-5000000,6000000-", aliceKey, 206)
+	slow(150, "stored events", at+"/history HTTP/1.1", aliceKey, 200)
+	slow(150, "events of the caller", "GET /v1/history HTTP/1.1", aliceKey, 200)
 	slow(20, "the content of work", "POST /v1/work/"+content+"/start?attempt=1 HTTP/1.1\nContent-Length: 0", workerKey, 200)
 
 	// And what is read to its end is right.
@@ -135,7 +144,7 @@ func TestMemoryOfManyBodies(t *testing.T) {
 		t.Errorf("the range has %d bytes, or others", len(a.body))
 	}
 	a = alice.call("GET", path+"/history", nil).want(200)
-	if n := len(a.json()["events"].([]any)); n != 203 || a.header.Get("Content-Length") != "" {
+	if n := len(a.json()["events"].([]any)); n != 103 || a.header.Get("Content-Length") != "" {
 		t.Errorf("%d events in %s bytes", n, a.header.Get("Content-Length"))
 	}
 	work = worker.call("POST", "/v1/work/"+content+"/start?attempt=1", nil).want(200).json()

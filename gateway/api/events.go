@@ -184,7 +184,10 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 		}
 		limit = n
 	}
-	events := &history{api: a, channel: channel, limit: limit, offset: after.Offset, recovered: true, elsewhere: elsewhere}
+	events := &history{
+		api: a, channel: channel, limit: limit, next: firstEvents,
+		offset: after.Offset, recovered: true, elsewhere: elsewhere,
+	}
 	if err := events.fill(); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type history struct {
 
 	offset    uint64 // of the last event that was written
 	n         int    // events that were
+	next      int    // how many are read next
 	recovered bool   // nothing is missing
 	oldest    uint64 // the first that there is, if something is missing
 	elsewhere bool   // the client asked for what came after an event of another life
@@ -26,8 +27,12 @@ type history struct {
 	ended bool // it is complete
 }
 
-// historyPage is how many events are read from the store at a time.
-const historyPage = 64
+// How many events are read from the store at a time: at first, and at most. In between it goes by
+// how long they are, so that a page has about the bytes of a piece.
+const (
+	firstEvents = 8
+	mostEvents  = 64
+)
 
 // Read implements [io.Reader].
 func (h *history) Read(p []byte) (int, error) {
@@ -67,7 +72,7 @@ func (h *history) page() error {
 		return nil
 	}
 	ctx := h.api.storeContext()
-	page, err := h.api.Source.Read(ctx, h.channel.Key(), h.offset, min(historyPage, h.limit-h.n))
+	page, err := h.api.Source.Read(ctx, h.channel.Key(), h.offset, min(h.next, h.limit-h.n))
 	if err != nil {
 		return err
 	}
@@ -94,6 +99,7 @@ func (h *history) page() error {
 	if first := page.Messages[0].Offset; first != h.offset+1 {
 		h.recovered, h.oldest = false, first
 	}
+	before := len(h.made)
 	for _, m := range page.Messages {
 		if h.n > 0 {
 			h.made = append(h.made, ',')
@@ -102,6 +108,8 @@ func (h *history) page() error {
 		h.offset = m.Offset
 		h.n++
 	}
+	each := (len(h.made)-before)/len(page.Messages) + 1
+	h.next = min(pieceSize/each+1, mostEvents)
 	if h.offset >= page.Top {
 		h.end()
 	}

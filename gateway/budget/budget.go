@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Errors of [Claim.Grow], when a claim has waited in vain.
+// Errors of [Claim.Grow], when a claim has waited in vain, or too many wait already.
 var (
 	// ErrShare: one of those whom the claim is for has all that it may have, by other claims.
 	ErrShare = errors.New("the share is used up")
@@ -26,6 +26,9 @@ const (
 	Small = 64 << 10
 	// pressAfter is how long a claim waits until slow ones are looked for.
 	pressAfter = time.Second
+
+	maxWaiting     = 512 // claims
+	maxWaitingEach = 64  // for one of those whom they are for
 )
 
 // Options of a [Budget]. The zero value of a field stands for its default.
@@ -127,10 +130,11 @@ func (c *Claim) Fill(bytes int64) {
 // Slow reports whether the claim was taken away.
 func (c *Claim) Slow() bool { return c != nil && c.slow.Load() }
 
-// Grow claims so many bytes in all, and waits for them if it must. The errors are those of this
-// package; nothing has changed then.
+// Grow claims so many bytes in all, and waits for them if it must. More than anybody may have at a
+// time counts as what one may have. The errors are those of this package; nothing has changed then.
 func (c *Claim) Grow(to int64) error {
 	b := c.budget
+	to = min(to, ofLarge(b.share()))
 	b.mu.Lock()
 	if c.slow.Load() {
 		b.mu.Unlock()
@@ -146,9 +150,30 @@ func (c *Claim) Grow(to int64) error {
 		b.mu.Unlock()
 		return nil
 	}
+	if err := b.queued(c); err != nil {
+		b.mu.Unlock()
+		return err
+	}
 	b.waiting = append(b.waiting, w)
 	b.mu.Unlock()
 	return b.wait(w)
+}
+
+// queued returns an error if as many wait already as may, so that to wait costs little.
+func (b *Budget) queued(c *Claim) error {
+	same := 0
+	for _, w := range b.waiting {
+		if c.meets(w.claim) {
+			same++
+		}
+	}
+	switch {
+	case same >= maxWaitingEach:
+		return ErrShare
+	case len(b.waiting) >= maxWaiting:
+		return ErrFull
+	}
+	return nil
 }
 
 // wait waits until a waiter was granted what it waits for.

@@ -21,8 +21,7 @@ func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
 		first := b.Claim(nil, "a", "")
-		want(t, first.Grow(57*mb), budget.ErrShare)
-		want(t, first.Grow(56*mb), nil)
+		want(t, first.Grow(1000*mb), nil) // as much as one may have
 		second := b.Claim(nil, "a", "here")
 		want(t, second.Grow(mb), budget.ErrShare)
 		want(t, second.Grow(budget.Small), nil) // which is small
@@ -85,6 +84,43 @@ func TestWaiting(t *testing.T) {
 		}
 		for _, c := range []*budget.Claim{a2, c1, d1, e1} {
 			c.Release()
+		}
+	})
+}
+
+// TestQueue: who waits costs others nothing: of those for one no more than some wait, and others
+// find a place, until there is none.
+func TestQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := budget.New(budget.Options{Bytes: 128 * mb, Patience: time.Minute})
+		for _, who := range []string{"a", "b"} {
+			want(t, b.Claim(nil, who).Grow(56*mb), nil)
+		}
+		refused := make(map[string]int)
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		began := time.Now()
+		for n := range 1000 {
+			who := "many"
+			if n >= 100 {
+				who = strconv.Itoa(n)
+			}
+			all.Go(func() {
+				err := b.Claim(nil, who).Grow(mb)
+				mu.Lock()
+				defer mu.Unlock()
+				if time.Since(began) == 0 {
+					refused[err.Error()]++
+				}
+			})
+			synctest.Wait()
+		}
+		if _, waiting := b.Used(); waiting != 512 {
+			t.Errorf("%d wait", waiting)
+		}
+		all.Wait()
+		if refused[budget.ErrShare.Error()] != 36 || refused[budget.ErrFull.Error()] != 452 {
+			t.Errorf("refused at once were %v", refused)
 		}
 	})
 }
