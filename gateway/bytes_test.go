@@ -61,7 +61,7 @@ func TestMemoryOfManyBodies(t *testing.T) {
 				lines = append(lines, l)
 				l.send("POST /v1/requests?route=default HTTP/1.1"+host+aliceKey+"\nContent-Type: text/plain\n"+framing, "")
 				sending.Go(func() {
-					chunk := []byte(fmt.Sprintf("%x\r\n%s\r\n", 1<<16, bytes.Repeat([]byte("x"), 1<<16)))
+					chunk := fmt.Appendf(nil, "%x\r\n%s\r\n", 1<<16, bytes.Repeat([]byte("x"), 1<<16))
 					if !strings.Contains(framing, "chunked") {
 						chunk = bytes.Repeat([]byte("x"), 1<<16)
 					}
@@ -174,8 +174,13 @@ func TestSlowBody(t *testing.T) {
 	const head = "POST /v1/requests?route=default HTTP/1.1\nHost: localhost\nContent-Type: text/plain\nPrefer: respond-async"
 	var all sync.WaitGroup
 	for _, c := range [][2]string{
-		{"\nContent-Length: 10", ""}, {"\nContent-Length: 10", "12345"}, {"\nContent-Length: 1000000", strings.Repeat("x", 500_000)},
-		{"\nTransfer-Encoding: chunked", ""}, {"\nTransfer-Encoding: chunked", "5"}, {"\nTransfer-Encoding: chunked", "5\r\n123"}, {"\nTransfer-Encoding: chunked", "5\r\n12345\r\n"},
+		{"\nContent-Length: 10", ""},
+		{"\nContent-Length: 10", "12345"},
+		{"\nContent-Length: 1000000", strings.Repeat("x", 500_000)},
+		{"\nTransfer-Encoding: chunked", ""},
+		{"\nTransfer-Encoding: chunked", "5"},
+		{"\nTransfer-Encoding: chunked", "5\r\n123"},
+		{"\nTransfer-Encoding: chunked", "5\r\n12345\r\n"},
 		{"\nContent-Length: 10\nExpect: 100-continue", ""},
 	} {
 		all.Go(func() {
