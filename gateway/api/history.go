@@ -122,12 +122,14 @@ func (h *history) end() {
 	if h.elsewhere && h.recovered { // it begins with the first
 		h.recovered, h.oldest = false, 1
 	}
-	b := append(h.made, `],"offset":`...)
+	b := h.made
+	b = append(b, `],"offset":`...)
 	b = strconv.AppendUint(b, h.offset, 10)
 	b = append(append(append(b, `,"cursor":"`...), hub.Cursor{Offset: h.offset, Epoch: h.channel.Life}.String()...), '"')
 	b = strconv.AppendBool(append(b, `,"recovered":`...), h.recovered)
 	if !h.recovered {
 		b = strconv.AppendUint(append(b, `,"oldest":`...), h.oldest, 10)
 	}
-	h.made = append(b, '}')
+	b = append(b, '}')
+	h.made = b
 }

@@ -152,7 +152,7 @@ func sendJSON(c *fiber.Ctx, status int, body []byte) error {
 		return c.Status(status).Send(body)
 	}
 	conn := connOf(c.Context())
-	cut := func() { _ = conn.Conn.SetWriteDeadline(time.Unix(1, 0)) } // see conn.send
+	cut := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // see conn.send
 	claim := conn.uploads.Budget.Claim(cut, conn.caller, conn.address())
 	if err := claim.Grow(int64(len(body))); err != nil {
 		return noRoom(err)

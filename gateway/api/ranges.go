@@ -51,10 +51,15 @@ func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified ti
 			c.Set(name, values[0])
 		}
 	}
-	size, err := strconv.Atoi(answer.header.Get(fiber.HeaderContentLength))
-	if err != nil { // nothing is sent
+	length := answer.header.Get(fiber.HeaderContentLength)
+	if length == "" { // nothing is sent
 		answer.leave()
 		return nil
+	}
+	size, err := strconv.Atoi(length)
+	if err != nil {
+		answer.leave()
+		return err
 	}
 	switch {
 	case answer.pipe != nil:

@@ -182,12 +182,12 @@ func (a *API) result(c *fiber.Ctx, caller auth.Caller) error {
 		return err
 	}
 	c.Set(fiber.HeaderCacheControl, "no-cache")
-	return a.sendResult(c, caller, &r, false)
+	return a.sendResult(c, &r, false)
 }
 
 // sendResult answers with what a request brought: its bytes, nothing, its error, or
 // that it is not ready. whole is without regard to ranges and conditions.
-func (a *API) sendResult(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, whole bool) error {
+func (a *API) sendResult(c *fiber.Ctx, r *lifecycle.Request, whole bool) error {
 	switch {
 	case !r.Status.Terminal():
 		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}

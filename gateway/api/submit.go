@@ -120,7 +120,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if err != nil {
 		return err
 	}
-	sub, o.submit = lifecycle.Submission{}, nil // who waits needs no memory for what it has handed over
+	o.submit = nil // who waits needs no memory for what it has handed over
 	released(c)
 	r := created.Request
 	if created.Existed && created.Reply != nil {
@@ -183,14 +183,14 @@ func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, p
 }
 
 // outcome answers with what became of a request that has ended.
-func (a *API) outcome(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
+func (a *API) outcome(c *fiber.Ctx, _ auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
 	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID+"/result")
 	a.operation(c, r.ID, p)
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if applied := prefer.applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return a.sendResult(c, caller, r, true) // conditions and ranges of a call are not about its result
+	return a.sendResult(c, r, true) // conditions and ranges of a call are not about its result
 }
 
 // waitFor returns the request once done holds, or as it is when limit has passed or the

@@ -52,11 +52,11 @@ func nextRoom(have, room int) int {
 }
 
 // claimRoom claims memory for the body of the call before it is taken. A large body claims what it
-// has announced, so that what has begun can be ended; who does not say how large it will be claims
-// as it grows.
+// has announced, or what it may have if it comes in chunks: what has begun can be ended, and nobody
+// who holds much waits for somebody who does.
 func (c *conn) claimRoom(next, room int) error {
 	b := &c.body
-	if next > budget.Small && b.length != unknownLength {
+	if next > budget.Small {
 		next = room
 	}
 	if b.claim == nil {
@@ -110,7 +110,7 @@ func noRoom(err error) *problem {
 func comeBack() int { return 1 + rand.IntN(5) }
 
 // interrupt ends a read of the body of the call under way.
-func (c *conn) interrupt() { _ = c.Conn.SetReadDeadline(time.Unix(1, 0)) }
+func (c *conn) interrupt() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 
 // address is whose share of the bytes the call takes by where it comes from; "" if only proxies are known.
 func (c *conn) address() string {
@@ -161,7 +161,7 @@ func (p *pace) before(c *conn, have int) error {
 	if have-p.had < least {
 		deadline = p.began.Add(p.limit)
 	}
-	if err := c.Conn.SetReadDeadline(deadline); err != nil {
+	if err := c.SetReadDeadline(deadline); err != nil {
 		return err
 	}
 	if c.body.claim.Slow() { // it was interrupted before

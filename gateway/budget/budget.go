@@ -145,7 +145,7 @@ func (c *Claim) Grow(to int64) error {
 		return nil
 	}
 	w := &waiter{claim: c, to: to, granted: make(chan struct{})}
-	if blocked := b.blocked(w); blocked == nil && !(to > Small && b.crowded()) {
+	if blocked := b.blocked(w); blocked == nil && (to <= Small || !b.crowded()) {
 		b.give(c, to)
 		b.mu.Unlock()
 		return nil
