@@ -21,6 +21,7 @@ import (
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -37,8 +38,9 @@ type store interface {
 
 // backends are the servers behind the gateway, or what stands in for them in one process.
 type backends struct {
-	store  store
-	broker broker.Broker
+	store   store
+	damages *parts.Damages // what the store has found damaged
+	broker  broker.Broker
 	// ready says that both work.
 	ready func(context.Context) error
 	// now is the time on the store's clock.
@@ -61,13 +63,17 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, wai
 		return openShared(ctx, c, stalls, waiting, log)
 	}
 	path := filepath.Join(c.Data, "hark.db")
-	s, err := bolt.Open(path, bolt.Options{History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, WebhookRetention: c.WebhookRetention, Stall: stalls})
+	damages := parts.NewDamages(log)
+	s, err := bolt.Open(path, bolt.Options{
+		History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention,
+		WebhookRetention: c.WebhookRetention, Stall: stalls, Damages: damages,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
 	queue := memory.New(c.Routes, memory.Options{})
 	b := &backends{
-		store: s, broker: queue, now: time.Now, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
+		store: s, damages: damages, broker: queue, now: time.Now, storeName: "embedded, " + path, brokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
 			switch err := s.Probe(ctx); {
 			case errors.Is(err, lifecycle.ErrFull):
@@ -88,10 +94,10 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, wai
 const waitsForRedis = "The gateway is starting, and waits for Redis (--redis, HARK_REDIS), which cannot be reached. It serves nothing until then; its log says more."
 
 func openShared(ctx context.Context, c config.Config, stalls *stall.Watch, waiting func(string), log *slog.Logger) (*backends, error) {
-	servers := redact(c.Redis)
+	servers, damages := redact(c.Redis), parts.NewDamages(log)
 	s, err := redis.OpenPatiently(ctx, c.Redis, redis.Options{
 		Prefix: c.Prefix, Partitions: c.Partitions, History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, WebhookRetention: c.WebhookRetention,
-		Stall: stalls, Logger: log.With(slog.String("redis", servers)),
+		Stall: stalls, Logger: log.With(slog.String("redis", servers)), Damages: damages,
 	}, func(error) { waiting(waitsForRedis) })
 	if err != nil {
 		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)
@@ -104,7 +110,7 @@ func openShared(ctx context.Context, c config.Config, stalls *stall.Watch, waiti
 	}
 	s.RankBy(queue.Rank)
 	b := &backends{
-		store: s, broker: queue, now: s.Now, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
+		store: s, damages: damages, broker: queue, now: s.Now, rabbit: queue, shared: true, storeName: "Redis, " + redact(c.Redis), brokerName: "RabbitMQ, " + redact(c.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
 				return &api.NotReadyError{Detail: "Redis (--redis) does not answer.", Err: err}

@@ -7,6 +7,11 @@
 // under ./data, and the sample processors run inside. Kill it at any moment; what
 // was answered with 202 goes on when it is started again. See --help for all options.
 //
+//	go run ./gateway store check
+//
+// looks at what is stored; export, import, compact and discard-log are the other things that may be done with it
+// while no gateway runs on it, see store --help.
+//
 // SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they
 // have, streams are closed spread over --drain, processors finish or hand their
 // work back. A second signal ends the process at once. What `go run` has started drains when that command is killed, too.
@@ -29,6 +34,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "store" {
+		os.Exit(runStore(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -24,6 +24,11 @@ func (g *gateway) metrics() http.Handler {
 		keysCollector{g},
 		intakeCollector{g},
 	)
+	if g.damages != nil {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hark_store_damages_total", Help: "Times that something stored was found damaged, by its checksum, and was not handed out.",
+		}, func() float64 { return float64(g.damages.Count()) }))
+	}
 	if g.rabbit != nil {
 		registry.MustRegister(rabbitCollector{g.rabbit})
 	}

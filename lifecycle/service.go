@@ -211,9 +211,12 @@ func (s *Service) Follow(ctx context.Context, caller Principal, c Channel) (Chan
 func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content, error) {
 	r, content, err := s.store.Begin(ctx, of, c)
 	if err != nil && r.ID == "" {
-		return Request{}, Content{}, err
+		return Request{}, Content{}, unworkable(err)
 	}
 	s.queue.Discard(r)
+	if damage, ok := errors.AsType[*DamageError](err); ok {
+		return r, Content{}, s.giveUp(ctx, r, damage)
+	}
 	if err != nil {
 		return r, Content{}, fmt.Errorf("content of request %s: %w", r.ID, err)
 	}
@@ -222,6 +225,27 @@ func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content,
 		return r, Content{}, refuse(&r, c, 0)
 	}
 	return r, content, nil
+}
+
+// unworkable lets a queue drop work whose request is damaged: handed out again it would only be in the way of the others.
+func unworkable(err error) error {
+	if _, ok := errors.AsType[*DamageError](err); ok {
+		return fmt.Errorf("%w: %w", err, ErrNotFound)
+	}
+	return err
+}
+
+// CodeDamaged is the code of the failure of a request whose content was damaged where it was stored.
+const CodeDamaged = "stored-data-damaged"
+
+// giveUp ends a request whose content nobody can read any more.
+func (s *Service) giveUp(ctx context.Context, r Request, damage *DamageError) error {
+	if _, err := s.Report(ctx, r.Ref(), Fail{Attempt: r.Attempt, Failure: Failure{
+		Code: CodeDamaged, Message: "What was submitted was damaged where it was stored, so nobody can work on it. Submit it again.",
+	}}); err != nil {
+		return err // it is tried again
+	}
+	return unworkable(damage)
 }
 
 // Running returns what an attempt works on while it is the one that runs, as its start did; nothing is changed. The

@@ -76,6 +76,7 @@ var (
 	kindHeaders       = kind{"header-fields-too-large", 431, "Header fields too large", "The header of the request is larger than this gateway takes."}
 	kindFailed        = kind{"request-failed", 500, "The request failed", "The processor could not do the work. The member error says why; the gateway itself is well."}
 	kindInternal      = kind{"internal", 500, "Internal error", "Something went wrong inside the gateway. It has been logged."}
+	kindDamaged       = kind{"stored-data-damaged", 500, "Stored data is damaged", "What is stored of the request is not any more what was stored, by its checksum, so it is not handed out. Nothing was changed, and other requests are not concerned. It has been logged; whoever runs the gateway brings back a copy of its store."}
 	kindUnavailable   = kind{"unavailable", 503, "Temporarily unavailable", "The gateway cannot take or look up requests at the moment. Nothing was changed; repeat the call after Retry-After."}
 	kindExpired       = kind{"request-expired", 504, "The request expired", "The request's time ran out before it was done."}
 	kindMessage       = kind{"malformed-message", 400, "Malformed message", "The WebSocket message is not a JSON object of this protocol."}
@@ -97,7 +98,7 @@ var kinds = []kind{
 	kindMalformed, kindUnauthorized, kindForbidden, kindOrigin, kindNotFound, kindNoRequest, kindNotReady, kindMethod,
 	kindNotAcceptable, kindIDTaken, kindKeyInProgress, kindTransition, kindSuperseded, kindNotEnded, kindCanceled,
 	kindNoWebhook, kindWebhookState, kindUnproven,
-	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal,
+	kindTimeout, kindPrecondition, kindTooLarge, kindMediaType, kindRange, kindInvalid, kindKeyReused, kindUpgrade, kindHeaders, kindFailed, kindInternal, kindDamaged,
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindCalls, kindConnections, kindOpen, kindStored, kindWebhooks, kindSubscriptions, kindBytes, kindNoTokens,
 }
 
@@ -153,6 +154,14 @@ func (a *API) asProblem(err error) *problem {
 	}
 	if e, ok := errors.AsType[*dispatch.UnprovenError](err); ok {
 		return &problem{kind: kindUnproven, detail: e.Detail}
+	}
+	if d, ok := errors.AsType[*lifecycle.DamageError](err); ok { // the store has logged it
+		p := &problem{kind: kindDamaged, detail: "Stored data is damaged, and is not handed out."}
+		if d.ID != "" {
+			p.detail = "Of the request " + d.ID + " " + d.What + " is damaged, and is not handed out."
+			p.members = map[string]any{"requestId": d.ID}
+		}
+		return p
 	}
 	if t, ok := errors.AsType[*auth.TokenError](err); ok {
 		return &problem{kind: kindUnauthorized, detail: t.Detail}

@@ -136,7 +136,7 @@ func Parse(args []string, out io.Writer) (Config, error) {
 	helped := false
 	options := []kong.Option{
 		kong.Name("gateway"),
-		kong.Description("Hark, a real-time push gateway for asynchronous requests."),
+		kong.Description("Hark, a real-time push gateway for asynchronous requests. `gateway store --help` is about what it has stored."),
 		kong.Writers(out, out),
 		kong.Exit(func(int) { helped = true }),
 	}

@@ -135,6 +135,9 @@ var (
 	_ dispatch.Store          = (*Store)(nil)
 )
 
+// ErrInUse: another process has the store.
+var ErrInUse = errors.New("in use by another process")
+
 // lockWait is how long Open waits for another process to let go of the file: a
 // restart may overlap with the end of the process before.
 const lockWait = time.Second
@@ -275,7 +278,7 @@ const orSalvage = "Nothing was changed. Bring back a copy of the store, the file
 func refused(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return fmt.Errorf("store %s is in use by another process: stop that first, or name another folder", path)
+		return fmt.Errorf("store %s is %w: stop that first, or name another folder", path, ErrInUse)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch),
 		errors.Is(err, errNoMeta):
 		return fmt.Errorf("open store %s: not a Hark store, or it is damaged in its first pages: nothing was changed. Name another folder; or bring "+

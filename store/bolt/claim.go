@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -23,6 +24,10 @@ func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]di
 				return nil
 			}
 			c, err := b.lend(e, serial, now+int64(e.Timeout+grace))
+			if _, damaged := errors.AsType[*lifecycle.DamageError](err); damaged {
+				b.setAside(e, serial)
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -74,6 +79,20 @@ func (b *batch) nextOf(e *endpoint, now int64) (serial uint64, at int64) {
 		return 0, never
 	}
 	return serial, max(at, nanos(e.Health.HeldUntil), e.next())
+}
+
+// setAside takes a delivery that is damaged out of the way of the others.
+func (b *batch) setAside(e *endpoint, serial uint64) {
+	if d, err := b.loadDelivery(e, serial); err == nil {
+		b.touch(e)
+		b.finish(e, d, dispatch.Dead)
+		return
+	}
+	if first, due := b.firstDue(e, never); first == serial {
+		b.delete(dueBucket, dueKey(e.serial, due, serial))
+	} else {
+		b.setLease(e, serial, lease{until: never}) // until the next start
+	}
 }
 
 // lend claims a delivery until a time.

@@ -134,13 +134,11 @@ func (e *exporter) request(r *record) error {
 // event writes the event at a position.
 func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
 	key := position(nil, at)
-	stored := e.tx.Bucket(eventsBucket).Get(key)
 	event, err := e.s.event(e.tx.Bucket(eventsBucket), key)
 	if err != nil && !errors.Is(err, errForgotten) {
 		return e.lost(e.s.damaged("", fmt.Sprintf("event %d", at), err))
 	}
-	value, _ := unseal(e.s.journal.strict, eventsBucket, key, stored)
-	return e.emit(transfer.Line{Kind: kind, Offset: offset, Time: cutTime(eventTime(value)), Event: string(event)})
+	return e.emit(transfer.Line{Kind: kind, Offset: offset, Event: string(event)})
 }
 
 func (e *exporter) keys() error {
@@ -278,10 +276,10 @@ func (e *exporter) kept() error {
 		if err != nil {
 			return e.lost(e.s.damaged("", fmt.Sprintf("what is kept as %q", key), err))
 		}
-		switch string(key) {
-		case probeName:
+		switch {
+		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")): // which follows from the requests
 			return nil
-		case string(floorKey):
+		case bytes.Equal(key, floorKey):
 			return e.emit(transfer.Line{Kind: transfer.Floor, Offset: positionOf(value)})
 		}
 		return e.emit(transfer.Line{Kind: transfer.Kept, ID: string(key), Data: bytes.Clone(value)})

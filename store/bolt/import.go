@@ -169,6 +169,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		b.raise(ownersBucket, r.Serial)
 		b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
 		b.schedule(r)
+		b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 		switch r.Status {
 		case lifecycle.Pending:
 			b.raise(pendingBucket, r.Ticket)
@@ -186,7 +187,7 @@ func (i *importer) addEvent(l *transfer.Line) error {
 	if r == nil || l.Offset == 0 || l.Offset > r.Sequence {
 		return errLine
 	}
-	event, sequence, time := []byte(l.Event), l.Offset, l.Time
+	event, sequence, time := []byte(l.Event), l.Offset, transfer.TimeOf(l.Event)
 	return i.do(len(event), func(b *batch) error {
 		at := b.sequence(eventsBucket)
 		b.put(eventsBucket, position(nil, at), append(appendEventHeader(nil, time, 1), event...))
@@ -253,7 +254,7 @@ func (i *importer) addEntry(l *transfer.Line) error {
 	if i.feed == (lifecycle.Channel{}) || l.Offset <= i.last || l.Offset > i.top {
 		return errLine
 	}
-	c, offset, time, event := i.feed, l.Offset, l.Time, []byte(l.Event)
+	c, offset, time, event := i.feed, l.Offset, transfer.TimeOf(l.Event), []byte(l.Event)
 	i.last = offset
 	return i.do(len(event), func(b *batch) error {
 		at := b.refer(event, appendEventHeader(nil, time, 1))

@@ -19,6 +19,9 @@ const (
 	sweepEvents   = 1024
 )
 
+// damagedAgain is when a damaged request that is due is looked at again.
+const damagedAgain = time.Hour
+
 // Sweep implements lifecycle.Keeper. It also drops events that are too old from
 // feeds, and what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
@@ -72,12 +75,9 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 		switch {
 		case errors.Is(err, lifecycle.ErrNotFound):
 			b.delete(expiryBucket, expiryKey(nil, e.due, e.id))
-		case err != nil:
-			if b.writes == 0 {
-				return lifecycle.Swept{}, false, err
-			}
-			b.err = err
-			return lifecycle.Swept{}, false, nil
+		case err != nil: // it is damaged, which was told, and the others go on
+			b.delete(expiryBucket, expiryKey(nil, e.due, e.id))
+			b.put(expiryBucket, expiryKey(nil, nanos(b.now.Add(damagedAgain)), e.id), nil)
 		case b.now.Before(r.ExpiresAt): // it was extended
 			moved := new(*r)
 			b.delete(expiryBucket, expiryKey(nil, e.due, e.id))
@@ -156,8 +156,9 @@ func (s *Store) eachOf(ctx context.Context, index, prefix []byte, status lifecyc
 		}
 		for _, id := range ids {
 			r, err := s.load(ctx, id)
-			if errors.Is(err, lifecycle.ErrNotFound) || err == nil && r.Status != status {
-				continue
+			_, damaged := errors.AsType[*lifecycle.DamageError](err)
+			if damaged || errors.Is(err, lifecycle.ErrNotFound) || err == nil && r.Status != status {
+				continue // what is damaged was told
 			}
 			if err != nil {
 				yield(lifecycle.Request{}, err)

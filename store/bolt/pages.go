@@ -26,7 +26,18 @@ type pages struct {
 
 	// leaf is called with each entry of each bucket, in order; the slices are its own only until it returns.
 	leaf func(bucket, key, value []byte) error
+	// skip, if there is one, is told of pages that are damaged, which are left out then; else walk ends.
+	skip func(error)
+	only []byte // the one bucket to go through; nil: all
 }
+
+// pageDamage is what is wrong with a page.
+type pageDamage struct {
+	page uint64
+	what string
+}
+
+func (e *pageDamage) Error() string { return fmt.Sprintf("page %d: %s", e.page, e.what) }
 
 const (
 	pageHeader   = 16
@@ -111,11 +122,22 @@ func (p *pages) walk() error {
 	return p.tree(meta.root, nil, nil, nil, 0)
 }
 
-// damage is what is wrong with a page.
-func damage(id uint64, what string) error { return fmt.Errorf("page %d: %s", id, what) }
+func damage(id uint64, what string) error { return &pageDamage{id, what} }
 
 // tree goes through the page and what is below it. All keys are at least low and less than high, where those are given.
 func (p *pages) tree(id uint64, bucket, low, high []byte, depth int) error {
+	err := p.visit(id, bucket, low, high, depth)
+	if p.skip == nil || err == nil {
+		return err
+	}
+	if _, ok := errors.AsType[*pageDamage](err); !ok {
+		return err
+	}
+	p.skip(err)
+	return nil
+}
+
+func (p *pages) visit(id uint64, bucket, low, high []byte, depth int) error {
 	if id < 2 || id >= p.high {
 		return damage(id, "there is no such page")
 	}
@@ -214,6 +236,9 @@ func (p *pages) branchKey(raw []byte, i int) ([]byte, error) {
 
 // bucket goes through a bucket, which is in its entry if it is small.
 func (p *pages) bucket(id uint64, name, value []byte, depth int) error {
+	if p.only != nil && !bytes.Equal(name, p.only) {
+		return nil
+	}
 	if len(value) < bucketHeader {
 		return damage(id, "a bucket of it is damaged")
 	}
@@ -252,18 +277,23 @@ func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int
 			names[string(name)] = name
 		}
 	}
-	strict := false
-	p := &pages{file: file, size: info.Size()}
-	p.leaf = func(bucket, key, value []byte) error {
-		if name := names[string(bucket)]; name != nil {
+	strict, sums := false, false
+	first := &pages{file: file, size: info.Size(), only: metaBucket, leaf: func(_, key, value []byte) error {
+		strict = strict || bytes.Equal(key, sealedKey)
+		sums = sums || bytes.Equal(key, versionKey) && positionOf(value) >= boundSince
+		return nil
+	}}
+	if err := first.walk(); err != nil {
+		return 0, 0, 0, err
+	}
+	p := &pages{file: file, size: info.Size(), leaf: func(bucket, key, value []byte) error {
+		if name := names[string(bucket)]; name != nil && sums {
 			if _, err := unseal(strict, name, key, value); err != nil {
 				unsealed(name, key)
 			}
-		} else if bytes.Equal(bucket, metaBucket) && bytes.Equal(key, sealedKey) {
-			strict = true
 		}
 		return nil
-	}
+	}}
 	err = p.walk()
 	return p.count, p.page, p.size, err
 }

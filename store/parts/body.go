@@ -9,10 +9,13 @@ import (
 
 // EncodeBody returns a body as it is stored: the length of its type, the type, the bytes. It is never empty.
 func EncodeBody(c lifecycle.Content) []byte {
-	value := make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data))
-	value = binary.AppendUvarint(value, uint64(len(c.Type)))
-	value = append(value, c.Type...)
-	return append(value, c.Data...)
+	return appendBody(make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data)), c)
+}
+
+func appendBody(dst []byte, c lifecycle.Content) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(c.Type)))
+	dst = append(dst, c.Type...)
+	return append(dst, c.Data...)
 }
 
 // MaxBodyHead is how many bytes of what EncodeBody wrote tell where those of the body begin, if its type is as long as the API takes it.

@@ -2,6 +2,7 @@ package parts
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -44,5 +45,48 @@ func FuzzBody(f *testing.F) {
 	})
 	if _, err := DecodeBody(EncodeBody(lifecycle.Content{})); err != nil {
 		f.Error(err)
+	}
+}
+
+// TestSums: any flipped bit of a record or a body that has a sum is noticed; what has none is read.
+func TestSums(t *testing.T) {
+	r := lifecycle.Request{ID: "a", Owner: "alice", Route: "images", Status: lifecycle.Pending, Sequence: 3, Message: "half"}
+	head := "pa/3/\n"
+	summed := AppendSummed([]byte(head), 0, &r)[len(head):]
+	decode := func(head, data string) (got lifecycle.Request, err error) {
+		got.ID = "a"
+		return got, DecodeSummed(head, data, &got)
+	}
+	for _, data := range []string{string(summed), string(AppendRecord(nil, &r))} {
+		if got, err := decode(head, data); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	flip := func(data []byte, bit int) []byte {
+		flipped := bytes.Clone(data)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		return flipped
+	}
+	for bit := range len(summed) * 8 {
+		if got, err := decode(head, string(flip(summed, bit))); err == nil {
+			t.Errorf("bit %d: %+v", bit, got)
+		}
+	}
+	for bit := range len(head) * 8 {
+		if got, err := decode(string(flip([]byte(head), bit)), string(summed)); err == nil {
+			t.Errorf("bit %d of the head: %+v", bit, got)
+		}
+	}
+	c := lifecycle.Content{Type: "text/plain", Data: []byte("hello")}
+	body := SealBody(c)
+	for _, value := range [][]byte{body, EncodeBody(c)} {
+		if got, err := OpenBody(value); err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	for bit := len(bodyMark) * 8; bit < len(body)*8; bit++ {
+		if got, err := OpenBody(flip(body, bit)); err == nil {
+			t.Errorf("bit %d: %+v", bit, got)
+		}
 	}
 }

@@ -48,8 +48,11 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 		content, err := s.Content(ctx, r.Ref(), lifecycle.Input)
 		return r, content, err
 	}
-	content, err := parts.DecodeBody([]byte(p.input))
-	return r, content, failed(ctx, err)
+	content, err := parts.OpenBody([]byte(p.input))
+	if err != nil {
+		return r, lifecycle.Content{}, s.damaged(of.ID, partName(lifecycle.Input), err)
+	}
+	return r, content, nil
 }
 
 func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (p probed, r lifecycle.Request, err error) {
@@ -189,7 +192,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	case "unstaged":
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
-		newer, err := decodeProbe(st.of.ID, answer[1:])
+		newer, err := st.s.decodeProbe(st.of.ID, answer[1:])
 		if now, ok := s.now(); ok && now.After(newer.now) { // the script knows only what it was told
 			newer.now = now
 		}

@@ -183,8 +183,9 @@ func (c *claimRound) take(answer []any, token string) (next int64, err error) {
 				return 0, err
 			}
 			body, err := bodyOf(text(row, 4))
-			if err != nil {
-				return 0, err
+			if err != nil { // the others go on; this one is lent again when the lease has run out
+				_ = c.s.damaged("", "the body of webhook message "+text(row, 0), err)
+				continue
 			}
 			c.claims = append(c.claims, dispatch.Claim{
 				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: body},

@@ -219,7 +219,7 @@ type staged struct {
 }
 
 func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (*staged, error) {
-	body := &staged{value: parts.EncodeBody(*c)}
+	body := &staged{value: parts.SealBody(*c)}
 	if len(body.value) <= stageSize {
 		return body, nil
 	}

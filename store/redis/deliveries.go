@@ -116,7 +116,7 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 		return dispatch.Delivery{}, failed(ctx, err)
 	}
 	if d.Body, err = bodyOf(text(answer, 2)); err != nil {
-		return dispatch.Delivery{}, failed(ctx, err)
+		return dispatch.Delivery{}, s.damaged("", "the body of webhook message "+id, err)
 	}
 	for i := range list(answer, 3) {
 		a, err := decodeAttempt(text(list(answer, 3), i))

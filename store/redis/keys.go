@@ -133,7 +133,7 @@ func (s *Store) void(ctx context.Context, id, token string) (*record, error) {
 		return nil, err
 	}
 	if value := text(answer, 0); value != "" {
-		return decodeRecord(id, value)
+		return s.record(id, value)
 	}
 	return nil, nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"strconv"
 	"strings"
@@ -26,7 +25,8 @@ import (
 //	             topic, as far as those are in this partition. An event is the record as it is after it: it tells
 //	             of that state whole, and who reads it makes of it what clients get. The one that ends the request is its record
 //	             from then on, and '' here
-//	i:<name> o:<name>  content and result: length of the type, type, bytes; not there if the record has the result, byte for byte
+//	i:<name> o:<name>  content and result: sums (since version 4, see parts.SealBody), length of the type, type, bytes; not there if the
+//	             record has the result, byte for byte
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id
@@ -101,7 +101,7 @@ type record struct {
 }
 
 // Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
-// does, parts.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what parts.AppendRecord writes.
+// does, parts.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what parts.AppendSummed writes; its sum begins at the letter.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -114,7 +114,7 @@ const (
 // recordSize is room for most records.
 const recordSize = 512
 
-var errDamaged = errors.New("its record is damaged")
+var errDamaged = errors.New("it is no record")
 
 func decodeRecord(id, value string) (*record, error) {
 	r := new(record)
@@ -123,7 +123,7 @@ func decodeRecord(id, value string) (*record, error) {
 		err = errDamaged
 	}
 	if err != nil {
-		return nil, fmt.Errorf("request %s: %w", id, err)
+		return nil, &lifecycle.DamageError{ID: id, What: "the record", Err: err}
 	}
 	r.Position = nil // that is of then
 	return r, nil
@@ -157,7 +157,13 @@ func (r *record) decode(value string) error {
 	if !ok || r.event == "" && line[at] != '-' {
 		return errDamaged
 	}
-	return parts.DecodeRecord(rest, &r.Request)
+	if err := parts.DecodeSummed(value[end+1+at:len(value)-len(rest)], rest, &r.Request); err != nil {
+		return err
+	}
+	if statusLetter(r.Status) != value[statusAt:ticketAt] {
+		return errDamaged
+	}
+	return nil
 }
 
 // append appends r as it is stored.
@@ -176,6 +182,7 @@ func (r *record) append(dst []byte) []byte {
 
 // appendRest appends what is behind the position.
 func (r *record) appendRest(dst []byte) []byte {
+	head := len(dst)
 	dst = append(dst, parts.EventLetter(r.event))
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
@@ -186,7 +193,7 @@ func (r *record) appendRest(dst []byte) []byte {
 	dst = append(dst, '/')
 	dst = append(dst, r.Topic...)
 	dst = append(dst, '\n')
-	return parts.AppendRecord(dst, &r.Request)
+	return parts.AppendSummed(dst, head, &r.Request)
 }
 
 // member is the record's entry in pending.

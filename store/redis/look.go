@@ -35,7 +35,7 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 	if err != nil {
 		return probed{}, err
 	}
-	p, err := decodeProbe(id, answer)
+	p, err := s.decodeProbe(id, answer)
 	if err == nil {
 		s.set(p.now, ahead)
 	}
@@ -69,11 +69,11 @@ func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err e
 	if body := input.Val(); len(body) <= stageSize {
 		p.input = body
 	}
-	p.r, err = decodeRecord(of.ID, value)
+	p.r, err = s.record(of.ID, value)
 	return p, err
 }
 
-func decodeProbe(id string, answer []any) (p probed, err error) {
+func (s *Store) decodeProbe(id string, answer []any) (p probed, err error) {
 	now, err := number(answer, 0)
 	if err != nil {
 		return probed{}, err
@@ -84,7 +84,7 @@ func decodeProbe(id string, answer []any) (p probed, err error) {
 	}
 	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3)}
 	if value := text(answer, 1); value != "" {
-		p.r, err = decodeRecord(id, value)
+		p.r, err = s.record(id, value)
 	}
 	return p, err
 }

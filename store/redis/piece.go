@@ -21,24 +21,46 @@ func (s *Store) ReadContent(
 		kind = "o:"
 	}
 	key := s.tags[s.partition(of.ID)] + kind + of.String()
-	// What stands before the bytes is as long as their type, and is read with them: it is short, and
-	// whoever reads on would have to remember it.
-	head, err := s.client.GetRange(bound, key, 0, parts.MaxBodyHead-1).Bytes()
+	// What stands before the bytes is short, and whoever reads on would have to remember it.
+	var head []byte
+	var h parts.BodyHead
+	for need := parts.MaxBodyHead; need > 0; {
+		more, err := s.client.GetRange(bound, key, int64(len(head)), int64(need)-1).Bytes()
+		if err != nil {
+			return 0, failed(ctx, err)
+		}
+		if head = append(head, more...); len(head) == 0 {
+			return s.readInRecord(bound, of, part, p, offset)
+		}
+		h, need, err = parts.ReadBodyHead(head)
+		if err == nil && need > 0 && len(more) == 0 {
+			err = parts.ErrSum // cut
+		}
+		if err != nil {
+			return 0, s.damaged(of.ID, partName(part), err)
+		}
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	from, to := h.Chunks(offset, offset+int64(len(p)))
+	data, err := s.client.GetRange(bound, key, int64(h.Begin)+from, int64(h.Begin)+to-1).Bytes()
 	if err != nil {
 		return 0, failed(ctx, err)
 	}
-	if len(head) == 0 { // a body is never empty, so there is none
+	if err := h.Check(data, from, int64(len(data)) < to-from); err != nil {
+		return 0, s.damaged(of.ID, partName(part), err)
+	}
+	return copy(p, data[min(offset-from, int64(len(data))):]), nil
+}
+
+// readInRecord reads from a body that is not kept by itself, because the record has it or there is none.
+func (s *Store) readInRecord(
+	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64,
+) (int, error) {
+	if part != lifecycle.Output {
 		return 0, lifecycle.ErrNotFound
 	}
-	begin, err := parts.BodyBegin(head)
-	if err != nil { // a type that no caller of the API can have given, or damage
-		content, err := s.Content(ctx, of, part)
-		return copy(p, content.Data[min(offset, int64(len(content.Data))):]), err
-	}
-	from := int64(begin) + offset
-	if end := from + int64(len(p)); end <= int64(len(head)) || len(head) < parts.MaxBodyHead {
-		return copy(p, head[min(from, int64(len(head))):]), nil
-	}
-	value, err := s.client.GetRange(bound, key, from, from+int64(len(p))-1).Bytes()
-	return copy(p, value), failed(ctx, err)
+	content, err := s.resultIn(ctx, ctx, of)
+	return copy(p, content.Data[min(offset, int64(len(content.Data))):]), err
 }

@@ -59,8 +59,11 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	if err != nil {
 		return lifecycle.Content{}, failed(ctx, err)
 	}
-	content, err := parts.DecodeBody([]byte(value))
-	return content, failed(ctx, err)
+	content, err := parts.OpenBody([]byte(value))
+	if err != nil {
+		return lifecycle.Content{}, s.damaged(of.ID, partName(p), err)
+	}
+	return content, nil
 }
 
 // resultIn returns the result that a record has.
@@ -72,10 +75,10 @@ func (s *Store) resultIn(ctx, bound context.Context, of lifecycle.Ref) (lifecycl
 	if err != nil {
 		return lifecycle.Content{}, failed(ctx, err)
 	}
-	r, err := decodeRecord(of.ID, value)
+	r, err := s.record(of.ID, value)
 	switch {
 	case err != nil:
-		return lifecycle.Content{}, failed(ctx, err)
+		return lifecycle.Content{}, err
 	case !of.Of(&r.Request) || r.Result == nil || len(r.Result.Value) == 0:
 		return lifecycle.Content{}, lifecycle.ErrNotFound
 	}
@@ -195,7 +198,7 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 	var own, waiting []int
 	for i := range found {
 		var err error
-		if found[i].r, err = decodeRecord(found[i].id, found[i].value); err != nil {
+		if found[i].r, err = s.record(found[i].id, found[i].value); err != nil {
 			return nil, err
 		}
 		out[i] = found[i].r.Request

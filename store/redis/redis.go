@@ -67,6 +67,9 @@ type Options struct {
 	// never.
 	Stall *stall.Watch
 
+	// Damages is told of what is found damaged; nil: nobody is.
+	Damages *parts.Damages
+
 	Logger *slog.Logger // default: discard
 }
 
@@ -239,6 +242,9 @@ func failed(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	if _, ok := errors.AsType[*lifecycle.DamageError](err); ok { // Redis itself is well
+		return err
+	}
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
@@ -246,4 +252,26 @@ func failed(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: store: %w: %w", lifecycle.ErrUnavailable, lifecycle.ErrFull, err)
 	}
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
+}
+
+// damaged tells of something that was stored and is not what it was, and returns that.
+func (s *Store) damaged(id, what string, err error) error {
+	return s.options.Damages.Note(&lifecycle.DamageError{ID: id, What: what, Err: fmt.Errorf("store: %w", err)})
+}
+
+// record reads a record, and tells if it is damaged.
+func (s *Store) record(id, value string) (*record, error) {
+	r, err := decodeRecord(id, value)
+	if err != nil {
+		_ = s.options.Damages.Note(err)
+	}
+	return r, err
+}
+
+// partName is how a part is called in errors.
+func partName(p lifecycle.Part) string {
+	if p == lifecycle.Output {
+		return "the result"
+	}
+	return "the content"
 }

@@ -1,7 +1,9 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,4 +113,10 @@ func submission(id string) lifecycle.Submission {
 		Timeout: time.Hour, Retention: time.Hour, Fingerprint: "f-" + id,
 		Content: lifecycle.Content{Type: "application/json", Data: []byte(`{"image":"cat.png","width":640}`)},
 	}
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
+func asDamage(err error) (*lifecycle.DamageError, bool) {
+	return errors.AsType[*lifecycle.DamageError](err)
 }

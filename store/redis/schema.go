@@ -65,10 +65,13 @@ func (s *Store) prepare(ctx context.Context) error {
 	version, versionErr := strconv.Atoi(text[1])
 	partitions, partitionsErr := strconv.Atoi(text[2])
 	switch {
-	case text[0] != "hark" || versionErr != nil || partitionsErr != nil || partitions < 1 || partitions > mostPartitions:
+	case text[0] != "hark" && text[0] != importing || versionErr != nil || partitionsErr != nil || partitions < 1 || partitions > mostPartitions:
 		return fmt.Errorf("%s is not that of a Hark store", meta)
 	case version > layout:
-		return fmt.Errorf("its layout is version %d, this program knows up to version %d", version, layout)
+		return fmt.Errorf("its layout is version %d, this program knows up to version %d: run the program that wrote it, or a newer one; nothing was changed",
+			version, layout)
+	case text[0] == importing:
+		return fmt.Errorf("an import into it has not come to its end: remove all keys that begin with %s:, and import again", s.options.Prefix)
 	case want != 0 && want != partitions:
 		return fmt.Errorf("it was made with %d partitions, not %d", partitions, want)
 	}

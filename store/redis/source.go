@@ -43,7 +43,9 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	for i := 3; i+1 < len(answer); i += 2 {
 		e, err := channelEvent(c, text(answer, i), text(answer, i+1))
 		if err != nil {
-			return hub.History{}, failed(ctx, err)
+			if e.Event, err = s.lost(ctx, c, e.Offset, err); err != nil {
+				return hub.History{}, failed(ctx, err)
+			}
 		}
 		events = append(events, e)
 	}
@@ -95,6 +97,22 @@ func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) e
 		}
 	}
 	return nil
+}
+
+// lost returns what is told in the place of an event that is damaged.
+func (s *Store) lost(ctx context.Context, c lifecycle.Channel, offset uint64, err error) ([]byte, error) {
+	if offset == 0 {
+		return nil, err
+	}
+	_ = s.damaged("", "event "+strconv.FormatUint(offset, 10)+" of "+c.Key(), err)
+	if c.Feed() {
+		return lifecycle.AppendFeedReset(nil, c, offset), nil
+	}
+	r, err := s.Get(ctx, c.Ref())
+	if err != nil {
+		return nil, err
+	}
+	return lifecycle.AppendEvent(nil, &r, lifecycle.EventReset), nil
 }
 
 // channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is ""

@@ -120,12 +120,19 @@ func (s *Store) age(ctx context.Context, partition int) error {
 	}
 }
 
+// damagedAgain is when a damaged request that is due is looked at again.
+const damagedAgain = time.Hour
+
 // settle expires or forgets one request, and notes it if it was this call that did. patient: none
 // expires.
 func (s *Store) settle(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	p, err := s.look(bound, id, "", countNothing, "")
+	if _, damaged := errors.AsType[*lifecycle.DamageError](err); damaged { // which was told: the others go on
+		again := goredis.Z{Score: float64(micros(s.Now().Add(damagedAgain))), Member: id}
+		return failed(ctx, s.client.ZAddXX(bound, s.tags[s.partition(id)]+"expiry", again).Err())
+	}
 	switch {
 	case err != nil:
 		return failed(ctx, err)

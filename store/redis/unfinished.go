@@ -141,9 +141,9 @@ func (s *Store) fetch(ctx context.Context, ids []string) ([]lifecycle.Request, e
 		if err != nil {
 			return nil, failed(ctx, err)
 		}
-		r, err := decodeRecord(ids[i], value)
-		if err != nil {
-			return nil, failed(ctx, err)
+		r, err := s.record(ids[i], value)
+		if err != nil { // that was told, and the others go on
+			continue
 		}
 		found = append(found, r.Request)
 	}

@@ -29,10 +29,10 @@ const (
 	Begin    Kind = "hark-export"
 	Request  Kind = "request"  // Request, Serial, Ticket
 	Content  Kind = "content"  // of the request before: Part, Type, Data
-	Event    Kind = "event"    // of the request before: Offset, Time, Event
+	Event    Kind = "event"    // of the request before: Offset, Event
 	Key      Kind = "key"      // Digest, ID, Life, Fingerprint, Locked, Reply
 	Feed     Kind = "feed"     // Channel, Offset: of its newest event, whether that is kept or not, Begun
-	Entry    Kind = "entry"    // of the feed before: Offset, Time, Event
+	Entry    Kind = "entry"    // of the feed before: Offset, Event
 	Endpoint Kind = "endpoint" // Endpoint, Health, Named
 	Delivery Kind = "delivery" // of the endpoint before, the oldest first: Delivery
 	Floor    Kind = "floor"    // Offset: the highest that a feed had which is gone
@@ -54,11 +54,10 @@ type Line struct {
 	Type string `json:"type,omitzero"`
 	Data []byte `json:"data,omitzero"`
 
-	Channel string    `json:"channel,omitzero"`
-	Offset  uint64    `json:"offset,omitzero"`
-	Begun   uint64    `json:"begun,omitzero"` // the offset behind which a feed began, if all that it ever had is there
-	Time    time.Time `json:"time,omitzero"`
-	Event   string    `json:"event,omitzero"` // as clients get it
+	Channel string `json:"channel,omitzero"`
+	Offset  uint64 `json:"offset,omitzero"`
+	Begun   uint64 `json:"begun,omitzero"` // the offset behind which a feed began, if all that it ever had is there
+	Event   string `json:"event,omitzero"` // as clients get it
 
 	Digest      []byte           `json:"digest,omitzero"` // SHA-256 of owner, NUL, idempotency key
 	ID          string           `json:"id,omitzero"`
@@ -86,6 +85,17 @@ type Message struct {
 	Settled  time.Time          `json:"settled,omitzero"` // of any other
 	Body     []byte             `json:"body,omitzero"`
 	Log      []dispatch.Attempt `json:"log,omitzero"`
+}
+
+// TimeOf returns when an event happened, the zero time if it does not say.
+func TimeOf(event string) time.Time {
+	var e struct {
+		Time time.Time `json:"time"`
+	}
+	if json.Unmarshal([]byte(event), &e) != nil {
+		return time.Time{}
+	}
+	return e.Time
 }
 
 // The names of the parts of a request.

@@ -1,0 +1,535 @@
+package bolt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// damageEnv says how many places of each kind TestDamages damages; CI tries a sample.
+const damageEnv = "HARK_TEST_DAMAGES"
+
+// furnish puts something of everything into a store.
+func furnish(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := t.Context()
+	for _, id := range []string{"one", "two"} {
+		if _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{
+			ID: id, Owner: "alice", URL: "https://example.com/" + id, Status: dispatch.Active, Concurrency: 1,
+			Secrets: []dispatch.Secret{{Value: []byte("whsec_" + id)}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Keep(ctx, "tickets", []byte("the key of tickets")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		sub := request(fmt.Sprintf("r%02d", i))
+		sub.Owner = []string{"alice", "bob"}[i%2]
+		sub.Topic = []string{"", "cats", "dogs"}[i%3]
+		sub.Content = lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte(sub.ID), 1+i*i*i/4)}
+		if i%4 == 0 {
+			sub.Key, sub.KeyLock, sub.Fingerprint = "key-"+sub.ID, time.Minute, "f"+sub.ID
+		}
+		if _, err := s.Create(ctx, sub); err != nil {
+			t.Fatal(err)
+		}
+		changes := []lifecycle.Change{
+			lifecycle.Start{}, lifecycle.Progress{Percent: new(5.0)},
+			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("="+sub.ID), 1+i*37)}},
+		}
+		for _, c := range changes[:min(i%5, 3)] {
+			if _, err := s.Apply(ctx, lifecycle.Named(sub.ID), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	claims, _, err := s.Claim(ctx, 4, time.Minute)
+	if err != nil || len(claims) == 0 {
+		t.Fatal(claims, err)
+	}
+	for _, c := range claims {
+		if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered, Attempt: dispatch.Attempt{Status: 204}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// answers is what a store says of everything, by what was asked. What is damaged is answered with that.
+func answers(t *testing.T, s *Store) map[string]string {
+	all := make(map[string]string)
+	note := func(what string, err error, answer ...any) {
+		if _, ok := errors.AsType[*lifecycle.DamageError](err); ok {
+			all[what] = damagedAnswer
+			return
+		}
+		all[what] = fmt.Sprint(append(answer, err)...)
+	}
+	for i := range 41 { // the last one is not there
+		id := fmt.Sprintf("r%02d", i)
+		r, err := s.Get(t.Context(), lifecycle.Named(id))
+		note("get "+id, err, fmt.Sprintf("%s %s %s %d %s", r.Owner, r.Topic, r.Status, r.Sequence, r.UpdatedAt))
+		for _, p := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
+			c, err := s.Content(t.Context(), lifecycle.Named(id), p)
+			note(fmt.Sprintf("content %s %d", id, p), err, c.Type, string(c.Data))
+		}
+	}
+	channels := []string{"owner:alice", "owner:bob"}
+	for i := range 40 {
+		channels = append(channels, fmt.Sprintf("request:r%02d", i))
+	}
+	for _, owner := range []string{"alice", "bob"} {
+		for _, topic := range []string{"cats", "dogs"} {
+			channels = append(channels, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: owner, Name: topic}.Key())
+		}
+		page, err := s.List(t.Context(), lifecycle.Query{Owner: owner, Limit: 100})
+		var ids []string
+		for _, r := range page.Requests {
+			ids = append(ids, r.ID)
+		}
+		note("list "+owner, err, ids)
+	}
+	for _, channel := range channels {
+		h, err := s.Read(t.Context(), channel, 0, 1000)
+		note("top of "+channel, err, h.Top)
+		for _, m := range h.Messages {
+			text := string(m.Event)
+			if strings.Contains(text, "request.reset") || strings.Contains(text, "feed.reset") {
+				text = damagedAnswer
+			}
+			all[fmt.Sprintf("%s %d", channel, m.Offset)] = text
+		}
+	}
+	for _, id := range []string{"one", "two"} {
+		e, h, err := s.Endpoint(t.Context(), "alice", id)
+		note("endpoint "+id, err, fmt.Sprint(e.URL, e.Secrets, h.Waiting+h.Sending))
+		page, err := s.ListDeliveries(t.Context(), "alice", id, dispatch.Query{Limit: 1000})
+		note("deliveries "+id, err, page.Deliveries)
+		for _, d := range page.Deliveries {
+			d, err := s.Delivery(t.Context(), "alice", id, d.ID)
+			note("delivery "+id+" "+d.ID, err, fmt.Sprint(d.State, d.Attempts, string(d.Body), d.Log))
+		}
+	}
+	kept, err := s.Keep(t.Context(), "tickets", []byte("another"))
+	note("kept", err, string(kept))
+	for i := 0; i < 40; i += 4 {
+		id := fmt.Sprintf("r%02d", i)
+		again := request(id)
+		again.Owner = []string{"alice", "bob"}[i%2]
+		again.Key, again.Fingerprint = "key-"+id, "f"+id
+		c, err := s.Create(t.Context(), again)
+		note("key of "+id, err, c.Existed)
+	}
+	return all
+}
+
+const damagedAnswer = "damaged"
+
+// ways to damage something at a place.
+var ways = []struct {
+	name string
+	do   func(content []byte, at int, random *rand.Rand) []byte
+}{
+	{"a bit is flipped", func(c []byte, at int, random *rand.Rand) []byte { c[at] ^= 1 << random.IntN(8); return c }},
+	{"a byte is another", func(c []byte, at int, random *rand.Rand) []byte { c[at] += 1 + byte(random.IntN(255)); return c }},
+	{"it is cut", func(c []byte, at int, _ *rand.Rand) []byte { return c[:at] }},
+	{"a sector is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(sector(c, at, 512)); return c }},
+	{"a page is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(sector(c, at, 16<<10)); return c }},
+	{"all behind is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(c[at:]); return c }},
+	{"sectors are swapped", func(c []byte, at int, random *rand.Rand) []byte { return swap(c, at, 512, random) }},
+	{"pages are swapped", func(c []byte, at int, random *rand.Rand) []byte { return swap(c, at, 16<<10, random) }},
+}
+
+func sector(c []byte, at, size int) []byte {
+	from := at / size * size
+	return c[from:min(from+size, len(c))]
+}
+
+func swap(c []byte, at, size int, random *rand.Rand) []byte {
+	a, b := sector(c, at, size), sector(c, random.IntN(len(c)), size)
+	if len(a) == len(b) {
+		was := bytes.Clone(a)
+		copy(a, b)
+		copy(b, was)
+	}
+	return c
+}
+
+// TestDamages: wherever the file or the log is damaged, and however, each answer is the right one, or says that it is damaged, or the store does not
+// open and says so. HARK_TEST_DAMAGES is how many places of each file are damaged in each way; the table is printed with -v.
+func TestDamages(t *testing.T) {
+	places := 6
+	if n, err := strconv.Atoi(os.Getenv(damageEnv)); err == nil {
+		places = n
+	}
+	path := filepath.Join(t.TempDir(), "hark.db")
+	made, err := Open(path, Options{NoSync: true, CheckpointAfter: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	furnish(t, made)
+	for i := range 3 { // so that pages are used again, and old versions of others stand around
+		if err := made.rest(); err != nil {
+			t.Fatal(err)
+		}
+		lives(t, made, 100+i, 101+i, func() {})
+	}
+	lives(t, made, 111, 140, func() {}) // which only the log has
+	killed := crash(t, path)
+	if err := made.Close(); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	table := new(strings.Builder)
+	fmt.Fprintf(table, "\n%-28s %-22s %7s %9s %9s %9s\n", "damaged", "how", "places", "refused", "damaged", "as it was")
+	for _, state := range []struct{ name, path, file string }{
+		{"the file, closed", path, ""}, {"the file, killed", killed, ""}, {"the log", killed, "-wal"},
+	} {
+		whole := map[string][]byte{}
+		for _, suffix := range []string{"", "-wal"} {
+			if content, err := os.ReadFile(state.path + suffix); err == nil {
+				whole[suffix] = content
+			}
+		}
+		at := filepath.Join(t.TempDir(), "hark.db")
+		lay := func(file []byte) {
+			t.Helper()
+			_ = os.Remove(walPath(at))
+			for suffix, content := range whole {
+				if suffix == state.file {
+					content = file
+				}
+				if err := os.WriteFile(at+suffix, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		lay(whole[state.file])
+		s, err := Open(at, Options{NoSync: true, CheckpointAfter: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := answers(t, s)
+		if slices.Contains(slices.Collect(maps.Values(want)), damagedAnswer) {
+			t.Fatal("damaged from the beginning")
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range ways {
+			refused, told, same := 0, 0, 0
+			for n := range places {
+				content := whole[state.file]
+				used := len(bytes.TrimRight(content, "\x00")) // a log is laid out ahead
+				place := placeIn(content[:used], n, random)
+				if way.name == "all behind is zeroed" || way.name == "it is cut" {
+					place = used * (n + 1) / (places + 1)
+				}
+				lay(way.do(bytes.Clone(content), place, random))
+				s, err := Open(at, Options{NoSync: true, CheckpointAfter: time.Hour, Damages: nil})
+				if err != nil {
+					if text := err.Error(); !strings.Contains(text, "othing was changed") || strings.Contains(text, "runtime error") {
+						t.Errorf("%s, %s at %d: %v", state.name, way.name, place, err)
+					}
+					refused++
+					continue
+				}
+				got, damages := answers(t, s), 0
+				for what, answer := range want {
+					if got[what] == damagedAnswer || covered(got, what) {
+						damages++
+					} else if got[what] != answer {
+						t.Errorf("%s, %s at %d: %s is %.200q, was %.200q", state.name, way.name, place, what, got[what], answer)
+					}
+				}
+				_ = s.Close()
+				if damages > 0 {
+					told++
+				} else {
+					same++
+				}
+			}
+			fmt.Fprintf(table, "%-28s %-22s %7d %9d %9d %9d\n", state.name, way.name, places, refused, told, same)
+		}
+	}
+	t.Log(table)
+}
+
+// covered reports whether an answer is not there because the one that leads to it is damaged.
+func covered(got map[string]string, what string) bool {
+	if _, ok := got[what]; ok {
+		return false
+	}
+	if rest, ok := strings.CutPrefix(what, "request:"); ok {
+		id, _, _ := strings.Cut(rest, " ")
+		return got["top of request:"+id] == damagedAnswer
+	}
+	if rest, ok := strings.CutPrefix(what, "delivery "); ok {
+		endpoint, _, _ := strings.Cut(rest, " ")
+		return got["deliveries "+endpoint] == damagedAnswer
+	}
+	return false
+}
+
+// placeIn is a place that has something, mostly: much of a file is free.
+func placeIn(content []byte, n int, random *rand.Rand) int {
+	place := random.IntN(len(content))
+	for range 20 {
+		if content[place] != 0 || n%4 == 0 {
+			break
+		}
+		place = random.IntN(len(content))
+	}
+	return place
+}
+
+// TestDamagedBody: a flipped byte of a result is told with the request, counted, and concerns nobody else; so is one of a record.
+func TestDamagedBody(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s, err := Open(path, Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		sub := request(id)
+		sub.Content.Data = []byte("content of " + id)
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("result of " + id)}}} {
+			if _, err := s.Apply(t.Context(), lifecycle.Named(id), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip := func(tx *bolt.Tx, bucket, key []byte) error {
+		value := bytes.Clone(tx.Bucket(bucket).Get(key))
+		value[len(value)-1] ^= 1
+		return tx.Bucket(bucket).Put(key, value)
+	}
+	if err := errors.Join(db.Update(func(tx *bolt.Tx) error {
+		return errors.Join(flip(tx, piecesBucket, pieceKey(nil, "b", lifecycle.Output, 0)), flip(tx, requestsBucket, []byte("c")))
+	}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	damages := parts.NewDamages(discard)
+	s, err = Open(path, Options{NoSync: true, Damages: damages})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := damages.Count()
+	for _, ask := range []struct {
+		id   string
+		what string
+		do   func(id string) error
+	}{
+		{"b", "the result", func(id string) error {
+			_, err := s.Content(t.Context(), lifecycle.Named(id), lifecycle.Output)
+			return err
+		}},
+		{"c", "the record", func(id string) error { _, err := s.Get(t.Context(), lifecycle.Named(id)); return err }},
+	} {
+		err := ask.do(ask.id)
+		if d, ok := errors.AsType[*lifecycle.DamageError](err); !ok || d.ID != ask.id || d.What != ask.what {
+			t.Errorf("%s of %s: %v", ask.what, ask.id, err)
+		}
+		if err := ask.do("a"); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := damages.Count() - before; n != 2 {
+		t.Errorf("%d damages are counted", n)
+	}
+	if c, err := s.Content(t.Context(), lifecycle.Named("b"), lifecycle.Input); err != nil || string(c.Data) != "content of b" {
+		t.Errorf("%q, %v", c.Data, err)
+	}
+	var found []string
+	if _, err := s.Sweep(t.Context(), 10); err != nil {
+		t.Errorf("sweep: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Check(path, func(err error) { found = append(found, err.Error()) }); err != nil {
+		t.Error(err)
+	}
+	if text := strings.Join(found, "\n"); !strings.Contains(text, "request b: the result") || !strings.Contains(text, "request c: the record") {
+		t.Errorf("a check says %s", text)
+	}
+}
+
+// TestBelongs: without its log, or beside another one, a file that was not closed is refused with what to do, and left as it is; so is a log
+// without its file.
+func TestBelongs(t *testing.T) {
+	path, other := filepath.Join(t.TempDir(), "hark.db"), filepath.Join(t.TempDir(), "hark.db")
+	s := openLogged(t, path)
+	lives(t, s, 0, 1, func() {})
+	if err := s.rest(); err != nil {
+		t.Fatal(err)
+	}
+	lives(t, s, 1, 3, func() {})
+	earlier := crash(t, path)
+	if err := s.rest(); err != nil {
+		t.Fatal(err)
+	}
+	lives(t, s, 3, 6, func() {})
+	lives(t, openLogged(t, other), 0, 3, func() {})
+	later, foreign := crash(t, path), crash(t, other)
+	read := func(path string) []byte {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	file, log := read(later), read(walPath(later))
+	for _, c := range []struct {
+		name      string
+		file, log []byte // nil: not there
+		want      error
+		discard   bool // the file can be used without the log
+	}{
+		{"no log", file, nil, errLogMissing, true},
+		{"an empty log", file, []byte{}, errLogBlank, true},
+		{"a log of zeros", file, make([]byte, len(log)), errLogBlank, true},
+		{"a log with another beginning", file, append(make([]byte, headerBlock), log[headerBlock:]...), errLogHead, true},
+		{"another store's log", file, read(walPath(foreign)), errLogForeign, true},
+		{"an older log", file, read(walPath(earlier)), errLogOlder, true},
+		{"a log that was cut", file, log[:len(log)/2], errTorn, true},
+		{"an older file", read(earlier), log, errGap, true},
+		{"no file", nil, log, errFileMissing, false},
+		{"an empty file", []byte{}, log, errFileEmpty, false},
+		{"an empty file without a log", []byte{}, nil, errFileEmpty, false},
+	} {
+		at := filepath.Join(t.TempDir(), "hark.db")
+		if c.file != nil {
+			if err := os.WriteFile(at, c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.log != nil {
+			if err := os.WriteFile(walPath(at), c.log, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(at, Options{})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		for suffix, want := range map[string][]byte{"": c.file, "-wal": c.log} {
+			if got, err := os.ReadFile(at + suffix); !bytes.Equal(got, want) || (err != nil) != (want == nil) {
+				t.Errorf("%s: hark.db%s was changed", c.name, suffix)
+			}
+		}
+		if _, err := Check(at, func(error) {}); !errors.Is(err, c.want) {
+			t.Errorf("%s: a check says %v", c.name, err)
+		}
+		if kept, err := DiscardLog(at); (err == nil) != c.discard {
+			t.Errorf("%s: discarding: %v", c.name, err)
+		} else if c.discard {
+			if (kept != "") != (c.log != nil) || kept != "" && !bytes.Equal(read(kept), c.log) {
+				t.Errorf("%s: the log is kept as %q", c.name, kept)
+			}
+			if _, err := openLogged(t, at).Get(t.Context(), lifecycle.Named("r0")); err != nil {
+				t.Errorf("%s: without the log: %v", c.name, err)
+			}
+		}
+	}
+}
+
+// TestLargeBodiesFindRoom: bodies of 5 MB do not make the file grow while two thirds of it are free.
+func TestLargeBodiesFindRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s := openLogged(t, path)
+	n := 0
+	add := func(size int) string {
+		n++
+		sub := request(fmt.Sprintf("r%d", n))
+		sub.Content.Data = bytes.Repeat([]byte{byte(n)}, size)
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+		return sub.ID
+	}
+	drop := func(id string) {
+		if _, err := s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Cancel{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), lifecycle.Named(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []string
+	for range 900 {
+		ids = append(ids, add(100_000))
+	}
+	for i, id := range ids {
+		if i%3 != 0 { // what is free is scattered
+			drop(id)
+		}
+	}
+	rest := func() int64 {
+		if err := s.rest(); err != nil {
+			t.Fatal(err)
+		}
+		size, err := sizeOf(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return size
+	}
+	before := rest()
+	for range 3 {
+		var large []string
+		for range 5 {
+			large = append(large, add(5<<20))
+		}
+		rest()
+		for _, id := range large {
+			drop(id)
+		}
+		rest()
+	}
+	if after := rest(); after > before {
+		t.Errorf("the file grew from %d to %d bytes while two thirds were free", before, after)
+	}
+	want := dump(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	was, is, err := Compact(path)
+	if err != nil || is > was/2 {
+		t.Errorf("compacted from %d to %d bytes, %v", was, is, err)
+	}
+	s = openLogged(t, path)
+	if got := dump(t, s); !maps.Equal(got, want) {
+		t.Errorf("%d entries after, %d before", len(got), len(want))
+	}
+}

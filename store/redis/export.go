@@ -1,0 +1,349 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+var _ transfer.Source = (*Store)(nil)
+
+// exportPage is how much is read at a time: members of a set, events of a channel.
+const exportPage = 256
+
+// Export implements transfer.Source. It is a snapshot only while nobody changes anything. It needs memory for the names of owners, feeds, endpoints and keys.
+func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) error {
+	e := exporter{s: s, ctx: context.Background(), emit: emit, skip: skip}
+	for _, kind := range []struct {
+		pattern string
+		each    func(partition int, key, name string) error
+	}{
+		{"own:", e.requests}, {"k:", e.key}, {"t:", e.feed}, {"w:e:", e.endpoint}, {"floor", e.floor}, {"w:kept:", e.kept},
+	} {
+		for partition, tag := range s.tags {
+			names, err := s.names(e.ctx, tag+kind.pattern)
+			if err != nil {
+				return failed(e.ctx, err)
+			}
+			for _, name := range names {
+				if err := kind.each(partition, tag+kind.pattern+name, name); err != nil {
+					return failed(e.ctx, err)
+				}
+			}
+		}
+	}
+	if e.highest > 0 {
+		return e.emit(transfer.Line{Kind: transfer.Floor, Offset: e.highest})
+	}
+	return nil
+}
+
+// names returns in order what stands behind a prefix in the names of keys.
+func (s *Store) names(ctx context.Context, prefix string) ([]string, error) {
+	var mu sync.Mutex
+	var names []string
+	scan := func(ctx context.Context, client *goredis.Client) error {
+		pattern := strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(prefix) + "*"
+		for keys := client.Scan(ctx, 0, pattern, 1000).Iterator(); ; {
+			if !keys.Next(ctx) {
+				return keys.Err()
+			}
+			mu.Lock()
+			names = append(names, strings.TrimPrefix(keys.Val(), prefix))
+			mu.Unlock()
+		}
+	}
+	var err error
+	switch client := s.client.(type) {
+	case *goredis.ClusterClient:
+		err = client.ForEachMaster(ctx, scan)
+	case *goredis.Client:
+		err = scan(ctx, client)
+	default:
+		err = fmt.Errorf("%T is no client that can be gone through", client)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err // a scan may name one twice
+}
+
+type exporter struct {
+	s    *Store
+	ctx  context.Context
+	emit func(transfer.Line) error
+	skip func(error)
+
+	highest uint64 // offset that a feed had which is gone
+}
+
+func (e *exporter) floor(_ int, key, _ string) error {
+	n, err := e.s.client.Get(e.ctx, key).Uint64()
+	e.highest = max(e.highest, n)
+	return err
+}
+
+// lost is called with what cannot be read.
+func (e *exporter) lost(err error) error {
+	if e.skip == nil {
+		return err
+	}
+	e.skip(err)
+	return nil
+}
+
+func (e *exporter) requests(partition int, key, _ string) error {
+	for from := int64(0); ; from += exportPage {
+		page, err := e.s.client.ZRangeWithScores(e.ctx, key, from, from+exportPage-1).Result()
+		if err != nil {
+			return err
+		}
+		for _, z := range page {
+			entry, _ := z.Member.(string)
+			id, _, _ := strings.Cut(entry, "\x00")
+			if err := e.request(partition, id); err != nil {
+				return err
+			}
+		}
+		if len(page) < exportPage {
+			return nil
+		}
+	}
+}
+
+func (e *exporter) request(partition int, id string) error {
+	tag := e.s.tags[partition]
+	value, err := e.s.client.Get(e.ctx, tag+"r:"+id).Result()
+	if errors.Is(err, goredis.Nil) {
+		return nil // Redis has dropped it, and nobody has tidied up yet
+	}
+	if err != nil {
+		return err
+	}
+	r, err := e.s.record(id, value)
+	if err != nil {
+		return e.lost(err)
+	}
+	serial, err := strconv.ParseUint(r.serial, 10, 64)
+	l := transfer.Line{Kind: transfer.Request, Request: &r.Request, Serial: serial}
+	if err == nil && r.Status == lifecycle.Pending {
+		l.Ticket, err = strconv.ParseUint(r.ticket, 10, 64)
+	}
+	if err != nil {
+		return e.lost(e.s.damaged(id, "the record", err))
+	}
+	if err := e.emit(l); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		lifecycle.Part
+		name string
+	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}} {
+		if part.Part == lifecycle.Output && r.Result == nil {
+			continue
+		}
+		c, err := e.s.Content(e.ctx, r.Ref(), part.Part)
+		if errors.Is(err, lifecycle.ErrNotFound) {
+			err = e.s.damaged(id, partName(part.Part), errors.New("it is gone"))
+		}
+		if err != nil {
+			if err := e.lost(err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := e.emit(transfer.Line{Kind: transfer.Content, Part: part.name, Type: c.Type, Data: c.Data}); err != nil {
+			return err
+		}
+	}
+	return e.events(transfer.Event, r.Channel())
+}
+
+// events writes those of a channel.
+func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
+	for after := uint64(0); ; {
+		h, err := e.s.Read(e.ctx, c.Key(), after, exportPage)
+		if err != nil {
+			return err
+		}
+		for _, m := range h.Messages {
+			after = m.Offset
+			if c.Feed() && bytes.Equal(m.Event, lifecycle.AppendForgotten(nil, c, m.Offset)) {
+				if err := e.emit(transfer.Line{Kind: kind, Offset: m.Offset}); err != nil {
+					return err
+				}
+				continue
+			}
+			if strings.Contains(string(m.Event[:min(len(m.Event), 512)]), `.reset"`) { // in the place of one that is damaged, which was told
+				if subject, ok := lifecycle.EventSubject(m.Event); !ok || subject.Type == lifecycle.EventReset {
+					if err := e.lost(&lifecycle.DamageError{What: fmt.Sprintf("event %d of %s", m.Offset, c.Key()), Err: errDamaged}); err != nil {
+						return err
+					}
+					continue
+				}
+			}
+			if err := e.emit(transfer.Line{Kind: kind, Offset: m.Offset, Event: string(m.Event)}); err != nil {
+				return err
+			}
+		}
+		if len(h.Messages) == 0 || after >= h.Top {
+			return nil
+		}
+	}
+}
+
+func (e *exporter) key(_ int, key, name string) error {
+	sum, err := base64.RawURLEncoding.DecodeString(name)
+	if err != nil {
+		return nil // it is none of ours
+	}
+	fields, err := e.s.client.HMGet(e.ctx, key, "r", "f", "l", "t", "y", "v").Result()
+	if err != nil {
+		return err
+	}
+	k := decodeKey(fields)
+	if k == nil {
+		return nil
+	}
+	return e.emit(transfer.Line{
+		Kind: transfer.Key, Digest: sum, ID: k.request.ID, Life: k.request.Life, Fingerprint: k.fingerprint, Locked: k.locked.UTC(), Reply: k.reply,
+	})
+}
+
+func (e *exporter) feed(_ int, key, name string) error {
+	c, err := lifecycle.ParseKey(name)
+	if err != nil {
+		return e.lost(e.s.damaged("", "the name of a feed", err))
+	}
+	top, err := e.s.client.Get(e.ctx, key).Uint64()
+	if err != nil {
+		return err
+	}
+	h, err := e.s.Read(e.ctx, name, 0, 0)
+	if err != nil {
+		return err
+	}
+	if err := e.emit(transfer.Line{Kind: transfer.Feed, Channel: name, Offset: top, Begun: h.Begin}); err != nil {
+		return err
+	}
+	return e.events(transfer.Entry, c)
+}
+
+func (e *exporter) endpoint(partition int, key, id string) error {
+	fields, err := e.s.client.HMGet(e.ctx, key, "json", "version", "created", "updated",
+		"failures", "successes", "failing", "succeeded", "hold", "number", "once").Result()
+	if err != nil {
+		return err
+	}
+	found, err := decodeEndpoint(fields)
+	if err != nil {
+		return e.lost(e.s.damaged("", "webhook endpoint "+id, err))
+	}
+	n, err := numbers(fields, 4, 5)
+	if err != nil {
+		return e.lost(e.s.damaged("", "webhook endpoint "+id, err))
+	}
+	l := transfer.Line{Kind: transfer.Endpoint, Endpoint: &found, Health: &dispatch.Health{
+		Failures: int(n[0]), Successes: int(n[1]), FailingSince: at(n[2]), LastSuccess: at(n[3]), HeldUntil: at(n[4]),
+	}}
+	if text(fields, 10) == "1" {
+		named, err := e.s.client.ZScore(e.ctx, e.s.tags[partition]+"w:once", id).Result()
+		if err == nil {
+			l.Named = at(int64(named))
+		}
+	}
+	if err := e.emit(l); err != nil {
+		return err
+	}
+	number := text(fields, 9)
+	for from := int64(0); ; from += exportPage {
+		messages, err := e.s.client.ZRange(e.ctx, e.s.tags[partition]+"w:log:"+number, from, from+exportPage-1).Result()
+		if err != nil {
+			return err
+		}
+		for _, message := range messages {
+			if err := e.delivery(e.s.tags[partition], number, message); err != nil {
+				return err
+			}
+		}
+		if len(messages) < exportPage {
+			return nil
+		}
+	}
+}
+
+func (e *exporter) delivery(tag, number, message string) error {
+	fields, err := e.s.client.HMGet(e.ctx, tag+"w:d:"+number+":"+message, "s", "l", "y", "b", "c", "d", "z", "n", "a").Result()
+	if err != nil {
+		return err
+	}
+	if text(fields, 0) == "" {
+		return nil // forgotten meanwhile
+	}
+	value := func(i int) int64 { // of what may not be there
+		n, _ := strconv.ParseInt(text(fields, i), 10, 64)
+		return n
+	}
+	m := &transfer.Message{
+		ID: message, Lane: text(fields, 1), Type: text(fields, 2), State: statesByLetter[text(fields, 0)],
+		Created: at(value(4)), Tries: int(value(7)), Attempts: int(value(8)),
+	}
+	switch m.State {
+	case dispatch.Sending:
+		m.State = dispatch.Waiting
+		m.Due = time.Now().UTC().Truncate(time.Microsecond)
+	case dispatch.Waiting:
+		m.Due = at(value(5))
+	default:
+		m.Settled = at(value(6))
+	}
+	body, err := e.s.client.HGet(e.ctx, tag+"w:m:"+text(fields, 3), "b").Result()
+	if err == nil {
+		m.Body, err = bodyOf(body)
+	} else if !errors.Is(err, goredis.Nil) {
+		return err
+	}
+	if err != nil {
+		return e.lost(e.s.damaged("", "the body of webhook message "+message, err))
+	}
+	log, err := e.s.client.LRange(e.ctx, tag+"w:a:"+number+":"+message, 0, -1).Result()
+	if err != nil {
+		return err
+	}
+	for _, entry := range log {
+		a, err := decodeAttempt(entry)
+		if err != nil {
+			return e.lost(e.s.damaged("", "the log of webhook delivery "+message, err))
+		}
+		m.Log = append(m.Log, a)
+	}
+	return e.emit(transfer.Line{Kind: transfer.Delivery, Delivery: m})
+}
+
+func (e *exporter) kept(_ int, key, name string) error {
+	value, err := e.s.client.Get(e.ctx, key).Bytes()
+	if err != nil {
+		return err
+	}
+	return e.emit(transfer.Line{Kind: transfer.Kept, ID: name, Data: value})
+}
+
+// attemptEntry is an attempt as it is in the log.
+func attemptEntry(a dispatch.Attempt) (string, error) {
+	at := a.At
+	a.At = time.Time{}
+	record, err := json.Marshal(a)
+	return strconv.FormatInt(micros(at), 10) + " " + string(record), err
+}

@@ -1,0 +1,212 @@
+package redis_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/store/storetest"
+	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/store/webhooktest"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+type anyStore interface {
+	storetest.Store
+	webhooktest.Store
+	transfer.Source
+}
+
+// furnish puts something of everything into a store.
+func furnish(t *testing.T, s anyStore) {
+	t.Helper()
+	ctx := t.Context()
+	for i, id := range []string{"one", "two"} {
+		if _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{
+			ID: id, Owner: "alice", URL: "https://example.com/" + id, Status: dispatch.Active, Concurrency: 1 + i, Timeout: time.Second,
+			Secrets: []dispatch.Secret{{Value: []byte("whsec_" + id)}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Keep(ctx, "tickets", []byte("the key of tickets")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		id := fmt.Sprintf("r%02d", i)
+		sub := lifecycle.Submission{
+			ID: id, Owner: []string{"alice", "bob"}[i%2], Topic: []string{"", "cats", "dogs"}[i%3], Route: "images", MaxAttempts: 3,
+			Timeout: time.Hour, Retention: time.Hour, Fingerprint: "f" + id, Priority: i % 4,
+			Content: lifecycle.Content{Type: "text/plain", Data: []byte(strings.Repeat(id, 1+i*1000))},
+		}
+		if i%4 == 0 {
+			sub.Key, sub.KeyLock = "key-"+id, time.Minute
+		}
+		if _, err := s.Create(ctx, sub); err != nil {
+			t.Fatal(err)
+		}
+		changes := []lifecycle.Change{
+			lifecycle.Start{}, lifecycle.Progress{Percent: new(5.0)}, lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("result of " + id)}},
+		}
+		for _, c := range changes[:min(i%5, 3)] {
+			if _, err := s.Apply(ctx, lifecycle.Named(id), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	claims, _, err := s.Claim(ctx, 4, time.Minute)
+	if err != nil || len(claims) == 0 {
+		t.Fatal(claims, err)
+	}
+	for _, c := range claims {
+		if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered, Attempt: dispatch.Attempt{Status: 204}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lines returns an export, in an order that does not depend on partitions.
+func lines(t *testing.T, s transfer.Source) (export string, sorted []string) {
+	t.Helper()
+	var out strings.Builder
+	if _, err := transfer.Write(&out, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	sorted = strings.Split(out.String(), "\n")
+	slices.Sort(sorted)
+	return out.String(), sorted
+}
+
+func same(t *testing.T, name string, got, want []string) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("%s: a line is\n%.700s\nwas\n%.700s", name, got[i], want[i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d lines, want %d", name, len(got), len(want))
+	}
+}
+
+// TestTransfer: what the embedded store holds is the same in Redis, whatever its partitions, and the other way round; a follower goes on after
+// its cursor, the order of work and deliveries go on.
+func TestTransfer(t *testing.T) {
+	server := servertest.Redis(t)
+	embedded := func(path string) *bolt.Store {
+		s, err := bolt.Open(path, bolt.Options{NoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	from := embedded(filepath.Join(t.TempDir(), "hark.db"))
+	furnish(t, from)
+	export, want := lines(t, from)
+	feed := lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "alice"}.Key()
+	for n, partitions := range []int{1, 7} {
+		o := redis.Options{Prefix: fmt.Sprint("to", n), Partitions: partitions}
+		if err := redis.Import(t.Context(), server.URL, o, transfer.Read(strings.NewReader(export))); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, server.URL, o)
+		again, got := lines(t, s)
+		same(t, fmt.Sprint("in ", partitions, " partitions"), got, want)
+		path := filepath.Join(t.TempDir(), "hark.db")
+		if err := bolt.Import(path, transfer.Read(strings.NewReader(again))); err != nil {
+			t.Fatal(err)
+		}
+		back := embedded(path)
+		_, got = lines(t, back)
+		same(t, "and back", got, want)
+
+		for name, s := range map[string]anyStore{"Redis": s, "back": back} {
+			before, err := s.Read(t.Context(), feed, 12, 1000)
+			if err != nil || len(before.Messages) == 0 || before.Messages[0].Offset != 13 {
+				t.Fatalf("%s: %d messages, %v", name, len(before.Messages), err)
+			}
+			if _, err := s.Apply(t.Context(), lifecycle.Named("r02"), lifecycle.Progress{}); err != nil {
+				t.Fatal(name, err)
+			}
+			if h, err := s.Read(t.Context(), feed, before.Top, 10); err != nil || len(h.Messages) != 1 || h.Messages[0].Offset != before.Top+1 {
+				t.Errorf("%s: after the cursor: %+v, %v", name, h, err)
+			}
+			if err := s.(lifecycle.Store).Delete(t.Context(), lifecycle.Named("r03")); err != nil {
+				t.Error(name, err)
+			}
+			claims, _, err := s.Claim(t.Context(), 100, time.Minute)
+			if err != nil || len(claims) == 0 {
+				t.Errorf("%s: %d deliveries, %v", name, len(claims), err)
+			}
+		}
+		if err := redis.Import(t.Context(), server.URL, o, transfer.Read(strings.NewReader(export))); err == nil || !strings.Contains(err.Error(), "already") {
+			t.Errorf("into a store that is there: %v", err)
+		}
+	}
+	// Of one that breaks off nothing is left.
+	o := redis.Options{Prefix: "cut"}
+	if err := redis.Import(t.Context(), server.URL, o, transfer.Read(strings.NewReader(export[:len(export)*2/3]))); err == nil {
+		t.Error("half an export was taken in")
+	}
+	if left, err := client(t, server).Keys(t.Context(), "cut:*").Result(); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestDamaged: a flipped byte of a content, a record or an event is told, and concerns nobody else.
+func TestDamaged(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	damages := parts.NewDamages(discard)
+	s := open(t, server.URL, redis.Options{Damages: damages})
+	furnish(t, s)
+	flip := func(key string) {
+		t.Helper()
+		value, err := admin.Get(t.Context(), key).Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		value[len(value)-1] ^= 1
+		if err := admin.Set(t.Context(), key, value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flip("hark:{p0}:i:r03")
+	flip("hark:{p0}:o:r08")
+	flip("hark:{p0}:r:r13")
+	check := func(name, id, what string, err error) {
+		t.Helper()
+		d, ok := asDamage(err)
+		if !ok || d.ID != id || d.What != what {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := s.Content(t.Context(), lifecycle.Named("r03"), lifecycle.Input)
+	check("content", "r03", "the content", err)
+	_, err = s.Content(t.Context(), lifecycle.Named("r08"), lifecycle.Output)
+	check("result", "r08", "the result", err)
+	_, err = s.Get(t.Context(), lifecycle.Named("r13"))
+	check("record", "r13", "the record", err)
+	if n := damages.Count(); n != 3 {
+		t.Errorf("%d damages are counted", n)
+	}
+	if c, err := s.Content(t.Context(), lifecycle.Named("r03"), lifecycle.Output); err != nil || string(c.Data) != "result of r03" {
+		t.Errorf("%q, %v", c.Data, err)
+	}
+	if _, err := s.Sweep(t.Context(), 100); err != nil {
+		t.Error(err)
+	}
+	var found []string
+	if err := s.Export(func(transfer.Line) error { return nil }, func(err error) { found = append(found, err.Error()) }); err != nil || len(found) != 3 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
