@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz churn attack bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-readme idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ chaos: ## 10,000 requests over many nodes while one thing after the other is kil
 	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway ./broker/rabbitmq
 
 MINUTES ?= 5
+damages: ## damage the embedded store's file and log at PLACES places (default 50) in each of 24 ways; prints what was told
+	HARK_TEST_DAMAGES=$(or $(PLACES),50) $(GO) test -count=1 -v -run='^TestDamages$$' ./store/bolt
+
 churn: ## everything at once while everything dies and comes back, for MINUTES (default 5) on each kind of backends
 	$(GO) run ./loadtest churn --minutes=$(MINUTES)
 	@sh scripts/setup.sh $(GO) run ./loadtest --backends=shared churn --minutes=$(MINUTES)

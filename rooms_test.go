@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	"webhook":             {},
 	"webhook/dispatch":    {"webhook", "lifecycle", "egress", "golang.org/x"},
 	"store/parts":         {"lifecycle"},
-	"store/transfer":      {"lifecycle", "webhook/dispatch"},
+	"store/transfer":      {"lifecycle", "store/parts", "webhook/dispatch"},
 	"store/bolt":          {"lifecycle", "hub", "store/parts", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
 	"store/redis":         {"lifecycle", "hub", "store/parts", "store/transfer", "webhook/dispatch", "github.com/redis"},
 	"broker/rabbitmq":     {"broker", "github.com/rabbitmq"},

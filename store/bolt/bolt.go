@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,7 +195,13 @@ func openFile(path string, o Options) (*bolt.DB, error) {
 	if o.MaxSize > 0 {
 		size = 0 // the system's: what is kept back is meant for such
 	}
+	var opened *os.File
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			opened = file
+			return file, err
+		},
 		Timeout:        lockWait,
 		PageSize:       size,
 		NoFreelistSync: true,
@@ -205,11 +212,30 @@ func openFile(path string, o Options) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := still(path, opened); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	if o.MaxSize > 0 {
 		// The file grows by this much at a time; all of the last step must fit.
 		db.AllocSize = min(db.AllocSize, max(o.MaxSize/16, 64<<10))
 	}
 	return db, nil
+}
+
+// still returns an error if another file has taken the place of the one that is open: it was waited for whoever did that.
+func still(path string, opened *os.File) error {
+	is, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	was, err := opened.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(is, was) {
+		return bolterrors.ErrTimeout
+	}
+	return nil
 }
 
 // begin makes a new store where there is nothing of one.
@@ -237,7 +263,7 @@ func begun(path string) error {
 
 // openWhole opens the database of a file in which each page in use is whole. bbolt would panic over one that is not.
 func openWhole(path string, o Options) (*bolt.DB, error) {
-	lock, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true}) // which looks at nothing but the first pages
+	lock, err := openToRead(path)
 	if err != nil {
 		return nil, err
 	}
@@ -260,6 +286,15 @@ func openWhole(path string, o Options) (*bolt.DB, error) {
 		return nil, &pageError{err}
 	}
 	return openFile(path, o)
+}
+
+// openToRead keeps others from writing. It looks at nothing but the first pages.
+func openToRead(path string) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
+	if err != nil && strings.Contains(err.Error(), "file size too small") { // bbolt has no other name for it
+		return nil, &pageError{errors.New("it was cut")}
+	}
+	return db, err
 }
 
 // mostNoted is how many damages are told one by one when a store is opened.

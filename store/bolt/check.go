@@ -28,7 +28,7 @@ func Check(path string, tell func(error)) (sum Summary, err error) {
 	if err := begun(path); err != nil {
 		return sum, refused(path, err)
 	}
-	lock, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
+	lock, err := openToRead(path)
 	if err != nil {
 		return sum, refused(path, err)
 	}
@@ -58,7 +58,7 @@ func Check(path string, tell func(error)) (sum Summary, err error) {
 		return sum, refused(path, err)
 	}
 	defer func() { _ = j.tx.Rollback() }()
-	sum.Requests = j.tx.Bucket(requestsBucket).Stats().KeyN
+	sum.Requests = (&checker{tx: j.tx}).count(requestsBucket)
 	if err := s.rebuild(j.tx); err != nil {
 		tell(err)
 	}

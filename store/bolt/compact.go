@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -47,6 +48,11 @@ func Compact(path string) (before, after int64, err error) {
 	}
 	if after, err = sizeOf(made); err != nil {
 		return 0, 0, err
+	}
+	if runtime.GOOS == "windows" { // which renames nothing to the name of an open file; elsewhere nobody comes in between
+		if err := from.Close(); err != nil {
+			return 0, 0, err
+		}
 	}
 	if err := os.Rename(made, path); err != nil {
 		return 0, 0, errors.Join(err, os.Remove(made))

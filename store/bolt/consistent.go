@@ -152,8 +152,12 @@ func (c *checker) feeds() error {
 	var offset uint64
 	emptied := false
 	return c.tx.Bucket(feedsBucket).ForEach(func(key, value []byte) error {
-		if len(key) < 9 || key[len(key)-9] != 0 || len(value) != 0 && len(value) != 8 && !isBegin(value) {
+		if len(key) < 9 || key[len(key)-9] != 0 {
 			return damagedIndex("an entry of a feed is none")
+		}
+		at, err := c.s.journal.place(key, value)
+		if err != nil {
+			return damagedIndex("an entry of the feed %q is another", key[:len(key)-9])
 		}
 		if same := bytes.Equal(key[:len(key)-9], name); same && (offsetOf(key) != offset+1 || emptied || isBegin(value)) {
 			return damagedIndex("the feed %q has a gap behind %d", name, offset)
@@ -164,7 +168,7 @@ func (c *checker) feeds() error {
 			}
 		}
 		offset, emptied = offsetOf(key), len(value) == 0
-		if len(value) == 8 {
+		if at > 0 {
 			c.referred++
 		}
 		return nil
@@ -201,6 +205,9 @@ func (c *checker) deliveries() error {
 	}); err != nil {
 		return err
 	}
+	if err := c.due(); err != nil {
+		return err
+	}
 	lanes, ended := c.count(lanesBucket), c.count(settledBucket)
 	if n := c.count(messageIndexBucket); n != all || lanes < waiting || ended < settled || lanes+ended > all {
 		return damagedIndex("there are %d webhook deliveries, of which %d wait, and the indexes have %d and %d", all, waiting, n, lanes)
@@ -209,6 +216,32 @@ func (c *checker) deliveries() error {
 		return damagedIndex("numbers of webhook deliveries would be given twice")
 	}
 	return c.tx.Bucket(messagesBucket).ForEach(func(_, _ []byte) error { c.referred++; return nil })
+}
+
+// due has every delivery that may be claimed: the first of each lane, and of an endpoint that keeps no order, all.
+func (c *checker) due() error {
+	bySerial := make(map[uint64]*endpoint, len(c.s.endpoints.byID))
+	for _, e := range c.s.endpoints.byID {
+		bySerial[e.serial] = e
+	}
+	var lane []byte
+	return c.tx.Bucket(lanesBucket).ForEach(func(key, _ []byte) error {
+		if len(key) < 17 {
+			return damagedIndex("a lane of webhook deliveries is none")
+		}
+		first := !bytes.Equal(key[:len(key)-8], lane)
+		lane = append(lane[:0], key[:len(key)-8]...)
+		e := bySerial[positionOf(key[:8])]
+		if e == nil || e.ordered() && !first {
+			return nil
+		}
+		at := pair(e.serial, offsetOf(key))
+		d, err := c.s.delivery(at, c.tx.Bucket(deliveriesBucket).Get(at))
+		if err == nil && !c.has(dueBucket, dueKey(e.serial, d.Due, d.serial)) {
+			return damagedIndex("webhook delivery %s is never due", d.ID)
+		}
+		return nil
+	})
 }
 
 // references are as many as events say that there are to them.

@@ -79,7 +79,7 @@ func (e *exporter) requests() error {
 		return err
 	}
 	requests := e.tx.Bucket(requestsBucket)
-	if requests.Stats().KeyN == listed {
+	if (&checker{tx: e.tx}).count(requestsBucket) == listed {
 		return nil
 	}
 	return requests.ForEach(func(key, _ []byte) error {
@@ -98,7 +98,7 @@ func (e *exporter) requests() error {
 }
 
 func (e *exporter) request(r *record) error {
-	l := transfer.Line{Kind: transfer.Request, Request: &r.Request, Serial: r.Serial}
+	l := transfer.Line{Kind: transfer.Request, Request: (*transfer.Record)(&r.Request), Serial: r.Serial}
 	if r.Status == lifecycle.Pending {
 		l.Ticket = r.Ticket
 	}
@@ -152,7 +152,7 @@ func (e *exporter) keys() error {
 			return e.lost(e.s.damaged("", "the record of an idempotency key", err))
 		}
 		l := transfer.Line{
-			Kind: transfer.Key, Digest: bytes.Clone(key), ID: k.Request, Life: k.Life, Fingerprint: k.Fingerprint, Reply: k.Reply,
+			Kind: transfer.Key, Digest: bytes.Clone(key), ID: k.Request, Life: k.Life, Fingerprint: []byte(k.Fingerprint), Reply: k.Reply,
 		}
 		if !k.LockedUntil.IsZero() {
 			l.Locked = cutTime(k.LockedUntil.UnixNano())
@@ -183,10 +183,14 @@ func (e *exporter) feeds() error {
 				return err
 			}
 		}
-		if len(value) == 0 || isBegin(value) {
+		at, err := e.s.journal.place(key, value)
+		if err != nil {
+			return e.lost(e.s.damaged("", fmt.Sprintf("an entry of the feed %q", channel), err))
+		}
+		if at == 0 {
 			return nil
 		}
-		return e.event(transfer.Entry, offsetOf(key), positionOf(value))
+		return e.event(transfer.Entry, offsetOf(key), at)
 	})
 }
 

@@ -74,8 +74,9 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 		b.delete(feedsBucket, b.offsetKey(f, f.top))
 	}
 	f.top++
-	b.place = position(b.place[:0], at)
-	b.put(feedsBucket, b.offsetKey(f, f.top), b.place)
+	key := b.offsetKey(f, f.top)
+	b.place = appendPlace(b.place[:0], key, at)
+	b.put(feedsBucket, key, b.place)
 	if now := nanos(b.now); now >= f.span {
 		f.span = b.s.spanEnd(now)
 		b.put(agingBucket, agingKey(f.span, c), nil)
@@ -179,7 +180,30 @@ func (b *batch) offsetKey(f *feed, offset uint64) []byte {
 
 // at returns the position of a feed's event, 0 if it is gone.
 func (b *batch) at(f *feed, offset uint64) uint64 {
-	return positionOf(b.bucket(feedsBucket).Get(b.offsetKey(f, offset)))
+	key := b.offsetKey(f, offset)
+	at, _ := b.s.journal.place(key, b.bucket(feedsBucket).Get(key)) // at the start all are looked at
+	return at
+}
+
+// appendPlace appends the value of an entry of feeds: the position of its event, and a sum.
+func appendPlace(dst, key []byte, at uint64) []byte {
+	from := len(dst)
+	dst = position(dst, at)
+	return binary.BigEndian.AppendUint32(dst, sealSum(marks[&feedsBucket[0]], key, dst[from:]))
+}
+
+// place reads the value of an entry of feeds: 0 if it only keeps the top, or a beginning. Up to version 5 there was no sum.
+func (j *journal) place(key, value []byte) (uint64, error) {
+	switch {
+	case len(value) == 0, bytes.Equal(value, beginValue):
+		return 0, nil
+	case len(value) == 12 && binary.BigEndian.Uint32(value[8:]) == sealSum(marks[&feedsBucket[0]], key, value[:8]):
+		return positionOf(value[:8]), nil
+	case len(value) == 8 && !j.strict:
+		return positionOf(value), nil
+	default:
+		return 0, errSum
+	}
 }
 
 func positionOf(value []byte) uint64 {

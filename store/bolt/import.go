@@ -163,7 +163,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	if l.Request == nil || l.Request.ID == "" || l.Serial == 0 || l.Request.Status == lifecycle.Pending && l.Ticket == 0 {
 		return errLine
 	}
-	r := &record{Request: *l.Request, Serial: l.Serial, Ticket: l.Ticket, Trail: trail{Oldest: l.Request.Sequence + 1}}
+	r := &record{Request: lifecycle.Request(*l.Request), Serial: l.Serial, Ticket: l.Ticket, Trail: trail{Oldest: l.Request.Sequence + 1}}
 	i.request = r
 	return i.do(512, func(b *batch) error {
 		b.raise(ownersBucket, r.Serial)
@@ -204,7 +204,7 @@ func (i *importer) addKey(l *transfer.Line) error {
 	if len(l.Digest) != 32 || l.ID == "" {
 		return errLine
 	}
-	k := &keyRecord{Request: l.ID, Life: l.Life, Fingerprint: l.Fingerprint, LockedUntil: l.Locked, Reply: l.Reply}
+	k := &keyRecord{Request: l.ID, Life: l.Life, Fingerprint: string(l.Fingerprint), LockedUntil: l.Locked, Reply: l.Reply}
 	digest := l.Digest
 	return i.do(512, func(b *batch) error {
 		b.saveKeyAt(digest, k)
@@ -258,7 +258,8 @@ func (i *importer) addEntry(l *transfer.Line) error {
 	i.last = offset
 	return i.do(len(event), func(b *batch) error {
 		at := b.refer(event, appendEventHeader(nil, time, 1))
-		b.put(feedsBucket, position(feedPrefix(c), offset), position(nil, at))
+		key := position(feedPrefix(c), offset)
+		b.put(feedsBucket, key, appendPlace(nil, key, at))
 		b.put(agingBucket, agingKey(b.s.spanEnd(nanos(time)), c), nil)
 		return nil
 	})

@@ -28,7 +28,7 @@ var (
 	refsBucket = []byte("refs")
 	// bodies: id 0x00 part → length of the type, type, bytes. Of files from before version 6.
 	bodiesBucket = []byte("bodies")
-	// feeds: channel key 0x00 offset → position. The newest key of a feed that is followed is not
+	// feeds: channel key 0x00 offset → position, sum (since version 6). The newest key of a feed that is followed is not
 	// deleted, its value is emptied instead: it keeps the top. When the last event of one has aged
 	// that nobody follows, the feed goes, and begins, if it does, behind all offsets that were
 	// given (see open and drop).

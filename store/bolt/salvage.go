@@ -17,7 +17,7 @@ import (
 // changes neither. tell is called with each thing that cannot. Beside the file there must be room for a copy of it.
 func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error) {
 	defer recoverDamage(&err)
-	lock, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
+	lock, err := openToRead(path)
 	if err != nil {
 		return 0, refused(path, err)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// What is handed out, or worked by, is stored with a sum: a mark, CRC-32C (4 bytes) over the table, the key and the value, the value. A value
-// that was damaged, or stands under another key than its own, is told from any other. Indexes have none: they are held against
+// What is handed out, or worked by, is stored with a sum: a mark, CRC-32C (4 bytes), the value. The sum is over key and value, and begins
+// with the table and the length of the key. A value
+// that was damaged, or stands under another key than its own, is told from any other. Indexes have none, but for feeds: they are held against
 // the records when the store is opened, see consistent.
 //
 // Up to version 5 values had no sum. None of them begins with the mark: it stands before the first letter of a status, a brace,
@@ -46,10 +47,7 @@ var marks = func() map[*byte]byte {
 
 // sealSum is the sum of a value under its key. The length of the key counts, so that no byte can change sides.
 func sealSum(mark byte, key, value []byte) uint32 {
-	var head [3]byte
-	head[0] = mark
-	binary.BigEndian.PutUint16(head[1:], uint16(len(key)))
-	return crc32.Update(crc32.Update(crc32.Update(0, castagnoli, head[:]), castagnoli, key), castagnoli, value)
+	return crc32.Update(crc32.Update(uint32(mark)<<24|uint32(len(key)), castagnoli, key), castagnoli, value)
 }
 
 // appendSeal appends what stands before a value.

@@ -76,7 +76,11 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 		key, value = cursor.Next()
 	}
 	for ; within(key, prefix); key, value = cursor.Next() {
-		if len(value) > 0 && !p.add(offsetOf(key), positionOf(value), false) { // an empty one only keeps the top
+		at, err := s.journal.place(key, value)
+		if err != nil {
+			return hub.History{}, s.damaged("", "an entry of the feed "+c.Key(), err)
+		}
+		if at > 0 && !p.add(offsetOf(key), at, false) { // none only keeps the top
 			break
 		}
 	}
@@ -90,6 +94,7 @@ type page struct {
 	events *bolt.Bucket
 	limit  int
 	size   int
+	key    [8]byte // scratch
 	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
 	lost func(offset uint64) []byte
 	ours func(*lifecycle.Request) bool
@@ -139,8 +144,7 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	if len(p.Messages) >= p.limit {
 		return false
 	}
-	var buf [8]byte
-	key := position(buf[:0], at)
+	key := position(p.key[:0], at)
 	value, err := unseal(p.s.journal.strict, eventsBucket, key, p.events.Get(key))
 	if p.size += len(value); p.size > maxRead && len(p.Messages) > 0 {
 		return false

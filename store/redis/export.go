@@ -137,7 +137,7 @@ func (e *exporter) request(partition int, id string) error {
 		return e.lost(err)
 	}
 	serial, err := strconv.ParseUint(r.serial, 10, 64)
-	l := transfer.Line{Kind: transfer.Request, Request: &r.Request, Serial: serial}
+	l := transfer.Line{Kind: transfer.Request, Request: (*transfer.Record)(&r.Request), Serial: serial}
 	if err == nil && r.Status == lifecycle.Pending {
 		l.Ticket, err = strconv.ParseUint(r.ticket, 10, 64)
 	}
@@ -218,7 +218,7 @@ func (e *exporter) key(_ int, key, name string) error {
 		return nil
 	}
 	return e.emit(transfer.Line{
-		Kind: transfer.Key, Digest: sum, ID: k.request.ID, Life: k.request.Life, Fingerprint: k.fingerprint, Locked: k.locked.UTC(), Reply: k.reply,
+		Kind: transfer.Key, Digest: sum, ID: k.request.ID, Life: k.request.Life, Fingerprint: []byte(k.fingerprint), Locked: k.locked.UTC(), Reply: k.reply,
 	})
 }
 

@@ -176,7 +176,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		return errLine
 	}
 	r := &record{
-		Request: *l.Request, token: newToken(), serial: fmt.Sprintf("%016d", l.Serial), ticket: fmt.Sprintf("%016d", max(l.Ticket, l.Serial)),
+		Request: lifecycle.Request(*l.Request), token: newToken(), serial: fmt.Sprintf("%016d", l.Serial), ticket: fmt.Sprintf("%016d", max(l.Ticket, l.Serial)),
 		queue: queueOf(l.Request.Route, i.s.rank(l.Request.Priority)),
 	}
 	if r.Status == lifecycle.Pending {

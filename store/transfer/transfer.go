@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -46,9 +47,9 @@ type Line struct {
 	Version int  `json:"version,omitzero"`
 	Lines   int  `json:"lines,omitzero"`
 
-	Request *lifecycle.Request `json:"request,omitzero"`
-	Serial  uint64             `json:"serial,omitzero"` // rises with creation
-	Ticket  uint64             `json:"ticket,omitzero"` // of a pending one: rises in the order of work
+	Request *Record `json:"request,omitzero"`
+	Serial  uint64  `json:"serial,omitzero"` // rises with creation
+	Ticket  uint64  `json:"ticket,omitzero"` // of a pending one: rises in the order of work
 
 	Part string `json:"part,omitzero"` // "input" or "output"
 	Type string `json:"type,omitzero"`
@@ -62,7 +63,7 @@ type Line struct {
 	Digest      []byte           `json:"digest,omitzero"` // SHA-256 of owner, NUL, idempotency key
 	ID          string           `json:"id,omitzero"`
 	Life        string           `json:"life,omitzero"`
-	Fingerprint string           `json:"fingerprint,omitzero"`
+	Fingerprint []byte           `json:"fingerprint,omitzero"`
 	Locked      time.Time        `json:"locked,omitzero"`
 	Reply       *lifecycle.Reply `json:"reply,omitzero"`
 
@@ -70,6 +71,38 @@ type Line struct {
 	Health   *dispatch.Health   `json:"health,omitzero"`
 	Named    time.Time          `json:"named,omitzero"`
 	Delivery *Message           `json:"delivery,omitzero"`
+}
+
+// Record is a request as it is written down: what tells it from others, and all of it as [parts.AppendRecord] writes it, because not all that it holds
+// is text.
+type Record lifecycle.Request
+
+type record struct {
+	ID     string           `json:"id"`
+	Owner  string           `json:"owner,omitzero"`
+	Route  string           `json:"route,omitzero"`
+	Status lifecycle.Status `json:"status"`
+	Record []byte           `json:"record"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r *Record) MarshalJSON() ([]byte, error) {
+	of := lifecycle.Request(*r)
+	return json.Marshal(record{of.ID, of.Owner, of.Route, of.Status, parts.AppendRecord(nil, &of)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *Record) UnmarshalJSON(raw []byte) error {
+	var from record
+	if err := json.Unmarshal(raw, &from); err != nil {
+		return err
+	}
+	of := lifecycle.Request{ID: from.ID}
+	if err := parts.DecodeRecord(string(from.Record), &of); err != nil {
+		return fmt.Errorf("request %s: %w", from.ID, err)
+	}
+	*r = Record(of)
+	return nil
 }
 
 // Message is a delivery with its body. What was being sent waits.

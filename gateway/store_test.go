@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hark-push/hark/servertest"
+)
+
+// storeCommand runs `gateway store` and returns how it ends and what it says.
+func storeCommand(in string, args ...string) (code int, out, errOut string) {
+	var o, e strings.Builder
+	code = runStore(args, strings.NewReader(in), &o, &e)
+	return code, o.String(), e.String()
+}
+
+// TestStoreCommands: what a gateway has stored can be checked, exported, moved to Redis and back, and compacted, and gateways go on with it; a
+// damaged result is told over the wire with its request, counted, and concerns nobody else.
+func TestStoreCommands(t *testing.T) {
+	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+		t.Skip("about both kinds of store by itself")
+	}
+	data := t.TempDir()
+	p := spawn(t, data)
+	for _, id := range []string{"a", "b"} {
+		p.call("POST", "/v1/requests", `{"id":"`+id+`","route":"sleep","content":{"steps":1,"duration":"1ms","result":{"said":"hello from `+id+`"}}}`,
+			"Prefer: wait=10").want(200)
+	}
+	feed := p.call("GET", "/v1/history", nil).want(200).body
+	if code, _, text := storeCommand("", "check", "--data="+data); code != exitInUse || !strings.Contains(text, "in use by another process") {
+		t.Errorf("while a gateway runs: %d, %s", code, text)
+	}
+	p.kill()
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"check"}, exitDone, "2 requests"},
+		{[]string{"compact"}, exitDone, "bytes and has"},
+		{[]string{"check"}, exitDone, "0 things are damaged"},
+		{[]string{"export", filepath.Join(data, "export")}, exitDone, "secrets"},
+		{[]string{"export", filepath.Join(data, "export")}, exitDamaged, "exists"},
+		{[]string{"import", filepath.Join(data, "export")}, exitDamaged, "there is something already"},
+		{[]string{"mend"}, exitUsage, "mend"},
+		{[]string{"compact", "--redis=redis://localhost"}, exitUsage, "redis"},
+		{[]string{"--help"}, exitDone, "discard-log"},
+	} {
+		code, out, errOut := storeCommand("", append(c.args, "--data="+data)...)
+		if code != c.code || !strings.Contains(out+errOut, c.says) {
+			t.Errorf("%v ends with %d, and says %s%s", c.args, code, out, errOut)
+		}
+	}
+	export, err := os.ReadFile(filepath.Join(data, "export"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(data, "export")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+
+	server := servertest.Redis(t)
+	if code, out, errOut := storeCommand(string(export), "import", "--redis="+server.URL); code != exitDone {
+		t.Fatal(out, errOut)
+	}
+	code, back, errOut := storeCommand("", "export", "--redis="+server.URL)
+	if code != exitDone || back != string(export) {
+		t.Errorf("from Redis comes\n%s\nand what went there was\n%s\n%s", back, export, errOut)
+	}
+	other := t.TempDir()
+	if code, out, errOut := storeCommand(back, "import", "--data="+other); code != exitDone {
+		t.Fatal(out, errOut)
+	}
+	p = spawn(t, other)
+	if again := p.call("GET", "/v1/history", nil).want(200).body; !bytes.Equal(again, feed) {
+		t.Errorf("the feed is\n%s\nwas\n%s", again, feed)
+	}
+	p.kill()
+	if code, out, errOut := storeCommand("", "check", "--data="+other); code != exitDone {
+		t.Error(out, errOut)
+	}
+
+	path := filepath.Join(other, "hark.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.ReplaceAll(content, []byte("application/json{\"said\":\"hello from a"), []byte("application/json{\"said\":\"jello from a"))
+	if bytes.Equal(damaged, content) {
+		t.Fatal("the result is not in the file")
+	}
+	content = damaged
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p = spawn(t, other)
+	problem := p.call("GET", "/v1/requests/a/result", nil).problem(500, "stored-data-damaged")
+	if problem["requestId"] != "a" || !strings.Contains(problem["detail"].(string), "the result") {
+		t.Errorf("%v", problem)
+	}
+	p.call("GET", "/v1/requests/b/result", nil).want(200)
+	if metrics := string(p.call("GET", "/metrics", nil).want(200).body); !strings.Contains(metrics, "\nhark_store_damages_total 1\n") {
+		t.Error("it is not counted")
+	}
+	p.kill()
+	if code, _, errOut := storeCommand("", "check", "--data="+other); code != exitDamaged || !strings.Contains(errOut, "request a: the result is damaged") {
+		t.Errorf("%d, %s", code, errOut)
+	}
+	if code, _, _ := storeCommand("", "export", "--data="+other); code != exitDamaged {
+		t.Error("an export with what is damaged")
+	}
+	code, salvaged, errOut := storeCommand("", "export", "--salvage", "--data="+other)
+	if code != exitDamaged || !strings.Contains(errOut, "request a: the result") || !strings.Contains(salvaged, `"kind":"end"`) {
+		t.Errorf("%d, %s", code, errOut)
+	}
+	if err := os.Truncate(path, 20_000); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := storeCommand("", "check", "--data="+other); code != exitDamaged || !strings.Contains(errOut, "it was cut") {
+		t.Errorf("%d, %s", code, errOut)
+	}
+}
