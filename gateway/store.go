@@ -23,7 +23,8 @@ const (
 	exitInUse   = 3
 )
 
-// runStore does what is asked for behind `gateway store`. What an export writes goes to out, words about it to errOut.
+// runStore does what is asked for behind `gateway store`. What an export writes goes to out, words
+// about it to errOut.
 func runStore(args []string, in io.Reader, out, errOut io.Writer) int {
 	c, err := config.ParseStore(args, out)
 	switch {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,8 +18,9 @@ func storeCommand(in string, args ...string) (code int, out, errOut string) {
 	return code, o.String(), e.String()
 }
 
-// TestStoreCommands: what a gateway has stored can be checked, exported, moved to Redis and back, and compacted, and gateways go on with it; a
-// damaged result is told over the wire with its request, counted, and concerns nobody else.
+// TestStoreCommands: what a gateway has stored can be checked, exported, moved to Redis and back,
+// and compacted, and gateways go on with it; a damaged result is told over the wire with its
+// request, counted, and concerns nobody else.
 func TestStoreCommands(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("about both kinds of store by itself")
@@ -34,6 +36,7 @@ func TestStoreCommands(t *testing.T) {
 		t.Errorf("while a gateway runs: %d, %s", code, text)
 	}
 	p.kill()
+	withoutItsLog(t, data)
 	for _, c := range []struct {
 		args []string
 		code int
@@ -122,4 +125,33 @@ func TestStoreCommands(t *testing.T) {
 	if code, _, errOut := storeCommand("", "check", "--data="+other); code != exitDamaged || !strings.Contains(errOut, "it was cut") {
 		t.Errorf("%d, %s", code, errOut)
 	}
+}
+
+// withoutItsLog holds that a gateway does not start on a copy of a store whose log is gone, says
+// what to do, and starts when that was done.
+func withoutItsLog(t *testing.T, data string) {
+	t.Helper()
+	alone := t.TempDir()
+	content, err := os.ReadFile(filepath.Join(data, "hark.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(alone, "hark.db"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.Command(path, "--listen=127.0.0.1:0", "--data="+alone).CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "its log is missing") || !strings.Contains(string(said), "store discard-log") {
+		t.Errorf("%v, %s", err, said)
+	}
+	if left, err := os.ReadFile(filepath.Join(alone, "hark.db")); err != nil || !bytes.Equal(left, content) {
+		t.Errorf("the file was changed, %v", err)
+	}
+	if code, out, errOut := storeCommand("", "discard-log", "--data="+alone); code != exitDone {
+		t.Error(out, errOut)
+	}
+	spawn(t, alone).kill()
 }

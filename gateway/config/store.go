@@ -8,7 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Store is what `gateway store` is to do with what a gateway has stored, which has to be stopped for it.
+// Store is what `gateway store` is to do with what a gateway has stored, which has to be stopped
+// for it.
 type Store struct {
 	Data       string `env:"HARK_DATA" default:"./data" placeholder:"DIR" help:"Folder of the embedded store."`
 	Redis      string `env:"HARK_REDIS" placeholder:"URL" help:"The store in this Redis instead, like redis://host:6379/0."`
@@ -35,8 +36,8 @@ type Store struct {
 	Command string `kong:"-"`
 }
 
-// ParseStore reads the arguments behind `gateway store`. Flags, variables and the file are those of [Parse], as far as they matter.
-// ErrHelp means that help was written to out.
+// ParseStore reads the arguments behind `gateway store`. Flags, variables and the file are those of
+// [Parse], as far as they matter. ErrHelp means that help was written to out.
 func ParseStore(args []string, out io.Writer) (Store, error) {
 	var c Store
 	helped := false

@@ -14,12 +14,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// A file and its log know each other. The file says whether it is complete, or whether a log belongs to it; both name the generation, a number that is
-// drawn anew at each checkpoint. So a log that is missing, emptied, another's or of another time is told from one that there need not be, and
-// an old copy of the file from the file.
+// A file and its log know each other. The file says whether it is complete, or whether a log
+// belongs to it; both name the generation, a number that is drawn anew at each checkpoint. So a log
+// that is missing, emptied, another's or of another time is told from one that there need not be,
+// and an old copy of the file from the file.
 //
-// At a checkpoint the log is told the next generation, then the file is committed with it, then the log begins with it. Between the
-// two the log knows both.
+// At a checkpoint the log is told the next generation, then the file is committed with it, then the
+// log begins with it. Between the two the log knows both.
 
 // The keys of the bucket meta, since version 6.
 var (
@@ -73,7 +74,8 @@ func newGeneration() uint64 {
 	}
 }
 
-// header is what the log says of itself. It stands in front of the frames, twice, and the two are written in turn.
+// header is what the log says of itself. It stands in front of the frames, twice, and the two are
+// written in turn.
 type header struct {
 	identity   [identitySize]byte
 	generation uint64
@@ -103,7 +105,8 @@ func (h *header) append(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, checksum(dst[from:]))
 }
 
-// decodeHeader returns the newer one that is whole of the two headers of a log; nil if there is none.
+// decodeHeader returns the newer one that is whole of the two headers of a log; nil if there is
+// none.
 func decodeHeader(log []byte) *header {
 	var newest *header
 	for at := 0; at <= headerSlot; at += headerSlot {
@@ -176,7 +179,8 @@ var (
 
 const orDiscard = "or, to go on with the file alone and lose what was in the log only, use `store discard-log`"
 
-// judge says whether a file and what is beside it belong together. It is asked before anything is written.
+// judge says whether a file and what is beside it belong together. It is asked before anything is
+// written.
 func judge(file binding, log logFile) error {
 	h := log.header
 	switch {
@@ -213,8 +217,8 @@ func judge(file binding, log logFile) error {
 	}
 }
 
-// DiscardLog lets the store in a closed file at path go on without its log: what only that has is lost. The log is renamed, not deleted.
-// It returns how it is called now, "" if there was none.
+// DiscardLog lets the store in a closed file at path go on without its log: what only that has is
+// lost. The log is renamed, not deleted. It returns how it is called now, "" if there was none.
 func DiscardLog(path string) (kept string, err error) {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return "", refused(path, errors.Join(errFileEmpty, err))
@@ -254,7 +258,8 @@ func DiscardLog(path string) (kept string, err error) {
 	})
 }
 
-// settle prepares the places of a new store so that an empty file is never one: the file gets its name when it is a store.
+// settle prepares the places of a new store so that an empty file is never one: the file gets its
+// name when it is a store.
 func settle(path string, o Options, steps []migration) error {
 	made := path + ".new"
 	if err := os.Remove(made); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a crash

@@ -11,8 +11,9 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// pieceSize is how much of a body one value holds, in bytes: four of them, with keys as usual, fill a page of a file without a bound. bbolt needs
-// pages in a row for what is larger than a page, and a file in which all is used and freed again soon has no long rows.
+// pieceSize is how much of a body one value holds, in bytes: four of them, with keys as usual, fill
+// a page of a file without a bound. bbolt needs pages in a row for what is larger than a page, and
+// a file in which all is used and freed again soon has no long rows.
 const pieceSize = 3900
 
 func pieceKey(dst []byte, id string, p lifecycle.Part, n int) []byte {
@@ -70,8 +71,8 @@ func partName(p lifecycle.Part) string {
 
 var errPieces = errors.New("a piece of it is missing")
 
-// body returns what was submitted with a request, or what came out; lifecycle.ErrNotFound if there is no such request, or it has no such part. known:
-// the request is there.
+// body returns what was submitted with a request, or what came out; lifecycle.ErrNotFound if there
+// is no such request, or it has no such part. known: the request is there.
 func (s *Store) body(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (lifecycle.Content, error) {
 	raw, err := s.pieces(tx, id, p)
 	var content lifecycle.Content
@@ -95,7 +96,8 @@ func (s *Store) bodyError(id string, p lifecycle.Part, err error) error {
 	return s.damaged(id, partName(p), err)
 }
 
-// noBody says why there are no pieces of a body: the file is from before there were any, or there need not be a body.
+// noBody says why there are no pieces of a body: the file is from before there were any, or there
+// need not be a body.
 func (s *Store) noBody(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (lifecycle.Content, error) {
 	if value := tx.Bucket(bodiesBucket).Get(bodyKey(nil, id, p)); value != nil {
 		content, err := parts.DecodeBody(value)

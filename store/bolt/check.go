@@ -21,8 +21,9 @@ type Summary struct {
 	Log      int64 // bytes of the log, 0 if there is none
 }
 
-// Check looks at everything that the store in the file at path holds, and at its log, and changes nothing. tell is called with each thing that is wrong.
-// The error says why it could not be looked at any further.
+// Check looks at everything that the store in the file at path holds, and at its log, and changes
+// nothing. tell is called with each thing that is wrong. The error says why it could not be looked
+// at any further.
 func Check(path string, tell func(error)) (sum Summary, err error) {
 	defer recoverDamage(&err)
 	if err := begun(path); err != nil {

@@ -14,9 +14,10 @@ import (
 // compactBytes is how much is copied in one transaction.
 const compactBytes = 8 << 20
 
-// Compact writes the file of the closed store at path anew, without the pages that are free in it, and returns how large it was and is, in bytes. What is in
-// the log comes into the file before. Beside the file there must be room for the new one; it takes the old one's place when
-// it is complete.
+// Compact writes the file of the closed store at path anew, without the pages that are free in it,
+// and returns how large it was and is, in bytes. What is in the log comes into the file before.
+// Beside the file there must be room for the new one; it takes the old one's place when it is
+// complete.
 func Compact(path string) (before, after int64, err error) {
 	if err := begun(path); err != nil {
 		return 0, 0, refused(path, err)

@@ -10,15 +10,17 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// indexError is an index that does not say what the records say. What it leads to could be missing, or another's.
+// indexError is an index that does not say what the records say. What it leads to could be missing,
+// or another's.
 type indexError struct{ what string }
 
 func (e *indexError) Error() string { return "the file is damaged: " + e.what + ". " + orSalvage }
 
 func damagedIndex(format string, args ...any) error { return &indexError{fmt.Sprintf(format, args...)} }
 
-// consistent holds indexes against the records: they have no sums, and all that they hold follows from records. It stops at the first thing
-// that is wrong. Records that are damaged themselves are not its concern, but that they are still found is.
+// consistent holds indexes against the records: they have no sums, and all that they hold follows
+// from records. It stops at the first thing that is wrong. Records that are damaged themselves are
+// not its concern, but that they are still found is.
 //
 // Files from before there were sums are let be: what was once left in them is not known.
 func (s *Store) consistent(tx *bolt.Tx) error {
@@ -43,7 +45,8 @@ type checker struct {
 	referred            uint64 // references to events
 }
 
-// has reports whether a bucket has a key. bbolt's Get does not tell an empty value that is not committed yet from none.
+// has reports whether a bucket has a key. bbolt's Get does not tell an empty value that is not
+// committed yet from none.
 func (c *checker) has(bucket, key []byte) bool {
 	found, _ := c.tx.Bucket(bucket).Cursor().Seek(key)
 	return bytes.Equal(found, key)
@@ -218,7 +221,8 @@ func (c *checker) deliveries() error {
 	return c.tx.Bucket(messagesBucket).ForEach(func(_, _ []byte) error { c.referred++; return nil })
 }
 
-// due has every delivery that may be claimed: the first of each lane, and of an endpoint that keeps no order, all.
+// due has every delivery that may be claimed: the first of each lane, and of an endpoint that keeps
+// no order, all.
 func (c *checker) due() error {
 	bySerial := make(map[uint64]*endpoint, len(c.s.endpoints.byID))
 	for _, e := range c.s.endpoints.byID {

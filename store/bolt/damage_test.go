@@ -71,7 +71,8 @@ func furnish(t *testing.T, s *Store) {
 	}
 }
 
-// answers is what a store says of everything, by what was asked. What is damaged is answered with that.
+// answers is what a store says of everything, by what was asked. What is damaged is answered with
+// that.
 func answers(t *testing.T, s *Store) map[string]string {
 	all := make(map[string]string)
 	note := func(what string, err error, answer ...any) {
@@ -171,8 +172,9 @@ func swap(c []byte, at, size int, random *rand.Rand) []byte {
 	return c
 }
 
-// TestDamages: wherever the file or the log is damaged, and however, each answer is the right one, or says that it is damaged, or the store does not
-// open and says so. HARK_TEST_DAMAGES is how many places of each file are damaged in each way; the table is printed with -v.
+// TestDamages: wherever the file or the log is damaged, and however, each answer is the right one,
+// or says that it is damaged, or the store does not open and says so. HARK_TEST_DAMAGES is how many
+// places of each file are damaged in each way; the table is printed with -v.
 func TestDamages(t *testing.T) {
 	places := 6
 	if n, err := strconv.Atoi(os.Getenv(damageEnv)); err == nil {
@@ -299,7 +301,8 @@ func placeIn(content []byte, n int, random *rand.Rand) int {
 	return place
 }
 
-// TestDamagedBody: a flipped byte of a result is told with the request, counted, and concerns nobody else; so is one of a record.
+// TestDamagedBody: a flipped byte of a result is told with the request, counted, and concerns
+// nobody else; so is one of a record.
 func TestDamagedBody(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s, err := Open(path, Options{NoSync: true})
@@ -379,157 +382,5 @@ func TestDamagedBody(t *testing.T) {
 	}
 	if text := strings.Join(found, "\n"); !strings.Contains(text, "request b: the result") || !strings.Contains(text, "request c: the record") {
 		t.Errorf("a check says %s", text)
-	}
-}
-
-// TestBelongs: without its log, or beside another one, a file that was not closed is refused with what to do, and left as it is; so is a log
-// without its file.
-func TestBelongs(t *testing.T) {
-	path, other := filepath.Join(t.TempDir(), "hark.db"), filepath.Join(t.TempDir(), "hark.db")
-	s := openLogged(t, path)
-	lives(t, s, 0, 1, func() {})
-	if err := s.rest(); err != nil {
-		t.Fatal(err)
-	}
-	lives(t, s, 1, 3, func() {})
-	earlier := crash(t, path)
-	if err := s.rest(); err != nil {
-		t.Fatal(err)
-	}
-	lives(t, s, 3, 6, func() {})
-	lives(t, openLogged(t, other), 0, 3, func() {})
-	later, foreign := crash(t, path), crash(t, other)
-	read := func(path string) []byte {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return content
-	}
-	file, log := read(later), read(walPath(later))
-	for _, c := range []struct {
-		name      string
-		file, log []byte // nil: not there
-		want      error
-		discard   bool // the file can be used without the log
-	}{
-		{"no log", file, nil, errLogMissing, true},
-		{"an empty log", file, []byte{}, errLogBlank, true},
-		{"a log of zeros", file, make([]byte, len(log)), errLogBlank, true},
-		{"a log with another beginning", file, append(make([]byte, headerBlock), log[headerBlock:]...), errLogHead, true},
-		{"another store's log", file, read(walPath(foreign)), errLogForeign, true},
-		{"an older log", file, read(walPath(earlier)), errLogOlder, true},
-		{"a log that was cut", file, log[:len(log)/2], errTorn, true},
-		{"an older file", read(earlier), log, errGap, true},
-		{"no file", nil, log, errFileMissing, false},
-		{"an empty file", []byte{}, log, errFileEmpty, false},
-		{"an empty file without a log", []byte{}, nil, errFileEmpty, false},
-	} {
-		at := filepath.Join(t.TempDir(), "hark.db")
-		if c.file != nil {
-			if err := os.WriteFile(at, c.file, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if c.log != nil {
-			if err := os.WriteFile(walPath(at), c.log, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s, err := Open(at, Options{})
-		if err == nil {
-			s.Close()
-		}
-		if !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		for suffix, want := range map[string][]byte{"": c.file, "-wal": c.log} {
-			if got, err := os.ReadFile(at + suffix); !bytes.Equal(got, want) || (err != nil) != (want == nil) {
-				t.Errorf("%s: hark.db%s was changed", c.name, suffix)
-			}
-		}
-		if _, err := Check(at, func(error) {}); !errors.Is(err, c.want) {
-			t.Errorf("%s: a check says %v", c.name, err)
-		}
-		if kept, err := DiscardLog(at); (err == nil) != c.discard {
-			t.Errorf("%s: discarding: %v", c.name, err)
-		} else if c.discard {
-			if (kept != "") != (c.log != nil) || kept != "" && !bytes.Equal(read(kept), c.log) {
-				t.Errorf("%s: the log is kept as %q", c.name, kept)
-			}
-			if _, err := openLogged(t, at).Get(t.Context(), lifecycle.Named("r0")); err != nil {
-				t.Errorf("%s: without the log: %v", c.name, err)
-			}
-		}
-	}
-}
-
-// TestLargeBodiesFindRoom: bodies of 5 MB do not make the file grow while two thirds of it are free.
-func TestLargeBodiesFindRoom(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "hark.db")
-	s := openLogged(t, path)
-	n := 0
-	add := func(size int) string {
-		n++
-		sub := request(fmt.Sprintf("r%d", n))
-		sub.Content.Data = bytes.Repeat([]byte{byte(n)}, size)
-		if _, err := s.Create(t.Context(), sub); err != nil {
-			t.Fatal(err)
-		}
-		return sub.ID
-	}
-	drop := func(id string) {
-		if _, err := s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Cancel{}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Delete(t.Context(), lifecycle.Named(id)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var ids []string
-	for range 900 {
-		ids = append(ids, add(100_000))
-	}
-	for i, id := range ids {
-		if i%3 != 0 { // what is free is scattered
-			drop(id)
-		}
-	}
-	rest := func() int64 {
-		if err := s.rest(); err != nil {
-			t.Fatal(err)
-		}
-		size, err := sizeOf(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return size
-	}
-	before := rest()
-	for range 3 {
-		var large []string
-		for range 5 {
-			large = append(large, add(5<<20))
-		}
-		rest()
-		for _, id := range large {
-			drop(id)
-		}
-		rest()
-	}
-	if after := rest(); after > before {
-		t.Errorf("the file grew from %d to %d bytes while two thirds were free", before, after)
-	}
-	want := dump(t, s)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	was, is, err := Compact(path)
-	if err != nil || is > was/2 {
-		t.Errorf("compacted from %d to %d bytes, %v", was, is, err)
-	}
-	s = openLogged(t, path)
-	if got := dump(t, s); !maps.Equal(got, want) {
-		t.Errorf("%d entries after, %d before", len(got), len(want))
 	}
 }

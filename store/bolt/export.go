@@ -57,8 +57,8 @@ func (e *exporter) lost(err error) error {
 	return nil
 }
 
-// requests writes all of them, by owner and creation. Going by the list of owners, it notices those that are not there any more; what is in no list
-// comes last.
+// requests writes all of them, by owner and creation. Going by the list of owners, it notices those
+// that are not there any more; what is in no list comes last.
 func (e *exporter) requests() error {
 	listed := 0
 	if err := e.tx.Bucket(ownersBucket).ForEach(func(key, entry []byte) error {

@@ -16,8 +16,9 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// Import makes the store in the file at path of what another one held. There must be none yet. It is made beside it, and gets its name
-// when all is in it, so that nothing is left of an import that fails.
+// Import makes the store in the file at path of what another one held. There must be none yet. It
+// is made beside it, and gets its name when all is in it, so that nothing is left of an import that
+// fails.
 func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 	for _, name := range []string{path, walPath(path)} {
 		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -51,7 +52,8 @@ func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 	return errors.Join(err, clear())
 }
 
-// importer takes lines in. What belongs to one request, or to one endpoint, is stored when the next one begins.
+// importer takes lines in. What belongs to one request, or to one endpoint, is stored when the next
+// one begins.
 type importer struct {
 	s   *Store
 	ctx context.Context
@@ -213,7 +215,8 @@ func (i *importer) addKey(l *transfer.Line) error {
 	})
 }
 
-// share returns where the event of a feed is that is in the channel of its request, too; 0 if it is not.
+// share returns where the event of a feed is that is in the channel of its request, too; 0 if it is
+// not.
 func (b *batch) share(event []byte) uint64 {
 	subject, ok := lifecycle.EventSubject(event)
 	if !ok {

@@ -225,6 +225,9 @@ var (
 	errForgotten = errors.New("its request is forgotten")
 )
 
+// belongs reports whether the events of a request are in a channel.
+type belongs func(of lifecycle.Ref, owner, topic string) bool
+
 // event returns what clients get of an event.
 func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
 	value, err := unseal(s.journal.strict, eventsBucket, key, events.Get(key))
@@ -236,7 +239,7 @@ func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
 
 // decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it; errForgotten if it tells nothing any more.
 // If it is of a request that is not ours, it is an error.
-func decodeEvent(value []byte, ours func(*lifecycle.Request) bool) ([]byte, error) {
+func decodeEvent(value []byte, ours belongs) ([]byte, error) {
 	switch {
 	case len(value) < eventHeader:
 		return nil, errGone
@@ -268,7 +271,7 @@ func decodeEvent(value []byte, ours func(*lifecycle.Request) bool) ([]byte, erro
 	if err := parts.DecodeRecord(text[length:], &r); err != nil {
 		return nil, errDamagedEvent
 	}
-	if ours != nil && !ours(&r) {
+	if ours != nil && !ours(r.Ref(), r.Owner, r.Topic) {
 		return nil, errOther
 	}
 	return parts.Event(&r, t, len(value)), nil

@@ -10,12 +10,14 @@ import (
 	"os"
 )
 
-// pages goes through the tree of a bbolt file without bbolt, which panics on a damaged page, in goroutines where nobody can recover, and reads
-// whatever a damaged number points to. It holds each page against how bbolt writes one: entries one behind the other, without a
-// gap, in the order of their keys, within the bounds that the page above gives. So every byte that leads somewhere is known to lead there; what
-// a value holds is for its sum to tell.
+// pages goes through the tree of a bbolt file without bbolt, which panics on a damaged page, in
+// goroutines where nobody can recover, and reads whatever a damaged number points to. It holds each
+// page against how bbolt writes one: entries one behind the other, without a gap, in the order of
+// their keys, within the bounds that the page above gives. So every byte that leads somewhere is
+// known to lead there; what a value holds is for its sum to tell.
 //
-// The format is bbolt's (https://pkg.go.dev/go.etcd.io/bbolt, internal/common), in the machine's byte order.
+// The format is bbolt's (https://pkg.go.dev/go.etcd.io/bbolt, internal/common), in the machine's
+// byte order.
 type pages struct {
 	file  io.ReaderAt
 	size  int64 // of the file, in bytes
@@ -24,9 +26,11 @@ type pages struct {
 	seen  []uint64 // a bit for each page
 	count int      // pages that are in use
 
-	// leaf is called with each entry of each bucket, in order; the slices are its own only until it returns.
+	// leaf is called with each entry of each bucket, in order; the slices are its own only until it
+	// returns.
 	leaf func(bucket, key, value []byte) error
-	// skip, if there is one, is told of pages that are damaged, which are left out then; else walk ends.
+	// skip, if there is one, is told of pages that are damaged, which are left out then; else walk
+	// ends.
 	skip func(error)
 	only []byte // the one bucket to go through; nil: all
 }
@@ -115,7 +119,7 @@ func (p *pages) walk() error {
 		return err
 	}
 	p.page, p.high = meta.page, meta.high
-	if p.page < 1<<10 || p.high < 3 || int64(p.high) > p.size/int64(p.page) {
+	if p.page < 1<<10 || p.page > 64<<10 || p.high < 3 || int64(p.high) > p.size/int64(p.page) {
 		return fmt.Errorf("it ends after %d bytes, and has pages beyond that: it was cut", p.size)
 	}
 	p.seen = make([]uint64, p.high/64+1)
@@ -124,7 +128,8 @@ func (p *pages) walk() error {
 
 func damage(id uint64, what string) error { return &pageDamage{id, what} }
 
-// tree goes through the page and what is below it. All keys are at least low and less than high, where those are given.
+// tree goes through the page and what is below it. All keys are at least low and less than high,
+// where those are given.
 func (p *pages) tree(id uint64, bucket, low, high []byte, depth int) error {
 	err := p.visit(id, bucket, low, high, depth)
 	if p.skip == nil || err == nil {
@@ -259,8 +264,9 @@ func (p *pages) bucket(id uint64, name, value []byte, depth int) error {
 	return err
 }
 
-// inspect goes through the pages of the file of a store before it is opened for writing. Values of sealed tables are held against their sums,
-// but for bodies, which are when they are read; unsealed is called with each that is not what was stored.
+// inspect goes through the pages of the file of a store before it is opened for writing. Values of
+// sealed tables are held against their sums, but for bodies, which are when they are read; unsealed
+// is called with each that is not what was stored.
 func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int, size int64, err error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/hark-push/hark/store/transfer"
 )
 
-// Salvage writes down, as transfer.Write does, what can still be read of the store in the file at path and of its log, however damaged they are, and
-// changes neither. tell is called with each thing that cannot. Beside the file there must be room for a copy of it.
+// Salvage writes down, as transfer.Write does, what can still be read of the store in the file at
+// path and of its log, however damaged they are, and changes neither. tell is called with each
+// thing that cannot. Beside the file there must be room for a copy of it.
 func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error) {
 	defer recoverDamage(&err)
 	lock, err := openToRead(path)

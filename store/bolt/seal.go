@@ -12,13 +12,13 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// What is handed out, or worked by, is stored with a sum: a mark, CRC-32C (4 bytes), the value. The sum is over key and value, and begins
-// with the table and the length of the key. A value
-// that was damaged, or stands under another key than its own, is told from any other. Indexes have none, but for feeds: they are held against
-// the records when the store is opened, see consistent.
+// What is handed out, or worked by, is stored with a sum: a mark, CRC-32C (4 bytes), the value. The
+// sum is over key and value, and begins with the table and the length of the key. A value that was
+// damaged, or stands under another key than its own, is told from any other. Indexes have none, but
+// for feeds: they are held against the records when the store is opened, see consistent.
 //
-// Up to version 5 values had no sum. None of them begins with the mark: it stands before the first letter of a status, a brace,
-// a serial and a time of this century.
+// Up to version 5 values had no sum. None of them begins with the mark: it stands before the first
+// letter of a status, a brace, a serial and a time of this century.
 const (
 	sealMark = 0x01
 	sealSize = 5
@@ -45,7 +45,8 @@ var marks = func() map[*byte]byte {
 	return m
 }()
 
-// sealSum is the sum of a value under its key. The length of the key counts, so that no byte can change sides.
+// sealSum is the sum of a value under its key. The length of the key counts, so that no byte can
+// change sides.
 func sealSum(mark byte, key, value []byte) uint32 {
 	return crc32.Update(crc32.Update(uint32(mark)<<24|uint32(len(key)), castagnoli, key), castagnoli, value)
 }
@@ -62,7 +63,8 @@ func appendSealed(dst, bucket, key, value []byte) []byte {
 
 var errSum = errors.New("its bytes are not those that were stored")
 
-// unseal returns the value behind its sum, a part of stored; nil for nil. strict: there is none without a sum.
+// unseal returns the value behind its sum, a part of stored; nil for nil. strict: there is none
+// without a sum.
 func unseal(strict bool, bucket, key, stored []byte) ([]byte, error) {
 	if len(stored) >= sealSize && stored[0] == sealMark {
 		if binary.BigEndian.Uint32(stored[1:]) != sealSum(marks[&bucket[0]], key, stored[sealSize:]) {

@@ -46,7 +46,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 	p := s.newPage(tx, r.Sequence, after, limit)
 	p.Ended = r.Status.Terminal()
 	p.lost = func(uint64) []byte { return lifecycle.AppendEvent(nil, &r.Request, lifecycle.EventReset) }
-	p.ours = func(of *lifecycle.Request) bool { return of.ID == r.ID && of.Life == r.Life }
+	p.ours = func(of lifecycle.Ref, _, _ string) bool { return of.ID == r.ID && of.Life == r.Life }
 	for sequence, at := range r.Trail.all() {
 		last := sequence == r.Sequence && p.Ended
 		if sequence > after && !p.add(sequence, at, last) {
@@ -62,9 +62,9 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	top, _, _ := newest(cursor, prefix)
 	p := s.newPage(tx, top, after, limit)
 	p.lost = func(offset uint64) []byte { return lifecycle.AppendFeedReset(nil, c, offset) }
-	p.ours = func(of *lifecycle.Request) bool {
-		return c.Kind == lifecycle.OwnerChannel && of.Owner == c.Name ||
-			c.Kind == lifecycle.TopicChannel && of.Owner == c.Owner && of.Topic == c.Name
+	p.ours = func(_ lifecycle.Ref, owner, topic string) bool {
+		return c.Kind == lifecycle.OwnerChannel && owner == c.Name ||
+			c.Kind == lifecycle.TopicChannel && owner == c.Owner && topic == c.Name
 	}
 	if after >= top {
 		return p.History, nil
@@ -97,7 +97,7 @@ type page struct {
 	key    [8]byte // scratch
 	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
 	lost func(offset uint64) []byte
-	ours func(*lifecycle.Request) bool
+	ours belongs
 
 	// Of a feed.
 	tx   *bolt.Tx

@@ -26,7 +26,8 @@ func exported(t *testing.T, s *Store) string {
 	return out.String()
 }
 
-// TestTransfer: the export of an import is the export that it was made of, whatever is in it, and followers go on after their cursors.
+// TestTransfer: the export of an import is the export that it was made of, whatever is in it, and
+// followers go on after their cursors.
 func TestTransfer(t *testing.T) {
 	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
 	furnish(t, s)

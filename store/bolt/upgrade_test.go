@@ -41,8 +41,8 @@ func layout5(t *testing.T) (path string) {
 	return path
 }
 
-// TestLayout5: a store that an older version left, killed, opens with all that was in its file and its log, goes on, and can be exported,
-// compacted, and made anew with sums.
+// TestLayout5: a store that an older version left, killed, opens with all that was in its file and
+// its log, goes on, and can be exported, compacted, and made anew with sums.
 func TestLayout5(t *testing.T) {
 	path := layout5(t)
 	if _, err := Check(path, func(err error) { t.Error(err) }); err != nil {
@@ -102,7 +102,8 @@ func TestLayout5(t *testing.T) {
 	}
 }
 
-// TestLayout5Log: the log of an older version is refused where it is another store's or damaged, and left as it is.
+// TestLayout5Log: the log of an older version is refused where it is another store's or damaged,
+// and left as it is.
 func TestLayout5Log(t *testing.T) {
 	for name, change := range map[string]func(log []byte) []byte{
 		"another's": func(log []byte) []byte { return bytes.Repeat([]byte("somebody else's"), 1000) },

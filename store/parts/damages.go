@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Damages counts what a store has found damaged, and logs it. A nil one does neither; methods may be called
-// concurrently.
+// Damages counts what a store has found damaged, and logs it. A nil one does neither; methods may
+// be called concurrently.
 type Damages struct {
 	log   *slog.Logger
 	count atomic.Uint64

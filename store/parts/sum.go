@@ -10,8 +10,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// What is stored where nothing else has a sum has one in front, CRC-32C: of a record in a field of its own, which a program that does not know it
-// skips; of a body behind a mark that no length of a type begins with. What is from before there were sums has none, and is read as it is.
+// What is stored where nothing else has a sum has one in front, CRC-32C: of a record in a field of
+// its own, which a program that does not know it skips; of a body behind a mark that no length of a
+// type begins with. What is from before there were sums has none, and is read as it is.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -30,7 +31,8 @@ const (
 	BodyChunk = 64 << 10
 )
 
-// AppendSummed appends a field with the sum of head and record, and the record of r, where head is what dst has from an offset on.
+// AppendSummed appends a field with the sum of head and record, and the record of r, where head is
+// what dst has from an offset on.
 func AppendSummed(dst []byte, head int, r *lifecycle.Request) []byte {
 	sum := crc32.Checksum(dst[head:], castagnoli)
 	dst = append(dst, sumTag+"\x00\x00\x00\x00"...)

@@ -133,8 +133,12 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 			parts, _ := entry.([]any)
 			fields := list(parts, 1)
 			e, err := decodeEvent(text(fields, 3))
-			if err != nil {
-				return nil, 0, failed(ctx, err)
+			if err != nil { // it must not be in the way of the others
+				_ = c.s.damaged("", "an event for the callback exchange", err)
+				if err := c.s.client.XDel(ctx, c.s.tags[partition]+"callback:events", text(parts, 0)).Err(); err != nil {
+					return nil, 0, failed(ctx, err)
+				}
+				continue
 			}
 			events = append(events, CallbackEvent{Entry: text(parts, 0), Topic: text(fields, 1), Event: e.Event})
 		}

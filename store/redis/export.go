@@ -25,7 +25,8 @@ var _ transfer.Source = (*Store)(nil)
 // exportPage is how much is read at a time: members of a set, events of a channel.
 const exportPage = 256
 
-// Export implements transfer.Source. It is a snapshot only while nobody changes anything. It needs memory for the names of owners, feeds, endpoints and keys.
+// Export implements transfer.Source. It is a snapshot only while nobody changes anything. It needs
+// memory for the names of owners, feeds, endpoints and keys.
 func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) error {
 	e := exporter{s: s, ctx: context.Background(), emit: emit, skip: skip}
 	for _, kind := range []struct {

@@ -20,11 +20,12 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// importing is what stands in the place of the format while an import is under way, so that nobody opens half of one.
+// importing is what stands in the place of the format while an import is under way, so that nobody
+// opens half of one.
 const importing = "hark-importing"
 
-// Import makes a store in Redis of what another one held. Nothing may be under its prefix yet, and nothing is left of an import that fails, unless
-// Redis is away then.
+// Import makes a store in Redis of what another one held. Nothing may be under its prefix yet, and
+// nothing is left of an import that fails, unless Redis is away then.
 func Import(ctx context.Context, url string, o Options, lines iter.Seq2[transfer.Line, error]) (err error) {
 	s, err := Open(ctx, url, o)
 	if err != nil {

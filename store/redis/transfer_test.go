@@ -97,8 +97,8 @@ func same(t *testing.T, name string, got, want []string) {
 	}
 }
 
-// TestTransfer: what the embedded store holds is the same in Redis, whatever its partitions, and the other way round; a follower goes on after
-// its cursor, the order of work and deliveries go on.
+// TestTransfer: what the embedded store holds is the same in Redis, whatever its partitions, and
+// the other way round; a follower goes on after its cursor, the order of work and deliveries go on.
 func TestTransfer(t *testing.T) {
 	server := servertest.Redis(t)
 	embedded := func(path string) *bolt.Store {

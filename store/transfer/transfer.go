@@ -1,8 +1,9 @@
-// Package transfer is how what a store holds is written down, as JSON lines (https://jsonlines.org), so that another one can take it in: the same
-// driver's or the other's.
+// Package transfer is how what a store holds is written down, as JSON lines
+// (https://jsonlines.org), so that another one can take it in: the same driver's or the other's.
 //
-// The first line says what it is, the last one how many there were: a file that was cut is told from a whole one. Between them come,
-// for each request, itself, its bodies, its events; then what names requests, feeds, webhooks, and what is kept by name. Secrets are among them.
+// The first line says what it is, the last one how many there were: a file that was cut is told
+// from a whole one. Between them come, for each request, itself, its bodies, its events; then what
+// names requests, feeds, webhooks, and what is kept by name. Secrets are among them.
 package transfer
 
 import (
@@ -73,8 +74,8 @@ type Line struct {
 	Delivery *Message           `json:"delivery,omitzero"`
 }
 
-// Record is a request as it is written down: what tells it from others, and all of it as [parts.AppendRecord] writes it, because not all that it holds
-// is text.
+// Record is a request as it is written down: what tells it from others, and all of it as
+// [parts.AppendRecord] writes it, because not all that it holds is text.
 type Record lifecycle.Request
 
 type record struct {
@@ -149,8 +150,9 @@ func PartOf(name string) (lifecycle.Part, bool) {
 	}
 }
 
-// Source is a store that can be written down. It calls emit with each line but the first and the last, and ends with emit's error. skip is told of
-// what cannot be read, which is left out; if it is nil, that ends the export.
+// Source is a store that can be written down. It calls emit with each line but the first and the
+// last, and ends with emit's error. skip is told of what cannot be read, which is left out; if it
+// is nil, that ends the export.
 type Source interface {
 	Export(emit func(Line) error, skip func(error)) error
 }
@@ -179,7 +181,8 @@ func Write(to io.Writer, from Source, skip func(error)) (lines int, err error) {
 // ErrCut is an export that does not end as one does.
 var ErrCut = errors.New("the export has no end: it was cut, or is still being written. Nothing was taken over; make it anew")
 
-// Read yields the lines of an export between the first and the last. After an error nothing follows.
+// Read yields the lines of an export between the first and the last. After an error nothing
+// follows.
 func Read(from io.Reader) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		in := bufio.NewReaderSize(from, 1<<16)
