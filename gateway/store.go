@@ -108,9 +108,9 @@ func (k *storeKeeper) check() error {
 func (k *storeKeeper) export() (err error) {
 	to := k.out
 	if name := k.c.Export.File; name != "-" {
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // there are secrets in it
-		if err != nil {
-			return fmt.Errorf("export: %w", err)
+		file, failed := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // there are secrets in it
+		if failed != nil {
+			return fmt.Errorf("export: %w", failed)
 		}
 		defer func() {
 			if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
@@ -119,8 +119,8 @@ func (k *storeKeeper) export() (err error) {
 		}()
 		to = file
 	}
-	lines, err := k.write(to)
-	if err != nil {
+	var lines int
+	if lines, err = k.write(to); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(k.errOut, "%d lines were exported; secrets of webhooks and the key of tickets are among them\n", lines)
@@ -154,14 +154,14 @@ func (k *storeKeeper) write(to io.Writer) (lines int, err error) {
 	return lines, errors.Join(err, s.Close())
 }
 
-func (k *storeKeeper) load() error {
+func (k *storeKeeper) load() (err error) {
 	from := k.in
 	if name := k.c.Import.File; name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return fmt.Errorf("import: %w", err)
+		file, failed := os.Open(name)
+		if failed != nil {
+			return fmt.Errorf("import: %w", failed)
 		}
-		defer file.Close()
+		defer func() { err = errors.Join(err, file.Close()) }()
 		from = file
 	}
 	n := 0
@@ -173,7 +173,6 @@ func (k *storeKeeper) load() error {
 			}
 		}
 	})
-	var err error
 	where := k.path
 	if k.c.Redis != "" {
 		where = "Redis at " + redact(k.c.Redis)

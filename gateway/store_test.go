@@ -112,8 +112,12 @@ func TestStoreCommands(t *testing.T) {
 	if code, _, errOut := storeCommand("", "check", "--data="+other); code != exitDamaged || !strings.Contains(errOut, "request a: the result is damaged") {
 		t.Errorf("%d, %s", code, errOut)
 	}
-	if code, _, _ := storeCommand("", "export", "--data="+other); code != exitDamaged {
+	half := filepath.Join(other, "half")
+	if code, _, _ := storeCommand("", "export", half, "--data="+other); code != exitDamaged {
 		t.Error("an export with what is damaged")
+	}
+	if _, err := os.Stat(half); err == nil {
+		t.Error("half of an export is left")
 	}
 	code, salvaged, errOut := storeCommand("", "export", "--salvage", "--data="+other)
 	if code != exitDamaged || !strings.Contains(errOut, "request a: the result") || !strings.Contains(salvaged, `"kind":"end"`) {

@@ -133,7 +133,6 @@ func decodeHeader(log []byte) *header {
 // logFile is what is beside the file of a store.
 type logFile struct {
 	there  bool
-	size   int64
 	header *header // nil if there is none
 	blank  bool    // nothing but zeros, or nothing at all
 }
@@ -146,7 +145,7 @@ func readLogFile(path string) (logFile, error) {
 	if err != nil {
 		return logFile{}, err
 	}
-	l := logFile{there: true, size: int64(len(content)), header: decodeHeader(content)}
+	l := logFile{there: true, header: decodeHeader(content)}
 	l.blank = len(bytes.Trim(content, "\x00")) == 0
 	return l, nil
 }

@@ -124,11 +124,11 @@ func (b *batch) post(id string, at uint64) {
 
 // count changes how many deliveries a message has.
 func (b *batch) count(id string, by int) {
-	value, err := b.read(messagesBucket, []byte(id))
+	value, err := b.message(id)
 	if err != nil {
 		_ = b.s.damaged("", "the count of webhook message "+id, err)
 	}
-	if len(value) != 16 {
+	if value == nil {
 		return
 	}
 	at, n := positionOf(value[:8]), int(positionOf(value[8:]))+by
@@ -140,10 +140,19 @@ func (b *batch) count(id string, by int) {
 	b.unref(at)
 }
 
+// message returns the entry of a message, nil if it is not kept.
+func (b *batch) message(id string) ([]byte, error) {
+	value, err := b.read(messagesBucket, []byte(id))
+	if err == nil && value != nil && len(value) != 16 {
+		return nil, errSum
+	}
+	return value, err
+}
+
 // body returns the body of a message.
 func (b *batch) body(id string) ([]byte, error) {
-	value, err := b.read(messagesBucket, []byte(id))
-	if err == nil && len(value) != 16 {
+	value, err := b.message(id)
+	if err == nil && value == nil {
 		return nil, nil
 	}
 	var event []byte

@@ -83,12 +83,9 @@ func (e *exporter) requests() error {
 		return nil
 	}
 	return requests.ForEach(func(key, _ []byte) error {
-		r, err := e.s.record(e.tx, string(key))
-		if err != nil {
-			return nil // that was told
-		}
-		if e.tx.Bucket(ownersBucket).Get(ownerKey(r.Owner, r.Serial)) != nil {
-			return nil
+		r, _ := e.s.record(e.tx, string(key))
+		if r == nil || e.tx.Bucket(ownersBucket).Get(ownerKey(r.Owner, r.Serial)) != nil {
+			return nil // it was told, or written
 		}
 		if err := e.lost(e.s.damaged(r.ID, "the list of its owner", errGone)); err != nil {
 			return err

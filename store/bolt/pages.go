@@ -35,13 +35,13 @@ type pages struct {
 	only []byte // the one bucket to go through; nil: all
 }
 
-// pageDamage is what is wrong with a page.
-type pageDamage struct {
+// brokenPageError is what is wrong with a page.
+type brokenPageError struct {
 	page uint64
 	what string
 }
 
-func (e *pageDamage) Error() string { return fmt.Sprintf("page %d: %s", e.page, e.what) }
+func (e *brokenPageError) Error() string { return fmt.Sprintf("page %d: %s", e.page, e.what) }
 
 const (
 	pageHeader   = 16
@@ -126,7 +126,7 @@ func (p *pages) walk() error {
 	return p.tree(meta.root, nil, nil, nil, 0)
 }
 
-func damage(id uint64, what string) error { return &pageDamage{id, what} }
+func damage(id uint64, what string) error { return &brokenPageError{id, what} }
 
 // tree goes through the page and what is below it. All keys are at least low and less than high,
 // where those are given.
@@ -135,7 +135,7 @@ func (p *pages) tree(id uint64, bucket, low, high []byte, depth int) error {
 	if p.skip == nil || err == nil {
 		return err
 	}
-	if _, ok := errors.AsType[*pageDamage](err); !ok {
+	if _, ok := errors.AsType[*brokenPageError](err); !ok {
 		return err
 	}
 	p.skip(err)

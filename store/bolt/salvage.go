@@ -50,12 +50,12 @@ func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error)
 }
 
 // copyWhole copies the entries of all pages that are whole.
-func copyWhole(to *bolt.DB, path string, tell func(error)) error {
+func copyWhole(to *bolt.DB, path string, tell func(error)) (err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := file.Stat()
 	if err != nil {
 		return err

@@ -75,7 +75,8 @@ func unseal(strict bool, bucket, key, stored []byte) ([]byte, error) {
 	if stored == nil {
 		return nil, nil
 	}
-	if strict || len(stored) == 0 || &bucket[0] == &piecesBucket[0] || &bucket[0] == &keptBucket[0] {
+	if strict || len(stored) == 0 || &bucket[0] == &piecesBucket[0] || &bucket[0] == &keptBucket[0] ||
+		&bucket[0] == &requestsBucket[0] && (stored[0] < 'a' || stored[0] > 'z') {
 		return nil, errSum
 	}
 	return stored, nil

@@ -208,7 +208,7 @@ func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
 func (e *exporter) key(_ int, key, name string) error {
 	sum, err := base64.RawURLEncoding.DecodeString(name)
 	if err != nil {
-		return nil // it is none of ours
+		return e.lost(e.s.damaged("", "the name of an idempotency key", err))
 	}
 	fields, err := e.s.client.HMGet(e.ctx, key, "r", "f", "l", "t", "y", "v").Result()
 	if err != nil {
