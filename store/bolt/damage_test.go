@@ -51,7 +51,8 @@ func furnish(t *testing.T, s *Store) {
 			t.Fatal(err)
 		}
 		changes := []lifecycle.Change{
-			lifecycle.Start{}, lifecycle.Progress{Percent: new(5.0)},
+			lifecycle.Start{},
+			lifecycle.Progress{Percent: new(5.0)},
 			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("="+sub.ID), 1+i*37)}},
 		}
 		for _, c := range changes[:min(i%5, 3)] {
