@@ -26,7 +26,7 @@ func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 		}
 	}
 	made := path + ".import"
-	clear := func() error {
+	clean := func() error {
 		var failed error
 		for _, name := range []string{made, walPath(made)} {
 			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -35,7 +35,7 @@ func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 		}
 		return failed
 	}
-	if err := clear(); err != nil { // of an import that was killed
+	if err := clean(); err != nil { // of an import that was killed
 		return err
 	}
 	s, err := Open(made, Options{})
@@ -49,7 +49,7 @@ func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 			return syncDir(filepath.Dir(path))
 		}
 	}
-	return errors.Join(err, clear())
+	return errors.Join(err, clean())
 }
 
 // importer takes lines in. What belongs to one request, or to one endpoint, is stored when the next
@@ -287,11 +287,11 @@ func (i *importer) addEndpoint(l *transfer.Line) error {
 	}
 	e := &endpoint{Endpoint: cloneEndpoint(*l.Endpoint), leases: make(map[uint64]lease), at: never}
 	if l.Health != nil {
-		e.fare.Health = *l.Health
-		e.fare.Health.Waiting, e.fare.Health.Sending = 0, 0
+		e.Health = *l.Health
+		e.Health.Waiting, e.Health.Sending = 0, 0
 	}
 	if !l.Named.IsZero() {
-		e.fare.Named = nanos(l.Named)
+		e.Named = nanos(l.Named)
 	}
 	i.endpoint = e
 	return i.do(1024, func(b *batch) error {

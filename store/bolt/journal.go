@@ -227,6 +227,13 @@ func (j *journal) log(frame []byte) error {
 	return nil
 }
 
+// acknowledge notes in the log how far it is whole. It is called by whoever has the log.
+func (j *journal) acknowledge() {
+	if j.wal.sealed != j.number {
+		j.wal.acknowledge(j.number)
+	}
+}
+
 // refuse ends the use of the log after it has not taken a frame.
 func (j *journal) refuse() {
 	j.wal.void(int64(j.logged))

@@ -332,7 +332,7 @@ func TestLogFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
 	log := &faulty{walFile: s.journal.wal.file}
-	s.journal.wal.file = log
+	setLog(s, log)
 	lives(t, s, 0, 4, func() {})
 
 	log.fail.Store(true)

@@ -29,9 +29,9 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	for {
 		var swept lifecycle.Swept
 		var more bool
-		err := s.write(ctx, func(b *batch) (err error) {
-			swept, more, err = b.sweep(min(limit-all.Done, sweepRequests))
-			return err
+		err := s.write(ctx, func(b *batch) error {
+			swept, more = b.sweep(min(limit-all.Done, sweepRequests))
+			return nil
 		})
 		if err != nil {
 			all.Next = time.Time{}
@@ -55,7 +55,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 }
 
 // sweep does the first limit of what is due and reports whether more is.
-func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
+func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 	type entry struct {
 		due int64
 		id  string
@@ -102,9 +102,9 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool, err error) {
 			at = now + int64(patience)
 		}
 		swept.Next = time.Unix(0, at).UTC()
-		return swept, at <= now, nil
+		return swept, at <= now
 	}
-	return swept, false, nil
+	return swept, false
 }
 
 // Unfinished implements lifecycle.Keeper: first what is being processed, then what

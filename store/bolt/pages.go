@@ -165,8 +165,8 @@ func (p *pages) visit(id uint64, bucket, low, high []byte, depth int) error {
 		p.count++
 	}
 	if more > 0 {
-		raw = append(raw, make([]byte, int(more)*p.page)...)
-		if _, err := p.file.ReadAt(raw[p.page:], int64(id+1)*int64(p.page)); err != nil {
+		raw = make([]byte, int(more+1)*p.page)
+		if _, err := p.file.ReadAt(raw, int64(id)*int64(p.page)); err != nil {
 			return damage(id, err.Error())
 		}
 	}

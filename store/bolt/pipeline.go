@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
 // pipeline is how batches become durable, in two stages: while the flusher puts the frame of one batch into the log and syncs it, the
@@ -38,13 +39,21 @@ func (p *pipeline) end() {
 	p.flusher.Wait()
 }
 
+// acknowledgeAfter is how often it is noted, while one frame follows the other, how far the log is
+// whole: a sync has one page more to write then. With nothing in flight that is noted at once.
+const acknowledgeAfter = 5 * time.Millisecond
+
 // flush is the second stage.
 func (p *pipeline) flush() {
+	var acknowledged time.Time
 	for b := range p.frames {
 		err := p.s.journal.log(b.frame)
 		if err == nil {
+			if now := time.Now(); now.Sub(acknowledged) >= acknowledgeAfter {
+				p.s.journal.acknowledge()
+				acknowledged = now
+			}
 			b.answer(nil)
-			p.s.journal.wal.acknowledge(p.s.journal.number)
 		}
 		p.flushed <- err
 	}
@@ -85,6 +94,9 @@ func (p *pipeline) land(err error) {
 	}
 	b.reset()
 	p.advance()
+	if p.inFlight == nil {
+		p.s.journal.acknowledge()
+	}
 }
 
 // advance brings the running batch on its way. Nothing is in flight.

@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 	"github.com/hark-push/hark/store/transfer"
 )
 
-var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discard = slog.New(slog.DiscardHandler)
 
 func exported(t *testing.T, s *Store) string {
 	t.Helper()
