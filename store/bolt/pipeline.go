@@ -95,7 +95,9 @@ func (p *pipeline) land(err error) {
 	b.reset()
 	p.advance()
 	if p.inFlight == nil {
+		p.s.journal.mu.Lock() // against a checkpoint that somebody else asks for
 		p.s.journal.acknowledge()
+		p.s.journal.mu.Unlock()
 	}
 }
 
