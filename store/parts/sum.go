@@ -23,7 +23,7 @@ const (
 	fieldSum  = 39
 	sumTag    = "\xba\x02\x04" // fieldSum, wireBytes, 4 bytes
 	sumSize   = len(sumTag) + 4
-	bodyMark  = "\x80\x00" // 0 as no varint is written
+	bodyMark  = "\x80\x00sums\x01\xff" // begins with 0 as no varint is written
 	bodyStart = len(bodyMark) + 4
 
 	// BodyChunk is how many bytes of a body have a sum of their own, so that a piece can be
@@ -85,9 +85,16 @@ type BodyHead struct {
 // ReadBodyHead reads the head of what SealBody or EncodeBody wrote. If value has not all of it, need is how many bytes it takes, at least;
 // otherwise 0.
 func ReadBodyHead(value []byte) (h BodyHead, need int, err error) {
-	if !strings.HasPrefix(string(value[:min(len(value), len(bodyMark))]), bodyMark) {
+	marked, damaged := hasMark(value)
+	if damaged {
+		return h, 0, ErrSum
+	}
+	if !marked {
 		length, n := binary.Uvarint(value)
-		if n <= 0 || length > maxTypeSize {
+		if n == 0 {
+			return h, len(value) + binary.MaxVarintLen32, nil
+		}
+		if n < 0 || length > maxTypeSize || n > 1 && value[n-1] == 0 { // as no varint is written
 			return h, 0, errBody
 		}
 		if h.Begin = n + int(length); h.Begin > len(value) {
@@ -120,6 +127,17 @@ func ReadBodyHead(value []byte) (h BodyHead, need int, err error) {
 	}
 	h.Type, h.sums = string(value[begin:at]), value[at+n:h.Begin:h.Begin]
 	return h, 0, nil
+}
+
+// hasMark reports whether a body begins with the mark, or with what was it once: one from before there were sums has nothing like it.
+func hasMark(value []byte) (marked, damaged bool) {
+	same := 0
+	for i := range min(len(value), len(bodyMark)) {
+		if value[i] == bodyMark[i] {
+			same++
+		}
+	}
+	return same == len(bodyMark), same < len(bodyMark) && same >= len(bodyMark)-2
 }
 
 // maxTypeSize is more than any type of a body has.
