@@ -112,3 +112,6 @@ func Admission(o Options) func(caller, from string) string {
 		return string(met)
 	}
 }
+
+// Bound is what a connection may leave unread now.
+func (h *Hub) Bound() int { return h.bound() }

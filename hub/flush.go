@@ -24,6 +24,8 @@ func (o *outbox) flush() {
 		most = recordBytes
 	}
 	most = o.atOnce(most)
+	o.hub.flushing.Add(1)
+	defer o.hub.flushing.Add(-1)
 	var taken [][]byte
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -43,10 +45,21 @@ func (o *outbox) flush() {
 		q.bytes -= size
 		if err != nil {
 			o.close(reasonGone)
-		} else if q.bytes <= o.hub.opts.QueueBytes/2 {
+		} else if q.bytes <= o.hub.bound()/2 {
 			o.wakeRoom()
 		}
 	}
+}
+
+// bound is what a connection may leave unread. The fuller sockets there are, the less it is, so that all of them together
+// do not take the memory that everybody needs.
+func (h *Hub) bound() int {
+	const least = 64 << 10
+	most := h.opts.QueueBytes
+	if n := int(h.flushing.Load()); n*most > h.opts.BacklogBytes {
+		return min(most, max(h.opts.BacklogBytes/n, least))
+	}
+	return most
 }
 
 // writeOut writes buffers, at most so many bytes at a time. It gives up when the socket
@@ -157,7 +170,7 @@ func (o *outbox) wakeFlusher() {
 // room waits until at most half of the bound is queued.
 func (o *outbox) room(ctx context.Context) error {
 	o.mu.Lock()
-	for o.state == outboxOpen && o.backlog != nil && o.backlog.bytes > o.hub.opts.QueueBytes/2 {
+	for o.state == outboxOpen && o.backlog != nil && o.backlog.bytes > o.hub.bound()/2 {
 		if o.backlog.room == nil {
 			o.backlog.room = make(chan struct{})
 		}

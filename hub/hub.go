@@ -27,6 +27,7 @@ type Options struct {
 	Heartbeat     time.Duration // between two signs of life on an idle connection; 25 s, at least 1 s
 	Retry         time.Duration // how long a client waits before it reconnects, ± a third; 2 s
 	QueueBytes    int           // what a connection may leave unread before it is closed; 1 MiB
+	BacklogBytes  int           // what all connections together may leave unread: with many that do, each gets its part, 64 KiB at least; 64 MiB
 	WriteTimeout  time.Duration // how long a full socket may take nothing before it is closed; 30 s
 	MessageBytes  int64         // longest message that a WebSocket client may send; 32 KiB
 	Subscriptions int           // per WebSocket connection; 1000
@@ -70,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = 1 << 20
+	}
+	if o.BacklogBytes <= 0 {
+		o.BacklogBytes = 64 << 20
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 30 * time.Second
@@ -116,6 +120,7 @@ type Hub struct {
 
 	admission *admission
 	draining  atomic.Bool
+	flushing  atomic.Int64 // connections whose socket is full
 	stats     counters
 
 	mu     sync.Mutex

@@ -134,7 +134,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 		o.backlog = new(backlog)
 		o.hub.tasks.Go(o.flush)
 	}
-	q, bound := o.backlog, o.hub.opts.QueueBytes
+	q, bound := o.backlog, o.hub.bound()
 	before, pushed := q.bytes, q.pushed
 	if messages != nil && !paced && o.hub.opts.Subject != nil {
 		q.pushMessages(messages, o.wire, taken)

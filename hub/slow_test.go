@@ -70,6 +70,36 @@ func TestSlowStreamIsClosedAndResumes(t *testing.T) {
 	}
 }
 
+// TestFullSocketsShareABound: the more clients do not read, the less is kept for each; as those go, the others have more.
+func TestFullSocketsShareABound(t *testing.T) {
+	const many, each, all = 16, 4 << 20, 2 << 20
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{QueueBytes: each, BacklogBytes: all})
+	addr := serve(t, h)
+	if got := h.Bound(); got != each {
+		t.Errorf("nobody is slow, and the bound is %d", got)
+	}
+	var slow []*sseReader
+	for range many {
+		slow = append(slow, dialSSE(t, addr, "request-a", "0"))
+	}
+	eventually(t, func() bool { return h.Stats().Streams == many })
+	least := each
+	for sent := 0; h.Stats().Slow == 0; sent += 32 << 10 {
+		source.appendFat("request-a", 32<<10)
+		if least = min(least, h.Bound()); sent > 64<<20 {
+			t.Fatal("nobody is closed")
+		}
+	}
+	if least > all/2 {
+		t.Errorf("with many full sockets the bound was %d, of %d for all", least, all)
+	}
+	for _, s := range slow {
+		_ = s.conn.Close()
+	}
+	eventually(t, func() bool { return h.Bound() == each })
+}
+
 // note is an event of a request in a feed.
 type note struct {
 	N    uint64
