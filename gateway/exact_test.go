@@ -140,6 +140,10 @@ func TestOneMeaning(t *testing.T) {
 		{"PUT /v1/work/" + id + "/error", asJSON, `{"message":"m","retry":"yes"}`, 422, "/retry"},
 		// The header.
 		{"GET /v1/requests", "User-Agent: \xff", "", 400, "User-Agent"},
+		{"GET /v1/requests", "X Y: z", "", 400, ""},
+		{"GET /v1/requests", "Accept : text/html", "", 400, ""},
+		{"GET /v1/requests", "X-A: 1\r\n Origin: http://evil.example", "", 400, ""},
+		{"GET /v1/requests", "X-(a): z", "", 400, ""},
 		{"GET /v1/requests", "X-Request-Id: a\xc3", "", 400, "X-Request-Id"},
 		{"GET /v1/requests", "Cookie: \xff", "", 200, ""}, // which nobody reads
 		{"POST /v1/requests", "Idempotency-Key: \xff", "x", 400, "Idempotency-Key"},

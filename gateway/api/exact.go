@@ -125,6 +125,23 @@ func readable(raw []byte) string {
 	return strings.ToValidUTF8(text[:min(len(text), 100)], "\uFFFD")
 }
 
+// token reports whether a text is one (RFC 9110, section 5.6.2).
+func token(text []byte) bool {
+	for _, b := range text {
+		if !tokenBytes[b] {
+			return false
+		}
+	}
+	return len(text) > 0
+}
+
+var tokenBytes = func() (is [256]bool) {
+	for b := range is {
+		is[b] = 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b < 0x80 && strings.IndexByte("!#$%&'*+-.^_`|~", byte(b)) >= 0
+	}
+	return is
+}()
+
 // exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the gateway does not read may hold what they like.
 func exactHead(head []byte) *problem {
 	var once [16]string // those that were seen
@@ -133,6 +150,10 @@ func exactHead(head []byte) *problem {
 		var line []byte
 		line, head, _ = bytes.Cut(head, []byte{'\n'})
 		name, value, ok := bytes.Cut(line, []byte{':'})
+		if ok && !token(name) {
+			// Whoever stands in front may take it for another name, or for the line before going on.
+			return &problem{kind: kindMalformed, detail: "The head of the call has a field whose name is not one: it has a space, or another character that none may have (RFC 9110, section 5.1)."}
+		}
 		if !ok || len(name) > 32 {
 			continue
 		}
