@@ -63,7 +63,8 @@ func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
 // crowded says of a value that it has more elements or members than may be told apart; "" if it has
 // not. It is valid JSON.
 func crowded(value json.RawMessage) string {
-	most, what := 0, ""
+	var most int
+	var what string
 	switch {
 	case bytes.HasPrefix(value, []byte("[")):
 		most, what = maxElements, " elements"
