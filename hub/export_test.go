@@ -115,3 +115,9 @@ func Admission(o Options) func(caller, from string) string {
 
 // Bound is what a connection may leave unread now.
 func (h *Hub) Bound() int { return h.bound() }
+
+// Crowd is crowd.
+type Crowd struct{ crowd crowd }
+
+// Turn is turn.
+func (c *Crowd) Turn(f func()) { c.crowd.turn(f) }

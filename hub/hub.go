@@ -121,6 +121,7 @@ type Hub struct {
 	admission *admission
 	draining  atomic.Bool
 	flushing  atomic.Int64 // connections whose socket is full
+	crowd     crowd
 	stats     counters
 
 	mu     sync.Mutex

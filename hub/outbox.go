@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,10 @@ type outbox struct {
 	owner  connection
 	caller *caller // nil if callers are not counted
 
-	from     seat  // where it comes from, 0 if addresses are not counted
-	unproven bool  // it is counted among those that have yet to say who they are
-	pings    uint8 // sent since its client has said anything
+	from     seat   // where it comes from, 0 if addresses are not counted
+	unproven bool   // it is counted among those that have yet to say who they are
+	pings    uint8  // sent since its client has said anything
+	reads    uint16 // of what it said, since the last heartbeat
 
 	pass atomic.Pointer[Pass] // until when it may stay
 }
@@ -237,9 +239,22 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 		case n <= 0:
 			return 0, true
 		}
-		o.pings = 0
+		o.heard()
 		return n, false
 	}
+}
+
+// heard notes that the client has said something. Called under o.mu.
+func (o *outbox) heard() {
+	o.pings = 0
+	o.reads = min(o.reads, math.MaxUint16-1) + 1
+}
+
+// talkative reports whether more was read of a connection since its last heartbeat than so often.
+func (o *outbox) talkative(reads uint16) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reads > reads
 }
 
 // open reports whether the connection takes part yet.
@@ -272,7 +287,7 @@ func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
 			return
 		}
 		o.mu.Lock()
-		o.pings = 0
+		o.heard()
 		o.mu.Unlock()
 		take(buffer[:n])
 	}
@@ -400,6 +415,7 @@ func (o *outbox) beat() {
 		return
 	}
 	o.mu.Lock()
+	o.reads = 0
 	if o.state == outboxOpen && o.pings == mostPings {
 		o.mu.Unlock()
 		o.finish(closeFrame(uint16(CloseSilent), "no ping was answered, reconnect"), reasonSilent)

@@ -185,9 +185,17 @@ func (s *socket) unwatched(err error) {
 // dropped: closing with bytes unread would reset the connection and take our
 // close frame with it.
 func (s *socket) take(b []byte) {
-	if len(b) == 0 || !s.open() {
-		return
+	switch {
+	case len(b) == 0 || !s.open():
+	case s.talkative(calmReads):
+		s.hub.crowd.turn(func() { s.handle(b) })
+	default:
+		s.handle(b)
 	}
+}
+
+// handle is take while the connection is open.
+func (s *socket) handle(b []byte) {
 	var pong []byte
 	answer := func() {
 		if pong != nil {

@@ -82,7 +82,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	if err := s.watch(); err != nil && !hasPoller && s.conn != nil {
-		h.tasks.Go(func() { s.readBlocking(make([]byte, 64), func([]byte) {}) }) // what it says is dropped, as by readable
+		h.tasks.Go(func() { s.readBlocking(make([]byte, 512), func([]byte) { s.silence() }) }) // what it says is dropped, as by readable
 	}
 	// On Linux, under TLS, the heartbeat finds out who has gone: no other connection has a goroutine there.
 }
@@ -112,6 +112,14 @@ func (s *stream) readable() {
 			_ = s.watch() // as it was the first time
 			return
 		}
+		s.silence()
+	}
+}
+
+// silence ends the connection of a client that does not stop to talk.
+func (s *stream) silence() {
+	if s.talkative(streamReads) {
+		s.abort(reasonProtocol)
 	}
 }
 
