@@ -772,7 +772,7 @@ test('followers of one request share its channel, and each is told what it does 
   const [first, twin, other] = [add(), add(), add({ after: 2 })];
   await until(() => FakeWebSocket.made.length === 1);
   const [socket] = FakeWebSocket.made;
-  await turn();
+  await until(() => [first, twin, other].every((f) => f.state === 'connecting'));
   socket.open();
   assert.deepEqual(socket.subscribed, [['r1', undefined]]);
   socket.accept('r1', 3);
