@@ -648,17 +648,18 @@ func TestRevokedKey(t *testing.T) {
 	first.want("authenticated")
 	stays := dial(t, s, "/v1/ws", "bearer."+bobKey)
 	var held sync.WaitGroup
-	hold := func(as *server, method, path string, body any, headers ...string) {
+	hold := func(status int, as *server, method, path string, body any, headers ...string) {
 		held.Go(func() {
-			if a, err := as.try(method, path, body, headers...); err != nil || a.status != 401 || !strings.Contains(a.header.Get("WWW-Authenticate"), "invalid_token") {
+			a, err := as.try(method, path, body, headers...)
+			if err != nil || a.status != status || status == 401 && !strings.Contains(a.header.Get("WWW-Authenticate"), "invalid_token") {
 				t.Errorf("%s %s: %v, %d %s", method, path, err, a.status, a.body)
 			}
 		})
 	}
-	hold(alice, "GET", path, nil, "Prefer: wait=50")
-	hold(alice, "POST", "/v1/requests", `{"content":1,"id":"waits"}`)
-	hold(alice, "GET", "/v1/call/default/waits", nil)
-	hold(worker, "POST", "/v1/work/lease", `{"routes":["images"],"wait":50}`)
+	hold(401, alice, "GET", path, nil, "Prefer: wait=50")
+	hold(202, alice, "POST", "/v1/requests", `{"content":1,"id":"waits"}`) // it was accepted, and must not be made again
+	hold(202, alice, "GET", "/v1/call/default/waits", nil)
+	hold(401, worker, "POST", "/v1/work/lease", `{"routes":["images"],"wait":50}`)
 	s.eventually(func() bool {
 		known := s.as(adminKey).call("GET", "/v1/requests/waits", nil).status == 200
 		return known && strings.Contains(string(s.call("GET", "/metrics", nil).want(200).body), "hark_lease_calls 1")

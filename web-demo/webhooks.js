@@ -109,7 +109,7 @@ async function show() {
   if (!id) return;
   const [endpoint, page] = await Promise.all([
     call('GET', `/v1/webhooks/${id}`),
-    call('GET', `/v1/webhooks/${id}/deliveries?limit=20&state=${$('state').value}`),
+    call('GET', deliveries(id)),
   ]);
   if (id !== chosen) return; // another one was chosen meanwhile
   $('idle').hidden = true;
@@ -182,6 +182,9 @@ function arrange(list, items) {
   });
 }
 
+// An option that is there has to say something.
+const deliveries = (id) => `/v1/webhooks/${id}/deliveries?limit=20${$('state').value && `&state=${$('state').value}`}`;
+
 const version = ({ state, attempts, due }) => `${state} ${attempts} ${due}`;
 
 /** Makes the entry of a delivery; its method update shows where that stands now. */
@@ -251,7 +254,7 @@ $('state').addEventListener('change', () => {
   $('deliveries').replaceChildren();
   show().catch(complain);
 });
-does('older', async () => showDeliveries(await call('GET', `/v1/webhooks/${chosen}/deliveries?limit=20&state=${$('state').value}&cursor=${encodeURIComponent(next)}`), true));
+does('older', async () => showDeliveries(await call('GET', `${deliveries(chosen)}&cursor=${encodeURIComponent(next)}`), true));
 
 const act = (verb) => async () => {
   await call('POST', `/v1/webhooks/${chosen}/${verb}`);

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
@@ -135,7 +136,9 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
 	}
 	if wait > 0 && !r.Status.Terminal() {
-		if r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() }); err != nil {
+		r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() })
+		// Whose proof has ended meanwhile was a caller when the request was accepted: told otherwise, it would be made again.
+		if err != nil && !errors.Is(err, auth.ErrUnauthenticated) {
 			return err
 		}
 	}

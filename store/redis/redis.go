@@ -236,6 +236,12 @@ func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFun
 	return deadline.Within(ctx, s.options.Timeout)
 }
 
+// full reports whether a server has refused something because it has no memory for it.
+func full(err error) bool {
+	said, ok := errors.AsType[goredis.Error](err)
+	return ok && strings.HasPrefix(said.Error(), "OOM ")
+}
+
 // failed wraps what Redis or the connection said. What the caller's own context
 // says is found in it too.
 func failed(ctx context.Context, err error) error {
@@ -248,7 +254,7 @@ func failed(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
-	if said, ok := errors.AsType[goredis.Error](err); ok && strings.HasPrefix(said.Error(), "OOM ") {
+	if full(err) {
 		return fmt.Errorf("%w: store: %w: %w", lifecycle.ErrUnavailable, lifecycle.ErrFull, err)
 	}
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
