@@ -75,13 +75,8 @@ const (
 )
 
 func (i *importer) all(lines iter.Seq2[transfer.Line, error]) error {
-	for l, err := range lines {
-		if err != nil {
-			return err
-		}
-		if err := i.line(&l); err != nil {
-			return fmt.Errorf("a line of kind %q: %w", l.Kind, err)
-		}
+	if err := transfer.Each(lines, i.line); err != nil {
+		return err
 	}
 	i.closeFeed()
 	return i.flush()

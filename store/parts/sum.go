@@ -79,7 +79,7 @@ type BodyHead struct {
 	Type  string
 	Begin int    // where the bytes begin
 	sums  []byte // of the chunks
-	sums0 bool   // there are none, because it is from before there were any
+	older bool   // it is from before there were any
 }
 
 // ReadBodyHead reads the head of what SealBody or EncodeBody wrote. If value has not all of it, need is how many bytes it takes, at least;
@@ -100,7 +100,7 @@ func ReadBodyHead(value []byte) (h BodyHead, need int, err error) {
 		if h.Begin = n + int(length); h.Begin > len(value) {
 			return h, h.Begin, nil
 		}
-		h.Type, h.sums0 = string(value[n:h.Begin]), true
+		h.Type, h.older = string(value[n:h.Begin]), true
 		return h, 0, nil
 	}
 	at := bodyStart
@@ -151,7 +151,7 @@ func (h *BodyHead) Chunks(offset, end int64) (from, to int64) {
 
 // Check holds bytes of a body, from a whole chunk on, against their sums. whole: they go to its end.
 func (h *BodyHead) Check(data []byte, from int64, whole bool) error {
-	if h.sums0 {
+	if h.older {
 		return nil
 	}
 	sums := h.sums[min(from/BodyChunk*4, int64(len(h.sums))):]

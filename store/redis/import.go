@@ -93,13 +93,8 @@ const importBytes = 1 << 20
 var errLine = errors.New("something that belongs to it is missing, or comes too late")
 
 func (i *importer) all(lines iter.Seq2[transfer.Line, error]) error {
-	for l, err := range lines {
-		if err != nil {
-			return err
-		}
-		if err := i.line(&l); err != nil {
-			return fmt.Errorf("a line of kind %q: %w", l.Kind, err)
-		}
+	if err := transfer.Each(lines, i.line); err != nil {
+		return err
 	}
 	i.closeFeed()
 	for partition, n := range i.clock {

@@ -229,3 +229,16 @@ func Read(from io.Reader) iter.Seq2[Line, error] {
 		}
 	}
 }
+
+// Each has take called with each line, and names the kind of the one that is not taken.
+func Each(lines iter.Seq2[Line, error], take func(*Line) error) error {
+	for l, err := range lines {
+		if err != nil {
+			return err
+		}
+		if err := take(&l); err != nil {
+			return fmt.Errorf("a line of kind %q: %w", l.Kind, err)
+		}
+	}
+	return nil
+}
