@@ -25,19 +25,30 @@ func through(t *testing.T) (*servertest.ProxyServer, string) {
 	return proxy, strings.Replace(server.URL, server.Addr, proxy.Addr, 1)
 }
 
-// TestConfirmNeverComes: the server takes the job, its answer is lost.
+// taken publishes a job again until it is taken: a broker with little patience may give up on a busy
+// machine.
+func taken(t *testing.T, b *Broker, id string) {
+	t.Helper()
+	eventually(t, id+" is taken", 30*time.Second, func() bool { return b.Publish(t.Context(), job(id)) == nil })
+}
+
+// TestConfirmNeverComes: the server takes the job, its answer is lost. Here the publisher's patience is
+// far shorter than the connection's, which would end the wait too, and as long as a busy machine
+// may need for an answer that comes.
 func TestConfirmNeverComes(t *testing.T) {
 	proxy, url := through(t)
-	b := open(t, url, Options{PublishTimeout: 300 * time.Millisecond, Heartbeat: time.Second}, "a")
+	const patience = time.Second
+	b := open(t, url, Options{PublishTimeout: patience, Heartbeat: 5 * time.Second}, "a")
 	forget(t, b, shared.RabbitMQ(t).URL)
-	publish(t, b, job("before"))
+	taken(t, b, "before")
+	unconfirmed := b.Stats().Unconfirmed
 
 	proxy.Drop(servertest.ToClient)
 	start := time.Now()
 	if err := b.Publish(t.Context(), job("unknown")); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("publish: %v", err)
 	}
-	if took := time.Since(start); took < 250*time.Millisecond || took > 2*time.Second {
+	if took := time.Since(start); took < patience-50*time.Millisecond {
 		t.Errorf("gave up after %v", took)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -45,14 +56,13 @@ func TestConfirmNeverComes(t *testing.T) {
 	if err := b.Publish(ctx, job("unknown2")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("publish with a context that ends: %v", err)
 	}
-	if n := b.Stats().Unconfirmed; n != 2 {
+	if n := b.Stats().Unconfirmed - unconfirmed; n != 2 {
 		t.Errorf("%d counted", n)
 	}
-	eventually(t, "the silence is noticed", 10*time.Second, func() bool { return b.Ready(t.Context()) != nil })
+	eventually(t, "the silence is noticed", time.Minute, func() bool { return b.Ready(t.Context()) != nil })
 	proxy.Restore()
 	proxy.Cut() // a try that still waits for an answer
-	eventually(t, "it is ready", 20*time.Second, func() bool { return b.Ready(t.Context()) == nil })
-	publish(t, b, job("after"))
+	taken(t, b, "after")
 
 	came, handle := given()
 	defer consume(t, b, 10, handle)()
@@ -265,12 +275,12 @@ func TestBlocked(t *testing.T) {
 		start = time.Now()
 		return b.Publish(t.Context(), job("more")) != nil
 	})
-	if took := time.Since(start); took > b.options.PublishTimeout/2 {
+	if took := time.Since(start); took >= b.options.PublishTimeout {
 		t.Errorf("the first publish failed after %v", took)
 	}
 	start = time.Now()
 	err := b.Publish(t.Context(), job("refused"))
-	if took := time.Since(start); !errors.Is(err, broker.ErrUnavailable) || took > 100*time.Millisecond {
+	if took := time.Since(start); !errors.Is(err, broker.ErrUnavailable) || took >= b.options.PublishTimeout {
 		t.Errorf("publish: %v after %v", err, took)
 	}
 	if err := b.Ready(t.Context()); !errors.Is(err, broker.ErrUnavailable) || !strings.Contains(err.Error(), "memory") {
@@ -301,7 +311,7 @@ func TestPaused(t *testing.T) {
 	b := openShared(t, Options{PublishTimeout: 200 * time.Millisecond}, "a")
 	came, handle := given()
 	stop := consume(t, b, 1, handle)
-	publish(t, b, job("x"))
+	taken(t, b, "x")
 	next(t, came)
 	server.Pause()
 	defer server.Resume()
