@@ -145,7 +145,9 @@ func TestBatchRefused(t *testing.T) {
 		return again.status == 202
 	})
 	// RabbitMQ may have taken one request and refused the next. If that one has begun, the batch is not taken back: whoever tends to batches queues the rest.
-	g.within(2*time.Minute, func() bool { return g.call("GET", "/v1/batches/b", nil, "Prefer: wait=10").want(200).json()["endedAt"] != nil })
+	g.within(2*time.Minute, func() bool {
+		return g.call("GET", "/v1/batches/b", nil, "Prefer: wait=10").want(200).json()["endedAt"] != nil
+	})
 	if doc := g.ended("b"); doc["status"] != "succeeded" || counts(doc) != [6]int{31, 0, 31} {
 		t.Errorf("%v", doc)
 	}
