@@ -28,6 +28,7 @@ var (
 type Job struct {
 	ID        string // the request's
 	Life      string // which of all requests that ever had this id; "" if that is not known
+	Owner     string // who asked for it; a driver may have owners take turns, or not carry it
 	Route     string
 	Priority  int       // 0 to 9, higher first; a driver may know fewer levels
 	NotBefore time.Time // zero: at once
@@ -64,10 +65,12 @@ type Broker interface {
 	Discard(j Job)
 
 	// Consume delivers the jobs of the routes to handle, at most prefetch at a
-	// time, each in a goroutine of its own, higher priority and then older
-	// first. It blocks until ctx ends, then takes no more, waits until every
-	// handle that is running has returned, and returns nil. It survives the
-	// loss of a connection; it returns ErrUnknownRoute or ErrClosed.
+	// time, each in a goroutine of its own: those of higher priority first, then,
+	// of one owner and route, the older first. A driver may have owners take turns,
+	// else the older are first whoever asked. It blocks until ctx ends, then takes
+	// no more, waits until every handle that is running has returned, and returns
+	// nil. It survives the loss of a connection; it returns ErrUnknownRoute or
+	// ErrClosed.
 	Consume(ctx context.Context, routes []string, prefetch int, handle func(Delivery)) error
 
 	// Close ends every Consume and releases what the broker holds. Deliveries

@@ -61,7 +61,8 @@ type Request struct {
 	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
 	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner
 
-	// Position is how many requests are ahead on the same route. The store
+	// Position is how many requests on the same route became pending earlier or
+	// have a higher priority; whether these come first is the broker's. The store
 	// computes it when it hands out a pending request; it is never stored.
 	Position *int `json:"-"`
 }

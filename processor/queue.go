@@ -37,7 +37,10 @@ func BrokerJob(r lifecycle.Request) broker.Job {
 }
 
 func jobOf(r *lifecycle.Request) broker.Job {
-	return broker.Job{ID: r.ID, Life: r.Life, Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore, Sequence: r.Sequence}
+	return broker.Job{
+		ID: r.ID, Life: r.Life, Owner: r.Owner,
+		Route: r.Route, Priority: r.Priority, NotBefore: r.NotBefore, Sequence: r.Sequence,
+	}
 }
 
 // refOf names the request that a job is of.

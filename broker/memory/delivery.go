@@ -44,8 +44,8 @@ func (r *route) next() *consumer {
 	return nil
 }
 
-// feed gives a consumer what waits on its routes: the highest priority first,
-// then the oldest.
+// feed gives a consumer what waits on its routes: the highest priority first, then the
+// owner whose turn comes first on any of them.
 func (b *Broker) feed(c *consumer) {
 	for c.takes() {
 		var best *item
@@ -54,7 +54,7 @@ func (b *Broker) feed(c *consumer) {
 			if it == nil {
 				continue
 			}
-			if best == nil || it.level() > best.level() || it.level() == best.level() && it.order < best.order {
+			if best == nil || it.level() > best.level() || it.level() == best.level() && it.line.turn < best.line.turn {
 				best = it
 			}
 		}
@@ -65,9 +65,14 @@ func (b *Broker) feed(c *consumer) {
 	}
 }
 
-// hand starts a handle for an item that waits.
+// hand gives a consumer the first item of a route.
 func (b *Broker) hand(it *item, c *consumer) {
-	b.remove(it)
+	b.take(it)
+	b.start(it, c)
+}
+
+// start starts a handle for an item that waits no more.
+func (b *Broker) start(it *item, c *consumer) {
 	d := &delivery{broker: b, consumer: c, item: it}
 	c.free--
 	c.holds[d] = struct{}{}

@@ -3,6 +3,10 @@
 // store again, see [Broker.Recover].
 //
 // A job that waits is a few words in a list or a heap, no goroutine.
+//
+// Within a route and a priority the owners of jobs take turns, a job each. What one of them has
+// waiting costs another one the wait for a single job, however many there are (round robin, the
+// fair queueing of jobs that are taken to be alike). Whose jobs have no owner are one owner's.
 package memory
 
 import (
@@ -38,8 +42,8 @@ type Broker struct {
 	waiting map[name]*item // in a line or in delayed
 	delayed delayed
 	timer   *time.Timer // for the head of delayed; nil until first needed
-	back    int64       // order of the newest item at the back of any line
-	front   int64       // order of the newest item at the front of any line
+	back    int64       // the last order, or turn, that was given behind all others
+	front   int64       // the last one that was given before all others
 }
 
 var _ broker.Broker = (*Broker)(nil)

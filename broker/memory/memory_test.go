@@ -188,8 +188,8 @@ func TestFairness(t *testing.T) {
 	})
 }
 
-// TestOldestOfAllRoutes: a consumer of several routes takes them as one queue.
-func TestOldestOfAllRoutes(t *testing.T) {
+// TestTurnsOfAllRoutes: on whichever of its routes somebody waits longest, a consumer goes on.
+func TestTurnsOfAllRoutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New([]string{"a", "b"}, memory.Options{})
 		defer b.Close()

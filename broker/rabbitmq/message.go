@@ -24,6 +24,7 @@ const (
 type wireJob struct {
 	ID        string    `json:"id"`
 	Life      string    `json:"life,omitempty"`
+	Owner     string    `json:"-"` // a queue of the server's has one order for all
 	Route     string    `json:"route"`
 	Priority  int       `json:"priority,omitempty"`
 	NotBefore time.Time `json:"notBefore,omitzero"`

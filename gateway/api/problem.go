@@ -53,7 +53,7 @@ var (
 	kindOrigin        = kind{"origin-not-allowed", 403, "Origin not allowed", "A browser sent this on behalf of a page from another origin, or to a host name that this gateway does not go by. Origins are allowed with --origins."}
 	kindNotFound      = kind{"not-found", 404, "No such resource", "There is nothing at this path."}
 	kindNoRequest     = kind{"request-not-found", 404, "No such request", "The id names no request of the caller: it was never accepted, or it was forgotten after its retention."}
-	kindNotReady      = kind{"result-not-ready", 404, "The result is not ready", "The request has not ended. The member requestStatus says where it stands and position how many requests are ahead of it."}
+	kindNotReady      = kind{"result-not-ready", 404, "The result is not ready", "The request has not ended. The member requestStatus says where it stands and position how many came before it."}
 	kindMethod        = kind{"method-not-allowed", 405, "Method not allowed", "The resource does not know this method; the field Allow lists those that it does."}
 	kindNotAcceptable = kind{"not-acceptable", 406, "Not acceptable", "The resource has none of the media types in the field Accept."}
 	kindTimeout       = kind{"request-timeout", 408, "Request timeout", "The call did not arrive in time: its head has a minute, and its body may not stand still for as long, nor come more slowly than a kibibyte a second."}
