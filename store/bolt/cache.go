@@ -18,6 +18,13 @@ func (c *cache) get(id string) *record {
 	return c.records[id]
 }
 
+// clear lets go of all of them. Nothing is in flight.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.records = nil
+}
+
 // keep takes in what has become durable, batch by batch, before anybody can read that
 // elsewhere, so that no reader sees an older state than another one did.
 func (c *cache) keep(changed map[string]*record) {

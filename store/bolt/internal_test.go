@@ -314,6 +314,32 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// TestCacheRests: a store at rest holds nothing of what waits in it, and goes on with it.
+func TestCacheRests(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{CheckpointAfter: time.Millisecond, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cached := func() int {
+		s.live.mu.RLock()
+		defer s.live.mu.RUnlock()
+		return len(s.live.records)
+	}
+	if _, err := s.Create(t.Context(), request("a")); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); cached() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d in the cache", cached())
+		}
+	}
+	r, err := s.Apply(t.Context(), lifecycle.Named("a"), lifecycle.Start{})
+	if err != nil || r.Status != lifecycle.Processing || r.Attempt != 1 {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
 func TestTrail(t *testing.T) {
 	var want []uint64
 	tr := trail{Oldest: 1}

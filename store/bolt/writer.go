@@ -98,7 +98,8 @@ func (s *Store) writer() {
 			p.take(s.gather(append(ops[:0], o), p.room()))
 			idle.Reset(s.options.CheckpointAfter)
 		case <-rest:
-			_ = s.rest() // what it cannot do is still in the log, and the next batch tells
+			s.live.clear() // what is waited for may wait for long, and is read again when it goes on
+			_ = s.rest()   // what it cannot do is still in the log, and the next batch tells
 		case <-s.closing:
 			for {
 				for p.room() == 0 {
