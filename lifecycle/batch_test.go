@@ -335,3 +335,75 @@ func TestBatchDocument(t *testing.T) {
 		}
 	}
 }
+
+// meeting is a queue that lets nobody go before so many of each of its owners are there.
+type meeting struct {
+	mu     sync.Mutex
+	each   int
+	owners []string
+	there  map[string]int // at this moment
+	most   map[string]int
+	met    chan struct{}
+}
+
+func (*meeting) Ready(context.Context) error { return nil }
+func (*meeting) Discard(lifecycle.Request)   {}
+
+func (q *meeting) Enqueue(ctx context.Context, r lifecycle.Request) error {
+	q.mu.Lock()
+	q.there[r.Owner]++
+	q.most[r.Owner] = max(q.most[r.Owner], q.there[r.Owner])
+	if !slices.ContainsFunc(q.owners, func(o string) bool { return q.most[o] < q.each }) {
+		select {
+		case <-q.met:
+		default:
+			close(q.met)
+		}
+	}
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.there[r.Owner]--
+	}()
+	select {
+	case <-q.met:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestBatchesShareSlots: however many batches an owner has under way, as many of their requests are
+// stored at a time as of one, while another owner's are, too; and all are stored.
+func TestBatchesShareSlots(t *testing.T) {
+	const slots = 32
+	other := lifecycle.Principal{Subject: "bob", Roles: client.Roles}
+	q := &meeting{
+		each: slots, owners: []string{client.Subject, other.Subject},
+		there: make(map[string]int), most: make(map[string]int), met: make(chan struct{}),
+	}
+	s, store := newService(t, q)
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var submitting sync.WaitGroup
+	for i, caller := range []lifecycle.Principal{client, client, client, other} {
+		submitting.Go(func() {
+			if _, err := s.SubmitBatch(ctx, caller, batch(fmt.Sprint("b", i)), members(100)); err != nil {
+				t.Errorf("batch %d: %v", i, err)
+			}
+		})
+	}
+	submitting.Wait()
+	for owner, most := range q.most {
+		if most != slots {
+			t.Errorf("%d requests of %s were stored at a time, want %d", most, owner, slots)
+		}
+	}
+	for i := range 4 {
+		if r := status(t, store, fmt.Sprint("b", i)); r.Status != lifecycle.Processing || r.Batch.Open() != 100 {
+			t.Errorf("batch %d: %+v", i, r)
+		}
+	}
+}

@@ -71,6 +71,7 @@ type Service struct {
 	limits  Limits
 	log     *slog.Logger
 	tallies tallies
+	placing placing
 }
 
 // Options of a [Service]. The zero value works.
