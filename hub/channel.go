@@ -56,15 +56,17 @@ type follower interface {
 	// send takes a batch. history says that it was read from the source, at
 	// the follower's pace, and is not subject to the bound for slow consumers.
 	send(s *subscription, b *batch, history bool)
-	// room waits until the follower can take more history.
-	room(ctx context.Context) error
+	// room returns when the follower can take more history, or errFull at once if it cannot and is
+	// not to wait.
+	room(ctx context.Context, wait bool) error
 	// ended tells that nothing follows in this channel.
 	ended(s *subscription, offset uint64)
 	// broken tells that the channel could not be read.
 	broken(s *subscription, err error)
 }
 
-// pendingLimit bounds what waits for a subscription that is catching up.
+// pendingLimit bounds what waits for a subscription that is catching up, in messages. In bytes it
+// is PageBytes: beyond that it costs less to read it again than to keep it while a client is slow.
 const pendingLimit = 256
 
 // ensureWatched returns once the source rings for this channel.
@@ -202,12 +204,20 @@ func (ch *channel) reset() {
 
 // hold keeps messages for the one who catches s up.
 func (s *subscription) hold(messages []Message) {
-	if len(s.pending)+len(messages) > pendingLimit {
+	if len(s.pending)+len(messages) > pendingLimit || sizeOf(s.pending)+sizeOf(messages) > PageBytes {
 		s.pending, s.missed = nil, true
 	}
 	if !s.missed {
 		s.pending = append(s.pending, messages...)
 	}
+}
+
+// sizeOf returns how many bytes the events of messages have.
+func sizeOf(messages []Message) (bytes int) {
+	for i := range messages {
+		bytes += len(messages[i].Event)
+	}
+	return bytes
 }
 
 // contiguous returns the longest beginning of messages without a gap.

@@ -16,7 +16,7 @@ type recorder struct {
 }
 
 func (*recorder) begin(*subscription, uint64, uint64, bool) {}
-func (*recorder) room(context.Context) error                { return nil }
+func (*recorder) room(context.Context, bool) error                { return nil }
 func (*recorder) broken(*subscription, error)               {}
 
 func (r *recorder) send(_ *subscription, b *batch, _ bool) {

@@ -167,10 +167,17 @@ func (o *outbox) wakeFlusher() {
 	}
 }
 
-// room waits until at most half of the bound is queued.
-func (o *outbox) room(ctx context.Context) error {
+// errFull says that a follower takes no history now.
+var errFull = errors.New("no room for history")
+
+// room returns when at most half of the bound is queued, or errFull if it is not to wait.
+func (o *outbox) room(ctx context.Context, wait bool) error {
 	o.mu.Lock()
 	for o.state == outboxOpen && o.backlog != nil && o.backlog.bytes > o.hub.bound()/2 {
+		if !wait {
+			o.mu.Unlock()
+			return errFull
+		}
 		if o.backlog.room == nil {
 			o.backlog.room = make(chan struct{})
 		}

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
 )
 
@@ -35,72 +37,125 @@ type cursor struct {
 	fresh bool    // the follower has not been told yet where it begins
 }
 
-// page is how many messages are read from the source at a time.
-const page = 128
+// What is read from the source at a time: so many messages, and as many bytes of them, unless one
+// has more by itself. It is what a follower that does not read may have waiting beside its bound.
+const (
+	page = 128
+	// PageBytes is what an answer of [Source.Read] may have.
+	PageBytes = 64 << 10
+)
 
 // catchUp sends a subscription what it missed until it is in step with the bell.
 // Nobody else sends to it meanwhile.
 func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
-	select {
-	case h.catchUps <- struct{}{}:
-		defer func() { <-h.catchUps }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	var at uint64
 	if from.after != nil {
 		at = *from.after
 	}
 	for first := true; ; first = false {
+		if err := h.turn(ctx, s.to); err != nil {
+			return err
+		}
 		life := s.ch.shard.lifeOf(s.ch)
-		history, err := h.read(ctx, s.ch.key, at, page)
+		now, err := h.advance(ctx, s, from, at, first, life)
+		<-h.catchUps
 		if err != nil {
 			return err
 		}
-		messages := contiguous(history.Messages)
-		if at == 0 {
-			at = history.Begin
-		}
-		if first && from.after == nil {
-			switch {
-			case from.live:
-				at, messages = history.Top, nil
-			case len(messages) > 0: // nothing is lost for one who asked for nothing
-				at = messages[0].Offset - 1
-			}
-		}
-		lost := s.life != life || at > history.Top ||
-			(len(messages) > 0 && messages[0].Offset != at+1) ||
-			(len(messages) == 0 && at < history.Top)
-		if first && from.fresh {
-			s.to.begin(s, at, history.Top, !lost)
-		}
-		if lost {
-			m, err := h.source.Reset(ctx, s.ch.key)
-			if err != nil {
-				return err
-			}
-			s.life = life
-			h.stats.resets.Add(1)
-			messages = []Message{m}
-		}
-		last := history.Ended // of one who has everything already; else the newest message tells
-		if len(messages) > 0 {
-			b := s.ch.batch(messages)
-			s.to.send(s, &b, true)
-			at, last = messages[len(messages)-1].Offset, messages[len(messages)-1].Last
-			if err := s.to.room(ctx); err != nil {
+		at = now.at
+		if now.sent { // what comes live is bounded, and finds no page before it
+			if err := s.to.room(ctx, true); err != nil {
 				return err
 			}
 		}
-		if last && s.life == s.ch.shard.lifeOf(s.ch) {
+		if now.last && s.life == s.ch.shard.lifeOf(s.ch) {
 			s.to.ended(s, at)
 			return nil
 		}
-		if at >= history.Top && s.release(at) {
+		if at >= now.top && s.release(at) {
 			return nil
 		}
 	}
+}
+
+// turn waits until a follower takes more history, and then for a place among those that read,
+// which is to be given back. Who waits for a client that does not read has none: the clients that
+// do would wait for it, too.
+func (h *Hub) turn(ctx context.Context, to follower) error {
+	for {
+		if err := to.room(ctx, true); err != nil {
+			return err
+		}
+		select {
+		case h.catchUps <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err := to.room(ctx, false)
+		if err == nil {
+			return nil
+		}
+		<-h.catchUps
+		if !errors.Is(err, errFull) { // by what others have read for it meanwhile
+			return err
+		}
+	}
+}
+
+// progress is how far a catch-up has come.
+type progress struct {
+	at, top uint64
+	sent    bool
+	last    bool // the channel has ended at at
+}
+
+// advance reads what follows on an offset and sends it. life is that of the channel before.
+func (h *Hub) advance(ctx context.Context, s *subscription, from cursor, at uint64, first bool, life uint32) (progress, error) {
+	begins := first && from.after == nil
+	var history History
+	var err error
+	if begins && from.live {
+		history, err = h.read(ctx, s.ch.key, math.MaxInt64, 0) // where it is, and nothing of what it holds
+	} else {
+		history, err = h.read(ctx, s.ch.key, at, page)
+	}
+	if err != nil {
+		return progress{}, err
+	}
+	messages := contiguous(history.Messages)
+	if at == 0 {
+		at = history.Begin
+	}
+	if begins {
+		switch {
+		case from.live:
+			at, messages = history.Top, nil
+		case len(messages) > 0: // nothing is lost for one who asked for nothing
+			at = messages[0].Offset - 1
+		}
+	}
+	lost := s.life != life || at > history.Top ||
+		(len(messages) > 0 && messages[0].Offset != at+1) ||
+		(len(messages) == 0 && at < history.Top)
+	if first && from.fresh {
+		s.to.begin(s, at, history.Top, !lost)
+	}
+	if lost {
+		m, err := h.source.Reset(ctx, s.ch.key)
+		if err != nil {
+			return progress{}, err
+		}
+		s.life = life
+		h.stats.resets.Add(1)
+		messages = []Message{m}
+	}
+	if len(messages) == 0 { // it has everything already
+		return progress{at: at, top: history.Top, last: history.Ended}, nil
+	}
+	b := s.ch.batch(messages)
+	s.to.send(s, &b, true)
+	newest := messages[len(messages)-1]
+	return progress{at: newest.Offset, top: history.Top, sent: true, last: newest.Last}, nil
 }
 
 func (h *Hub) read(ctx context.Context, key string, after uint64, limit int) (History, error) {

@@ -10,8 +10,8 @@ import "context"
 // concurrently.
 type Source interface {
 	// Read returns the messages of a channel after an offset, in order, at most
-	// limit of them (and fewer if they are large), together with the channel's
-	// top offset at the moment of reading and whether it has ended there. A channel
+	// limit of them, and fewer if they have more than [PageBytes] as they are stored, together with
+	// the channel's top offset at the moment of reading and whether it has ended there. A channel
 	// that holds nothing has top 0.
 	// If the message after the offset is gone but later ones are there, it
 	// begins with the oldest that is.

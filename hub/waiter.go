@@ -29,7 +29,7 @@ func (h *Hub) Wait(ctx context.Context, c Channel) (*Waiter, error) {
 func (w *Waiter) Close() { w.sub.ch.remove(&w.sub) }
 
 func (w *Waiter) begin(*subscription, uint64, uint64, bool) {}
-func (w *Waiter) room(context.Context) error                { return nil }
+func (w *Waiter) room(context.Context, bool) error          { return nil }
 func (w *Waiter) ended(*subscription, uint64)               {}
 func (w *Waiter) broken(*subscription, error)               {}
 

@@ -14,9 +14,6 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// maxRead bounds the bytes of an answer of Read.
-const maxRead = 1 << 20
-
 // Read implements hub.Source.
 func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
 	c, err := lifecycle.ParseKey(channel)
@@ -146,7 +143,7 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	}
 	key := position(p.key[:0], at)
 	value, err := unseal(p.s.journal.strict, eventsBucket, key, p.events.Get(key))
-	if p.size += len(value); p.size > maxRead && len(p.Messages) > 0 {
+	if p.size += len(value); p.size > hub.PageBytes && len(p.Messages) > 0 {
 		return false
 	}
 	var event []byte

@@ -12,9 +12,6 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// maxRead bounds the bytes of an answer of Read.
-const maxRead = 1 << 20
-
 // Read implements hub.Source.
 func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
 	c, err := lifecycle.ParseKey(channel)
@@ -27,7 +24,7 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	partition, stream := s.home(c)
-	answer, err := s.run(bound, scripts.read, partition, stream, strconv.FormatUint(after, 10), limit, maxRead)
+	answer, err := s.run(bound, scripts.read, partition, stream, strconv.FormatUint(after, 10), limit, hub.PageBytes)
 	if err != nil {
 		return hub.History{}, failed(ctx, err)
 	}
@@ -49,16 +46,19 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		}
 		events = append(events, e)
 	}
-	if c.Feed() {
+	if c.Feed() && limit > 0 {
 		if err := s.told(bound, c, events); err != nil {
 			return hub.History{}, failed(ctx, err)
 		}
 	}
+	b, name := s.bellOf(c)
+	b.noteRead(name, h.Top, events)
+	if limit <= 0 { // the newest came to be noted
+		return h, nil
+	}
 	for _, e := range events {
 		h.Messages = append(h.Messages, e.Message)
 	}
-	b, name := s.bellOf(c)
-	b.noteRead(name, h.Top, events)
 	return h, nil
 }
 

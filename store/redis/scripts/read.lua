@@ -1,7 +1,8 @@
 -- Reads a channel. ARGV: 'h:' and the name of the request or 'g:' and the feed, the offset after
 -- which to begin, limit, most bytes. Answers the top, whether the channel has ended there, the
 -- offset behind which a feed began ('0': it does not matter), and each event behind its offset; ''
--- in the place of one that was forgotten.
+-- in the place of one that was forgotten. Of a feed of which nothing is to be read, by a limit of 0,
+-- it answers the newest event: who goes on behind the top knows by that what stood there.
 local kind, name = string.sub(ARGV[1], 1, 2), string.sub(ARGV[1], 3)
 local after, limit, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local list = tag .. ARGV[1]
@@ -49,6 +50,9 @@ if kind == 'g:' then
     if after < begin then
       after = begin
     end
+  end
+  if limit == 0 and length > 0 then
+    after, limit = top - 1, 1
   end
   take(top, 1)
   return answer
