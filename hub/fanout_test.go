@@ -16,7 +16,7 @@ type recorder struct {
 }
 
 func (*recorder) begin(*subscription, uint64, uint64, bool) {}
-func (*recorder) room(context.Context, bool) error                { return nil }
+func (*recorder) room(context.Context, bool) error          { return nil }
 func (*recorder) broken(*subscription, error)               {}
 
 func (r *recorder) send(_ *subscription, b *batch, _ bool) {
@@ -54,6 +54,21 @@ func TestFanOut(t *testing.T) {
 		}
 		if outcome((*batch).fanOut) != outcome((*batch).deliver) {
 			t.Errorf("%d followers, seed %d: not what one goroutine delivers", followers, seed)
+		}
+	}
+}
+
+// TestHeldBackIsBounded: what comes while a subscription is caught up is kept as long as it is
+// little, in bytes also, and read from the source otherwise.
+func TestHeldBackIsBounded(t *testing.T) {
+	s := new(subscription)
+	large := []Message{{Event: make([]byte, 10<<10)}}
+	for n := 1; n <= 20; n++ {
+		if s.hold(large); sizeOf(s.pending) > PageBytes {
+			t.Fatalf("%d bytes are held back", sizeOf(s.pending))
+		}
+		if kept := n*(10<<10) <= PageBytes; s.missed == kept || kept && len(s.pending) != n {
+			t.Errorf("of %d messages %d are held back, missed: %v", n, len(s.pending), s.missed)
 		}
 	}
 }

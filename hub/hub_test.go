@@ -26,11 +26,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memorySource is a source in memory whose bell can be made unreliable.
 type memorySource struct {
-	mu       sync.Mutex
-	channels map[string]*memoryChannel
-	ring     func(string, hub.Message)
-	mangle   func(hub.Message) []hub.Message // what the bell makes of a message
-	fail     error                           // of every Read
+	mu        sync.Mutex
+	channels  map[string]*memoryChannel
+	ring      func(string, hub.Message)
+	mangle    func(hub.Message) []hub.Message // what the bell makes of a message
+	fail      error                           // of every Read
+	handedOut int                             // messages, by Read
 }
 
 type memoryChannel struct {
@@ -104,11 +105,17 @@ func (s *memorySource) Read(_ context.Context, key string, after uint64, limit i
 	if n := len(ch.messages); n > 0 {
 		h.Ended = ch.messages[n-1].Last
 	}
+	size := 0
 	for _, m := range ch.messages {
-		if m.Offset > after && len(h.Messages) < limit {
-			h.Messages = append(h.Messages, m)
+		if m.Offset <= after {
+			continue
 		}
+		if size += len(m.Event); len(h.Messages) == limit || size > hub.PageBytes && len(h.Messages) > 0 {
+			break
+		}
+		h.Messages = append(h.Messages, m)
 	}
+	s.handedOut += len(h.Messages)
 	return h, nil
 }
 

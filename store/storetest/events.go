@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -103,6 +104,7 @@ func testRead(s *suite) {
 			{10, 100, 0, 0},
 			{11, 100, 0, 0},
 			{math.MaxUint64, 100, 0, 0},
+			{math.MaxInt64, 0, 0, 0},
 		} {
 			h, err := s.Read(s.ctx, channel, test.after, test.limit)
 			if err != nil || h.Top != 10 {
@@ -137,9 +139,13 @@ func testRead(s *suite) {
 
 func testReadLarge(s *suite) {
 	s.into("a", lifecycle.Processing)
-	message := strings.Repeat("x", 100<<10)
-	for range 40 {
+	message := strings.Repeat("x", hub.PageBytes/10)
+	for range 38 {
 		s.apply("a", lifecycle.Progress{Message: &message})
+	}
+	longer := strings.Repeat("x", 2*hub.PageBytes) // than any answer, but by itself
+	for range 2 {
+		s.apply("a", lifecycle.Progress{Message: &longer})
 	}
 	h, err := s.Read(s.ctx, requestChannel("a"), 0, 1000)
 	if err != nil {
@@ -149,7 +155,7 @@ func testReadLarge(s *suite) {
 	for _, m := range h.Messages {
 		size += len(m.Event)
 	}
-	if len(h.Messages) == 0 || size > 3<<20 {
+	if len(h.Messages) < 2 || size > hub.PageBytes*5/4 { // which counts what is stored of them
 		s.Errorf("one answer of %d messages, %d bytes", len(h.Messages), size)
 	}
 	if n := len(s.all(requestChannel("a"), 0, 1000)); n != 42 {
