@@ -98,7 +98,7 @@ func TestOnlyTheEndCompletesAStream(t *testing.T) {
 			shed := s.rawStream(version, path)
 			body, err := io.ReadAll(shed.Body)
 			var first, second int
-			if _, err := fmt.Sscanf(string(body), "event: busy\ndata: {\"retry\":%d}\nretry: %d\n\n", &first, &second); err != nil || first != second || first < 20_000 {
+			if _, err := fmt.Sscanf(string(body), "event: busy\ndata: {\"retry\":%d,\"violated-policies\":[\"connections\"],\"detail\":\"too many connections (--max-connections, or the limit of open files), try later\"}\nretry: %d\n\n", &first, &second); err != nil || first != second || first < 20_000 {
 				t.Errorf("shed: %q, %v", body, err)
 			}
 			if err != cut {

@@ -42,16 +42,22 @@ type bucket struct {
 	filled time.Time
 }
 
-// limit is which limit a connection has met, "" none.
-type limit string
+// limit is one that a connection has met; nil: none.
+type limit struct {
+	policy string // its name, for programs
+	detail string // for who reads it: of the options of the gateway it names the one that sets it; 123 bytes at most (RFC 6455, section 5.5.1)
+}
 
 // The limits, as clients are told of them.
-const (
-	limitAll      limit = "too many connections, try later"
-	limitCaller   limit = "too many connections of this caller, try later"
-	limitAddress  limit = "too many connections from this address, try later"
-	limitUnproven limit = "too many connections that have not said who they are, try later"
-	limitRate     limit = "too many new connections in a second, try later"
+var (
+	limitAll             = &limit{"connections", "too many connections (--max-connections, or the limit of open files), try later"}
+	limitCaller          = &limit{"connections-per-caller", "too many connections of this caller (--max-per-caller), try later"}
+	limitAddress         = &limit{"connections-per-address", "too many connections from this address (--max-per-address), try later"}
+	limitUnproven        = &limit{"unproven", "too many connections that have not said who they are (--max-unproven), try later"}
+	limitUnprovenAddress = &limit{"unproven-per-address", "too many from this address that have not said who they are (--max-unproven-per-address), try later"}
+	limitRate            = &limit{"connect-rate", "too many new connections in a second (--connect-rate), try later"}
+	limitRateCaller      = &limit{"connect-rate-per-caller", "too many new connections of this caller in a second (--connect-rate-per-caller), try later"}
+	limitRateAddress     = &limit{"connect-rate-per-address", "too many new connections from this address in a second (--connect-rate-per-address), try later"}
 )
 
 func newAdmission(o Options) *admission {
@@ -80,12 +86,12 @@ func (a *admission) seatOf(from netip.Addr) seat {
 
 // admit takes a connection on while open others are there, or says which limit it has met. name is "" for a caller who
 // has yet to say who it is, see prove; from is the zero value if it is not known.
-func (a *admission) admit(name string, from netip.Addr, unproven bool, open int64) (place, limit) {
+func (a *admission) admit(name string, from netip.Addr, unproven bool, open int64) (place, *limit) {
 	if a.opts.Connections > 0 && open >= int64(a.opts.Connections) || a.opts.Room != nil && !a.opts.Room() {
 		return place{}, limitAll
 	}
 	if !a.counts && !unproven {
-		return place{}, ""
+		return place{}, nil
 	}
 	p := place{from: a.seatOf(from), unproven: unproven}
 	a.mu.Lock()
@@ -95,11 +101,13 @@ func (a *admission) admit(name string, from netip.Addr, unproven bool, open int6
 		return place{}, limitCaller
 	case p.from != 0 && a.opts.PerAddress > 0 && a.addresses[p.from] >= a.opts.PerAddress:
 		return place{}, limitAddress
-	case unproven && (a.opts.Unproven > 0 && a.unproven >= a.opts.Unproven ||
-		a.opts.UnprovenPerAddress > 0 && p.from != 0 && a.unprovenOf[p.from] >= a.opts.UnprovenPerAddress):
+	case unproven && a.opts.Unproven > 0 && a.unproven >= a.opts.Unproven:
 		return place{}, limitUnproven
-	case !a.within(name, p.from):
-		return place{}, limitRate
+	case unproven && a.opts.UnprovenPerAddress > 0 && p.from != 0 && a.unprovenOf[p.from] >= a.opts.UnprovenPerAddress:
+		return place{}, limitUnprovenAddress
+	}
+	if met := a.within(name, p.from); met != nil {
+		return place{}, met
 	}
 	p.who = a.enter(name)
 	if p.from != 0 && a.opts.PerAddress > 0 {
@@ -109,7 +117,7 @@ func (a *admission) admit(name string, from netip.Addr, unproven bool, open int6
 		a.unproven++
 		a.unprovenOf[p.from]++
 	}
-	return p, ""
+	return p, nil
 }
 
 // prove counts a connection as one of a caller that was taken on before it was known whose it is, and p as that of one that is proven. It
@@ -177,25 +185,26 @@ func (a *admission) leave(p place) {
 	}
 }
 
-// within takes a token of each rate that there is, or none and reports false if one of them is used up.
-func (a *admission) within(name string, from seat) bool {
+// within takes a token of each rate that there is, or none and returns the one that is used up.
+func (a *admission) within(name string, from seat) *limit {
 	now := time.Now()
 	a.sweep(now)
 	var taken [3]*bucket
 	n := 0
 	for _, r := range []struct {
-		of   *bucket
-		rate float64
+		of    *bucket
+		rate  float64
+		limit *limit
 	}{
-		{a.rateOf(maphash.String(a.seed, name)|1, name != "" && a.opts.RatePerCaller > 0), a.opts.RatePerCaller},
-		{a.rateOf(uint64(from)<<1, from != 0 && a.opts.RatePerAddress > 0), a.opts.RatePerAddress},
-		{&a.rate, a.opts.ConnectRate},
+		{a.rateOf(maphash.String(a.seed, name)|1, name != "" && a.opts.RatePerCaller > 0), a.opts.RatePerCaller, limitRateCaller},
+		{a.rateOf(uint64(from)<<1, from != 0 && a.opts.RatePerAddress > 0), a.opts.RatePerAddress, limitRateAddress},
+		{&a.rate, a.opts.ConnectRate, limitRate},
 	} {
 		if r.of == nil || r.rate <= 0 {
 			continue
 		}
 		if !r.of.has(r.rate, now) {
-			return false
+			return r.limit
 		}
 		taken[n] = r.of
 		n++
@@ -203,7 +212,7 @@ func (a *admission) within(name string, from seat) bool {
 	for _, b := range taken[:n] {
 		b.tokens--
 	}
-	return true
+	return nil
 }
 
 // rateOf returns the bucket of a caller or an address, nil if it needs none.

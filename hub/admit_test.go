@@ -1,10 +1,13 @@
 package hub_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,6 +101,53 @@ func TestShedding(t *testing.T) {
 	until(t, "room for one", func() bool { return h.Stats().Streams+h.Stats().Sockets == 1 })
 	if _, stays, _ := connect(t, addr, "b"); !stays {
 		t.Error("shed although there is room")
+	}
+}
+
+// TestLimitsAreNamed: who is one too many learns which limit that is, and what sets it.
+func TestLimitsAreNamed(t *testing.T) {
+	for policy, test := range map[string]struct {
+		options hub.Options
+		flag    string
+	}{
+		"connections":              {hub.Options{Connections: 1}, "--max-connections"},
+		"connections-per-caller":   {hub.Options{PerCaller: 1}, "--max-per-caller"},
+		"connections-per-address":  {hub.Options{PerAddress: 1}, "--max-per-address"},
+		"connect-rate":             {hub.Options{ConnectRate: 1e-6}, "--connect-rate"},
+		"connect-rate-per-caller":  {hub.Options{RatePerCaller: 1e-6}, "--connect-rate-per-caller"},
+		"connect-rate-per-address": {hub.Options{RatePerAddress: 1e-6}, "--connect-rate-per-address"},
+	} {
+		_, addr := limited(t, test.options)
+		const from = "&caller=a&address=192.0.2.1"
+		first := dialSSE(t, addr, "request-1"+from, "0")
+		if e, err := first.next(); err != nil || e.id != "1" {
+			t.Fatalf("%s: the first got %+v, %v", policy, e, err)
+		}
+		e, err := dialSSE(t, addr, "request-1"+from, "0").next()
+		var said struct {
+			Retry    int
+			Policies []string `json:"violated-policies"`
+			Detail   string
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(e.data), &said)
+		}
+		if err != nil || e.name != "busy" || said.Retry < 10_000 || !slices.Equal(said.Policies, []string{policy}) || !strings.Contains(said.Detail, "("+test.flag) {
+			t.Errorf("%s: a stream got %+v, %v", policy, e, err)
+		}
+		_, _, err = dialSocketAs(t, addr, from[1:]).ReadMessage()
+		if closed, ok := errors.AsType[*websocket.CloseError](err); !ok || closed.Code != websocket.CloseTryAgainLater || closed.Text != said.Detail {
+			t.Errorf("%s: a WebSocket got %v, and a stream %q", policy, err, said.Detail)
+		}
+	}
+	for flag, o := range map[string]hub.Options{"--max-unproven": {Unproven: 1}, "--max-unproven-per-address": {UnprovenPerAddress: 1}} {
+		_, addr := limited(t, o)
+		const from = "unproven&address=192.0.2.1"
+		dialSocketAs(t, addr, from)
+		_, _, err := dialSocketAs(t, addr, from).ReadMessage()
+		if closed, ok := errors.AsType[*websocket.CloseError](err); !ok || closed.Code != websocket.CloseTryAgainLater || !strings.Contains(closed.Text, "("+flag+")") {
+			t.Errorf("%s: a WebSocket got %v", flag, err)
+		}
 	}
 }
 

@@ -104,12 +104,15 @@ func Unanswered(h *Hub) (n int) {
 	return n
 }
 
-// Admission returns what tells which limit a new connection of a caller from an address meets, "" if none.
+// Admission returns what tells the policy of the limit that a new connection of a caller from an address meets, "" if none.
 func Admission(o Options) func(caller, from string) string {
 	a := newAdmission(o)
 	return func(caller, from string) string {
 		_, met := a.admit(caller, netip.MustParseAddr(from), false, 0)
-		return string(met)
+		if met == nil {
+			return ""
+		}
+		return met.policy
 	}
 }
 

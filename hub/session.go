@@ -43,7 +43,7 @@ func (s *socket) authenticate(token string) {
 		return
 	}
 	if s.unproven && !s.belongs(proof.Caller) {
-		s.finish(closeFrame(uint16(CloseTryLater), "too many connections, try later"), reasonShed)
+		s.finish(closeFrame(uint16(CloseTryLater), limitCaller.detail), reasonShed)
 		return
 	}
 	s.session, s.unproven = proof.Session, false

@@ -100,6 +100,50 @@ func TestFullSocketsShareABound(t *testing.T) {
 	eventually(t, func() bool { return h.Bound() == each })
 }
 
+// TestSlowReadersKeepNobodyFromCatchingUp: clients that ask for much history and read none of it
+// take no place among those that read the source.
+func TestSlowReadersKeepNobodyFromCatchingUp(t *testing.T) {
+	if !hub.TakesDescriptors {
+		t.Skip("nobody knows here whose socket is full")
+	}
+	const slow = 3
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{CatchUps: 1})
+	addr := serve(t, h)
+	source.append("request-a", false)
+	for range 1000 { // more than the buffers of two sockets take
+		source.appendFat("request-slow", 32<<10)
+	}
+	for range slow {
+		dialSSE(t, addr, "request-slow", "0")
+	}
+	eventually(t, func() bool { return h.Stats().Full >= slow })
+	if e, err := dialSSE(t, addr, "request-a", "0").next(); err != nil || e.id != "1" {
+		t.Errorf("beside clients that do not read: %q, %v", e.id, err)
+	}
+}
+
+// TestBeginningAtTheTopReadsNothing: to begin with what comes next costs none of what there is.
+func TestBeginningAtTheTopReadsNothing(t *testing.T) {
+	source := newMemorySource()
+	h := hub.New(source, hub.Options{})
+	addr := serve(t, h)
+	for range 10 {
+		source.append("feed-1", false)
+	}
+	r := dialSSE(t, addr, "feed-1", "")
+	eventually(t, func() bool { return h.Stats().Reads == 1 })
+	source.append("feed-1", false)
+	if e, err := r.next(); err != nil || e.id != "11" {
+		t.Errorf("%q, %v", e.id, err)
+	}
+	source.mu.Lock()
+	defer source.mu.Unlock()
+	if source.handedOut > 0 {
+		t.Errorf("%d messages were read", source.handedOut)
+	}
+}
+
 // note is an event of a request in a feed.
 type note struct {
 	N    uint64
@@ -367,7 +411,13 @@ func TestFramesNeverInterleave(t *testing.T) {
 
 func dialSocket(t *testing.T, addr string) *websocket.Conn {
 	t.Helper()
-	conn, res, err := websocket.DefaultDialer.Dial("ws://"+addr+"/ws", nil)
+	return dialSocketAs(t, addr, "")
+}
+
+// dialSocketAs opens a WebSocket with a query.
+func dialSocketAs(t *testing.T, addr, query string) *websocket.Conn {
+	t.Helper()
+	conn, res, err := websocket.DefaultDialer.Dial("ws://"+addr+"/ws?"+query, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,8 +119,8 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	switch {
 	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
 		s.finish(closeFrame(uint16(CloseSubprotocol), "want the subprotocol "+Subprotocol), reasonProtocol)
-	case met != "":
-		s.finish(closeFrame(uint16(CloseTryLater), string(met)), reasonShed)
+	case met != nil:
+		s.finish(closeFrame(uint16(CloseTryLater), met.detail), reasonShed)
 	case o.Refused != nil:
 		s.refuse("", o.Refused)
 		s.finish(refusal(o.Refused))

@@ -52,10 +52,10 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		wire = wirePlain
 	}
 	place, met := h.admission.admit(o.Caller, o.Address, false, h.stats.openNow())
-	if met != "" {
+	if met != nil {
 		h.stats.shed(wire)
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(farewell(nameBusy, h.shedRetry()))...)) // if it does not arrive, it is lost on somebody who has gone
+		_, _ = conn.Write(append(streamHead(wire, o.Header), wire.framed(met.refusal(h.shedRetry()))...)) // if it does not arrive, it is lost on somebody who has gone
 		_ = conn.Close()
 		return
 	}
@@ -178,9 +178,17 @@ func namedBlock(name, data, fields string) []byte {
 }
 
 // farewell is what is said to a client that is to come back.
-func farewell(name string, retry time.Duration) []byte {
+func farewell(name string, retry time.Duration) []byte { return leaving(name, retry, "") }
+
+// refusal is what is said to a client that has met the limit.
+func (l *limit) refusal(retry time.Duration) []byte {
+	return leaving(nameBusy, retry, `,"violated-policies":["`+l.policy+`"],"detail":"`+l.detail+`"`)
+}
+
+// leaving is farewell with further members of its data.
+func leaving(name string, retry time.Duration, members string) []byte {
 	milliseconds := strconv.FormatInt(retry.Milliseconds(), 10)
-	return namedBlock(name, `{"retry":`+milliseconds+`}`, "retry: "+milliseconds+"\n")
+	return namedBlock(name, `{"retry":`+milliseconds+members+`}`, "retry: "+milliseconds+"\n")
 }
 
 func offsetData(offset uint64) string { return `{"offset":` + strconv.FormatUint(offset, 10) + `}` }
