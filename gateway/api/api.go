@@ -235,6 +235,7 @@ func (a *API) route() {
 	a.handle("POST", "/v1/webhooks", client, a.createEndpoint)
 	a.handle("GET", "/v1/webhooks", client, a.listEndpoints, "owner", "cursor", "limit")
 	a.handle("GET", "/v1/webhooks/public-key", client, a.publicKey)
+	a.nothingElse("/v1/webhooks/public-key")
 	a.handle("GET", "/v1/webhooks/:webhook", client, a.getEndpoint)
 	a.handle("PATCH", "/v1/webhooks/:webhook", client, a.patchEndpoint)
 	a.handle("DELETE", "/v1/webhooks/:webhook", client, a.deleteEndpoint)

@@ -56,6 +56,27 @@ func (a *API) handle(method, path string, access func(handler) fiber.Handler, h 
 	a.app.Add(method, path, guarded)
 }
 
+// nothingElse has a path know no method but those that it was given by handle, where a path with a
+// parameter in its place would take others: it is to be called before that one is given any.
+func (a *API) nothingElse(path string) {
+	var known, others []string
+	for _, method := range fiber.DefaultMethods {
+		_, given := a.takes[method+" "+path]
+		if _, get := a.takes[fiber.MethodGet+" "+path]; given || method == fiber.MethodHead && get {
+			known = append(known, method)
+		} else {
+			others = append(others, method)
+		}
+	}
+	allow := strings.Join(known, ", ")
+	for _, method := range others {
+		a.app.Add(method, path, func(c *fiber.Ctx) error {
+			c.Set(fiber.HeaderAllow, allow)
+			return fiber.ErrMethodNotAllowed
+		})
+	}
+}
+
 // unasked is the access to what finds out by itself who calls.
 func unasked(h handler) fiber.Handler {
 	return func(c *fiber.Ctx) error { return h(c, auth.Caller{}) }

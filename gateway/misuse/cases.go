@@ -43,7 +43,7 @@ func Cases(o Options) ([]Case, error) {
 	}
 	b.http()
 	for _, path := range paths {
-		b.methods(path, byPath[path], ops)
+		b.methods(path, byPath[path])
 	}
 	// The last, because one that is taken may take away what others need.
 	for _, op := range ops {

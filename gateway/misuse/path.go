@@ -125,7 +125,7 @@ func (o *Operation) ends(target string) bool {
 }
 
 // methods are those that a path does not have.
-func (b *builder) methods(path string, of, all []*Operation) {
+func (b *builder) methods(path string, of []*Operation) {
 	var allow []string
 	for _, op := range of {
 		allow = append(allow, op.Method)
@@ -137,26 +137,10 @@ func (b *builder) methods(path string, of, all []*Operation) {
 	for _, method := range []string{
 		"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "LINK", "PURGE", "M-SEARCH", "get", "post", "Get", "FOO", "X", "GETT", "GE", strings.Repeat("A", 100),
 	} {
-		if slices.Contains(allow, method) || slices.ContainsFunc(all, func(op *Operation) bool { return op.Method == method && op.names(target) }) {
+		if slices.Contains(allow, method) {
 			continue
 		}
 		b.raw(nil, "a method", method+" "+path, method, b.head(method, target, []string{"Content-Length: 0"}), false, "", noMethod)
 		b.cases[len(b.cases)-1].Allow = allow
 	}
-}
-
-// names reports whether a target may be one of the operation, whose path has a name for anything
-// where that has a word.
-func (o *Operation) names(target string) bool {
-	path, _, _ := strings.Cut(target, "?")
-	segments, own := strings.Split(path, "/"), strings.Split(o.Path, "/")
-	if len(segments) != len(own) {
-		return false
-	}
-	for i, name := range own {
-		if name != segments[i] && !strings.HasPrefix(name, "{") {
-			return false
-		}
-	}
-	return true
 }
