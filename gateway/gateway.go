@@ -19,6 +19,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/config"
@@ -44,7 +45,7 @@ type gateway struct {
 	intake   *intake.Listener        // beneath listener, maybe the same
 	streams  atomic.Pointer[hub.Hub] // hub, for who asks before it is there
 	lobby    *lobby
-	*backends
+	*backends.Backends
 	hub        *hub.Hub
 	service    *lifecycle.Service
 	stall      *stall.Watch
@@ -102,15 +103,15 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	g.lobby = &lobby{listener: g.listener, tcp: tcp, shared: c.Redis != "", log: log}
 	defer g.lobby.leave()
 	g.stall = stall.New()
-	if g.backends, err = openBackends(ctx, c, g.stall, g.lobby.wait, log); err != nil {
+	if g.Backends, err = openBackends(ctx, c, g.stall, g.lobby, log); err != nil {
 		return nil, err
 	}
-	g.hub = hub.New(tracing.Source(g.tracer, g.store), g.admission(hub.Options{
+	g.hub = hub.New(tracing.Source(g.tracer, g.Store), g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Logger: log, Subject: subject, Patience: g.stall.Left,
 	}))
 	g.streams.Store(g.hub)
-	g.service = lifecycle.New(g.store, tracing.Queue(g.tracer, processor.Queue(g.broker)), lifecycle.Options{
+	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
 		Logger: log,
 		Limits: lifecycle.Limits{
 			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
@@ -119,11 +120,11 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 		},
 	})
 	// What was there a moment ago may be away again, or a part of it still.
-	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.store, c, log); return err }); err != nil {
+	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {
 		return nil, err
 	}
 	if err = g.lobby.until(ctx, func() (err error) {
-		g.webhooks, err = webhooks(ctx, g.store, c, g.places.webhooks, g.stall, g.tracer, log)
+		g.webhooks, err = webhooks(ctx, g.Store, c, g.places.webhooks, g.stall, g.tracer, log)
 		return err
 	}); err != nil {
 		return nil, err
@@ -135,10 +136,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	g.leases = g.newLeases()
 	g.attendance = g.newAttendance()
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: g.store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
-		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.now,
+		Service: g.service, Hub: g.hub, Source: g.Store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
+		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, MaxWait: c.MaxWait, AsyncDefault: c.Async,
-		Stall: g.stall, Ready: g.ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -146,6 +147,18 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, e
 	}
 	g.api = api.New(options)
 	return g, nil
+}
+
+// openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
+// While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.
+func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lobby *lobby, log *slog.Logger) (*backends.Backends, error) {
+	if c.Redis == "" {
+		return backends.OpenEmbedded(c.Data, c.Routes, c.Options, stalls, log)
+	}
+	return backends.OpenShared(ctx, c.Options, backends.Shared{
+		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
+		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog,
+	})
 }
 
 // subject tells the hub what an event is about: in each event is the whole document of its
@@ -190,7 +203,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 		if !slices.Contains(g.config.Routes, route) {
 			continue
 		}
-		workers = append(workers, processor.New(g.service, g.store, g.broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
+		workers = append(workers, processor.New(g.service, g.Store, g.Broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
 			Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
 		}))
 	}
@@ -199,13 +212,13 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 
 // newLeases returns what hands work out over HTTP.
 func (g *gateway) newLeases() *lease.Leases {
-	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.now, Stall: g.stall, Logger: g.log}
-	if g.shared {
+	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.Now, Stall: g.stall, Logger: g.log}
+	if g.Rabbit != nil {
 		o.Calls = 1000
 	} else {
 		o.Least = 20 * time.Millisecond // the queue is in this process
 	}
-	return lease.New(g.service, g.store, g.broker, g.ring, o)
+	return lease.New(g.service, g.Store, g.Broker, g.ring, o)
 }
 
 // newAttendance returns what tells on which routes somebody works.
@@ -214,11 +227,11 @@ func (g *gateway) newAttendance() *attendance {
 	if g.config.Samples {
 		inside = slices.Collect(maps.Keys(samples.Handlers(samples.Options{})))
 	}
-	if g.rabbit == nil {
+	if g.Rabbit == nil {
 		return newAttendance(inside, g.leases, nil, g.log)
 	}
 	return newAttendance(inside, g.leases, func(route string) (int, error) {
-		_, consumers, err := g.rabbit.Waiting(route)
+		_, consumers, err := g.Rabbit.Waiting(route)
 		return consumers, err
 	}, g.log)
 }
@@ -250,7 +263,7 @@ func (g *gateway) welcome(out io.Writer) {
   callers %s
 Try it:
   curl -sN%s "%s$(curl -s%s -X POST %s/v1/requests -H 'Prefer: respond-async' -H 'Content-Type: application/json' -d '{"route":"%s","content":{"steps":5,"duration":"1s"}}' | grep -o '/v1/requests/[^/"]*/events')"
-`, url, g.storeName, g.brokerName, strings.Join(g.config.Routes, ", "), callers, key, url, key, url, g.tryRoute())
+`, url, g.StoreName, g.BrokerName, strings.Join(g.config.Routes, ", "), callers, key, url, key, url, g.tryRoute())
 }
 
 func (g *gateway) tryRoute() string {
@@ -280,12 +293,12 @@ func (g *gateway) serve(ctx context.Context) error {
 	running.Go(func() { rest(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.tend(sweeping, g.config.Requeue) })
-	if g.shared {
+	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
 	running.Go(func() { g.attendance.tell(sweeping, g.config.Routes) })
-	if g.callback != nil {
-		running.Go(func() { g.callback.run(sweeping) })
+	if g.Callback != nil {
+		running.Go(func() { g.Callback.Run(sweeping) })
 	}
 
 	served := make(chan error, 1)
@@ -307,7 +320,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		if e := g.api.Shutdown(draining); e != nil {
 			g.log.Warn("calls were cut off", slog.Any("error", e))
 		}
-		if !g.shared { // nobody can report any more
+		if g.Rabbit == nil { // nobody can report any more
 			giveBack()
 		}
 	})
@@ -333,8 +346,8 @@ func (g *gateway) close() {
 	if g.attendance != nil {
 		g.attendance.close()
 	}
-	if g.backends != nil {
-		if err := g.backends.close(); err != nil {
+	if g.Backends != nil {
+		if err := g.Backends.Close(); err != nil {
 			g.log.Error("store or broker did not close", slog.Any("error", err))
 		}
 	}

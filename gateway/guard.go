@@ -7,13 +7,14 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/config"
 )
 
 // guard returns what tells who calls. The key of tickets is made once and kept in the store, because a
 // ticket of one node is good at all.
-func guard(ctx context.Context, s store, c config.Config, log *slog.Logger) (*auth.Guard, error) {
+func guard(ctx context.Context, s backends.Store, c config.Config, log *slog.Logger) (*auth.Guard, error) {
 	fresh := make([]byte, 32)
 	_, _ = rand.Read(fresh) // never fails, see crypto/rand
 	key, err := s.Keep(ctx, "ticket-key", fresh)

@@ -23,7 +23,7 @@ func (g *gateway) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		swept, err := g.store.Sweep(ctx, batch)
+		swept, err := g.Store.Sweep(ctx, batch)
 		if err != nil && ctx.Err() == nil {
 			g.log.Warn("sweep failed", slog.Any("error", err))
 		}
@@ -62,7 +62,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 		still := make(map[lifecycle.Ref]waiting, len(seen))
 		again := 0
 		due, all := make(map[string]int), true // pending requests that may start, by route, if all were gone through
-		for r, err := range g.store.Unfinished(ctx) {
+		for r, err := range g.Store.Unfinished(ctx) {
 			if err != nil {
 				all = false
 				if ctx.Err() == nil {
@@ -78,7 +78,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 			if r.Status != lifecycle.Pending || r.Batch != nil {
 				continue
 			}
-			if !r.NotBefore.After(g.now()) {
+			if !r.NotBefore.After(g.Now()) {
 				due[r.Route]++
 			}
 			w, ok := seen[r.Ref()]
@@ -86,7 +86,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 				w = waiting{since: time.Now(), sequence: r.Sequence, next: age + max(0, r.NotBefore.Sub(r.UpdatedAt))}
 			}
 			if time.Since(w.since) >= w.next {
-				if err := g.broker.Publish(ctx, processor.BrokerJob(r)); err != nil {
+				if err := g.Broker.Publish(ctx, processor.BrokerJob(r)); err != nil {
 					g.log.Warn("pending request could not be queued again", slog.String("request", r.ID), slog.Any("error", err))
 					all = false
 					break
@@ -115,7 +115,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
 	const part, often = 10, 10 * time.Minute
 	for _, route := range g.config.Routes {
-		jobs, consumers, err := g.rabbit.Waiting(route)
+		jobs, consumers, err := g.Rabbit.Waiting(route)
 		if err != nil || consumers > 0 {
 			continue
 		}
@@ -125,7 +125,7 @@ func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[stri
 		}
 		pruned[route] = time.Now()
 		seen := make(map[broker.Job]bool)
-		n, err := g.rabbit.Prune(ctx, route, func(ctx context.Context, all []broker.Job) ([]bool, error) { return g.needed(ctx, all, seen) })
+		n, err := g.Rabbit.Prune(ctx, route, func(ctx context.Context, all []broker.Job) ([]bool, error) { return g.needed(ctx, all, seen) })
 		if n > 0 {
 			g.log.Info("jobs that nobody needs were taken out of a queue", slog.String("route", route), slog.Int("jobs", n))
 		}
@@ -139,7 +139,7 @@ func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[stri
 func (g *gateway) needed(ctx context.Context, jobs []broker.Job, seen map[broker.Job]bool) ([]bool, error) {
 	needed := make([]bool, len(jobs))
 	for i, j := range jobs {
-		r, err := g.store.Get(ctx, lifecycle.Ref{ID: j.ID, Life: j.Life})
+		r, err := g.Store.Get(ctx, lifecycle.Ref{ID: j.ID, Life: j.Life})
 		switch {
 		case errors.Is(err, lifecycle.ErrNotFound):
 			continue

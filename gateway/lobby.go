@@ -31,6 +31,9 @@ type lobby struct {
 	detail atomic.Pointer[string] // what is waited for
 }
 
+// waitsForRedis is what callers are told meanwhile.
+const waitsForRedis = "The gateway is starting, and waits for Redis (--redis, HARK_REDIS), which cannot be reached. It serves nothing until then; its log says more."
+
 // wait says what is waited for, and opens the lobby if it is not open.
 func (l *lobby) wait(detail string) {
 	l.detail.Store(&detail)

@@ -28,8 +28,7 @@ import (
 	"sync"
 	"syscall"
 
-	goredis "github.com/redis/go-redis/v9"
-
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
 )
 
@@ -58,11 +57,9 @@ func run(args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintf(out, "The key, which is shown this once:\n\n%s\n\nIts entry in the file of --keys:\n\n%s", key, entry)
 		return 0
 	}
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked by config
-	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
+	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: c.Level()}))
 
-	goredis.SetLogger(redisLog{logger}) // one for the process
+	backends.LogRedis(logger)
 	for _, v := range config.Strays(os.Environ()) {
 		attrs := []any{slog.String("variable", v.Name)}
 		if v.Meant != "" {

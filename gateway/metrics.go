@@ -7,12 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// metrics returns the handler of /metrics: what the hub, the leases, the broker, the callback
-// exchange and the dispatcher of webhooks count, and the process.
+// metrics returns the handler of /metrics: what the hub, the leases, the backends and the dispatcher
+// of webhooks count, and the process.
 func (g *gateway) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -24,17 +23,7 @@ func (g *gateway) metrics() http.Handler {
 		keysCollector{g},
 		intakeCollector{g},
 	)
-	if g.damages != nil {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "hark_store_damages_total", Help: "Times that something stored was found damaged, by its checksum, and was not handed out.",
-		}, func() float64 { return float64(g.damages.Count()) }))
-	}
-	if g.rabbit != nil {
-		registry.MustRegister(rabbitCollector{g.rabbit})
-	}
-	if g.callback != nil {
-		registry.MustRegister(callbackCollector{g.callback})
-	}
+	registry.MustRegister(g.Collectors()...)
 	if g.dispatcher != nil {
 		registry.MustRegister(webhookCollector{g.dispatcher})
 	}
@@ -143,92 +132,6 @@ func (c bodyCollector) Collect(ch chan<- prometheus.Metric) {
 	bytes, waiting := c.g.api.BodyBytes()
 	ch <- prometheus.MustNewConstMetric(descBodyBytes, prometheus.GaugeValue, float64(bytes))
 	ch <- prometheus.MustNewConstMetric(descBodyWaiting, prometheus.GaugeValue, float64(waiting))
-}
-
-type rabbitCollector struct{ broker *rabbitmq.Broker }
-
-// rabbitFigure is one of the broker's figures.
-type rabbitFigure struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(rabbitmq.Stats) float64
-}
-
-var rabbitFigures = []rabbitFigure{
-	rabbitGauge("connected", "1 while both connections to RabbitMQ are up.", func(s rabbitmq.Stats) float64 { return truth(s.Connected) }),
-	rabbitGauge("blocked", "1 while RabbitMQ is short of memory or disk and takes nothing.", func(s rabbitmq.Stats) float64 { return truth(s.Blocked) }),
-	rabbitGauge("pending", "Publications that wait for their confirmation.", func(s rabbitmq.Stats) float64 { return float64(s.Pending) }),
-	rabbitCounter("connections", "Connections made.", func(s rabbitmq.Stats) int64 { return s.Connections }),
-	rabbitCounter("published", "Publications confirmed, jobs and events.", func(s rabbitmq.Stats) int64 { return s.Published }),
-	rabbitCounter("refused", "Publications refused, or jobs without a queue.", func(s rabbitmq.Stats) int64 { return s.Refused }),
-	rabbitCounter("unconfirmed", "Publications given up or lost with their connection.", func(s rabbitmq.Stats) int64 { return s.Unconfirmed }),
-	rabbitCounter("delivered", "Jobs handed to processors of this process.", func(s rabbitmq.Stats) int64 { return s.Delivered }),
-	rabbitCounter("redelivered", "Of these, jobs that may have been handed out before.", func(s rabbitmq.Stats) int64 { return s.Redelivered }),
-	rabbitCounter("deferred", "Jobs sent on to the next delay step.", func(s rabbitmq.Stats) int64 { return s.Deferred }),
-	rabbitCounter("dropped_acks", "Jobs settled after their connection was lost.", func(s rabbitmq.Stats) int64 { return s.DroppedAcks }),
-	rabbitCounter("bad_messages", "Messages that were no jobs.", func(s rabbitmq.Stats) int64 { return s.BadMessages }),
-	rabbitCounter("republished", "Returned jobs published anew to spare the delivery limit.", func(s rabbitmq.Stats) int64 { return s.Republished }),
-	rabbitCounter("consumers_lost", "Times that a consumer had to start again.", func(s rabbitmq.Stats) int64 { return s.ConsumerLost }),
-}
-
-func rabbitGauge(name, help string, of func(rabbitmq.Stats) float64) rabbitFigure {
-	return rabbitFigure{prometheus.NewDesc("hark_rabbitmq_"+name, help, nil, nil), prometheus.GaugeValue, of}
-}
-
-func rabbitCounter(name, help string, of func(rabbitmq.Stats) int64) rabbitFigure {
-	return rabbitFigure{
-		prometheus.NewDesc("hark_rabbitmq_"+name+"_total", help, nil, nil), prometheus.CounterValue,
-		func(s rabbitmq.Stats) float64 { return float64(of(s)) },
-	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// Describe implements [prometheus.Collector].
-func (c rabbitCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range rabbitFigures {
-		ch <- f.desc
-	}
-}
-
-// Collect implements [prometheus.Collector].
-func (c rabbitCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.broker.Stats()
-	for _, f := range rabbitFigures {
-		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(s))
-	}
-}
-
-type callbackCollector struct{ callback *callback }
-
-var (
-	descCallbackPublished = prometheus.NewDesc("hark_callback_published_total", "Events that this gateway published to the callback exchange.", nil, nil)
-	descCallbackFailures  = prometheus.NewDesc("hark_callback_failures_total", "Failures to publish events to the callback exchange; they are tried again.", nil, nil)
-	descCallbackBacklog   = prometheus.NewDesc("hark_callback_backlog", "Events of all nodes that wait for the callback exchange.", nil, nil)
-	descCallbackOldest    = prometheus.NewDesc("hark_callback_oldest_seconds", "Age of the oldest of them.", nil, nil)
-	descCallbackDropped   = prometheus.NewDesc("hark_callback_dropped_total", "Events of all nodes that were dropped because too many waited.", nil, nil)
-)
-
-// Describe implements [prometheus.Collector].
-func (c callbackCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descCallbackPublished, descCallbackFailures, descCallbackBacklog, descCallbackOldest, descCallbackDropped} {
-		ch <- d
-	}
-}
-
-// Collect implements [prometheus.Collector].
-func (c callbackCollector) Collect(ch chan<- prometheus.Metric) {
-	b := c.callback.backlog.Load()
-	ch <- prometheus.MustNewConstMetric(descCallbackPublished, prometheus.CounterValue, float64(c.callback.published.Load()))
-	ch <- prometheus.MustNewConstMetric(descCallbackFailures, prometheus.CounterValue, float64(c.callback.failures.Load()))
-	ch <- prometheus.MustNewConstMetric(descCallbackBacklog, prometheus.GaugeValue, float64(b.Events))
-	ch <- prometheus.MustNewConstMetric(descCallbackOldest, prometheus.GaugeValue, b.Oldest.Seconds())
-	ch <- prometheus.MustNewConstMetric(descCallbackDropped, prometheus.CounterValue, float64(b.Dropped))
 }
 
 type webhookCollector struct{ dispatcher *dispatch.Dispatcher }

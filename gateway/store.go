@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/redis"
@@ -77,7 +78,7 @@ func (k *storeKeeper) tell(err error) {
 func (k *storeKeeper) redis(ctx context.Context) (*redis.Store, error) {
 	s, err := redis.Open(ctx, k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions})
 	if err != nil {
-		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", redact(k.c.Redis), err)
+		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", backends.Redact(k.c.Redis), err)
 	}
 	return s, nil
 }
@@ -175,7 +176,7 @@ func (k *storeKeeper) load() (err error) {
 	})
 	where := k.path
 	if k.c.Redis != "" {
-		where = "Redis at " + redact(k.c.Redis)
+		where = "Redis at " + backends.Redact(k.c.Redis)
 		err = redis.Import(context.Background(), k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions}, counted)
 	} else {
 		err = bolt.Import(k.path, counted)

@@ -17,7 +17,7 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
-	for first := !g.shared; ; first = false {
+	for first := g.Rabbit == nil; ; first = false {
 		still := make(map[lifecycle.Ref]time.Time, len(seen))
 		for r, err := range g.batches(ctx, age) {
 			if err != nil {
@@ -54,16 +54,16 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 // every batch that has not ended, and as long as it comes back: who has died is followed by another
 // one within an age.
 func (g *gateway) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecycle.Request, error] {
-	leader, ok := g.store.(lifecycle.Leader)
+	leader, ok := g.Store.(lifecycle.Leader)
 	if !ok {
-		return g.store.Batches(ctx)
+		return g.Store.Batches(ctx)
 	}
 	return func(yield func(lifecycle.Request, error) bool) {
 		switch lead, err := leader.Lead(ctx, "batches", age); {
 		case err != nil:
 			yield(lifecycle.Request{}, err)
 		case lead:
-			g.store.Batches(ctx)(yield)
+			g.Store.Batches(ctx)(yield)
 		}
 	}
 }

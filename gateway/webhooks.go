@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -19,7 +20,7 @@ import (
 )
 
 // webhooks returns the service that owners of endpoints use, over the gateway's store.
-func webhooks(ctx context.Context, s store, c config.Config, slots int, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
+func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,

@@ -77,6 +77,8 @@ func (a *attempt) observe(r lifecycle.Request) {
 // delivery is done with, false if it has to go back.
 func (a *attempt) process(h Handler, job *Job) (done bool) {
 	defer a.silence()
+	a.run.running.Add(1)
+	defer a.run.running.Add(-1)
 	progress := newProgress(a.ctx, a.run.options.ProgressInterval, a.progress)
 	job.send = progress.report
 	job.Deadline, _ = a.ctx.Deadline()
@@ -86,6 +88,7 @@ func (a *attempt) process(h Handler, job *Job) (done bool) {
 	last, held := progress.close()
 
 	change := a.outcome(result, err, cause)
+	a.run.count(change)
 	if change == nil {
 		return true
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hark-push/hark/broker"
@@ -71,6 +72,41 @@ type Processor struct {
 	routes  Routes
 	options Options
 	log     *slog.Logger
+
+	running                                atomic.Int64
+	succeeded, failed, returned, overtaken atomic.Int64
+}
+
+// Stats says what a processor does and has done, in attempts.
+type Stats struct {
+	Running   int64 // now
+	Succeeded int64
+	Failed    int64 // those that are tried again, too
+	Returned  int64 // handed back at shutdown
+	Overtaken int64 // which did not count any more when they ended: expired, canceled, superseded, or forgotten
+}
+
+// Stats may be called at any time, by any goroutine.
+func (p *Processor) Stats() Stats {
+	return Stats{p.running.Load(), p.succeeded.Load(), p.failed.Load(), p.returned.Load(), p.overtaken.Load()}
+}
+
+// count counts an attempt that has ended with a change, or nil.
+func (p *Processor) count(end lifecycle.Change) {
+	switch c := end.(type) {
+	case lifecycle.Succeed:
+		p.succeeded.Add(1)
+	case lifecycle.Release:
+		p.returned.Add(1)
+	case lifecycle.Fail:
+		if c.Failure.Code == CodeCanceled {
+			p.overtaken.Add(1)
+			return
+		}
+		p.failed.Add(1)
+	default:
+		p.overtaken.Add(1)
+	}
 }
 
 // New returns a processor that serves the given routes. cancels tells of

@@ -102,14 +102,11 @@ var kinds = []kind{
 	kindUnavailable, kindExpired, kindMessage, kindUnknownOp, kindChannel, kindNotSubscribed, kindCalls, kindConnections, kindOpen, kindStored, kindWebhooks, kindSubscriptions, kindBytes, kindNoTokens,
 }
 
-// NotReadyError says what a node cannot work without. Detail is for callers; Err, which may name servers, for the log.
-type NotReadyError struct {
-	Detail string
-	Err    error
+// notReady is an error that says to callers what a node cannot work without.
+type notReady interface {
+	error
+	NotReady() string
 }
-
-func (e *NotReadyError) Error() string { return e.Err.Error() }
-func (e *NotReadyError) Unwrap() error { return e.Err }
 
 func invalid(errs ...fieldError) *problem {
 	told := min(len(errs), maxErrors)
@@ -142,9 +139,9 @@ func (a *API) asProblem(err error) *problem {
 	if e, ok := errors.AsType[*fiber.Error](err); ok {
 		return fiberProblem(e)
 	}
-	if e, ok := errors.AsType[*NotReadyError](err); ok {
+	if e, ok := errors.AsType[notReady](err); ok {
 		a.log.Warn("not ready", slog.Any("error", err))
-		return &problem{kind: kindUnavailable, detail: "The node is not ready: " + e.Detail + " Its log says more.", retryAfter: 2}
+		return &problem{kind: kindUnavailable, detail: "The node is not ready: " + e.NotReady() + " Its log says more.", retryAfter: 2}
 	}
 	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
 		return overQuota(q)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hark-push/hark/gateway/authority"
+	"github.com/hark-push/hark/settings"
 )
 
 // checkAddress checks how clients reach the gateway, and who is believed about it.
@@ -14,7 +15,7 @@ func (c *Config) checkAddress() error {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || !authority.Valid(u.Host) || u.User != nil || strings.Trim(u.EscapedPath(), "/") != "" ||
 			u.RawQuery != "" || u.ForceQuery || strings.Contains(c.PublicURL, "#") {
-			return &Error{"public-url", c.PublicURL, "scheme and host, like https://push.example.org, a name of other letters as it is in DNS (xn--…); the gateway's paths begin behind them, with /v1"}
+			return settings.NotAllowed("public-url", c.PublicURL, "scheme and host, like https://push.example.org, a name of other letters as it is in DNS (xn--…); the gateway's paths begin behind them, with /v1")
 		}
 		// Origin fields never say the port that their scheme has anyway, and are compared with this.
 		c.PublicURL = u.Scheme + "://" + authority.Plain(u.Scheme, u.Host)
@@ -28,7 +29,7 @@ func (c *Config) Proxies() []netip.Prefix { return networks(c.TrustedProxies) }
 func checkNetworks(key string, cidrs []string) error {
 	for _, cidr := range cidrs {
 		if _, err := netip.ParsePrefix(cidr); err != nil {
-			return &Error{key, cidr, "networks like 10.0.0.0/8 or fd00::/8; a single address is one of /32 or /128"}
+			return settings.NotAllowed(key, cidr, "networks like 10.0.0.0/8 or fd00::/8; a single address is one of /32 or /128")
 		}
 	}
 	return nil

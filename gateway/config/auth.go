@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/settings"
 )
 
 // Keyed reports whether callers have to prove who they are.
@@ -14,21 +15,21 @@ func (c *Config) Keyed() bool {
 
 func (c *Config) checkAuth() error {
 	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
-		return &Error{"jwt-secret", "(hidden)", "at least 32 bytes, as from: openssl rand -base64 32"}
+		return settings.NotAllowed("jwt-secret", "(hidden)", "at least 32 bytes, as from: openssl rand -base64 32")
 	}
 	if c.JWKSURL != "" {
 		u, err := url.Parse(c.JWKSURL)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return &Error{"jwks-url", c.JWKSURL, "an https URL"}
+			return settings.NotAllowed("jwks-url", c.JWKSURL, "an https URL")
 		}
 	}
 	for _, claim := range []struct{ key, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
 		if claim.value != "" && c.JWTSecret == "" && c.JWTKeys == "" && c.JWKSURL == "" {
-			return &Error{claim.key, claim.value, "one of --jwt-secret, --jwt-keys and --jwks-url beside it"}
+			return settings.NotAllowed(claim.key, claim.value, "one of --jwt-secret, --jwt-keys and --jwks-url beside it")
 		}
 	}
 	if c.JWTRoles == "" || strings.Contains("."+c.JWTRoles+".", "..") {
-		return &Error{"jwt-roles", c.JWTRoles, "the name of a claim, like roles or realm_access.roles"}
+		return settings.NotAllowed("jwt-roles", c.JWTRoles, "the name of a claim, like roles or realm_access.roles")
 	}
 	return nil
 }
@@ -41,7 +42,7 @@ func (c *Config) NewKeyEntry() (key, entry string, err error) {
 	}
 	key, entry, err = auth.NewKey(subject, strings.Split(roles, ","))
 	if err != nil {
-		return "", "", &Error{"new-key", c.NewKey, "SUBJECT or SUBJECT:ROLE,…, like billing:client,processor: " + err.Error()}
+		return "", "", settings.NotAllowed("new-key", c.NewKey, "SUBJECT or SUBJECT:ROLE,…, like billing:client,processor: "+err.Error())
 	}
 	return key, entry, nil
 }

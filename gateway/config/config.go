@@ -19,11 +19,12 @@ import (
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/lifecycle/environment"
 	"github.com/hark-push/hark/lifecycle/suggest"
+	"github.com/hark-push/hark/settings"
 )
 
 // Config is the gateway's configuration. Durations are written like "30s" or "1h30m".
@@ -35,11 +36,8 @@ type Config struct {
 	Routes  []string `env:"HARK_ROUTES" default:"default,images,fetch,sleep" placeholder:"NAME,…" help:"Routes that requests may take; each has a work queue of its own."`
 	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors inside, for those of the routes images, fetch, sleep and echo that exist."`
 
-	Redis      string        `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
-	AMQP       string        `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/. Goes with --redis."`
-	Prefix     string        `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ."`
-	Partitions int           `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later."`
-	Requeue    time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
+	backends.Options `embed:""`
+	Requeue          time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
 
 	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
 	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
@@ -67,7 +65,6 @@ type Config struct {
 	WebhookChallenge    string        `env:"HARK_WEBHOOK_CHALLENGE" default:"none" placeholder:"NAME" help:"How every webhook endpoint has to prove that it may be used: none, handshake or echo."`
 	WebhookOrigin       string        `env:"HARK_WEBHOOK_ORIGIN" default:"hark" placeholder:"NAME" help:"Name that the handshake says deliveries come from, like hooks.example.org."`
 	WebhookDisableAfter time.Duration `env:"HARK_WEBHOOK_DISABLE_AFTER" default:"120h" help:"How long every attempt to reach a webhook endpoint may fail before it is disabled."`
-	WebhookRetention    time.Duration `env:"HARK_WEBHOOK_RETENTION" default:"168h" help:"How long webhook deliveries are kept after their end."`
 	WebhookSlots        int           `env:"HARK_WEBHOOK_SLOTS" default:"1024" help:"Webhook deliveries that this node sends at the same time."`
 	WebhookCA           string        `env:"HARK_WEBHOOK_CA" name:"webhook-ca" placeholder:"FILE" help:"PEM file of certificate authorities of webhook endpoints, beside the system's."`
 	WebhookCert         string        `env:"HARK_WEBHOOK_CERT" placeholder:"FILE" help:"PEM file of the client certificate for webhook endpoints that ask for one."`
@@ -79,17 +76,11 @@ type Config struct {
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
 	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
-	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for."`
 	Retention    time.Duration `env:"HARK_RETENTION" default:"24h" help:"How long a request is kept after its end, if it does not say."`
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
-	History      int           `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"Events that are kept of each request, for those who come back. Up to an eighth more may be there. Workers need the same."`
-	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"Events that are kept of each topic, and of all of one caller's requests. Workers need the same."`
-	// FeedRetention bounds what feeds keep, too; what is younger goes with its request.
-	FeedRetention time.Duration `env:"HARK_FEED_RETENTION" default:"24h" help:"How long a topic, and what is kept of all of one caller's requests, has an event, unless its request goes before."`
-	Attempts      int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
-	RetryDelay    time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one."`
-	Concurrency   int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
-	FetchPrivate  bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
+	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
+	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
+	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
 
 	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
 	ConnectRate    float64 `env:"HARK_CONNECT_RATE" default:"0" help:"New push connections per second at most; 0: any number."`
@@ -104,7 +95,6 @@ type Config struct {
 	Drain     time.Duration `env:"HARK_DRAIN" default:"10s" help:"Window over which the streams are closed at shutdown."`
 	Traces    string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT does too; other variables of OpenTelemetry hold, like OTEL_TRACES_SAMPLER."`
 	Debug     string        `env:"HARK_DEBUG" placeholder:"HOST:PORT" help:"Serve profiles (net/http/pprof) on this address, which must be loopback."`
-	LogLevel  string        `env:"HARK_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 
 	File string `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front."`
 }
@@ -113,24 +103,13 @@ type Config struct {
 var ErrHelp = errors.New("help was printed")
 
 // Error is a value that is not allowed.
-type Error struct {
-	Key     string // the flag's name; its twin is HARK_ and the same in capitals
-	Value   string
-	Allowed string
-}
-
-func (e *Error) Error() string {
-	if e.Value == "" {
-		return fmt.Sprintf("%s is not given: want %s", e.Key, e.Allowed)
-	}
-	return fmt.Sprintf("%s: %q is not allowed: want %s", e.Key, e.Value, e.Allowed)
-}
+type Error = settings.Error
 
 // Parse reads the configuration from arguments, the environment and the file that
 // they name. Help goes to out.
 func Parse(args []string, out io.Writer) (Config, error) {
 	var c Config
-	if err := errors.Join(environment.Check[Config](os.Environ()), checkArguments(args)); err != nil {
+	if err := errors.Join(settings.Check[Config](os.Environ()), checkArguments(args)); err != nil {
 		return c, err
 	}
 	helped := false
@@ -194,15 +173,15 @@ func filePath(args []string) string {
 func readFile(path string) (kong.Resolver, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &Error{"config", path, "a YAML file that can be read: " + err.Error()}
+		return nil, settings.NotAllowed("config", path, "a YAML file that can be read: "+err.Error())
 	}
 	values := make(map[string]yaml.Node)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
-		return nil, &Error{"config", path, "valid YAML: " + err.Error()}
+		return nil, settings.NotAllowed("config", path, "valid YAML: "+err.Error())
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
-		return nil, &Error{"config", path, "one YAML document with all keys in it, and nothing behind it"}
+		return nil, settings.NotAllowed("config", path, "one YAML document with all keys in it, and nothing behind it")
 	}
 	return &fileResolver{path: path, values: values}, nil
 }
@@ -225,7 +204,7 @@ func (r *fileResolver) Validate(app *kong.Application) error {
 	slices.Sort(known)
 	for _, key := range slices.Sorted(maps.Keys(r.values)) {
 		if !slices.Contains(known, key) {
-			return &Error{"config", key, "one of the keys that flags have, without the dashes" + suggest.Mean(key, known) + "; they are " + strings.Join(known, ", ")}
+			return settings.NotAllowed("config", key, "one of the keys that flags have, without the dashes"+suggest.Mean(key, known)+"; they are "+strings.Join(known, ", "))
 		}
 	}
 	return nil
@@ -251,7 +230,7 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 		item = plain(item)
 		switch {
 		case item.Kind != yaml.ScalarNode:
-			return nil, &Error{flag.Name, fmt.Sprintf("(line %d)", item.Line), "a plain value or a list"}
+			return nil, settings.NotAllowed(flag.Name, fmt.Sprintf("(line %d)", item.Line), "a plain value or a list")
 		case item.ShortTag() == "!!null" || strings.TrimSpace(item.Value) == "":
 			return nil, fmt.Errorf("%s: %s in line %d is there but empty: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, item.Line)
 		}
@@ -274,54 +253,48 @@ func plain(n *yaml.Node) *yaml.Node {
 func (c *Config) check() error {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil || port == "" {
-		return &Error{"listen", c.Listen, "HOST:PORT"}
+		return settings.NotAllowed("listen", c.Listen, "HOST:PORT")
 	}
 	if !c.Insecure && !c.Keyed() && !Loopback(host) {
-		return &Error{"listen", c.Listen, "a loopback address, because without --keys or tokens everybody may do everything (or --insecure)"}
+		return settings.NotAllowed("listen", c.Listen, "a loopback address, because without --keys or tokens everybody may do everything (or --insecure)")
 	}
 	if err := c.checkAuth(); err != nil {
 		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return &Error{"tls-cert", c.TLSCert, "both --tls-cert and --tls-key, or neither"}
+		return settings.NotAllowed("tls-cert", c.TLSCert, "both --tls-cert and --tls-key, or neither")
 	}
 	if c.Debug != "" {
 		if host, _, err := net.SplitHostPort(c.Debug); err != nil || !Loopback(host) {
-			return &Error{"debug", c.Debug, "HOST:PORT of a loopback address"}
+			return settings.NotAllowed("debug", c.Debug, "HOST:PORT of a loopback address")
 		}
 	}
 	if c.Traces != "" {
 		if u, err := url.Parse(c.Traces); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return &Error{"traces", c.Traces, "a URL like http://127.0.0.1:4318"}
+			return settings.NotAllowed("traces", c.Traces, "a URL like http://127.0.0.1:4318")
 		}
 	}
-	if c.Redis != "" && c.AMQP == "" {
-		return &Error{"amqp", "", "a URL like amqp://user:password@host:5672/, because --redis is given: many nodes need both --redis and --amqp, one alone neither"}
-	}
-	if c.AMQP != "" && c.Redis == "" {
-		return &Error{"redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need both --redis and --amqp, one alone neither"}
+	if err := c.Options.Check(); err != nil {
+		return err
 	}
 	if c.CallbackExchange != "" && c.AMQP == "" {
-		return &Error{"callback-exchange", c.CallbackExchange, "--redis and --amqp beside it, or nothing: events are published through RabbitMQ"}
+		return settings.NotAllowed("callback-exchange", c.CallbackExchange, "--redis and --amqp beside it, or nothing: events are published through RabbitMQ")
 	}
 	if c.CallbackExchange != "" && !rabbitmq.ValidExchange(c.CallbackExchange) {
-		return &Error{"callback-exchange", c.CallbackExchange, rabbitmq.ExchangeNames}
-	}
-	if !lifecycle.ValidRoute(c.Prefix) {
-		return &Error{"prefix", c.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -"}
+		return settings.NotAllowed("callback-exchange", c.CallbackExchange, rabbitmq.ExchangeNames)
 	}
 	if len(c.Routes) == 0 {
-		return &Error{"routes", "", "at least one name"}
+		return settings.NotAllowed("routes", "", "at least one name")
 	}
 	for _, route := range c.Routes {
 		if !lifecycle.ValidRoute(route) {
-			return &Error{"routes", route, "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -"}
+			return settings.NotAllowed("routes", route, "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -")
 		}
 	}
 	for _, origin := range c.Origins {
 		scheme, rest, ok := strings.Cut(origin, "://")
 		if !ok || (scheme != "http" && scheme != "https") || rest == "" || strings.ContainsAny(rest, "/*") {
-			return &Error{"origins", origin, "scheme://host or scheme://host:port"}
+			return settings.NotAllowed("origins", origin, "scheme://host or scheme://host:port")
 		}
 	}
 	if err := c.checkAddress(); err != nil {
@@ -331,62 +304,32 @@ func (c *Config) check() error {
 		return err
 	}
 	least := int(budget.For(int64(c.MaxBody))) // so that everybody has room for the largest one
-	for _, n := range []struct {
-		key         string
-		value       int
-		least, most int
-	}{
-		{"max-body", c.MaxBody, 1024, 1 << 30},
-		{"body-budget", cmp.Or(c.BodyBudget, least), least, 1 << 40},
-		{"partitions", c.Partitions, 1, 1024},
-		{"history", c.History, 1, 1_000_000},
-		{"feed-history", c.FeedHistory, 1, 100_000_000},
-		{"attempts", c.Attempts, 1, 20},
-		{"concurrency", c.Concurrency, 1, 10000},
-		{"webhook-slots", c.WebhookSlots, 1, 10000},
-		{"max-connections", c.MaxConnections, 0, 10_000_000},
-		{"subscriptions", c.Subscriptions, 1, 1_000_000},
-		{"max-message", c.MaxMessage, 256, 16 << 20},
-		{"max-calls", c.MaxCalls, 1, 10_000_000},
-		{"callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000},
-	} {
-		if n.value < n.least || n.value > n.most {
-			return &Error{n.key, fmt.Sprint(n.value), fmt.Sprintf("%d to %d", n.least, n.most)}
-		}
-	}
-	for _, d := range []struct {
-		key         string
-		value       time.Duration
-		least, most time.Duration
-	}{
-		{"body-stall", c.BodyStall, time.Second, time.Hour},
-		{"max-wait", c.MaxWait, 0, 10 * time.Minute},
-		{"max-timeout", c.MaxTimeout, time.Second, 365 * 24 * time.Hour},
-		{"timeout", c.Timeout, time.Millisecond, c.MaxTimeout},
-		{"max-retention", c.MaxRetention, time.Second, 365 * 24 * time.Hour},
-		{"retention", c.Retention, time.Millisecond, c.MaxRetention},
-		{"feed-retention", c.FeedRetention, time.Second, 365 * 24 * time.Hour},
-		{"requeue", c.Requeue, 100 * time.Millisecond, 24 * time.Hour},
-		{"retry-delay", c.RetryDelay, time.Millisecond, time.Hour},
-		{"webhook-disable-after", c.WebhookDisableAfter, time.Second, 365 * 24 * time.Hour},
-		{"webhook-retention", c.WebhookRetention, time.Second, 365 * 24 * time.Hour},
-		{"ticket-life", c.TicketLife, time.Second, 24 * time.Hour},
-		{"heartbeat", c.Heartbeat, time.Second, 10 * time.Minute},
-		{"retry", c.Retry, 10 * time.Millisecond, 10 * time.Minute},
-		{"drain", c.Drain, 0, time.Hour},
-	} {
-		if d.value < d.least || d.value > d.most {
-			return &Error{d.key, d.value.String(), fmt.Sprintf("%v to %v", d.least, d.most)}
-		}
-	}
-	if err := c.Shares.check(); err != nil {
+	if err := cmp.Or(
+		settings.Between("max-body", c.MaxBody, 1024, 1<<30),
+		settings.Between("body-budget", cmp.Or(c.BodyBudget, least), least, 1<<40),
+		settings.Between("attempts", c.Attempts, 1, 20),
+		settings.Between("concurrency", c.Concurrency, 1, 10000),
+		settings.Between("webhook-slots", c.WebhookSlots, 1, 10000),
+		settings.Between("max-connections", c.MaxConnections, 0, 10_000_000),
+		settings.Between("subscriptions", c.Subscriptions, 1, 1_000_000),
+		settings.Between("max-message", c.MaxMessage, 256, 16<<20),
+		settings.Between("max-calls", c.MaxCalls, 1, 10_000_000),
+		settings.Between("callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000),
+		settings.Between("body-stall", c.BodyStall, time.Second, time.Hour),
+		settings.Between("max-wait", c.MaxWait, 0, 10*time.Minute),
+		settings.Between("timeout", c.Timeout, time.Millisecond, c.MaxTimeout),
+		settings.Between("max-retention", c.MaxRetention, time.Second, 365*24*time.Hour),
+		settings.Between("retention", c.Retention, time.Millisecond, c.MaxRetention),
+		settings.Between("requeue", c.Requeue, 100*time.Millisecond, 24*time.Hour),
+		settings.Between("webhook-disable-after", c.WebhookDisableAfter, time.Second, 365*24*time.Hour),
+		settings.Between("ticket-life", c.TicketLife, time.Second, 24*time.Hour),
+		settings.Between("heartbeat", c.Heartbeat, time.Second, 10*time.Minute),
+		settings.Between("retry", c.Retry, 10*time.Millisecond, 10*time.Minute),
+		settings.Between("drain", c.Drain, 0, time.Hour),
+		settings.Between("connect-rate", c.ConnectRate, 0, 1e6),
+		c.Shares.check(),
+	); err != nil {
 		return err
-	}
-	if !(c.ConnectRate >= 0 && c.ConnectRate <= 1e6) {
-		return &Error{"connect-rate", fmt.Sprint(c.ConnectRate), "0 to 1000000"}
-	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
-		return &Error{"log-level", c.LogLevel, "debug, info, warn or error"}
 	}
 	return nil
 }

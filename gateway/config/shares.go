@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"cmp"
+
+	"github.com/hark-push/hark/settings"
+)
 
 // Shares are what one caller, and one address, may take of what there is for all, so that nobody takes everybody's place. An address is that of the
 // client where a trusted proxy tells it, and of IPv6 a /64. Where 0 stands for a part of something that is 0 itself, there is no limit.
@@ -28,37 +32,20 @@ type Shares struct {
 
 func (s *Shares) check() error {
 	const most = 10_000_000
-	for _, n := range []struct {
-		key         string
-		value       int
-		least, most int
-	}{
-		{"max-http", s.MaxHTTP, 0, most},
-		{"max-http-per-address", s.MaxHTTPPerAddress, 0, most},
-		{"max-per-caller", s.MaxPerCaller, 0, most},
-		{"max-per-address", s.MaxPerAddress, 0, most},
-		{"max-unproven", s.MaxUnproven, 0, most},
-		{"max-unproven-per-address", s.MaxUnprovenPerAddress, 0, most},
-		{"max-calls-per-caller", s.MaxCallsPerCaller, 0, most},
-		{"max-calls-per-address", s.MaxCallsPerAddress, 0, most},
-		{"max-open-per-caller", s.MaxOpenPerCaller, 0, 1_000_000_000},
-		{"max-endpoints-per-caller", s.MaxEndpointsPerCaller, 0, most},
-		{"max-batch", s.MaxBatch, 1, 1000},
-	} {
-		if n.value < n.least || n.value > n.most {
-			return &Error{n.key, fmt.Sprint(n.value), fmt.Sprintf("%d to %d", n.least, n.most)}
-		}
-	}
-	if s.MaxStoredPerCaller < 0 || s.MaxStoredPerCaller > 1<<50 {
-		return &Error{"max-stored-per-caller", fmt.Sprint(s.MaxStoredPerCaller), fmt.Sprintf("0 to %d", int64(1)<<50)}
-	}
-	for _, r := range []struct {
-		key   string
-		value float64
-	}{{"connect-rate-per-caller", s.ConnectRatePerCaller}, {"connect-rate-per-address", s.ConnectRatePerAddress}} {
-		if !(r.value >= 0 && r.value <= 1e6) { // not a number is neither
-			return &Error{r.key, fmt.Sprint(r.value), "0 to 1000000"}
-		}
-	}
-	return nil
+	return cmp.Or(
+		settings.Between("max-http", s.MaxHTTP, 0, most),
+		settings.Between("max-http-per-address", s.MaxHTTPPerAddress, 0, most),
+		settings.Between("max-per-caller", s.MaxPerCaller, 0, most),
+		settings.Between("max-per-address", s.MaxPerAddress, 0, most),
+		settings.Between("max-unproven", s.MaxUnproven, 0, most),
+		settings.Between("max-unproven-per-address", s.MaxUnprovenPerAddress, 0, most),
+		settings.Between("max-calls-per-caller", s.MaxCallsPerCaller, 0, most),
+		settings.Between("max-calls-per-address", s.MaxCallsPerAddress, 0, most),
+		settings.Between("max-open-per-caller", s.MaxOpenPerCaller, 0, 1_000_000_000),
+		settings.Between("max-endpoints-per-caller", s.MaxEndpointsPerCaller, 0, most),
+		settings.Between("max-batch", s.MaxBatch, 1, 1000),
+		settings.Between("max-stored-per-caller", s.MaxStoredPerCaller, 0, 1<<50),
+		settings.Between("connect-rate-per-caller", s.ConnectRatePerCaller, 0, 1e6),
+		settings.Between("connect-rate-per-address", s.ConnectRatePerAddress, 0, 1e6),
+	)
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/hark-push/hark/settings"
 )
 
 // Store is what `gateway store` is to do with what a gateway has stored, which has to be stopped
@@ -72,7 +74,7 @@ func ParseStore(args []string, out io.Writer) (Store, error) {
 	}
 	c.Command, _, _ = strings.Cut(context.Command(), " ")
 	if c.Redis != "" && (c.Command == "compact" || c.Command == "discard-log") {
-		return c, &Error{"redis", "", "left out: this is about the file of the embedded store"}
+		return c, settings.NotAllowed("redis", "", "left out: this is about the file of the embedded store")
 	}
 	return c, nil
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/hark-push/hark/settings"
 )
 
 func (c *Config) checkWebhooks() error {
@@ -12,16 +14,16 @@ func (c *Config) checkWebhooks() error {
 		return err
 	}
 	if key, err := base64.StdEncoding.DecodeString(c.WebhookKey); err != nil || c.WebhookKey != "" && len(key) != 32 {
-		return &Error{"webhook-key", "(hidden)", "32 bytes in base64, as from: openssl rand -base64 32"}
+		return settings.NotAllowed("webhook-key", "(hidden)", "32 bytes in base64, as from: openssl rand -base64 32")
 	}
 	if !slices.Contains([]string{"none", "handshake", "echo"}, c.WebhookChallenge) {
-		return &Error{"webhook-challenge", c.WebhookChallenge, "none, handshake or echo"}
+		return settings.NotAllowed("webhook-challenge", c.WebhookChallenge, "none, handshake or echo")
 	}
 	if c.WebhookOrigin == "" || strings.ContainsAny(c.WebhookOrigin, " ,*/\r\n") {
-		return &Error{"webhook-origin", c.WebhookOrigin, "a DNS name"}
+		return settings.NotAllowed("webhook-origin", c.WebhookOrigin, "a DNS name")
 	}
 	if (c.WebhookCert == "") != (c.WebhookCertKey == "") {
-		return &Error{"webhook-cert", c.WebhookCert, "both --webhook-cert and --webhook-cert-key, or neither"}
+		return settings.NotAllowed("webhook-cert", c.WebhookCert, "both --webhook-cert and --webhook-cert-key, or neither")
 	}
 	return nil
 }

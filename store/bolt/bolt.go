@@ -46,7 +46,7 @@ type Options struct {
 	FeedRetention time.Duration
 
 	// WebhookRetention is how long a delivery is kept after it was settled, and a one-off
-	// endpoint after it was last named; the next Sweep after it forgets them. Default 72 hours.
+	// endpoint after it was last named; the next Sweep after it forgets them. Default 7 days.
 	WebhookRetention time.Duration
 
 	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused
@@ -82,17 +82,17 @@ func (o Options) withDefaults() Options {
 			*n = to
 		}
 	}
-	set(&o.History, 256)
-	set(&o.FeedHistory, 10_000)
+	set(&o.History, parts.History)
+	set(&o.FeedHistory, parts.FeedHistory)
 	set(&o.QueueDepth, 1024)
 	if o.FeedRetention <= 0 {
-		o.FeedRetention = 24 * time.Hour
+		o.FeedRetention = parts.FeedRetention
 	}
 	if o.CheckpointAfter <= 0 {
 		o.CheckpointAfter = time.Second
 	}
 	if o.WebhookRetention <= 0 {
-		o.WebhookRetention = 72 * time.Hour
+		o.WebhookRetention = parts.WebhookRetention
 	}
 	return o
 }

@@ -82,16 +82,16 @@ func (o Options) withDefaults() Options {
 			*n = to
 		}
 	}
-	set(&o.History, 256)
-	set(&o.FeedHistory, 10_000)
+	set(&o.History, parts.History)
+	set(&o.FeedHistory, parts.FeedHistory)
 	wait := func(d *time.Duration, to time.Duration) {
 		if *d <= 0 {
 			*d = to
 		}
 	}
 	wait(&o.Timeout, 5*time.Second)
-	wait(&o.FeedRetention, 24*time.Hour)
-	wait(&o.WebhookRetention, 7*24*time.Hour)
+	wait(&o.FeedRetention, parts.FeedRetention)
+	wait(&o.WebhookRetention, parts.WebhookRetention)
 	wait(&o.Margin, 24*time.Hour)
 	wait(&o.Check, 30*time.Second)
 	if o.Logger == nil {

@@ -8,10 +8,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -22,42 +25,84 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/lifecycle/environment"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/processor/traced"
-	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/settings"
 	"github.com/hark-push/hark/tracing"
 )
 
 type options struct {
-	Redis        string        `env:"HARK_REDIS" required:"" placeholder:"URL" help:"Redis that holds the state."`
-	AMQP         string        `env:"HARK_AMQP" required:"" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work."`
-	Prefix       string        `env:"HARK_PREFIX" default:"hark" help:"That of the gateways."`
-	Partitions   int           `env:"HARK_PARTITIONS" default:"1" help:"That of the gateways."`
-	History      int           `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"That of the gateways."`
-	FeedHistory  int           `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"That of the gateways."`
+	backends.Options `embed:""`
+
 	Routes       []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
-	RetryDelay   time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"That of the gateways."`
-	MaxTimeout   time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"That of the gateways."`
 	Drain        time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
+	Listen       string        `env:"HARK_WORKER_LISTEN" placeholder:"HOST:PORT" help:"Answer /health/live, /health/ready and /metrics on this address. Nobody is asked for a key there, so it should not be reachable from outside."`
 	Traces       string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
 	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let fetch read pages from private addresses."`
 }
 
+// errHelp: help was asked for and printed; there is nothing to run.
+var errHelp = errors.New("help was printed")
+
+// parse reads the options from arguments and the environment.
+func parse(args []string) (o options, err error) {
+	if err := settings.Check[options](os.Environ()); err != nil {
+		return o, err
+	}
+	helped := false
+	parser, err := kong.New(&o, kong.Name("worker"), kong.Exit(func(int) { helped = true }),
+		kong.Description("Runs the sample processors beside gateways that share Redis and RabbitMQ."))
+	if err != nil {
+		return o, err
+	}
+	if _, err = parser.Parse(args); helped {
+		return o, errHelp
+	}
+	if err != nil {
+		return o, err
+	}
+	return o, o.check()
+}
+
+func (o *options) check() error {
+	if o.Redis == "" && o.AMQP == "" {
+		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, and --amqp beside it: those of the gateways")
+	}
+	handlers := samples.Handlers(samples.Options{})
+	for _, route := range o.Routes {
+		if handlers[route] == nil {
+			return settings.NotAllowed("routes", route, "some of "+strings.Join(slices.Sorted(maps.Keys(handlers)), ", "))
+		}
+	}
+	if o.Listen != "" {
+		if _, port, err := net.SplitHostPort(o.Listen); err != nil || port == "" {
+			return settings.NotAllowed("listen", o.Listen, "HOST:PORT")
+		}
+	}
+	return cmp.Or(
+		o.Options.Check(),
+		settings.Between("concurrency", o.Concurrency, 1, 10_000),
+		settings.Between("drain", o.Drain, 0, time.Hour),
+	)
+}
+
 func main() {
-	var o options
-	if err := environment.Check[options](os.Environ()); err != nil {
+	o, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, errHelp):
+		return
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(2)
 	}
-	kong.Parse(&o, kong.Name("worker"), kong.Description("Runs the sample processors beside gateways that share Redis and RabbitMQ."))
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.Level()}))
+	backends.LogRedis(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o, log)
+	err = run(ctx, o, log)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
@@ -68,10 +113,13 @@ func main() {
 // run works until ctx ends.
 func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: o.FetchPrivate}})
-	for _, route := range o.Routes {
-		if handlers[route] == nil {
-			return fmt.Errorf("routes: %q is not allowed: want some of images, fetch, sleep, echo", route)
+	var health *health
+	if o.Listen != "" {
+		if health, err = serveHealth(o.Listen, log); err != nil {
+			return err
 		}
+		defer func() { err = errors.Join(err, health.server.Close()) }()
+		context.AfterFunc(ctx, func() { health.draining.Store(true) })
 	}
 	tracer, stop, err := tracing.Start(ctx, tracing.Options{Endpoint: o.Traces, Service: "hark-worker", Logger: log})
 	if err != nil {
@@ -84,36 +132,33 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			stop(last)
 		}()
 	}
-	store, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
-		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory, Logger: log,
-	}, nil)
+	b, err := backends.OpenShared(ctx, o.Options, backends.Shared{Routes: o.Routes, Logger: log})
 	if errors.Is(err, context.Canceled) { // it was told to end before Redis came
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("redis (--redis, HARK_REDIS): %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), o.Routes, rabbitmq.Options{
-		Prefix: o.Prefix, Now: store.Now, ConsumerTimeout: o.MaxTimeout + rabbitmq.ConsumerMargin, Logger: log,
-	})
-	if err != nil {
-		return fmt.Errorf("amqp (--amqp, HARK_AMQP): %w", err)
-	}
-	defer func() { err = errors.Join(err, queue.Close()) }()
-	service := lifecycle.New(store, tracing.Queue(tracer, processor.Queue(queue)), lifecycle.Options{
+	defer func() { err = errors.Join(err, b.Close()) }()
+	service := lifecycle.New(b.Store, tracing.Queue(tracer, processor.Queue(b.Broker)), lifecycle.Options{
 		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout},
 	})
 	defer service.Close()
 
-	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
-	var running sync.WaitGroup
-	failed := make([]error, len(o.Routes))
-	for i, route := range slices.Compact(slices.Sorted(slices.Values(o.Routes))) {
-		worker := processor.New(service, store, queue, processor.Routes{route: traced.Handler(tracer, handlers[route])}, processor.Options{
+	workers := make(map[string]*processor.Processor)
+	for _, route := range o.Routes {
+		workers[route] = processor.New(service, b.Store, b.Broker, processor.Routes{route: traced.Handler(tracer, handlers[route])}, processor.Options{
 			Concurrency: o.Concurrency, Drain: o.Drain, Logger: log,
 		})
-		running.Go(func() { failed[i] = worker.Run(ctx) })
+	}
+	if health != nil {
+		health.show(b, metricsOf(b, workers))
+	}
+	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
+	var running sync.WaitGroup
+	failed := make([]error, len(workers))
+	for i, route := range slices.Sorted(maps.Keys(workers)) {
+		running.Go(func() { failed[i] = workers[route].Run(ctx) })
 	}
 	running.Wait()
 	return errors.Join(failed...)

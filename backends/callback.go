@@ -1,4 +1,4 @@
-package main
+package backends
 
 import (
 	"context"
@@ -30,9 +30,9 @@ type exchange interface {
 	PublishEvents(ctx context.Context, events []rabbitmq.Event) (confirmed int, err error)
 }
 
-// callback publishes what any node has stored to the callback exchange: each partition
+// Callback publishes what any node has stored to the callback exchange: each partition
 // by the node that has its lease, in order, at least once.
-type callback struct {
+type Callback struct {
 	outbox   outbox
 	exchange exchange
 	log      *slog.Logger
@@ -47,9 +47,9 @@ type callback struct {
 // how many wait.
 const collectEvery = 5 * time.Second
 
-// newCallback has events collected from now on; run publishes them.
-func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger) (*callback, error) {
-	c := &callback{outbox: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
+// newCallback has events collected from now on; Run publishes them.
+func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger) (*Callback, error) {
+	c := &Callback{outbox: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
 	for partition := range c.wake {
 		c.wake[partition] = make(chan struct{}, 1)
 	}
@@ -58,8 +58,8 @@ func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger
 	return c, err
 }
 
-// run publishes until ctx ends, then gives up what it has the lease of and returns.
-func (c *callback) run(ctx context.Context) {
+// Run publishes until ctx ends, then gives up what it has the lease of and returns.
+func (c *Callback) Run(ctx context.Context) {
 	stop := c.outbox.Listen(func(partition int) {
 		select {
 		case c.wake[partition] <- struct{}{}:
@@ -69,14 +69,14 @@ func (c *callback) run(ctx context.Context) {
 	defer stop()
 	var running sync.WaitGroup
 	for partition := range c.wake {
-		running.Go(func() { (&publisher{callback: c, partition: partition}).run(ctx) })
+		running.Go(func() { (&publisher{Callback: c, partition: partition}).run(ctx) })
 	}
 	running.Go(func() { c.observe(ctx) })
 	running.Wait()
 }
 
 // observe renews the collection, and tells when events pile up or are lost.
-func (c *callback) observe(ctx context.Context) {
+func (c *Callback) observe(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	dropped, failures, failing := c.backlog.Load().Dropped, int64(0), false
@@ -112,7 +112,7 @@ func (c *callback) observe(ctx context.Context) {
 
 // publisher publishes the events of one partition while it has the lease.
 type publisher struct {
-	*callback
+	*Callback
 	partition int
 	leased    bool     // as far as known
 	confirmed []string // and still to be removed from the outbox

@@ -1,0 +1,198 @@
+// Package backends opens what is behind a gateway or a worker: Redis and RabbitMQ, or what stands in
+// for them in one process, a file and a queue in memory.
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hark-push/hark/broker"
+	"github.com/hark-push/hark/broker/memory"
+	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/stall"
+	"github.com/hark-push/hark/processor"
+	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
+)
+
+// Store is what a gateway needs of a store.
+type Store interface {
+	lifecycle.Store
+	lifecycle.Keeper
+	lifecycle.Cancellations
+	dispatch.Store
+	hub.Source
+	Close() error
+}
+
+// Backends are those of one process. Close closes them.
+type Backends struct {
+	Store  Store
+	Broker broker.Broker
+	// Now is the time on the store's clock.
+	Now func() time.Time
+	// Rabbit is the broker if it is RabbitMQ, else nil. Others use the same store and broker then, so
+	// work that is stored but not queued has to be looked for. Alone, that is done once, at start.
+	Rabbit *rabbitmq.Broker
+	// Callback publishes events to an exchange of RabbitMQ if one was named, else nil.
+	Callback *Callback
+	// StoreName and BrokerName say what they are, to people.
+	StoreName, BrokerName string
+
+	ready   func(context.Context) error
+	damages *parts.Damages // what the store has found damaged
+}
+
+// NotReadyError says what a process cannot work without.
+type NotReadyError struct {
+	Detail string // for callers
+	Err    error  // may name servers, and is for the log
+}
+
+func (e *NotReadyError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
+// NotReady returns the detail.
+func (e *NotReadyError) NotReady() string { return e.Detail }
+
+// Ready returns nil if store and broker work, else a [*NotReadyError].
+func (b *Backends) Ready(ctx context.Context) error { return b.ready(ctx) }
+
+// Close closes broker and store.
+func (b *Backends) Close() error { return errors.Join(b.Broker.Close(), b.Store.Close()) }
+
+// OpenEmbedded opens the store in a folder and fills a queue in memory with the work that is
+// unfinished there. stalls may be nil, see [bolt.Options].
+func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, log *slog.Logger) (*Backends, error) {
+	path := filepath.Join(folder, "hark.db")
+	damages := parts.NewDamages(log)
+	s, err := bolt.Open(path, bolt.Options{
+		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
+		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
+	}
+	queue := memory.New(routes, memory.Options{})
+	b := &Backends{
+		Store: s, damages: damages, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
+		ready: func(ctx context.Context) error {
+			switch err := s.Probe(ctx); {
+			case errors.Is(err, lifecycle.ErrFull):
+				return &NotReadyError{"The disk of the embedded store (--data) is full. What was accepted is kept, and goes on when there is room.", err}
+			case err != nil:
+				return &NotReadyError{"The embedded store (--data) takes no changes.", err}
+			}
+			return nil
+		},
+	}
+	if err := recoverWork(queue, s); err != nil {
+		return nil, errors.Join(fmt.Errorf("unfinished requests: %w", err), b.Close())
+	}
+	return b, nil
+}
+
+// Shared is what [OpenShared] needs besides [Options].
+type Shared struct {
+	Routes []string
+	// Waiting is called while Redis cannot be reached, again and again. Nil: nobody is told.
+	Waiting func()
+	// Stall is that of [redis.Options]; nil: never.
+	Stall *stall.Watch
+	// CallbackExchange is where events are published to as well, CallbackBacklog how many may wait
+	// in Redis for that. "": nowhere.
+	CallbackExchange string
+	CallbackBacklog  int
+	Logger           *slog.Logger
+}
+
+// OpenShared opens Redis and RabbitMQ. It waits for Redis until ctx ends; RabbitMQ may come later.
+func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
+	servers, damages := Redact(o.Redis), parts.NewDamages(w.Logger)
+	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
+		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
+		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
+		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages,
+	}, func(error) {
+		if w.Waiting != nil {
+			w.Waiting()
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)
+	}
+	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), w.Routes, rabbitmq.Options{
+		Prefix: o.Prefix, Now: s.Now, CallbackExchange: w.CallbackExchange,
+		ConsumerTimeout: o.MaxTimeout + rabbitmq.ConsumerMargin, Logger: w.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("amqp (--amqp, HARK_AMQP): %w", err), s.Close())
+	}
+	s.RankBy(queue.Rank)
+	b := &Backends{
+		Store: s, damages: damages, Broker: queue, Now: s.Now, Rabbit: queue,
+		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
+		ready: func(ctx context.Context) error {
+			if err := s.Probe(ctx); err != nil {
+				return &NotReadyError{"Redis (--redis) does not answer.", err}
+			}
+			if err := queue.Ready(ctx); err != nil {
+				return &NotReadyError{"RabbitMQ (--amqp) cannot be reached, or takes nothing.", err}
+			}
+			return nil
+		},
+	}
+	if w.CallbackExchange != "" {
+		if b.Callback, err = newCallback(ctx, s.Callback(redis.CallbackOptions{Backlog: w.CallbackBacklog}), queue, w.Logger); err != nil {
+			return nil, errors.Join(fmt.Errorf("callback exchange: %w", err), b.Close())
+		}
+	}
+	return b, nil
+}
+
+// Redact returns the servers of a URL without what proves who may use them.
+func Redact(text string) string {
+	servers := strings.Split(text, ",")
+	for i, s := range servers {
+		if u, err := url.Parse(s); err == nil && u.Host != "" {
+			servers[i] = u.Host
+		} else {
+			servers[i] = "…"
+		}
+	}
+	return strings.Join(servers, ", ")
+}
+
+// recoverWork hands every stored request that has not ended to the queue, but for batches: what was
+// processed when the last process died, as a redelivery.
+func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
+	var failed error
+	var unfinished iter.Seq2[broker.Job, bool] = func(yield func(broker.Job, bool) bool) {
+		for r, err := range store.Unfinished(context.Background()) {
+			if err != nil {
+				failed = err
+				return
+			}
+			if r.Batch != nil {
+				continue
+			}
+			if !yield(processor.BrokerJob(r), r.Status == lifecycle.Processing) {
+				return
+			}
+		}
+	}
+	return errors.Join(queue.Recover(unfinished), failed)
+}

@@ -1,0 +1,61 @@
+package backends
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/settings"
+)
+
+// Options name the servers behind gateways and workers, and say how long what is stored there is
+// kept. All processes that share a store need the same. They are flags and variables of both
+// programs, by their tags, which are those of github.com/alecthomas/kong.
+type Options struct {
+	Redis      string `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
+	AMQP       string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/. Goes with --redis."`
+	Prefix     string `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ. Gateways and workers need the same."`
+	Partitions int    `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later. Gateways and workers need the same."`
+
+	History     int `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"Events that are kept of each request, for those who come back. Up to an eighth more may be there. Gateways and workers need the same."`
+	FeedHistory int `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"Events that are kept of each topic, and of all of one caller's requests. Gateways and workers need the same."`
+	// FeedRetention bounds what feeds keep, too; what is younger goes with its request.
+	FeedRetention    time.Duration `env:"HARK_FEED_RETENTION" default:"24h" help:"How long a topic, and what is kept of all of one caller's requests, has an event, unless its request goes before. Gateways and workers need the same."`
+	WebhookRetention time.Duration `env:"HARK_WEBHOOK_RETENTION" default:"168h" help:"How long webhook deliveries are kept after their end. Gateways and workers need the same."`
+
+	MaxTimeout time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for. Gateways and workers need the same."`
+	RetryDelay time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one. Gateways and workers need the same."`
+
+	LogLevel string `env:"HARK_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error."`
+}
+
+// Check returns a [*settings.Error] if a value is not allowed.
+func (o *Options) Check() error {
+	if o.Redis != "" && o.AMQP == "" {
+		return settings.NotAllowed("amqp", "", "a URL like amqp://user:password@host:5672/, because --redis is given: many nodes need both --redis and --amqp, one alone neither")
+	}
+	if o.AMQP != "" && o.Redis == "" {
+		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need both --redis and --amqp, one alone neither")
+	}
+	if !lifecycle.ValidRoute(o.Prefix) {
+		return settings.NotAllowed("prefix", o.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+	}
+	const year = 365 * 24 * time.Hour
+	return cmp.Or(
+		settings.Between("partitions", o.Partitions, 1, 1024),
+		settings.Between("history", o.History, 1, 1_000_000),
+		settings.Between("feed-history", o.FeedHistory, 1, 100_000_000),
+		settings.Between("feed-retention", o.FeedRetention, time.Second, year),
+		settings.Between("webhook-retention", o.WebhookRetention, time.Second, year),
+		settings.Between("max-timeout", o.MaxTimeout, time.Second, year),
+		settings.Between("retry-delay", o.RetryDelay, time.Millisecond, time.Hour),
+	)
+}
+
+// Level is that of LogLevel.
+func (o *Options) Level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(o.LogLevel)) // one of the enum
+	return level
+}
