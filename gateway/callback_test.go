@@ -14,7 +14,6 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	goredis "github.com/redis/go-redis/v9"
-
 )
 
 // bind declares a durable queue that gets what matches from the exchange.

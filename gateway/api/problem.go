@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -106,6 +107,17 @@ var kinds = []kind{
 type notReady interface {
 	error
 	NotReady() string
+}
+
+// maxDetail is how many bytes of a detail, or a pointer, are told: what a caller has sent may be in it.
+const maxDetail = 2000
+
+// clip cuts a text that is longer than maxDetail.
+func clip(text string) string {
+	if len(text) <= maxDetail {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxDetail], "") + "…"
 }
 
 func invalid(errs ...fieldError) *problem {
@@ -251,13 +263,17 @@ func (p *problem) body(instance string) []byte {
 		"type": "/problems/" + p.kind.Name, "title": p.kind.Title, "status": p.kind.Status,
 	}
 	if p.detail != "" {
-		members["detail"] = p.detail
+		members["detail"] = clip(p.detail)
 	}
 	if instance != "" {
-		members["instance"] = instance
+		members["instance"] = clip(instance)
 	}
 	if len(p.errors) > 0 {
-		members["errors"] = p.errors
+		told := make([]fieldError, len(p.errors))
+		for i, e := range p.errors {
+			told[i] = fieldError{clip(e.Pointer), clip(e.Detail)}
+		}
+		members["errors"] = told
 	}
 	if p.more > 0 {
 		members["moreErrors"] = p.more

@@ -59,8 +59,10 @@ func Elements(text []byte, f func(value json.RawMessage) bool) (stopped bool) {
 // Check tells what is wrong anywhere in a text, most things at most. text must be valid JSON, as json.Valid
 // says. at is what the pointers begin with.
 func Check(text []byte, at string, most int) []Fault {
-	c := checker{most: most}
-	c.value(space(text), at)
+	c := checker{most: most, at: at}
+	if text = space(text); len(text) > 0 {
+		c.value(text)
+	}
 	return c.faults
 }
 
@@ -68,55 +70,125 @@ func Check(text []byte, at string, most int) []Fault {
 // anybody interprets, and must not take many times the memory of its text.
 const maxNames = 10_000
 
+// checker goes through a text once, however deep it is.
 type checker struct {
 	faults []Fault
 	most   int
+	at     string
+	path   []step // to where it is
 }
 
-func (c *checker) wrong(at, detail string) {
-	if len(c.faults) < c.most {
-		c.faults = append(c.faults, Fault{at, detail})
+// step leads from an object, or an array, into a value of it.
+type step struct {
+	name  string // of the member
+	index int    // of the element, -1 in an object
+}
+
+func (c *checker) full() bool { return len(c.faults) >= c.most }
+
+func (c *checker) wrong(detail string) {
+	if !c.full() {
+		c.faults = append(c.faults, Fault{c.pointer(), detail})
 	}
 }
 
-func (c *checker) value(text []byte, at string) {
-	if len(text) == 0 || len(c.faults) >= c.most {
-		return
+// pointer returns the way to where the checker is. One that is too long to be of use is cut.
+func (c *checker) pointer() string {
+	at := []byte(c.at)
+	for _, s := range c.path {
+		if len(at) > longestPointer {
+			return string(append(at, "/…"...))
+		}
+		at = append(at, '/')
+		if s.index >= 0 {
+			at = strconv.AppendInt(at, int64(s.index), 10)
+		} else {
+			at = append(at, Escape(s.name)...)
+		}
 	}
+	return string(at)
+}
+
+// value looks at the value that a text begins with, and returns how long it is. It may stop within
+// once there are faults enough.
+func (c *checker) value(text []byte) int {
 	switch text[0] {
 	case '"':
-		if _, fault := unquote(text); fault != "" {
-			c.wrong(at, fault)
+		n := stringEnd(text)
+		if _, fault := unquote(text[:n]); fault != "" {
+			c.wrong(fault)
 		}
-	case '{':
-		seen := make(map[string]bool)
-		each(text, func(name, value []byte) bool {
-			key, fault := unquote(name)
-			member := at + "/" + Escape(key)
+		return n
+	case '{', '[':
+		last := len(c.path)
+		c.path = append(c.path, step{})
+		n := c.inside(text, last)
+		c.path = c.path[:last]
+		return n
+	default:
+		return valueEnd(text)
+	}
+}
+
+// inside looks at an object or an array, whose step is the last one of the path.
+func (c *checker) inside(text []byte, last int) int {
+	object := text[0] == '{'
+	var seen map[string]bool
+	if object {
+		seen = make(map[string]bool)
+	}
+	at := 1
+	skip := func() { at = len(text) - len(space(text[at:])) }
+	for n := 0; !c.full(); n++ {
+		if skip(); text[at] == '}' || text[at] == ']' {
+			return at + 1
+		}
+		c.path[last] = step{index: n}
+		if object {
+			end := at + stringEnd(text[at:])
+			key, fault := unquote(text[at:end])
+			c.path[last] = step{name: key, index: -1}
 			switch {
 			case fault != "":
-				c.wrong(member, fault)
+				c.wrong(fault)
 			case seen[key]:
-				c.wrong(member, Twice)
+				c.wrong(Twice)
 			}
 			if len(seen) < maxNames {
 				seen[key] = true
 			}
-			c.value(value, member)
-			return len(c.faults) < c.most
-		})
-	case '[':
-		i := 0
-		each(text, func(_, value []byte) bool {
-			c.value(value, at+"/"+strconv.Itoa(i))
-			i++
-			return len(c.faults) < c.most
-		})
+			at = end
+			skip()
+			at++ // the colon
+			skip()
+		}
+		at += c.value(text[at:])
+		if at >= len(text) { // it was full within
+			return len(text)
+		}
+		if skip(); text[at] == ',' {
+			at++
+		}
 	}
+	return len(text)
 }
 
-// Escape returns a name as a part of a JSON pointer (RFC 6901, section 3).
+// Nobody finds a place by more of its name, or of the way to it, than that, in bytes.
+const (
+	longestName    = 200
+	longestPointer = 1000
+)
+
+// Escape returns a name as a part of a JSON pointer (RFC 6901, section 3). A long name is cut, and ends
+// with an ellipsis.
 func Escape(name string) string {
+	if len(name) > longestName {
+		end := longestName
+		for end > 0 && !utf8.RuneStart(name[end]) {
+			end--
+		}
+		name = name[:end] + "…"
+	}
 	if !strings.ContainsAny(name, "~/") {
 		return name
 	}
@@ -191,7 +263,7 @@ func unquote(quoted []byte) (text, fault string) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		text = string(quoted[1 : len(quoted)-1])
 		if !utf8.ValidString(text) {
-			return string([]rune(text)), NotUTF8
+			return strings.ToValidUTF8(text, "\uFFFD"), NotUTF8
 		}
 		return text, ""
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -39,6 +40,38 @@ func TestCheck(t *testing.T) {
 	}
 	if got := strictjson.Check([]byte(`[{"a":1,"a":1,"a":1},"\ud800"]`), "", 2); len(got) != 2 {
 		t.Errorf("%d faults are told, want 2", len(got))
+	}
+}
+
+// TestLongNames: a pointer does not grow with what it points to.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("ä", 1_000_000)
+	faults := strictjson.Check([]byte(`{"`+long+`":1,"`+long+`":1}`), "", 10)
+	if len(faults) != 1 || len(faults[0].Pointer) > 210 || !strings.HasPrefix(faults[0].Pointer, "/ää") || !strings.HasSuffix(faults[0].Pointer, "ä…") {
+		t.Errorf("%.300q", faults)
+	}
+	deep := strings.Repeat(`{"`+long[:200]+`":`, 5000) + `"\ud800"` + strings.Repeat("}", 5000)
+	if faults := strictjson.Check([]byte(deep), "", 10); len(faults) != 1 || len(faults[0].Pointer) > 1300 {
+		t.Errorf("%.300q", faults)
+	}
+}
+
+// BenchmarkCheck looks at texts of the same length, flat and nested as deep as encoding/json reads them: they
+// cost about the same.
+func BenchmarkCheck(b *testing.B) {
+	const size = 1 << 20
+	for name, text := range map[string]string{
+		"flat": `"` + strings.Repeat("x", size) + `"`,
+		"deep": strings.Repeat("[", 9999) + `"` + strings.Repeat("x", size) + `"` + strings.Repeat("]", 9999),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if strictjson.Check([]byte(text), "", 1) != nil {
+					b.Fatal("it is right")
+				}
+			}
+		})
 	}
 }
 
