@@ -24,7 +24,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
-		DisableAfter: c.WebhookDisableAfter, Slots: slots, PerOwner: c.MaxEndpointsPerCaller,
+		DisableAfter: c.WebhookDisableAfter, Slots: slots, PerOwner: c.MaxEndpointsPerCaller, OneOffPerOwner: c.MaxOneOffsPerCaller,
 		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},

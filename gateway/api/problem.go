@@ -200,6 +200,13 @@ func (a *API) asProblem(err error) *problem {
 			kind: kindWebhooks, detail: "You have as many webhook endpoints as you may have.", retryAfter: quotaRetry,
 			members: map[string]any{"violated-policies": []string{"webhooks-per-caller"}},
 		}
+	case errors.Is(err, dispatch.ErrOneOffs):
+		return &problem{
+			kind: kindWebhooks, retryAfter: quotaRetry,
+			detail: "You have named as many URLs for one request alone as are kept at a time. Name one again, " +
+				"or an endpoint that lasts; one that is named no more is forgotten with its deliveries.",
+			members: map[string]any{"violated-policies": []string{"one-off-webhooks-per-caller"}},
+		}
 	case errors.Is(err, dispatch.ErrConflict):
 		return known(kindWebhookState, "The webhook or the delivery does not stand where this is possible.")
 	case errors.Is(err, lifecycle.ErrCursor):

@@ -25,6 +25,7 @@ type Shares struct {
 	MaxOpenPerCaller      int   `env:"HARK_MAX_OPEN_PER_CALLER" default:"1000000" placeholder:"REQUESTS" help:"Requests of one caller at most that have not ended, those of batches included, at all nodes together. 0: any number."`
 	MaxStoredPerCaller    int64 `env:"HARK_MAX_STORED_PER_CALLER" default:"17179869184" placeholder:"BYTES" help:"Bytes of contents and results that are kept for one caller at most, at all nodes together; beyond them nothing new is taken. 0: any number."`
 	MaxEndpointsPerCaller int   `env:"HARK_MAX_ENDPOINTS_PER_CALLER" default:"10000" placeholder:"ENDPOINTS" help:"Webhook endpoints of one caller at most, those for one request alone not counted. 0: any number."`
+	MaxOneOffsPerCaller   int   `env:"HARK_MAX_ONE_OFFS_PER_CALLER" default:"1000000" placeholder:"ENDPOINTS" help:"Webhook endpoints for one request alone of one caller at most; they are kept for --webhook-retention after they were named last. 0: any number."`
 	MaxBatch              int   `env:"HARK_MAX_BATCH" default:"1000" placeholder:"REQUESTS" help:"Requests of one batch at most."`
 
 	RateLimitFields bool `env:"HARK_RATELIMIT_FIELDS" name:"ratelimit-fields" help:"Say in the fields RateLimit and RateLimit-Policy of answers how much of its share a caller has left."`
@@ -43,6 +44,7 @@ func (s *Shares) check() error {
 		settings.Between("max-calls-per-address", s.MaxCallsPerAddress, 0, most),
 		settings.Between("max-open-per-caller", s.MaxOpenPerCaller, 0, 1_000_000_000),
 		settings.Between("max-endpoints-per-caller", s.MaxEndpointsPerCaller, 0, most),
+		settings.Between("max-one-offs-per-caller", s.MaxOneOffsPerCaller, 0, most),
 		settings.Between("max-batch", s.MaxBatch, 1, 1000),
 		settings.Between("max-stored-per-caller", s.MaxStoredPerCaller, 0, 1<<50),
 		settings.Between("connect-rate-per-caller", s.ConnectRatePerCaller, 0, 1e6),

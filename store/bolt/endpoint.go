@@ -93,6 +93,7 @@ type endpoints struct {
 	byID      map[string]*endpoint
 	byOwner   map[string][]*endpoint // without one-off ones, by creation
 	dead      map[*endpoint]bool     // one-off ones that are disabled
+	oneOffs   map[string]int         // by owner
 	turns     turns
 	turn      uint64
 	unsettled int   // deliveries of all
@@ -105,7 +106,9 @@ func (s *endpoints) add(e *endpoint) {
 	s.unsettled += e.unsettled
 	list := s.byOwner[e.Owner]
 	s.widest = max(s.widest, len(list)+1)
-	if !e.OneOff {
+	if e.OneOff {
+		s.oneOffs[e.Owner]++
+	} else {
 		i, _ := slices.BinarySearchFunc(list, e.serial, func(other *endpoint, serial uint64) int {
 			return int(int64(other.serial - serial))
 		})
@@ -118,6 +121,11 @@ func (s *endpoints) add(e *endpoint) {
 func (s *endpoints) remove(e *endpoint) {
 	delete(s.byID, e.ID)
 	delete(s.dead, e)
+	if e.OneOff {
+		if s.oneOffs[e.Owner]--; s.oneOffs[e.Owner] == 0 {
+			delete(s.oneOffs, e.Owner)
+		}
+	}
 	s.unsettled -= e.unsettled
 	if list := slices.DeleteFunc(s.byOwner[e.Owner], func(other *endpoint) bool { return other == e }); len(list) > 0 {
 		s.byOwner[e.Owner] = list
@@ -135,6 +143,14 @@ func (s *endpoints) note(e *endpoint) {
 	} else {
 		delete(s.dead, e)
 	}
+}
+
+// count returns how many endpoints an owner has, of those for one request or of the others.
+func (s *endpoints) count(owner string, oneOff bool) int {
+	if oneOff {
+		return s.oneOffs[owner]
+	}
+	return len(s.byOwner[owner])
 }
 
 // listed returns the endpoints that an owner finds in their list, by creation.
@@ -193,7 +209,7 @@ func (t *turns) Pop() any {
 
 // loadEndpoints reads all endpoints. Whatever was claimed is due again: who claimed it is gone.
 func (s *Store) loadEndpoints(tx *bolt.Tx) error {
-	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint), dead: make(map[*endpoint]bool)}
+	s.endpoints = endpoints{byID: make(map[string]*endpoint), byOwner: make(map[string][]*endpoint), dead: make(map[*endpoint]bool), oneOffs: make(map[string]int)}
 	bySerial := make(map[uint64]*endpoint)
 	if err := tx.Bucket(endpointsBucket).ForEach(func(key, stored []byte) error {
 		e := &endpoint{leases: make(map[uint64]lease)}

@@ -19,7 +19,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, given dispatch.Endpoint) (di
 		e := s.endpoints.byID[given.ID]
 		switch {
 		case e == nil:
-			if given.Quota > 0 && !given.OneOff && len(s.endpoints.byOwner[given.Owner]) >= given.Quota {
+			if given.Quota > 0 && s.endpoints.count(given.Owner, given.OneOff) >= given.Quota {
 				return dispatch.ErrQuota
 			}
 			if !b.spare(perRequest, reserveCreate) {

@@ -370,7 +370,7 @@ func testDeleteEndpoint(s *suite) {
 	s.sweep()
 }
 
-// testEndpointQuota: an owner has no more endpoints than it may, one-off ones not counted, and others have their own.
+// testEndpointQuota: an owner has no more endpoints than it may, one-off ones counted apart, and others have their own.
 func testEndpointQuota(s *suite) {
 	add := func(owner, id string, oneOff bool) error {
 		_, err := s.CreateEndpoint(s.ctx, dispatch.Endpoint{ID: id, Owner: owner, Status: dispatch.Active, OneOff: oneOff, Quota: 2})
@@ -386,7 +386,10 @@ func testEndpointQuota(s *suite) {
 		{alice, "b", false, nil},
 		{alice, "c", false, dispatch.ErrQuota},
 		{alice, "twice", true, nil},
+		{alice, "thrice", true, dispatch.ErrQuota},
+		{alice, "once", true, nil}, // which is there
 		{bob, "d", false, nil},
+		{bob, "his", true, nil},
 	} {
 		if err := add(c.owner, c.id, c.oneOff); !errors.Is(err, c.want) {
 			s.Errorf("%s of %s: %v, want %v", c.id, c.owner, err, c.want)
@@ -397,5 +400,10 @@ func testEndpointQuota(s *suite) {
 	}
 	if err := add(alice, "c", false); err != nil {
 		s.Errorf("when one is deleted: %v", err)
+	}
+	s.in.Advance(2 * time.Hour)
+	s.sweep()
+	if err := add(alice, "thrice", true); err != nil {
+		s.Errorf("when the one-off ones are forgotten: %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 	}{
 		{"Endpoints", Config{}, testEndpoints},
 		{"ListEndpoints", Config{}, testListEndpoints},
-		{"EndpointQuota", Config{}, testEndpointQuota},
+		{"EndpointQuota", Config{WebhookRetention: time.Hour}, testEndpointQuota},
 		{"EndpointsOfOthers", Config{}, testEndpointsOfOthers},
 		{"OneOff", Config{WebhookRetention: time.Hour}, testOneOff},
 		{"OneOffDisabled", Config{WebhookRetention: time.Hour}, testOneOffDisabled},

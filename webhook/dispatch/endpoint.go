@@ -38,7 +38,8 @@ type Endpoint struct {
 	Concurrency int     `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
 	Coalesce    bool    `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
 
-	// Quota is how many endpoints its owner may have, one-off ones not counted, when this one is made; 0: any number.
+	// Quota is how many endpoints of its kind, one-off or not, its owner may have when this one is
+	// made; 0: any number.
 	Quota int `json:"-"`
 
 	// OneOff endpoints are those of requests that name a URL of their own. They get only what

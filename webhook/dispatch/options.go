@@ -34,6 +34,8 @@ type Options struct {
 	Slots int
 	// PerOwner is how many endpoints an owner may have, one-off ones not counted; 0: any number.
 	PerOwner int
+	// OneOffPerOwner is how many one-off endpoints an owner may have; 0: any number.
+	OneOffPerOwner int
 	// Certificate is what endpoints are shown that ask for one (mutual TLS).
 	Certificate *tls.Certificate
 	// RootCAs are whose certificates endpoints may have. Default: those of the system.

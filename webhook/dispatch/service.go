@@ -110,9 +110,10 @@ func newName() string { return strings.ToLower(rand.Text())[:24] }
 // OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner
 // with the same URL, secret and media type share it, so that if it is dead it costs one slot. Without
 // a secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The error is
-// an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all have to.
+// an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all have to, and ErrOneOffs if
+// its owner has as many as it may.
 func (s *Service) OneOff(ctx context.Context, owner, url, secret, contentType string) (string, error) {
-	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active, ContentType: contentType}
+	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active, ContentType: contentType, Quota: s.options.OneOffPerOwner}
 	if s.options.Challenge != ChallengeNone {
 		e.Status, e.Challenge = Pending, string(s.options.Challenge)
 	}
@@ -132,6 +133,9 @@ func (s *Service) OneOff(ctx context.Context, owner, url, secret, contentType st
 		e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
 	}
 	e, err := s.store.CreateEndpoint(ctx, e)
+	if errors.Is(err, ErrQuota) {
+		return "", ErrOneOffs
+	}
 	if err != nil {
 		return "", err
 	}

@@ -27,7 +27,7 @@ type Store interface {
 type Endpoints interface {
 	// CreateEndpoint stores a new endpoint, its Version 1, and returns it with its
 	// times. If there is one with its id, that is ErrExists, unless both are OneOff and of
-	// one owner: then that one is returned, and lives on for its time from now. ErrQuota if its owner has as many as its Quota.
+	// one owner: then that one is returned, and lives on for its time from now. ErrQuota if its owner has as many of its kind as its Quota.
 	CreateEndpoint(ctx context.Context, e Endpoint) (Endpoint, error)
 
 	// Endpoint returns an endpoint and how it fares. ErrNotFound.
@@ -124,6 +124,7 @@ var (
 	ErrNotFound   = errors.New("no such endpoint or delivery")
 	ErrExists     = errors.New("there is an endpoint with this id")
 	ErrQuota      = errors.New("its owner has as many endpoints as it may have")
+	ErrOneOffs    = errors.New("its owner has as many endpoints for one request as it may have")
 	ErrConflict   = errors.New("it was changed meanwhile")
 	ErrNotClaimed = errors.New("the claim does not hold any more")
 )

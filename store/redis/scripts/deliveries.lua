@@ -155,6 +155,7 @@ local function drop(e)
   call('ZREM', tag .. 'w:own:' .. e.owner, e.id)
   call('HDEL', tag .. 'w:wants:' .. e.owner, e.id)
   call('ZREM', tag .. 'w:once', e.id)
+  call('ZREM', tag .. 'w:ones:' .. e.owner, e.id)
   call('ZREM', tag .. 'w:due', e.id)
   call('SADD', tag .. 'w:gone', e.number)
 end

@@ -1,7 +1,7 @@
 -- Stores an endpoint, a new one or one as it is after a change.
 -- ARGV: time ahead, publish, token, owner, id, version it is to replace (0: it is new), whether its id is known to
 -- be free, JSON, filter ('': nothing is enqueued for it), whether it is one-off, status, concurrency, interval in µs, coalesce, timeout in µs,
--- how many its owner may have, 0: any number.
+-- how many of its kind, one-off or not, its owner may have, 0: any number.
 local publish, token, owner, id, version = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local filter, once, status, concurrency, interval = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local key, now = tag .. 'w:e:' .. id, time(ARGV[1])
@@ -20,7 +20,7 @@ if version == 0 and its_owner then
   end
   call('ZADD', tag .. 'w:once', 'GT', digits(now), id)
   return answer('known')
-elseif version == 0 and once ~= '1' and ARGV[16] ~= '0' and call('ZCARD', tag .. 'w:own:' .. owner) >= tonumber(ARGV[16]) then
+elseif version == 0 and ARGV[16] ~= '0' and call('ZCARD', tag .. (once == '1' and 'w:ones:' or 'w:own:') .. owner) >= tonumber(ARGV[16]) then
   return { 'full' }
 elseif version == 0 and ARGV[7] ~= '1' then
   return { 'unnamed' }
@@ -40,6 +40,7 @@ if not was then
     'hold', 0, 'rated', 0, 'failures', 0, 'successes', 0, 'failing', 0, 'succeeded', 0)
   if once == '1' then
     call('ZADD', tag .. 'w:once', digits(now), id) -- not in the list of its owner, see below
+    call('ZADD', tag .. 'w:ones:' .. owner, serial, id)
   else
     call('ZADD', tag .. 'w:own:' .. owner, serial, id)
   end
