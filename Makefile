@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-readme idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,8 +110,8 @@ PEERS ?=
 bench-peers: ## everything beside other push servers, half an hour; PEERS=--quick for two; leaves bench/results.json and report.html
 	@NCHAN=1 sh scripts/setup.sh $(GO) run ./loadtest compare $(PEERS)
 
-bench-readme: ## write the README's section on performance from bench/results.json, as bench-peers left it
-	$(GO) run ./loadtest readme bench/results.json
+bench-docs: ## write the figures of docs/performance.md from bench/results.json, as bench-peers left it
+	$(GO) run ./loadtest performance bench/results.json
 
 idle: ## memory of 10,000 waiting connections, beside its targets
 	@sh scripts/idle.sh

@@ -15,7 +15,7 @@
 //	go run ./loadtest attack     attacks, one after the other, each on a gateway of its own: what an honest caller notices, and what memory it takes
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other
 //	go run ./loadtest report F…  a page of charts from results files
-//	go run ./loadtest readme F   the README's section on performance, from the results file of a comparison
+//	go run ./loadtest performance F   the figures of docs/performance.md, from the results of a comparison
 //
 // It speaks the public wires only and imports nothing of Hark but what receivers verify webhooks with. It builds and starts what it
 // puts under load by itself, on free ports, with data in a temporary folder, and stops it
@@ -60,9 +60,9 @@ type options struct {
 
 	Attack attack `cmd:"" help:"What an honest caller notices of attacks; a check."`
 
-	Compare compare    `cmd:"" help:"Everything on every server that there is, one after the other."`
-	Report  reportPage `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
-	Readme  readme     `cmd:"" help:"Write the README's section on performance from results files."`
+	Compare     compare     `cmd:"" help:"Everything on every server that there is, one after the other."`
+	Report      reportPage  `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
+	Performance performance `cmd:"" help:"Write the figures of docs/performance.md from results files."`
 
 	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
 	Siege siege `cmd:"" hidden:"" help:"Attack the gateway of another process of this program."`

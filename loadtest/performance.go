@@ -7,19 +7,19 @@ import (
 	"github.com/hark-push/hark/loadtest/bench"
 )
 
-// readme writes the README's section on performance anew, from results, and keeps those.
-type readme struct {
+// performance writes the figures of docs/performance.md anew, from results, and keeps those.
+type performance struct {
 	Results []string `arg:"" help:"Results files, of a comparison."`
 }
 
-// What the README says, and what it says it of; package bench tests that they agree.
+// What the document says, and what it says it of; package bench tests that they agree.
 const (
-	readmePath   = "README.md"
-	measuredPath = "loadtest/measured.json"
+	performancePath = "docs/performance.md"
+	measuredPath    = "loadtest/measured.json"
 )
 
 // Run rewrites both files.
-func (s *readme) Run() error {
+func (s *performance) Run() error {
 	all, err := bench.Read(s.Results...)
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func (s *readme) Run() error {
 		return errors.New("the first file is not that of a comparison")
 	}
 	kept := all.Thin()
-	old, err := os.ReadFile(readmePath)
+	old, err := os.ReadFile(performancePath)
 	if err != nil {
 		return err
 	}
@@ -36,5 +36,6 @@ func (s *readme) Run() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(kept.WriteFile(measuredPath), os.WriteFile(readmePath, []byte(text), 0o644))
+	return errors.Join(
+		kept.WriteFile(measuredPath), os.WriteFile(performancePath, []byte(text), 0o644))
 }

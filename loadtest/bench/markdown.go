@@ -6,22 +6,54 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// Marks in the README; what stands between them is written by Rewrite.
+// Marks in the document; what stands between them is written by Rewrite.
 const (
-	readmeBegin = "<!-- measured: written by `make bench-readme` from here -->"
-	readmeEnd   = "<!-- measured: to here -->"
+	beginMark = "<!-- measured: written by `make bench-docs` from here -->"
+	endMark   = "<!-- measured: to here -->"
 )
 
-// Rewrite returns a README with what these results say between its marks.
-func (r *Results) Rewrite(readme string) (string, error) {
-	before, rest, ok1 := strings.Cut(readme, readmeBegin)
-	_, after, ok2 := strings.Cut(rest, readmeEnd)
+// Rewrite returns a document with what these results say between its marks.
+func (r *Results) Rewrite(document string) (string, error) {
+	before, rest, ok1 := strings.Cut(document, beginMark)
+	_, after, ok2 := strings.Cut(rest, endMark)
 	if !ok1 || !ok2 {
-		return "", errors.New("the README lacks its marks: " + readmeBegin + " and " + readmeEnd)
+		return "", errors.New("the document lacks its marks: " + beginMark + " and " + endMark)
 	}
-	return before + readmeBegin + "\n\n" + r.Markdown() + "\n" + readmeEnd + after, nil
+	return before + beginMark + "\n\n" + wrap(r.Markdown()) + "\n" + endMark + after, nil
+}
+
+// width is that of the documents' lines, in characters.
+const width = 100
+
+// wrap breaks lines of text that are longer than the documents' are. Tables stay as they are.
+func wrap(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "|") {
+			out.WriteString(line)
+			continue
+		}
+		at := 0
+		for word := range strings.FieldsSeq(line) {
+			n := utf8.RuneCountInString(word)
+			switch {
+			case at == 0:
+			case at+1+n > width:
+				out.WriteByte('\n')
+				at = 0
+			default:
+				out.WriteByte(' ')
+				at++
+			}
+			out.WriteString(word)
+			at += n
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
 }
 
 // Markdown says what was measured, on what, how to do it again, and which targets hold.

@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-// What the README says of performance is what was measured.
-func TestREADMEIsWrittenFromWhatWasMeasured(t *testing.T) {
+// What docs/performance.md says is what was measured.
+func TestDocumentIsWrittenFromWhatWasMeasured(t *testing.T) {
 	measured, err := Read("../measured.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/performance.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,8 @@ func TestREADMEIsWrittenFromWhatWasMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want != string(text) {
-		t.Error("README.md says something else than loadtest/measured.json: go run ./loadtest readme loadtest/measured.json")
+		t.Error("docs/performance.md says something else than loadtest/measured.json: " +
+			"go run ./loadtest performance loadtest/measured.json")
 	}
 	if info, err := os.Stat("../measured.json"); err != nil || info.Size() > 200_000 {
 		t.Errorf("measured.json is too large: %d bytes, %v", info.Size(), err)
@@ -34,7 +35,7 @@ func TestRewrite(t *testing.T) {
 	lost := broadcast("nchan", 0, 0, 0)
 	lost.Failed, lost.Figures = "lost", nil
 	r := &Results{Header: Header{Rounds: 3, Args: []string{"--rounds=3"}, Commit: "abc"}, Runs: []Run{broadcast("hark", 10, 4, 1000), ws, lost}}
-	got, err := r.Rewrite("before\n" + readmeBegin + "\nold\n" + readmeEnd + "\nafter\n")
+	got, err := r.Rewrite("before\n" + beginMark + "\nold\n" + endMark + "\nafter\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,23 @@ func TestRewrite(t *testing.T) {
 		t.Error("rewritten again it differs")
 	}
 	if _, err := r.Rewrite("no marks"); err == nil {
-		t.Error("a README without marks is taken")
+		t.Error("a document without marks is taken")
+	}
+}
+
+func TestWrap(t *testing.T) {
+	words := strings.Repeat("größer ", 40)
+	table := "| " + words + "|\n"
+	got := wrap(words + "\n\n" + table)
+	if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(words+table), " ") {
+		t.Errorf("other words: %s", got)
+	}
+	if !strings.HasSuffix(got, "\n\n"+table) {
+		t.Errorf("the table is another: %s", got)
+	}
+	// 14 words of six characters and the spaces between them are 97 characters, and more bytes.
+	if first, _, _ := strings.Cut(got, "\n"); first != strings.TrimSpace(strings.Repeat("größer ", 14)) {
+		t.Errorf("the first line is %q", first)
 	}
 }
 
