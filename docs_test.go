@@ -1,45 +1,49 @@
 package hark_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hark-push/hark/docs"
 )
 
-// TestShellLinesSuitZsh: what the documents show for a shell is pasted into zsh too, which is that of macOS. A question mark in a URL that stands there without
-// quotes is a pattern to it, which no file matches, so that the command does not run. And unless it is told otherwise it knows no comments at
-// a prompt: one behind a command of the README would be arguments of that, and a quote in one would swallow what follows.
+// TestShellLinesSuitZsh: what the documents show for a shell is pasted into zsh too, which is that
+// of macOS. A question mark in a URL that stands there without quotes is a pattern to it, which no
+// file matches, so that the command does not run. And unless it is told otherwise it knows no
+// comments at a prompt: one behind a command would be arguments of that, and a quote in one would
+// swallow what follows.
 func TestShellLinesSuitZsh(t *testing.T) {
-	files, err := filepath.Glob("docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	blocks := 0
-	for _, path := range append(files, "README.md", "deploy/README.md") {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, block := range regexp.MustCompile("(?ms)^```(\\w*)[^\n]*\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-			if block[1] != "sh" && block[1] != "" {
-				continue
-			}
-			blocks++
-			for _, complaint := range unfitForZsh(block[2], path == "README.md") {
-				t.Errorf("%s: %s", path, complaint)
+	for _, path := range append(docs.Guides(t), "deploy/README.md") {
+		for _, block := range docs.Blocks(docs.Read(t, path)) {
+			switch {
+			case block.Language == "sh":
+				blocks++
+				for _, complaint := range unfitForZsh(block.Text, path != "deploy/README.md") {
+					t.Errorf("%s:%d: %s", path, block.Line, complaint)
+				}
+			case block.Language == "" && command.MatchString(block.Text):
+				t.Errorf("%s:%d: say sh, and it is run by a test, or console", path, block.Line)
 			}
 		}
 	}
-	if blocks < 15 {
+	if blocks < 40 {
 		t.Errorf("only %d blocks were found", blocks)
 	}
 }
 
+// command is a line that somebody types.
+var command = regexp.MustCompile(`(?m)^(\$ )?(curl|go|make|docker|sh|npm|npx|kubectl|helm) `)
+
 // unfitForZsh says what zsh takes for something else in lines for a shell.
 func unfitForZsh(block string, comments bool) (complaints []string) {
-	if !regexp.MustCompile(`(?m)^(curl|go|make|docker|sh) `).MatchString(block) {
+	if !command.MatchString(block) {
 		return nil
 	}
 	quote := byte(0)
@@ -80,5 +84,132 @@ func TestUnfitForZsh(t *testing.T) {
 		if got := unfitForZsh(block, true); len(got) != want {
 			t.Errorf("%q: %q", block, got)
 		}
+	}
+}
+
+// width is that of the documents' lines, in characters.
+const width = 100
+
+// TestDocumentsAreNarrow: no line of a document is longer than a hundred characters, but for those
+// that cannot be broken: rows of tables, code, and a single word, as a long link is.
+func TestDocumentsAreNarrow(t *testing.T) {
+	for path, text := range documents(t) {
+		for n, line := range wide(text) {
+			t.Errorf("%s:%d: %d characters", path, n, utf8.RuneCountInString(line))
+		}
+	}
+}
+
+// TestLinksLead: each relative link of a document leads to a file that is there, and each anchor to
+// a heading of it.
+func TestLinksLead(t *testing.T) {
+	all := documents(t)
+	links := 0
+	for path, text := range all {
+		for _, link := range linksOf(text) {
+			target, anchor, _ := strings.Cut(link, "#")
+			if strings.Contains(link, ":") || strings.HasPrefix(link, "/") {
+				continue // elsewhere, or at a gateway
+			}
+			links++
+			if target = filepath.Join(filepath.Dir(path), target); target == filepath.Dir(path) {
+				target = path
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", path, link, err)
+			} else if anchor != "" && !anchorsOf(all[target])[anchor] {
+				t.Errorf("%s: %s: there is no such heading", path, link)
+			}
+		}
+	}
+	if links < 60 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// documents returns all documents of the project by their paths.
+func documents(t *testing.T) map[string]string {
+	all := make(map[string]string)
+	if err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && (name[0] == '.' || name == "node_modules" || name == "bin" || name == "data"):
+			return filepath.SkipDir
+		case filepath.Ext(name) == ".md":
+			text, err := os.ReadFile(path)
+			all[path] = string(text)
+			return err
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 15 {
+		t.Fatalf("only %d documents were found", len(all))
+	}
+	return all
+}
+
+var (
+	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	codeSpan  = regexp.MustCompile("`[^`]+`")
+	linkIn    = regexp.MustCompile(`\[([^\]]*)\]\(([^)\s]+)\)`)
+)
+
+// wide returns the lines of a document that are too long and could be broken, by their numbers.
+func wide(text string) map[int]string {
+	lines := make(map[int]string)
+	// What stands in a block of code counts as empty lines.
+	text = codeBlock.ReplaceAllStringFunc(text, func(block string) string {
+		return strings.Repeat("\n", strings.Count(block, "\n"))
+	})
+	for n, line := range strings.Split(text, "\n") {
+		words := strings.Fields(strings.TrimLeft(codeSpan.ReplaceAllString(line, "x"), " -*>"))
+		if utf8.RuneCountInString(line) > width && len(words) > 1 && !strings.HasPrefix(strings.TrimSpace(line), "|") {
+			lines[n+1] = line
+		}
+	}
+	return lines
+}
+
+// linksOf returns where the links of a document lead.
+func linksOf(text string) (links []string) {
+	text = codeSpan.ReplaceAllString(codeBlock.ReplaceAllString(text, ""), "x")
+	for _, m := range linkIn.FindAllStringSubmatch(text, -1) {
+		links = append(links, m[2])
+	}
+	return links
+}
+
+// anchorsOf returns the anchors that GitHub gives the headings of a document.
+func anchorsOf(text string) map[string]bool {
+	anchors := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+		anchors[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, linkIn.ReplaceAllString(m[1], "$1"))] = true
+	}
+	return anchors
+}
+
+func TestWhatDocumentsHave(t *testing.T) {
+	long := strings.Repeat("größer ", 15)
+	const text = "# A `go` _b_, [c](d)…\n\n```sh\n# none [x](y)\n```\n[one](two#three) `[no](link)` [of\ntwo](lines)\n"
+	if got := linksOf(text); strings.Join(got, " ") != "d two#three lines" {
+		t.Error(got)
+	}
+	if got := anchorsOf(text); len(got) != 1 || !got["a-go-_b_-c"] {
+		t.Error(got)
+	}
+	got := wide("| " + long + "|\n```\n" + long + "\n```\n" + long + "\n- `" + long + "`\n- " + strings.Repeat("x", 120) + "\n" + long[:100] + "\n")
+	if len(got) != 1 || got[5] == "" {
+		t.Error(got)
 	}
 }

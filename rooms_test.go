@@ -54,6 +54,7 @@ var rooms = map[string][]string{
 	"gateway/strictjson": {},
 	// What only tests use.
 	"deploy":            {},
+	"docs":              {},
 	"servertest":        {"github.com"},
 	"scripts":           {},
 	"broker/brokertest": {"broker"},

@@ -114,7 +114,7 @@ function eventSourceClient(url, journal) {
 }
 
 /**
- * What a client does where they differ. Whoever is not like the standard's EventSource in something says so; README has the same table.
+ * What a client does where they differ. Whoever is not like the standard's EventSource in something says so; docs/clients.md has the same table.
  *
  *   halves   it hands over what it has of an event that it is cut off in
  *   hasty    it takes the id of such an event over if it has that line: cut off in the one byte behind it, it loses the event

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/hark-push/hark/docs"
 )
 
 // patience bounds each wait for something that should come soon.
@@ -468,15 +470,15 @@ func testOtherPage(c *client) {
 	}
 }
 
-// testCallbackExchange runs what README says about the events in RabbitMQ, as it stands there but for the ports and the folder. The
+// testCallbackExchange runs what docs/many-nodes.md says about the events in RabbitMQ, as it stands there but for the ports and the folder. The
 // events may take a moment to the queue, so the last line is run until all of them were got.
 func testCallbackExchange(t *testing.T, cluster *cluster) {
 	program(t, "rabbitmqadmin")
-	readme := read(t, "README.md")
-	block := between(readme, "```sh\n. cluster/secrets\n", "```")
-	lines := strings.Split(strings.TrimSpace(block), "\n")
+	const guide = "docs/many-nodes.md"
+	block := docs.Find(t, guide, "Events to RabbitMQ", "sh", ". cluster/secrets\n")
+	lines := strings.Split(strings.TrimSpace(block), "\n")[1:]
 	if len(lines) < 2 {
-		t.Fatal("README does not show how the callback exchange is tried")
+		t.Fatal(guide, "does not show how the callback exchange is tried")
 	}
 	told := strings.NewReplacer("http://127.0.0.1:8080", cluster.url, "--port=15672", "--port="+cluster.admin)
 	last := len(lines) - 1
@@ -491,9 +493,9 @@ func testCallbackExchange(t *testing.T, cluster *cluster) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	shown := regexp.MustCompile("`(request\\.\\w+)`").FindAllStringSubmatch(between(readme, "The last one shows ", "\n"), -1)
+	shown := regexp.MustCompile("`(request\\.\\w+)`").FindAllStringSubmatch(between(docs.Read(t, guide), "The last one shows ", "\n\n"), -1)
 	if len(shown) == 0 {
-		t.Error("README does not say what is shown")
+		t.Error(guide, "does not say what is shown")
 	}
 	for _, kind := range shown {
 		if !bytes.Contains(out, []byte(`"type":"`+kind[1]+`"`)) {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +19,7 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/hark-push/hark/docs"
 	"github.com/hark-push/hark/servertest"
 )
 
@@ -494,16 +493,10 @@ func TestEndBehindARefusal(t *testing.T) {
 	}
 }
 
-// TestReadmeEventSource runs what the README shows for a page without the library, where a stream is cut, refused and falls silent.
-func TestReadmeEventSource(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := regexp.MustCompile("(?s)```js\n(let last = .*?)```").FindSubmatch(readme)
-	if script == nil {
-		t.Fatal("the README shows no such page")
-	}
+// TestDocumentedEventSource runs what docs/follow.md shows for a page without the library, where a
+// stream is cut, refused and falls silent.
+func TestDocumentedEventSource(t *testing.T) {
+	script := docs.Find(t, "docs/follow.md", "Without a library", "js", "let last = ")
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
 	w := work{caller{t, base, "none"}}
@@ -512,7 +505,7 @@ func TestReadmeEventSource(t *testing.T) {
 	p.networkErrors.Store(true)
 	id := w.submit(1)[0]
 	p.do(chromedp.Evaluate[chromedp.Void](`window.shown = []; window.show = (data) => shown.push(data.sequence);` +
-		strings.ReplaceAll(string(script[1]), "demo-1", id)))
+		strings.ReplaceAll(script, "demo-1", id)))
 	p.until(`shown.join() === '1'`)
 	proxy.sheds.Store(1)
 	proxy.cut()

@@ -11,8 +11,8 @@ import { FIN, until } from '../harness.mjs';
 const script = readFileSync(new URL('page.js', import.meta.url));
 const PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>hark.js</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
 
-const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-const [, lines] = /```js\n((?:(?!```)[^])*?heartbeat=event[^]*?)```/.exec(README);
+const GUIDE = readFileSync(new URL('../../docs/follow.md', import.meta.url), 'utf8');
+const [, lines] = /```js\n((?:(?!```)[^])*?heartbeat=event[^]*?)```/.exec(GUIDE);
 const mended = `export default (base, id, show) => {\n${lines.replace('/v1/requests/demo-1/', '${base}/v1/requests/${id}/')}};`;
 const WORKER = `
   addEventListener('install', () => skipWaiting());

@@ -61,7 +61,7 @@ window.page = {
     });
   },
 
-  /** Follows a request with an EventSource, as the README has it, which ends at `end`. */
+  /** Follows a request with an EventSource, as docs/follow.md has it, which ends at `end`. */
   native(name, id) {
     const follower = begun(name, { native: true, torn: 0 });
     const source = new EventSource(`${query.get('base') ?? ''}/v1/requests/${encodeURIComponent(id)}/events`);
@@ -87,7 +87,7 @@ window.page = {
     });
   },
 
-  /** Follows a request by the lines that the README has for who takes no library and wants it right all the same. */
+  /** Follows a request by the lines that docs/follow.md has for who takes no library and wants it right all the same. */
   async mended(name, id) {
     const follower = begun(name, { transport: name });
     const { default: begin } = await import('/mended.js');

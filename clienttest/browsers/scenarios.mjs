@@ -174,7 +174,7 @@ export class Scene {
   }
 }
 
-/** Follows one request by several transports at once, and perhaps by an EventSource, as it is and mended as the README has it. */
+/** Follows one request by several transports at once, and perhaps by an EventSource, as it is and mended as docs/follow.md has it. */
 async function following(scene, { transports = TRANSPORTS, native, mended, gateway, front: own, query = '', profile: options, rules } = {}) {
   const front = own ?? await scene.front(gateway);
   Object.assign(front, rules);
