@@ -127,6 +127,20 @@ func TestLinksLead(t *testing.T) {
 	}
 }
 
+// TestArchitectureNamesWhatIsThere: each file that ARCHITECTURE.md names by its path is there.
+func TestArchitectureNamesWhatIsThere(t *testing.T) {
+	path := regexp.MustCompile("`([\\w.-]+(?:/[\\w.-]+)+\\.(?:go|js|mjs|lua|yaml|sh))`")
+	named := path.FindAllStringSubmatch(documents(t)["ARCHITECTURE.md"], -1)
+	for _, m := range named {
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(named) < 100 {
+		t.Errorf("only %d were found", len(named))
+	}
+}
+
 // documents returns all documents of the project by their paths.
 func documents(t *testing.T) map[string]string {
 	all := make(map[string]string)

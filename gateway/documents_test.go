@@ -65,7 +65,7 @@ func TestDocuments(t *testing.T) {
 	if _, err := workerBinary(); err != nil {
 		t.Fatal(err)
 	}
-	used := make(map[string]bool)
+	checkElsewhere(t)
 	for _, path := range docs.Guides(t) {
 		t.Run(strings.ReplaceAll(path, "/", "-"), func(t *testing.T) {
 			reader := &reader{t: t, bin: filepath.Dir(gateway), prefix: "t" + rand.Text()[:10]}
@@ -74,8 +74,7 @@ func TestDocuments(t *testing.T) {
 				switch {
 				case block.Language == "sh":
 					printed = ""
-					if by := elsewhere(path, block, used); by != "" {
-						docs.Read(t, by) // it is there
+					if elsewhere(path, block) != "" {
 						continue
 					}
 					reader.open()
@@ -91,22 +90,34 @@ func TestDocuments(t *testing.T) {
 			}
 		})
 	}
-	for name := range runElsewhere {
-		if !used[name] {
-			t.Errorf("there is no block %q any more", name)
-		}
-	}
 }
 
-// elsewhere returns which file runs a block, "" if it is run here.
-func elsewhere(path string, block docs.Block, used map[string]bool) string {
-	for name, by := range runElsewhere {
-		if strings.HasPrefix(path+": "+block.Text, name) {
-			used[name] = true
-			return by
+// elsewhere returns how [runElsewhere] names a block, "" if it is run here.
+func elsewhere(path string, block docs.Block) string {
+	for begin := range runElsewhere {
+		if strings.HasPrefix(path+": "+block.Text, begin) {
+			return begin
 		}
 	}
 	return ""
+}
+
+// checkElsewhere: the blocks that are left to others are there, and so are the others.
+func checkElsewhere(t *testing.T) {
+	found := make(map[string]bool)
+	for _, path := range docs.Guides(t) {
+		for _, block := range docs.Blocks(docs.Read(t, path)) {
+			if block.Language == "sh" {
+				found[elsewhere(path, block)] = true
+			}
+		}
+	}
+	for begin, by := range runElsewhere {
+		docs.Read(t, by)
+		if !found[begin] {
+			t.Errorf("there is no block %q any more", begin)
+		}
+	}
 }
 
 // missing returns those lines of what is shown that were not printed, in this order. An ellipsis
