@@ -148,7 +148,8 @@ func documents(t *testing.T) map[string]string {
 		switch name := d.Name(); {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "." && (name[0] == '.' || name == "node_modules" || name == "bin" || name == "data"):
+		case d.IsDir() && path != "." &&
+			(name[0] == '.' || name == "node_modules" || name == "bin" || name == "data"):
 			return filepath.SkipDir
 		case filepath.Ext(name) == ".md":
 			text, err := os.ReadFile(path)
@@ -168,6 +169,7 @@ func documents(t *testing.T) map[string]string {
 var (
 	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 	codeSpan  = regexp.MustCompile("`[^`]+`")
+	headingIn = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	linkIn    = regexp.MustCompile(`\[([^\]]*)\]\(([^)\s]+)\)`)
 )
 
@@ -180,7 +182,8 @@ func wide(text string) map[int]string {
 	})
 	for n, line := range strings.Split(text, "\n") {
 		words := strings.Fields(strings.TrimLeft(codeSpan.ReplaceAllString(line, "x"), " -*>"))
-		if utf8.RuneCountInString(line) > width && len(words) > 1 && !strings.HasPrefix(strings.TrimSpace(line), "|") {
+		table := strings.HasPrefix(strings.TrimSpace(line), "|")
+		if utf8.RuneCountInString(line) > width && len(words) > 1 && !table {
 			lines[n+1] = line
 		}
 	}
@@ -199,7 +202,8 @@ func linksOf(text string) (links []string) {
 // anchorsOf returns the anchors that GitHub gives the headings of a document.
 func anchorsOf(text string) map[string]bool {
 	anchors := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+	text = codeBlock.ReplaceAllString(text, "")
+	for _, m := range headingIn.FindAllStringSubmatch(text, -1) {
 		anchors[strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
@@ -215,14 +219,16 @@ func anchorsOf(text string) map[string]bool {
 
 func TestWhatDocumentsHave(t *testing.T) {
 	long := strings.Repeat("größer ", 15)
-	const text = "# A `go` _b_, [c](d)…\n\n```sh\n# none [x](y)\n```\n[one](two#three) `[no](link)` [of\ntwo](lines)\n"
+	const text = "# A `go` _b_, [c](d)…\n\n```sh\n# none [x](y)\n```\n" +
+		"[one](two#three) `[no](link)` [of\ntwo](lines)\n"
 	if got := linksOf(text); strings.Join(got, " ") != "d two#three lines" {
 		t.Error(got)
 	}
 	if got := anchorsOf(text); len(got) != 1 || !got["a-go-_b_-c"] {
 		t.Error(got)
 	}
-	got := wide("| " + long + "|\n```\n" + long + "\n```\n" + long + "\n- `" + long + "`\n- " + strings.Repeat("x", 120) + "\n" + long[:100] + "\n")
+	got := wide("| " + long + "|\n```\n" + long + "\n```\n" + long + "\n- `" + long + "`\n- " +
+		strings.Repeat("x", 120) + "\n" + long[:100] + "\n")
 	if len(got) != 1 || got[5] == "" {
 		t.Error(got)
 	}

@@ -40,8 +40,8 @@ var runElsewhere = map[string]string{
 	"docs/generators.md: go run ":               "clienttest/generated/generators.mjs",
 }
 
-// TestDocuments runs what README.md and the documents of docs/ show for a shell, block after block, as
-// it stands there but for addresses: every call has to be answered with 2xx or 3xx, every command
+// TestDocuments runs what README.md and the documents of docs/ show for a shell, block after block,
+// as it stands there but for addresses: every call has to be answered with 2xx or 3xx, every command
 // has to end with 0, and what is shown as printed has to be. A block that is one gateway or worker
 // goes on while those behind it run, as in another shell; a document without one finds a gateway
 // that runs already.
@@ -142,7 +142,8 @@ func missing(printed, shown string) (lines []string) {
 }
 
 func TestMissing(t *testing.T) {
-	const printed = `{"id":"a","life":"aaaaaaaaaa","status":"pending"}` + "\nx: a/aaaaaaaaaa/1, 7, z\r\ny\n"
+	const printed = `{"id":"a","life":"aaaaaaaaaa","status":"pending"}` +
+		"\nx: a/aaaaaaaaaa/1, 7, z\r\ny\n"
 	for shown, want := range map[string]int{
 		`{"id":"a","life":"bbbbbbbbbb", …` + "\nx: a/bbbbbbbbbb/1, … z\ny\n": 0,
 		"y\n{\n":              1,
@@ -181,7 +182,11 @@ func (r *reader) open() {
 		r.t.Fatal(err)
 	}
 	// `go run ./gateway` is what was built of it.
-	r.write("path/go", []byte("#!/bin/sh\n[ \"$1 $2\" = 'run ./gateway' ] || exit 9\nshift 2\nexec "+filepath.Join(r.bin, "gateway")+" \"$@\"\n"))
+	r.write("path/go", fmt.Appendf(nil, `#!/bin/sh
+[ "$1 $2" = "run ./gateway" ] || exit 9
+shift 2
+exec %s "$@"
+`, filepath.Join(r.bin, "gateway")))
 	if err := os.Chmod(filepath.Join(r.dir, "path/go"), 0o700); err != nil {
 		r.t.Fatal(err)
 	}
@@ -219,7 +224,8 @@ func (r *reader) write(name string, text []byte) {
 }
 
 var (
-	serves = regexp.MustCompile(`^(\w+=("[^"]*"|\S*) +)*(go run \./gateway|bin/gateway|bin/worker)( +--.*)?\n$`)
+	serves = regexp.MustCompile(`^(\w+=("[^"]*"|\S*) +)*` +
+		`(go run \./gateway|bin/gateway|bin/worker)( +--.*)?\n$`)
 	prints = regexp.MustCompile(`--(help|new-key)\b`)
 )
 
@@ -265,8 +271,8 @@ func (r *reader) command(script string, environment ...string) *exec.Cmd {
 	return cmd
 }
 
-// serve starts what a block is, which goes on: a gateway, in the place of the one before, or a worker
-// beside it.
+// serve starts what a block is, which goes on: a gateway, in the place of the one before, or a
+// worker beside it.
 func (r *reader) serve(block string) string {
 	r.t.Helper()
 	worker := strings.Contains(block, "bin/worker")
@@ -291,7 +297,8 @@ func (r *reader) serve(block string) string {
 		before := r.stop
 		r.stop = func() { end(); before() }
 	} else {
-		r.url = strings.TrimSpace(strings.TrimPrefix(record.line(said), strings.TrimSuffix(said, "http://")))
+		_, address, _ := strings.Cut(record.line(said), said)
+		r.url = "http://" + strings.TrimSpace(address)
 		r.stop = func() { end(); r.url, r.stop = "", func() {} }
 	}
 	return record.String()
@@ -301,8 +308,8 @@ func (r *reader) serve(block string) string {
 func (r *reader) stored() {
 	if _, err := os.Stat(filepath.Join(r.dir, "data")); err != nil {
 		r.serve("go run ./gateway\n")
-		r.run("a store", "curl http://127.0.0.1:8080/v1/requests -H 'Content-Type: application/json' "+
-			`-d '{"route":"sleep","content":{"steps":1,"duration":"1ms"}}'`+"\n")
+		r.run("a store", "curl http://127.0.0.1:8080/v1/requests "+
+			`-H 'Content-Type: application/json' -d '{"route":"sleep","content":{"steps":1,"duration":"1ms"}}'`+"\n")
 	}
 	r.stop()
 }
