@@ -157,7 +157,7 @@ func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 
 // atOnce is how many steps are made at a time where many are to be made: so many share one commit, or
 // one round trip.
-const atOnce = 32
+const atOnce = 128
 
 // placing bounds how many members of batches are being stored at a time for each owner, whose batches
 // share that. Stores make steps together that come together, and all of them wait for the last: the
