@@ -3,6 +3,7 @@ package backends
 import (
 	"cmp"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -40,6 +41,9 @@ func (o *Options) Check() error {
 	}
 	if !lifecycle.ValidRoute(o.Prefix) {
 		return settings.NotAllowed("prefix", o.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
+	}
+	if o.Redis == "" && o.Partitions != 1 {
+		return settings.NotAllowed("partitions", strconv.Itoa(o.Partitions), "1, or --redis beside it: the embedded store has none")
 	}
 	const year = 365 * 24 * time.Hour
 	return cmp.Or(

@@ -3,7 +3,6 @@ package hub
 import (
 	"encoding/json"
 	"errors"
-	"math"
 	"strconv"
 	"strings"
 )
@@ -16,6 +15,10 @@ type Cursor struct {
 }
 
 var errCursor = errors.New("an offset is a whole number, behind which a minus and the epoch may stand, of digits and small letters")
+
+// BeyondAll is an offset that no channel comes to, and that every client can hold: JSON's numbers are
+// exact up to it where they are floats (RFC 8259, section 6).
+const BeyondAll = 1<<53 - 1
 
 // ParseCursor reads what [Cursor.String] writes: "7", or "7-epoch".
 func ParseCursor(text string) (Cursor, error) {
@@ -60,7 +63,7 @@ func (c *Cursor) offsetIn(channel Channel) *uint64 {
 	case c == nil:
 		return nil
 	case c.Epoch != "" && c.Epoch != channel.Epoch:
-		return new(uint64(math.MaxUint64))
+		return new(uint64(BeyondAll))
 	}
 	return &c.Offset
 }

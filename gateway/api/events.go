@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -141,7 +140,7 @@ func readCursor(c *fiber.Ctx) *hub.Cursor {
 	}
 	cursor, err := hub.ParseCursor(text)
 	if err != nil {
-		cursor.Offset = math.MaxUint64
+		cursor.Offset = hub.BeyondAll
 	}
 	return &cursor
 }

@@ -55,7 +55,23 @@ func (a *API) exact(c *fiber.Ctx) error {
 	if p := exactHead(h.RawHeaders()); p != nil {
 		return p
 	}
+	if closes(h.PeekAll(fiber.HeaderConnection)) {
+		c.Context().SetConnectionClose()
+	}
 	return c.Next()
+}
+
+// closes reports whether a client says that it sends nothing more: an option of a list in any case (RFC
+// 9110, section 7.6.1), of which the server knows only the word alone.
+func closes(fields [][]byte) bool {
+	for _, field := range fields {
+		for option := range bytes.SplitSeq(field, []byte{','}) {
+			if bytes.EqualFold(bytes.TrimSpace(option), []byte("close")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // exactTarget checks a request target (RFC 9112, section 3.2): a path, or an http or https URL, which is taken for its path.
@@ -146,6 +162,7 @@ var tokenBytes = func() (is [256]bool) {
 func exactHead(head []byte) *problem {
 	var once [16]string // those that were seen
 	seen := once[:0]
+	length, coding := false, false
 	for len(head) > 0 {
 		var line []byte
 		line, head, _ = bytes.Cut(head, []byte{'\n'})
@@ -164,6 +181,17 @@ func exactHead(head []byte) *problem {
 				b |= 0x20
 			}
 			lower[i] = b
+		}
+		switch string(lower) {
+		case "content-length":
+			length = true
+		case "transfer-encoding":
+			if coding = true; !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")) {
+				return malformed(string(name), "must be chunked: no other coding is understood here (RFC 9112, section 6.1)")
+			}
+		}
+		if length && coding {
+			return malformed("Transfer-Encoding", "stands beside a Content-Length, and they may say two things (RFC 9112, section 6.3): send one of them")
 		}
 		single, read := fieldsRead[string(lower)]
 		if !read {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // keys are the API keys of a file.
@@ -94,9 +96,11 @@ const (
 func parseKeys(text []byte) (*keySet, error) {
 	var entries []entry
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
 	if err := decoder.Decode(&entries); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("it is not a list of keys with subject, roles, key or sha256, and expires: %w", quiet(err))
+	}
+	if err := exactEntries(text); err != nil {
+		return nil, err
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
 		return nil, errors.New("there is more than one YAML document in it: put all keys into one list")
@@ -118,12 +122,37 @@ func parseKeys(text []byte) (*keySet, error) {
 	return set, nil
 }
 
+// exactEntries refuses what decoding passes over: a field that no key has, and one that is there but
+// empty, which would be the default, like no end.
+func exactEntries(text []byte) error {
+	var entries []map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &entries); err != nil {
+		return quiet(err)
+	}
+	known := []string{"subject", "roles", "key", "sha256", "expires"}
+	for i, fields := range entries {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			value := fields[name]
+			for value.Kind == yaml.AliasNode {
+				value = *value.Alias
+			}
+			switch {
+			case !slices.Contains(known, name):
+				return fmt.Errorf("key %d: line %d: %.100q is not a field of a key%s; they are %s", i+1, value.Line, name, suggest.Mean(name, known), strings.Join(known, ", "))
+			case value.ShortTag() == "!!null", value.Kind == yaml.ScalarNode && strings.TrimSpace(value.Value) == "", value.Kind == yaml.SequenceNode && len(value.Content) == 0:
+				return fmt.Errorf("key %d: line %d: %s is there but empty: take it out if nothing is meant by it, or give it a value", i+1, value.Line, name)
+			}
+		}
+	}
+	return nil
+}
+
 // quiet leaves out of an error of YAML the values that it quotes, which may be keys.
 func quiet(err error) error {
 	if t, ok := errors.AsType[*yaml.TypeError](err); ok && len(t.Errors) > 0 {
 		line, rest, _ := strings.Cut(t.Errors[0], ":")
-		if strings.Contains(rest, "not found") { // the name of a field
-			return errors.New(t.Errors[0])
+		if strings.Contains(rest, "already defined") {
+			return errors.New(line + " has a field that stands there twice")
 		}
 		return errors.New(line + " is of the wrong type")
 	}

@@ -23,7 +23,14 @@ func (c *Config) checkAuth() error {
 			return settings.NotAllowed("jwks-url", c.JWKSURL, "an https URL")
 		}
 	}
-	for _, claim := range []struct{ key, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}} {
+	about := []struct{ key, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}}
+	if c.JWTRoles != "roles" {
+		about = append(about, struct{ key, value string }{"jwt-roles", c.JWTRoles})
+	}
+	if c.JWTRequireExp {
+		about = append(about, struct{ key, value string }{"jwt-require-exp", "true"})
+	}
+	for _, claim := range about { // which would have no effect
 		if claim.value != "" && c.JWTSecret == "" && c.JWTKeys == "" && c.JWKSURL == "" {
 			return settings.NotAllowed(claim.key, claim.value, "one of --jwt-secret, --jwt-keys and --jwks-url beside it")
 		}

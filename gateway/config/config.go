@@ -178,6 +178,9 @@ func readFile(path string) (kong.Resolver, error) {
 	values := make(map[string]yaml.Node)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+		if _, ok := errors.AsType[*yaml.TypeError](err); ok {
+			return nil, settings.NotAllowed("config", path, "keys with values, each once, like `listen: 127.0.0.1:8080`")
+		}
 		return nil, settings.NotAllowed("config", path, "valid YAML: "+err.Error())
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
@@ -197,7 +200,7 @@ type fileResolver struct {
 func (r *fileResolver) Validate(app *kong.Application) error {
 	var known []string
 	for _, flag := range app.Flags {
-		if flag.Name != "help" && flag.Name != "config" {
+		if flag.Name != "help" && flag.Name != "config" && flag.Name != "new-key" { // which are asked for once
 			known = append(known, flag.Name)
 		}
 	}
@@ -288,7 +291,7 @@ func (c *Config) check() error {
 	}
 	for _, route := range c.Routes {
 		if !lifecycle.ValidRoute(route) {
-			return settings.NotAllowed("routes", route, "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+			return settings.NotAllowed("routes", cmp.Or(route, strings.Join(c.Routes, ",")), "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -")
 		}
 	}
 	for _, origin := range c.Origins {

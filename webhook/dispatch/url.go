@@ -1,7 +1,9 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"net"
 	"net/netip"
 	"net/url"
@@ -40,13 +42,15 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 		if u.Scheme == "http" {
 			return refuse(plainRefused)
 		}
-		return refuse("want https, not " + u.Scheme)
+		return refuse("want https, not " + cmp.Or(u.Scheme, "a URL without a scheme"))
 	case u.User != nil:
 		return refuse("it must not have a user name or password")
 	case !validPort(u):
 		return refuse("its port must be from 1 to 65535")
-	case u.Fragment != "":
-		return refuse("it must not have a fragment")
+	case strings.Contains(text, "#"):
+		return refuse("it must not have a fragment; a # in it is written as %23")
+	case !plainQuery(u.RawQuery):
+		return refuse("its query has a space, a control character, a character that is not ASCII, or a % without two hexadecimal digits: write those with % and two hexadecimal digits for each byte")
 	case u.Hostname() == "" || egress.Numeric(u.Hostname()):
 		return refuse(urlRefused)
 	}
@@ -96,6 +100,22 @@ func quiet(err error, to string) error {
 		return err
 	}
 	return &quietError{err, plain}
+}
+
+// plainQuery reports whether a query may stand in the request line as it is, where net/http puts it
+// (RFC 3986, section 3.4).
+func plainQuery(query string) bool {
+	for i := 0; i < len(query); i++ {
+		switch b := query[i]; {
+		case b <= ' ' || b >= 0x7f:
+			return false
+		case b == '%':
+			if _, err := hex.DecodeString(query[i+1 : min(i+3, len(query))]); err != nil || i+3 > len(query) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // validPort reports whether a URL has a port that there can be, or none.
