@@ -157,7 +157,11 @@ func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 
 // atOnce is how many steps are made at a time where many are to be made: so many share one commit, or
 // one round trip.
-const atOnce = 128
+const atOnce = 32
+
+// ownersAtOnce is how many members of all batches of an owner are stored at a time: enough that a disk
+// which syncs slowly does not keep a few batches waiting for each other.
+const ownersAtOnce = 4 * atOnce
 
 // placing bounds how many members of batches are being stored at a time for each owner, whose batches
 // share that. Stores make steps together that come together, and all of them wait for the last: the
@@ -182,7 +186,7 @@ func (p *placing) join(owner string) *slots {
 		if p.of == nil {
 			p.of = make(map[string]*slots)
 		}
-		s = &slots{taken: make(chan struct{}, atOnce)}
+		s = &slots{taken: make(chan struct{}, ownersAtOnce)}
 		p.of[owner] = s
 	}
 	s.batches++
