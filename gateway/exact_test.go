@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -209,5 +211,67 @@ func TestOneMeaning(t *testing.T) {
 	}
 	if doc := s.call("GET", "/v1/requests/"+id, nil).want(200).json(); doc["status"] != "pending" {
 		t.Errorf("something was begun: %v", doc)
+	}
+}
+
+// TestConnectionsThatClose: a client that says in any way that it sends nothing more has its connection
+// closed behind the answer; one that says nothing of it keeps it.
+func TestConnectionsThatClose(t *testing.T) {
+	s := start(t)
+	answers := func(field string) (closed bool) {
+		t.Helper()
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // of this process
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		head := "GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+		if _, err := io.WriteString(conn, head+field+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		from := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(from, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		// Another call is answered, or nothing comes any more.
+		_, _ = io.WriteString(conn, head+"Connection: close\r\n\r\n")
+		_, err = http.ReadResponse(from, nil)
+		return err != nil
+	}
+	for _, field := range []string{
+		"Connection: close", "Connection: Close", "connection: CLOSE", "Connection: TE, close", "Connection: keep-alive, close",
+		"Connection: close ,TE", "Connection: TE\r\nConnection: close",
+	} {
+		if !answers(field + "\r\n") {
+			t.Errorf("%q keeps the connection", field)
+		}
+	}
+	for _, field := range []string{"", "Connection: keep-alive\r\n", "Connection: TE, closed\r\n", "X-Connection: close\r\n"} {
+		if answers(field) {
+			t.Errorf("%q closes the connection", field)
+		}
+	}
+}
+
+// TestLongNamesAreCut: what a caller has sent makes no answer long.
+func TestLongNamesAreCut(t *testing.T) {
+	s := start(t)
+	for _, name := range []string{strings.Repeat("<", 2_000_000), strings.Repeat("~", 2_000_000), strings.Repeat("\u2028", 700_000), strings.Repeat("k", 2_000_000)} {
+		for path, body := range map[string]string{
+			"/v1/requests": `{"content":1,"` + name + `":1}`,
+			"/v1/batches":  `{"requests":[{"content":1,"` + name + `":1}],"` + name + `":1}`,
+			"/v1/webhooks": `{"url":"https://example.org","` + name + `":1}`,
+		} {
+			if a := s.call("POST", path, body); a.status != 422 && a.status != 413 || len(a.body) > 8000 {
+				t.Errorf("%s with a name of %.3s…: %d, %d bytes", path, name, a.status, len(a.body))
+			}
+		}
+	}
+	if a := s.call("POST", "/v1/requests", `{"content":1,"priority":`+strings.Repeat("1", 2_000_000)+`}`); a.status != 422 || len(a.body) > 8000 {
+		t.Errorf("a long number: %d, %d bytes", a.status, len(a.body))
 	}
 }

@@ -121,6 +121,37 @@ func (l *logged) String() string {
 	return l.all.String()
 }
 
+// TestFieldsOfKeys: a field that is there but empty is refused, because its default may be the opposite, like no
+// end; so is one that no key has. Nothing of a key is told.
+func TestFieldsOfKeys(t *testing.T) {
+	for field, says := range map[string]string{
+		"expires: ":       "expires is there but empty",
+		"expires: null":   "expires is there but empty",
+		"expires: ~":      "expires is there but empty",
+		"sha256: ":        "sha256 is there but empty",
+		"sha256: ''":      "sha256 is there but empty",
+		"expire: 2030":    `"expire" is not a field of a key (did you mean "expires"?)`,
+		"Subject: a":      `"Subject" is not a field of a key`,
+		"subject: again":  "twice",
+		"expires: [1, 2]": "wrong type",
+	} {
+		text := "- subject: a\n  roles: [client]\n  key: " + aliceKey + "\n  " + field + "\n"
+		_, err := auth.New(auth.Options{Keys: file(t, "keys.yaml", text)})
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), aliceKey) {
+			t.Errorf("%q: %v, want %q", field, err, says)
+		}
+	}
+	for _, roles := range []string{"", "null"} {
+		text := "- subject: a\n  key: " + aliceKey + "\n  roles: " + roles + "\n"
+		if _, err := auth.New(auth.Options{Keys: file(t, "keys.yaml", text)}); err == nil || !strings.Contains(err.Error(), "roles is there but empty") {
+			t.Errorf("roles: %q: %v", roles, err)
+		}
+	}
+	if _, err := auth.New(auth.Options{Keys: file(t, "keys.yaml", "- &k {subject: a, roles: [client], key: "+aliceKey+"}\n- {<<: *k, subject: b, key: "+adminKey+"}\n")}); err != nil {
+		t.Errorf("a merged key: %v", err)
+	}
+}
+
 // TestFileOfKeysGoes: when the file is gone, emptied or wrong, that is said as an error, with what holds on, until it is right again; a key that is
 // gone from it ends what rests on it.
 func TestFileOfKeysGoes(t *testing.T) {

@@ -139,7 +139,7 @@ func exactEntries(text []byte) error {
 			switch {
 			case !slices.Contains(known, name):
 				return fmt.Errorf("key %d: line %d: %.100q is not a field of a key%s; they are %s", i+1, value.Line, name, suggest.Mean(name, known), strings.Join(known, ", "))
-			case value.ShortTag() == "!!null", value.Kind == yaml.ScalarNode && strings.TrimSpace(value.Value) == "", value.Kind == yaml.SequenceNode && len(value.Content) == 0:
+			case value.ShortTag() == "!!null", value.Kind == yaml.ScalarNode && strings.TrimSpace(value.Value) == "":
 				return fmt.Errorf("key %d: line %d: %s is there but empty: take it out if nothing is meant by it, or give it a value", i+1, value.Line, name)
 			}
 		}

@@ -23,6 +23,9 @@ func (c *Config) checkAuth() error {
 			return settings.NotAllowed("jwks-url", c.JWKSURL, "an https URL")
 		}
 	}
+	if c.JWTRoles == "" || strings.Contains("."+c.JWTRoles+".", "..") {
+		return settings.NotAllowed("jwt-roles", c.JWTRoles, "the name of a claim, like roles or realm_access.roles")
+	}
 	about := []struct{ key, value string }{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}}
 	if c.JWTRoles != "roles" {
 		about = append(about, struct{ key, value string }{"jwt-roles", c.JWTRoles})
@@ -34,9 +37,6 @@ func (c *Config) checkAuth() error {
 		if claim.value != "" && c.JWTSecret == "" && c.JWTKeys == "" && c.JWKSURL == "" {
 			return settings.NotAllowed(claim.key, claim.value, "one of --jwt-secret, --jwt-keys and --jwks-url beside it")
 		}
-	}
-	if c.JWTRoles == "" || strings.Contains("."+c.JWTRoles+".", "..") {
-		return settings.NotAllowed("jwt-roles", c.JWTRoles, "the name of a claim, like roles or realm_access.roles")
 	}
 	return nil
 }

@@ -178,8 +178,8 @@ func readFile(path string) (kong.Resolver, error) {
 	values := make(map[string]yaml.Node)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
-		if _, ok := errors.AsType[*yaml.TypeError](err); ok {
-			return nil, settings.NotAllowed("config", path, "keys with values, each once, like `listen: 127.0.0.1:8080`")
+		if wrong, ok := errors.AsType[*yaml.TypeError](err); ok && strings.Contains(wrong.Errors[0], "cannot unmarshal") { // whose words are of Go
+			return nil, settings.NotAllowed("config", path, "keys with values, like `listen: 127.0.0.1:8080`")
 		}
 		return nil, settings.NotAllowed("config", path, "valid YAML: "+err.Error())
 	}

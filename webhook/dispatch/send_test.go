@@ -215,6 +215,22 @@ func TestForgedURLs(t *testing.T) {
 	}
 	strict := newSender(Options{}.withDefaults())
 	defer strict.close()
+	for query, says := range map[string]string{
+		"?a=b c": "query", "?a=b HTTP/1.0": "query", "?x=é": "query", "?a=%": "query", "?a=%4": "query", "?a=%zz": "query",
+		"?a=\x7f": "absolute", "#": "fragment", "?a#": "fragment", "#x": "fragment",
+	} {
+		if err := s.checkURL(t.Context(), "https://93.184.216.34/h"+query); err == nil || !strings.Contains(err.Detail, says) {
+			t.Errorf("%q: %v, want %s", query, err, says)
+		}
+	}
+	for _, query := range []string{"?", "?a=b+c&d=%20%C3%A9", "?a=[1]'\"<>{}|^`"} {
+		if err := s.checkURL(t.Context(), "https://93.184.216.34/h"+query); err != nil {
+			t.Errorf("%q: %v", query, err)
+		}
+	}
+	if err := s.checkURL(t.Context(), "//93.184.216.34/"); err == nil || strings.HasSuffix(err.Detail, "not ") {
+		t.Errorf("without a scheme: %v", err)
+	}
 	if err := strict.checkURL(t.Context(), "http://93.184.216.34/"); err == nil || err.Detail != plainRefused {
 		t.Errorf("http: %v", err)
 	}
