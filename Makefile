@@ -78,7 +78,7 @@ CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFa
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met
 	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway ./broker/rabbitmq
 
-damages: ## damage the embedded store's file and log at PLACES places (default 50) in each of 24 ways; prints what was told
+damages: ## damage the embedded store's file and log at PLACES places (default 50) in each of 56 ways; prints what was told
 	HARK_TEST_DAMAGES=$(or $(PLACES),50) $(GO) test -count=1 -v -run='^TestDamages$$' ./store/bolt
 
 MINUTES ?= 5

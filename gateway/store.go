@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/store/bolt"
+	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/transfer"
 )
@@ -73,6 +75,11 @@ type storeKeeper struct {
 func (k *storeKeeper) tell(err error) {
 	k.damages++
 	_, _ = fmt.Fprintln(k.errOut, "damaged:", err)
+}
+
+// tellMended has what is found damaged, and does not end a command, told where errors are.
+func (k *storeKeeper) tellMended() *parts.Damages {
+	return parts.NewDamages(slog.New(slog.NewTextHandler(k.errOut, nil)))
 }
 
 func (k *storeKeeper) redis(ctx context.Context) (*redis.Store, error) {
@@ -147,7 +154,7 @@ func (k *storeKeeper) write(to io.Writer) (lines int, err error) {
 	if k.c.Export.Salvage {
 		return bolt.Salvage(k.path, to, k.tell)
 	}
-	s, err := bolt.Open(k.path, bolt.Options{})
+	s, err := bolt.Open(k.path, bolt.Options{Damages: k.tellMended()})
 	if err != nil {
 		return 0, err
 	}
@@ -189,7 +196,7 @@ func (k *storeKeeper) load() (err error) {
 }
 
 func (k *storeKeeper) compact() error {
-	before, after, err := bolt.Compact(k.path)
+	before, after, err := bolt.Compact(k.path, k.tellMended())
 	if err == nil {
 		_, err = fmt.Fprintf(k.out, "%s had %d bytes and has %d\n", k.path, before, after)
 	}

@@ -91,6 +91,27 @@ func TestStoreCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copy(content[64:], "XXXXXXXX") // the number of the first page
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := storeCommand("", "check", "--data="+other); code != exitDamaged || !strings.Contains(errOut, "its first page is damaged: nothing is lost") {
+		t.Errorf("%d, %s", code, errOut)
+	}
+	if code, back, errOut := storeCommand("", "export", "--salvage", "--data="+other); code != exitDamaged || back != string(export) {
+		t.Errorf("%d, %s\n%s", code, errOut, back)
+	}
+	p = spawn(t, other)
+	if metrics := string(p.call("GET", "/metrics", nil).want(200).body); !strings.Contains(metrics, "\nhark_store_damages_total 1\n") {
+		t.Error("a damaged page is not counted")
+	}
+	p.kill()
+	if code, out, errOut := storeCommand("", "check", "--data="+other); code != exitDone {
+		t.Error(out, errOut)
+	}
+	if content, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
 	damaged := bytes.ReplaceAll(content, []byte("application/json{\"said\":\"hello from a"), []byte("application/json{\"said\":\"jello from a"))
 	if bytes.Equal(damaged, content) {
 		t.Fatal("the result is not in the file")

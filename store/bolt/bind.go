@@ -216,6 +216,17 @@ func judge(file binding, log logFile) error {
 	}
 }
 
+// certain reports whether a file of which only one of the first pages can be read is nevertheless
+// known to be of the newest state. Two states can follow that of the file: one that has a log, and
+// one that was closed. A closed file is followed by the former only, and its log is beside it; and
+// the log says which state the file must be of.
+func certain(file binding, log logFile) bool {
+	if !file.bound() || judge(file, log) != nil {
+		return false
+	}
+	return file.state == stateOpen || !log.there || log.blank
+}
+
 // DiscardLog lets the store in a closed file at path go on without its log: what only that has is
 // lost. The log is renamed, not deleted. It returns how it is called now, "" if there was none.
 func DiscardLog(path string) (kept string, err error) {
@@ -228,6 +239,13 @@ func DiscardLog(path string) (kept string, err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	defer recoverDamage(&err)
+	first, err := readFirstPages(path)
+	if err != nil {
+		return "", refused(path, err)
+	}
+	if first.lost { // the file alone may be of an older state, and would be taken for the newest then
+		return "", refused(path, first.older())
+	}
 	if err := db.View(func(tx *bolt.Tx) error {
 		_, err := readBinding(tx)
 		return err
@@ -245,7 +263,7 @@ func DiscardLog(path string) (kept string, err error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	return kept, db.Update(func(tx *bolt.Tx) error {
+	return kept, update(db, func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta.Get(stateKey) == nil { // of an older layout, which does without
 			return nil

@@ -158,7 +158,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 	if err := begin(path, o, steps); err != nil {
 		return nil, refused(path, err)
 	}
-	db, err := openWhole(path, o)
+	db, first, err := openWhole(path, o)
 	if err != nil {
 		return nil, refused(path, err)
 	}
@@ -169,7 +169,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		done:    make(chan struct{}),
 		feeds:   make(map[lifecycle.Channel]*feed),
 	}
-	if err := s.prepare(db, path, steps); err != nil {
+	if err := s.prepare(db, path, first, steps); err != nil {
 		return nil, errors.Join(refused(path, err), db.Close())
 	}
 	s.close = sync.OnceValue(func() error {
@@ -262,13 +262,13 @@ func begun(path string) error {
 }
 
 // openWhole opens the database of a file in which each page in use is whole. bbolt would panic over one that is not.
-func openWhole(path string, o Options) (*bolt.DB, error) {
+func openWhole(path string, o Options) (*bolt.DB, firstPages, error) {
 	lock, err := openToRead(path)
 	if err != nil {
-		return nil, err
+		return nil, firstPages{}, err
 	}
 	damages, more := 0, 0
-	_, _, _, err = inspect(path, func(bucket, key []byte) {
+	seen, err := inspect(path, func(bucket, key []byte) {
 		if damages++; damages > mostNoted {
 			more++
 			return
@@ -283,9 +283,10 @@ func openWhole(path string, o Options) (*bolt.DB, error) {
 		_ = o.Damages.Note(&lifecycle.DamageError{What: fmt.Sprintf("of %d further entries each", more), Err: errSum})
 	}
 	if err = errors.Join(err, lock.Close()); err != nil {
-		return nil, &pageError{err}
+		return nil, seen.first, &pageError{err}
 	}
-	return openFile(path, o)
+	db, err := openFile(path, o)
+	return db, seen.first, err
 }
 
 // openToRead keeps others from writing. It looks at nothing but the first pages.
@@ -324,9 +325,9 @@ func refused(path string, err error) error {
 }
 
 // prepare brings the layout up to date, opens the log, and rebuilds what is kept in memory.
-func (s *Store) prepare(db *bolt.DB, path string, steps []migration) (err error) {
+func (s *Store) prepare(db *bolt.DB, path string, first firstPages, steps []migration) (err error) {
 	defer recoverDamage(&err)
-	if err := belong(db, path); err != nil {
+	if err := belong(db, path, first); err != nil {
 		return err
 	}
 	if err := recoverOld(db, path); err != nil {
@@ -335,29 +336,39 @@ func (s *Store) prepare(db *bolt.DB, path string, steps []migration) (err error)
 	if err := migrate(db, steps); err != nil {
 		return err
 	}
-	if s.journal, err = openJournal(db, path, s.options); err != nil {
+	if s.journal, err = openJournal(db, path, first, s.options); err != nil {
 		return err
 	}
 	if err := s.journal.view(s.rebuild); err != nil {
 		s.journal.leave()
 		return err
 	}
+	if err := first.whole(); err != nil {
+		s.options.Damages.Mended(fmt.Errorf("store %s: %w", path, err))
+	}
 	return nil
 }
 
-// belong looks whether the file and what is beside it belong together.
-func belong(db *bolt.DB, path string) error {
+// belong looks whether the file and what is beside it belong together, and whether what is left of
+// its first pages is the newest state.
+func belong(db *bolt.DB, path string, first firstPages) error {
 	log, err := readLogFile(path)
 	if err != nil {
 		return err
 	}
 	return db.View(func(tx *bolt.Tx) error {
-		if first, _ := tx.Cursor().First(); first == nil && !log.there { // a database without anything becomes a store
+		if key, _ := tx.Cursor().First(); key == nil && !log.there { // a database without anything becomes a store
+			if first.lost {
+				return first.older()
+			}
 			return nil
 		}
 		file, err := readBinding(tx)
 		if err != nil {
 			return err
+		}
+		if first.lost && !certain(file, log) {
+			return first.older()
 		}
 		if file.version > uint64(len(migrations)) { // that is told
 			return nil

@@ -33,24 +33,28 @@ func Check(path string, tell func(error)) (sum Summary, err error) {
 	if err != nil {
 		return sum, refused(path, err)
 	}
-	sum.Pages, sum.PageSize, sum.Size, err = inspect(path, func(bucket, key []byte) {
+	seen, err := inspect(path, func(bucket, key []byte) {
 		tell(fmt.Errorf("the entry %q of %s is damaged: %w", key, bucket, errSum))
 	})
 	if err = errors.Join(err, lock.Close()); err != nil {
 		return sum, refused(path, &pageError{err})
 	}
+	sum.Pages, sum.PageSize, sum.Size = seen.used, seen.page, seen.size
 	db, err := openFile(path, Options{})
 	if err != nil {
 		return sum, refused(path, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := belong(db, path); err != nil {
+	if err := belong(db, path, seen.first); err != nil {
 		return sum, refused(path, err)
 	}
 	j := &journal{db: db, newest: durable}
 	s := &Store{options: Options{}.withDefaults(), journal: j}
 	if sum.Version, sum.Log, err = j.peek(path); err != nil {
 		return sum, refused(path, err)
+	}
+	if err := seen.first.whole(); err != nil {
+		tell(fmt.Errorf("store %s: %w: nothing is lost, and it is written anew when a gateway starts", path, err))
 	}
 	if sum.Version < boundSince {
 		return sum, nil // its log is read when it is opened

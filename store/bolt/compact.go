@@ -9,6 +9,8 @@ import (
 	"runtime"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/store/parts"
 )
 
 // compactBytes is how much is copied in one transaction.
@@ -17,12 +19,12 @@ const compactBytes = 8 << 20
 // Compact writes the file of the closed store at path anew, without the pages that are free in it,
 // and returns how large it was and is, in bytes. What is in the log comes into the file before.
 // Beside the file there must be room for the new one; it takes the old one's place when it is
-// complete.
-func Compact(path string) (before, after int64, err error) {
+// complete. damages is told of what is found damaged.
+func Compact(path string, damages *parts.Damages) (before, after int64, err error) {
 	if err := begun(path); err != nil {
 		return 0, 0, refused(path, err)
 	}
-	s, err := Open(path, Options{})
+	s, err := Open(path, Options{Damages: damages})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -34,7 +36,11 @@ func Compact(path string) (before, after int64, err error) {
 		return 0, 0, refused(path, err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	if err := belong(from, path); err != nil { // somebody was faster
+	first, err := readFirstPages(path)
+	if err != nil {
+		return 0, 0, refused(path, err)
+	}
+	if err := belong(from, path, first); err != nil { // somebody was faster
 		return 0, 0, refused(path, err)
 	}
 	if before, err = sizeOf(path); err != nil {
@@ -81,6 +87,7 @@ func copyInto(path string, from *bolt.DB) (err error) {
 	to.AllocSize = 1 << 20 // it is as large as it must be
 	err = bolt.Compact(to, from, compactBytes)
 	if err == nil {
+		mirror(to)
 		err = to.Sync()
 	}
 	return errors.Join(err, to.Close())

@@ -71,7 +71,7 @@ func TestLargeBodiesFindRoom(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	was, is, err := Compact(path)
+	was, is, err := Compact(path, nil)
 	if err != nil || is > was/2 {
 		t.Errorf("compacted from %d to %d bytes, %v", was, is, err)
 	}

@@ -152,10 +152,10 @@ var ways = []struct {
 	{"a byte is another", func(c []byte, at int, random *rand.Rand) []byte { c[at] += 1 + byte(random.IntN(255)); return c }},
 	{"it is cut", func(c []byte, at int, _ *rand.Rand) []byte { return c[:at] }},
 	{"a sector is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(sector(c, at, 512)); return c }},
-	{"a page is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(sector(c, at, 16<<10)); return c }},
+	{"a page is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(sector(c, at, pageSize)); return c }},
 	{"all behind is zeroed", func(c []byte, at int, _ *rand.Rand) []byte { clear(c[at:]); return c }},
 	{"sectors are swapped", func(c []byte, at int, random *rand.Rand) []byte { return swap(c, at, 512, random) }},
-	{"pages are swapped", func(c []byte, at int, random *rand.Rand) []byte { return swap(c, at, 16<<10, random) }},
+	{"pages are swapped", func(c []byte, at int, random *rand.Rand) []byte { return swap(c, at, pageSize, random) }},
 }
 
 func sector(c []byte, at, size int) []byte {
@@ -198,11 +198,27 @@ func TestDamages(t *testing.T) {
 	if err := made.Close(); err != nil {
 		t.Fatal(err)
 	}
+	compacted := filepath.Join(t.TempDir(), "hark.db")
+	if content, err := os.ReadFile(path); err != nil || os.WriteFile(compacted, content, 0o600) != nil {
+		t.Fatal("no copy", err)
+	}
+	if _, _, err := Compact(compacted, nil); err != nil {
+		t.Fatal(err)
+	}
 	random := rand.New(rand.NewPCG(5, 6))
 	table := new(strings.Builder)
 	fmt.Fprintf(table, "\n%-28s %-22s %7s %9s %9s %9s\n", "damaged", "how", "places", "refused", "damaged", "as it was")
-	for _, state := range []struct{ name, path, file string }{
-		{"the file, closed", path, ""}, {"the file, killed", killed, ""}, {"the log", killed, "-wal"},
+	for _, state := range []struct {
+		name, path, file string
+		within           int // how much of the file is damaged, from its beginning; 0: all of it
+	}{
+		{"the file, closed", path, "", 0},
+		{"the file, killed", killed, "", 0},
+		{"the file, compacted", compacted, "", 0},
+		{"its first pages, closed", path, "", 2 * pageSize},
+		{"its first pages, killed", killed, "", 2 * pageSize},
+		{"its first pages, compacted", compacted, "", 2 * pageSize},
+		{"the log", killed, "-wal", 0},
 	} {
 		whole := map[string][]byte{}
 		for _, suffix := range []string{"", "-wal"} {
@@ -240,6 +256,9 @@ func TestDamages(t *testing.T) {
 			for n := range places {
 				content := whole[state.file]
 				used := len(bytes.TrimRight(content, "\x00")) // a log is laid out ahead
+				if state.within > 0 {
+					used = state.within
+				}
 				place := placeIn(content[:used], n, random)
 				if way.name == "all behind is zeroed" || way.name == "it is cut" {
 					place = used * (n + 1) / (places + 1)
@@ -383,5 +402,170 @@ func TestDamagedBody(t *testing.T) {
 	}
 	if text := strings.Join(found, "\n"); !strings.Contains(text, "request b: the result") || !strings.Contains(text, "request c: the record") {
 		t.Errorf("a check says %s", text)
+	}
+}
+
+// TestDamagedFirstPages: whichever byte of one of the first two pages is damaged, of a file that was
+// closed, killed or compacted, nothing is lost: it is told by the start and by a check, and the page
+// is written anew.
+func TestDamagedFirstPages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	made := openLogged(t, path)
+	lives(t, made, 0, 10, func() {})
+	if err := made.rest(); err != nil {
+		t.Fatal(err)
+	}
+	lives(t, made, 10, 12, func() {}) // which only the log has
+	killed := crash(t, path)
+	want := dump(t, made)
+	if err := made.Close(); err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]map[string][]byte{"killed": readStore(t, killed), "closed": readStore(t, path)}
+	if _, _, err := Compact(path, nil); err != nil {
+		t.Fatal(err)
+	}
+	states["compacted"] = readStore(t, path)
+	for name, state := range states {
+		at := filepath.Join(t.TempDir(), "hark.db")
+		for page, says := range []error{errFirstPage, errSecondPage} {
+			places := []int{pageHeader + metaSize, pageSize / 2, pageSize - 1} // which say nothing
+			for place := range pageHeader + metaSize {
+				places = append(places, place)
+			}
+			for _, place := range places {
+				content := bytes.Clone(state[""])
+				content[page*pageSize+place] ^= 1 << (place % 8)
+				layStore(t, at, map[string][]byte{"": content, "-wal": state["-wal"]})
+				var told []error
+				if _, err := Check(at, func(err error) { told = append(told, err) }); err != nil || len(told) != 1 || !errors.Is(told[0], says) {
+					t.Errorf("%s, page %d at %d: a check says %v, %v", name, page, place, told, err)
+				}
+				damages := parts.NewDamages(discard)
+				s, err := Open(at, Options{NoSync: true, CheckpointAfter: time.Hour, Damages: damages})
+				if err != nil {
+					t.Errorf("%s, page %d at %d: %v", name, page, place, err)
+					continue
+				}
+				if n := damages.Count(); n != 1 {
+					t.Errorf("%s, page %d at %d: %d damages are counted", name, page, place, n)
+				}
+				if got := dump(t, s); !maps.Equal(got, want) {
+					t.Errorf("%s, page %d at %d: %d entries, there were %d", name, page, place, len(got), len(want))
+				}
+				if first, err := readFirstPages(at); err != nil || first.whole() != nil {
+					t.Errorf("%s, page %d at %d: still %v, %v", name, page, place, first.whole(), err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// TestLostState: a file whose newest state only one of the first pages knew, as versions before
+// this one left them, is refused with that by everything when that page is damaged, and nothing is
+// lost when the other one is.
+func TestLostState(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s := openLogged(t, path)
+	lives(t, s, 0, 4, func() {})
+	if err := s.rest(); err != nil {
+		t.Fatal(err)
+	}
+	lives(t, s, 4, 6, func() {})
+	older := crash(t, path)
+	if err := s.rest(); err != nil {
+		t.Fatal(err)
+	}
+	lives(t, s, 6, 8, func() {})
+	running := readStore(t, crash(t, path))
+	want := dump(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := readStore(t, path)
+	before := readStore(t, older)
+	for name, state := range map[string]map[string][]byte{"closed": closed, "killed": running} {
+		// Where the two pages say the same, the one that was written last says what it did before.
+		page := 0
+		first, err := (&pages{file: bytes.NewReader(state[""])}).firstPages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.newest.txid%2 == 1 {
+			page = 1
+		}
+		was := running
+		if name == "killed" {
+			was = before
+		}
+		content := bytes.Clone(state[""])
+		copy(content[page*pageSize:][:pageSize], was[""][page*pageSize:])
+		at := filepath.Join(t.TempDir(), "hark.db")
+		for damaged, says := range []error{errFirstPage, errSecondPage} {
+			file := bytes.Clone(content)
+			copy(file[damaged*pageSize+64:], "XXXXXXXX")
+			layStore(t, at, map[string][]byte{"": file, "-wal": state["-wal"]})
+			if damaged == page {
+				s := openLogged(t, at)
+				if got := dump(t, s); !maps.Equal(got, want) {
+					t.Errorf("%s: %d entries, there were %d", name, len(got), len(want))
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			_, opened := Open(at, Options{NoSync: true})
+			_, checked := Check(at, func(err error) { t.Errorf("%s: a check says %v", name, err) })
+			_, discarded := DiscardLog(at)
+			_, _, compacted := Compact(at, nil)
+			for what, err := range map[string]error{"start": opened, "check": checked, "discard": discarded, "compact": compacted} {
+				if !errors.Is(err, says) || !strings.Contains(err.Error(), "would be missing. Nothing was changed") {
+					t.Errorf("%s: %s says %v", name, what, err)
+				}
+			}
+			var told []error
+			if _, err := Salvage(at, new(strings.Builder), func(err error) { told = append(told, err) }); err != nil ||
+				!errors.Is(errors.Join(told...), says) || !strings.Contains(told[0].Error(), "may be missing") {
+				t.Errorf("%s: a salvage says %v, %v", name, told, err)
+			}
+			if left := readStore(t, at); !bytes.Equal(left[""], file) || !bytes.Equal(left["-wal"], state["-wal"]) {
+				t.Errorf("%s: something was changed", name)
+			}
+		}
+	}
+}
+
+// readStore returns what the files of a store hold, by what is behind its name.
+func readStore(t *testing.T, path string) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(path + suffix)
+		if err == nil {
+			files[suffix] = content
+		} else if !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+// layStore puts the files of a store at a path.
+func layStore(t *testing.T, path string, files map[string][]byte) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal"} {
+		var err error
+		if content := files[suffix]; content != nil {
+			err = os.WriteFile(path+suffix, content, 0o600)
+		} else if err = os.Remove(path + suffix); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

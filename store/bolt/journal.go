@@ -79,8 +79,9 @@ const spareImage = 64 << 10
 
 var errFile = errors.New("the file cannot be used")
 
-// openJournal continues where the file and the log beside it end.
-func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
+// openJournal continues where the file and the log beside it end. If the file's first pages were
+// damaged, they are written anew.
+func openJournal(db *bolt.DB, path string, first firstPages, o Options) (*journal, error) {
 	j := &journal{db: db, capacity: logCapacity, most: o.MaxSize}
 	if o.MaxSize > 0 {
 		j.capacity = min(j.capacity, o.MaxSize/64)
@@ -95,6 +96,9 @@ func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
 		return nil, err
 	}
 	if j.wal, j.image, j.number, err = openWAL(path, file); err != nil {
+		if first.lost {
+			err = fmt.Errorf("%w (%w)", first.older(), err)
+		}
 		return nil, err
 	}
 	if o.NoSync {
@@ -102,6 +106,13 @@ func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
 	}
 	if file.state == stateClosed {
 		if err := j.bind(); err != nil {
+			return nil, errors.Join(err, j.wal.file.Close())
+		}
+	}
+	if first.whole() != nil { // one after the other, if that was not done
+		mirror(db)
+		mirror(db)
+		if err := syncFile(db); err != nil {
 			return nil, errors.Join(err, j.wal.file.Close())
 		}
 	}
@@ -115,7 +126,7 @@ func openJournal(db *bolt.DB, path string, o Options) (*journal, error) {
 // bind has the file say that there is a log now.
 func (j *journal) bind() error {
 	next := j.wal.next
-	if err := j.db.Update(func(tx *bolt.Tx) error {
+	if err := update(j.db, func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		return errors.Join(meta.Put(generationKey, position(nil, next)), meta.Put(stateKey, []byte{stateOpen}))
 	}); err != nil {
@@ -269,6 +280,7 @@ func (j *journal) checkpoint(number uint64) (err error) {
 	j.wal.begin(next, number)
 	j.number, j.logged, j.broken = number, 0, false
 	j.tx, j.tables = nil, nil
+	mirror(j.db)
 	if err := j.begin(); err != nil {
 		j.tx = nil // for the next batch to try
 	}
@@ -313,6 +325,9 @@ func (j *journal) close() error {
 		err = j.checkpoint(j.number)
 	}
 	j.leave()
+	if err == nil {
+		err = syncFile(j.db)
+	}
 	if err == nil {
 		err = os.Remove(j.wal.path)
 	}

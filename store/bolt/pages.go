@@ -8,6 +8,8 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // pages goes through the tree of a bbolt file without bbolt, which panics on a damaged page, in
@@ -48,12 +50,15 @@ const (
 	pageElement  = 16
 	pageBranch   = 0x01
 	pageLeaf     = 0x02
+	pageMeta     = 0x04
 	bucketEntry  = 0x01
 	bucketHeader = 16
 	metaSize     = 64
 	boltMagic    = 0xED0CDAED
 	boltVersion  = 2
 	deepest      = 64
+	smallestPage = 1 << 10
+	largestPage  = 64 << 10
 )
 
 var (
@@ -86,40 +91,128 @@ func decodeMeta(raw []byte) (m boltMeta, ok bool) {
 	}, true
 }
 
-// newest returns the meta page that counts, and how many of the two are whole.
-func (p *pages) newest() (newest boltMeta, whole int, err error) {
-	buf := make([]byte, metaSize)
-	at := func(offset int64) (boltMeta, bool) {
-		if _, err := p.file.ReadAt(buf, offset+pageHeader); err != nil {
-			return boltMeta{}, false
+// firstPages is what the first two pages of a file say: each of them where everything else is. A
+// commit writes the one that is older, and that with the higher number counts. See mirror.
+type firstPages struct {
+	newest  boltMeta
+	damaged [2]bool // a byte of it is another one than bbolt writes
+	lost    bool    // what one of them said cannot be read any more: it may have been the newest
+}
+
+// whole returns what is damaged of them, nil if nothing is.
+func (f firstPages) whole() error {
+	switch f.damaged {
+	case [2]bool{}:
+		return nil
+	case [2]bool{true, false}:
+		return errFirstPage
+	case [2]bool{false, true}:
+		return errSecondPage
+	default:
+		return errBothPages
+	}
+}
+
+// What is damaged of the first two pages, if they can be told to be those of a store.
+var (
+	errFirstPage  = errors.New("its first page is damaged")
+	errSecondPage = errors.New("its second page is damaged")
+	errBothPages  = errors.New("its first two pages are damaged where they say nothing")
+)
+
+// older is what is wrong with a file of whose first two pages one cannot be read, and the other one
+// may be that of the state before.
+func (f firstPages) older() error {
+	return &pageError{fmt.Errorf("%w, and what is left is the state before the last changes, or may be: those would be missing", f.whole())}
+}
+
+// firstPages reads the two; errNoMeta if neither can be read.
+func (p *pages) firstPages() (f firstPages, err error) {
+	var read [2]bool
+	look := func(n int, size int64) bool {
+		raw := make([]byte, size)
+		if _, err := p.file.ReadAt(raw, int64(n)*size); err != nil {
+			return false
 		}
-		return decodeMeta(buf)
+		m, ok := decodeMeta(raw[pageHeader:])
+		if !ok || int64(m.page) != size {
+			return false
+		}
+		if !read[1-n] || m.txid > f.newest.txid {
+			f.newest = m
+		}
+		read[n] = true
+		f.damaged[n] = order.Uint64(raw) != uint64(n) || order.Uint16(raw[8:]) != pageMeta ||
+			len(bytes.Trim(raw[10:pageHeader], "\x00")) > 0 || len(bytes.Trim(raw[pageHeader+metaSize:], "\x00")) > 0
+		return true
 	}
-	if m, ok := at(0); ok {
-		newest, whole = m, 1
-	}
-	for size := int64(1 << 10); size <= 64<<10; size <<= 1 { // if the first is damaged, how large pages are is not known
-		if m, ok := at(size); ok && int64(m.page) == size {
-			if whole++; whole == 1 || m.txid > newest.txid {
-				newest = m
-			}
-			break
+	head := make([]byte, pageHeader+metaSize)
+	if _, err := p.file.ReadAt(head, 0); err == nil {
+		if m, ok := decodeMeta(head[pageHeader:]); ok && m.page >= smallestPage && m.page <= largestPage && look(0, int64(m.page)) {
+			look(1, int64(m.page))
 		}
 	}
-	if whole == 0 {
-		return newest, 0, errNoMeta
+	for size := int64(smallestPage); !read[0] && !read[1] && size <= largestPage; size <<= 1 {
+		look(1, size) // how large pages are is said by the first only
 	}
-	return newest, whole, nil
+	if !read[0] && !read[1] {
+		return f, errNoMeta
+	}
+	for n := range read {
+		if !read[n] {
+			f.damaged[n], f.lost = true, true
+		}
+	}
+	return f, nil
+}
+
+// readFirstPages reads those of the file at path.
+func readFirstPages(path string) (f firstPages, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return (&pages{file: file}).firstPages()
+}
+
+// mirror has both of the first pages say the same, after a commit: bbolt would fall back silently
+// on the state before it if the newest is damaged. It is a commit that changes nothing, and need
+// not be durable before the next one, which writes over nothing that this one or the one before
+// leads to. If it fails, the file is what it was.
+func mirror(db *bolt.DB) {
+	was := db.NoSync
+	db.NoSync = true
+	_ = db.Update(func(*bolt.Tx) error { return nil })
+	db.NoSync = was
+}
+
+// syncFile makes durable what mirror has written.
+func syncFile(db *bolt.DB) error {
+	if db.NoSync {
+		return nil
+	}
+	return db.Sync()
+}
+
+// update commits a change, and has both of the first pages say so.
+func update(db *bolt.DB, change func(*bolt.Tx) error) error {
+	err := db.Update(change)
+	if err == nil {
+		mirror(db)
+	}
+	return err
 }
 
 // walk goes through all pages in use.
 func (p *pages) walk() error {
-	meta, _, err := p.newest()
+	first, err := p.firstPages()
 	if err != nil {
 		return err
 	}
+	meta := first.newest
 	p.page, p.high = meta.page, meta.high
-	if p.page < 1<<10 || p.page > 64<<10 || p.high < 3 || int64(p.high) > p.size/int64(p.page) {
+	if p.high < 3 || int64(p.high) > p.size/int64(p.page) {
 		return fmt.Errorf("it ends after %d bytes, and has pages beyond that: it was cut", p.size)
 	}
 	p.seen = make([]uint64, p.high/64+1)
@@ -264,18 +357,26 @@ func (p *pages) bucket(id uint64, name, value []byte, depth int) error {
 	return err
 }
 
+// inspected is what inspect has seen of a file.
+type inspected struct {
+	first firstPages
+	used  int   // pages in use
+	page  int   // size of a page, in bytes
+	size  int64 // of the file, in bytes
+}
+
 // inspect goes through the pages of the file of a store before it is opened for writing. Values of
 // sealed tables are held against their sums, but for bodies, which are when they are read; unsealed
 // is called with each that is not what was stored.
-func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int, size int64, err error) {
+func inspect(path string, unsealed func(bucket, key []byte)) (seen inspected, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return 0, 0, 0, err
+		return seen, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := file.Stat()
 	if err != nil {
-		return 0, 0, 0, err
+		return seen, err
 	}
 	names := make(map[string][]byte)
 	for _, name := range sealedTables {
@@ -284,13 +385,13 @@ func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int
 		}
 	}
 	strict, sums := false, false
-	first := &pages{file: file, size: info.Size(), only: metaBucket, leaf: func(_, key, value []byte) error {
+	meta := &pages{file: file, size: info.Size(), only: metaBucket, leaf: func(_, key, value []byte) error {
 		strict = strict || bytes.Equal(key, sealedKey)
 		sums = sums || bytes.Equal(key, versionKey) && positionOf(value) >= boundSince
 		return nil
 	}}
-	if err := first.walk(); err != nil {
-		return 0, 0, 0, err
+	if seen.first, err = meta.firstPages(); err != nil {
+		return seen, err
 	}
 	p := &pages{file: file, size: info.Size(), leaf: func(bucket, key, value []byte) error {
 		if name := names[string(bucket)]; name != nil && sums {
@@ -300,6 +401,12 @@ func inspect(path string, unsealed func(bucket, key []byte)) (used, pageSize int
 		}
 		return nil
 	}}
-	err = p.walk()
-	return p.count, p.page, p.size, err
+	if err = meta.walk(); err == nil {
+		err = p.walk()
+	}
+	if err != nil && seen.first.lost { // what is left of the state before need not be whole
+		err = fmt.Errorf("%w, and so is what the other one leads to: %w", seen.first.whole(), err)
+	}
+	seen.used, seen.page, seen.size = p.count, p.page, p.size
+	return seen, err
 }

@@ -43,10 +43,36 @@ func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error)
 		return 0, err
 	}
 	defer func() { _ = j.tx.Rollback() }()
+	if err := tellFirst(j.tx, path, tell); err != nil {
+		return 0, err
+	}
 	if err := j.replayWhole(path, tell); err != nil {
 		return 0, err
 	}
 	return transfer.Write(to, s, tell)
+}
+
+// tellFirst tells what is damaged of the first pages, and whether something is missing therefore.
+func tellFirst(tx *bolt.Tx, path string, tell func(error)) error {
+	first, err := readFirstPages(path)
+	if err != nil {
+		return refused(path, err)
+	}
+	if first.whole() == nil {
+		return nil
+	}
+	log, err := readLogFile(path)
+	if err != nil {
+		return err
+	}
+	file, err := readBinding(tx)
+	if first.lost && (err != nil || !certain(file, log)) {
+		tell(fmt.Errorf("store %s: %w: what is read is the state that the other one leads to, which may be the one before; "+
+			"what was stored last may be missing", path, first.whole()))
+		return nil
+	}
+	tell(fmt.Errorf("store %s: %w: nothing is missing therefore", path, first.whole()))
+	return nil
 }
 
 // copyWhole copies the entries of all pages that are whole.

@@ -52,7 +52,7 @@ func migrate(db *bolt.DB, steps []migration) error {
 	}); err != nil || current {
 		return err
 	}
-	return db.Update(func(tx *bolt.Tx) error {
+	return update(db, func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta == nil {
 			if first, _ := tx.Cursor().First(); first != nil {
@@ -109,7 +109,7 @@ func recoverOld(db *bolt.DB, path string) error {
 		return fmt.Errorf("log %s: %w", w.path, err)
 	}
 	if end > 0 {
-		if err := db.Update(func(tx *bolt.Tx) error {
+		if err := update(db, func(tx *bolt.Tx) error {
 			tables := make(map[*byte]table, len(tableNames))
 			for i, name := range tableNames {
 				if b := tx.Bucket(name); b != nil {

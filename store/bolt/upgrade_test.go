@@ -85,7 +85,7 @@ func TestLayout5(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := Compact(path); err != nil {
+		if _, _, err := Compact(path, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

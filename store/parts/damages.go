@@ -39,8 +39,20 @@ const (
 
 // Note counts err, logs it unless that was done within the last minute, and returns it.
 func (d *Damages) Note(err error) error {
+	d.tell(err, slog.LevelError,
+		"something stored is damaged and is not handed out: all else goes on; see `store check`")
+	return err
+}
+
+// Mended counts and logs something that was damaged, of which there was another copy.
+func (d *Damages) Mended(err error) {
+	d.tell(err, slog.LevelWarn, "something stored was damaged: nothing is lost, because it was there twice, "+
+		"and it was written anew; look after the disk")
+}
+
+func (d *Damages) tell(err error, level slog.Level, words string) {
 	if d == nil {
-		return err
+		return
 	}
 	d.count.Add(1)
 	text, now := err.Error(), time.Now()
@@ -55,8 +67,6 @@ func (d *Damages) Note(err error) error {
 	}
 	d.mu.Unlock()
 	if tell {
-		d.log.LogAttrs(context.Background(), slog.LevelError,
-			"something stored is damaged and is not handed out: all else goes on; see `store check`", slog.Any("error", err))
+		d.log.LogAttrs(context.Background(), level, words, slog.Any("error", err))
 	}
-	return err
 }
