@@ -9,7 +9,7 @@ import (
 // Collectors are what is to be told of the backends to Prometheus.
 func (b *Backends) Collectors() []prometheus.Collector {
 	all := []prometheus.Collector{prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "hark_store_damages_total", Help: "Times that something stored was found damaged, by its checksum, and was not handed out.",
+		Name: "hark_store_damages_total", Help: "Times that something stored was found damaged, by its checksum, and was not handed out, or was there twice and was written anew.",
 	}, func() float64 { return float64(b.damages.Count()) })}
 	if b.Rabbit != nil {
 		all = append(all, rabbitCollector{b.Rabbit})

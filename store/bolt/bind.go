@@ -243,11 +243,15 @@ func DiscardLog(path string) (kept string, err error) {
 	if err != nil {
 		return "", refused(path, err)
 	}
-	if first.lost { // the file alone may be of an older state, and would be taken for the newest then
-		return "", refused(path, first.older())
+	log, err := readLogFile(path)
+	if err != nil {
+		return "", err
 	}
 	if err := db.View(func(tx *bolt.Tx) error {
-		_, err := readBinding(tx)
+		file, err := readBinding(tx)
+		if err == nil && first.lost && !certain(file, log) { // it would be taken for the newest then
+			err = first.older()
+		}
 		return err
 	}); err != nil {
 		return "", refused(path, err)
