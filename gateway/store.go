@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -172,26 +171,22 @@ func (k *storeKeeper) load() (err error) {
 		defer func() { err = errors.Join(err, file.Close()) }()
 		from = file
 	}
-	n := 0
-	counted := iter.Seq2[transfer.Line, error](func(yield func(transfer.Line, error) bool) {
-		for l, err := range transfer.Read(from) {
-			n++
-			if !yield(l, err) {
-				return
-			}
-		}
-	})
+	var seen transfer.Seen
+	lines := transfer.Read(from, &seen)
 	where := k.path
 	if k.c.Redis != "" {
 		where = "Redis at " + backends.Redact(k.c.Redis)
-		err = redis.Import(context.Background(), k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions}, counted)
+		err = redis.Import(context.Background(), k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions}, lines)
 	} else {
-		err = bolt.Import(k.path, counted)
+		err = bolt.Import(k.path, lines)
 	}
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
-	_, err = fmt.Fprintf(k.out, "%d lines were imported into %s\n", n, where)
+	if !seen.Summed {
+		_, _ = fmt.Fprintln(k.errOut, "the export has no sum: an older version wrote it, and whether it was changed since cannot be told")
+	}
+	_, err = fmt.Fprintf(k.out, "%d lines were imported into %s\n", seen.Lines, where)
 	return err
 }
 

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -66,12 +68,23 @@ func TestStoreCommands(t *testing.T) {
 	}
 
 	server := servertest.Redis(t)
-	if code, out, errOut := storeCommand(string(export), "import", "--redis="+server.URL); code != exitDone {
+	count := fmt.Sprintf("%d lines were ", bytes.Count(export, []byte("\n")))
+	changed := bytes.Replace(export, []byte(`"data":"e`), []byte(`"data":"f`), 1)
+	if code, out, errOut := storeCommand(string(changed), "import", "--redis="+server.URL); code != exitDamaged ||
+		!strings.Contains(errOut, "is not what was written") {
+		t.Error(code, out, errOut)
+	}
+	if code, out, errOut := storeCommand(string(export), "import", "--redis="+server.URL); code != exitDone ||
+		!strings.HasPrefix(out, count+"imported") || errOut != "" {
 		t.Fatal(out, errOut)
 	}
 	code, back, errOut := storeCommand("", "export", "--redis="+server.URL)
-	if code != exitDone || back != string(export) {
+	if code != exitDone || back != string(export) || !strings.HasPrefix(errOut, count+"exported") {
 		t.Errorf("from Redis comes\n%s\nand what went there was\n%s\n%s", back, export, errOut)
+	}
+	older := regexp.MustCompile(`,"sum":"[^"]*"`).ReplaceAllString(back, "")
+	if code, out, errOut := storeCommand(older, "import", "--data="+t.TempDir()); code != exitDone || !strings.Contains(errOut, "has no sum") {
+		t.Error(out, errOut)
 	}
 	other := t.TempDir()
 	if code, out, errOut := storeCommand(back, "import", "--data="+other); code != exitDone {

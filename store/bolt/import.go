@@ -164,12 +164,19 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	i.request = r
 	return i.do(512, func(b *batch) error {
 		b.raise(ownersBucket, r.Serial)
-		b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
+		at := ownerKey(r.Owner, r.Serial)
+		if b.bucket(ownersBucket).Get(at) != nil {
+			return fmt.Errorf("request %s has the serial %d of another one", r.ID, r.Serial)
+		}
+		b.put(ownersBucket, at, ownerEntry(&r.Request))
 		b.schedule(r)
 		b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 		switch r.Status {
 		case lifecycle.Pending:
 			b.raise(pendingBucket, r.Ticket)
+			if b.bucket(pendingBucket).Get(pendingKey(r)) != nil {
+				return fmt.Errorf("request %s has the ticket %d of another one", r.ID, r.Ticket)
+			}
 			b.put(pendingBucket, pendingKey(r), []byte(r.ID))
 		case lifecycle.Processing:
 			b.put(processingBucket, processingKey(r), processingValue(r))

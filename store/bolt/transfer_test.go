@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/storetest"
 	"github.com/hark-push/hark/store/transfer"
 )
 
@@ -32,7 +34,7 @@ func TestTransfer(t *testing.T) {
 	furnish(t, s)
 	want := exported(t, s)
 	path := filepath.Join(t.TempDir(), "hark.db")
-	if err := Import(path, transfer.Read(strings.NewReader(want))); err != nil {
+	if err := Import(path, transfer.Read(strings.NewReader(want), nil)); err != nil {
 		t.Fatal(err)
 	}
 	again := openLogged(t, path)
@@ -59,8 +61,43 @@ func TestTransfer(t *testing.T) {
 		}
 		top = h.Top
 	}
-	if err := Import(path, transfer.Read(strings.NewReader(want))); err == nil || !strings.Contains(err.Error(), "there is something already") {
+	if err := Import(path, transfer.Read(strings.NewReader(want), nil)); err == nil || !strings.Contains(err.Error(), "there is something already") {
 		t.Errorf("into a store that is there: %v", err)
+	}
+}
+
+// TestWrongExport: of an export that a gateway cannot have written nothing is taken over.
+func TestWrongExport(t *testing.T) {
+	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
+	furnish(t, s)
+	take := func(t *testing.T, lines iter.Seq2[transfer.Line, error]) error {
+		path := filepath.Join(t.TempDir(), "hark.db")
+		err := Import(path, lines)
+		if left, failed := os.ReadDir(filepath.Dir(path)); failed != nil || len(left) > 0 {
+			t.Errorf("%v is left, %v", left, failed)
+		}
+		return err
+	}
+	whole := exported(t, s)
+	storetest.Imports(t, whole, take)
+	var lines []transfer.Line
+	for l, err := range transfer.Read(strings.NewReader(whole), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := l.Request; r != nil && r.ID == "r02" {
+			lines[0].Serial = l.Serial // which is alice's, too
+		}
+		lines = append(lines, l)
+	}
+	if err := take(t, func(yield func(transfer.Line, error) bool) {
+		for _, l := range lines {
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}); err == nil || !strings.Contains(err.Error(), "of another one") {
+		t.Errorf("two requests with one serial: %v", err)
 	}
 }
 
@@ -76,7 +113,7 @@ func TestCutExport(t *testing.T) {
 		"not ours": "{}\n", "newer": `{"kind":"hark-export","version":99}` + "\n",
 	} {
 		path := filepath.Join(t.TempDir(), "hark.db")
-		if err := Import(path, transfer.Read(strings.NewReader(text))); err == nil {
+		if err := Import(path, transfer.Read(strings.NewReader(text), nil)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		left, err := os.ReadDir(filepath.Dir(path))
@@ -113,7 +150,7 @@ func TestSalvage(t *testing.T) {
 		t.Errorf("%v", lost)
 	}
 	made := filepath.Join(t.TempDir(), "hark.db")
-	if err := Import(made, transfer.Read(strings.NewReader(out.String()))); err != nil {
+	if err := Import(made, transfer.Read(strings.NewReader(out.String()), nil)); err != nil {
 		t.Fatal(err)
 	}
 	s, err = Open(made, Options{CheckpointAfter: time.Hour})

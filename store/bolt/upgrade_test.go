@@ -90,7 +90,7 @@ func TestLayout5(t *testing.T) {
 		}
 	}
 	made := filepath.Join(t.TempDir(), "hark.db")
-	if err := Import(made, transfer.Read(strings.NewReader(export))); err != nil {
+	if err := Import(made, transfer.Read(strings.NewReader(export), nil)); err != nil {
 		t.Fatal(err)
 	}
 	s := openLogged(t, made)

@@ -1,19 +1,23 @@
 // Package transfer is how what a store holds is written down, as JSON lines
 // (https://jsonlines.org), so that another one can take it in: the same driver's or the other's.
 //
-// The first line says what it is, the last one how many there were: a file that was cut is told
-// from a whole one. Between them come, for each request, itself, its bodies, its events; then what
+// The first line says what it is, the last one how many there were, and CRC-32C of all before it: a
+// file that was cut or changed is told from a whole one. Between them come, for each request, itself, its bodies, its events; then what
 // names requests, feeds, webhooks, and what is kept by name. Secrets are among them.
 package transfer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
@@ -39,7 +43,7 @@ const (
 	Delivery Kind = "delivery" // of the endpoint before, the oldest first: Delivery
 	Floor    Kind = "floor"    // Offset: the highest that a feed had which is gone
 	Kept     Kind = "kept"     // ID: the name; Data
-	End      Kind = "end"      // Lines: how many there are, the first and this one included
+	End      Kind = "end"      // Lines: how many there are, the first and this one included; Sum
 )
 
 // Line is one of an export. Times are cut to microseconds where a driver keeps no more.
@@ -47,6 +51,9 @@ type Line struct {
 	Kind    Kind `json:"kind"`
 	Version int  `json:"version,omitzero"`
 	Lines   int  `json:"lines,omitzero"`
+	// Sum is, in the first line, which one the last line has ([SumName]), and there the sum of all
+	// lines before it, in hexadecimal. Older versions wrote neither.
+	Sum string `json:"sum,omitzero"`
 
 	Request *Record `json:"request,omitzero"`
 	Serial  uint64  `json:"serial,omitzero"` // rises with creation
@@ -95,12 +102,16 @@ func (r *Record) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *Record) UnmarshalJSON(raw []byte) error {
 	var from record
-	if err := json.Unmarshal(raw, &from); err != nil {
+	if err := decode(raw, &from); err != nil {
 		return err
 	}
 	of := lifecycle.Request{ID: from.ID}
 	if err := parts.DecodeRecord(string(from.Record), &of); err != nil {
 		return fmt.Errorf("request %s: %w", from.ID, err)
+	}
+	same := func(told, is string) bool { return told == is || !utf8.ValidString(is) }
+	if !same(from.Owner, of.Owner) || !same(from.Route, of.Route) || from.Status != of.Status {
+		return fmt.Errorf("request %.80q: its owner, route or status is not that of its record, where they would have to change, too", from.ID)
 	}
 	*r = Record(of)
 	return nil
@@ -160,37 +171,67 @@ type Source interface {
 // Write writes down all that a store holds. It needs memory for the largest body.
 func Write(to io.Writer, from Source, skip func(error)) (lines int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
-	encoder := json.NewEncoder(out)
+	sum := crc32.New(castagnoli)
+	encoder := json.NewEncoder(io.MultiWriter(out, sum))
 	encoder.SetEscapeHTML(false)
 	emit := func(l Line) error {
 		lines++
 		return encoder.Encode(&l)
 	}
-	if err := emit(Line{Kind: Begin, Version: Version}); err != nil {
+	if err := emit(Line{Kind: Begin, Version: Version, Sum: SumName}); err != nil {
 		return lines, err
 	}
 	if err := from.Export(emit, skip); err != nil {
 		return lines, err
 	}
-	if err := emit(Line{Kind: End, Lines: lines + 1}); err != nil {
+	if err := emit(Line{Kind: End, Lines: lines + 1, Sum: hexSum(sum.Sum32())}); err != nil {
 		return lines, err
 	}
 	return lines, out.Flush()
 }
 
+// SumName is what the first line of an export calls the sum that its last line has.
+const SumName = "crc32c"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func hexSum(sum uint32) string { return fmt.Sprintf("%08x", sum) }
+
 // ErrCut is an export that does not end as one does.
 var ErrCut = errors.New("the export has no end: it was cut, or is still being written. Nothing was taken over; make it anew")
 
+// errChanged is an export whose sum is another one.
+var errChanged = errors.New("the export is not what was written: something in it was changed, by an editor, by a conversion of the ends " +
+	"of lines, or by the disk. Nothing was taken over; make it anew, or use another copy")
+
+// starts are what files begin with that were an export once, and what helps.
+var starts = []struct{ begin, remedy string }{
+	{"\xef\xbb\xbf", "a byte order mark, which an editor has put there: use the export as it was written"},
+	{"\xff\xfe", "a byte order mark of UTF-16, which PowerShell's > writes: let `store export` write the file itself"},
+	{"\xfe\xff", "a byte order mark of UTF-16: let `store export` write the file itself"},
+	{"\x1f\x8b", "what gzip writes: unpack it first"},
+}
+
+// Seen is what was read of an export.
+type Seen struct {
+	Lines  int  // the first and the last included
+	Summed bool // it has a sum, which was right
+}
+
 // Read yields the lines of an export between the first and the last. After an error nothing
-// follows.
-func Read(from io.Reader) iter.Seq2[Line, error] {
+// follows. If seen is not nil it is set while they are read.
+func Read(from io.Reader, seen *Seen) iter.Seq2[Line, error] {
+	if seen == nil {
+		seen = new(Seen)
+	}
 	return func(yield func(Line, error) bool) {
 		in := bufio.NewReaderSize(from, 1<<16)
-		n := 0
-		fail := func(err error) { yield(Line{}, fmt.Errorf("line %d: %w", n, err)) }
+		*seen = Seen{}
+		summed, sum := false, uint32(0)
+		fail := func(err error) { yield(Line{}, fmt.Errorf("line %d: %w", seen.Lines, err)) }
 		for {
 			raw, err := in.ReadBytes('\n')
-			n++
+			seen.Lines++
 			if len(raw) == 0 || err != nil {
 				if err != nil && !errors.Is(err, io.EOF) {
 					fail(err)
@@ -199,45 +240,105 @@ func Read(from io.Reader) iter.Seq2[Line, error] {
 				fail(ErrCut)
 				return
 			}
-			var l Line
-			if err := json.Unmarshal(raw, &l); err != nil {
-				fail(fmt.Errorf("it is no line of an export: %w", err))
+			l, err := readLine(raw, seen.Lines == 1)
+			if err == nil && l.Kind == End {
+				err = ended(raw, &l, seen.Lines, summed, sum)
+			}
+			if err != nil {
+				fail(err)
 				return
 			}
+			sum = crc32.Update(sum, castagnoli, raw)
 			switch {
-			case n == 1 && (l.Kind != Begin || l.Version < 1):
-				fail(errors.New("it does not begin as an export of Hark does"))
-				return
-			case n == 1 && l.Version > Version:
-				fail(fmt.Errorf("the export is of version %d, this program knows up to version %d: use a newer one", l.Version, Version))
-				return
-			case n == 1:
-			case l.Kind == End && l.Lines != n:
-				fail(fmt.Errorf("the export had %d lines: some are missing, or too many", l.Lines))
-				return
+			case seen.Lines == 1:
+				summed = l.Sum != ""
 			case l.Kind == End:
 				if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-					n++
+					seen.Lines++
 					fail(errors.New("something follows the end of the export"))
-				}
-				return
-			default:
-				if !yield(l, nil) {
 					return
 				}
+				seen.Summed = summed
+				return
+			case !yield(l, nil):
+				return
 			}
 		}
 	}
 }
 
-// Each has take called with each line, and names the kind of the one that is not taken.
+// readLine reads one line, the first one if it is that.
+func readLine(raw []byte, first bool) (l Line, err error) {
+	for _, s := range starts {
+		if first && bytes.HasPrefix(raw, []byte(s.begin)) {
+			return l, fmt.Errorf("it begins with %s", s.remedy)
+		}
+	}
+	err = decode(raw, &l)
+	switch {
+	case err != nil:
+		return l, fmt.Errorf("it is no line of an export: %w", err)
+	case first && (l.Kind != Begin || l.Version < 1):
+		return l, errors.New("it does not begin as an export of Hark does")
+	case first && l.Version > Version:
+		return l, fmt.Errorf("the export is of version %d, this program knows up to version %d: use a newer one", l.Version, Version)
+	case first && l.Sum != "" && l.Sum != SumName:
+		return l, fmt.Errorf("the export has a sum %.40q, which this program does not know: use a newer one", l.Sum)
+	case !first && l.Kind == Begin:
+		return l, errors.New("another export begins in it: import each by itself")
+	case !first && l.Kind != End && l.Sum != "":
+		return l, errors.New("it has a sum, which the last line only has")
+	}
+	return l, nil
+}
+
+// ended returns what is wrong with an export by its last line.
+func ended(raw []byte, l *Line, lines int, summed bool, sum uint32) error {
+	if l.Lines != lines {
+		return fmt.Errorf("the export had %d lines: some are missing, or too many", l.Lines)
+	}
+	if !summed && l.Sum == "" {
+		return nil
+	}
+	// The last line itself is in no sum.
+	want, err := json.Marshal(Line{Kind: End, Lines: lines, Sum: hexSum(sum)})
+	if err == nil && !bytes.Equal(raw, append(want, '\n')) {
+		err = errChanged
+	}
+	return err
+}
+
+// decode reads JSON that has nothing that v does not have, and nothing behind it.
+func decode(raw []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown { // there is no other way to tell
+			return fmt.Errorf("this program knows no member %s: use a newer one, or the export as it was written", name)
+		}
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something stands behind it")
+	}
+	return nil
+}
+
+// Each has take called with each line, after it was held against what a gateway could have stored,
+// and names the line that is not taken, and its kind.
 func Each(lines iter.Seq2[Line, error], take func(*Line) error) error {
+	c, number := newChecker(), 1 // the first one is not among them
 	for l, err := range lines {
 		if err != nil {
 			return err
 		}
-		if err := take(&l); err != nil {
-			return fmt.Errorf("a line of kind %q: %w", l.Kind, err)
+		number++
+		err = c.line(&l)
+		if err == nil {
+			err = take(&l)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d, of kind %q: %w. Nothing was taken over", number, l.Kind, err)
 		}
 	}
 	return nil
