@@ -59,7 +59,7 @@ var rooms = map[string][]string{
 	"scripts":           {},
 	"broker/brokertest": {"broker"},
 	"gateway/misuse":    {"github.com/getkin"},
-	"store/storetest":   {"lifecycle", "hub"},
+	"store/storetest":   {"lifecycle", "hub", "store/transfer"},
 	"store/webhooktest": {"lifecycle", "hub", "webhook/dispatch"},
 }
 
