@@ -53,14 +53,15 @@ var rooms = map[string][]string{
 	"gateway/lease":      {"lifecycle", "broker"},
 	"gateway/strictjson": {},
 	// What only tests use.
-	"deploy":            {},
-	"docs":              {},
-	"servertest":        {"github.com"},
-	"scripts":           {},
-	"broker/brokertest": {"broker"},
-	"gateway/misuse":    {"github.com/getkin"},
-	"store/storetest":   {"lifecycle", "hub", "store/transfer"},
-	"store/webhooktest": {"lifecycle", "hub", "webhook/dispatch"},
+	"deploy":             {},
+	"docs":               {},
+	"servertest":         {"github.com"},
+	"scripts":            {},
+	"broker/brokertest":  {"broker"},
+	"gateway/misuse":     {"github.com/getkin"},
+	"store/storetest":    {"lifecycle", "hub"},
+	"store/transfertest": {"lifecycle", "store/transfer"},
+	"store/webhooktest":  {"lifecycle", "hub", "webhook/dispatch"},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/storetest"
 	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/store/transfertest"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -79,7 +79,7 @@ func TestWrongExport(t *testing.T) {
 		return err
 	}
 	whole := exported(t, s)
-	storetest.Imports(t, whole, take)
+	transfertest.Imports(t, whole, take)
 	var lines []transfer.Line
 	for l, err := range transfer.Read(strings.NewReader(whole), nil) {
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/storetest"
 	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/store/transfertest"
 	"github.com/hark-push/hark/store/webhooktest"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -155,7 +156,7 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("into a store that is there: %v", err)
 		}
 	}
-	storetest.Imports(t, export, func(t *testing.T, lines iter.Seq2[transfer.Line, error]) error {
+	transfertest.Imports(t, export, func(t *testing.T, lines iter.Seq2[transfer.Line, error]) error {
 		err := redis.Import(t.Context(), server.URL, redis.Options{Prefix: "wrong"}, lines)
 		if left, failed := client(t, server).Keys(t.Context(), "wrong:*").Result(); failed != nil || len(left) > 0 {
 			t.Errorf("%v is left, %v", left, failed)

@@ -1,4 +1,5 @@
-package storetest
+// Package transfertest is the suite that every driver passes which takes exports in.
+package transfertest
 
 import (
 	"iter"
