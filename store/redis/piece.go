@@ -37,7 +37,7 @@ func (s *Store) ReadContent(
 			err = parts.ErrSum // cut
 		}
 		if err != nil {
-			return 0, s.damaged(of.ID, partName(part), err)
+			return s.brokenOff(bound, of, part, key, p, offset, err)
 		}
 	}
 	if len(p) == 0 {
@@ -49,9 +49,25 @@ func (s *Store) ReadContent(
 		return 0, failed(ctx, err)
 	}
 	if err := h.Check(data, from, int64(len(data)) < to-from); err != nil {
-		return 0, s.damaged(of.ID, partName(part), err)
+		return s.brokenOff(bound, of, part, key, p, offset, err)
 	}
 	return copy(p, data[min(offset-from, int64(len(data))):]), nil
+}
+
+// brokenOff answers for a body that does not fit its sums. It may have been forgotten between two of
+// the reads, of which the second found nothing: then it is not there, and not damaged.
+func (s *Store) brokenOff(
+	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, key string, p []byte, offset int64, broken error,
+) (int, error) {
+	there, err := s.client.Exists(ctx, key).Result()
+	switch {
+	case err != nil:
+		return 0, failed(ctx, err)
+	case there == 0:
+		return s.readInRecord(ctx, of, part, p, offset)
+	default:
+		return 0, s.damaged(of.ID, partName(part), broken)
+	}
 }
 
 // readInRecord reads from a body that is not kept by itself, because the record has it or there is none.
