@@ -146,6 +146,7 @@ func TestPlace(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		feed  bool
+		late  bool // it began when a had
 		shown []shown
 		want  string
 		gaps  []gap
@@ -159,11 +160,17 @@ func TestPlace(t *testing.T) {
 		"a loss for nothing":  {shown: []shown{{a, 1, 1, "accepted"}, {a, 2, 2, "reset"}}, want: "although nothing was lost"},
 		"a feed":              {feed: true, shown: []shown{{a, 1, 1, "accepted"}, {b, 2, 1, "accepted"}, {a, 3, 2, "started"}}},
 		"a feed out of order": {feed: true, shown: []shown{{a, 1, 1, "accepted"}, {a, 2, 2, "started"}, {a, 3, 1, "accepted"}}, want: "event 1 of a/0123456789 after 2"},
+		"a feed that forgets": {feed: true, shown: []shown{{ref{}, 5, 0, "feed.reset"}}, want: "although nothing was lost"},
+		"a feed that forgot":  {feed: true, late: true, shown: []shown{{ref{}, 5, 0, "feed.reset"}, {a, 6, 3, "progress"}, {b, 7, 1, "accepted"}}},
+		"a late feed's gap":   {feed: true, late: true, shown: []shown{{ref{}, 5, 0, "feed.reset"}, {b, 6, 2, "started"}}, gaps: []gap{{b, 1, 1}}},
 		"a feed that begins":  {feed: true, shown: []shown{{a, 1, 2, "started"}}, gaps: []gap{{a, 1, 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _, _ := testChurn(plan{})
 			f := &follower{churn: c, name: "f", feed: test.feed, seen: make(map[ref]int)}
+			if test.late {
+				f.before = map[ref]bool{a: true}
+			}
 			for _, s := range test.shown {
 				_ = f.place(said{offset: s.offset}, s.of, s.seq, s.kind) // what it says is told in the ledger, too
 			}

@@ -24,6 +24,9 @@ type follower struct {
 	feed   bool
 	topic  string // of a feed; "" for all of the owner's
 	steady bool   // it reads at once and leaves of itself never, so that it misses nothing
+	// before are lives from before it began, of which the feed may have forgotten events. Nil: it was there
+	// from the first.
+	before map[ref]bool
 
 	sub    *submission // that is followed, if it is one
 	former ref         // life that it had a cursor of, if it begins with one
@@ -110,6 +113,9 @@ func (c *churn) feeds(ctx context.Context, round int, running *sync.WaitGroup) (
 			if kind.topic != "" {
 				f.path, f.channel = "/v1/topics/"+kind.topic+"/events", "topic:"+kind.topic
 				f.name = fmt.Sprintf("follower of %s's %s", who.subject, kind.topic)
+			}
+			if round > 0 {
+				f.before = c.ledger.known()
 			}
 			c.ledger.count("followers of feeds")
 			running.Go(func() { f.run(ctx) })
@@ -302,6 +308,8 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 		f.ledger.count("resets told")
 		f.resets++
 		switch {
+		case f.feed && f.at == 0 && f.before != nil:
+			f.ledger.count("feeds that had forgotten their beginning")
 		case f.feed:
 			f.ledger.violate("%s: told of a loss at %d, behind %d, although nothing was lost", f.name, s.offset, f.at)
 		case f.former != ref{} && f.of == ref{}, f.of != ref{} && f.of != of: // another life
@@ -334,6 +342,7 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 	switch {
 	case seq <= last:
 		f.ledger.violate("%s: event %d of %s after %d", f.name, seq, of, last)
+	case last == 0 && f.resets > 0 && f.before[of]: // the feed had forgotten the beginning
 	case seq > last+1:
 		f.gaps = append(f.gaps, gap{of, last + 1, seq - 1})
 	}
@@ -371,7 +380,7 @@ func (f *follower) behind() (of ref, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range l.lives {
-		if f.wants(v) && v.ended != 0 && !v.gone && f.seen[v.ref] != v.ended {
+		if f.wants(v) && v.ended != 0 && !v.gone && !(f.resets > 0 && f.before[v.ref]) && f.seen[v.ref] != v.ended {
 			return v.ref, true
 		}
 	}

@@ -357,3 +357,14 @@ func (l *ledger) hand(s *submission, of ref, attempt int) {
 	v.handed[attempt] = time.Now()
 	l.done["attempts handed to HTTP workers"]++
 }
+
+// known returns the lives that there have been.
+func (l *ledger) known() map[ref]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := make(map[ref]bool, len(l.lives))
+	for of := range l.lives {
+		known[of] = true
+	}
+	return known
+}
