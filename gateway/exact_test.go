@@ -220,7 +220,7 @@ func TestConnectionsThatClose(t *testing.T) {
 	s := start(t)
 	answers := func(field string) (closed bool) {
 		t.Helper()
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // of this process
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}

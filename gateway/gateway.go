@@ -347,7 +347,7 @@ func (g *gateway) close() {
 		g.attendance.close()
 	}
 	if g.Backends != nil {
-		if err := g.Backends.Close(); err != nil {
+		if err := g.Close(); err != nil {
 			g.log.Error("store or broker did not close", slog.Any("error", err))
 		}
 	}

@@ -277,7 +277,7 @@ func (c *Config) check() error {
 			return settings.NotAllowed("traces", c.Traces, "a URL like http://127.0.0.1:4318")
 		}
 	}
-	if err := c.Options.Check(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	if c.CallbackExchange != "" && c.AMQP == "" {

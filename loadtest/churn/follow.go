@@ -380,7 +380,7 @@ func (f *follower) behind() (of ref, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range l.lives {
-		if f.wants(v) && v.ended != 0 && !v.gone && !(f.resets > 0 && f.before[v.ref]) && f.seen[v.ref] != v.ended {
+		if f.wants(v) && v.ended != 0 && !v.gone && (f.resets == 0 || !f.before[v.ref]) && f.seen[v.ref] != v.ended {
 			return v.ref, true
 		}
 	}

@@ -105,7 +105,7 @@ func quiet(err error, to string) error {
 // plainQuery reports whether a query may stand in the request line as it is, where net/http puts it
 // (RFC 3986, section 3.4).
 func plainQuery(query string) bool {
-	for i := 0; i < len(query); i++ {
+	for i := range len(query) {
 		switch b := query[i]; {
 		case b <= ' ' || b >= 0x7f:
 			return false

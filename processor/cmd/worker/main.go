@@ -84,7 +84,7 @@ func (o *options) check() error {
 		}
 	}
 	return cmp.Or(
-		o.Options.Check(),
+		o.Check(),
 		settings.Between("concurrency", o.Concurrency, 1, 10_000),
 		settings.Between("drain", o.Drain, 0, time.Hour),
 	)

@@ -134,7 +134,7 @@ func TestHealth(t *testing.T) {
 
 	get := func(path string) (int, string) {
 		t.Helper()
-		answer, err := http.Get(url + path) //nolint:noctx // of this process
+		answer, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestHealth(t *testing.T) {
 
 // TestAddressTaken: the error says what to do.
 func TestAddressTaken(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed with the test
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
