@@ -37,7 +37,7 @@ test-beside: # one after the other: the first ones share a folder of packages, t
 	@$(MAKE) test-servers
 
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=30m ./...
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=60m ./...
 	$(GO) test -C loadtest/centrifuge ./...
 	$(GO) test -race -shuffle=on -tags=portable ./hub
 
@@ -47,11 +47,11 @@ test-portable: ## hub and gateway as they are on systems other than Linux, tried
 	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=20m ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=50m ./gateway
 
 SUITE ?= trixie
 test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=20m ./servertest ./broker/rabbitmq ./store/redis ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis ./gateway
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test

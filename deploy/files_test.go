@@ -245,7 +245,7 @@ func TestComposeHasNoPasswords(t *testing.T) {
 func TestComposeStartsGateways(t *testing.T) {
 	f := compose(t)
 	known := make(map[string]bool)
-	for field := range reflect.TypeFor[config.Config]().Fields() {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
 		known[field.Tag.Get("env")] = true
 	}
 	for _, name := range []string{"gateway-1", "gateway-2"} {
@@ -277,7 +277,7 @@ func TestComposeStartsGateways(t *testing.T) {
 		})
 	}
 	worker := f.Services["worker"]
-	source := read(t, "processor/cmd/worker/main.go")
+	source := read(t, "processor/cmd/worker/main.go") + read(t, "backends/options.go")
 	for key := range worker.Environment {
 		if strings.HasPrefix(key, "HARK_") && !strings.Contains(source, `env:"`+key+`"`) {
 			t.Errorf("the worker does not know %s", key)

@@ -303,9 +303,9 @@ func TestFraming(t *testing.T) {
 		name, head, body string
 		status           int
 	}{
-		{"both", post + "\nContent-Length: 1\nTransfer-Encoding: chunked", chunks, 202},
-		{"both, the other way round", post + "\nTransfer-Encoding: chunked\ncontent-length: 100", chunks, 202},
-		{"both, of nobody's path", "POST /nowhere HTTP/1.1" + host + "\nTransfer-Encoding: chunked\nContent-Length: 1", chunks, 404},
+		{"both", post + "\nContent-Length: 1\nTransfer-Encoding: chunked", chunks, 400},
+		{"both, the other way round", post + "\nTransfer-Encoding: chunked\ncontent-length: 100", chunks, 400},
+		{"both, of nobody's path", "POST /nowhere HTTP/1.1" + host + "\nTransfer-Encoding: chunked\nContent-Length: 1", chunks, 400},
 		{"chunks in HTTP/1.0", strings.Replace(post, "HTTP/1.1", "HTTP/1.0", 1) + "\nConnection: keep-alive\nTransfer-Encoding: chunked", chunks, 202},
 		{"two lengths", post + "\nContent-Length: 1\nContent-Length: 2", "xy", 400},
 		{"the same length twice", post + "\nContent-Length: 1\nContent-Length: 1", "x", 400},

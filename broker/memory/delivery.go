@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/hark-push/hark/broker"
@@ -32,6 +33,28 @@ func (b *Broker) serve(r *route) {
 	}
 }
 
+// serveAll hands out what waits on all routes: what comes first of all of them, to whoever takes it.
+func (b *Broker) serveAll() {
+	for {
+		var best *item
+		for _, r := range b.routes {
+			if it := r.first(); it != nil && it.before(best) && slices.ContainsFunc(r.consumers, (*consumer).takes) {
+				best = it
+			}
+		}
+		if best == nil {
+			return
+		}
+		b.hand(best, b.routes[best.job.Route].next())
+	}
+}
+
+// before reports whether an item that is the first of its route comes before that of another one, which
+// may be nil: a higher priority does, then the owner whose turn comes first.
+func (it *item) before(other *item) bool {
+	return other == nil || it.level() > other.level() || it.level() == other.level() && it.line.turn < other.line.turn
+}
+
 // next returns the free consumer whose turn it is.
 func (r *route) next() *consumer {
 	for i := range r.consumers {
@@ -50,11 +73,7 @@ func (b *Broker) feed(c *consumer) {
 	for c.takes() {
 		var best *item
 		for _, r := range c.routes {
-			it := r.first()
-			if it == nil {
-				continue
-			}
-			if best == nil || it.level() > best.level() || it.level() == best.level() && it.line.turn < best.line.turn {
+			if it := r.first(); it != nil && it.before(best) {
 				best = it
 			}
 		}

@@ -214,9 +214,7 @@ func (b *Broker) ring() {
 	for len(b.delayed) > 0 && !now.Before(b.delayed[0].job.NotBefore) {
 		b.push(heap.Pop(&b.delayed).(*item))
 	}
-	for _, r := range b.routes { // only now, so that priority counts among what became due together
-		b.serve(r)
-	}
+	b.serveAll() // only now, so that priority and turns count among what became due together
 	b.wind()
 }
 
