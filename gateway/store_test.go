@@ -104,7 +104,7 @@ func TestStoreCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copy(content[64:], "XXXXXXXX") // the number of the first page
+	copy(content[64:], "DAMAGED!") // the number of the first page
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}

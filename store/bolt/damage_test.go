@@ -510,7 +510,7 @@ func TestLostState(t *testing.T) {
 		at := filepath.Join(t.TempDir(), "hark.db")
 		for damaged, says := range []error{errFirstPage, errSecondPage} {
 			file := bytes.Clone(content)
-			copy(file[damaged*pageSize+64:], "XXXXXXXX")
+			copy(file[damaged*pageSize+64:], "DAMAGED!")
 			layStore(t, at, map[string][]byte{"": file, "-wal": state["-wal"]})
 			if damaged == page {
 				s := openLogged(t, at)
