@@ -263,7 +263,7 @@ func unquote(quoted []byte) (text, fault string) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		text = string(quoted[1 : len(quoted)-1])
 		if !utf8.ValidString(text) {
-			return strings.ToValidUTF8(text, "\uFFFD"), NotUTF8
+			return string([]rune(text)), NotUTF8 // a replacement for each byte that is none, as encoding/json does
 		}
 		return text, ""
 	}

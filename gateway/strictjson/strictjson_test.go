@@ -29,6 +29,8 @@ func TestCheck(t *testing.T) {
 		`["\ud800\ud800\udc00"]`:              {"x/0"},
 		`{"a\ud800":1}`:                       {"x/a\uFFFD"},
 		"[\"\xff\"]":                          {"x/0"},
+		"{\"\xff\xfe\":1,\"\xff\":2}":         {"x/\uFFFD\uFFFD", "x/\uFFFD"},
+		"{\"\xff\xfe\":1,\"\xfe\xff\":2}":     {"x/\uFFFD\uFFFD", "x/\uFFFD\uFFFD"},
 	} {
 		var at []string
 		for _, f := range strictjson.Check([]byte(text), "x", 100) {
@@ -77,7 +79,7 @@ func BenchmarkCheck(b *testing.B) {
 
 // FuzzCheck: of whatever is valid JSON the members are those that encoding/json finds, and a name that stands there twice is told.
 func FuzzCheck(f *testing.F) {
-	for _, text := range []string{`{}`, `{"a":1,"b":[true,{"c":null}]}`, `{"a":1,"\u0061":2}`, `{"x":"\ud800"}`, ` [ 1 , "}" ] `, `{"a":{"b":"\"]"}}`, `-1.5e+3`} {
+	for _, text := range []string{`{}`, `{"a":1,"b":[true,{"c":null}]}`, `{"a":1,"\u0061":2}`, `{"x":"\ud800"}`, ` [ 1 , "}" ] `, `{"a":{"b":"\"]"}}`, `-1.5e+3`, "{\"\xff\xfe\":1}", "{\"\xff\\u0061\xe2\x82\":1}"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
