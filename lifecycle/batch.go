@@ -12,6 +12,7 @@ import (
 type Batch struct {
 	Total     int  `json:"total"`
 	Named     bool `json:"named,omitzero"` // some member has an id of its own, so ids are found in the content only
+	Timed     bool `json:"timed,omitzero"` // the ids that follow from it begin with its time; those of older ones do not
 	Succeeded int  `json:"succeeded,omitzero"`
 	Failed    int  `json:"failed,omitzero"`
 	Canceled  int  `json:"canceled,omitzero"`

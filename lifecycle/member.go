@@ -71,13 +71,13 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		mark := memberMark(batch, len(members))
 		life := ""
 		if o.ID == "" {
-			o.ID = mark
+			o.ID = mark.id(batch)
 		} else {
 			life = NewLife()
 		}
 		members = append(members, Submission{
 			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
-			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark,
+			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
 			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
 	}
@@ -87,16 +87,38 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 	return members, nil
 }
 
-// memberMark tells a member of a batch from everything else: from other requests, and from the members of another life of the
-// batch's id. It is the member's fingerprint, so storing a member again finds that one and no other, and its id, unless it has one of its own.
-func memberMark(batch *Request, member int) string {
+// mark tells a member of a batch from everything else: from other requests, and from the members of
+// another life of the batch's id.
+type mark [sha256.Size]byte
+
+func memberMark(batch *Request, member int) (m mark) {
 	hash := sha256.New()
 	hash.Write([]byte(batch.Ref().String()))
 	var n [17]byte // behind a NUL, which is in no id
 	binary.BigEndian.PutUint64(n[1:], uint64(batch.CreatedAt.UnixNano()))
 	binary.BigEndian.PutUint64(n[9:], uint64(member))
 	hash.Write(n[:])
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
+	hash.Sum(m[:0])
+	return m
+}
+
+// fingerprint is that of the member, so that to store it again finds that one and no other.
+func (m mark) fingerprint() string { return base64.RawURLEncoding.EncodeToString(m[:]) }
+
+// id is that of the member, unless it has one of its own: a UUID (RFC 9562, section 5.8) that begins with
+// when the batch was made, in milliseconds, as those of other requests do. A store that sorts by ids
+// has the members of a batch next to each other then, and next to what else was made at that time.
+func (m mark) id(batch *Request) string {
+	if !batch.Batch.Timed {
+		return m.fingerprint()
+	}
+	id := m[:16]
+	var made [8]byte
+	binary.BigEndian.PutUint64(made[:], uint64(batch.CreatedAt.UnixMilli()))
+	copy(id, made[2:])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
 // members returns the submissions of a batch's members.
@@ -113,7 +135,7 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 	ids := make([]string, batch.Batch.Total)
 	if !batch.Batch.Named {
 		for i := range ids {
-			ids[i] = memberMark(batch, i)
+			ids[i] = memberMark(batch, i).id(batch)
 		}
 		return ids, nil
 	}
@@ -130,7 +152,7 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 // member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id of another request.
 func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
 	r, err := s.store.Get(ctx, Named(id))
-	if err == nil && r.Fingerprint != memberMark(batch, member) {
+	if err == nil && r.Fingerprint != memberMark(batch, member).fingerprint() {
 		return Request{}, ErrNotFound
 	}
 	return r, err

@@ -66,12 +66,12 @@ func (l Limits) WithDefaults() Limits {
 // ownership, defaults and the hand-over of work to the store's atomic steps. It
 // keeps no state of its own that would matter, so any number may run on one store. Close it before the store.
 type Service struct {
-	store   Store
-	queue   Queue
-	limits  Limits
-	log     *slog.Logger
-	tallies tallies
-	placing placing
+	store    Store
+	queue    Queue
+	limits   Limits
+	log      *slog.Logger
+	tallies  tallies
+	creating crowd
 }
 
 // Options of a [Service]. The zero value works.

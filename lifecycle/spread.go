@@ -30,7 +30,7 @@ func (e *MemberError) Unwrap() error { return e.Err }
 //
 // The options of sub are those of the batch; its time to run out, which follows from its members, is none of them. A member without an id gets one.
 func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
-	sub.Batch = &Batch{Total: len(members)}
+	sub.Batch = &Batch{Total: len(members), Timed: true}
 	for i := range members {
 		m := &members[i]
 		s.fill(m)
@@ -96,14 +96,8 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 	var mine []Ref
 	var ends []MemberEnd
 	var until time.Time
-	slots := s.placing.join(batch.Owner)
-	defer s.placing.leave(batch.Owner)
 	err = each(len(members), func(i int) error {
-		if err := slots.take(ctx); err != nil {
-			return err
-		}
 		created, err := s.place(ctx, members[i])
-		slots.free()
 		mu.Lock()
 		defer mu.Unlock()
 		r := created.Request
@@ -158,61 +152,6 @@ func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 // atOnce is how many steps are made at a time where many are to be made: so many share one commit, or
 // one round trip.
 const atOnce = 32
-
-// ownersAtOnce is how many members of all batches of an owner are stored at a time: enough that a disk
-// which syncs slowly does not keep a few batches waiting for each other.
-const ownersAtOnce = 4 * atOnce
-
-// placing bounds how many members of batches are being stored at a time for each owner, whose batches
-// share that. Stores make steps together that come together, and all of them wait for the last: the
-// hundreds of an owner with many batches under way would be in each step of everybody else's.
-type placing struct {
-	mu sync.Mutex
-	of map[string]*slots
-}
-
-// slots are those of an owner.
-type slots struct {
-	taken   chan struct{} // who waits gets one in the order of arrival
-	batches int           // under way
-}
-
-// join returns the slots of an owner, which are kept until as many have left.
-func (p *placing) join(owner string) *slots {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.of[owner]
-	if s == nil {
-		if p.of == nil {
-			p.of = make(map[string]*slots)
-		}
-		s = &slots{taken: make(chan struct{}, ownersAtOnce)}
-		p.of[owner] = s
-	}
-	s.batches++
-	return s
-}
-
-func (p *placing) leave(owner string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.of[owner]
-	if s.batches--; s.batches == 0 {
-		delete(p.of, owner)
-	}
-}
-
-// take waits for a slot.
-func (s *slots) take(ctx context.Context) error {
-	select {
-	case s.taken <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: members of other batches: %w", ErrUnavailable, ctx.Err())
-	}
-}
-
-func (s *slots) free() { <-s.taken }
 
 // each calls do for the numbers up to n, many at once, and waits for all calls. After an error no further ones are begun.
 func each(n int, do func(i int) error) error {

@@ -44,7 +44,7 @@ func (s *Service) ready(ctx context.Context) error {
 // place stores what was submitted and hands it over, or takes up what is there of it. All options are set.
 func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 	for range 3 { // what a submission finds may be gone before it is taken up
-		created, err := s.store.Create(ctx, sub)
+		created, err := s.create(ctx, sub)
 		r := created.Request
 		switch {
 		case err != nil:
@@ -73,6 +73,15 @@ func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 		}
 	}
 	return Created{}, fmt.Errorf("%w: the request keeps changing", ErrUnavailable)
+}
+
+// create stores what was submitted, when it is its owner's turn.
+func (s *Service) create(ctx context.Context, sub Submission) (Created, error) {
+	if err := s.creating.enter(ctx, sub.Owner); err != nil {
+		return Created{}, err
+	}
+	defer s.creating.leave(sub.Owner)
+	return s.store.Create(ctx, sub)
 }
 
 // hand sees to it that a request which is stored is worked on: it is queued, or, if it is a batch, its members are stored

@@ -72,7 +72,7 @@ type table struct {
 // logCapacity is how large the log becomes. The larger, the more rarely a page of the file is written that changes often, and
 // the more is read and changed again at start after a crash, and held in memory under load, where bbolt's search and the
 // collection of garbage take longer then: twice as large is slower already. In a bounded file it is a 64th of the bound at most, see journal.tight.
-const logCapacity = 8 << 20
+const logCapacity = 2 << 20
 
 // spareImage is how much memory for the log is kept when there is nothing in it.
 const spareImage = 64 << 10

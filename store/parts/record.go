@@ -165,7 +165,7 @@ func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = appendNumber(dst, 4, int64(b.Canceled))
 	dst = appendNumber(dst, 5, int64(b.Expired))
 	dst = appendText(dst, 6, string(b.Counted))
-	return appendMark(dst, 7, b.Named)
+	return appendMark(appendMark(dst, 7, b.Named), 8, b.Timed)
 }
 
 func (f field) batch(b *lifecycle.Batch) bool {
@@ -188,6 +188,8 @@ func (f field) batch(b *lifecycle.Batch) bool {
 			}
 		case 7:
 			b.Named = f.varint != 0
+		case 8:
+			b.Timed = f.varint != 0
 		}
 	})
 }
