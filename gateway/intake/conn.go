@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,8 @@ import (
 type Conn struct {
 	net.Conn
 	listener *Listener
-	from     netip.Addr // whose share it takes; the zero value if nobody's
+	from     netip.Addr  // whose share it takes; the zero value if nobody's
+	held     atomic.Bool // it waits for a place; changed under listener.mu
 
 	// Under listener.mu.
 	counted bool
@@ -24,6 +26,17 @@ type Conn struct {
 
 // UnsafeConn returns the connection beneath, by the name that fasthttp's wrappers have for it.
 func (c *Conn) UnsafeConn() net.Conn { return c.Conn }
+
+// Read waits for a place first if there was none yet when the connection came, for a second at most. If there
+// is none then either, the client has been told so, and the error is net.ErrClosed.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.held.Load() {
+		if err := c.listener.settle(c); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(p)
+}
 
 // CloseWrite tells the client that nothing follows.
 func (c *Conn) CloseWrite() error {
@@ -57,10 +70,7 @@ func (c *Conn) End() {
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
 	c.listener.rest(c, time.Now())
-	select {
-	case c.listener.freed <- struct{}{}: // who waits may have it
-	default:
-	}
+	c.listener.free() // who waits may have it
 }
 
 // Release takes the connection out of the count, because it is somebody else's who counts it himself.
@@ -70,6 +80,7 @@ func (c *Conn) Release() {
 	}
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
+	c.listener.release(c)
 	c.listener.leave(c)
 }
 

@@ -45,6 +45,7 @@ type Listener struct {
 
 	mu        sync.Mutex
 	open      int
+	held      int       // that wait for a place, which are not counted
 	idle      list.List // of *Conn, the one that has been idle for longest first
 	addresses map[netip.Addr]*address
 	stats     Stats
@@ -59,6 +60,7 @@ type address struct {
 // Stats are figures of a [Listener].
 type Stats struct {
 	Open, Idle int   // connections counted now; of these, those without a call
+	Held       int   // that wait for a place now, which are not counted
 	Evicted    int64 // closed because they were idle and there was no room
 	Refused    int64 // closed as soon as they came
 	Failed     int64 // attempts to accept that failed and were made again
@@ -73,6 +75,9 @@ const (
 	// patience is how long a new connection waits for a place when nothing is idle.
 	patience = time.Second
 )
+
+// mostHeld is how many connections may be held at a time, each with a descriptor.
+const mostHeld = 32
 
 // New returns a listener in front of l, which it closes with itself.
 func New(l net.Listener, o Options) *Listener {
@@ -90,7 +95,7 @@ func (l *Listener) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
-	s.Open, s.Idle = l.open, l.idle.Len()
+	s.Open, s.Idle, s.Held = l.open, l.idle.Len(), l.held
 	return s
 }
 
@@ -183,17 +188,24 @@ const (
 	refuse         // there is none
 )
 
-// admit returns the connection, counted, or nil if it was refused.
+// admit returns the connection, counted, or nil if it was refused. One for which there may be room in a
+// moment is returned uncounted and held, see [Conn.Read]: whoever comes behind it does not wait for that,
+// unless there are too many of them.
 func (l *Listener) admit(raw net.Conn) *Conn {
 	c := &Conn{Conn: raw, listener: l, from: l.share(raw.RemoteAddr())}
-	for end := time.Now().Add(patience); ; {
+	for {
 		l.mu.Lock()
 		verdict, pause, victim, why := l.place(c, time.Now())
-		if verdict == refuse || verdict == hold && !time.Now().Before(end) {
+		switch {
+		case verdict == refuse:
 			l.stats.Refused++
 			l.mu.Unlock()
 			l.refuse(raw, why)
 			return nil
+		case verdict == hold && l.held < mostHeld:
+			l.held++
+			c.held.Store(true)
+			verdict = take
 		}
 		l.mu.Unlock()
 		if victim != nil {
@@ -206,6 +218,49 @@ func (l *Listener) admit(raw net.Conn) *Conn {
 			_ = raw.Close()
 			return nil
 		}
+	}
+}
+
+// settle waits until there is room for a connection that is held, and counts it; net.ErrClosed if there
+// was none in time, and the client was told so.
+func (l *Listener) settle(c *Conn) error {
+	for end := time.Now().Add(patience); ; {
+		l.mu.Lock()
+		if !c.held.Load() { // it was closed meanwhile
+			l.mu.Unlock()
+			return net.ErrClosed
+		}
+		now := time.Now()
+		verdict, pause, victim, why := l.place(c, now)
+		refused := verdict == refuse || verdict == hold && !now.Before(end)
+		if refused {
+			l.stats.Refused++
+		}
+		if refused || verdict == take {
+			l.release(c)
+		}
+		l.mu.Unlock()
+		if victim != nil {
+			_ = victim.Close()
+		}
+		switch {
+		case refused:
+			l.tell(c.Conn, why)
+			return net.ErrClosed
+		case verdict == take:
+			return nil
+		}
+		if !l.wait(pause) {
+			return net.ErrClosed
+		}
+	}
+}
+
+// release ends that a connection is held. Called under l.mu.
+func (l *Listener) release(c *Conn) {
+	if c.held.CompareAndSwap(true, false) {
+		l.held--
+		l.free()
 	}
 }
 
@@ -312,6 +367,11 @@ func (l *Listener) leave(c *Conn) {
 		}
 		c.address = nil
 	}
+	l.free()
+}
+
+// free lets those look again who wait.
+func (l *Listener) free() {
 	select {
 	case l.freed <- struct{}{}:
 	default:

@@ -57,6 +57,18 @@ func open(t *testing.T, o intake.Options) *side {
 	return &side{f, l, t}
 }
 
+// dialUnsettled is dial while another connection is held.
+func (s *side) dialUnsettled(from string) (client net.Conn, accepted *intake.Conn) {
+	client, server := net.Pipe()
+	s.t.Cleanup(func() { _ = client.Close() })
+	s.next <- conn{server, from}
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return client, nil
+	}
+	return client, intake.Of(c)
+}
+
 // dial lets a connection come and returns both of its ends; accepted is nil if it was refused.
 func (s *side) dial(from string) (client net.Conn, accepted *intake.Conn) {
 	s.t.Helper()
@@ -65,11 +77,20 @@ func (s *side) dial(from string) (client net.Conn, accepted *intake.Conn) {
 	s.next <- conn{server, from}
 	s.next <- errors.New("nothing more") // final, so that Accept returns
 	c, err := s.Listener.Accept()
-	if err == nil {
-		<-s.next
-		return client, intake.Of(c)
+	if err != nil {
+		return client, nil
 	}
-	return client, nil
+	<-s.next
+	go func() { _, _ = c.Read(make([]byte, 1)) }() // as a server does
+	s.settled()
+	return client, intake.Of(c)
+}
+
+// settled waits until no connection waits for a place.
+func (s *side) settled() {
+	for s.Stats().Held > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // gone reports whether the other end was closed.
@@ -164,6 +185,60 @@ func TestRefused(t *testing.T) {
 			t.Fatalf("%s was refused", from)
 		}
 		c.Begin()
+	}
+}
+
+// TestNobodyWaitsBehind: a connection whose address has its share waits for a place of that by itself; one
+// of another address, which comes behind it, is served meanwhile.
+func TestNobodyWaitsBehind(t *testing.T) {
+	s := open(t, intake.Options{Most: 10, PerAddress: 1})
+	_, first := s.dial("192.0.2.1") // idle, and not for long enough
+	held, server := net.Pipe()
+	defer func() { _ = held.Close() }()
+	s.next <- conn{server, "192.0.2.1"}
+	second, err := s.Listener.Accept()
+	if err != nil || s.Stats().Held != 1 {
+		t.Fatalf("%v, %+v", err, s.Stats())
+	}
+	if _, c := s.dialUnsettled("192.0.2.2"); c == nil || s.Stats().Open != 2 {
+		t.Fatalf("%+v", s.Stats())
+	}
+	_ = first.Close()
+	go func() { _, _ = second.Read(make([]byte, 1)) }()
+	s.settled()
+	if st := s.Stats(); st.Open != 2 || st.Refused != 0 {
+		t.Errorf("%+v", st)
+	}
+	_ = second.Close()
+	if st := s.Stats(); st.Open != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestHeldIsRefused: who waits for a place in vain is told so, and counts nowhere.
+func TestHeldIsRefused(t *testing.T) {
+	s := open(t, intake.Options{Most: 1})
+	_, first := s.dial("192.0.2.1")
+	first.Begin()
+	client, server := net.Pipe()
+	s.next <- conn{server, "192.0.2.2"}
+	c, err := s.Listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
+	answer := make([]byte, 1024)
+	n, _ := client.Read(answer)
+	if text := string(answer[:n]); !strings.HasPrefix(text, "HTTP/1.1 503 ") {
+		t.Errorf("told %q", text)
+	}
+	_ = client.Close()
+	if err := <-read; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if st := s.Stats(); st.Held != 0 || st.Open != 1 || st.Refused != 1 {
+		t.Errorf("%+v", st)
 	}
 }
 

@@ -27,38 +27,56 @@ const (
 	refuseTime = 500 * time.Millisecond
 )
 
-// refuse closes a connection. As long as there are not too many of them, it is told why, and what it has sent is read, because closing
-// with bytes unread takes the answer away (RFC 9112, section 9.6).
+// refuse closes a connection. As long as there are not too many of them, it is told why, by somebody else.
 func (l *Listener) refuse(c net.Conn, why *refusal) {
+	if l.tells(why) {
+		l.gates.Go(func() { l.say(c, why) })
+		return
+	}
+	_ = c.Close()
+}
+
+// tell is refuse for who can wait until that has been done.
+func (l *Listener) tell(c net.Conn, why *refusal) {
+	if l.tells(why) {
+		l.say(c, why)
+		return
+	}
+	_ = c.Close()
+}
+
+// tells reports whether a client can be told why, and takes a place for that, which say gives back.
+func (l *Listener) tells(why *refusal) bool {
+	if l.opts.Secured || why == nil {
+		return false
+	}
 	select {
 	case l.turned <- struct{}{}:
+		return true
 	default:
-		_ = c.Close()
+		return false
+	}
+}
+
+// say tells a client why it is refused, and closes the connection. What the client has sent is read, because
+// closing with bytes unread takes the answer away (RFC 9112, section 9.6).
+func (l *Listener) say(c net.Conn, why *refusal) {
+	defer func() { <-l.turned }()
+	defer func() { _ = c.Close() }()
+	if c.SetDeadline(time.Now().Add(refuseTime)) != nil {
 		return
 	}
-	if l.opts.Secured || why == nil {
-		<-l.turned
-		_ = c.Close()
+	if _, err := c.Write(why.answer); err != nil {
 		return
 	}
-	l.gates.Go(func() {
-		defer func() { <-l.turned }()
-		defer func() { _ = c.Close() }()
-		if c.SetDeadline(time.Now().Add(refuseTime)) != nil {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	var buffer [2 << 10]byte
+	for {
+		if _, err := c.Read(buffer[:]); err != nil {
 			return
 		}
-		if _, err := c.Write(why.answer); err != nil {
-			return
-		}
-		half, ok := c.(interface{ CloseWrite() error })
-		if !ok || half.CloseWrite() != nil {
-			return
-		}
-		var buffer [2 << 10]byte
-		for {
-			if _, err := c.Read(buffer[:]); err != nil {
-				return
-			}
-		}
-	})
+	}
 }

@@ -105,6 +105,7 @@ type Store struct {
 
 	// The writer's inbox.
 	ops     chan *op
+	large   chan struct{} // held by whoever stores a large body
 	closing chan struct{} // closed by Close: nothing new is taken
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
@@ -165,6 +166,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 	s = &Store{
 		options: o,
 		ops:     make(chan *op, o.QueueDepth),
+		large:   make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 		feeds:   make(map[lifecycle.Channel]*feed),

@@ -22,7 +22,7 @@ var errFull = errors.New("the file has reached its maximum size")
 func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 	body := parts.EncodeBody(sub.Content)
 	var created lifecycle.Created
-	err := s.write(ctx, func(b *batch) (err error) {
+	err := s.writeBody(ctx, len(body), func(b *batch) (err error) {
 		created, err = b.repeat(&sub)
 		if err != nil || created.Existed {
 			return err
@@ -190,7 +190,7 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 		return s.Apply(ctx, of, *c)
 	}
 	var changed lifecycle.Request
-	err := s.write(ctx, func(b *batch) (err error) {
+	err := s.writeBody(ctx, len(output), func(b *batch) (err error) {
 		changed, err = b.change(of, c, output)
 		return err
 	})
