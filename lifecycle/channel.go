@@ -56,12 +56,12 @@ func ParseChannel(name, subject string) (Channel, error) {
 	switch ChannelKind(kind) {
 	case RequestChannel:
 		if !ValidID(rest) {
-			return Channel{}, fmt.Errorf("%w: %q holds no valid request id", ErrChannelName, clip(name))
+			return Channel{}, fmt.Errorf("%w: %q holds no valid request id", ErrChannelName, Clip(name, maxTold))
 		}
 		return Channel{Kind: RequestChannel, Name: rest, Life: AnyLife}, nil
 	case TopicChannel:
 		if !ValidTopic(rest) {
-			return Channel{}, fmt.Errorf("%w: %q holds no valid topic", ErrChannelName, clip(name))
+			return Channel{}, fmt.Errorf("%w: %q holds no valid topic", ErrChannelName, Clip(name, maxTold))
 		}
 		return Channel{Kind: TopicChannel, Owner: subject, Name: rest}, nil
 	case OwnerChannel:
@@ -69,11 +69,11 @@ func ParseChannel(name, subject string) (Channel, error) {
 			rest = subject
 		}
 		if rest == "" || len(rest) > maxSubject || strings.ContainsRune(rest, 0) {
-			return Channel{}, fmt.Errorf("%w: %q names no owner", ErrChannelName, clip(name))
+			return Channel{}, fmt.Errorf("%w: %q names no owner", ErrChannelName, Clip(name, maxTold))
 		}
 		return Channel{Kind: OwnerChannel, Name: rest}, nil
 	default:
-		return Channel{}, fmt.Errorf("%w: %q, want request:<id>, topic:<name> or owner:<subject>", ErrChannelName, clip(name))
+		return Channel{}, fmt.Errorf("%w: %q, want request:<id>, topic:<name> or owner:<subject>", ErrChannelName, Clip(name, maxTold))
 	}
 }
 
@@ -83,7 +83,7 @@ func ParseKey(key string) (Channel, error) {
 	if ChannelKind(kind) == TopicChannel {
 		owner, name, ok := strings.Cut(rest, "\x00")
 		if !ok {
-			return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, clip(key))
+			return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, Clip(key, maxTold))
 		}
 		return Channel{Kind: TopicChannel, Owner: owner, Name: name}, nil
 	}
@@ -97,14 +97,5 @@ func ParseKey(key string) (Channel, error) {
 			return Channel{Kind: OwnerChannel, Name: rest}, nil
 		}
 	}
-	return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, clip(key))
-}
-
-// clip keeps an error message readable whatever the input was.
-func clip(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return Channel{}, fmt.Errorf("%w: key %q", ErrChannelName, Clip(key, maxTold))
 }

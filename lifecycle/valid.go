@@ -1,11 +1,15 @@
 package lifecycle
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 const (
 	maxID      = 128
 	maxTopic   = 200 // bytes; a RabbitMQ routing key holds 255
 	maxSubject = 256
+	maxTold    = 64 // bytes of what was not valid, in an error
 )
 
 // ValidID reports whether s may be a request id: [A-Za-z0-9_-]{1,128}.
@@ -47,3 +51,12 @@ func fits(s string, most int, extra string) bool {
 }
 
 func validUTF8(b []byte) bool { return utf8.Valid(b) }
+
+// Clip returns the first bytes of a text that is longer than so many, and an ellipsis behind them;
+// any other text as it is. No character is cut in two.
+func Clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}

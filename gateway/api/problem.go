@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -111,14 +110,6 @@ type notReady interface {
 
 // maxDetail is how many bytes of a detail, or a pointer, are told: what a caller has sent may be in it.
 const maxDetail = 2000
-
-// clip cuts a text that is longer than maxDetail.
-func clip(text string) string {
-	if len(text) <= maxDetail {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxDetail], "") + "…"
-}
 
 func invalid(errs ...fieldError) *problem {
 	told := min(len(errs), maxErrors)
@@ -270,15 +261,15 @@ func (p *problem) body(instance string) []byte {
 		"type": "/problems/" + p.kind.Name, "title": p.kind.Title, "status": p.kind.Status,
 	}
 	if p.detail != "" {
-		members["detail"] = clip(p.detail)
+		members["detail"] = lifecycle.Clip(p.detail, maxDetail)
 	}
 	if instance != "" {
-		members["instance"] = clip(instance)
+		members["instance"] = lifecycle.Clip(instance, maxDetail)
 	}
 	if len(p.errors) > 0 {
 		told := make([]fieldError, len(p.errors))
 		for i, e := range p.errors {
-			told[i] = fieldError{clip(e.Pointer), clip(e.Detail)}
+			told[i] = fieldError{lifecycle.Clip(e.Pointer, maxDetail), lifecycle.Clip(e.Detail, maxDetail)}
 		}
 		members["errors"] = told
 	}

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 	"golang.org/x/net/html/charset"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Page is what is in a web page, the result of [Fetch]. All texts are UTF-8 with
@@ -228,9 +230,5 @@ func find(n *html.Node, is func(*html.Node) bool) *html.Node {
 
 // field collapses a short text.
 func field(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	if len(s) > maxField {
-		s = strings.ToValidUTF8(s[:maxField], "") + "…"
-	}
-	return s
+	return lifecycle.Clip(strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " "), maxField)
 }
