@@ -104,32 +104,14 @@ func exactTarget(target []byte) *problem {
 func exactQuery(query []byte) *problem {
 	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
 		name, _, _ := bytes.Cut(pair, []byte{'='})
-		switch {
-		case !utf8.Valid(pair):
+		if !utf8.Valid(pair) {
 			return malformed("?"+readable(name), "is not UTF-8: write it with % and two hexadecimal digits for each byte")
-		case !escaped(pair):
+		}
+		if _, err := url.QueryUnescape(string(pair)); err != nil {
 			return malformed("?"+readable(name), "has a % that is not followed by two hexadecimal digits: write it as %25")
 		}
 	}
 	return nil
-}
-
-// escaped reports whether each % of a text is followed by two hexadecimal digits.
-func escaped[T string | []byte](text T) bool {
-	for i := 0; i < len(text); i++ {
-		if text[i] != '%' {
-			continue
-		}
-		if i+2 >= len(text) || !hexadecimal(text[i+1]) || !hexadecimal(text[i+2]) {
-			return false
-		}
-		i += 2
-	}
-	return true
-}
-
-func hexadecimal(b byte) bool {
-	return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
 }
 
 // readable returns the name of an option as it may stand in an answer.

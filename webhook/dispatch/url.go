@@ -3,7 +3,6 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"net"
 	"net/netip"
 	"net/url"
@@ -105,17 +104,8 @@ func quiet(err error, to string) error {
 // plainQuery reports whether a query may stand in the request line as it is, where net/http puts it
 // (RFC 3986, section 3.4).
 func plainQuery(query string) bool {
-	for i := range len(query) {
-		switch b := query[i]; {
-		case b <= ' ' || b >= 0x7f:
-			return false
-		case b == '%':
-			if _, err := hex.DecodeString(query[i+1 : min(i+3, len(query))]); err != nil || i+3 > len(query) {
-				return false
-			}
-		}
-	}
-	return true
+	_, err := url.QueryUnescape(query)
+	return err == nil && !strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // validPort reports whether a URL has a port that there can be, or none.
