@@ -46,10 +46,20 @@ var rooms = map[string][]string{
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
 	"gateway": {
-		"lifecycle", "broker", "hub", "store", "processor", "webhook", "web-demo", "gateway", "backends", "settings", "tracing",
-		"github.com", "go.opentelemetry.io", "golang.org/x", "gopkg.in",
+		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "web-demo", "backends", "tracing",
+		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
-	"gateway/budget":     {},
+	"gateway/api": {
+		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/intake",
+		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io", "golang.org/x",
+	},
+	"gateway/auth":      {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
+	"gateway/authority": {},
+	"gateway/budget":    {},
+	"gateway/config": {
+		"lifecycle", "broker/rabbitmq", "backends", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "github.com/alecthomas", "gopkg.in",
+	},
+	"gateway/intake":     {"gateway/authority", "golang.org/x"},
 	"gateway/lease":      {"lifecycle", "broker"},
 	"gateway/strictjson": {},
 	// What only tests use.
