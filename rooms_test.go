@@ -30,11 +30,12 @@ var rooms = map[string][]string{
 	"broker/rabbitmq":  {"broker", "github.com/rabbitmq"},
 	"processor":        {"lifecycle", "broker"},
 	"settings":         {},
+	"metrics":          {"github.com/prometheus"},
 	"backends": {
-		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "settings",
+		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "settings", "metrics",
 		"github.com/redis", "github.com/prometheus",
 	},
-	"processor/cmd":       {"lifecycle", "processor", "backends", "settings", "tracing", "github.com/alecthomas", "github.com/prometheus"},
+	"processor/cmd":       {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
 	"processor/traced":    {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":   {"lifecycle", "processor", "egress", "golang.org/x"},
 	"tracing":             {"lifecycle", "hub", "go.opentelemetry.io"},
@@ -46,7 +47,7 @@ var rooms = map[string][]string{
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
 	"gateway": {
-		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "web-demo", "backends", "tracing",
+		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/api": {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hark-push/hark/backends"
+	"github.com/hark-push/hark/metrics"
 	"github.com/hark-push/hark/processor"
 )
 
@@ -18,33 +19,24 @@ func metricsOf(b *backends.Backends, workers map[string]*processor.Processor) ht
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		attemptCollector(workers),
+		metrics.Collector(func() map[string]*processor.Processor { return workers }, attemptSeries...),
 	)
 	registry.MustRegister(b.Collectors()...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// attemptCollector has the processor of each route.
-type attemptCollector map[string]*processor.Processor
-
-var (
-	descRunning  = prometheus.NewDesc("hark_attempts_running", "Attempts that this worker is at now.", []string{"route"}, nil)
-	descAttempts = prometheus.NewDesc("hark_attempts_total", "Attempts that have ended here, by how.", []string{"route", "outcome"}, nil)
-)
-
-// Describe implements [prometheus.Collector].
-func (c attemptCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- descRunning
-	ch <- descAttempts
-}
-
-// Collect implements [prometheus.Collector].
-func (c attemptCollector) Collect(ch chan<- prometheus.Metric) {
-	for route, p := range c {
-		s := p.Stats()
-		ch <- prometheus.MustNewConstMetric(descRunning, prometheus.GaugeValue, float64(s.Running), route)
-		for outcome, n := range map[string]int64{"succeeded": s.Succeeded, "failed": s.Failed, "returned": s.Returned, "overtaken": s.Overtaken} {
-			ch <- prometheus.MustNewConstMetric(descAttempts, prometheus.CounterValue, float64(n), route, outcome)
+var attemptSeries = []metrics.Series[map[string]*processor.Processor]{
+	metrics.Gauges("hark_attempts_running", "Attempts that this worker is at now.", []string{"route"}, func(workers map[string]*processor.Processor, tell metrics.Tell) {
+		for route, p := range workers {
+			tell(float64(p.Stats().Running), route)
 		}
-	}
+	}),
+	metrics.Counters("hark_attempts_total", "Attempts that have ended here, by how.", []string{"route", "outcome"}, func(workers map[string]*processor.Processor, tell metrics.Tell) {
+		for route, p := range workers {
+			s := p.Stats()
+			for outcome, n := range map[string]int64{"succeeded": s.Succeeded, "failed": s.Failed, "returned": s.Returned, "overtaken": s.Overtaken} {
+				tell(float64(n), route, outcome)
+			}
+		}
+	}),
 }
