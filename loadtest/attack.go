@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ const (
 )
 
 // start builds the gateway and starts what is behind it. Gateways are started by run.
-func (s *attack) start(o *options) (_ *target, err error) {
+func (s *attack) start(o *startOptions) (_ *target, err error) {
 	if o.On != "hark" || o.Nodes > 1 {
 		return nil, errors.New("only a gateway of Hark is attacked, and one")
 	}
@@ -191,9 +192,9 @@ func (s *attack) open(number int) (*attacked, error) {
 		_ = g.cmd.Wait() // how it ended does not matter, but that it did
 		close(g.ended)
 	}()
-	h := &hark{client: newClient()}
-	defer h.client.rest()
-	if err := h.ready(g.addr); err != nil {
+	asking := newClient()
+	defer asking.rest()
+	if err := ready(context.Background(), asking, g.addr); err != nil {
 		return nil, errors.Join(err, g.stop(), errors.New(said.String()))
 	}
 	return g, nil
@@ -220,7 +221,7 @@ func (g *attacked) stop() error {
 
 // memory returns the bytes that the gateway holds, 0 if it is gone.
 func (g *attacked) memory() float64 {
-	n, err := process{"gateway", g.cmd.Process.Pid}.memory()
+	n, err := process{name: "gateway", pid: g.cmd.Process.Pid}.memory()
 	if err != nil {
 		return 0
 	}

@@ -27,7 +27,7 @@ func (s *broadcast) run(t *target) (results, error) {
 }
 
 // measure does it in a channel that is there.
-func (s *broadcast) measure(t *target, channel string) (*counted, measure, error) {
+func (s *broadcast) measure(t *target, channel string) (*counted, cost, error) {
 	c := newCounted(s.Followers)
 	defer c.close()
 	warmup, messages := s.messages(s.Warmup), s.messages(s.Duration)
@@ -37,7 +37,7 @@ func (s *broadcast) measure(t *target, channel string) (*counted, measure, error
 		func(int) (*follower, error) { return t.follow(s.Wire, channel) },
 		func(_, n int) time.Time { return unixNano(due[n].Load()) },
 	); err != nil {
-		return nil, measure{}, err
+		return nil, cost{}, err
 	}
 	t.settle(settle)
 	publish := func(from, to int, counts bool) error {
@@ -60,11 +60,11 @@ func (s *broadcast) measure(t *target, channel string) (*counted, measure, error
 		return c.arrived(int64(to * s.Followers))
 	}
 	if err := publish(0, warmup, false); err != nil {
-		return nil, measure{}, err
+		return nil, cost{}, err
 	}
-	m, err := t.measured(func() error { return publish(warmup, warmup+messages, true) })
+	m, err := costOf(t, func() error { return publish(warmup, warmup+messages, true) })
 	if err != nil {
-		return nil, measure{}, err
+		return nil, cost{}, err
 	}
 	m.delivered = int64(messages * s.Followers)
 	c.close()

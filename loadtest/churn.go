@@ -33,7 +33,7 @@ type churnScene struct {
 }
 
 // start makes everything ready but the gateways and workers, which are the check's to start and to end.
-func (s *churnScene) start(o *options) (_ *target, err error) {
+func (s *churnScene) start(o *startOptions) (_ *target, err error) {
 	shared := o.Backends == "shared"
 	t := &target{name: "Hark, embedded"}
 	defer t.stopUnless(&err)
@@ -102,11 +102,11 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 		args = append(args, "--feed-retention="+retention, "--webhook-retention="+retention)
 	}
 	args = append(args, o.Args...)
-	client := newClient()
+	asking := newClient()
 	for i, port := range ports {
 		addr := "127.0.0.1:" + port
 		s.system.Gateways = append(s.system.Gateways, &churn.Process{
-			Name: fmt.Sprint("gateway ", i), Addr: addr, Ready: func(ctx context.Context) error { return readyAt(ctx, client, addr) },
+			Name: fmt.Sprint("gateway ", i), Addr: addr, Ready: func(ctx context.Context) error { return ready(ctx, asking, addr) },
 			Command: func() *exec.Cmd {
 				cmd := exec.Command(gateway, append(args, "--listen="+addr)...)
 				cmd.Env = environment
@@ -116,7 +116,7 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 	}
 	s.system.Memory = func() (sum float64, err error) {
 		for _, g := range s.system.Gateways {
-			n, err := process{g.Name, g.PID()}.memory()
+			n, err := process{name: g.Name, pid: g.PID()}.memory()
 			if err != nil {
 				return 0, err
 			}
@@ -125,16 +125,6 @@ func (s *churnScene) start(o *options) (_ *target, err error) {
 		return sum, nil
 	}
 	return t, nil
-}
-
-// readyAt waits until a gateway can be used.
-func readyAt(ctx context.Context, c *client, addr string) error {
-	for {
-		_, err := c.get("http://" + addr + "/health/ready")
-		if err == nil || !pause(ctx, 20*time.Millisecond) {
-			return errors.Join(err, ctx.Err())
-		}
-	}
 }
 
 // queued returns how many messages wait in each queue of the gateways.

@@ -21,9 +21,9 @@ func TestChurn(t *testing.T) {
 					needServer(t, program)
 				}
 			}
-			scene := &churnScene{Minutes: 8. / 60, Seed: 1, Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
-			o, r := &options{On: "hark", Backends: backends, Nodes: 1}, &report{Scene: "churn"}
-			if err := play(o, r, scene); err != nil {
+			check := &churnScene{Minutes: 8. / 60, Seed: 1, Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
+			o, r := &options{startOptions: startOptions{On: "hark", Backends: backends, Nodes: 1}}, &report{Scene: "churn"}
+			if err := play(o, r, check); err != nil {
 				t.Errorf("%v", err)
 			}
 			if t.Failed() || testing.Verbose() {

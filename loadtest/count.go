@@ -120,7 +120,7 @@ func (c *counted) latency() *hdrhistogram.Histogram {
 }
 
 // deliveries is what is said of them, once close has been called.
-func (c *counted) deliveries(m measure) results {
+func (c *counted) deliveries(m cost) results {
 	n := float64(m.delivered)
 	r := results{Figures: []bench.Figure{
 		figure("delivered", n, ""),
@@ -165,15 +165,15 @@ func several(atATime, n int, f func(int) error) error {
 // settle lets the connections come to rest.
 const settle = time.Second
 
-// measure is what something took.
-type measure struct {
+// cost is what something took.
+type cost struct {
 	cpu       usage
 	took      time.Duration
 	delivered int64 // set by whoever counts
 }
 
-// measured runs f and returns the CPU that the target used for it and how long it took.
-func (t *target) measured(f func() error) (m measure, err error) {
+// costOf runs f and returns the CPU that a target used for it and how long it took.
+func costOf(t *target, f func() error) (m cost, err error) {
 	before, err := t.usage()
 	if err != nil {
 		return m, err

@@ -112,19 +112,24 @@ func (f *follower) ask(want int, path string, headers ...string) (err error) {
 
 // next returns the number of the next message.
 func (f *follower) next() (int, error) {
+	id, message, err := f.read()
+	if err != nil {
+		return 0, err
+	}
+	n, ok := f.number(id, message)
+	if !ok {
+		return 0, fmt.Errorf("a message without a number: %s %s", id, message)
+	}
+	return n, nil
+}
+
+// read returns the next message of the channel, and its id if the wire has one. Both hold until the next call.
+func (f *follower) read() (id, message []byte, err error) {
 	for {
-		id, message, err := f.message(f)
-		if err != nil {
-			return 0, err
+		id, message, err = f.message(f)
+		if err != nil || f.skip == nil || !f.skip(message) {
+			return id, message, err
 		}
-		if f.skip != nil && f.skip(message) {
-			continue
-		}
-		n, ok := f.number(id, message)
-		if !ok {
-			return 0, fmt.Errorf("a message without a number: %s %s", id, message)
-		}
-		return n, nil
 	}
 }
 

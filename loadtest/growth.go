@@ -108,7 +108,7 @@ func (s *growth) play(t *target, step growthStep) (with, without []float64, err 
 		if round == 0 { // to warm up
 			publications = max(1, publications/10)
 		}
-		loud, err := t.measured(func() error {
+		loud, err := costOf(t, func() error {
 			if err := followed.pace(t, s.Publishers, publications, gap); err != nil {
 				return err
 			}
@@ -117,7 +117,7 @@ func (s *growth) play(t *target, step growthStep) (with, without []float64, err 
 		if err != nil {
 			return nil, nil, err
 		}
-		silent, err := t.measured(func() error { return alone.pace(t, s.Publishers, publications, gap) })
+		silent, err := costOf(t, func() error { return alone.pace(t, s.Publishers, publications, gap) })
 		if err != nil {
 			return nil, nil, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func startHark(shared bool, nodes int, args []string) (_ *target, err error) {
 		if err := t.run("other gateways", cmd); err != nil {
 			return nil, err
 		}
-		if err := h.ready(addr); err != nil {
+		if err := ready(context.Background(), h.client, addr); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +109,7 @@ func (h *hark) start(t *target) error {
 	}
 	t.processes = slices.DeleteFunc(t.processes, func(p process) bool { return p.name == "gateway" })
 	t.processes = append(t.processes, process{"gateway", h.cmd.Process.Pid})
-	return h.ready(h.addr)
+	return ready(context.Background(), h.client, h.addr)
 }
 
 // stop lets the gateway drain and waits for its end.
@@ -122,15 +123,27 @@ func (h *hark) stop() error {
 	return err
 }
 
-// ready waits until a gateway says that all that it needs works.
-func (h *hark) ready(addr string) error {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, err := h.client.get("http://" + addr + "/health/ready")
+// data is the folder of the embedded store.
+func (h *hark) data() string {
+	for _, arg := range h.args {
+		if dir, ok := strings.CutPrefix(arg, "--data="); ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+// ready waits until a gateway says that all that it needs works, for a minute at most.
+func ready(ctx context.Context, c *client, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		_, err := c.get("http://" + addr + "/health/ready")
 		if err == nil {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			return errors.Join(errors.New("the gateway is not ready"), err)
+		if !pause(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("the gateway is not ready: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 }
@@ -206,19 +219,31 @@ func (h *hark) open(wire, path, channel string) (*follower, error) {
 	return f, f.stream(path)
 }
 
+// openAfter follows a path from an offset on; what it returns numbers messages by their offsets.
+func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
+	f, err := dial(h.addr)
+	if err != nil {
+		return nil, err
+	}
+	path += "after=" + strconv.FormatInt(offset, 10)
+	if wire == "ws" {
+		f.number = func(_, message []byte) (int, bool) { return after(message, `"offset":`, 0) }
+		f.skip = func(message []byte) bool { return bytes.HasPrefix(message, []byte(`{"op":"subscribed"`)) }
+		err = f.socket(path, "hark.v1")
+	} else {
+		f.skip = func([]byte) bool { return f.named } // it is none of the channel
+		f.number = func(id, _ []byte) (int, bool) { return offsetOf(id) }
+		err = f.stream(path)
+	}
+	return f, err
+}
+
 // offsetOf returns the offset in the id of a server-sent event, which is followed by the life of the request if its id is one
 // that may be used again: 7-k3m9p2q4rz.
 func offsetOf(id []byte) (int, bool) {
 	digits, _, _ := bytes.Cut(id, []byte("-"))
 	offset, err := strconv.Atoi(string(digits))
 	return offset, err == nil
-}
-
-// isEvent tells whether an event of Hark is the one with a sequence of a request, whose life may stand between them in its id.
-func isEvent(event []byte, id string, sequence int) bool {
-	_, rest, ok := bytes.Cut(event, []byte(`"id":"`+id+`/`))
-	tail, _, closed := bytes.Cut(rest, []byte(`"`))
-	return ok && closed && string(tail[bytes.LastIndexByte(tail, '/')+1:]) == strconv.Itoa(sequence)
 }
 
 func (*hark) numbers() bool { return true }

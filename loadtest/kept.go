@@ -116,16 +116,6 @@ func (s *keptScene) stored(h *hark) ([]bench.Figure, error) {
 	return nil, errors.New("the server does not tell its memory")
 }
 
-// data is the folder of the embedded store.
-func (h *hark) data() string {
-	for _, arg := range h.args {
-		if dir, ok := strings.CutPrefix(arg, "--data="); ok {
-			return dir
-		}
-	}
-	return ""
-}
-
 // folderSize returns the bytes that the files in a folder take on disk, or would.
 func folderSize(dir string) (sum float64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {

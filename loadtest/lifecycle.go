@@ -55,7 +55,7 @@ func (s *lifecycle) load(t *target, h *hark) (results, error) {
 	var completed atomic.Int64
 	latency := newHistogram()
 	var mu sync.Mutex
-	m, err := t.measured(func() error {
+	m, err := costOf(t, func() error {
 		end := time.Now().Add(s.Duration)
 		return together(s.Producers, func(n int) error {
 			local := newHistogram()
@@ -65,7 +65,7 @@ func (s *lifecycle) load(t *target, h *hark) (results, error) {
 				if err := h.submit(map[string]any{"id": id, "route": "echo", "topic": topic(n), "content": padding}); err != nil {
 					return err
 				}
-				if err := c.followers[n].lives(id); err != nil {
+				if err := lives(c.followers[n], id); err != nil {
 					return err
 				}
 				record(local, time.Since(began))
@@ -100,17 +100,12 @@ const lifeTime = time.Minute
 
 // lives reads all events of a request, which come one after the other: accepted,
 // started and succeeded.
-func (f *follower) lives(id string) error {
+func lives(f *follower, id string) error {
 	if err := f.conn.SetReadDeadline(time.Now().Add(lifeTime)); err != nil {
 		return err
 	}
 	for n, kind := range []string{"request.accepted", "request.started", "request.succeeded"} {
-		_, event, err := f.message(f)
-		if err == nil && f.skip != nil {
-			for err == nil && f.skip(event) {
-				_, event, err = f.message(f)
-			}
-		}
+		_, event, err := f.read()
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", kind, id, err)
 		}
@@ -119,6 +114,13 @@ func (f *follower) lives(id string) error {
 		}
 	}
 	return nil
+}
+
+// isEvent tells whether an event of Hark is the one with a sequence of a request, whose life may stand between them in its id.
+func isEvent(event []byte, id string, sequence int) bool {
+	_, rest, ok := bytes.Cut(event, []byte(`"id":"`+id+`/`))
+	tail, _, closed := bytes.Cut(rest, []byte(`"`))
+	return ok && closed && string(tail[bytes.LastIndexByte(tail, '/')+1:]) == strconv.Itoa(sequence)
 }
 
 // baselines measures, on the servers behind the gateway, what queues do alone, where nobody submits over HTTP, nothing is

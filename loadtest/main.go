@@ -36,14 +36,11 @@ import (
 )
 
 type options struct {
-	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
-	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
-	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
-	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
-	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
-	JSON         bool     `help:"Print what was measured as JSON, curves included."`
-	Out          string   `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench), with report the page."`
-	Programs     string   `hidden:"" help:"Folder in which programs that are built are kept, instead of one for each run."`
+	startOptions
+
+	JSON     bool   `help:"Print what was measured as JSON, curves included."`
+	Out      string `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench), with report the page."`
+	Programs string `hidden:"" help:"Folder in which programs that are built are kept, instead of one for each run."`
 
 	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
 	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
@@ -68,20 +65,20 @@ type options struct {
 	Siege siege `cmd:"" hidden:"" help:"Attack the gateway of another process of this program."`
 }
 
-// scene is one kind of load.
-type scene interface {
+// runner is one kind of load.
+type runner interface {
 	run(t *target) (results, error)
 }
 
-// starter is a scene that starts its target itself.
+// starter is a runner that starts its target itself.
 type starter interface {
-	start(o *options) (*target, error)
+	start(o *startOptions) (*target, error)
 }
 
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]scene{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
+	scenes := map[string]runner{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
 	programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {
@@ -99,7 +96,7 @@ func main() {
 }
 
 // play puts a target under load.
-func play(o *options, r *report, s scene) (err error) {
+func play(o *options, r *report, s runner) (err error) {
 	defer func() {
 		if err != nil {
 			r.Failed = strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
@@ -109,7 +106,7 @@ func play(o *options, r *report, s scene) (err error) {
 	if itself, ok := s.(starter); ok {
 		begin = itself.start
 	}
-	t, err := begin(o)
+	t, err := begin(&o.startOptions)
 	if err != nil {
 		return err
 	}
@@ -121,27 +118,6 @@ func play(o *options, r *report, s scene) (err error) {
 	r.results, err = s.run(t)
 	r.Took = time.Since(began).Seconds()
 	return err
-}
-
-// say says what was measured, as it was asked for.
-func (r *report) say(o *options) error {
-	switch {
-	case r.Failed != "" && len(r.Figures) == 0:
-	case o.JSON:
-		if err := r.write(os.Stdout); err != nil {
-			return err
-		}
-	default:
-		r.print()
-	}
-	if o.Out == "" {
-		return nil
-	}
-	file, err := os.Create(o.Out)
-	if err != nil {
-		return err
-	}
-	return errors.Join(r.write(file), file.Close())
 }
 
 // settings returns the flags of a scene, and those of all scenes that make a difference, with their values.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -14,12 +15,11 @@ func TestScenes(t *testing.T) {
 	}
 	const root = ".."
 	kept := t.TempDir()
-	binary, err := buildIn(root, kept, "./loadtest")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := buildIn(root, kept, "./gateway"); err != nil { // the scenes find it up to date, and do not write it while another runs it
-		t.Fatal(err)
+	// The scenes find the gateway up to date, and do not write it while another runs it.
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", kept, "./loadtest", "./gateway")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, scene := range []string{
 		"idle --wire=sse --connections=4 --settle=1ms",
@@ -38,7 +38,7 @@ func TestScenes(t *testing.T) {
 	} {
 		t.Run(scene, func(t *testing.T) {
 			t.Parallel() // they wait more than they work
-			cmd := exec.CommandContext(t.Context(), binary, append(strings.Fields(scene), "--programs="+kept)...)
+			cmd := exec.CommandContext(t.Context(), filepath.Join(kept, "loadtest"), append(strings.Fields(scene), "--programs="+kept)...)
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
 			if err != nil {
@@ -48,31 +48,5 @@ func TestScenes(t *testing.T) {
 				t.Errorf("it tells nothing: %s", out)
 			}
 		})
-	}
-}
-
-// TestIDs reads the ids of events with and without a life.
-func TestIDs(t *testing.T) {
-	for id, want := range map[string]int{"7": 7, "1-ebtqjpjkhs": 1, "12-k3m9p2q4rz": 12, "": -1, "x": -1, "-ebtqjpjkhs": -1} {
-		got, ok := offsetOf([]byte(id))
-		if !ok {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("%q: %d, not %d", id, got, want)
-		}
-	}
-	for event, want := range map[string]bool{
-		`{"id":"a/2"}`:               true,
-		`{"id":"a/k3m9p2q4rz/2"}`:    true,
-		`{"id":"a/12"}`:              false,
-		`{"id":"a/k3m9p2q4rz/12"}`:   false,
-		`{"id":"aa/2"}`:              false,
-		`{"id":"a/2`:                 false,
-		`{"id":"a/3","other":"a/2"}`: false,
-	} {
-		if got := isEvent([]byte(event), "a", 2); got != want {
-			t.Errorf("%s: %v", event, got)
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -101,23 +100,4 @@ func (s *seat) stay(f *follower) {
 		}
 		s.crowd.returned.Add(1)
 	}
-}
-
-// openAfter follows a path from an offset on; what it returns numbers messages by their offsets.
-func (h *hark) openAfter(wire, path string, offset int64) (*follower, error) {
-	f, err := dial(h.addr)
-	if err != nil {
-		return nil, err
-	}
-	path += "after=" + strconv.FormatInt(offset, 10)
-	if wire == "ws" {
-		f.number = func(_, message []byte) (int, bool) { return after(message, `"offset":`, 0) }
-		f.skip = func(message []byte) bool { return bytes.HasPrefix(message, []byte(`{"op":"subscribed"`)) }
-		err = f.socket(path, "hark.v1")
-	} else {
-		f.skip = func([]byte) bool { return f.named } // it is none of the channel
-		f.number = func(id, _ []byte) (int, bool) { return offsetOf(id) }
-		err = f.stream(path)
-	}
-	return f, err
 }

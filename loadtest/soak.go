@@ -89,7 +89,7 @@ func (s *soak) run(t *target) (results, error) {
 	pause(ctx, s.Warmup)
 	t.timed("load", s.Duration)
 	watch := newSamples(t, h, followers)
-	m, err := t.measured(func() error { return watch.take(ctx, s.Duration) })
+	m, err := costOf(t, func() error { return watch.take(ctx, s.Duration) })
 	stop(nil)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause
@@ -167,15 +167,5 @@ func (s *soak) traffic(ctx context.Context, fail context.CancelCauseFunc, h *har
 			}
 		}
 		return want
-	}
-}
-
-// pause waits, and says whether ctx lasted.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(max(0, d)):
-		return ctx.Err() == nil
 	}
 }

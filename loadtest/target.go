@@ -1,9 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"time"
 )
+
+// startOptions say what is put under load; they are flags of every scene.
+type startOptions struct {
+	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
+	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
+	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
+	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
+	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
+}
 
 // target is what is put under load: a server with all processes that belong to it.
 type target struct {
@@ -34,7 +45,7 @@ func (t *target) follow(wire, channel string) (*follower, error) {
 	return t.peer.follow(wire, channel)
 }
 
-func start(o *options) (*target, error) {
+func start(o *startOptions) (*target, error) {
 	switch o.On {
 	case "bare":
 		return startBare(o.MessageBytes)
@@ -66,3 +77,13 @@ func (t *target) stopUnless(failed *error) {
 }
 
 func (t *target) onStop(f func() error) { t.stops = append(t.stops, f) }
+
+// pause waits, and says whether ctx lasted.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(max(0, d)):
+		return ctx.Err() == nil
+	}
+}

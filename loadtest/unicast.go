@@ -57,7 +57,7 @@ func (s *unicast) run(t *target) (results, error) {
 		return results{}, err
 	}
 	before := channels.published.Load()
-	m, err := t.measured(func() error { return publish(s.Duration, true) })
+	m, err := costOf(t, func() error { return publish(s.Duration, true) })
 	if err != nil {
 		return results{}, err
 	}

@@ -82,7 +82,7 @@ func (s *webhooks) run(t *target) (results, error) {
 }
 
 // round has topics of its own, and endpoints for those that are alive, or, if ill, for all. It returns when all that the healthy ones are to get has arrived.
-func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used measure, err error) {
+func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used cost, err error) {
 	t.phase("making endpoints", alive+dead)
 	inboxes := make([]*inbox, alive+dead)
 	paths := make([]string, alive+dead)
@@ -110,7 +110,7 @@ func (s *webhooks) round(t *target, h *hark, r *receiver, name string, alive, de
 	}
 	t.settle(settle)
 	t.timed("load", s.Duration)
-	used, err = t.measured(func() error {
+	used, err = costOf(t, func() error {
 		if s.Rate > 0 {
 			n, err = s.pace(h, inboxes, paths, alive)
 		} else {
