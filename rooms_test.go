@@ -54,6 +54,7 @@ var rooms = map[string][]string{
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/intake",
 		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io", "golang.org/x",
 	},
+	"gateway/api/field": {},
 	"gateway/auth":      {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
 	"gateway/authority": {},
 	"gateway/budget":    {},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/authority"
 )
 
@@ -27,13 +28,13 @@ func (a *API) forwarded(c *fiber.Ctx) string {
 		return ""
 	}
 	scheme, host := first(c.Get(fiber.HeaderXForwardedProto)), first(c.Get(fiber.HeaderXForwardedHost))
-	if element := splitUnquoted(c.Get("Forwarded"), ',')[0]; scheme == "" { // RFC 7239, section 4
-		for _, pair := range splitUnquoted(element, ';') {
+	if element := field.SplitUnquoted(c.Get("Forwarded"), ',')[0]; scheme == "" { // RFC 7239, section 4
+		for _, pair := range field.SplitUnquoted(element, ';') {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); strings.ToLower(name) {
 			case "proto":
-				scheme = unquote(value)
+				scheme = field.Unquote(value)
 			case "host":
-				host = unquote(value)
+				host = field.Unquote(value)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -32,11 +33,11 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 }
 
 // batchEnded answers with the status document of a batch that has ended, which is all that it brings.
-func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
+func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, p poll) error {
 	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID)
 	a.operation(c, r.ID, p)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	if applied := prefer.applied(false); applied != "" {
+	if applied := prefer.Applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
 	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -31,7 +32,7 @@ type endpointInput struct {
 	Timeout     *duration          `json:"timeout"`
 	Schedule    *[]duration        `json:"schedule"`
 	Rate        *float64           `json:"rate"`
-	Concurrency *integer           `json:"concurrency"`
+	Concurrency *field.Integer     `json:"concurrency"`
 	Coalesce    *bool              `json:"coalesce"`
 
 	Secret    string `json:"secret"`    // only when it is made
@@ -44,9 +45,9 @@ type duration time.Duration
 func (d *duration) UnmarshalJSON(raw []byte) error {
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return errDuration
+		return field.ErrDuration
 	}
-	v, err := parseDuration(text)
+	v, err := field.ParseDuration(text)
 	*d = duration(v)
 	return err
 }
@@ -115,8 +116,8 @@ func wrongField(err error) string {
 	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return "must not be a JSON " + mistyped.Value
 	}
-	if errors.Is(err, errDuration) {
-		return errDuration.Error()
+	if errors.Is(err, field.ErrDuration) {
+		return field.ErrDuration.Error()
 	}
 	if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
 		return "is not a field of this resource" + suggest.Mean(unknown.name, suggest.Fields(unknown.of))

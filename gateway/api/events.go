@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/hub"
@@ -60,7 +61,7 @@ func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	if c.Query("after") != "" { // who asks for what is stored, and takes anything, gets that
 		offers = []string{"application/json", "text/event-stream"}
 	}
-	switch accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), offers) {
+	switch field.Accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), offers) {
 	case "text/event-stream":
 		return a.stream(c, caller, channel, r)
 	case "application/json":

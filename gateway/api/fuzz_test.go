@@ -30,19 +30,6 @@ func called(app *fiber.App, query string, fields ...string) (*fiber.Ctx, func())
 	return c, func() { app.ReleaseCtx(c) }
 }
 
-// FuzzAccept: of what is offered one is chosen, or none.
-func FuzzAccept(f *testing.F) {
-	for _, s := range []string{"*/*", "text/event-stream", "application/json;q=0.5, */*;q=0", `text/*;x="a,b";q=0.1`, "q=1;;,"} {
-		f.Add(s)
-	}
-	offers := []string{"text/event-stream", "application/json"}
-	f.Fuzz(func(t *testing.T, field string) {
-		if got := accepted([][]byte{[]byte(field)}, offers); got != "" && !slices.Contains(offers, got) {
-			t.Errorf("%q: %q", field, got)
-		}
-	})
-}
-
 // FuzzForwarded: what a proxy says is an address that clients find their way to, or nothing.
 func FuzzForwarded(f *testing.F) {
 	f.Add("for=1.2.3.4;proto=https;host=push.example.org", "", "")

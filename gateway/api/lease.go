@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -86,19 +87,19 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 				wrong("/routes", "must be a list of routes")
 			}
 		case "max":
-			n, err := parseInteger(string(raw))
+			n, err := field.ParseInteger(string(raw))
 			if err != nil || n < 1 || n > mostLeases {
 				wrong("/max", "must be a whole number from 1 to %d", mostLeases)
 			}
 			o.Max = n
 		case "wait":
-			d, err := parseSeconds(raw)
+			d, err := field.ParseSeconds(raw)
 			if err != nil {
 				wrong("/wait", "%v", err)
 			}
 			o.Wait = d
 		case "lease":
-			d, err := parseSeconds(raw)
+			d, err := field.ParseSeconds(raw)
 			if err != nil {
 				wrong("/lease", "%v", err)
 			} else if d < leastLease || d > longestLease {

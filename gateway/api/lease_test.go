@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/hark-push/hark/gateway/api/field"
 )
 
 func TestParseSeconds(t *testing.T) {
@@ -11,12 +13,12 @@ func TestParseSeconds(t *testing.T) {
 		`0`: 0, `5`: 5 * time.Second, `5.0`: 5 * time.Second, `1e2`: 100 * time.Second, `"0"`: 0, `"90s"`: 90 * time.Second, `"PT1M"`: time.Minute,
 		`9223372036`: 9223372036 * time.Second,
 	} {
-		if got, err := parseSeconds([]byte(text)); err != nil || got != want {
+		if got, err := field.ParseSeconds([]byte(text)); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
 	for _, bad := range []string{`-1`, `1.5`, `9223372037`, `""`, `"5"`, `"-5s"`, `true`, `[]`, `{}`, `"PT"`} {
-		if d, err := parseSeconds([]byte(bad)); err == nil {
+		if d, err := field.ParseSeconds([]byte(bad)); err == nil {
 			t.Errorf("%s is %v", bad, d)
 		}
 	}

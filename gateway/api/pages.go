@@ -10,6 +10,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/hark-push/hark/gateway/api/field"
 )
 
 // OpenAPI and AsyncAPI are the documents that describe this package's interface.
@@ -32,7 +34,7 @@ func (a *API) asyncAPI(c *fiber.Ctx) error {
 func sendYAML(c *fiber.Ctx, document []byte) error {
 	const yaml, text = "application/yaml", "text/plain"
 	kind := yaml
-	switch accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), []string{yaml, text, "text/html"}) {
+	switch field.Accepted(c.Request().Header.PeekAll(fiber.HeaderAccept), []string{yaml, text, "text/html"}) {
 	case text, "text/html":
 		kind = text + "; charset=utf-8"
 	}

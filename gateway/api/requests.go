@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -34,17 +35,17 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	prefer := a.preferred(c)
 	known := c.Get(fiber.HeaderIfNoneMatch)
 	c.Vary("Prefer")
-	if prefer.wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
+	if prefer.Wait != nil && !r.Status.Terminal() && (known == "" || matches(known, etag(&r))) {
 		since := r.Sequence
-		r, err = a.waitFor(c, caller, r, *prefer.wait, func(r *lifecycle.Request) bool {
+		r, err = a.waitFor(c, caller, r, *prefer.Wait, func(r *lifecycle.Request) bool {
 			return r.Sequence != since || r.Status.Terminal()
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if prefer.wait != nil {
-		c.Set("Preference-Applied", preference{wait: prefer.wait}.applied(false))
+	if prefer.Wait != nil {
+		c.Set("Preference-Applied", field.Preference{Wait: prefer.Wait}.Applied(false))
 	}
 	c.Set(fiber.HeaderETag, etag(&r))
 	c.Set(fiber.HeaderCacheControl, "no-cache")
@@ -77,7 +78,7 @@ func version(r *lifecycle.Request) string {
 // matches compares If-None-Match weakly (RFC 9110, section 13.1.2).
 func matches(ifNoneMatch, tag string) bool {
 	opaque := strings.TrimPrefix(tag, "W/")
-	for _, candidate := range splitUnquoted(ifNoneMatch, ',') {
+	for _, candidate := range field.SplitUnquoted(ifNoneMatch, ',') {
 		candidate = strings.TrimSpace(candidate)
 		if candidate == "*" || uncoded(strings.TrimPrefix(candidate, "W/"), opaque) == opaque {
 			return true

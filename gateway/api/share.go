@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/lifecycle"
@@ -129,18 +130,18 @@ func (a *API) client(c *fiber.Ctx) netip.Addr {
 // forwardedFor returns whom the proxies in front got the call from, the nearest one last.
 func forwardedFor(c *fiber.Ctx) []string {
 	var hops []string
-	for _, field := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
-		hops = append(hops, strings.Split(string(field), ",")...)
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		hops = append(hops, strings.Split(string(line), ",")...)
 	}
 	if len(hops) > 0 {
 		return hops
 	}
-	for _, field := range c.Request().Header.PeekAll("Forwarded") { // RFC 7239, section 4
-		for _, element := range splitUnquoted(string(field), ',') {
+	for _, line := range c.Request().Header.PeekAll("Forwarded") { // RFC 7239, section 4
+		for _, element := range field.SplitUnquoted(string(line), ',') {
 			hop := "" // of an element that says nothing of it
-			for _, pair := range splitUnquoted(element, ';') {
+			for _, pair := range field.SplitUnquoted(element, ';') {
 				if name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); strings.EqualFold(name, "for") {
-					hop = unquote(value)
+					hop = field.Unquote(value)
 				}
 			}
 			hops = append(hops, hop)

@@ -19,6 +19,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
@@ -256,7 +257,7 @@ func unknownRoute(name string, routes map[string]bool) string {
 }
 
 func (r *reader) integer(at, text string, least, most int) int {
-	n, err := parseInteger(text)
+	n, err := field.ParseInteger(text)
 	if err != nil || n < least || n > most {
 		r.wrong(at, "must be a whole number from %d to %d", least, most)
 		return 0
@@ -265,7 +266,7 @@ func (r *reader) integer(at, text string, least, most int) int {
 }
 
 func (r *reader) duration(at, text string, least, most time.Duration) time.Duration {
-	d, err := parseDuration(text)
+	d, err := field.ParseDuration(text)
 	if err != nil {
 		r.wrong(at, "%v", err)
 		return 0
@@ -395,7 +396,7 @@ func readHeaders(c *fiber.Ctx) map[string]string {
 // readKey returns the Idempotency-Key, which is a structured-field string by the
 // draft (draft-ietf-httpapi-idempotency-key-header), but often sent bare.
 func readKey(c *fiber.Ctx) (string, error) {
-	key := unquote(strings.TrimSpace(c.Get("Idempotency-Key")))
+	key := field.Unquote(strings.TrimSpace(c.Get("Idempotency-Key")))
 	if len(c.Request().Header.PeekAll("Idempotency-Key")) == 0 {
 		return "", nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -92,7 +93,7 @@ type takeOptions struct {
 	poll   poll     // how the caller will look at it
 	routes []string // where the work goes
 	submit func(context.Context, lifecycle.Submission) (lifecycle.Created, error)
-	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, preference, poll) error // answers with what has ended
+	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, field.Preference, poll) error // answers with what has ended
 }
 
 // take is accept for everything that can be submitted.
@@ -104,11 +105,11 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	prefer := a.preferred(c)
 	c.Vary("Prefer")
 	wait := a.MaxWait
-	if (prefer.async || o.async) && prefer.wait == nil {
+	if (prefer.Async || o.async) && prefer.Wait == nil {
 		wait = 0
 	}
-	if prefer.wait != nil {
-		wait = *prefer.wait
+	if prefer.Wait != nil {
+		wait = *prefer.Wait
 	}
 	sub.Headers = a.traced(c, readHeaders(c))
 	sub.Key, sub.KeyLock = key, wait+storeTime
@@ -166,7 +167,7 @@ func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply 
 }
 
 // accepted answers 202 with a status document, a ticket in its links if that is wanted, and warnings, which are of this answer alone.
-func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer preference, document []byte, o takeOptions) error {
+func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, document []byte, o takeOptions) error {
 	if o.poll.ticket {
 		var err error
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
@@ -179,18 +180,18 @@ func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, p
 	c.Set(fiber.HeaderLocation, a.operation(c, r.ID, o.poll))
 	c.Set(fiber.HeaderRetryAfter, a.retryAfter(r))
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	if applied := prefer.applied(true); applied != "" {
+	if applied := prefer.Applied(true); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
 	return sendJSON(c, fiber.StatusAccepted, document)
 }
 
 // outcome answers with what became of a request that has ended.
-func (a *API) outcome(c *fiber.Ctx, _ auth.Caller, r *lifecycle.Request, prefer preference, p poll) error {
+func (a *API) outcome(c *fiber.Ctx, _ auth.Caller, r *lifecycle.Request, prefer field.Preference, p poll) error {
 	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID+"/result")
 	a.operation(c, r.ID, p)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	if applied := prefer.applied(false); applied != "" {
+	if applied := prefer.Applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
 	return a.sendResult(c, r, true) // conditions and ranges of a call are not about its result
@@ -238,14 +239,14 @@ func ChannelOf(c lifecycle.Channel) hub.Channel {
 }
 
 // preferred returns what the caller prefers, as far as it is granted.
-func (a *API) preferred(c *fiber.Ctx) preference {
+func (a *API) preferred(c *fiber.Ctx) field.Preference {
 	var fields []string
 	for _, field := range c.Request().Header.PeekAll("Prefer") {
 		fields = append(fields, string(field))
 	}
-	p := parsePrefer(fields)
-	if p.wait != nil && *p.wait > a.MaxWait {
-		p.wait = &a.MaxWait
+	p := field.ParsePrefer(fields)
+	if p.Wait != nil && *p.Wait > a.MaxWait {
+		p.Wait = &a.MaxWait
 	}
 	return p
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
@@ -102,12 +103,12 @@ func encode(v any) ([]byte, error) {
 
 // progressReport is the body of a progress report: set reads it if it is plain, encoding/json if not.
 type progressReport struct {
-	Step    *string  `json:"step"`
-	Percent *float64 `json:"percent"`
-	Message *string  `json:"message"`
-	Attempt *integer `json:"attempt"`
-	Life    *string  `json:"life"`
-	Timeout *string  `json:"timeout"`
+	Step    *string        `json:"step"`
+	Percent *float64       `json:"percent"`
+	Message *string        `json:"message"`
+	Attempt *field.Integer `json:"attempt"`
+	Life    *string        `json:"life"`
+	Timeout *string        `json:"timeout"`
 }
 
 // set takes a field of a plainObject, unless it stands there twice.
@@ -132,7 +133,7 @@ func (p *progressReport) set(name, value []byte, text bool) bool {
 		return !text && first && err == nil
 	case "attempt":
 		n, err := strconv.Atoi(string(value))
-		first, p.Attempt = p.Attempt == nil, new(integer(n))
+		first, p.Attempt = p.Attempt == nil, new(field.Integer(n))
 		return !text && first && err == nil
 	default:
 		return false
@@ -155,7 +156,7 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	change := lifecycle.Progress{Step: body.Step, Percent: body.Percent, Message: body.Message}
 	if body.Timeout != nil {
 		most := a.Service.Limits().MaxTimeout
-		d, err := parseDuration(*body.Timeout)
+		d, err := field.ParseDuration(*body.Timeout)
 		switch {
 		case err != nil:
 			errs = append(errs, fieldError{"/timeout", err.Error()})
@@ -208,13 +209,13 @@ func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int)
 // failWork answers PUT /v1/work/{id}/error.
 func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	var body struct {
-		Code    string   `json:"code"`
-		Message *string  `json:"message"`
-		Detail  string   `json:"detail"`
-		Trace   string   `json:"trace"`
-		Retry   bool     `json:"retry"`
-		Attempt *integer `json:"attempt"`
-		Life    *string  `json:"life"`
+		Code    string         `json:"code"`
+		Message *string        `json:"message"`
+		Detail  string         `json:"detail"`
+		Trace   string         `json:"trace"`
+		Retry   bool           `json:"retry"`
+		Attempt *field.Integer `json:"attempt"`
+		Life    *string        `json:"life"`
 	}
 	if err := readReport(c, a.maxDocument(), &body, nil); err != nil {
 		return err
@@ -300,7 +301,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 
 // readAttempt returns the attempt that reports: from the query, the header
 // Hark-Attempt or the body; 0 if it does not say.
-func readAttempt(c *fiber.Ctx, body *integer, errs *[]fieldError) int {
+func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]fieldError) int {
 	text, pointer, what := c.Query("attempt"), "?attempt", ""
 	if text == "" {
 		text, pointer, what = c.Get("Hark-Attempt"), "Hark-Attempt", "Hark-Attempt "

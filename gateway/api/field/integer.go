@@ -1,4 +1,4 @@
-package api
+package field
 
 import (
 	"encoding/json"
@@ -6,20 +6,20 @@ import (
 	"strconv"
 )
 
-// integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one kind of number; so does JSON Schema).
-type integer int
+// Integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one kind of number; so does JSON Schema).
+type Integer int
 
 // UnmarshalJSON implements [json.Unmarshaler]. Its errors are those of an int.
-func (i *integer) UnmarshalJSON(text []byte) error {
-	if n, err := parseInteger(string(text)); err == nil {
-		*i = integer(n)
+func (i *Integer) UnmarshalJSON(text []byte) error {
+	if n, err := ParseInteger(string(text)); err == nil {
+		*i = Integer(n)
 		return nil
 	}
 	return json.Unmarshal(text, (*int)(i))
 }
 
-// parseInteger takes what is a whole number in JSON, and what strconv does.
-func parseInteger(text string) (int, error) {
+// ParseInteger takes what is a whole number in JSON, and what strconv does.
+func ParseInteger(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err == nil {
 		return n, nil

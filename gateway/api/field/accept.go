@@ -1,18 +1,20 @@
-package api
+// Package field reads single values that callers send: in header fields, in queries, and in JSON. It
+// knows nothing of a call.
+package field
 
 import (
 	"strconv"
 	"strings"
 )
 
-// accepted returns the one of the offered media types that the Accept fields of a request
+// Accepted returns the one of the offered media types that the Accept fields of a request
 // like best (RFC 9110, section 12.5.1), "" if they refuse all. Of those that are liked the same
 // the one that is named first counts, then the one that is offered first. Parameters of a
 // type mean nothing here: what is offered has none.
-func accepted(fields [][]byte, offers []string) string {
+func Accepted(fields [][]byte, offers []string) string {
 	var ranges []string
 	for _, field := range fields {
-		for _, item := range splitUnquoted(string(field), ',') {
+		for _, item := range SplitUnquoted(string(field), ',') {
 			if strings.TrimSpace(item) != "" {
 				ranges = append(ranges, item)
 			}
@@ -28,7 +30,7 @@ func accepted(fields [][]byte, offers []string) string {
 		kind, _, _ := strings.Cut(offer, "/")
 		quality, at, specific := 0.0, 0, 0
 		for i, item := range ranges {
-			parts := splitUnquoted(item, ';')
+			parts := SplitUnquoted(item, ';')
 			matched := 0
 			switch strings.ToLower(strings.TrimSpace(parts[0])) {
 			case offer:

@@ -1,4 +1,4 @@
-package api
+package field
 
 import (
 	"strconv"
@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// preference is what Hark understands of a Prefer header (RFC 7240).
-type preference struct {
-	async bool           // respond-async
-	wait  *time.Duration // wait=N
+// Preference is what Hark understands of a Prefer header (RFC 7240).
+type Preference struct {
+	Async bool           // respond-async
+	Wait  *time.Duration // wait=N
 }
 
-// parsePrefer reads the values of all Prefer header fields of a message. Names
+// ParsePrefer reads the values of all Prefer header fields of a message. Names
 // are compared without case, of a repeated preference the first counts (RFC 7240,
 // section 2), and what is unknown or malformed is ignored, as a preference is
 // never an error.
-func parsePrefer(fields []string) preference {
-	var p preference
+func ParsePrefer(fields []string) Preference {
+	var p Preference
 	var sawWait bool
 	for _, field := range fields {
-		for _, item := range splitUnquoted(field, ',') {
-			token := splitUnquoted(item, ';')[0] // parameters mean nothing to these two
+		for _, item := range SplitUnquoted(field, ',') {
+			token := SplitUnquoted(item, ';')[0] // parameters mean nothing to these two
 			name, value, _ := strings.Cut(token, "=")
-			value = unquote(strings.TrimSpace(value))
+			value = Unquote(strings.TrimSpace(value))
 			switch strings.ToLower(strings.TrimSpace(name)) {
 			case "respond-async": // which has no value; one that says no is none (section 2)
-				p.async = p.async || value == "" || strings.EqualFold(value, "true")
+				p.Async = p.Async || value == "" || strings.EqualFold(value, "true")
 			case "wait":
 				if sawWait {
 					continue
@@ -34,7 +34,7 @@ func parsePrefer(fields []string) preference {
 				sawWait = true
 				const most = 24 * 3600 // seconds; keeps the product from overflowing
 				if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-					p.wait = new(time.Duration(min(n, most)) * time.Second)
+					p.Wait = new(time.Duration(min(n, most)) * time.Second)
 				}
 			}
 		}
@@ -42,9 +42,9 @@ func parsePrefer(fields []string) preference {
 	return p
 }
 
-// splitUnquoted splits s at sep outside of quoted strings (RFC 9110, section
+// SplitUnquoted splits s at sep outside of quoted strings (RFC 9110, section
 // 5.6.4). It returns at least one part.
-func splitUnquoted(s string, sep byte) []string {
+func SplitUnquoted(s string, sep byte) []string {
 	var parts []string
 	quoted, start := false, 0
 	for i := 0; i < len(s); i++ {
@@ -61,8 +61,8 @@ func splitUnquoted(s string, sep byte) []string {
 	return append(parts, s[start:])
 }
 
-// unquote returns what a quoted string stands for, and anything else as it is.
-func unquote(s string) string {
+// Unquote returns what a quoted string stands for, and anything else as it is.
+func Unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s
 	}
@@ -76,15 +76,15 @@ func unquote(s string) string {
 	return b.String()
 }
 
-// applied returns the value of Preference-Applied for an answer that was given
+// Applied returns the value of Preference-Applied for an answer that was given
 // with (async) or without respond-async; "" if nothing was preferred.
-func (p preference) applied(async bool) string {
+func (p Preference) Applied(async bool) string {
 	var parts []string
-	if p.async && async {
+	if p.Async && async {
 		parts = append(parts, "respond-async")
 	}
-	if p.wait != nil {
-		parts = append(parts, "wait="+strconv.Itoa(int(p.wait.Seconds())))
+	if p.Wait != nil {
+		parts = append(parts, "wait="+strconv.Itoa(int(p.Wait.Seconds())))
 	}
 	return strings.Join(parts, ", ")
 }
