@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hark-push/hark/loadtest/peer"
+	"github.com/hark-push/hark/loadtest/scene"
 )
 
 // TestChurn is the check of the same name, for some seconds, on both kinds of backends: everything at once, while gateways and workers die.
@@ -21,8 +24,8 @@ func TestChurn(t *testing.T) {
 					needServer(t, program)
 				}
 			}
-			check := &churnScene{Minutes: 8. / 60, Seed: 1, Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
-			o, r := &options{startOptions: startOptions{On: "hark", Backends: backends, Nodes: 1}}, &report{Scene: "churn"}
+			check := &scene.Churn{Minutes: 8. / 60, Seed: 1, Rate: 8, Drain: 3 * time.Minute, Race: raceEnabled}
+			o, r := &options{Options: peer.Options{On: "hark", Backends: backends, Nodes: 1}}, &report{Scene: "churn"}
 			if err := play(o, r, check); err != nil {
 				t.Errorf("%v", err)
 			}

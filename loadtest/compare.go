@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/loadtest/bench"
+	"github.com/hark-push/hark/loadtest/peer"
 )
 
 // compare plays scenes on all servers that there are, with the same settings, and holds them beside each other. Each run is a process of
@@ -44,8 +45,8 @@ func (s *compare) Run(o *options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	programs = filepath.Join(folder, "programs")
-	if err := os.Mkdir(programs, 0o700); err != nil {
+	peer.Programs = filepath.Join(folder, "programs")
+	if err := os.Mkdir(peer.Programs, 0o700); err != nil {
 		return err
 	}
 	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, bytes: make(map[string]int)}
@@ -59,7 +60,7 @@ func (s *compare) Run(o *options) error {
 		c.results.Rounds = 3
 	}
 	fmt.Fprintln(os.Stderr, "building")
-	absent, err := prepare()
+	absent, err := peer.Prepare()
 	if err != nil {
 		return err
 	}
@@ -67,8 +68,8 @@ func (s *compare) Run(o *options) error {
 	if err != nil {
 		return err
 	}
-	c.results.Versions = versions(absent)
-	c.results.Skipped = skipped(absent, s.Servers)
+	c.results.Versions = peer.Versions(absent)
+	c.results.Skipped = peer.Skipped(absent, s.Servers)
 	out := o.Out
 	if out == "" {
 		out = "bench"
@@ -129,7 +130,7 @@ func (c *comparison) one(p planned) error {
 	}
 	path := filepath.Join(c.folder, "run.json")
 	_ = os.Remove(path)
-	failed := c.exec(append(args, "--out="+path, "--programs="+programs))
+	failed := c.exec(append(args, "--out="+path, "--programs="+peer.Programs))
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hark-push/hark/loadtest/bench"
+	"github.com/hark-push/hark/loadtest/measure"
 )
 
 func TestPlan(t *testing.T) {
@@ -48,9 +49,9 @@ func TestPlan(t *testing.T) {
 }
 
 func TestReportIsAResultsFile(t *testing.T) {
-	r := &report{Target: "a server", Scene: "idle", Server: "hark", Backends: "shared", Settings: map[string]string{"wire": "ws"}, results: results{
-		Figures: []bench.Figure{figure("memory per connection", 1.5, "KB")},
-		Series:  []bench.Series{{Name: "curve", X: axis("time", "s"), Y: axis("memory", "MB"), Points: []bench.Point{{1, 2}}}},
+	r := &report{Target: "a server", Scene: "idle", Server: "hark", Backends: "shared", Settings: map[string]string{"wire": "ws"}, Results: measure.Results{
+		Figures: []bench.Figure{measure.Figure("memory per connection", 1.5, "KB")},
+		Series:  []bench.Series{{Name: "curve", X: measure.Axis("time", "s"), Y: measure.Axis("memory", "MB"), Points: []bench.Point{{1, 2}}}},
 	}}
 	path := filepath.Join(t.TempDir(), "r.json")
 	if err := r.say(&options{JSON: false, Out: path}); err != nil {

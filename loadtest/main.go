@@ -33,59 +33,64 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/hark-push/hark/loadtest/attack"
+	"github.com/hark-push/hark/loadtest/measure"
+	"github.com/hark-push/hark/loadtest/peer"
+	"github.com/hark-push/hark/loadtest/scene"
 )
 
 type options struct {
-	startOptions
+	peer.Options
 
 	JSON     bool   `help:"Print what was measured as JSON, curves included."`
 	Out      string `placeholder:"PATH" help:"Write what was measured to this file, as --json prints it; what failed too, with the reason. With compare the folder (bench), with report the page."`
 	Programs string `hidden:"" help:"Folder in which programs that are built are kept, instead of one for each run."`
 
-	Idle      idle      `cmd:"" help:"Memory of connections that wait."`
-	Broadcast broadcast `cmd:"" help:"One channel with many followers."`
-	Unicast   unicast   `cmd:"" help:"Many channels with a follower each."`
-	Lifecycle lifecycle `cmd:"" help:"From POST to the pushed result."`
-	Slow      slow      `cmd:"" help:"What slow followers cost the others."`
-	Storm     storm     `cmd:"" help:"All reconnect at once."`
-	Growth    growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
-	Soak      soak      `cmd:"" help:"Many followers for a long time."`
-	Webhooks  webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
-	Kept      keptScene `cmd:"" help:"What requests cost that have ended and are kept."`
+	Idle      scene.Idle      `cmd:"" help:"Memory of connections that wait."`
+	Broadcast scene.Broadcast `cmd:"" help:"One channel with many followers."`
+	Unicast   scene.Unicast   `cmd:"" help:"Many channels with a follower each."`
+	Lifecycle scene.Lifecycle `cmd:"" help:"From POST to the pushed result."`
+	Slow      scene.Slow      `cmd:"" help:"What slow followers cost the others."`
+	Storm     scene.Storm     `cmd:"" help:"All reconnect at once."`
+	Growth    scene.Growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
+	Soak      scene.Soak      `cmd:"" help:"Many followers for a long time."`
+	Webhooks  scene.Webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
+	Kept      scene.Kept      `cmd:"" help:"What requests cost that have ended and are kept."`
 
-	Churn churnScene `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
+	Churn scene.Churn `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
 
-	Attack attack `cmd:"" help:"What an honest caller notices of attacks; a check."`
+	Attack attack.Scene `cmd:"" help:"What an honest caller notices of attacks; a check."`
 
 	Compare     compare     `cmd:"" help:"Everything on every server that there is, one after the other."`
 	Report      reportPage  `cmd:"" help:"Show results files as a page, written to --out (report.html)."`
 	Performance performance `cmd:"" help:"Write the figures of docs/performance.md from results files."`
 
-	Crowd crowd `cmd:"" hidden:"" help:"Be followers of another process of this program."`
-	Siege siege `cmd:"" hidden:"" help:"Attack the gateway of another process of this program."`
+	Crowd scene.Crowd  `cmd:"" hidden:"" help:"Be followers of another process of this program."`
+	Siege attack.Siege `cmd:"" hidden:"" help:"Attack the gateway of another process of this program."`
 }
 
 // runner is one kind of load.
 type runner interface {
-	run(t *target) (results, error)
+	Run(t *peer.Target) (measure.Results, error)
 }
 
 // starter is a runner that starts its target itself.
 type starter interface {
-	start(o *startOptions) (*target, error)
+	Start(o *peer.Options) (*peer.Target, error)
 }
 
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
 	scenes := map[string]runner{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
-	programs = o.Programs
+	peer.Programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {
 	case name == "crowd":
-		command.FatalIfErrorf(o.Crowd.run(os.Stdin, os.Stdout))
+		command.FatalIfErrorf(o.Crowd.Run(os.Stdin, os.Stdout))
 	case strings.HasPrefix(name, "siege"):
-		command.FatalIfErrorf(o.Siege.run(os.Stdin, os.Stdout))
+		command.FatalIfErrorf(o.Siege.Run(os.Stdin, os.Stdout))
 	case s == nil:
 		command.FatalIfErrorf(command.Run(&o))
 	default:
@@ -102,20 +107,20 @@ func play(o *options, r *report, s runner) (err error) {
 			r.Failed = strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 		}
 	}()
-	begin := start
+	begin := peer.Start
 	if itself, ok := s.(starter); ok {
-		begin = itself.start
+		begin = itself.Start
 	}
-	t, err := begin(&o.startOptions)
+	t, err := begin(&o.Options)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.stop()) }()
-	r.Target = t.name
-	t.progress.show(r.Scene)
-	defer t.progress.end()
+	defer func() { err = errors.Join(err, t.Stop()) }()
+	r.Target = t.Name
+	t.Progress.Show(r.Scene)
+	defer t.Progress.End()
 	began := time.Now()
-	r.results, err = s.run(t)
+	r.Results, err = s.Run(t)
 	r.Took = time.Since(began).Seconds()
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/hark-push/hark/loadtest/bench"
+	"github.com/hark-push/hark/loadtest/measure"
 )
 
 // report is what is printed of one run.
@@ -16,7 +17,7 @@ type report struct {
 	Scene  string   `json:"scene"`
 	Args   []string `json:"args"` // as given
 	Took   float64  `json:"took"` // seconds, starting the target not included
-	results
+	measure.Results
 
 	Server   string            `json:"server"`
 	Backends string            `json:"backends"`
@@ -34,8 +35,8 @@ func (r *report) write(w io.Writer) error {
 
 func (r *report) print() {
 	fmt.Println(r.Target)
-	if r.table != nil {
-		r.table(os.Stdout)
+	if r.Table != nil {
+		r.Table(os.Stdout)
 		fmt.Printf("took %.0f s\n", r.Took)
 		return
 	}
