@@ -246,9 +246,12 @@ func (g *gateway) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, 
 	return w.C, w.Close, nil
 }
 
+// addr is where it listens.
+func (g *gateway) addr() net.Addr { return g.listener.Addr() }
+
 // welcome says where Hark is and how to try it.
 func (g *gateway) welcome(out io.Writer) {
-	url := "http://" + g.listener.Addr().String()
+	url := "http://" + g.addr().String()
 	if g.config.TLSCert != "" {
 		url = "https" + url[len("http"):]
 	}

@@ -108,7 +108,7 @@ func startOn(t testing.TB, data string, args ...string) *server {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.serve(ctx) }()
-	s := newServer(t, "http://"+g.listener.Addr().String())
+	s := newServer(t, "http://"+g.addr().String())
 	s.stop = sync.OnceFunc(func() {
 		s.http.CloseIdleConnections()
 		cancel()
