@@ -54,10 +54,7 @@ var rooms = map[string][]string{
 	"loadtest/bench":      {},
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
-	"gateway": {
-		"lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
-		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
-	},
+	"gateway":             {"lifecycle", "store", "backends"},
 	"gateway/api": {
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/intake",
 		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io", "golang.org/x",
@@ -69,8 +66,13 @@ var rooms = map[string][]string{
 	"gateway/config": {
 		"lifecycle", "broker/rabbitmq", "backends", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "github.com/alecthomas", "gopkg.in",
 	},
-	"gateway/intake":     {"gateway/authority", "golang.org/x"},
-	"gateway/lease":      {"lifecycle", "broker"},
+	"gateway/intake": {"gateway/authority", "golang.org/x"},
+	"gateway/lease":  {"lifecycle", "broker"},
+	"gateway/node": {
+		"lifecycle", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
+		"gateway/api", "gateway/auth", "gateway/config", "gateway/intake", "gateway/lease",
+		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
+	},
 	"gateway/strictjson": {},
 	// What only tests use.
 	"deploy":             {},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/gateway/node"
 	"github.com/hark-push/hark/servertest"
 )
 
@@ -101,14 +102,14 @@ func startOn(t testing.TB, data string, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := open(t.Context(), c, slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})))
+	g, err := node.Open(t.Context(), c, slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- g.serve(ctx) }()
-	s := newServer(t, "http://"+g.addr().String())
+	go func() { done <- g.Serve(ctx) }()
+	s := newServer(t, "http://"+g.Addr().String())
 	s.stop = sync.OnceFunc(func() {
 		s.http.CloseIdleConnections()
 		cancel()

@@ -30,6 +30,7 @@ import (
 
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/gateway/node"
 )
 
 func main() {
@@ -75,7 +76,7 @@ func run(args []string, out, errOut io.Writer) int {
 	context.AfterFunc(ctx, stop) // a second signal kills
 	watching.Go(func() { endWithGoRun(ctx, logger) })
 
-	g, err := open(ctx, c, logger)
+	g, err := node.Open(ctx, c, logger)
 	if errors.Is(err, context.Canceled) { // a server that it waited for did not come
 		logger.Info("stopped")
 		return 0
@@ -84,8 +85,8 @@ func run(args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
 		return 1
 	}
-	g.welcome(out)
-	if err := g.serve(ctx); err != nil {
+	g.Welcome(out)
+	if err := g.Serve(ctx); err != nil {
 		logger.Error("stopped", slog.Any("error", err))
 		return 1
 	}

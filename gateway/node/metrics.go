@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"net/http"
@@ -16,14 +16,14 @@ import (
 
 // metrics returns the handler of /metrics: what the hub, the leases, the backends and the dispatcher
 // of webhooks count, and the process.
-func (g *gateway) metrics() http.Handler {
+func (g *Node) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		metrics.Collector(g.hub.Stats, hubSeries...),
 		metrics.Collector(g.leases.Stats, leaseSeries...),
-		metrics.Collector(func() *gateway { return g }, gatewaySeries...),
+		metrics.Collector(func() *Node { return g }, nodeSeries...),
 		metrics.Collector(g.intake.Stats, intakeSeries...),
 		metrics.Collector(g.dispatcher.Stats, webhookSeries...),
 	)
@@ -56,12 +56,12 @@ var leaseSeries = []metrics.Series[lease.Stats]{
 	metrics.Counter("hark_leases_expired_total", "Leases that ran out, so that the work was handed out again.", func(s lease.Stats) uint64 { return s.Expired }),
 }
 
-var gatewaySeries = []metrics.Series[*gateway]{
-	metrics.Gauge("hark_keys", "API keys in force.", func(g *gateway) int { return g.guard.Keys() }),
-	metrics.Gauge("hark_keys_file_trouble", "1 while the file of keys cannot be taken (gone, empty, wrong) and those that were read before hold on.", func(g *gateway) float64 { return metrics.Truth(g.guard.Trouble() != nil) }),
-	metrics.Gauge("hark_body_bytes", "Memory claimed for bodies of calls and of answers now, see --body-budget.", func(g *gateway) int64 { bytes, _ := g.api.BodyBytes(); return bytes }),
-	metrics.Gauge("hark_bodies_waiting", "Bodies that wait for room in it now.", func(g *gateway) int { _, waiting := g.api.BodyBytes(); return waiting }),
-	metrics.Gauges("hark_connections_limit", "Connections that this node takes on at most, by kind.", []string{"kind"}, func(g *gateway, tell metrics.Tell) {
+var nodeSeries = []metrics.Series[*Node]{
+	metrics.Gauge("hark_keys", "API keys in force.", func(g *Node) int { return g.guard.Keys() }),
+	metrics.Gauge("hark_keys_file_trouble", "1 while the file of keys cannot be taken (gone, empty, wrong) and those that were read before hold on.", func(g *Node) float64 { return metrics.Truth(g.guard.Trouble() != nil) }),
+	metrics.Gauge("hark_body_bytes", "Memory claimed for bodies of calls and of answers now, see --body-budget.", func(g *Node) int64 { bytes, _ := g.api.BodyBytes(); return bytes }),
+	metrics.Gauge("hark_bodies_waiting", "Bodies that wait for room in it now.", func(g *Node) int { _, waiting := g.api.BodyBytes(); return waiting }),
+	metrics.Gauges("hark_connections_limit", "Connections that this node takes on at most, by kind.", []string{"kind"}, func(g *Node, tell metrics.Tell) {
 		tell(float64(g.places.push), "push")
 		tell(float64(g.places.plain), "http")
 		tell(float64(g.places.all), "all")

@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 // sweep expires and forgets what is due, as soon as it is due. The store has the
 // clock; when this node's is off, it only looks too early or up to a second late.
-func (g *gateway) sweep(ctx context.Context) {
+func (g *Node) sweep(ctx context.Context) {
 	const batch, least, longest = 500, 50 * time.Millisecond, time.Second
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -42,7 +42,7 @@ func (g *gateway) sweep(ctx context.Context) {
 // again: a node may have died between storing one and queuing it. A request is queued
 // again when it has been pending for an age, and then each time that has doubled, so
 // that a long queue is not filled with copies; a copy does no harm, its start is refused.
-func (g *gateway) requeue(ctx context.Context, age time.Duration) {
+func (g *Node) requeue(ctx context.Context, age time.Duration) {
 	type waiting struct {
 		since    time.Time // by this node's clock, monotonic
 		sequence uint64
@@ -112,7 +112,7 @@ func (g *gateway) requeue(ctx context.Context, age time.Duration) {
 // prune takes jobs of requests that have ended, or wait for another message, out of queues that nobody consumes: whoever does
 // would notice that their start is refused. Every job of such a queue has to be looked at, so it is done when a good part of them is
 // needless, and now and then. due is how many requests of each route may start, pruned when a queue was last gone through.
-func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
+func (g *Node) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
 	const part, often = 10, 10 * time.Minute
 	for _, route := range g.config.Routes {
 		jobs, consumers, err := g.Rabbit.Waiting(route)
@@ -136,7 +136,7 @@ func (g *gateway) prune(ctx context.Context, due map[string]int, pruned map[stri
 }
 
 // needed reports for each job whether its request waits for it, or runs by it. Of several for one wait the first is enough.
-func (g *gateway) needed(ctx context.Context, jobs []broker.Job, seen map[broker.Job]bool) ([]bool, error) {
+func (g *Node) needed(ctx context.Context, jobs []broker.Job, seen map[broker.Job]bool) ([]bool, error) {
 	needed := make([]bool, len(jobs))
 	for i, j := range jobs {
 		r, err := g.Store.Get(ctx, lifecycle.Ref{ID: j.ID, Life: j.Life})

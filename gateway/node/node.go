@@ -1,4 +1,5 @@
-package main
+// Package node wires together everything that runs in the process of a gateway, and runs it.
+package node
 
 import (
 	"context"
@@ -36,8 +37,8 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// gateway is everything that runs in this process, wired together.
-type gateway struct {
+// Node is everything that runs in this process, wired together. Open makes it, and Serve ends it.
+type Node struct {
 	config   config.Config
 	log      *slog.Logger
 	listener net.Listener
@@ -61,10 +62,10 @@ type gateway struct {
 	debug      *http.Server           // nil unless asked for
 }
 
-// open opens what the configuration names, in the order of the flow. It waits for servers that are away until ctx ends, and says so meanwhile to
+// Open opens what the configuration names, in the order of the flow. It waits for servers that are away until ctx ends, and says so meanwhile to
 // whoever calls. On an error nothing stays open.
-func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *gateway, err error) {
-	g := &gateway{config: c, log: log}
+func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err error) {
+	g := &Node{config: c, log: log}
 	defer func() {
 		if err != nil {
 			g.close()
@@ -196,7 +197,7 @@ func listenError(key, address string, err error) error {
 
 // sampleProcessors makes a processor for each sample whose route exists, so that
 // slow work of one kind does not hold up another.
-func (g *gateway) sampleProcessors() []*processor.Processor {
+func (g *Node) sampleProcessors() []*processor.Processor {
 	var workers []*processor.Processor
 	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: g.config.FetchPrivate}})
 	for route, handler := range handlers {
@@ -211,7 +212,7 @@ func (g *gateway) sampleProcessors() []*processor.Processor {
 }
 
 // newLeases returns what hands work out over HTTP.
-func (g *gateway) newLeases() *lease.Leases {
+func (g *Node) newLeases() *lease.Leases {
 	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.Now, Stall: g.stall, Logger: g.log}
 	if g.Rabbit != nil {
 		o.Calls = 1000
@@ -222,7 +223,7 @@ func (g *gateway) newLeases() *lease.Leases {
 }
 
 // newAttendance returns what tells on which routes somebody works.
-func (g *gateway) newAttendance() *attendance {
+func (g *Node) newAttendance() *attendance {
 	var inside []string
 	if g.config.Samples {
 		inside = slices.Collect(maps.Keys(samples.Handlers(samples.Options{})))
@@ -237,7 +238,7 @@ func (g *gateway) newAttendance() *attendance {
 }
 
 // ring is the bell of a request, as a lease needs it.
-func (g *gateway) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
+func (g *Node) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
 	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: of.ID, Life: of.Life}
 	w, err := g.hub.Wait(ctx, api.ChannelOf(c))
 	if err != nil {
@@ -246,12 +247,12 @@ func (g *gateway) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, 
 	return w.C, w.Close, nil
 }
 
-// addr is where it listens.
-func (g *gateway) addr() net.Addr { return g.listener.Addr() }
+// Addr is where it listens.
+func (g *Node) Addr() net.Addr { return g.listener.Addr() }
 
-// welcome says where Hark is and how to try it.
-func (g *gateway) welcome(out io.Writer) {
-	url := "http://" + g.addr().String()
+// Welcome says where Hark is and how to try it.
+func (g *Node) Welcome(out io.Writer) {
+	url := "http://" + g.Addr().String()
 	if g.config.TLSCert != "" {
 		url = "https" + url[len("http"):]
 	}
@@ -269,15 +270,15 @@ Try it:
 `, url, g.StoreName, g.BrokerName, strings.Join(g.config.Routes, ", "), callers, key, url, key, url, g.tryRoute())
 }
 
-func (g *gateway) tryRoute() string {
+func (g *Node) tryRoute() string {
 	if slices.Contains(g.config.Routes, "sleep") {
 		return "sleep"
 	}
 	return g.config.Routes[0]
 }
 
-// serve runs until ctx ends, then drains.
-func (g *gateway) serve(ctx context.Context) error {
+// Serve runs until ctx ends, then drains.
+func (g *Node) Serve(ctx context.Context) error {
 	defer g.close()
 	var running sync.WaitGroup
 	work, stopWork := context.WithCancel(ctx)
@@ -336,7 +337,7 @@ func (g *gateway) serve(ctx context.Context) error {
 }
 
 // close closes what is open, against the order of the flow.
-func (g *gateway) close() {
+func (g *Node) close() {
 	if g.hub != nil {
 		g.hub.Close()
 	}

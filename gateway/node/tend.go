@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // tend goes on with batches that others have left: whoever was storing the requests of one may have died, and so may whoever knew that
 // one of them had ended. Those that are found at start have been left, unless there are other nodes. Any other one is looked at when it has
 // been there for an age, and then every second age; that reads all of its requests that have not ended.
-func (g *gateway) tend(ctx context.Context, age time.Duration) {
+func (g *Node) tend(ctx context.Context, age time.Duration) {
 	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
@@ -53,7 +53,7 @@ func (g *gateway) tend(ctx context.Context, age time.Duration) {
 // batches are those that this node looks after. Of many nodes it is one, because each would read
 // every batch that has not ended, and as long as it comes back: who has died is followed by another
 // one within an age.
-func (g *gateway) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecycle.Request, error] {
+func (g *Node) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecycle.Request, error] {
 	leader, ok := g.Store.(lifecycle.Leader)
 	if !ok {
 		return g.Store.Batches(ctx)
@@ -68,7 +68,7 @@ func (g *gateway) batches(ctx context.Context, age time.Duration) iter.Seq2[life
 	}
 }
 
-func (g *gateway) tendTo(ctx context.Context, batch lifecycle.Request) {
+func (g *Node) tendTo(ctx context.Context, batch lifecycle.Request) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err := g.service.Tend(ctx, batch)

@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"fmt"
@@ -80,7 +80,7 @@ func share(configured, whole, part, of int) int {
 }
 
 // newIntake returns the listener that counts plain connections.
-func (g *gateway) newIntake(l net.Listener) *intake.Listener {
+func (g *Node) newIntake(l net.Listener) *intake.Listener {
 	proxies := g.config.Proxies()
 	return intake.New(l, intake.Options{
 		Most: g.places.plain, PerAddress: share(g.config.MaxHTTPPerAddress, g.places.plain, 1, 2), All: g.places.all, Beside: g.pushed,
@@ -92,7 +92,7 @@ func (g *gateway) newIntake(l net.Listener) *intake.Listener {
 }
 
 // pushed returns how many push connections there are.
-func (g *gateway) pushed() int {
+func (g *Node) pushed() int {
 	h := g.streams.Load()
 	if h == nil {
 		return 0
@@ -101,12 +101,12 @@ func (g *gateway) pushed() int {
 }
 
 // room reports whether the process has a descriptor for one more push connection, which nobody counts at the moment.
-func (g *gateway) room() bool {
+func (g *Node) room() bool {
 	return g.places.all == 0 || g.intake.Stats().Open+g.pushed() < g.places.all
 }
 
 // admission adds to the options of the hub whom it takes on.
-func (g *gateway) admission(o hub.Options) hub.Options {
+func (g *Node) admission(o hub.Options) hub.Options {
 	c, most := g.config, g.places.push
 	o.Connections, o.ConnectRate, o.Room = most, c.ConnectRate, g.room
 	o.PerCaller, o.RatePerCaller = c.MaxPerCaller, c.ConnectRatePerCaller
@@ -126,7 +126,7 @@ func (g *gateway) admission(o hub.Options) hub.Options {
 }
 
 // calls returns the shares of calls.
-func (g *gateway) calls() api.Shares {
+func (g *Node) calls() api.Shares {
 	c := g.config
 	s := api.Shares{PerCaller: c.MaxCallsPerCaller, PerAddress: share(c.MaxCallsPerAddress, c.MaxCalls, 3, 4), Fields: c.RateLimitFields}
 	if c.Keyed() {
