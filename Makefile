@@ -44,14 +44,14 @@ test-go: ## the Go tests, with the race detector, in random order
 test-portable: ## hub and gateway as they are on systems other than Linux, tried on Linux: a goroutine for each connection
 	$(GO) test -race -shuffle=on -tags=portable ./hub
 	$(GO) test -race -shuffle=on -tags=portable,nodescriptor ./hub
-	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway
+	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway ./gateway/node ./gateway/blackbox
 
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=50m ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=50m ./gateway/blackbox
 
 SUITE ?= trixie
 test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis ./gateway
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis ./gateway/blackbox
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test
@@ -76,7 +76,7 @@ cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from t
 
 CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met
-	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway ./broker/rabbitmq
+	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway/blackbox ./broker/rabbitmq
 
 damages: ## damage the embedded store's file and log at PLACES places (default 50) in each of 56 ways; prints what was told
 	HARK_TEST_DAMAGES=$(or $(PLACES),50) $(GO) test -count=1 -v -run='^TestDamages$$' ./store/bolt

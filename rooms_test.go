@@ -80,6 +80,7 @@ var rooms = map[string][]string{
 	"servertest":         {"github.com"},
 	"scripts":            {},
 	"broker/brokertest":  {"broker"},
+	"gateway/blackbox":   {},
 	"gateway/misuse":     {"github.com/getkin"},
 	"store/storetest":    {"lifecycle", "hub"},
 	"store/transfertest": {"lifecycle", "store/transfer"},

@@ -1,0 +1,5 @@
+//go:build !race
+
+package blackbox_test
+
+const raceEnabled = false
