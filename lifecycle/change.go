@@ -23,26 +23,42 @@ const (
 	silent    EventType = "silent"
 )
 
-// Transition is the state machine. It returns the request as it is after the
-// change and the type of the event that tells of it; an empty type means that
-// the change has no event of its own. changed is false if there is nothing to store. Sequence and UpdatedAt are advanced with the
-// event. r itself is not changed. The error is a [*TransitionError].
+// Effect is what a change does to a request, which is all that a store has to know of it.
+type Effect struct {
+	Request Request   // as it is after the change
+	Event   EventType // that tells of it; "" if it has none of its own
+	Changed bool      // there is something to store, as there always is with an event
+	Asked   bool      // its end was asked for just now: whoever works on it is to be told, see [Cancellations]
+}
+
+// Transition is the state machine. Sequence and UpdatedAt are advanced with the event. r itself is
+// not changed. The error is a [*TransitionError]; with it the request is as it was.
 //
 // It is pure: the store supplies the time, so that one clock rules.
-func Transition(r Request, c Change, now time.Time) (next Request, event EventType, changed bool, err error) {
-	next = r
-	event, err = c.apply(&next, now)
+func Transition(r Request, c Change, now time.Time) (Effect, error) {
+	next := r
+	event, err := c.apply(&next, now)
 	switch {
-	case err != nil:
-		return r, "", false, err
-	case event == unchanged:
-		return r, "", false, nil
+	case err != nil || event == unchanged:
+		return Effect{Request: r}, err
 	case event == silent:
-		return next, "", true, nil
+		asked := next.CancelRequested && !r.CancelRequested && next.Status == Processing
+		return Effect{Request: next, Changed: true, Asked: asked}, nil
 	}
 	next.Sequence++
 	next.UpdatedAt = now
-	return next, event, true, nil
+	return Effect{Request: next, Event: event, Changed: true}, nil
+}
+
+// OutputOf returns what is stored as the result of a request if the change is made, nil for nothing.
+func OutputOf(c Change) *Content {
+	switch c := c.(type) {
+	case Succeed:
+		return c.Result
+	case *Succeed:
+		return c.Result
+	}
+	return nil
 }
 
 // Start begins an attempt: pending → processing.

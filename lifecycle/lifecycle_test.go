@@ -67,12 +67,12 @@ func TestResultInlining(t *testing.T) {
 		"large":     {lifecycle.Content{Type: "application/json", Data: []byte(`"` + strings.Repeat("x", lifecycle.InlineLimit-1) + `"`)}, ""},
 		"just fits": {lifecycle.Content{Type: "application/json", Data: []byte(`"` + strings.Repeat("x", lifecycle.InlineLimit-2) + `"`)}, `"` + strings.Repeat("x", lifecycle.InlineLimit-2) + `"`},
 	} {
-		next, _, _, err := lifecycle.Transition(sample(), lifecycle.Succeed{Result: &c.content}, time.Now())
+		effect, err := lifecycle.Transition(sample(), lifecycle.Succeed{Result: &c.content}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(next.Result.Value) != c.value || next.Result.Size != int64(len(c.content.Data)) {
-			t.Errorf("%s: %q", name, next.Result.Value)
+		if result := effect.Request.Result; string(result.Value) != c.value || result.Size != int64(len(c.content.Data)) {
+			t.Errorf("%s: %q", name, result.Value)
 		}
 	}
 }
@@ -83,18 +83,18 @@ func TestTransitionLeavesItsArgumentAlone(t *testing.T) {
 	for _, change := range []lifecycle.Change{
 		lifecycle.Progress{Percent: new(90.0), Extend: time.Hour}, lifecycle.Succeed{}, lifecycle.Fail{Retry: true}, lifecycle.Cancel{}, lifecycle.Release{}, lifecycle.Start{Redelivered: true},
 	} {
-		if _, _, _, err := lifecycle.Transition(r, change, time.Now()); err != nil {
+		if _, err := lifecycle.Transition(r, change, time.Now()); err != nil {
 			t.Errorf("%T: %v", change, err)
 		}
 	}
 	if after, _ := json.Marshal(r); string(after) != string(before) {
 		t.Errorf("changed:\n%s\n%s", before, after)
 	}
-	next, _, _, _ := lifecycle.Transition(r, lifecycle.Progress{Percent: new(math.NaN())}, time.Now())
-	if *next.Percent != 40 {
-		t.Errorf("NaN became %v", *next.Percent)
+	effect, _ := lifecycle.Transition(r, lifecycle.Progress{Percent: new(math.NaN())}, time.Now())
+	if percent := *effect.Request.Percent; percent != 40 {
+		t.Errorf("NaN became %v", percent)
 	}
-	_, _, _, err := lifecycle.Transition(r, lifecycle.Expire{}, r.ExpiresAt.Add(-1))
+	_, err := lifecycle.Transition(r, lifecycle.Expire{}, r.ExpiresAt.Add(-1))
 	if e, ok := errors.AsType[*lifecycle.TransitionError](err); !ok || e.Reason != lifecycle.ReasonEarly {
 		t.Errorf("%v", err)
 	}
@@ -208,7 +208,7 @@ func BenchmarkTransition(b *testing.B) {
 	change := lifecycle.Progress{Percent: new(50.0)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, _, err := lifecycle.Transition(r, change, r.UpdatedAt); err != nil {
+		if _, err := lifecycle.Transition(r, change, r.UpdatedAt); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -111,10 +111,11 @@ func (w *world) apply(ctx context.Context, id string, c lifecycle.Change) (lifec
 	if !ok {
 		return lifecycle.Request{}, lifecycle.ErrNotFound
 	}
-	next, _, changed, err := lifecycle.Transition(r, c, time.Now())
-	if err != nil || !changed {
+	effect, err := lifecycle.Transition(r, c, time.Now())
+	if err != nil || !effect.Changed {
 		return r, err
 	}
+	next := effect.Request
 	w.requests[id] = next
 	w.changes, w.writes = append(w.changes, c), append(w.writes, time.Now())
 	if s, ok := c.(lifecycle.Succeed); ok && s.Result != nil {

@@ -76,11 +76,11 @@ func (w *world) change(id string, c lifecycle.Change) error {
 	if _, ok := w.requests[id]; !ok {
 		return lifecycle.ErrNotFound
 	}
-	r, _, _, err := lifecycle.Transition(w.requests[id], c, time.Now().Add(ahead))
+	effect, err := lifecycle.Transition(w.requests[id], c, time.Now().Add(ahead))
 	if err != nil {
 		return err
 	}
-	w.requests[id] = r
+	w.requests[id] = effect.Request
 	if bell := w.bells[id]; bell != nil && !w.deaf {
 		select {
 		case bell <- struct{}{}:

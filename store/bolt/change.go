@@ -178,16 +178,12 @@ func (b *batch) saveKeyAt(digest []byte, known *keyRecord) {
 
 // Apply implements lifecycle.Store.
 func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
-	var output []byte
-	switch c := c.(type) {
-	case nil:
+	if c == nil {
 		return lifecycle.Request{}, errors.New("no change to apply")
-	case lifecycle.Succeed:
-		if c.Result != nil {
-			output = parts.EncodeBody(*c.Result)
-		}
-	case *lifecycle.Succeed:
-		return s.Apply(ctx, of, *c)
+	}
+	var output []byte
+	if result := lifecycle.OutputOf(c); result != nil {
+		output = parts.EncodeBody(*result)
 	}
 	var changed lifecycle.Request
 	err := s.writeBody(ctx, len(output), func(b *batch) (err error) {
@@ -224,32 +220,32 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lif
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
-	next, event, changed, err := lifecycle.Transition(was.Request, c, b.now)
+	effect, err := lifecycle.Transition(was.Request, c, b.now)
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
-	if !changed {
+	if !effect.Changed {
 		return b.s.present(was), nil
 	}
-	if size := len(output); (size > 0 || !next.Status.Terminal()) && !b.spare(size, reserveChange) {
+	if size := len(output); (size > 0 || !effect.Request.Status.Terminal()) && !b.spare(size, reserveChange) {
 		return lifecycle.Request{}, unavailable(errFull)
 	}
 	r := new(*was)
-	r.Request = next
+	r.Request = effect.Request
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
 	if output != nil {
 		b.putBody(r.ID, lifecycle.Output, output)
 		b.s.journal.touched(len(output))
 	}
-	if event == "" {
+	if effect.Asked {
+		b.canceled = append(b.canceled, r.Ref().String())
+	}
+	if effect.Event == "" {
 		b.save(r)
-		if r.CancelRequested && !was.CancelRequested && r.Status == lifecycle.Processing {
-			b.canceled = append(b.canceled, r.Ref().String())
-		}
 		return b.s.present(r), nil
 	}
-	return b.emit(r, event), nil
+	return b.emit(r, effect.Event), nil
 }
 
 // reindex moves a request in the indexes.

@@ -14,11 +14,8 @@ import (
 
 // Apply implements lifecycle.Store.
 func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
-	switch changed := c.(type) {
-	case nil:
+	if c == nil {
 		return lifecycle.Request{}, errors.New("no change to apply")
-	case *lifecycle.Succeed:
-		c = *changed
 	}
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, err
@@ -153,23 +150,24 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if p.now.Before(was.UpdatedAt) { // the one who made that knew the server's time better
 		p.now = was.UpdatedAt
 	}
-	next, event, changed, err := lifecycle.Transition(was.Request, st.change, p.now)
+	effect, err := lifecycle.Transition(was.Request, st.change, p.now)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	if !changed {
+	next := &effect.Request
+	if !effect.Changed {
 		if next.Status == lifecycle.Pending { // with its position, as the first time
 			if _, out, err := s.load(ctx, next.Ref()); err != nil || out.ID != "" {
 				return out, p, err
 			}
 		}
-		return next, p, nil
+		return *next, p, nil
 	}
 	if err := st.prepare(ctx); err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	is := &record{Request: next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue, event: event}
-	args, outboxes, err := st.args(ctx, is, p)
+	is := &record{Request: *next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue, event: effect.Event}
+	args, outboxes, err := st.args(ctx, is, p, effect.Asked)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -202,9 +200,9 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	}
 }
 
-// args are the arguments of the script, and the partitions whose outbox the event goes to. What is pending again gets its
-// position; the script gives it its ticket.
-func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, error) {
+// args are the arguments of the script, and the partitions whose outbox the event goes to. What is
+// pending again gets its position; the script gives it its ticket. asked: see [lifecycle.Effect].
+func (st *step) args(ctx context.Context, is *record, p probed, asked bool) ([]any, []int, error) {
 	s, was, next := st.s, p.r, &is.Request
 	expires, ended, cancels := "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
@@ -234,7 +232,8 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 		sequence = strconv.FormatUint(next.Sequence, 10)
 		owner, topic, outboxes = s.feeds(next, st.partition)
 		hook = hookOf(next, is.event)
-	} else if next.Status == lifecycle.Processing {
+	}
+	if asked {
 		cancels = s.cancelChannel()
 	}
 	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook, user, opened, stored} // of which the last ones mostly are not
@@ -255,18 +254,18 @@ func (st *step) args(ctx context.Context, is *record, p probed) ([]any, []int, e
 // inRecord reports whether the record has a result byte for byte, so that it need not be kept by
 // itself.
 func inRecord(r *lifecycle.Request, c lifecycle.Change) bool {
-	succeed, ok := c.(lifecycle.Succeed)
-	return ok && succeed.Result != nil && r.Result != nil && len(r.Result.Value) > 0 && r.Result.Type == succeed.Result.Type &&
-		bytes.Equal(r.Result.Value, succeed.Result.Data)
+	output := lifecycle.OutputOf(c)
+	return output != nil && r.Result != nil && len(r.Result.Value) > 0 && r.Result.Type == output.Type &&
+		bytes.Equal(r.Result.Value, output.Data)
 }
 
 // prepare encodes the result of a Succeed, once.
 func (st *step) prepare(ctx context.Context) (err error) {
-	succeed, ok := st.change.(lifecycle.Succeed)
-	if !ok || succeed.Result == nil || st.output != nil {
+	output := lifecycle.OutputOf(st.change)
+	if output == nil || st.output != nil {
 		return nil
 	}
-	st.output, err = st.s.stage(ctx, st.partition, succeed.Result)
+	st.output, err = st.s.stage(ctx, st.partition, output)
 	return err
 }
 

@@ -91,6 +91,55 @@ func testMachine(s *suite) {
 	}
 }
 
+// testSilent: a change without an event is stored all the same, and nobody is told of it but, of a
+// cancellation that was asked for, who works on it.
+func testSilent(s *suite) {
+	told := make(chan string, 16)
+	defer s.OnCancel(func(of lifecycle.Ref) { told <- of.ID })()
+	after := make(map[string]lifecycle.Request)
+	silent := func(id string, c lifecycle.Change, changed func(was, is lifecycle.Request) bool) {
+		s.Helper()
+		was := s.get(id)
+		is := s.apply(id, c)
+		if is.Sequence != was.Sequence || !is.UpdatedAt.Equal(was.UpdatedAt) || !changed(was, is) {
+			s.Errorf("%T of %s: %+v\nbefore: %+v", c, id, is, was)
+		}
+		s.same(fmt.Sprintf("get after %T of %s", c, id), s.get(id), is)
+		s.consistent(id)
+		after[id] = is
+	}
+	s.into("repeated", lifecycle.Pending)
+	silent("repeated", lifecycle.Repeat{}, func(_, is lifecycle.Request) bool { return is.Repeated })
+	s.intoBatch("counted", lifecycle.Pending)
+	silent("counted", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0)}, func(_, is lifecycle.Request) bool {
+		return is.Batch.Succeeded == 1 && is.Batch.Has(0) && *is.Percent > 0
+	})
+	r := s.intoBatch("extended", lifecycle.Processing)
+	silent("extended", lifecycle.Tally{Until: r.ExpiresAt.Add(time.Hour)}, func(was, is lifecycle.Request) bool {
+		return is.ExpiresAt.After(was.ExpiresAt)
+	})
+	asked := func(_, is lifecycle.Request) bool { return is.CancelRequested }
+	s.intoBatch("marked-batch", lifecycle.Pending)
+	silent("marked-batch", lifecycle.Cancel{}, asked)
+	s.into("marked", lifecycle.Processing)
+	silent("marked", lifecycle.Cancel{}, asked)
+	select {
+	case id := <-told: // of the first that anybody is told of
+		if id != "marked" {
+			s.Errorf("told of %s", id)
+		}
+	case <-time.After(20 * time.Second):
+		s.Error("not told of what was marked")
+	}
+	if s.in.Reopen == nil {
+		return
+	}
+	s.Store = s.in.Reopen()
+	for id, r := range after {
+		s.same(id+" after a restart", s.get(id), r)
+	}
+}
+
 // testAttempts follows requests over several attempts.
 func testAttempts(s *suite) {
 	stale := func(id string, c lifecycle.Change) {

@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Delete", Config{}, testDelete},
 		{"ContextEnded", Config{}, testContextEnded},
 		{"Machine", Config{}, testMachine},
+		{"Silent", Config{}, testSilent},
 		{"Attempts", Config{}, testAttempts},
 		{"OneWinner", Config{}, testOneWinner},
 		{"ConcurrentEvents", Config{}, testConcurrentEvents},
