@@ -2,9 +2,7 @@ package lifecycle
 
 import (
 	"crypto/rand"
-	"maps"
 	"strings"
-	"time"
 )
 
 // Ref names one life of a request. An id that a client has chosen may be used again once the request that had it is
@@ -60,24 +58,4 @@ func NewLife() string {
 // ValidLife reports whether s may be the name of a life.
 func ValidLife(s string) bool {
 	return len(s) == lifeSize && strings.Trim(s, lifeDigits) == ""
-}
-
-// NewRequest returns the request that a submission becomes at a time.
-func NewRequest(sub *Submission, now time.Time) Request {
-	r := Request{
-		ID: sub.ID, Life: sub.Life, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
-		Counted: true,
-		Status:  Pending, MaxAttempts: sub.MaxAttempts, Sequence: 1,
-		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
-		Input:   ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
-		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
-		Batch: sub.Batch, BatchID: sub.BatchID, BatchLife: sub.BatchLife, Member: sub.Member,
-	}
-	if sub.Call != nil {
-		r.Call = new(*sub.Call)
-	}
-	if sub.Delay > 0 {
-		r.NotBefore = now.Add(sub.Delay)
-	}
-	return r
 }

@@ -30,11 +30,11 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 		if !b.spare(len(body)+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
 			return unavailable(errFull)
 		}
-		r := lifecycle.NewRequest(&sub, b.now)
-		if err := sub.Quota.Admit(b.usage(sub.Owner), r.Usage()); err != nil {
+		accepted := lifecycle.NewRequest(&sub, b.now)
+		if err := sub.Quota.Admit(b.usage(sub.Owner), accepted.Request.Usage()); err != nil {
 			return err
 		}
-		created.Request = b.create(&sub, r, body)
+		created.Request = b.create(&sub, accepted, body)
 		return nil
 	})
 	if err != nil {
@@ -116,9 +116,9 @@ func (b *batch) forgetKeys(r *record) {
 	}
 }
 
-func (b *batch) create(sub *lifecycle.Submission, request lifecycle.Request, body []byte) lifecycle.Request {
+func (b *batch) create(sub *lifecycle.Submission, accepted lifecycle.Effect, body []byte) lifecycle.Request {
 	r := &record{
-		Request: request,
+		Request: accepted.Request,
 		Serial:  b.sequence(ownersBucket),
 		Trail:   trail{Oldest: 1},
 	}
@@ -132,7 +132,7 @@ func (b *batch) create(sub *lifecycle.Submission, request lifecycle.Request, bod
 	if sub.Key != "" {
 		b.bindKey(sub, &r.Request)
 	}
-	return b.emit(r, lifecycle.EventAccepted)
+	return b.emit(r, accepted.Event)
 }
 
 // SaveReply implements lifecycle.Store.

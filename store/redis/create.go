@@ -103,7 +103,8 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if p.r != nil {
 		return c.repeated(ctx, p.r, token, replaces)
 	}
-	r, position := lifecycle.NewRequest(sub, p.now), "" // which the script finds then
+	accepted, position := lifecycle.NewRequest(sub, p.now), "" // which the script finds then
+	r := &accepted.Request
 	if p.count >= 0 {
 		n, err := s.tail(ctx, queue, p.count)
 		if err != nil {
@@ -125,8 +126,8 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if !c.local {
 		claim = token
 	}
-	is := record{Request: r, event: lifecycle.EventAccepted}
-	owner, topic, outboxes := s.feeds(&r, c.partition)
+	is := record{Request: *r, event: accepted.Event}
+	owner, topic, outboxes := s.feeds(r, c.partition)
 	takes := r.Usage()
 	quota, err := c.allowed(ctx, takes)
 	if err != nil {
@@ -134,9 +135,9 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
-		micros(r.ExpiresAt), r.Owner, ownerEntry(&r), c.body.value, c.body.name,
+		micros(r.ExpiresAt), r.Owner, ownerEntry(r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
-		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(&r, lifecycle.EventAccepted), owner,
+		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(r, is.event), owner,
 	}
 	if topic != "" {
 		args = append(args, topic)
@@ -157,7 +158,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 			r.Position = new(int(n))
 		}
 		s.relayNow(ctx, c.partition, outboxes)
-		return lifecycle.Created{Request: r}, nil
+		return lifecycle.Created{Request: *r}, nil
 	case "conflict":
 		return lifecycle.Created{}, errConflict
 	case "unstaged":
