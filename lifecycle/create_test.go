@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -50,5 +51,69 @@ func TestNewRequest(t *testing.T) {
 	sub.Headers["Traceparent"], sub.Call.Path = "changed", "changed"
 	if r.Headers["Traceparent"] != "00" || r.Call.Path != "/x" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestMatch: who wins an id or an idempotency key.
+func TestMatch(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	sub := lifecycle.Submission{ID: "mine", Owner: "o", Fingerprint: "f", Key: "k"}
+	join := sub
+	join.Join = true
+	request := func(id, owner, fingerprint string) *lifecycle.Request {
+		return &lifecycle.Request{ID: id, Owner: owner, Fingerprint: fingerprint}
+	}
+	reply := &lifecycle.Reply{Status: 202}
+	key := func(fingerprint string, until time.Time, reply *lifecycle.Reply) *lifecycle.KeyUse {
+		return &lifecycle.KeyUse{Request: lifecycle.Ref{ID: "first"}, Fingerprint: fingerprint, LockedUntil: until, Reply: reply}
+	}
+	locked, passed := now.Add(time.Minute), now
+	first, same, other := request("first", "o", "f"), request("mine", "o", "f"), request("mine", "o", "another")
+	for _, c := range []struct {
+		name  string
+		sub   lifecycle.Submission
+		found lifecycle.Found
+		match lifecycle.Match
+		want  lifecycle.Created
+		err   error
+	}{
+		{name: "nothing is there", sub: sub},
+		{name: "the same id", sub: sub, found: lifecycle.Found{Request: same}, match: lifecycle.IDMatch, want: lifecycle.Created{Request: *same, Existed: true}},
+		{name: "the id of another body", sub: sub, found: lifecycle.Found{Request: other}, err: lifecycle.ErrIDTaken},
+		{name: "the id of another owner", sub: sub, found: lifecycle.Found{Request: request("mine", "p", "f")}, err: lifecycle.ErrIDTaken},
+
+		{name: "a key in progress", sub: sub, found: lifecycle.Found{Key: key("f", locked, nil), Named: first}, err: lifecycle.ErrKeyInProgress},
+		{
+			name: "a key in progress, joined", sub: join, found: lifecycle.Found{Key: key("f", locked, nil), Named: first},
+			match: lifecycle.KeyMatch, want: lifecycle.Created{Request: *first, Existed: true, Joined: true},
+		},
+		{name: "a key in progress, joined before its request is there", sub: join, found: lifecycle.Found{Key: key("f", locked, nil)}, err: lifecycle.ErrKeyInProgress},
+		{
+			name: "a key that was answered", sub: join, found: lifecycle.Found{Key: key("f", locked, reply), Named: first},
+			match: lifecycle.KeyMatch, want: lifecycle.Created{Request: *first, Existed: true, Reply: reply},
+		},
+		{
+			name: "a key whose lock has passed", sub: sub, found: lifecycle.Found{Key: key("f", passed, nil), Named: first},
+			match: lifecycle.KeyMatch, want: lifecycle.Created{Request: *first, Existed: true},
+		},
+		{name: "a key of another body", sub: sub, found: lifecycle.Found{Key: key("another", passed, reply), Named: first}, err: lifecycle.ErrKeyReused},
+		{name: "a key of another body, in progress", sub: join, found: lifecycle.Found{Key: key("another", locked, nil)}, err: lifecycle.ErrKeyReused},
+
+		{name: "a key whose request never came to be", sub: sub, found: lifecycle.Found{Key: key("f", passed, nil)}},
+		{name: "a key whose request was forgotten", sub: sub, found: lifecycle.Found{Key: key("another", locked, reply)}},
+		{
+			name: "a key that is free, and the same id", sub: sub, found: lifecycle.Found{Key: key("f", passed, nil), Request: same},
+			match: lifecycle.IDMatch, want: lifecycle.Created{Request: *same, Existed: true},
+		},
+		{name: "a key that is free, and the id of another", sub: sub, found: lifecycle.Found{Key: key("f", passed, nil), Request: other}, err: lifecycle.ErrIDTaken},
+		{
+			name: "a key goes before the id", sub: sub, found: lifecycle.Found{Key: key("f", passed, nil), Named: first, Request: other},
+			match: lifecycle.KeyMatch, want: lifecycle.Created{Request: *first, Existed: true},
+		},
+	} {
+		got, match, err := c.sub.Match(c.found, now)
+		if !errors.Is(err, c.err) || match != c.match || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v by %d, %v; want %+v by %d, %v", c.name, got, match, err, c.want, c.match, c.err)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -22,10 +21,22 @@ var errFull = errors.New("the file has reached its maximum size")
 func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 	body := parts.EncodeBody(sub.Content)
 	var created lifecycle.Created
-	err := s.writeBody(ctx, len(body), func(b *batch) (err error) {
-		created, err = b.repeat(&sub)
-		if err != nil || created.Existed {
+	err := s.writeBody(ctx, len(body), func(b *batch) error {
+		found, err := b.found(&sub)
+		if err != nil {
 			return err
+		}
+		var match lifecycle.Match
+		created, match, err = sub.Match(found, b.now)
+		switch {
+		case err != nil || match == lifecycle.KeyMatch:
+			return err
+		case match == lifecycle.IDMatch:
+			if sub.Key != "" && !b.spare(perKey, reserveCreate) {
+				return unavailable(errFull)
+			}
+			b.bindKey(&sub, &created.Request, found.Key)
+			return nil
 		}
 		if !b.spare(len(body)+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
 			return unavailable(errFull)
@@ -34,7 +45,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 		if err := sub.Quota.Admit(b.usage(sub.Owner), accepted.Request.Usage()); err != nil {
 			return err
 		}
-		created.Request = b.create(&sub, accepted, body)
+		created.Request = b.create(&sub, found.Key, accepted, body)
 		return nil
 	})
 	if err != nil {
@@ -43,56 +54,48 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 	return created, nil
 }
 
-// repeat looks for what the submission's key or id named before.
-func (b *batch) repeat(sub *lifecycle.Submission) (lifecycle.Created, error) {
-	existed := func(r *record, reply *lifecycle.Reply) (lifecycle.Created, error) {
-		return lifecycle.Created{Request: b.s.present(r), Existed: true, Reply: reply}, nil
-	}
+// found returns what the submission's key and id name.
+func (b *batch) found(sub *lifecycle.Submission) (found lifecycle.Found, err error) {
 	if sub.Key != "" {
 		known, err := b.loadKey(sub.Owner, sub.Key)
 		if err != nil {
-			return lifecycle.Created{}, err
+			return found, err
 		}
 		if known != nil {
-			if known.Fingerprint != sub.Fingerprint {
-				return lifecycle.Created{}, lifecycle.ErrKeyReused
+			found.Key = known.use()
+			if found.Named, err = b.named(found.Key.Request); err != nil {
+				return found, err
 			}
-			locked := known.Reply == nil && b.now.Before(known.LockedUntil)
-			if locked && !sub.Join {
-				return lifecycle.Created{}, lifecycle.ErrKeyInProgress
-			}
-			r, err := b.findRequest(lifecycle.Ref{ID: known.Request, Life: known.Life})
-			if err != nil {
-				return lifecycle.Created{}, fmt.Errorf("request %s of an idempotency key: %w", known.Request, err)
-			}
-			created, err := existed(r, known.Reply)
-			created.Joined = locked
-			return created, err
 		}
 	}
-	r, err := b.load(sub.ID)
-	switch {
-	case errors.Is(err, lifecycle.ErrNotFound):
-		return lifecycle.Created{}, nil
-	case err != nil:
-		return lifecycle.Created{}, err
-	case r.Owner != sub.Owner || r.Fingerprint != sub.Fingerprint:
-		return lifecycle.Created{}, lifecycle.ErrIDTaken
+	found.Request, err = b.named(lifecycle.Named(sub.ID))
+	return found, err
+}
+
+// named returns a request as it is handed out, nil if there is none.
+func (b *batch) named(of lifecycle.Ref) (*lifecycle.Request, error) {
+	r, err := b.findRequest(of)
+	if errors.Is(err, lifecycle.ErrNotFound) {
+		return nil, nil
 	}
-	if sub.Key != "" {
-		if !b.spare(perKey, reserveCreate) {
-			return lifecycle.Created{}, unavailable(errFull)
-		}
-		b.bindKey(sub, &r.Request)
+	if err != nil {
+		return nil, err
 	}
-	return existed(r, nil)
+	return new(b.s.present(r)), nil
 }
 
 // perKey is about what a key takes in the file, in bytes.
 const perKey = 1 << 10
 
-// bindKey lets the submission's key name a request, locked until somebody saves a reply.
-func (b *batch) bindKey(sub *lifecycle.Submission, r *lifecycle.Request) {
+// bindKey lets the submission's key, if it has one, name a request, locked until somebody saves a
+// reply. It does not name what it was used for before, which is not there any more.
+func (b *batch) bindKey(sub *lifecycle.Submission, r *lifecycle.Request, before *lifecycle.KeyUse) {
+	if sub.Key == "" {
+		return
+	}
+	if before != nil {
+		b.delete(requestKeysBucket, requestKey(before.Request.ID, sub.Owner, sub.Key))
+	}
 	b.saveKey(sub.Owner, sub.Key, &keyRecord{
 		Request: r.ID, Life: r.Life, Fingerprint: sub.Fingerprint, LockedUntil: b.now.Add(sub.KeyLock),
 	})
@@ -116,7 +119,8 @@ func (b *batch) forgetKeys(r *record) {
 	}
 }
 
-func (b *batch) create(sub *lifecycle.Submission, accepted lifecycle.Effect, body []byte) lifecycle.Request {
+// create stores a new request. before is what its key was used for before, if it was.
+func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, accepted lifecycle.Effect, body []byte) lifecycle.Request {
 	r := &record{
 		Request: accepted.Request,
 		Serial:  b.sequence(ownersBucket),
@@ -129,9 +133,7 @@ func (b *batch) create(sub *lifecycle.Submission, accepted lifecycle.Effect, bod
 	b.schedule(r)
 	b.enqueue(r)
 	b.begin(1)
-	if sub.Key != "" {
-		b.bindKey(sub, &r.Request)
-	}
+	b.bindKey(sub, &r.Request, before)
 	return b.emit(r, accepted.Event)
 }
 

@@ -24,6 +24,30 @@ func request(id string) lifecycle.Submission {
 	return lifecycle.Submission{ID: id, Owner: "alice", Route: "images", MaxAttempts: 1, Timeout: time.Hour, Retention: time.Hour}
 }
 
+// TestKeyOfNothing: a key that names a request which is not there, as one may that came from a
+// damaged store, is free, and the file is consistent afterwards.
+func TestKeyOfNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s := openLogged(t, path)
+	lost := lifecycle.Request{ID: "lost", Life: "0123456789"}
+	keyed := request("new")
+	keyed.Key = "k"
+	if err := s.write(t.Context(), func(b *batch) error {
+		b.bindKey(&keyed, &lost, nil)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if created, err := s.Create(t.Context(), keyed); err != nil || created.Existed {
+		t.Errorf("%+v, %v", created, err)
+	}
+	keyed.ID = "again"
+	if created, err := s.Create(t.Context(), keyed); err != nil || !created.Existed || created.Request.ID != "new" {
+		t.Errorf("%+v, %v", created, err)
+	}
+	openLogged(t, crash(t, path))
+}
+
 func TestMigration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	open1, err := open(path, Options{}, migrations)

@@ -347,6 +347,12 @@ type keyRecord struct {
 	Reply       *lifecycle.Reply `json:"reply,omitzero"`
 }
 
+func (k *keyRecord) use() *lifecycle.KeyUse {
+	return &lifecycle.KeyUse{
+		Request: lifecycle.Ref{ID: k.Request, Life: k.Life}, Fingerprint: k.Fingerprint, LockedUntil: k.LockedUntil, Reply: k.Reply,
+	}
+}
+
 // requestKey is the entry of a key that names a request.
 func requestKey(id, owner, key string) []byte {
 	return append(append([]byte(id), 0x00), keyKey(owner, key)...)

@@ -296,7 +296,10 @@ func TestRefusalWaits(t *testing.T) {
 						defer close(refused)
 						other := request("x")
 						other.Fingerprint = "another"
-						_, err := b.repeat(&other)
+						found, err := b.found(&other)
+						if err == nil {
+							_, _, err = other.Match(found, b.now)
+						}
 						return err
 					})
 				})

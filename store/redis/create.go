@@ -92,15 +92,15 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
-	replaces := ""
-	if known := decodeKey(p.known); known != nil {
-		created, err := c.known(ctx, known, p.now)
-		if !errors.Is(err, errDangling) {
-			return created, err
-		}
+	known, replaces := decodeKey(p.known), ""
+	if known != nil {
 		replaces = known.token
 	}
-	if p.r != nil {
+	created, match, err := c.match(ctx, known, p.r, p.now)
+	switch {
+	case err != nil || match == lifecycle.KeyMatch:
+		return created, err
+	case match == lifecycle.IDMatch:
 		return c.repeated(ctx, p.r, token, replaces)
 	}
 	accepted, position := lifecycle.NewRequest(sub, p.now), "" // which the script finds then
@@ -182,11 +182,9 @@ func (c *creation) look(ctx context.Context, key, queue string) (probed, error) 
 	return c.s.look(ctx, c.sub.ID, key, countQueue, queue)
 }
 
-// repeated answers a submission whose id is known. A key that was not known names that request from now on.
+// repeated answers a submission that came with its id before. Its key, if it has one, names that
+// request from now on.
 func (c *creation) repeated(ctx context.Context, r *record, token, replaces string) (lifecycle.Created, error) {
-	if r.Owner != c.sub.Owner || r.Fingerprint != c.sub.Fingerprint {
-		return lifecycle.Created{}, lifecycle.ErrIDTaken
-	}
 	if c.digest != "" {
 		answer, err := c.claimFor(ctx, r.Ref(), token, replaces)
 		if err != nil {

@@ -219,7 +219,7 @@ func (e *exporter) key(_ int, key, name string) error {
 		return nil
 	}
 	return e.emit(transfer.Line{
-		Kind: transfer.Key, Digest: sum, ID: k.request.ID, Life: k.request.Life, Fingerprint: []byte(k.fingerprint), Locked: k.locked.UTC(), Reply: k.reply,
+		Kind: transfer.Key, Digest: sum, ID: k.Request.ID, Life: k.Request.Life, Fingerprint: []byte(k.Fingerprint), Locked: k.LockedUntil.UTC(), Reply: k.Reply,
 	})
 }
 

@@ -22,18 +22,12 @@ import (
 // declares the token void in the request's partition, so that the one who claimed
 // cannot create it any more however slow it is, and then replaces the claim.
 
-var (
-	errConflict = errors.New("changed meanwhile")
-	errDangling = errors.New("the key names a request that is not there")
-)
+var errConflict = errors.New("changed meanwhile")
 
 // keyRecord is the use of an idempotency key.
 type keyRecord struct {
-	request     lifecycle.Ref
-	fingerprint string
-	locked      time.Time // until
-	token       string
-	reply       *lifecycle.Reply
+	lifecycle.KeyUse
+	token string // of who claimed it
 }
 
 // decodeKey returns nil if the key was not used.
@@ -41,14 +35,15 @@ func decodeKey(fields []any) *keyRecord {
 	if text(fields, 3) == "" {
 		return nil
 	}
-	k := &keyRecord{request: lifecycle.Ref{ID: text(fields, 0), Life: text(fields, 5)}, fingerprint: text(fields, 1), token: text(fields, 3)}
+	k := &keyRecord{token: text(fields, 3)}
+	k.Request, k.Fingerprint = lifecycle.Ref{ID: text(fields, 0), Life: text(fields, 5)}, text(fields, 1)
 	if locked, err := strconv.ParseInt(text(fields, 2), 10, 64); err == nil {
-		k.locked = time.UnixMicro(locked)
+		k.LockedUntil = time.UnixMicro(locked)
 	}
 	if raw := text(fields, 4); raw != "" {
 		reply := new(lifecycle.Reply)
 		if json.Unmarshal([]byte(raw), reply) == nil {
-			k.reply = reply
+			k.Reply = reply
 		}
 	}
 	return k
@@ -60,23 +55,24 @@ const keyMargin = 30 * 24 * time.Hour
 
 func (c *creation) keyTTL() time.Duration { return c.sub.Timeout + c.sub.Retention + keyMargin }
 
-// known answers a submission whose key was used before. errDangling: what it was
-// used for is not there, and the key is free.
-func (c *creation) known(ctx context.Context, k *keyRecord, now time.Time) (lifecycle.Created, error) {
-	locked := k.reply == nil && now.Before(k.locked)
-	r, request, err := c.s.load(ctx, lifecycle.Named(k.request.ID))
-	named := r != nil && k.request.Of(&r.Request)
-	switch {
-	case err != nil:
-		return lifecycle.Created{}, err
-	case !named && !locked:
-		return lifecycle.Created{}, errDangling
-	case k.fingerprint != c.sub.Fingerprint:
-		return lifecycle.Created{}, lifecycle.ErrKeyReused
-	case locked && (!c.sub.Join || !named):
-		return lifecycle.Created{}, lifecycle.ErrKeyInProgress
+// match says what becomes of the submission by what its key was used for, which may be nothing, and
+// by the request that has its id, nil if there is none or that has not been asked yet.
+func (c *creation) match(ctx context.Context, k *keyRecord, r *record, now time.Time) (lifecycle.Created, lifecycle.Match, error) {
+	var found lifecycle.Found
+	if k != nil {
+		found.Key = &k.KeyUse
+		known, request, err := c.s.load(ctx, k.Request) // with its position
+		if err != nil {
+			return lifecycle.Created{}, lifecycle.NoMatch, err
+		}
+		if known != nil {
+			found.Named = &request
+		}
 	}
-	return lifecycle.Created{Request: request, Existed: true, Reply: k.reply, Joined: locked}, nil
+	if r != nil {
+		found.Request = &r.Request
+	}
+	return c.sub.Match(found, now)
 }
 
 // claim takes the key in its partition, or returns what it was used for.
@@ -95,11 +91,11 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 		if err != nil || k == nil {
 			return nil, errAnswer
 		}
-		created, err := c.known(ctx, k, time.UnixMicro(now))
-		if !errors.Is(err, errDangling) {
+		created, match, err := c.match(ctx, k, nil, time.UnixMicro(now))
+		if err != nil || match != lifecycle.NoMatch {
 			return &created, err
 		}
-		if r, err := s.void(ctx, k.request.ID, k.token); err != nil || r != nil && k.request.Of(&r.Request) {
+		if r, err := s.void(ctx, k.Request.ID, k.token); err != nil || r != nil && k.Request.Of(&r.Request) {
 			if err == nil {
 				err = errConflict // it was created just now
 			}
