@@ -128,7 +128,7 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 	}
 	b.putBody(r.ID, lifecycle.Input, body)
 	b.s.journal.touched(len(body))
-	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), ownerEntry(&r.Request))
+	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(parts.OwnerEntry(&r.Request)))
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
 	b.enqueue(r)
@@ -305,10 +305,8 @@ func (b *batch) dequeue(r *record) {
 // handed out.
 func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	out := b.s.present(r)
-	refs := byte(2)
-	if r.Topic != "" {
-		refs++
-	}
+	channels := r.Channels()
+	refs := byte(len(channels))
 	takers := b.takers(&r.Request, t)
 	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.Ref(), r.Sequence)) {
 		refs++ // deliverEvent's
@@ -330,10 +328,9 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		r.Trail = r.Trail.from(oldest)
 	}
 	b.save(r)
-	b.bells = append(b.bells, bell{r.Channel().Key(), hub.Message{Offset: r.Sequence, Event: event, Last: out.Status.Terminal()}})
-	b.append(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: r.Owner}, at, event)
-	if r.Topic != "" {
-		b.append(lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: r.Owner, Name: r.Topic}, at, event)
+	b.bells = append(b.bells, bell{channels[0].Key(), hub.Message{Offset: r.Sequence, Event: event, Last: out.Status.Terminal()}})
+	for _, feed := range channels[1:] {
+		b.append(feed, at, event)
 	}
 	if len(takers) > 0 {
 		b.deliverEvent(takers, &r.Request, t, at)

@@ -168,7 +168,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		if b.bucket(ownersBucket).Get(at) != nil {
 			return fmt.Errorf("request %s has the serial %d of another one", r.ID, r.Serial)
 		}
-		b.put(ownersBucket, at, ownerEntry(&r.Request))
+		b.put(ownersBucket, at, []byte(parts.OwnerEntry(&r.Request)))
 		b.schedule(r)
 		b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 		switch r.Status {

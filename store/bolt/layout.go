@@ -2,12 +2,10 @@ package bolt
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"time"
-	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -35,7 +33,7 @@ var (
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
 	agingBucket = []byte("aging")
-	// owners: owner 0x00 serial → id 0x00 route 0x00 topic. Serials rise with creation.
+	// owners: owner 0x00 serial → parts.OwnerEntry. Serials rise with creation.
 	ownersBucket = []byte("owners")
 	// expiry: time, id → nothing. The time may be before the request's
 	// ExpiresAt, never after it: Sweep moves the entry when it gets there.
@@ -44,7 +42,7 @@ var (
 	pendingBucket = []byte("pending")
 	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first in pending, too.
 	processingBucket = []byte("processing")
-	// keys: hash of owner and idempotency key → keyRecord as JSON.
+	// keys: parts.KeyDigest → keyRecord as JSON.
 	keysBucket = []byte("keys")
 
 	// Since version 2, webhooks. Endpoints and deliveries are named by serials, of which none is ever given twice.
@@ -115,10 +113,10 @@ type record struct {
 	Trail  trail  `json:"_trail"`           // its events
 }
 
-// append appends r as it is stored: status letter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), parts.AppendRecord.
+// append appends r as it is stored: parts.StatusLetter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), parts.AppendRecord.
 // Up to version 3 it was JSON behind the letter.
 func (r *record) append(dst []byte) []byte {
-	dst = append(dst, statusLetter(r.Status), 0x00)
+	dst = append(append(dst, parts.StatusLetter(r.Status)...), 0x00)
 	dst = binary.AppendUvarint(dst, r.Serial)
 	dst = binary.AppendUvarint(dst, r.Ticket)
 	dst = binary.AppendVarint(dst, r.Due)
@@ -179,14 +177,6 @@ func (r *record) decode(rest []byte) error {
 	}
 	r.Trail.Steps = bytes.Clone(rest[:steps])
 	return parts.DecodeRecord(string(rest[steps:]), &r.Request)
-}
-
-// statusLetter stands in front of a record, so that a list can skip it unread.
-func statusLetter(s lifecycle.Status) byte {
-	if s == lifecycle.Processing {
-		return 'r' // running
-	}
-	return s[0]
 }
 
 func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
@@ -298,10 +288,6 @@ func ownerKey(owner string, serial uint64) []byte {
 	return binary.BigEndian.AppendUint64(ownerPrefix(owner), serial)
 }
 
-func ownerEntry(r *lifecycle.Request) []byte {
-	return []byte(r.ID + "\x00" + r.Route + "\x00" + r.Topic)
-}
-
 func expiryKey(dst []byte, due int64, id string) []byte {
 	return append(binary.BigEndian.AppendUint64(dst, uint64(due)), id...)
 }
@@ -358,12 +344,7 @@ func requestKey(id, owner, key string) []byte {
 	return append(append([]byte(id), 0x00), keyKey(owner, key)...)
 }
 
-// keyKey hashes, because a key has no bound that bbolt would hold. What is not
-// UTF-8 is taken as JSON reads it back, so that a stored request still finds its key.
 func keyKey(owner, key string) []byte {
-	if !utf8.ValidString(key) {
-		key = string([]rune(key))
-	}
-	sum := sha256.Sum256([]byte(owner + "\x00" + key))
-	return sum[:]
+	digest := parts.KeyDigest(owner, key)
+	return digest[:]
 }

@@ -2,6 +2,7 @@ package parts
 
 import (
 	"bytes"
+	"encoding/base64"
 	"reflect"
 	"slices"
 	"testing"
@@ -26,6 +27,32 @@ func TestListeners(t *testing.T) {
 	l.Tell("3")
 	if want := []string{"a 1", "b 1", "a 2"}; !slices.Equal(heard, want) {
 		t.Errorf("%q, want %q", heard, want)
+	}
+}
+
+// TestNames: what stands in stores stays as it is.
+func TestNames(t *testing.T) {
+	letters := ""
+	for _, status := range append([]lifecycle.Status{""}, lifecycle.Statuses...) {
+		letters += StatusLetter(status) + " "
+	}
+	if letters != " p r s f c e " {
+		t.Errorf("status letters %q", letters)
+	}
+	entry := OwnerEntry(&lifecycle.Request{ID: "a", Route: "images", Topic: "order-42"})
+	id, route, topic := CutOwnerEntry([]byte(entry))
+	if entry != "a\x00images\x00order-42" || string(id) != "a" || string(route) != "images" || string(topic) != "order-42" {
+		t.Errorf("%q is %q, %q and %q", entry, id, route, topic)
+	}
+	for _, key := range []struct{ key, want string }{
+		{"k", "J6F4dmXeIZvU_btEUUX04ELsUtCHXC89LSLcXxhJRkY"},
+		{"\xff", "WEAgBDacbsHg4IYgQkN05-b6NiPg_3wo0vfo7kgcONQ"},
+		{"\ufffd", "WEAgBDacbsHg4IYgQkN05-b6NiPg_3wo0vfo7kgcONQ"},
+	} {
+		digest := KeyDigest("alice", key.key)
+		if got := base64.RawURLEncoding.EncodeToString(digest[:]); got != key.want {
+			t.Errorf("the digest of %q is %s", key.key, got)
+		}
 	}
 }
 

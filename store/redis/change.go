@@ -338,7 +338,7 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 		less := lifecycle.Usage{}.Minus(r.Usage())
 		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, ownerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, parts.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
 	if err != nil || verdict(answer) != "ok" {
 		return false, err
 	}

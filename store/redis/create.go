@@ -135,7 +135,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
-		micros(r.ExpiresAt), r.Owner, ownerEntry(r), c.body.value, c.body.name,
+		micros(r.ExpiresAt), r.Owner, parts.OwnerEntry(r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(r, is.event), owner,
 	}

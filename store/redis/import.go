@@ -184,7 +184,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	value := r.append(nil)
 	i.pipe.Set(i.ctx, tag+"r:"+r.ID, value, 0)
 	i.expire(tag + "r:" + r.ID)
-	i.pipe.ZAdd(i.ctx, tag+"own:"+r.Owner, goredis.Z{Score: float64(l.Serial), Member: ownerEntry(&r.Request)})
+	i.pipe.ZAdd(i.ctx, tag+"own:"+r.Owner, goredis.Z{Score: float64(l.Serial), Member: parts.OwnerEntry(&r.Request)})
 	i.pipe.ZAdd(i.ctx, tag+"expiry", goredis.Z{Score: float64(micros(r.ExpiresAt)), Member: r.ID})
 	switch r.Status {
 	case lifecycle.Pending:

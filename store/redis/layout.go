@@ -2,7 +2,6 @@ package redis
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
@@ -32,9 +30,9 @@ import (
 //	expiry       by time in µs: id
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
-//	own:<owner>  by serial: id NUL route NUL topic
+//	own:<owner>  by serial: parts.OwnerEntry
 //	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
-//	k:<digest>   idempotency key: r request, v its life, f fingerprint, l locked until, t token, y reply
+//	k:<digest>   idempotency key, by parts.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed
 //	g:<channel>  list of a feed, up to its top: for each event its time in µs and itself, '' if it was forgotten. One without a time
@@ -161,7 +159,7 @@ func (r *record) decode(value string) error {
 	if err := parts.DecodeSummed(value[end+1+at:len(value)-len(rest)], rest, &r.Request); err != nil {
 		return err
 	}
-	if statusLetter(r.Status) != value[statusAt:ticketAt] {
+	if parts.StatusLetter(r.Status) != value[statusAt:ticketAt] {
 		return errDamaged
 	}
 	return nil
@@ -170,7 +168,7 @@ func (r *record) decode(value string) error {
 // append appends r as it is stored.
 func (r *record) append(dst []byte) []byte {
 	dst = append(dst, r.token...)
-	dst = append(dst, statusLetter(r.Status)...)
+	dst = append(dst, parts.StatusLetter(r.Status)...)
 	dst = append(dst, r.ticket...)
 	dst = append(dst, r.serial...)
 	dst = append(dst, r.queue...)
@@ -200,9 +198,6 @@ func (r *record) appendRest(dst []byte) []byte {
 // member is the record's entry in pending.
 func (r *record) member() string { return r.queue + r.ticket + r.ID }
 
-// ownerEntry is the entry of a request in the list of its owner.
-func ownerEntry(r *lifecycle.Request) string { return r.ID + "\x00" + r.Route + "\x00" + r.Topic }
-
 // RankBy says by which of the ranks from 0 to 9 work of a priority is handed out, so that positions are those of the queue that carries it. It counts for
 // what is stored from then on. Default: the priority itself.
 func (s *Store) RankBy(rank func(priority int) int) { s.rankBy.Store(&rank) }
@@ -219,18 +214,6 @@ func queueOf(route string, priority int) string {
 	return route + "\x00" + string(rune('9'-min(max(priority, 0), 9)))
 }
 
-// statusLetter stands for a status in the header.
-func statusLetter(s lifecycle.Status) string {
-	switch s {
-	case "":
-		return ""
-	case lifecycle.Processing:
-		return "r" // running
-	default:
-		return string(s[:1])
-	}
-}
-
 // newToken names one write.
 func newToken() string {
 	var raw [tokenSize * 3 / 4]byte
@@ -238,17 +221,13 @@ func newToken() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// digest is the name of an idempotency key. What is not UTF-8 is taken as JSON
-// reads it back, so that a stored request still finds its key.
+// digest is the name of an idempotency key, "" for none.
 func digest(owner, key string) string {
 	if key == "" {
 		return ""
 	}
-	if !utf8.ValidString(key) {
-		key = string([]rune(key))
-	}
-	sum := sha256.Sum256([]byte(owner + "\x00" + key))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	digest := parts.KeyDigest(owner, key)
+	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
 // partition is where a request, a feed or a key lives. It never changes for a name.

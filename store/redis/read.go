@@ -128,7 +128,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			highest = "(" + highest
 		}
 		// One more than the limit tells whether another page follows.
-		return []any{q.Owner, highest, q.Route, q.Topic, statusLetter(q.Status), limit + 1, maxLooked}
+		return []any{q.Owner, highest, q.Route, q.Topic, parts.StatusLetter(q.Status), limit + 1, maxLooked}
 	})
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)

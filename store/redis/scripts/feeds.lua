@@ -70,7 +70,7 @@ end
 -- the feed of its topic ('': it has none; nil: that happens where that feed is, so that events leave in
 -- its order), and the webhook endpoints of its owner, whose feed is named (nil: it is in another partition; hook: see deliver).
 local function hand_on(topic, owner, event, now, hook)
-  local whose = owner or ''
+  local whose = owner or '' -- 'owner:' and the name, see lifecycle.Channel.Key
   if takers[whose] == nil then
     takers[whose] = call('EXISTS', tag .. 'callback', tag .. 'w:wants:' .. string.sub(whose, 7)) > 0
   end

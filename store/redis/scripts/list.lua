@@ -10,6 +10,7 @@ while true do
       return { last, 1, found }
     end
     looked, last = looked + 1, page[i + 1]
+    -- the parts of parts.OwnerEntry
     local id, its_route, its_topic = string.match(page[i], '^(.-)%z(.-)%z(.*)$')
     if (route == '' or route == its_route) and (topic == '' or topic == its_topic) then
       local record = call('GET', tag .. 'r:' .. id)

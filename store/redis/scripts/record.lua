@@ -2,6 +2,7 @@
 
 -- A record is a header of fixed columns, the queue, a line feed, and more (see layout.go).
 
+-- parts.StatusLetter
 local function status_of(record) return string.sub(record, 17, 17) end
 
 -- The token of the last write, the status, the ticket and the queue.
