@@ -69,7 +69,7 @@ func (b *batch) nextOf(e *endpoint, now int64) (serial uint64, at int64) {
 	if end != never {
 		end += patience
 	}
-	if sending >= e.slots() {
+	if sending >= e.Slots(e.Health) {
 		at = end // whatever is due then
 	} else {
 		serial, at = b.firstDue(e, now-patience)
@@ -168,17 +168,7 @@ func (b *batch) settle(e *endpoint, d *delivery, o dispatch.Outcome) {
 	d.Tries++
 	o.Attempt.At = b.now
 	b.logAttempt(e, d, o.Attempt)
-	if o.State == dispatch.Delivered {
-		e.Health.Failures, e.Health.FailingSince = 0, time.Time{}
-		e.Health.Successes++
-		e.Health.LastSuccess = b.now
-	} else {
-		if e.Health.Failures == 0 {
-			e.Health.FailingSince = b.now
-		}
-		e.Health.Failures++
-		e.Health.Successes = 0
-	}
+	e.Health = e.Health.After(o.State, b.now)
 	b.saveFare(e)
 	if o.State == dispatch.Waiting {
 		b.postpone(e, d, nanos(b.now.Add(o.After)))

@@ -244,7 +244,7 @@ func (c *checker) due() error {
 		first := !bytes.Equal(key[:len(key)-8], lane)
 		lane = append(lane[:0], key[:len(key)-8]...)
 		e := bySerial[positionOf(key[:8])]
-		if e == nil || e.ordered() && !first {
+		if e == nil || e.Ordered() && !first {
 			return nil
 		}
 		at := pair(e.serial, offsetOf(key))

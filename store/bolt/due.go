@@ -45,7 +45,7 @@ func (b *batch) await(e *endpoint, d *delivery) {
 	e.unsettled++
 	b.s.endpoints.unsettled++
 	b.put(lanesBucket, laneKey(e.serial, d.Lane, d.serial), nil)
-	if !e.ordered() {
+	if !e.Ordered() {
 		b.put(dueBucket, dueKey(e.serial, d.Due, d.serial), nil)
 		return
 	}
@@ -70,7 +70,7 @@ func (b *batch) unawait(e *endpoint, d *delivery) {
 	b.s.endpoints.unsettled--
 	b.delete(lanesBucket, laneKey(e.serial, d.Lane, d.serial))
 	b.delete(dueBucket, dueKey(e.serial, d.Due, d.serial))
-	if !e.ordered() {
+	if !e.Ordered() {
 		return
 	}
 	first, _ := b.heads(e, d.Lane)
@@ -88,7 +88,7 @@ func (b *batch) unawait(e *endpoint, d *delivery) {
 func (b *batch) postpone(e *endpoint, d *delivery, due int64) {
 	b.delete(dueBucket, dueKey(e.serial, d.Due, d.serial))
 	d.Due = due
-	if e.ordered() {
+	if e.Ordered() {
 		if first, _ := b.heads(e, d.Lane); first != d.serial {
 			return
 		}
@@ -117,7 +117,7 @@ func (b *batch) fileAll(e *endpoint) {
 			b.err = err
 			return
 		}
-		if key := dueKey(e.serial, d.Due, d.serial); w.head || !e.ordered() {
+		if key := dueKey(e.serial, d.Due, d.serial); w.head || !e.Ordered() {
 			b.put(dueBucket, key, nil)
 		} else {
 			b.delete(dueBucket, key)

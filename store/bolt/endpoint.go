@@ -47,17 +47,12 @@ type lease struct {
 // never is later than everything.
 const never = math.MaxInt64
 
-func (e *endpoint) ordered() bool { return e.Concurrency <= 1 }
-
-// slots is how many deliveries it may have under way at a time.
-func (e *endpoint) slots() int { return min(max(e.Concurrency, 1), 1+e.Health.Successes) }
-
 // next returns when its rate allows the next one.
 func (e *endpoint) next() int64 {
-	if e.Rate <= 0 {
-		return 0
+	if interval := e.Interval(); interval > 0 {
+		return e.last + int64(interval)
 	}
-	return e.last + int64(min(float64(time.Second)/e.Rate, never/2))
+	return 0
 }
 
 // sending returns how many deliveries are under way, and when the first lease of them ends.

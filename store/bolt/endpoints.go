@@ -112,7 +112,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, given dispatch.Endpoint) (di
 			return dispatch.ErrConflict
 		}
 		b.touch(e)
-		was, ordered := e.Status, e.ordered()
+		was, ordered := e.Status, e.Ordered()
 		version, created, oneOff := e.Version, e.CreatedAt, e.OneOff
 		e.Endpoint = given
 		e.Version, e.CreatedAt, e.UpdatedAt, e.OneOff = version+1, created, b.now, oneOff
@@ -122,7 +122,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, given dispatch.Endpoint) (di
 			e.Health.Failures, e.Health.FailingSince, e.Health.HeldUntil = 0, time.Time{}, time.Time{}
 			b.saveFare(e)
 		}
-		if e.ordered() != ordered {
+		if e.Ordered() != ordered {
 			b.fileAll(e)
 		}
 		b.wake(e)

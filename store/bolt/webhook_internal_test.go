@@ -106,7 +106,7 @@ func checkWebhooks(t *testing.T, s *Store) {
 			want["lanes"][string(lane)] = ""
 			head := !heads[string(lane[:len(lane)-8])] // deliveries come in their order
 			heads[string(lane[:len(lane)-8])] = true
-			if e == nil || head || !e.ordered() {
+			if e == nil || head || !e.Ordered() {
 				want["due"][string(dueKey(endpoint, d.Due, d.serial))] = ""
 			}
 			return nil

@@ -36,7 +36,7 @@ func hookOf(r *lifecycle.Request, t lifecycle.EventType) string {
 // filterOf is what says in deliveries.lua which events are enqueued for an endpoint, "" if none are
 // by themselves.
 func filterOf(e *dispatch.Endpoint) (string, error) {
-	if e.OneOff || e.Status != dispatch.Active && e.Status != dispatch.Paused {
+	if !e.Listens() {
 		return "", nil
 	}
 	filter, err := json.Marshal(struct {
@@ -120,9 +120,9 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 	if err != nil {
 		return nil, fmt.Errorf("webhook endpoint: %w", err)
 	}
-	interval := int64(0)
+	interval := e.Interval().Microseconds()
 	if e.Rate > 0 {
-		interval = max(int64(float64(time.Second/time.Microsecond)/e.Rate), 1)
+		interval = max(interval, 1)
 	}
 	answer, err := s.hook(ctx, hooks.store, e.Owner, s.ahead.Load(), s.publish, token, e.Owner, e.ID, version, named,
 		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce, e.Timeout.Microseconds(), e.Quota)

@@ -190,6 +190,53 @@ func testRamp(s *suite) {
 	s.claim(10, "m07", "m08")
 }
 
+// testSlots: how many deliveries are lent at a time follows from how the attempts before went. The
+// same cases are put to dispatch.Endpoint.Slots and dispatch.Health.After, so that a store which
+// decides for itself, in another language, decides likewise.
+func testSlots(s *suite) {
+	const yes, no, dead = dispatch.Delivered, dispatch.Waiting, dispatch.Dead
+	for i, c := range []struct {
+		concurrency int
+		attempts    []dispatch.State
+		want        int
+	}{
+		{4, nil, 1},
+		{4, []dispatch.State{yes}, 2},
+		{4, []dispatch.State{yes, yes, yes}, 4},
+		{4, []dispatch.State{yes, yes, yes, yes, yes}, 4},
+		{4, []dispatch.State{yes, yes, no}, 1},
+		{4, []dispatch.State{no, no, yes, yes}, 3},
+		{4, []dispatch.State{yes, dead}, 1},
+		{1, []dispatch.State{yes, yes}, 1},
+		{0, []dispatch.State{yes}, 1}, // it is not allowed, and has one all the same
+	} {
+		id := fmt.Sprint("e", i)
+		s.add(dispatch.Endpoint{ID: id})
+		e := s.update(id, func(e *dispatch.Endpoint) { e.Concurrency = c.concurrency })
+		var h dispatch.Health
+		for n, state := range c.attempts {
+			m := fmt.Sprint(id, "-", n)
+			s.enqueue(id, m)
+			got := s.settle(s.one(m), state, 24*time.Hour)
+			h = h.After(state, s.delivery(id, m).Log[0].At)
+			if got.Failures != h.Failures || got.Successes != h.Successes || !got.FailingSince.Equal(h.FailingSince) || !got.LastSuccess.Equal(h.LastSuccess) {
+				s.Errorf("%v with %d at a time: %+v after %d, want %+v", c.attempts, c.concurrency, got, n+1, h)
+			}
+		}
+		if got := e.Slots(h); got != c.want {
+			s.Errorf("%v with %d at a time: %d slots, want %d", c.attempts, c.concurrency, got, c.want)
+		}
+		for n := range 6 {
+			s.enqueue(id, fmt.Sprint(id, "-due-", n))
+		}
+		claims, _, err := s.Claim(s.ctx, 10, lease-timeout)
+		if err != nil || len(claims) != c.want {
+			s.Errorf("%v with %d at a time: %d were lent, want %d, %v", c.attempts, c.concurrency, len(claims), c.want, err)
+		}
+		s.setStatus(id, dispatch.Paused) // out of the way of the others
+	}
+}
+
 func testRate(s *suite) {
 	s.add(dispatch.Endpoint{ID: "e", Concurrency: 20})
 	s.trust("e", 20)

@@ -54,8 +54,15 @@ func testEvents(s *suite) {
 	}
 }
 
-// testEventsWanted: each endpoint gets what it wants, and its owner's only.
+// testEventsWanted: each endpoint gets what it wants, and its owner's only. The same cases are put to
+// dispatch.Endpoint.Takes, so that a store which decides for itself, in another language, decides
+// likewise.
 func testEventsWanted(s *suite) {
+	type event struct {
+		of lifecycle.Request
+		t  lifecycle.EventType
+	}
+	var events []event
 	for id, e := range map[string]struct {
 		dispatch.Endpoint
 		want []string
@@ -71,16 +78,27 @@ func testEventsWanted(s *suite) {
 		"any-topic":   {dispatch.Endpoint{Topics: []string{"*"}}, []string{"a_1", "b_1", "c_1", "a_2", "a_3", "b_2"}},
 		"no-pattern":  {dispatch.Endpoint{Topics: []string{"ord*r", "order", "[o]*", "order-4?"}}, nil},
 		"everything":  {dispatch.Endpoint{Types: []string{"request.accepted"}, Routes: []string{"images"}, Topics: []string{"order-*"}}, []string{"a_1"}},
+		"no-topic":    {dispatch.Endpoint{Topics: []string{""}}, []string{"c_1"}},
+		"paused":      {dispatch.Endpoint{Status: dispatch.Paused, Routes: []string{"video"}}, []string{"b_1", "b_2"}},
+		"pending":     {dispatch.Endpoint{Status: dispatch.Pending}, nil},
+		"disabled":    {dispatch.Endpoint{Status: dispatch.Disabled}, nil},
 		"once":        {dispatch.Endpoint{OneOff: true}, nil}, // nothing names it
+		"named":       {dispatch.Endpoint{OneOff: true, Types: []string{"ignored"}}, []string{"b_2"}},
+		"unproven":    {dispatch.Endpoint{OneOff: true, Status: dispatch.Pending}, nil},
 	} {
 		e.ID = id
-		s.add(e.Endpoint)
+		e.Endpoint = s.add(e.Endpoint)
 		defer func() {
-			owner := alice
-			if e.Owner != "" {
-				owner = e.Owner
+			var decided []string
+			for _, event := range events {
+				if event.of.Owner == e.Owner && e.Takes(&event.of, event.t) {
+					decided = append(decided, dispatch.MessageID(event.of.Ref(), event.of.Sequence))
+				}
 			}
-			page, err := s.ListDeliveries(s.ctx, owner, id, dispatch.Query{Limit: 100})
+			if !slices.Equal(decided, e.want) {
+				s.Errorf("%s is to get %v, want %v", id, decided, e.want)
+			}
+			page, err := s.ListDeliveries(s.ctx, e.Owner, id, dispatch.Query{Limit: 100})
 			if err != nil {
 				s.Fatal(err)
 			}
@@ -93,17 +111,25 @@ func testEventsWanted(s *suite) {
 			}
 		}()
 	}
-	for _, r := range []struct{ id, route, topic string }{{"a", "images", "order-42"}, {"b", "video", "order-43"}, {"c", "images", ""}} {
-		sub := submission(r.id)
-		sub.Route, sub.Topic = r.route, r.topic
-		s.create(sub)
+	tell := func(r lifecycle.Request, t lifecycle.EventType) {
+		events = append(events, event{r, t})
 		s.in.Advance(time.Second)
 	}
-	s.apply("a", lifecycle.Start{})
-	s.in.Advance(time.Second)
-	s.apply("a", lifecycle.Succeed{})
-	s.in.Advance(time.Second)
-	s.apply("b", lifecycle.Cancel{})
+	for _, r := range []struct {
+		id, route, topic string
+		webhook          *lifecycle.Webhook
+	}{
+		{"a", "images", "order-42", nil},
+		{"b", "video", "order-43", &lifecycle.Webhook{Endpoint: "named", Types: []lifecycle.EventType{lifecycle.EventCanceled}}},
+		{"c", "images", "", &lifecycle.Webhook{Endpoint: "unproven"}},
+	} {
+		sub := submission(r.id)
+		sub.Route, sub.Topic, sub.Webhook = r.route, r.topic, r.webhook
+		tell(s.create(sub), lifecycle.EventAccepted)
+	}
+	tell(s.apply("a", lifecycle.Start{}), lifecycle.EventStarted)
+	tell(s.apply("a", lifecycle.Succeed{}), lifecycle.EventSucceeded)
+	tell(s.apply("b", lifecycle.Cancel{}), lifecycle.EventCanceled)
 }
 
 // testEventsOfEveryKind: whatever goes to the feed of the owner is delivered, also what a sweep

@@ -81,6 +81,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"LeaseAfterStall", Config{Stall: stall.New()}, testLeaseAfterStall},
 		{"Concurrency", Config{}, testConcurrency},
 		{"Ramp", Config{}, testRamp},
+		{"Slots", Config{}, testSlots},
 		{"Rate", Config{}, testRate},
 		{"Hold", Config{}, testHold},
 		{"Status", Config{}, testStatus},

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,26 +86,30 @@ type Secret struct {
 	Until time.Time `json:"until,omitzero"` // it signs until then beside the current one
 }
 
-// Wants reports whether an event of this type, route and topic is enqueued for e. The
-// store's own matching must agree with it; a OneOff endpoint wants nothing by itself.
+// What follows decides for every store. That of Redis has to decide some of it in its scripts, where
+// store/redis/scripts/deliveries.lua names the functions that it follows; store/webhooktest holds
+// both to the same cases.
+
+// Wants reports whether an event of this type, route and topic is enqueued for e. A OneOff endpoint
+// wants nothing by itself. In deliveries.lua: wants, of an endpoint that [Endpoint.Listens].
 func (e *Endpoint) Wants(eventType, route, topic string) bool {
-	if e.OneOff || e.Status == Pending || e.Status == Disabled {
-		return false
-	}
-	return wants(e.Types, eventType) && wants(e.Routes, route) &&
+	return e.Listens() && wants(e.Types, eventType) && wants(e.Routes, route) &&
 		(len(e.Topics) == 0 || slices.ContainsFunc(e.Topics, func(pattern string) bool {
 			prefix, open := strings.CutSuffix(pattern, "*")
 			return open && strings.HasPrefix(topic, prefix) || pattern == topic
 		}))
 }
 
-// Takes reports whether an event of r of this type is enqueued for e, which is of the
-// same owner: because e wants it, or because r names e and wants it to be.
+// Listens reports whether there are events that are enqueued for e by themselves.
+func (e *Endpoint) Listens() bool { return !e.OneOff && e.Holds() }
+
+// Takes reports whether an event of r of this type is enqueued for e, which is of the same owner:
+// because e wants it, or because r names e and wants it to be. In deliveries.lua: deliver.
 func (e *Endpoint) Takes(r *lifecycle.Request, t lifecycle.EventType) bool {
 	if !e.OneOff {
 		return e.Wants(string(t), r.Route, r.Topic)
 	}
-	return r.Webhook.Wants(t) && r.Webhook.Endpoint == e.ID && e.Status != Pending && e.Status != Disabled
+	return r.Webhook.Wants(t) && r.Webhook.Endpoint == e.ID && e.Holds()
 }
 
 func wants(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
@@ -113,9 +118,43 @@ func wants(list []string, value string) bool { return len(list) == 0 || slices.C
 // are Disabled, so that whoever wonders what became of deliveries finds them.
 func (e *Endpoint) Listed() bool { return !e.OneOff || e.Status == Disabled }
 
-// Holds reports whether what waits for e is worth keeping a one-off endpoint for: nobody but who
-// names it anew can enable one that is disabled or has not been proven.
+// Holds reports whether anything is enqueued for e, and what waits is worth keeping a one-off
+// endpoint for: nobody but who names that anew can enable one that is disabled or has not been
+// proven.
 func (e *Endpoint) Holds() bool { return e.Status == Active || e.Status == Paused }
+
+// Slots is how many deliveries may be lent at a time, all dispatchers together, to an endpoint that
+// fares like that: one that is dead, or not known to be alive, has one. In deliveries.lua: room.
+func (e *Endpoint) Slots(h Health) int { return min(max(e.Concurrency, 1), h.Successes+1) }
+
+// Ordered reports whether a lane arrives in order. In deliveries.lua: earliest.
+func (e *Endpoint) Ordered() bool { return e.Concurrency <= 1 }
+
+// Interval is for how long after one delivery Rate lets no other be lent, 0 if it does not matter.
+// Half of the longest duration is its bound, so that a time may be added.
+func (e *Endpoint) Interval() time.Duration {
+	if e.Rate <= 0 {
+		return 0
+	}
+	return time.Duration(min(float64(time.Second)/e.Rate, math.MaxInt64/2))
+}
+
+// After returns how an endpoint fares after an attempt at a time that left its delivery in a state.
+// In hook_settle.lua of store/redis the same is done.
+func (h Health) After(state State, at time.Time) Health {
+	switch {
+	case state == Delivered:
+		h.Failures, h.FailingSince = 0, time.Time{}
+		h.Successes++
+		h.LastSuccess = at
+		return h
+	case h.Failures == 0:
+		h.FailingSince = at
+	}
+	h.Failures++
+	h.Successes = 0
+	return h
+}
 
 // MessageID returns the id of the message that carries an event of a request: one of its own for each event of each
 // life. It has no dot, which separates it from the rest in what is signed.

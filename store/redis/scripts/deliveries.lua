@@ -26,13 +26,13 @@ local function endpoint(id, owner)
   }
 end
 
--- How many more may be lent: one that is dead, or not known to be alive, takes one slot.
+-- How many more may be lent, by dispatch.Endpoint.Slots.
 local function room(e)
-  return math.min(e.concurrency, e.successes + 1) - call('ZCARD', key_of(e, 'sending'))
+  return math.min(math.max(e.concurrency, 1), e.successes + 1) - call('ZCARD', key_of(e, 'sending'))
 end
 
 -- Of those that wait, the one due first, nil if there is none, and when it is due. If the endpoint takes one at a
--- time, it is one that is the first of its lane: the others are set aside until they are. They may be many,
+-- time (dispatch.Endpoint.Ordered), it is one that is the first of its lane: the others are set aside until they are. They may be many,
 -- so at some time it is left to the next call, which is to come at once.
 local function earliest(e)
   local waiting = key_of(e, 'waiting')
@@ -188,7 +188,8 @@ local function look(e, message, now)
   return { message, v[1], v[2], v[3], v[4], v[5], v[6], v[7] }
 end
 
--- No id, type, topic or route has a character that is escaped.
+-- The message that carries an event that is JSON: its id is dispatch.MessageID, its lane
+-- dispatch.LaneOf. No id, type, topic or route has a character that is escaped.
 local function message_of_json(event)
   local _, stop, name, sequence, type = string.find(event, '^{"specversion":"1%.0","id":"([^"]+)/(%d+)","source":"[^"]*","type":"([^"]*)"')
   if not name then
@@ -201,6 +202,7 @@ local function message_of_json(event)
   }
 end
 
+-- parts.EventType
 local types = {
   a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying',
   d = 'request.succeeded', f = 'request.failed', c = 'request.canceled', x = 'request.expired',
@@ -227,7 +229,7 @@ local function has(list, value)
   return false
 end
 
--- What dispatch.Endpoint.Wants says.
+-- dispatch.Endpoint.Wants, of an endpoint that has a filter: see filterOf.
 local function wants(filter, m)
   if not has(filter.types, m.type) or not has(filter.routes, m.route) then
     return false
@@ -241,7 +243,8 @@ local function wants(filter, m)
 end
 
 -- Makes the deliveries of an event that is appended to the feed of its owner. hook: whether its request wants
--- it delivered, until when the request names its one-off endpoint, and the id of that; '' if it has none.
+-- it delivered, until when the request names its one-off endpoint, and the id of that; '' if it has none. Which endpoints
+-- take it is what dispatch.Endpoint.Takes says.
 local function deliver(owner, event, now, publish, hook)
   local filters = call('HGETALL', tag .. 'w:wants:' .. owner)
   if #filters == 0 and hook == '' then
@@ -269,7 +272,7 @@ local function deliver(owner, event, now, publish, hook)
   local e = once and endpoint(once, owner)
   if e and e.once then
     call('ZADD', tag .. 'w:once', 'GT', named, once)
-    if wanted == '1' and (e.status == 'active' or e.status == 'paused') then
+    if wanted == '1' and (e.status == 'active' or e.status == 'paused') then -- dispatch.Endpoint.Holds
       give(e)
     end
   end

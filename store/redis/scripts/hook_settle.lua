@@ -18,7 +18,7 @@ call('RPUSH', log, digits(now) .. ' ' .. ARGV[10])
 if attempts > keep then
   call('LTRIM', log, -keep, -1)
 end
-if state == 'd' then
+if state == 'd' then -- dispatch.Health.After
   e.failures, e.failing, e.successes, e.succeeded = 0, 0, e.successes + 1, now
 else
   e.failures, e.successes = e.failures + 1, 0
