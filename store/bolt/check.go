@@ -89,7 +89,7 @@ func (j *journal) peek(path string) (version uint64, size int64, err error) {
 		j.wal = &wal{path: walPath(path), header: *h}
 		end, last, err := j.wal.recover(content, file.batch)
 		if err != nil {
-			return 0, 0, fmt.Errorf("log %s: %w", j.wal.path, err)
+			return 0, 0, fmt.Errorf("log %s: %w", j.wal.path, advised(err))
 		}
 		j.image, j.number, j.logged = content[headerBlock:][:end:end], last, end
 	}

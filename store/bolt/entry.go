@@ -3,17 +3,40 @@ package bolt
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 )
 
-// What a frame holds: of each change its kind, the mark of the table, and the key and the value with their lengths in front, as
-// varints; of a sequence the number.
+// entry is a change to a table. A frame holds them one behind the other: the kind, the mark of the table, and the key and
+// the value with their lengths in front, as varints; of a sequence the number.
+type entry struct {
+	kind   byte
+	table  byte // its mark
+	key    []byte
+	value  []byte // of putEntry
+	number uint64 // of sequenceEntry
+}
+
+// The kinds of entries.
 const (
 	putEntry byte = iota + 1
 	deleteEntry
-	sequenceEntry
+	sequenceEntry // the number that was given last in the table
 )
 
 const entryHeader = 2 + 2*binary.MaxVarintLen32 // at most
+
+// appendPut appends what stands before a value of so many bytes.
+func appendPut(dst []byte, table byte, key []byte, size int) []byte {
+	return binary.AppendUvarint(appendField(append(dst, putEntry, table), key), uint64(size))
+}
+
+func appendDelete(dst []byte, table byte, key []byte) []byte {
+	return appendField(append(dst, deleteEntry, table), key)
+}
+
+func appendSequence(dst []byte, table byte, n uint64) []byte {
+	return binary.AppendUvarint(append(dst, sequenceEntry, table), n)
+}
 
 func appendField(dst, field []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
@@ -21,57 +44,48 @@ func appendField(dst, field []byte) []byte {
 
 var errEntry = errors.New("the log is damaged: a change cannot be read")
 
-// replay makes the changes of a frame. It keeps slices of it.
-func replay(tables map[*byte]table, entries []byte) error {
-	field := func() ([]byte, bool) {
-		size, n := binary.Uvarint(entries)
-		if n <= 0 || size > uint64(len(entries)-n) {
-			return nil, false
-		}
-		f := entries[n : n+int(size) : n+int(size)]
-		entries = entries[n+int(size):]
-		return f, true
-	}
-	for len(entries) > 0 {
-		if len(entries) < 2 || int(entries[1]) >= len(tableNames) {
-			return errEntry
-		}
-		kind, t := entries[0], tables[&tableNames[entries[1]][0]]
-		entries = entries[2:]
-		if t.Bucket == nil { // of a layout before it
-			return errEntry
-		}
-		if kind == sequenceEntry {
-			number, n := binary.Uvarint(entries)
-			if n <= 0 {
-				return errEntry
-			}
-			entries = entries[n:]
-			if err := t.SetSequence(number); err != nil {
-				return err
-			}
-			continue
-		}
-		key, ok := field()
-		if !ok {
-			return errEntry
-		}
-		switch kind {
-		case putEntry:
-			value, ok := field()
+// entries yields what a frame holds behind its header, up to what cannot be read. The slices are those of held.
+func entries(held []byte) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		for len(held) > 0 {
+			e, rest, ok := cutEntry(held)
 			if !ok {
-				return errEntry
+				yield(entry{}, errEntry)
+				return
 			}
-			if err := t.Put(key, value); err != nil {
-				return err
+			if !yield(e, nil) {
+				return
 			}
-		case deleteEntry:
-			if err := t.Delete(key); err != nil {
-				return err
-			}
-		default:
-			return errEntry
+			held = rest
 		}
 	}
-	return nil
+}
+
+func cutEntry(held []byte) (e entry, rest []byte, ok bool) {
+	if len(held) < 2 {
+		return e, nil, false
+	}
+	e.kind, e.table, held = held[0], held[1], held[2:]
+	switch e.kind {
+	case putEntry:
+		if e.key, held, ok = cutField(held); ok {
+			e.value, held, ok = cutField(held)
+		}
+	case deleteEntry:
+		e.key, held, ok = cutField(held)
+	case sequenceEntry:
+		var n int
+		e.number, n = binary.Uvarint(held)
+		ok, held = n > 0, held[max(n, 0):]
+	}
+	return e, held, ok
+}
+
+func cutField(held []byte) (field, rest []byte, ok bool) {
+	size, n := binary.Uvarint(held)
+	if n <= 0 || size > uint64(len(held)-n) {
+		return nil, nil, false
+	}
+	end := n + int(size)
+	return held[n:end:end], held[end:], true
 }

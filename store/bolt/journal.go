@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -95,7 +94,8 @@ func openJournal(db *bolt.DB, path string, first firstPages, o Options) (*journa
 	if err != nil {
 		return nil, err
 	}
-	if j.wal, j.image, j.number, err = openWAL(path, file); err != nil {
+	if err := j.openLog(walPath(path), file); err != nil {
+		err = fmt.Errorf("log %s: %w", walPath(path), advised(err))
 		if first.lost {
 			err = fmt.Errorf("%w (%w)", first.older(), err)
 		}
@@ -121,6 +121,21 @@ func openJournal(db *bolt.DB, path string, first firstPages, o Options) (*journa
 		return nil, errors.Join(err, j.wal.file.Close())
 	}
 	return j, nil
+}
+
+// openLog opens the log of a file, which judge has found to belong to it, and makes it if there is
+// none that is needed.
+func (j *journal) openLog(path string, file binding) (err error) {
+	if file.state != stateClosed {
+		if j.wal, j.image, j.number, err = openWAL(path, file.batch); err != nil || j.wal != nil {
+			return err
+		}
+	}
+	h := header{generation: file.generation, next: newGeneration(), base: file.batch, sealed: file.batch}
+	copy(h.identity[:], file.identity)
+	j.number = file.batch
+	j.wal, err = createWAL(path, h)
+	return err
 }
 
 // bind has the file say that there is a log now.
@@ -177,6 +192,34 @@ func (j *journal) begin() (err error) {
 	}
 	j.tx, j.tables, j.grown, j.sealed = tx, tables, j.logged, j.logged
 	j.tight = j.most > 0 && j.room() < j.most/4
+	return nil
+}
+
+// replay makes the changes of a frame. It keeps slices of it.
+func replay(tables map[*byte]table, held []byte) error {
+	for e, err := range entries(held) {
+		if err != nil {
+			return err
+		}
+		if int(e.table) >= len(tableNames) {
+			return errEntry
+		}
+		t := tables[&tableNames[e.table][0]]
+		if t.Bucket == nil { // of a layout before it
+			return errEntry
+		}
+		switch e.kind {
+		case putEntry:
+			err = t.Put(e.key, e.value)
+		case deleteEntry:
+			err = t.Delete(e.key)
+		case sequenceEntry:
+			err = t.SetSequence(e.number)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -360,8 +403,7 @@ func (j *journal) put(bucket, key, value []byte) error {
 	var dst []byte
 	logged := j.takes(entryHeader + len(key) + size)
 	if logged {
-		dst = appendField(append(j.image, putEntry, t.mark), key)
-		dst = binary.AppendUvarint(dst, uint64(size))
+		dst = appendPut(j.image, t.mark, key, size)
 	} else {
 		dst = make([]byte, 0, size)
 	}
@@ -378,7 +420,7 @@ func (j *journal) put(bucket, key, value []byte) error {
 func (j *journal) delete(bucket, key []byte) error {
 	t := j.tables[&bucket[0]]
 	if j.takes(entryHeader + len(key)) {
-		j.image = appendField(append(j.image, deleteEntry, t.mark), key)
+		j.image = appendDelete(j.image, t.mark, key)
 	}
 	return t.Delete(key)
 }
@@ -387,7 +429,7 @@ func (j *journal) sequence(bucket []byte) (uint64, error) {
 	t := j.tables[&bucket[0]]
 	n, err := t.NextSequence()
 	if err == nil && j.takes(entryHeader) {
-		j.image = binary.AppendUvarint(append(j.image, sequenceEntry, t.mark), n)
+		j.image = appendSequence(j.image, t.mark, n)
 	}
 	return n, err
 }
@@ -397,7 +439,7 @@ func (j *journal) raise(bucket []byte, n uint64) error {
 	t := j.tables[&bucket[0]]
 	err := t.SetSequence(n)
 	if err == nil && j.takes(entryHeader) {
-		j.image = binary.AppendUvarint(append(j.image, sequenceEntry, t.mark), n)
+		j.image = appendSequence(j.image, t.mark, n)
 	}
 	return err
 }

@@ -106,7 +106,7 @@ func recoverOld(db *bolt.DB, path string) error {
 	}
 	end, last, err := w.scan(content, file.batch)
 	if err != nil {
-		return fmt.Errorf("log %s: %w", w.path, err)
+		return fmt.Errorf("log %s: %w", w.path, advised(err))
 	}
 	if end > 0 {
 		if err := update(db, func(tx *bolt.Tx) error {

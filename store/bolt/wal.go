@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
@@ -12,15 +11,16 @@ import (
 	"path/filepath"
 )
 
-// wal is the file of the write-ahead log: frames, one behind the other, of one batch each. After a checkpoint the
-// next frame is written at the beginning again, over those that are not needed any more, so the file stays as large as
-// it is and a sync has data to write but nothing of the file system. Which frames count is known by
-// their numbers, which rise by one from batch to batch and never begin again.
+// wal is the file of the write-ahead log of another file: frames, one behind the other, each of which is durable or not as
+// a whole. After a checkpoint, when the other file has what all of them hold, the next frame is written at the beginning
+// again, over those that are not needed any more, so the log stays as large as it is and a sync has data to write but
+// nothing of the file system. Which frames count is known by their numbers, which rise by one from frame to frame and never
+// begin again.
 //
 // In front of the frames stands who the log belongs to and how far it was known to reach, see header: so it is told whether frames are
 // missing that were acknowledged.
 //
-// A frame is the length of what it holds (4 bytes), a CRC-32C (4) over the identity of the store, the number and
+// A frame is the length of what it holds (4 bytes), a CRC-32C (4) over the identity of the other file, the number and
 // what it holds, and the number (8). It is written, and synced, before the next one is begun: after a crash
 // only the last one can be torn, and nobody was told of that. Offsets are those behind the header.
 type wal struct {
@@ -50,59 +50,56 @@ var (
 	zeros      [layBytes]byte
 )
 
-// walPath is where the log of a store is.
-func walPath(path string) string { return path + "-wal" }
+// What is wrong with the frames of a log.
+var (
+	errFrames = errors.New("frames are missing, or damaged, that were acknowledged")
+	errLater  = errors.New("there are frames between the last one that is needed no more and the first of the log")
+)
 
-// openWAL opens the log beside the file of a store, which judge has found to belong to it, and makes it if there is none. It returns
-// what the log holds that comes after the last batch of the file.
-func openWAL(path string, file binding) (w *wal, log []byte, last uint64, err error) {
-	path = walPath(path)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("log %s: %w", path, err)
-		}
-	}()
+// openWAL opens the log at path. It returns the frames that follow on one, and the number of the last; no
+// log if there is none.
+func openWAL(path string, after uint64) (w *wal, frames []byte, last uint64, err error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return nil, nil, 0, nil
 	}
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if h := decodeHeader(content); h != nil && file.state != stateClosed {
-		w = &wal{path: path, header: *h, laid: int64(len(content)) - headerBlock}
-		end, last, err := w.recover(content, file.batch)
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		opened, err := os.OpenFile(path, os.O_RDWR, 0o600)
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		w.file = dataFile{opened}
-		return w, content[headerBlock:][:end:end], last, nil
+	h := decodeHeader(content)
+	if h == nil {
+		return nil, nil, 0, nil
 	}
-	w, err = createWAL(path, file, newGeneration())
-	return w, nil, file.batch, err
+	w = &wal{path: path, header: *h, laid: int64(len(content)) - headerBlock}
+	end, last, err := w.recover(content, after)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	opened, err := os.OpenFile(path, os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	w.file = dataFile{opened}
+	return w, content[headerBlock:][:end:end], last, nil
 }
 
-// recover returns up to where the log has what comes after a batch, and the number of the last one.
+// recover returns up to where the content of a log has the frames that follow on one, and the number of the last one.
 func (w *wal) recover(content []byte, after uint64) (end int, last uint64, err error) {
 	if uint64(len(content)) < w.header.laid {
-		return 0, 0, errTorn // it was cut
+		return 0, 0, errFrames // it was cut
 	}
 	end, last, err = w.scan(content[headerBlock:], after)
 	if err == nil && last < w.sealed {
-		err = errTorn
+		err = errFrames
 	}
 	return end, last, err
 }
 
-// createWAL makes the log of a file that has none, or none that is needed, and announces a generation. It gets its name when it says whose it is.
-func createWAL(path string, file binding, next uint64) (*wal, error) {
-	w := &wal{path: path}
-	copy(w.identity[:], file.identity)
-	w.generation, w.next, w.base, w.sealed, w.header.laid = file.generation, next, file.batch, file.batch, headerBlock
+// createWAL makes the log of a file that has none, or none that is needed, with that header. It gets its name when it says
+// whose it is.
+func createWAL(path string, h header) (*wal, error) {
+	w := &wal{path: path, header: h}
+	w.header.laid = headerBlock
 	made := path + ".new"
 	if err := func() error {
 		opened, err := os.OpenFile(made, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -145,13 +142,13 @@ func (w *wal) announce(next uint64) error {
 	return w.file.Sync()
 }
 
-// begin notes that the file is of a generation, and has everything up to a batch.
+// begin notes that the file is of a generation, and has what everything up to a frame holds.
 func (w *wal) begin(generation, number uint64) {
 	w.generation, w.next, w.base, w.sealed = generation, 0, number, number
 	_ = w.introduce() // else the log still says that this was about to come
 }
 
-// acknowledge notes that the frames up to a batch are in the log. It is never ahead of what is so.
+// acknowledge notes that everything up to a frame is in the log. It is never ahead of what is so.
 func (w *wal) acknowledge(number uint64) {
 	w.sealed = number
 	w.header.laid = max(w.header.laid, uint64(w.laid)+headerBlock)
@@ -183,7 +180,7 @@ func (w *wal) cut(log []byte) (frame []byte, number uint64) {
 	return log[:size], binary.BigEndian.Uint64(log[8:])
 }
 
-// scan returns up to where log has the batches that follow one, without a gap, and the number of the last. It is an
+// scan returns up to where log has the frames that follow on one, without a gap, and the number of the last. It is an
 // error if it must have had more.
 func (w *wal) scan(log []byte, after uint64) (end int, last uint64, err error) {
 	for {
@@ -192,13 +189,13 @@ func (w *wal) scan(log []byte, after uint64) (end int, last uint64, err error) {
 		case frame == nil:
 			// Torn, or an old frame that was written over in part, unless the one after it is there.
 			if w.has(log[end:], after+2) {
-				return 0, 0, errTorn
+				return 0, 0, errFrames
 			}
 			return end, after, nil
 		case number <= after:
 			return end, after, nil
 		case number > after+1:
-			return 0, 0, errGap
+			return 0, 0, errLater
 		}
 		end += len(frame)
 		after = number
