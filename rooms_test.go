@@ -26,6 +26,7 @@ var rooms = map[string][]string{
 	"store/parts":      {"lifecycle"},
 	"store/transfer":   {"lifecycle", "store/parts", "webhook/dispatch"},
 	"store/bolt":       {"lifecycle", "hub", "store/parts", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
+	"store/bolt/wal":   {},
 	"store/redis":      {"lifecycle", "hub", "store/parts", "store/transfer", "webhook/dispatch", "github.com/redis"},
 	"broker/rabbitmq":  {"broker", "github.com/rabbitmq"},
 	"processor":        {"lifecycle", "broker"},

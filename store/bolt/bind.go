@@ -10,6 +10,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // A file and its log know each other. The file says whether it is complete, or whether a log
@@ -56,7 +58,7 @@ func readBinding(tx *bolt.Tx) (binding, error) {
 	if state := meta.Get(stateKey); len(state) == 1 && (state[0] == stateOpen || state[0] == stateClosed) {
 		b.state = state[0]
 	}
-	if b.version >= boundSince && (!b.bound() || b.generation == 0 || len(b.identity) != identitySize) {
+	if b.version >= boundSince && (!b.bound() || b.generation == 0 || len(b.identity) != wal.IdentitySize) {
 		return binding{}, errDamagedMeta
 	}
 	return b, nil
@@ -65,8 +67,8 @@ func readBinding(tx *bolt.Tx) (binding, error) {
 // logFile is what is beside the file of a store.
 type logFile struct {
 	there  bool
-	header *header // nil if there is none
-	blank  bool    // nothing but zeros, or nothing at all
+	header *wal.Header // nil if there is none
+	blank  bool        // nothing but zeros, or nothing at all
 }
 
 func readLogFile(path string) (logFile, error) {
@@ -77,7 +79,7 @@ func readLogFile(path string) (logFile, error) {
 	if err != nil {
 		return logFile{}, err
 	}
-	l := logFile{there: true, header: decodeHeader(content)}
+	l := logFile{there: true, header: wal.DecodeHeader(content)}
 	l.blank = len(bytes.Trim(content, "\x00")) == 0
 	return l, nil
 }
@@ -111,9 +113,9 @@ var (
 // advised says of what is wrong with frames what to do.
 func advised(err error) error {
 	switch {
-	case errors.Is(err, errFrames):
+	case errors.Is(err, wal.ErrMissing):
 		return errTorn
-	case errors.Is(err, errLater):
+	case errors.Is(err, wal.ErrLater):
 		return errGap
 	}
 	return err
@@ -144,16 +146,16 @@ func judge(file binding, log logFile) error {
 		return errLogStray
 	case h == nil:
 		return errLogHead
-	case !bytes.Equal(h.identity[:], file.identity) && file.state == stateClosed:
+	case !bytes.Equal(h.Identity[:], file.identity) && file.state == stateClosed:
 		return errLogStray
-	case !bytes.Equal(h.identity[:], file.identity):
+	case !bytes.Equal(h.Identity[:], file.identity):
 		return errLogForeign
-	case file.generation == h.generation || file.generation == h.next:
-		if file.state == stateClosed && h.sealed > file.batch {
+	case file.generation == h.Generation || file.generation == h.Next:
+		if file.state == stateClosed && h.Sealed > file.batch {
 			return errGap
 		}
 		return nil
-	case h.base > file.batch || h.sealed > file.batch && file.state == stateClosed:
+	case h.Base > file.batch || h.Sealed > file.batch && file.state == stateClosed:
 		return errGap
 	case file.state == stateClosed:
 		return errLogStray
@@ -207,7 +209,7 @@ func DiscardLog(path string) (kept string, err error) {
 		if err := os.Rename(walPath(path), kept); err != nil {
 			return "", err
 		}
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := wal.SyncDir(filepath.Dir(path)); err != nil {
 			return kept, err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -220,7 +222,7 @@ func DiscardLog(path string) (kept string, err error) {
 		}
 		return errors.Join(
 			meta.Put(stateKey, []byte{stateClosed}),
-			meta.Put(generationKey, position(nil, newGeneration())),
+			meta.Put(generationKey, position(nil, wal.NewGeneration())),
 		)
 	})
 }
@@ -247,7 +249,7 @@ func settle(path string, o Options, steps []migration) error {
 		}
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = wal.SyncDir(filepath.Dir(path))
 	}
 	if gone := os.Remove(made); err == nil && gone != nil && !errors.Is(gone, fs.ErrNotExist) {
 		err = gone

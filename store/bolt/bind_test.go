@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // TestBelongs: without its log, or beside another one, a file that was not closed is refused with
@@ -44,7 +45,7 @@ func TestBelongs(t *testing.T) {
 		{"no log", file, nil, errLogMissing, true},
 		{"an empty log", file, []byte{}, errLogBlank, true},
 		{"a log of zeros", file, make([]byte, len(log)), errLogBlank, true},
-		{"a log with another beginning", file, append(make([]byte, headerBlock), log[headerBlock:]...), errLogHead, true},
+		{"a log with another beginning", file, append(make([]byte, wal.HeaderBlock), log[wal.HeaderBlock:]...), errLogHead, true},
 		{"another store's log", file, read(walPath(foreign)), errLogForeign, true},
 		{"an older log", file, read(walPath(earlier)), errLogOlder, true},
 		{"a log that was cut", file, log[:len(log)/2], errTorn, true},

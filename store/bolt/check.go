@@ -8,6 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/store/transfer"
 )
 
@@ -85,13 +86,13 @@ func (j *journal) peek(path string) (version uint64, size int64, err error) {
 		return 0, 0, err
 	}
 	j.number = file.batch
-	if h := decodeHeader(content); h != nil && file.state == stateOpen {
-		j.wal = &wal{path: walPath(path), header: *h}
-		end, last, err := j.wal.recover(content, file.batch)
+	if h := wal.DecodeHeader(content); h != nil && file.state == stateOpen {
+		j.wal = &wal.Log{Path: walPath(path), Header: *h}
+		end, last, err := j.wal.Recover(content, file.batch)
 		if err != nil {
-			return 0, 0, fmt.Errorf("log %s: %w", j.wal.path, advised(err))
+			return 0, 0, fmt.Errorf("log %s: %w", j.wal.Path, advised(err))
 		}
-		j.image, j.number, j.logged = content[headerBlock:][:end:end], last, end
+		j.image, j.number, j.logged = content[wal.HeaderBlock:][:end:end], last, end
 	}
 	return file.version, int64(len(content)), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/store/parts"
 )
 
@@ -64,7 +65,7 @@ func Compact(path string, damages *parts.Damages) (before, after int64, err erro
 	if err := os.Rename(made, path); err != nil {
 		return 0, 0, errors.Join(err, os.Remove(made))
 	}
-	return before, after, syncDir(filepath.Dir(path))
+	return before, after, wal.SyncDir(filepath.Dir(path))
 }
 
 func sizeOf(path string) (int64, error) {

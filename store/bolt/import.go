@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -46,7 +47,7 @@ func Import(path string, lines iter.Seq2[transfer.Line, error]) error {
 	err = i.all(lines)
 	if err = errors.Join(err, s.Close()); err == nil {
 		if err = rename(made, path); err == nil {
-			return syncDir(filepath.Dir(path))
+			return wal.SyncDir(filepath.Dir(path))
 		}
 	}
 	return errors.Join(err, clean())

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // journal makes batches durable. What they change is in one transaction of bbolt that stays open over many of them,
@@ -20,7 +22,7 @@ import (
 // transaction ends, and a new one gets all the others.
 type journal struct {
 	db       *bolt.DB
-	wal      *wal
+	wal      *wal.Log
 	capacity int // of the log, in bytes
 	most     int // bound of the file, 0 if there is none
 
@@ -102,23 +104,23 @@ func openJournal(db *bolt.DB, path string, first firstPages, o Options) (*journa
 		return nil, err
 	}
 	if o.NoSync {
-		j.wal.file = noSync{j.wal.file}
+		j.wal.File = noSync{j.wal.File}
 	}
 	if file.state == stateClosed {
 		if err := j.bind(); err != nil {
-			return nil, errors.Join(err, j.wal.file.Close())
+			return nil, errors.Join(err, j.wal.File.Close())
 		}
 	}
 	if first.whole() != nil { // one after the other, if that was not done
 		mirror(db)
 		mirror(db)
 		if err := syncFile(db); err != nil {
-			return nil, errors.Join(err, j.wal.file.Close())
+			return nil, errors.Join(err, j.wal.File.Close())
 		}
 	}
 	j.logged, j.newest = len(j.image), durable
 	if err := j.begin(); err != nil {
-		return nil, errors.Join(err, j.wal.file.Close())
+		return nil, errors.Join(err, j.wal.File.Close())
 	}
 	return j, nil
 }
@@ -127,31 +129,31 @@ func openJournal(db *bolt.DB, path string, first firstPages, o Options) (*journa
 // none that is needed.
 func (j *journal) openLog(path string, file binding) (err error) {
 	if file.state != stateClosed {
-		if j.wal, j.image, j.number, err = openWAL(path, file.batch); err != nil || j.wal != nil {
+		if j.wal, j.image, j.number, err = wal.Open(path, file.batch); err != nil || j.wal != nil {
 			return err
 		}
 	}
-	h := header{generation: file.generation, next: newGeneration(), base: file.batch, sealed: file.batch}
-	copy(h.identity[:], file.identity)
+	h := wal.Header{Generation: file.generation, Next: wal.NewGeneration(), Base: file.batch, Sealed: file.batch}
+	copy(h.Identity[:], file.identity)
 	j.number = file.batch
-	j.wal, err = createWAL(path, h)
+	j.wal, err = wal.Create(path, h)
 	return err
 }
 
 // bind has the file say that there is a log now.
 func (j *journal) bind() error {
-	next := j.wal.next
+	next := j.wal.Next
 	if err := update(j.db, func(tx *bolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		return errors.Join(meta.Put(generationKey, position(nil, next)), meta.Put(stateKey, []byte{stateOpen}))
 	}); err != nil {
 		return err
 	}
-	j.wal.begin(next, j.number)
+	j.wal.Begin(next, j.number)
 	return nil
 }
 
-type noSync struct{ walFile }
+type noSync struct{ wal.File }
 
 func (noSync) Sync() error { return nil }
 
@@ -179,12 +181,12 @@ func (j *journal) begin() (err error) {
 	// Readers find all buckets opened, this one too, and change nothing in the transaction.
 	has := positionOf(tx.Bucket(metaBucket).Get(batchKey))
 	for rest := j.image[:j.logged]; len(rest) > 0; {
-		frame, number := j.wal.cut(rest)
+		frame, number := j.wal.Cut(rest)
 		if frame == nil {
 			return errTorn
 		}
 		if number > has {
-			if err := replay(tables, frame[frameHeader:]); err != nil {
+			if err := replay(tables, frame[wal.FrameHeader:]); err != nil {
 				return err
 			}
 		}
@@ -197,24 +199,24 @@ func (j *journal) begin() (err error) {
 
 // replay makes the changes of a frame. It keeps slices of it.
 func replay(tables map[*byte]table, held []byte) error {
-	for e, err := range entries(held) {
+	for e, err := range wal.Entries(held) {
 		if err != nil {
 			return err
 		}
-		if int(e.table) >= len(tableNames) {
-			return errEntry
+		if int(e.Table) >= len(tableNames) {
+			return wal.ErrEntry
 		}
-		t := tables[&tableNames[e.table][0]]
+		t := tables[&tableNames[e.Table][0]]
 		if t.Bucket == nil { // of a layout before it
-			return errEntry
+			return wal.ErrEntry
 		}
-		switch e.kind {
-		case putEntry:
-			err = t.Put(e.key, e.value)
-		case deleteEntry:
-			err = t.Delete(e.key)
-		case sequenceEntry:
-			err = t.SetSequence(e.number)
+		switch e.Kind {
+		case wal.Put:
+			err = t.Put(e.Key, e.Value)
+		case wal.Delete:
+			err = t.Delete(e.Key)
+		case wal.Sequence:
+			err = t.SetSequence(e.Number)
 		}
 		if err != nil {
 			return err
@@ -258,7 +260,7 @@ func (j *journal) prepare() (*outcome, error) {
 		}
 	}
 	j.newest = o
-	j.image = append(j.image[:j.sealed], zeros[:frameHeader]...)
+	j.image = append(j.image[:j.sealed], make([]byte, wal.FrameHeader)...)
 	j.whole = j.tight || j.broken
 	return o, nil
 }
@@ -266,14 +268,14 @@ func (j *journal) prepare() (*outcome, error) {
 // seal completes the frame of the running batch, which is in flight from then on.
 func (j *journal) seal() []byte {
 	frame := j.image[j.sealed:]
-	j.wal.seal(frame, j.number+1)
+	j.wal.Seal(frame, j.number+1)
 	j.sealed = len(j.image)
 	return frame
 }
 
 // log makes the batch in flight durable. If it returns an error, that is still to be done: see refuse.
 func (j *journal) log(frame []byte) error {
-	if err := j.wal.write(frame, int64(j.logged)); err != nil {
+	if err := j.wal.Write(frame, int64(j.logged)); err != nil {
 		return err
 	}
 	j.number++
@@ -283,14 +285,14 @@ func (j *journal) log(frame []byte) error {
 
 // acknowledge notes in the log how far it is whole. It is called by whoever has the log.
 func (j *journal) acknowledge() {
-	if j.wal.sealed != j.number {
-		j.wal.acknowledge(j.number)
+	if j.wal.Sealed != j.number {
+		j.wal.Acknowledge(j.number)
 	}
 }
 
 // refuse ends the use of the log after it has not taken a frame.
 func (j *journal) refuse() {
-	j.wal.void(int64(j.logged))
+	j.wal.Void(int64(j.logged))
 	j.broken = true // it may be there all the same, so that no other may follow it
 }
 
@@ -310,9 +312,9 @@ func (j *journal) checkpoint(number uint64) (err error) {
 		}
 	}
 	// A log that does not learn of another generation keeps the one that it has.
-	next := newGeneration()
-	if j.wal.announce(next) != nil {
-		next = j.wal.generation
+	next := wal.NewGeneration()
+	if j.wal.Announce(next) != nil {
+		next = j.wal.Generation
 	}
 	if err := meta.Put(generationKey, position(nil, next)); err != nil {
 		return err
@@ -320,7 +322,7 @@ func (j *journal) checkpoint(number uint64) (err error) {
 	if err := j.tx.Commit(); err != nil {
 		return err
 	}
-	j.wal.begin(next, number)
+	j.wal.Begin(next, number)
 	j.number, j.logged, j.broken = number, 0, false
 	j.tx, j.tables = nil, nil
 	mirror(j.db)
@@ -372,7 +374,7 @@ func (j *journal) close() error {
 		err = syncFile(j.db)
 	}
 	if err == nil {
-		err = os.Remove(j.wal.path)
+		err = os.Remove(j.wal.Path)
 	}
 	return err
 }
@@ -383,7 +385,7 @@ func (j *journal) leave() {
 		_ = j.tx.Rollback()
 		j.tx, j.tables = nil, nil
 	}
-	_ = j.wal.file.Close()
+	_ = j.wal.File.Close()
 }
 
 // takes reports whether the log can take n more bytes. If it can not, the batch goes to the file.
@@ -401,9 +403,9 @@ func (j *journal) put(bucket, key, value []byte) error {
 	}
 	j.grown += len(key) + size
 	var dst []byte
-	logged := j.takes(entryHeader + len(key) + size)
+	logged := j.takes(wal.EntryHeader + len(key) + size)
 	if logged {
-		dst = appendPut(j.image, t.mark, key, size)
+		dst = wal.AppendPut(j.image, t.mark, key, size)
 	} else {
 		dst = make([]byte, 0, size)
 	}
@@ -419,8 +421,8 @@ func (j *journal) put(bucket, key, value []byte) error {
 
 func (j *journal) delete(bucket, key []byte) error {
 	t := j.tables[&bucket[0]]
-	if j.takes(entryHeader + len(key)) {
-		j.image = appendDelete(j.image, t.mark, key)
+	if j.takes(wal.EntryHeader + len(key)) {
+		j.image = wal.AppendDelete(j.image, t.mark, key)
 	}
 	return t.Delete(key)
 }
@@ -428,8 +430,8 @@ func (j *journal) delete(bucket, key []byte) error {
 func (j *journal) sequence(bucket []byte) (uint64, error) {
 	t := j.tables[&bucket[0]]
 	n, err := t.NextSequence()
-	if err == nil && j.takes(entryHeader) {
-		j.image = appendSequence(j.image, t.mark, n)
+	if err == nil && j.takes(wal.EntryHeader) {
+		j.image = wal.AppendSequence(j.image, t.mark, n)
 	}
 	return n, err
 }
@@ -438,8 +440,8 @@ func (j *journal) sequence(bucket []byte) (uint64, error) {
 func (j *journal) raise(bucket []byte, n uint64) error {
 	t := j.tables[&bucket[0]]
 	err := t.SetSequence(n)
-	if err == nil && j.takes(entryHeader) {
-		j.image = appendSequence(j.image, t.mark, n)
+	if err == nil && j.takes(wal.EntryHeader) {
+		j.image = wal.AppendSequence(j.image, t.mark, n)
 	}
 	return err
 }

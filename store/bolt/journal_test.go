@@ -16,6 +16,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // openLogged opens a store whose log is only emptied when it is full.
@@ -115,11 +116,11 @@ func TestCutLog(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	// upTo is the log as it is left when the machine dies while a batch is written, of which that much is there.
 	upTo := func(acknowledged, end int) []byte {
-		h := *decodeHeader(log)
-		h.sealed, h.turn = h.base+uint64(acknowledged), h.turn+1
+		h := *wal.DecodeHeader(log)
+		h.Sealed, h.Turn = h.Base+uint64(acknowledged), h.Turn+1
 		left := make([]byte, len(log))
-		copy(left[h.turn%2*headerSlot:], h.append(nil))
-		copy(left[headerBlock:], log[headerBlock:][:end])
+		copy(left[h.Turn%2*wal.HeaderSlot:], h.Append(nil))
+		copy(left[wal.HeaderBlock:], log[wal.HeaderBlock:][:end])
 		return left
 	}
 	check := func(name string, log []byte, want map[string]string) {
@@ -142,7 +143,7 @@ func TestCutLog(t *testing.T) {
 		inside := ends[i-1] + 1 + random.IntN(ends[i]-ends[i-1]-1)
 		check(fmt.Sprintf("in batch %d, at %d", i, inside), upTo(i-1, inside), states[i-1])
 		torn := upTo(i-1, ends[i])
-		torn[headerBlock+inside] ^= 1 << random.IntN(8)
+		torn[wal.HeaderBlock+inside] ^= 1 << random.IntN(8)
 		check(fmt.Sprintf("batch %d torn at %d", i, inside), torn, states[i-1])
 	}
 
@@ -150,7 +151,7 @@ func TestCutLog(t *testing.T) {
 	for range 50 {
 		i := 1 + random.IntN(len(ends)-1)
 		damaged := bytes.Clone(log)
-		damaged[headerBlock+ends[i-1]+random.IntN(ends[i]-ends[i-1])] ^= 1 << random.IntN(8)
+		damaged[wal.HeaderBlock+ends[i-1]+random.IntN(ends[i]-ends[i-1])] ^= 1 << random.IntN(8)
 		if err := errors.Join(os.WriteFile(left, file, 0o600), os.WriteFile(walPath(left), damaged, 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +218,7 @@ func TestLogIsFull(t *testing.T) {
 	if checkpoints < 4 {
 		t.Errorf("%d checkpoints", checkpoints)
 	}
-	if info, err := os.Stat(walPath(path)); err != nil || info.Size() > logCapacity+layBytes {
+	if info, err := os.Stat(walPath(path)); err != nil || info.Size() > logCapacity+wal.LayBytes {
 		t.Errorf("log of %d bytes, %v", info.Size(), err)
 	}
 	want := dump(t, s)
@@ -304,7 +305,7 @@ func TestLogOfAnother(t *testing.T) {
 
 // faulty is a file that fails, or waits.
 type faulty struct {
-	walFile
+	wal.File
 	fail atomic.Bool
 	sync func()
 }
@@ -313,17 +314,17 @@ var errDisk = errors.New("the disk is gone")
 
 func (f *faulty) WriteAt(p []byte, at int64) (int, error) {
 	if f.fail.Load() {
-		n, _ := f.walFile.WriteAt(p[:len(p)/2], at)
+		n, _ := f.File.WriteAt(p[:len(p)/2], at)
 		return n, errDisk
 	}
-	return f.walFile.WriteAt(p, at)
+	return f.File.WriteAt(p, at)
 }
 
 func (f *faulty) Sync() error {
 	if f.sync != nil {
 		f.sync()
 	}
-	return f.walFile.Sync()
+	return f.File.Sync()
 }
 
 // TestLogFails: if the log cannot be written, the file is; if neither can, nothing of the batch is there, and all goes on
@@ -331,7 +332,7 @@ func (f *faulty) Sync() error {
 func TestLogFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
-	log := &faulty{walFile: s.journal.wal.file}
+	log := &faulty{File: s.journal.wal.File}
 	setLog(s, log)
 	lives(t, s, 0, 4, func() {})
 
@@ -489,16 +490,16 @@ func FuzzLog(f *testing.F) {
 	}
 	j := s.journal
 	image := bytes.Clone(j.image[:j.logged])
-	first, _ := j.wal.cut(image)
+	first, _ := j.wal.Cut(image)
 	f.Add(image)
 	f.Add(first)
 	f.Add(append(bytes.Clone(image), first...))
 	f.Add(image[len(first):])
-	f.Add(first[frameHeader:])
+	f.Add(first[wal.FrameHeader:])
 	f.Fuzz(func(t *testing.T, log []byte) {
-		end, last, err := j.wal.scan(log, 0)
+		end, last, err := j.wal.Scan(log, 0)
 		if err == nil {
-			again, number, err := j.wal.scan(log[:end], 0)
+			again, number, err := j.wal.Scan(log[:end], 0)
 			if err != nil || again != end || number != last {
 				t.Errorf("%d bytes up to batch %d, then %d bytes up to batch %d, %v", end, last, again, number, err)
 			}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // FuzzPages: whatever a file holds, going through its pages ends, with an error or each entry
@@ -50,6 +52,6 @@ func FuzzPages(f *testing.F) {
 			}
 			_ = p.walk()
 		}
-		_ = decodeHeader(content)
+		_ = wal.DecodeHeader(content)
 	})
 }

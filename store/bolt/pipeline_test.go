@@ -19,27 +19,28 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // held is a log in which the sync of a frame waits until it is told how it ends.
 type held struct {
-	walFile
+	wal.File
 	frame atomic.Bool
 	begun chan struct{}
 	end   chan error
 }
 
 func (h *held) WriteAt(p []byte, at int64) (int, error) {
-	if at >= headerBlock && len(p) > frameHeader { // no void
+	if at >= wal.HeaderBlock && len(p) > wal.FrameHeader { // no void
 		h.frame.Store(true)
 	}
-	return h.walFile.WriteAt(p, at)
+	return h.File.WriteAt(p, at)
 }
 
 func (h *held) Sync() error {
 	if !h.frame.Swap(false) {
-		return h.walFile.Sync()
+		return h.File.Sync()
 	}
 	h.begun <- struct{}{}
 	return <-h.end
@@ -47,14 +48,14 @@ func (h *held) Sync() error {
 
 // hold makes the syncs of a store wait from now on.
 func hold(s *Store) *held {
-	h := &held{walFile: s.journal.wal.file, begun: make(chan struct{}), end: make(chan error)}
+	h := &held{File: s.journal.wal.File, begun: make(chan struct{}), end: make(chan error)}
 	setLog(s, h)
 	return h
 }
 
 // setLog puts another file in the place of the log's, while nobody uses that.
-func setLog(s *Store, file walFile) {
-	_ = s.write(context.Background(), func(*batch) error { s.journal.wal.file = file; return nil })
+func setLog(s *Store, file wal.File) {
+	_ = s.write(context.Background(), func(*batch) error { s.journal.wal.File = file; return nil })
 }
 
 // in runs an operation that is answered later.
@@ -357,7 +358,7 @@ func TestRefusedFrame(t *testing.T) {
 			var rung atomic.Int64
 			s.Listen(func(string, hub.Message) { rung.Add(1) })
 			before := dump(t, s)
-			file := s.journal.wal.file
+			file := s.journal.wal.File
 			log := hold(s)
 			large := request("x")
 			large.Content.Data = make([]byte, 3<<20)
@@ -647,7 +648,7 @@ func TestPipelineAtRandom(t *testing.T) {
 		least [workers]uint64
 	}
 	var crashes []crashed
-	log := &faulty{walFile: s.journal.wal.file}
+	log := &faulty{File: s.journal.wal.File}
 	log.sync = func() {
 		if len(crashes) < 20 && random.IntN(20) == 0 {
 			var c crashed

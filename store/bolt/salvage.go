@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/store/transfer"
 )
 
@@ -38,7 +39,7 @@ func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error)
 	}
 	j := &journal{db: db, newest: durable}
 	s := &Store{options: Options{}.withDefaults(), journal: j}
-	j.wal = &wal{path: walPath(path)}
+	j.wal = &wal.Log{Path: walPath(path)}
 	if err := j.begin(); err != nil {
 		return 0, err
 	}
@@ -133,23 +134,23 @@ func (j *journal) replayWhole(path string, tell func(error)) error {
 		return err
 	}
 	if positionOf(meta.Get(versionKey)) >= boundSince {
-		if len(content) < headerBlock {
+		if len(content) < wal.HeaderBlock {
 			tell(fmt.Errorf("log %s: %w", walPath(path), errTorn))
 			return nil
 		}
-		content = content[headerBlock:]
+		content = content[wal.HeaderBlock:]
 	}
-	copy(j.wal.identity[:], meta.Get(identityKey))
+	copy(j.wal.Identity[:], meta.Get(identityKey))
 	after := positionOf(meta.Get(batchKey))
 	for {
-		frame, number := j.wal.cut(content)
+		frame, number := j.wal.Cut(content)
 		if frame == nil || number != after+1 {
-			if j.wal.has(content, after+2) || number > after+1 {
+			if j.wal.Has(content, after+2) || number > after+1 {
 				tell(fmt.Errorf("log %s: %w", walPath(path), errTorn))
 			}
 			return nil
 		}
-		if err := replay(j.tables, frame[frameHeader:]); err != nil {
+		if err := replay(j.tables, frame[wal.FrameHeader:]); err != nil {
 			return err
 		}
 		content, after = content[len(frame):], number

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/hark-push/hark/store/bolt/wal"
 )
 
 // What marks a file as ours, and the version of its layout.
@@ -99,14 +101,14 @@ func recoverOld(db *bolt.DB, path string) error {
 	}); err != nil || file.version >= boundSince {
 		return err
 	}
-	w := &wal{path: walPath(path)}
-	copy(w.identity[:], file.identity)
-	if len(bytes.Trim(content, "\x00")) > 0 && !w.has(content, file.batch) && !w.has(content, file.batch+1) {
+	w := &wal.Log{Path: walPath(path)}
+	copy(w.Identity[:], file.identity)
+	if len(bytes.Trim(content, "\x00")) > 0 && !w.Has(content, file.batch) && !w.Has(content, file.batch+1) {
 		return errLogForeign
 	}
-	end, last, err := w.scan(content, file.batch)
+	end, last, err := w.Scan(content, file.batch)
 	if err != nil {
-		return fmt.Errorf("log %s: %w", w.path, advised(err))
+		return fmt.Errorf("log %s: %w", w.Path, advised(err))
 	}
 	if end > 0 {
 		if err := update(db, func(tx *bolt.Tx) error {
@@ -117,8 +119,8 @@ func recoverOld(db *bolt.DB, path string) error {
 				}
 			}
 			for rest := content[:end]; len(rest) > 0; {
-				frame, _ := w.cut(rest)
-				if err := replay(tables, frame[frameHeader:]); err != nil {
+				frame, _ := w.Cut(rest)
+				if err := replay(tables, frame[wal.FrameHeader:]); err != nil {
 					return err
 				}
 				rest = rest[len(frame):]
@@ -128,7 +130,7 @@ func recoverOld(db *bolt.DB, path string) error {
 			return err
 		}
 	}
-	return errors.Join(os.Remove(w.path), syncDir(filepath.Dir(path)))
+	return errors.Join(os.Remove(w.Path), wal.SyncDir(filepath.Dir(path)))
 }
 
 func createBuckets(tx *bolt.Tx) error {
@@ -164,7 +166,7 @@ func createLives(tx *bolt.Tx) error { return create(tx, requestKeysBucket) }
 func createPieces(tx *bolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if err := errors.Join(
-		create(tx, piecesBucket), meta.Put(generationKey, position(nil, newGeneration())), meta.Put(stateKey, []byte{stateClosed}),
+		create(tx, piecesBucket), meta.Put(generationKey, position(nil, wal.NewGeneration())), meta.Put(stateKey, []byte{stateClosed}),
 	); err != nil {
 		return err
 	}

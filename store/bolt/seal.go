@@ -24,6 +24,8 @@ const (
 	sealSize = 5
 )
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // sealedTables are those whose values have a sum.
 var sealedTables = [][]byte{
 	requestsBucket, eventsBucket, piecesBucket, keysBucket, endpointsBucket, faresBucket, deliveriesBucket, attemptsBucket, messagesBucket, keptBucket,

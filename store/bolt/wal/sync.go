@@ -1,6 +1,6 @@
 //go:build !linux || portable
 
-package bolt
+package wal
 
 import "os"
 

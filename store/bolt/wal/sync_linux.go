@@ -1,6 +1,6 @@
 //go:build !portable
 
-package bolt
+package wal
 
 import (
 	"errors"
