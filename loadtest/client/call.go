@@ -34,10 +34,11 @@ type kept struct {
 	last bool // the server closes it
 }
 
-const (
-	Timeout  = time.Minute
-	keepIdle = 5 * time.Second // servers keep connections longer
-)
+// Timeout bounds a call, and the making of its connection.
+const Timeout = time.Minute
+
+// keepIdle is how long a connection is kept without a call. Servers keep them longer.
+const keepIdle = 5 * time.Second
 
 // New returns a client that has no connection yet.
 func New() *Client { return &Client{idle: make(map[string][]*kept)} }

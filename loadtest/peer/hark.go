@@ -34,7 +34,7 @@ type Hark struct {
 	cmd    *exec.Cmd // the gateway that runs
 }
 
-// The offsets of a request's events before the first report: accepted and started.
+// BeforeProgress is how many events a request has before the first report: accepted and started.
 const BeforeProgress = 2
 
 func startHark(shared bool, nodes int, args []string) (_ *Target, err error) {
