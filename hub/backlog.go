@@ -1,7 +1,5 @@
 package hub
 
-import "bytes"
-
 // backlog is what waits for a socket that is full, or for the end of a round, in order. A
 // connection has one only meanwhile. Everything here is under the outbox's mutex.
 type backlog struct {
@@ -45,10 +43,10 @@ func (q *backlog) push(w *waiting) {
 
 // pushMessages pushes what a socket has not taken of a batch's bytes. The message that has
 // left in part stays whatever comes; of the others each is by itself.
-func (q *backlog) pushMessages(b *batch, w wire, taken int) {
-	rest := b.encoded(w)
+func (q *backlog) pushMessages(b *batch, f form, taken int) {
+	t, rest := transports[f], b.encoded(f)
 	for _, m := range b.messages {
-		size := messageSize(w, rest)
+		size := t.first(rest)
 		one := &waiting{bytes: rest[:size:size]}
 		if rest = rest[size:]; taken >= size {
 			taken -= size
@@ -57,7 +55,7 @@ func (q *backlog) pushMessages(b *batch, w wire, taken int) {
 		if taken > 0 {
 			one.bytes, taken = one.bytes[taken:], 0
 		} else {
-			one.event, one.about.channel = eventIn(w, one.bytes, len(m.Event)), b.channel
+			one.event, one.about.channel = t.eventOf(one.bytes, len(m.Event)), b.channel
 		}
 		q.push(one)
 	}
@@ -142,32 +140,5 @@ func (q *backlog) truncate(pushed uint64) {
 	for q.last != nil && q.last.number > pushed {
 		q.bytes -= len(q.last.bytes)
 		q.remove(q.last)
-	}
-}
-
-// eventIn returns the event, of so many bytes, in a message's bytes.
-func eventIn(w wire, message []byte, size int) []byte {
-	switch w {
-	case wireSSE:
-		head, _ := chunkSize(message)
-		return message[head+len(dataSSE):][:size]
-	case wirePlain:
-		return message[len(dataSSE):][:size]
-	default:
-		end := len(message) - len("}")
-		return message[end-size : end]
-	}
-}
-
-// messageSize returns how many bytes the first message has of those that encoded returns.
-func messageSize(w wire, b []byte) int {
-	switch w {
-	case wireSSE:
-		_, size := chunkSize(b)
-		return size
-	case wirePlain:
-		return bytes.Index(b, []byte(endSSE)) + len(endSSE) // an event holds no line break
-	default:
-		return frameSize(b)
 	}
 }

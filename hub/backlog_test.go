@@ -56,7 +56,7 @@ func TestThinAgainstModel(t *testing.T) {
 	}
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 7))
-		wire := wire(seed % uint64(wires))
+		form := form(seed % uint64(forms))
 		q := new(backlog)
 		var model []item
 		inHand, n := 0, uint64(0)
@@ -110,14 +110,14 @@ func TestThinAgainstModel(t *testing.T) {
 						e.Kind = "progress"
 					}
 					b.messages = append(b.messages, Message{Offset: n, Event: e.bytes()})
-					one := (&batch{channel: b.channel, messages: b.messages[len(b.messages)-1:]}).encoded(wire)
+					one := (&batch{channel: b.channel, messages: b.messages[len(b.messages)-1:]}).encoded(form)
 					items = append(items, item{one, b.channel, e.Of, progress, true})
 				}
 				taken := 0
 				if len(model) == 0 {
-					taken = rng.IntN(len(b.encoded(wire)))
+					taken = rng.IntN(len(b.encoded(form)))
 				}
-				q.pushMessages(&b, wire, taken)
+				q.pushMessages(&b, form, taken)
 				for _, i := range items {
 					if taken >= len(i.bytes) {
 						taken -= len(i.bytes)

@@ -106,7 +106,7 @@ func BenchmarkSockets(b *testing.B) {
 // follow makes a socket of a connection, without a handshake, that follows so many channels.
 func follow(h *Hub, conn net.Conn, first, channels int) *socket {
 	s := &socket{session: anybody{}}
-	s.init(h, conn, wireSocket, s, place{}, nil)
+	s.init(h, conn, formSocket, s, place{}, nil)
 	for n := range channels {
 		s.subscribe(context.Background(), Subscribe{Channel: fmt.Sprint("request:", first+n)})
 	}
@@ -147,13 +147,13 @@ func BenchmarkEncode(b *testing.B) {
 	b.Run("sse", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			(&batch{channel: "request:x", messages: m}).SSE()
+			(&batch{channel: "request:x", messages: m}).encoded(formSSE)
 		}
 	})
 	b.Run("websocket", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			(&batch{channel: "request:x", messages: m}).Socket()
+			(&batch{channel: "request:x", messages: m}).encoded(formSocket)
 		}
 	})
 }

@@ -33,11 +33,36 @@ func chunkSize(b []byte) (head, all int) {
 	return head, head + int(n) + len(chunkEnd)
 }
 
-// framed returns a part of a stream's body as the wire has it.
-func (w wire) framed(b []byte) []byte {
-	if w != wireSSE {
-		return b
+// body is how the end of a stream's body is told.
+type body struct{ chunked bool }
+
+func (b body) chunks() bool { return b.chunked }
+
+// open appends what stands in front of n bytes of the body that belong together, and close what
+// stands behind them.
+func (b body) open(dst []byte, n int) []byte {
+	if !b.chunked {
+		return dst
 	}
-	dst := appendChunkHeader(make([]byte, 0, len(b)+maxChunkFrame), len(b))
-	return append(append(dst, b...), chunkEnd...)
+	return appendChunkHeader(dst, n)
+}
+
+func (b body) close(dst []byte) []byte {
+	if !b.chunked {
+		return dst
+	}
+	return append(dst, chunkEnd...)
+}
+
+// framed returns a part of the body as it is sent.
+func (b body) framed(text string) []byte {
+	return b.close(append(b.open(make([]byte, 0, len(text)+maxChunkFrame), len(text)), text...))
+}
+
+// last returns what stands behind the body.
+func (b body) last() string {
+	if !b.chunked {
+		return ""
+	}
+	return lastChunk
 }

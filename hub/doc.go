@@ -4,7 +4,7 @@
 // The [Source] is the truth and rings the bell; the hub fans out. What happens to
 // a message:
 //
-//	Source ──bell──▶ shard queue ──▶ channel ──one batch, encoded once per wire──▶ outbox of each connection ──▶ socket
+//	Source ──bell──▶ shard queue ──▶ channel ──one batch, encoded once per transport──▶ outbox of each connection ──▶ socket
 //
 // A WebSocket that follows several channels gets what they bring in the same round of a
 // shard in one write, at the end of that round or after some hundred sends.
@@ -15,7 +15,7 @@
 // superseded progress, if it is too slow for that), or is told in-band that some are gone
 // for good (a reset).
 //
-// A waiting connection holds no goroutine and no buffer, whichever wire it is: one
+// A waiting connection holds no goroutine and no buffer, whichever transport it has: one
 // poller tells when a client has said something or has gone. Where the system is not Linux, and with the build tag portable, by
 // which the tests try that there too, each has a goroutine instead. Writes never
 // block: what a socket does not take at once waits in that connection's backlog, up to

@@ -11,7 +11,7 @@ import (
 
 // recorder is a follower that notes what it gets.
 type recorder struct {
-	wire wire
+	form form
 	got  []string
 }
 
@@ -20,7 +20,7 @@ func (*recorder) room(context.Context, bool) error          { return nil }
 func (*recorder) broken(*subscription, error)               {}
 
 func (r *recorder) send(_ *subscription, b *batch, _ bool) {
-	r.got = append(r.got, string(b.encoded(r.wire)))
+	r.got = append(r.got, string(b.encoded(r.form)))
 }
 
 func (r *recorder) ended(_ *subscription, offset uint64) {
@@ -42,7 +42,7 @@ func TestFanOut(t *testing.T) {
 			for i := range subs {
 				// In step, or some of the batch has been sent, or all; or it is being caught up, or takes anything.
 				subs[i] = &subscription{
-					to: &recorder{wire: wire(rng.IntN(int(wires)))}, last: 9 + rng.Uint64N(7), live: rng.IntN(4) > 0, any: rng.IntN(10) == 0,
+					to: &recorder{form: form(rng.IntN(int(forms)))}, last: 9 + rng.Uint64N(7), live: rng.IntN(4) > 0, any: rng.IntN(10) == 0,
 				}
 			}
 			deliver(&batch{channel: "request:1", messages: messages}, subs)

@@ -4,122 +4,48 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
+	"time"
 )
 
-// batch is a run of messages without a gap that goes to many followers. Each wire's
-// bytes are made at most once and then shared by all of them.
-type batch struct {
-	channel  string
-	epoch    string // of its offsets, see [Channel]
-	messages []Message
-	round    *round // in which sockets may gather it; nil: it leaves at once
+// webSocket is the transport of WebSockets (RFC 6455): a text frame for each message.
+type webSocket struct{}
 
-	sse, plain, socket []byte
-}
+func (webSocket) converses() bool { return true }
 
-// after returns the part of b behind an offset that it holds.
-func (b *batch) after(offset uint64) batch {
-	skip := int(offset + 1 - b.messages[0].Offset)
-	return batch{channel: b.channel, epoch: b.epoch, messages: b.messages[skip:], round: b.round}
-}
-
-// encoded returns the messages as a wire has them.
-func (b *batch) encoded(w wire) []byte {
-	switch w {
-	case wireSSE:
-		return b.SSE()
-	case wirePlain:
-		return b.Plain()
-	default:
-		return b.Socket()
-	}
-}
-
-// encodeAll makes the bytes of every wire, so that goroutines may share b.
-func (b *batch) encodeAll() {
-	for w := range wires {
-		b.encoded(w)
-	}
-}
-
-// SSE returns the messages as server-sent events, a chunk each.
-func (b *batch) SSE() []byte {
-	if b.sse == nil {
-		b.sse = b.events(true)
-	}
-	return b.sse
-}
-
-// Plain returns the messages as server-sent events without chunks.
-func (b *batch) Plain() []byte {
-	if b.plain == nil {
-		b.plain = b.events(false)
-	}
-	return b.plain
-}
-
-// events returns the messages as server-sent events. An event holds no line break, so each is one data
-// line. The id comes last: many clients take it as soon as they have read its line, and one that is cut off in
-// the middle of an event must not come back with the id of what it did not get.
-func (b *batch) events(chunked bool) []byte {
-	var scratch [64]byte
+func (webSocket) messages(b *batch) []byte {
 	size := 0
 	for _, m := range b.messages {
-		size += len(dataSSE+idSSE+endSSE) + len(b.id(scratch[:0], m.Offset)) + len(m.Event)
-		if chunked {
-			size += maxChunkFrame
-		}
+		size += maxFrameHeader + len(`{"op":"event","channel":"","offset":,"event":}`) + 20 + 2*len(b.channel) + len(m.Event)
 	}
 	dst := make([]byte, 0, size)
 	for _, m := range b.messages {
-		id := b.id(scratch[:0], m.Offset)
-		if chunked {
-			dst = appendChunkHeader(dst, len(dataSSE)+len(m.Event)+len(idSSE)+len(id)+len(endSSE))
-		}
-		dst = append(dst, dataSSE...)
+		var head [512]byte
+		h := append(head[:0], `{"op":"event","channel":`...)
+		h = appendJSONString(h, b.channel)
+		h = append(h, `,"offset":`...)
+		h = strconv.AppendUint(h, m.Offset, 10)
+		h = append(h, `,"event":`...)
+		dst = appendFrameHeader(dst, opText, len(h)+len(m.Event)+1)
+		dst = append(dst, h...)
 		dst = append(dst, m.Event...)
-		dst = append(dst, idSSE...)
-		dst = append(dst, id...)
-		dst = append(dst, endSSE...)
-		if chunked {
-			dst = append(dst, chunkEnd...)
-		}
+		dst = append(dst, '}')
 	}
 	return dst
 }
 
-func (b *batch) id(dst []byte, offset uint64) []byte { return Cursor{offset, b.epoch}.append(dst) }
+func (webSocket) first(b []byte) int { return frameSize(b) }
 
-// What stands around event and offset in a server-sent event.
-const (
-	dataSSE = "data: "
-	idSSE   = "\nid: "
-	endSSE  = "\n\n"
-)
+func (webSocket) eventOf(message []byte, size int) []byte {
+	end := len(message) - len("}")
+	return message[end-size : end]
+}
 
-// Socket returns the messages as WebSocket text frames, one each.
-func (b *batch) Socket() []byte {
-	if b.socket == nil {
-		size := 0
-		for _, m := range b.messages {
-			size += maxFrameHeader + len(`{"op":"event","channel":"","offset":,"event":}`) + 20 + 2*len(b.channel) + len(m.Event)
-		}
-		dst := make([]byte, 0, size)
-		for _, m := range b.messages {
-			var head [512]byte
-			h := append(head[:0], `{"op":"event","channel":`...)
-			h = appendJSONString(h, b.channel)
-			h = append(h, `,"offset":`...)
-			h = strconv.AppendUint(h, m.Offset, 10)
-			h = append(h, `,"event":`...)
-			dst = appendFrameHeader(dst, opText, len(h)+len(m.Event)+1)
-			dst = append(dst, h...)
-			dst = append(dst, m.Event...)
-			dst = append(dst, '}')
-		}
-		b.socket = dst
-	}
-	return b.socket
+// heartbeat implements transport. A page sees no pings, and asks for a pong if it wants one, see
+// signs.
+func (webSocket) heartbeat(string) []byte { return []byte{opPing, 0} }
+
+func (webSocket) farewell(f *farewell, _ time.Duration) []byte {
+	return closeFrame(uint16(f.code), f.text)
 }
 
 // WebSocket opcodes with the FIN bit (RFC 6455, section 5.2).

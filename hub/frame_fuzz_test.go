@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzEncoded: whatever events hold, the messages of every wire can be told apart again, each with its event, and the
-// chunks of a stream are what a client reads without them.
+// FuzzEncoded: whatever events hold, the messages of every transport can be told apart again, each
+// with its event, and the chunks of a stream are what a client reads without them.
 func FuzzEncoded(f *testing.F) {
 	f.Add([]byte(`{"n":1}`), []byte(`{"n":2}`), uint64(1))
 	f.Add([]byte("x"), bytes.Repeat([]byte("y"), 70_000), ^uint64(1))
@@ -17,22 +17,22 @@ func FuzzEncoded(f *testing.F) {
 			t.Skip("an event is one line")
 		}
 		b := &batch{channel: "request:a", messages: []Message{{Offset: offset, Event: first}, {Offset: offset + 1, Event: second}}}
-		for w := range wires {
-			rest := b.encoded(w)
+		for f, transport := range transports {
+			rest := b.encoded(form(f))
 			for _, m := range b.messages {
-				size := messageSize(w, rest)
-				if got := eventIn(w, rest[:size], len(m.Event)); !bytes.Equal(got, m.Event) {
-					t.Errorf("wire %d: the event is %q, want %q", w, got, m.Event)
+				size := transport.first(rest)
+				if got := transport.eventOf(rest[:size], len(m.Event)); !bytes.Equal(got, m.Event) {
+					t.Errorf("transport %d: the event is %q, want %q", f, got, m.Event)
 				}
 				rest = rest[size:]
 			}
 			if len(rest) > 0 {
-				t.Errorf("wire %d: %q is left over", w, rest)
+				t.Errorf("transport %d: %q is left over", f, rest)
 			}
 		}
-		chunks := NewChunks(bytes.NewReader(append(bytes.Clone(b.SSE()), lastChunk...)))
-		if text, err := io.ReadAll(chunks); err != nil || !chunks.Ended || !bytes.Equal(text, b.Plain()) {
-			t.Errorf("%v, ended %v: %q, want %q", err, chunks.Ended, text, b.Plain())
+		chunks := NewChunks(bytes.NewReader(append(bytes.Clone(b.encoded(formSSE)), lastChunk...)))
+		if text, err := io.ReadAll(chunks); err != nil || !chunks.Ended || !bytes.Equal(text, b.encoded(formPlain)) {
+			t.Errorf("%v, ended %v: %q, want %q", err, chunks.Ended, text, b.encoded(formPlain))
 		}
 	})
 }

@@ -156,7 +156,7 @@ func serve(t *testing.T, h *hub.Hub) string {
 		address, _ := netip.ParseAddr(q.Get("address"))
 		if r.URL.Path == "/sse" {
 			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
-				After: after, Caller: q.Get("caller"), Address: address, Pass: pass, Plain: !r.ProtoAtLeast(1, 1),
+				After: after, Caller: q.Get("caller"), Address: address, Pass: pass, Transport: hub.SSE(r.ProtoAtLeast(1, 1)),
 				Heartbeats: q.Has("heartbeats"),
 			})
 			return

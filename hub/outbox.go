@@ -28,7 +28,7 @@ type outbox struct {
 	mu      sync.Mutex
 	fd      int32 // -1 if there is none: then every write waits for the flusher
 	state   outboxState
-	wire    wire
+	form    form
 	many    bool     // it has several subscriptions, whose messages it gathers in a round
 	reason  reason   // why it was closed
 	backlog *backlog // what waits for the flusher or for the end of a round; nil if nothing does
@@ -40,6 +40,7 @@ type outbox struct {
 	unproven bool   // it is counted among those that have yet to say who they are
 	pings    uint8  // sent since its client has said anything
 	reads    uint16 // of what it said, since the last heartbeat
+	tells    bool   // its client is to see the heartbeats
 
 	pass atomic.Pointer[Pass] // until when it may stay
 }
@@ -49,8 +50,6 @@ type connection interface {
 	// readable is called when the client has sent something or has gone, and then
 	// not again until the poller is armed. It does not block.
 	readable()
-	// heartbeat returns a sign of life, which many connections share.
-	heartbeat() []byte
 	// leave is called once, in a goroutine of its own, after the connection was closed.
 	leave()
 }
@@ -63,24 +62,14 @@ const (
 	outboxClosed
 )
 
-// wire is the protocol of a connection.
-type wire uint8
-
-const (
-	wireSSE    wire = iota // in chunks
-	wirePlain              // Server-Sent Events for a client of HTTP/1.0, which knows no chunks: the close of the connection ends the body
-	wireSocket             // WebSocket
-	wires                  // how many there are
-)
-
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, w wire, owner connection, p place, pass *Pass) {
-	o.hub, o.wire, o.owner, o.slot = h, w, owner, -1
+func (o *outbox) init(h *Hub, conn net.Conn, f form, owner connection, p place, pass *Pass) {
+	o.hub, o.form, o.owner, o.slot = h, f, owner, -1
 	o.keep(p)
 	o.pass.Store(pass)
 	o.conn, o.fd = takeDescriptor(conn)
-	h.stats.opened(w)
+	h.stats.opened(f)
 	h.wheel.add(o)
 }
 
@@ -104,7 +93,7 @@ func (o *outbox) send(_ *subscription, b *batch, history bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state == outboxOpen {
-		_ = o.put(b.encoded(o.wire), b, history) // a failure has closed the outbox
+		_ = o.put(b.encoded(o.form), b, history) // a failure has closed the outbox
 	}
 }
 
@@ -139,7 +128,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	q, bound := o.backlog, o.hub.bound()
 	before, pushed := q.bytes, q.pushed
 	if messages != nil && !paced && o.hub.opts.Subject != nil {
-		q.pushMessages(messages, o.wire, taken)
+		q.pushMessages(messages, o.form, taken)
 	} else {
 		q.push(&waiting{bytes: b[taken:]})
 	}
@@ -298,8 +287,8 @@ func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
 func (o *outbox) overflow() {
 	o.hub.stats.slow.Add(1)
 	o.reason = reasonSlow
-	if o.wire == wireSocket {
-		o.backlog.push(&waiting{bytes: closeFrame(uint16(CloseSlow), "too slow, resume from your last offset")})
+	if b := transports[o.form].farewell(farewellSlow, 0); b != nil {
+		o.backlog.push(&waiting{bytes: b})
 	}
 	o.state = outboxClosing // a flusher is running, else nothing would be queued
 	o.timeout(o.hub.opts.WriteTimeout)
@@ -314,6 +303,11 @@ func (o *outbox) timeout(d time.Duration) {
 		}
 		o.abort(o.reason)
 	})
+}
+
+// dismiss ends the connection before its channels have ended, and says why.
+func (o *outbox) dismiss(f *farewell) {
+	o.finish(transports[o.form].farewell(f, o.hub.retry()), f.why)
 }
 
 // finish sends b as the last bytes and closes the connection when they are out.
@@ -335,14 +329,14 @@ func (o *outbox) finish(b []byte, why reason) {
 	}
 }
 
-// lingerTime is how long a WebSocket client has to answer a close frame.
+// lingerTime is how long a client that answers the end has for that.
 const lingerTime = 2 * time.Second
 
-// flushed closes a connection that has sent its last byte. A WebSocket client gets a moment
-// to answer, because closing with its bytes unread would reset the connection
-// and could take our close frame with it; its reader closes then. Called under o.mu.
+// flushed closes a connection that has sent its last byte. A client that answers gets a moment
+// for that, because closing with its bytes unread would reset the connection
+// and could take our farewell with it; its reader closes then. Called under o.mu.
 func (o *outbox) flushed() {
-	if o.wire != wireSocket || o.reason == reasonGone || !o.closeWrite() {
+	if !transports[o.form].converses() || o.reason == reasonGone || !o.closeWrite() {
 		o.close(o.reason)
 		return
 	}
@@ -395,7 +389,7 @@ func (o *outbox) close(why reason) {
 		o.hub.inputs.forget(o)
 		o.hub.outputs.forget(o)
 	}
-	o.hub.stats.closed(o.wire, o.reason)
+	o.hub.stats.closed(o.form, o.reason)
 	o.hub.admission.leave(o.place())
 	if o.conn == nil {
 		closeDescriptor(o.fd)
@@ -418,17 +412,21 @@ func (o *outbox) beat() {
 	o.reads = 0
 	if o.state == outboxOpen && o.pings == mostPings {
 		o.mu.Unlock()
-		o.finish(closeFrame(uint16(CloseSilent), "no ping was answered, reconnect"), reasonSilent)
+		o.dismiss(farewellSilent)
 		return
 	}
 	defer o.mu.Unlock()
 	if o.state != outboxOpen || o.backlog != nil {
 		return
 	}
-	if o.wire == wireSocket { // the client of a stream has nothing to say
+	if transports[o.form].converses() {
 		o.pings++
 	}
-	_ = o.put(o.owner.heartbeat(), nil, false)
+	sign := o.hub.signs.quiet[o.form]
+	if o.tells {
+		sign = o.hub.signs.seen[o.form]
+	}
+	_ = o.put(sign, nil, false)
 }
 
 // mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for gone.
@@ -436,21 +434,12 @@ const mostPings = 2
 
 // expire ends the connection because its pass is over.
 func (o *outbox) expire(p *Pass) {
-	switch {
-	case o.wire != wireSocket:
-		o.finish(o.wire.framed(namedBlock(nameUnproven, `{"detail":"The token has expired, or was revoked."}`, "")), reasonExpired)
-	case p.probation:
-		o.finish(closeFrame(uint16(CloseUnauthenticated), "no token was sent in time"), reasonUnproven)
-	default:
-		o.finish(closeFrame(uint16(CloseExpired), "the token has expired"), reasonExpired)
+	if p.probation {
+		o.dismiss(farewellUnproven)
+		return
 	}
+	o.dismiss(farewellExpired)
 }
 
 // goAway ends the connection for a restart.
-func (o *outbox) goAway() {
-	if o.wire != wireSocket {
-		o.finish(o.wire.framed(farewell(nameRestart, o.hub.retry())), reasonShutdown)
-		return
-	}
-	o.finish(closeFrame(uint16(CloseRestart), "restarting, reconnect"), reasonShutdown)
-}
+func (o *outbox) goAway() { o.dismiss(farewellRestart) }

@@ -36,14 +36,14 @@ func (s *socket) authenticate(token string) {
 		switch {
 		case !s.unproven: // it may stay with the token that it has
 		case errors.Is(err, ErrUnproven), errors.Is(err, ErrExpired), errors.Is(err, ErrForbidden):
-			s.finish(refusal(err))
+			s.dismiss(refusal(err))
 		default:
-			s.finish(closeFrame(uint16(CloseTryLater), "the token cannot be checked, try later"), reasonShed)
+			s.dismiss(&farewell{why: reasonShed, code: CloseTryLater, text: "the token cannot be checked, try later"})
 		}
 		return
 	}
 	if s.unproven && !s.belongs(proof.Caller) {
-		s.finish(closeFrame(uint16(CloseTryLater), limitCaller.detail), reasonShed)
+		s.dismiss(limitCaller.farewell())
 		return
 	}
 	s.session, s.unproven = proof.Session, false

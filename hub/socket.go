@@ -105,7 +105,7 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	}
 	// Who is refused has a moment to read why.
 	place, met := h.admission.admit(o.Caller, o.Address, o.Unproven || o.Refused != nil, h.stats.openNow())
-	s.init(h, conn, wireSocket, s, place, o.Pass)
+	s.init(h, conn, formSocket, s, place, o.Pass)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
@@ -118,14 +118,14 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	_ = accepted.CloseNow() // of what Hijack gave it; else its finalizer keeps it for long
 	switch {
 	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
-		s.finish(closeFrame(uint16(CloseSubprotocol), "want the subprotocol "+Subprotocol), reasonProtocol)
+		s.dismiss(&farewell{why: reasonProtocol, code: CloseSubprotocol, text: "want the subprotocol " + Subprotocol})
 	case met != nil:
-		s.finish(closeFrame(uint16(CloseTryLater), met.detail), reasonShed)
+		s.dismiss(met.farewell())
 	case o.Refused != nil:
 		s.refuse("", o.Refused)
-		s.finish(refusal(o.Refused))
+		s.dismiss(refusal(o.Refused))
 	case h.draining.Load():
-		s.finish(closeFrame(uint16(CloseTryLater), "restarting, try later"), reasonShutdown)
+		s.dismiss(&farewell{why: reasonShutdown, code: CloseTryLater, text: "restarting, try later"})
 	}
 	for _, sub := range o.Subscribe {
 		s.subscribe(h.ctx, sub)
@@ -136,15 +136,15 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	}
 }
 
-// refusal returns how a client is closed that may not be here.
-func refusal(err error) (frame []byte, why reason) {
+// refusal returns how a client is sent away that may not be here.
+func refusal(err error) *farewell {
 	switch {
 	case errors.Is(err, ErrExpired):
-		return closeFrame(uint16(CloseExpired), "the token has expired, or was revoked"), reasonExpired
+		return &farewell{why: reasonExpired, code: CloseExpired, text: "the token has expired, or was revoked"}
 	case errors.Is(err, ErrForbidden):
-		return closeFrame(uint16(ClosePolicy), "the caller may not be here"), reasonForbidden
+		return &farewell{why: reasonForbidden, code: ClosePolicy, text: "the caller may not be here"}
 	default:
-		return closeFrame(uint16(CloseUnauthenticated), "the token is not taken"), reasonUnproven
+		return &farewell{why: reasonUnproven, code: CloseUnauthenticated, text: "the token is not taken"}
 	}
 }
 
@@ -178,7 +178,7 @@ func (s *socket) unwatched(err error) {
 	if !errors.Is(err, errClosed) {
 		s.hub.log.Warn("socket closed: it cannot be watched", slog.Any("error", err))
 	}
-	s.finish(closeFrame(uint16(CloseTryLater), "cannot be served, try later"), reasonShed)
+	s.dismiss(&farewell{why: reasonShed, code: CloseTryLater, text: "cannot be served, try later"})
 }
 
 // take handles what the client has sent. Once the connection is closing, that is
@@ -218,7 +218,7 @@ func (s *socket) handle(b []byte) {
 	s.in = in
 	answer()
 	if w, ok := errors.AsType[*wireError](err); ok {
-		s.finish(closeFrame(uint16(w.code), w.reason), reasonProtocol)
+		s.dismiss(&farewell{why: reasonProtocol, code: w.code, text: w.reason})
 	}
 }
 
@@ -327,11 +327,6 @@ func (s *socket) counted() {
 	s.mu.Unlock()
 }
 
-// heartbeat implements connection.
-func (s *socket) heartbeat() []byte { return pingFrame }
-
-var pingFrame = []byte{opPing, 0}
-
 // leave implements connection.
 func (s *socket) leave() {
 	s.subsMu.Lock()
@@ -361,7 +356,7 @@ func (s *socket) broken(_ *subscription, err error) {
 	if s.hub.ctx.Err() == nil {
 		s.hub.log.Warn("socket closed: a channel could not be read", slog.Any("error", err))
 	}
-	s.finish(closeFrame(uint16(CloseSource), "the store could not be read, reconnect"), reasonSource)
+	s.dismiss(farewellSource)
 }
 
 // tell sends a message about a channel; rest are further members, each with a

@@ -24,8 +24,8 @@ const (
 var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden", "silent"}
 
 type counters struct {
-	open      [wires]atomic.Int64
-	closes    [wires][reasons]atomic.Uint64
+	open      [forms]atomic.Int64
+	closes    [reasons]atomic.Uint64
 	delivered atomic.Uint64
 	resets    atomic.Uint64
 	resyncs   atomic.Uint64
@@ -35,18 +35,21 @@ type counters struct {
 	reads     atomic.Uint64
 }
 
-func (c *counters) opened(w wire) { c.open[w].Add(1) }
+func (c *counters) opened(f form) { c.open[f].Add(1) }
 
-func (c *counters) openNow() int64 { return c.streams() + c.open[wireSocket].Load() }
-
-func (c *counters) streams() int64 { return c.open[wireSSE].Load() + c.open[wirePlain].Load() }
+func (c *counters) openNow() (n int64) {
+	for f := range forms {
+		n += c.open[f].Load()
+	}
+	return n
+}
 
 // shed counts a connection that was not taken on.
-func (c *counters) shed(w wire) { c.closes[w][reasonShed].Add(1) }
+func (c *counters) shed() { c.closes[reasonShed].Add(1) }
 
-func (c *counters) closed(w wire, why reason) {
-	c.open[w].Add(-1)
-	c.closes[w][why].Add(1)
+func (c *counters) closed(f form, why reason) {
+	c.open[f].Add(-1)
+	c.closes[why].Add(1)
 }
 
 // Stats is what a hub counts since it was made; Streams and Sockets are what is
@@ -69,15 +72,19 @@ func (h *Hub) Open() int { return int(h.stats.openNow()) }
 // Stats returns the counts of now.
 func (h *Hub) Stats() Stats {
 	s := Stats{
-		Streams: h.stats.streams(), Sockets: h.stats.open[wireSocket].Load(),
 		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Reads: h.stats.reads.Load(),
 		Full: h.stats.full.Load(), Coalesced: h.stats.coalesced.Load(), Slow: h.stats.slow.Load(),
 		Closed: make(map[string]uint64, reasons),
 	}
-	for why := reasonGone; why < reasons; why++ {
-		for w := range wires {
-			s.Closed[reasonNames[why]] += h.stats.closes[w][why].Load()
+	for f, t := range transports {
+		if open := h.stats.open[f].Load(); t.converses() {
+			s.Sockets += open
+		} else {
+			s.Streams += open
 		}
+	}
+	for why := reasonGone; why < reasons; why++ {
+		s.Closed[reasonNames[why]] = h.stats.closes[why].Load()
 	}
 	return s
 }

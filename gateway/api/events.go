@@ -90,11 +90,12 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 			header.Add(name, string(value))
 		}
 	}
+	transport := hub.SSE(c.Request().Header.IsHTTP11()) // of which HTTP/1.0 has no chunks
 	if c.Method() == http.MethodHead {
-		return headOfStream(c)
+		return headOfStream(c, transport)
 	}
 	options := hub.StreamOptions{
-		Header: header, After: after, Caller: caller.Subject, Address: a.client(c), Pass: caller.Pass(), Plain: !c.Request().Header.IsHTTP11(),
+		Header: header, After: after, Caller: caller.Subject, Address: a.client(c), Pass: caller.Pass(), Transport: transport,
 		Heartbeats: heartbeats,
 	}
 	c.Context().HijackSetNoResponse(true)
@@ -117,8 +118,8 @@ func wantsHeartbeats(c *fiber.Ctx) (bool, error) {
 }
 
 // headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section 9.3.2), and no length: nobody knows it.
-func headOfStream(c *fiber.Ctx) error {
-	for name, values := range hub.StreamHeader() {
+func headOfStream(c *fiber.Ctx, transport hub.StreamTransport) error {
+	for name, values := range hub.StreamHeader(transport) {
 		c.Set(name, values[0])
 	}
 	length := -1 // chunked, in terms of fasthttp

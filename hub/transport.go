@@ -1,0 +1,50 @@
+package hub
+
+import "time"
+
+// transport is how everything leaves a connection: one way to write messages, signs of life and
+// farewells. It is a value without state that all connections of its kind share. What it returns
+// may be shared, too: nobody changes that.
+type transport interface {
+	// messages returns those of a batch, one behind the other, so that each can be left out.
+	messages(b *batch) []byte
+	// first returns how many bytes the first message has of those that messages has written, and
+	// eventOf the event in one, of so many bytes.
+	first(b []byte) int
+	eventOf(message []byte, size int) []byte
+	// heartbeat returns a sign of life. With something about heartbeats, the members that end a
+	// JSON object, the client is to see it.
+	heartbeat(about string) []byte
+	// farewell returns what is said to a client that is sent away, nothing if there are no words
+	// for it. Who is to come back is to wait for that long.
+	farewell(f *farewell, retry time.Duration) []byte
+	// converses reports whether the client answers: heartbeats, and the end.
+	converses() bool
+}
+
+// StreamTransport is the transport of the answer to a call, whose client has nothing more to say;
+// [SSE] returns one.
+type StreamTransport interface {
+	transport
+	form() form
+	mediaType() string
+	chunks() bool // whether the body of the answer comes in chunks
+	// opening returns the beginning of the body. at is where the client is, nil if that is not
+	// known yet: then start follows.
+	opening(at *Cursor, retry time.Duration, about string) []byte
+	start(at Cursor) []byte
+	// end returns the end of the body: the channel ends there.
+	end(at Cursor) []byte
+}
+
+// form is the place of a transport in transports: a connection has one byte for it.
+type form uint8
+
+const (
+	formSSE form = iota
+	formPlain
+	formSocket
+	forms // how many there are
+)
+
+var transports = [forms]transport{formSSE: sse{body{chunked: true}}, formPlain: sse{}, formSocket: webSocket{}}
