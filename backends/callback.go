@@ -2,7 +2,6 @@ package backends
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -199,12 +198,7 @@ func (p *publisher) release(ctx context.Context) {
 
 // eventOf is an event as the exchange gets it.
 func eventOf(e redis.CallbackEvent) rabbitmq.Event {
-	var attributes struct {
-		ID, Type string
-		Time     time.Time
-	}
-	_ = json.Unmarshal(e.Event, &attributes) // it is our own; if not, it goes as it is
-	return rabbitmq.Event{ID: attributes.ID, Type: attributes.Type, Time: attributes.Time, Topic: e.Topic, Body: e.Event}
+	return rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Topic: e.Topic, Body: e.JSON}
 }
 
 // backoff is the pause after a failure: 100 ms, doubled up to 5 s, up to a quarter less.

@@ -10,21 +10,21 @@ type backlog struct {
 	room        chan struct{} // closed when there is room for history; nil if nobody waits for that
 	writable    chan struct{} // closed when the flusher should try again; nil if it does not wait
 
-	unseen *waiting           // the first that thin has not looked at
-	newest map[about]*waiting // of what it has: the progress that waits, one of each subject
+	unseen *waiting             // the first that thin has not looked at
+	newest map[subject]*waiting // of what it has: the progress that waits, one of each subject
 }
 
 // waiting is something that leaves as a whole: a message, a frame, a page of history.
 type waiting struct {
 	prev, next *waiting
 	number     uint64
-	bytes      []byte // shared, never changed
-	event      []byte // the part of bytes that thin may look at; nil for what stays in any case
-	about      about  // of such an event; the subject once thin has looked
+	bytes      []byte  // shared, never changed
+	event      About   // what thin may ask; nil for what stays in any case
+	subject    subject // of such an event; its name once thin has asked
 }
 
-// about is what an event tells of. A newer one in the same channel supersedes it.
-type about struct{ channel, subject string }
+// subject is what an event tells of. A newer one in the same channel supersedes it.
+type subject struct{ channel, name string }
 
 func (q *backlog) push(w *waiting) {
 	q.pushed++
@@ -55,7 +55,7 @@ func (q *backlog) pushMessages(b *batch, f form, taken int) {
 		if taken > 0 {
 			one.bytes, taken = one.bytes[taken:], 0
 		} else {
-			one.event, one.about.channel = t.eventOf(one.bytes, len(m.Event)), b.channel
+			one.event, one.subject.channel = m.About, b.channel
 		}
 		q.push(one)
 	}
@@ -76,8 +76,8 @@ func (q *backlog) remove(w *waiting) {
 	if q.unseen == w {
 		q.unseen = w.next
 	}
-	if q.newest[w.about] == w {
-		delete(q.newest, w.about)
+	if q.newest[w.subject] == w {
+		delete(q.newest, w.subject)
 	}
 }
 
@@ -108,27 +108,27 @@ func (q *backlog) skip(written int) {
 // thin drops progress that is superseded by a newer event of its subject behind it in the
 // same channel, and returns how many events that were. Each message is looked at
 // once, so that a connection that stays at its bound costs no more for each message.
-func (q *backlog) thin(subject func(event []byte) (string, bool)) (dropped uint64) {
+func (q *backlog) thin() (dropped uint64) {
 	if q.newest == nil {
-		q.newest = make(map[about]*waiting)
+		q.newest = make(map[subject]*waiting)
 	}
 	for w := q.unseen; w != nil; w = w.next {
 		if w.event == nil {
 			continue
 		}
-		name, progress := subject(w.event)
+		name, progress := w.event.Subject()
 		if w.event = nil; name == "" {
 			continue
 		}
-		about := about{w.about.channel, name}
-		if old := q.newest[about]; old != nil {
+		of := subject{w.subject.channel, name}
+		if old := q.newest[of]; old != nil {
 			q.remove(old)
 			q.bytes -= len(old.bytes)
 			dropped++
 		}
 		if progress {
-			w.about = about
-			q.newest[about] = w
+			w.subject = of
+			q.newest[of] = w
 		}
 	}
 	q.unseen = nil

@@ -32,11 +32,10 @@ func (e told) bytes() []byte {
 	return b
 }
 
-// subjectOf is Options.Subject for them.
-func subjectOf(event []byte) (string, bool) {
-	part := bytes.SplitN(event, []byte(`"`), 11) // {"N":1,"Of":"a","Kind":"progress",…
-	return string(part[5]), string(part[9]) == "progress"
-}
+func (e told) message() Message { return Message{Offset: e.N, Event: e.bytes(), About: e} }
+
+// Subject implements About.
+func (e told) Subject() (string, bool) { return e.Of, e.Kind == "progress" }
 
 // bytesOf returns all that waits.
 func (q *backlog) bytesOf() (all [][]byte) {
@@ -90,7 +89,7 @@ func TestThinAgainstModel(t *testing.T) {
 					}
 				}
 				model = kept
-				if dropped := q.thin(subjectOf); int(dropped) != before-len(model) {
+				if dropped := q.thin(); int(dropped) != before-len(model) {
 					t.Fatalf("seed %d: %d dropped, want %d", seed, dropped, before-len(model))
 				}
 			case 3: // what does not fit after all
@@ -109,7 +108,7 @@ func TestThinAgainstModel(t *testing.T) {
 					if progress {
 						e.Kind = "progress"
 					}
-					b.messages = append(b.messages, Message{Offset: n, Event: e.bytes()})
+					b.messages = append(b.messages, e.message())
 					one := (&batch{channel: b.channel, messages: b.messages[len(b.messages)-1:]}).encoded(form)
 					items = append(items, item{one, b.channel, e.Of, progress, true})
 				}
@@ -161,7 +160,7 @@ func TestReaderThatStopsAndGoes(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 9))
 			const bound = 64 << 10
-			h := New(new(benchSource), Options{QueueBytes: bound, Subject: subjectOf, Heartbeat: time.Hour})
+			h := New(new(benchSource), Options{QueueBytes: bound, Heartbeat: time.Hour})
 			defer h.Close()
 			server, client := pair(t)
 			channel := Channel{Key: "feed", Name: "feed", Live: true}
@@ -187,7 +186,7 @@ func TestReaderThatStopsAndGoes(t *testing.T) {
 						e.Kind, e.Pad = "retrying", ""
 					}
 					sent = append(sent, e)
-					batch = append(batch, Message{Offset: e.N, Event: e.bytes()})
+					batch = append(batch, e.message())
 				}
 				ch.deliver(batch, nil)
 				o.mu.Lock()
@@ -234,7 +233,7 @@ func TestReaderThatStopsAndGoes(t *testing.T) {
 // before there is nothing superseded in it.
 func TestBoundHoldsToTheEnd(t *testing.T) {
 	const bound = 64 << 10
-	h := New(new(benchSource), Options{QueueBytes: bound, Subject: subjectOf, Heartbeat: time.Hour})
+	h := New(new(benchSource), Options{QueueBytes: bound, Heartbeat: time.Hour})
 	defer h.Close()
 	server, _ := pair(t)
 	h.ServeStream(server, Channel{Key: "feed", Name: "feed", Live: true}, StreamOptions{})
@@ -243,7 +242,7 @@ func TestBoundHoldsToTheEnd(t *testing.T) {
 	pad, most := strings.Repeat("x", 1000), 0
 	for n := uint64(1); h.Stats().Slow == 0; n++ {
 		// Each second one is superseded by the next but one.
-		ch.deliver([]Message{{Offset: n, Event: told{N: n, Of: fmt.Sprint(n * (n % 2)), Kind: "progress", Pad: pad}.bytes()}}, nil)
+		ch.deliver([]Message{told{N: n, Of: fmt.Sprint(n * (n % 2)), Kind: "progress", Pad: pad}.message()}, nil)
 		o.mu.Lock()
 		if o.backlog != nil {
 			most = max(most, o.backlog.bytes)
@@ -282,7 +281,7 @@ func TestWhatWaitsTogetherLeavesTogether(t *testing.T) {
 		h.ServeStream(counted, Channel{Key: "feed", Name: "feed", Live: true}, StreamOptions{})
 		ch := h.shard("feed").channels["feed"]
 		for n := range uint64(1000) {
-			ch.deliver([]Message{{Offset: n + 1, Event: told{N: n + 1}.bytes()}}, nil)
+			ch.deliver([]Message{told{N: n + 1}.message()}, nil)
 		}
 	})
 	serving.Wait()

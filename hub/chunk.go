@@ -22,15 +22,15 @@ func appendChunkHeader(dst []byte, n int) []byte {
 
 const chunkEnd = "\r\n"
 
-// chunkSize returns how many bytes the first of our own chunks has: those in front of its data, and all.
-func chunkSize(b []byte) (head, all int) {
+// chunkSize returns how many bytes the first of our own chunks has, with what stands around its
+// data.
+func chunkSize(b []byte) int {
 	digits := bytes.IndexByte(b, '\r')
 	n, err := strconv.ParseUint(string(b[:digits]), 16, 63)
 	if err != nil { // we made it
 		panic(err)
 	}
-	head = digits + len("\r\n")
-	return head, head + int(n) + len(chunkEnd)
+	return digits + len("\r\n") + int(n) + len(chunkEnd)
 }
 
 // body is how the end of a stream's body is told.

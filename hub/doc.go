@@ -20,7 +20,7 @@
 // which the tests try that there too, each has a goroutine instead. Writes never
 // block: what a socket does not take at once waits in that connection's backlog, up to
 // a bound in bytes. Beyond it, progress that is superseded by what waits behind it goes first
-// (see [Options.Subject]), and then the connection is closed in a way that lets its client
+// (see [About]), and then the connection is closed in a way that lets its client
 // resume.
 //
 // Locks, in the order in which they may be taken: shard.mu, channel.mu, outbox.mu,

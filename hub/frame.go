@@ -35,11 +35,6 @@ func (webSocket) messages(b *batch) []byte {
 
 func (webSocket) first(b []byte) int { return frameSize(b) }
 
-func (webSocket) eventOf(message []byte, size int) []byte {
-	end := len(message) - len("}")
-	return message[end-size : end]
-}
-
 // heartbeat implements transport. A page sees no pings, and asks for a pong if it wants one, see
 // signs.
 func (webSocket) heartbeat(string) []byte { return []byte{opPing, 0} }

@@ -21,8 +21,8 @@ func FuzzEncoded(f *testing.F) {
 			rest := b.encoded(form(f))
 			for _, m := range b.messages {
 				size := transport.first(rest)
-				if got := transport.eventOf(rest[:size], len(m.Event)); !bytes.Equal(got, m.Event) {
-					t.Errorf("transport %d: the event is %q, want %q", f, got, m.Event)
+				if !bytes.Contains(rest[:size], m.Event) {
+					t.Errorf("transport %d: %q does not hold %q", f, rest[:size], m.Event)
 				}
 				rest = rest[size:]
 			}

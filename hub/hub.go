@@ -52,13 +52,6 @@ type Options struct {
 	// or read yet, because this process stood still: it may have. It must not block. Default: 0,
 	// always.
 	Patience func() time.Duration
-
-	// Subject returns what an event tells of, "" if that is not known, and whether it is
-	// only progress, which is worth nothing once a newer event of the same subject is
-	// there. It is asked only for a connection whose QueueBytes are used up: progress that
-	// is superseded in its channel is dropped then, before the connection is closed.
-	// It must not block and may be called concurrently. Without it nothing is dropped.
-	Subject func(event []byte) (subject string, progress bool)
 }
 
 func (o Options) withDefaults() Options {

@@ -127,7 +127,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	}
 	q, bound := o.backlog, o.hub.bound()
 	before, pushed := q.bytes, q.pushed
-	if messages != nil && !paced && o.hub.opts.Subject != nil {
+	if messages != nil && !paced {
 		q.pushMessages(messages, o.form, taken)
 	} else {
 		q.push(&waiting{bytes: b[taken:]})
@@ -135,9 +135,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	if paced || q.bytes <= bound {
 		return nil
 	}
-	if o.hub.opts.Subject != nil {
-		o.hub.stats.coalesced.Add(q.thin(o.hub.opts.Subject))
-	}
+	o.hub.stats.coalesced.Add(q.thin())
 	if before > 0 && q.bytes > bound {
 		// Only between whole frames: the rest of one that has begun must follow.
 		q.truncate(pushed)

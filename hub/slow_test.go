@@ -1,7 +1,6 @@
 package hub_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,16 +158,14 @@ func (s *memorySource) appendNote(key, of, kind string, pad int) note {
 	ch := s.channel(key)
 	e := note{N: ch.trimmed + uint64(len(ch.messages)) + 1, Of: of, Kind: kind, Pad: strings.Repeat("x", pad)}
 	b, _ := json.Marshal(e)
-	m := hub.Message{Offset: e.N, Event: b}
+	m := hub.Message{Offset: e.N, Event: b, About: e}
 	ch.messages = append(ch.messages, m)
 	s.ring(key, m)
 	return e
 }
 
-func noteSubject(event []byte) (string, bool) {
-	part := bytes.SplitN(event, []byte(`"`), 11) // {"N":1,"Of":"a","Kind":"progress",…
-	return string(part[5]), string(part[9]) == "progress"
-}
+// Subject implements hub.About.
+func (e note) Subject() (string, bool) { return e.Of, e.Kind == "progress" }
 
 // TestSlowFollowerMissesOnlySupersededProgress lets clients that do not read follow feeds of
 // many requests for far longer than their bound lasts. They stay, and when they read at last,
@@ -178,7 +175,7 @@ func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
 	const bound = 256 << 10
 	feeds := []string{"feed-1", "feed-2"}
 	source := newMemorySource()
-	h := hub.New(source, hub.Options{QueueBytes: bound, Subject: noteSubject})
+	h := hub.New(source, hub.Options{QueueBytes: bound})
 	addr := serve(t, h)
 	stream := dialSSE(t, addr, "feed-1", "")
 	socket := dialSocket(t, addr)
@@ -327,7 +324,7 @@ func coalesced(t *testing.T, sent, arrived []note) (missing int) {
 // request is there does not go to make room for others: the client is closed, and resumes.
 func TestProgressOfManyIsNotSuperseded(t *testing.T) {
 	source := newMemorySource()
-	h := hub.New(source, hub.Options{QueueBytes: 256 << 10, Subject: noteSubject})
+	h := hub.New(source, hub.Options{QueueBytes: 256 << 10})
 	addr := serve(t, h)
 	slow := dialSSE(t, addr, "feed-1", "0")
 	eventually(t, func() bool { return h.Stats().Reads == 1 })

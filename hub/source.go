@@ -3,7 +3,7 @@ package hub
 import "context"
 
 // Source is where a hub reads channels from: a store. The hub knows of a channel
-// only its key, its offsets and the bytes of its messages.
+// only its key, its offsets, the bytes of its messages, and what they are about.
 //
 // Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a
 // source that has dropped a channel keeps its offsets from coming again. Every method may be called
@@ -55,4 +55,15 @@ type Message struct {
 	Offset uint64
 	Event  []byte // CloudEvents JSON, one line
 	Last   bool   // nothing follows in this channel
+	About  About  // what the event tells of; nil if that is not known
+}
+
+// About is what an event tells of. It travels beside the bytes, so that whoever passes them on need
+// not read them. The methods do not block and may be called concurrently.
+type About interface {
+	// Subject names what the event tells of, "" for nothing, and says whether it is only progress,
+	// which is worth nothing once a newer event of the same subject is there. It is asked only for
+	// a connection whose QueueBytes are used up: progress that is superseded in its channel is
+	// dropped then, before the connection is closed.
+	Subject() (name string, progress bool)
 }

@@ -55,18 +55,9 @@ func (t sse) messages(b *batch) []byte {
 
 func (t sse) first(b []byte) int {
 	if t.chunked {
-		_, size := chunkSize(b)
-		return size
+		return chunkSize(b)
 	}
 	return bytes.Index(b, []byte(endSSE)) + len(endSSE) // an event holds no line break
-}
-
-func (t sse) eventOf(message []byte, size int) []byte {
-	if t.chunked {
-		head, _ := chunkSize(message)
-		message = message[head:]
-	}
-	return message[len(dataSSE):][:size]
 }
 
 // Every block that leaves has data. By the standard (WHATWG HTML, section 9.2.6) one without is not

@@ -8,10 +8,8 @@ import "time"
 type transport interface {
 	// messages returns those of a batch, one behind the other, so that each can be left out.
 	messages(b *batch) []byte
-	// first returns how many bytes the first message has of those that messages has written, and
-	// eventOf the event in one, of so many bytes.
+	// first returns how many bytes the first message has of those that messages has written.
 	first(b []byte) int
-	eventOf(message []byte, size int) []byte
 	// heartbeat returns a sign of life. With something about heartbeats, the members that end a
 	// JSON object, the client is to see it.
 	heartbeat(about string) []byte

@@ -30,7 +30,7 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	} else {
 		dst = append(dst, r.Status...)
 	}
-	dst = append(dst, `","route":`...)
+	dst = append(dst, documentRoute...)
 	dst = appendStringOrNull(dst, r.Route)
 	dst = append(dst, `,"topic":`...)
 	dst = appendStringOrNull(dst, r.Topic)
@@ -113,6 +113,9 @@ func appendBatch(dst []byte, b *Batch) []byte {
 	dst = strconv.AppendInt(dst, int64(b.Expired), 10)
 	return append(dst, '}')
 }
+
+// documentRoute stands before the route in a document.
+const documentRoute = `","route":`
 
 func appendLink(dst []byte, rel, base, rest, method string) []byte {
 	dst = append(dst, `{"rel":"`...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // EventType is the CloudEvents type of an event.
@@ -46,11 +47,45 @@ func EventID(of Ref, sequence uint64) string {
 	return fmt.Sprintf("%s/%d", of, sequence)
 }
 
-// What stands between the members that begin an event, see EventSubject.
+// Event is an event as clients get it, and what it says of itself beside that, for whoever passes
+// it on. Nobody changes one, so all who do may share it.
+type Event struct {
+	JSON     []byte // CloudEvents 1.0, one line
+	Type     EventType
+	Request  Ref    // what it tells of; the zero value if that is a place in a feed
+	Sequence uint64 // of the request; as are those that follow
+	Route    string
+	Topic    string
+	Time     time.Time // when it came to be, in milliseconds
+	Trace    string    // the trace context, see [Request.Traceparent]
+}
+
+// NewEvent returns the event that tells of r as it is now. Its JSON is appended to dst.
+func NewEvent(dst []byte, r *Request, t EventType) *Event {
+	return &Event{
+		JSON: AppendEvent(dst, r, t), Type: t, Request: r.Ref(), Sequence: r.Sequence, Route: r.Route, Topic: r.Topic,
+		Time: r.UpdatedAt.Truncate(time.Millisecond), Trace: r.Traceparent(),
+	}
+}
+
+// ID is the CloudEvents id of the event of a request.
+func (e *Event) ID() string { return EventID(e.Request, e.Sequence) }
+
+// Subject names the request that the event tells of, "" if it tells of none. Its whole document is
+// in each event, so progress is worth nothing once there is a newer one.
+func (e *Event) Subject() (request string, progress bool) {
+	return e.Request.String(), e.Type == EventProgress
+}
+
+// What stands between the members of an event, see ParseEvent.
 const (
 	eventOpening = `{"specversion":"1.0","id":"`
 	eventSource  = `","source":"/v1/requests/`
 	eventKind    = `","type":"`
+	eventTrace   = `","traceparent":"` // the extension of that name, see CloudEvents' Distributed Tracing
+	eventTopic   = `","subject":"`
+	eventTime    = `","time":`
+	eventData    = `","datacontenttype":"application/json","data":`
 )
 
 // AppendEvent appends the event that tells of r as it is now, as one line of
@@ -68,82 +103,106 @@ func AppendEvent(dst []byte, r *Request, t EventType) []byte {
 	dst = append(dst, r.ID...)
 	dst = append(dst, eventKind...)
 	dst = append(dst, t...)
-	if trace := r.Traceparent(); trace != "" { // the extension of that name, see CloudEvents' Distributed Tracing
+	if trace := r.Traceparent(); trace != "" {
 		dst = append(append(dst, eventTrace...), trace...)
 	}
 	if r.Topic != "" {
-		dst = append(dst, `","subject":"`...)
+		dst = append(dst, eventTopic...)
 		dst = append(dst, r.Topic...) // a topic needs no escaping, see ValidTopic
 	}
-	dst = append(dst, `","time":`...)
+	dst = append(dst, eventTime...)
 	dst = appendTime(dst, r.UpdatedAt)
 	dst = append(dst, `,"sequence":"`...)
 	dst = appendUint(dst, r.Sequence, 10)
-	dst = append(dst, `","datacontenttype":"application/json","data":`...)
+	dst = append(dst, eventData...)
 	dst = AppendDocument(dst, r, View{})
 	return append(dst, '}')
 }
 
-// Subject is what an event tells of.
-type Subject struct {
-	Request  Ref
-	Sequence uint64
-	Type     EventType
+// ParseEvent reads an event that was stored as clients get it, which older layouts did, and imports
+// do. It goes by the very bytes that AppendEvent begins with, so nothing that anybody may choose,
+// which comes later, is taken for them. ok is false if the event begins with anything else: then
+// only its JSON is known.
+func ParseEvent(text []byte) (e *Event, ok bool) {
+	if e = (&Event{JSON: text}); e.parse() {
+		return e, true
+	}
+	return &Event{JSON: text}, false
 }
 
-// EventSubject returns what an event of [AppendEvent] tells of. It goes by the very bytes that AppendEvent begins with,
-// so nothing that anybody may choose, which comes later, is taken for them. ok is false if the event begins with
-// anything else.
-func EventSubject(event []byte) (s Subject, ok bool) {
-	rest, ok := bytes.CutPrefix(event, []byte(eventOpening))
+// parse reads the JSON of an event.
+func (e *Event) parse() bool {
+	rest, ok := bytes.CutPrefix(e.JSON, []byte(eventOpening))
 	if !ok {
-		return Subject{}, false
+		return false
 	}
 	id, rest, _ := bytes.Cut(rest, []byte("/"))
 	digits, rest, _ := bytes.Cut(rest, []byte(eventSource))
 	if life, behind, lives := bytes.Cut(digits, []byte("/")); lives {
-		s.Request.Life, digits = string(life), behind
-		if !ValidLife(s.Request.Life) {
-			return Subject{}, false
+		e.Request.Life, digits = string(life), behind
+		if !ValidLife(e.Request.Life) {
+			return false
 		}
 	}
 	rest, ok = bytes.CutPrefix(rest, id)
-	s.Request.ID = string(id)
-	if !ok || !ValidID(s.Request.ID) || bytes.ContainsFunc(digits, notDigit) {
-		return Subject{}, false
+	e.Request.ID = string(id)
+	if !ok || !ValidID(e.Request.ID) || bytes.ContainsFunc(digits, notDigit) {
+		return false
 	}
 	sequence, err := strconv.ParseUint(string(digits), 10, 64)
 	rest, ok = bytes.CutPrefix(rest, []byte(eventKind))
 	kind, _, closed := bytes.Cut(rest, []byte(`",`))
-	s.Sequence, s.Type = sequence, EventType(kind)
-	if err != nil || !ok || !closed || !s.Type.Known() && s.Type != EventReset {
-		return Subject{}, false
+	e.Sequence, e.Type = sequence, EventType(kind)
+	if err != nil || !ok || !closed || !e.Type.Known() && e.Type != EventReset {
+		return false
 	}
-	return s, true
+	e.parseRest(rest[len(kind):])
+	return true
+}
+
+// parseRest reads what stands behind the type, as far as it is what AppendEvent writes.
+func (e *Event) parseRest(rest []byte) {
+	if behind, ok := bytes.CutPrefix(rest, []byte(eventTrace)); ok && len(behind) >= traceparentLen {
+		if trace := string(behind[:traceparentLen]); validTraceparent(trace) {
+			e.Trace, rest = trace, behind[traceparentLen:]
+		}
+	}
+	if behind, ok := bytes.CutPrefix(rest, []byte(eventTopic)); ok {
+		topic, _, _ := bytes.Cut(behind, []byte(`"`))
+		e.Topic, rest = string(topic), behind[len(topic):]
+	}
+	if behind, ok := bytes.CutPrefix(rest, []byte(eventTime+`"`)); ok {
+		at, _, _ := bytes.Cut(behind, []byte(`"`))
+		e.Time, _ = time.Parse(time.RFC3339, string(at))
+	}
+	_, rest, _ = bytes.Cut(rest, []byte(eventData))
+	_, rest, _ = bytes.Cut(rest, []byte(documentRoute))
+	if quoted, ok := bytes.CutPrefix(rest, []byte(`"`)); ok { // else it is null
+		route, _, _ := bytes.Cut(quoted, []byte(`"`))
+		e.Route = string(route)
+	}
 }
 
 func notDigit(r rune) bool { return r < '0' || r > '9' }
 
-// AppendFeedReset appends the event that tells a follower of a feed that events
+// FeedReset returns the event that tells a follower of a feed that events
 // up to offset are gone. A feed has no document of its own; the link says where
 // the requests behind it can be listed.
-func AppendFeedReset(dst []byte, c Channel, offset uint64) []byte {
-	return appendOfFeed(dst, c, "reset/", EventFeedReset, offset)
-}
+func FeedReset(c Channel, offset uint64) *Event { return ofFeed(c, "reset/", EventFeedReset, offset) }
 
-// AppendForgotten appends the event that keeps the place of one that was forgotten with its
+// Forgotten returns the event that keeps the place of one that was forgotten with its
 // request. It tells nothing of that, and is the same for everybody and whenever it is read.
-func AppendForgotten(dst []byte, c Channel, offset uint64) []byte {
-	return appendOfFeed(dst, c, "forgotten/", EventForgotten, offset)
+func Forgotten(c Channel, offset uint64) *Event {
+	return ofFeed(c, "forgotten/", EventForgotten, offset)
 }
 
-// appendOfFeed appends an event that is about a place in a feed, and no request.
-func appendOfFeed(dst []byte, c Channel, id string, t EventType, offset uint64) []byte {
+// ofFeed returns an event that is about a place in a feed, and no request.
+func ofFeed(c Channel, id string, t EventType, offset uint64) *Event {
 	source, list := "/v1/events", "/v1/requests"
 	if c.Kind == TopicChannel {
 		source, list = "/v1/topics/"+c.Name+"/events", "/v1/requests?topic="+c.Name
 	}
-	dst = append(dst, eventOpening...)
+	dst := []byte(eventOpening)
 	dst = append(dst, id...)
 	dst = appendUint(dst, offset, 1)
 	dst = append(dst, `","source":"`...)
@@ -156,7 +215,7 @@ func appendOfFeed(dst []byte, c Channel, id string, t EventType, offset uint64) 
 	dst = appendUint(dst, offset, 1)
 	dst = append(dst, `,"links":[`...)
 	dst = appendLink(dst, "requests", list, "", "GET")
-	return append(dst, "]}}"...)
+	return &Event{JSON: append(dst, "]}}"...), Type: t}
 }
 
 // appendUint appends n with at least width digits. CloudEvents compares a

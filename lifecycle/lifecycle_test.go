@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -100,26 +101,39 @@ func TestTransitionLeavesItsArgumentAlone(t *testing.T) {
 	}
 }
 
-func TestEventSubject(t *testing.T) {
+// told is what an event says of itself, without its JSON.
+func told(e *lifecycle.Event) lifecycle.Event {
+	told := *e
+	told.JSON = nil
+	return told
+}
+
+// equal reports whether events say the same of themselves.
+func equal(a, b *lifecycle.Event) bool { return reflect.DeepEqual(told(a), told(b)) }
+
+// TestParseEvent: of an event that was stored as clients get it the same is known as when it was
+// made.
+func TestParseEvent(t *testing.T) {
 	r := sample()
+	r.Result = &lifecycle.Result{Value: json.RawMessage(`{"a":"b","route":"r","subject":"s","time":"t"}`)}
 	for i, topic := range []string{"", "order-42", ""} {
 		if r.Topic = topic; i == 2 {
-			r.Life = ""
+			r.Life, r.Route = "", "" // as a batch has none
 		}
 		for _, want := range []lifecycle.EventType{
 			lifecycle.EventAccepted, lifecycle.EventStarted, lifecycle.EventProgress, lifecycle.EventRetrying, lifecycle.EventSucceeded,
 			lifecycle.EventFailed, lifecycle.EventCanceled, lifecycle.EventExpired, lifecycle.EventReset,
 		} {
-			got, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, want))
-			if got != (lifecycle.Subject{Request: r.Ref(), Sequence: r.Sequence, Type: want}) || !ok {
-				t.Errorf("%s: %+v %v", want, got, ok)
+			made := lifecycle.NewEvent(nil, &r, want)
+			if got, ok := lifecycle.ParseEvent(made.JSON); !ok || !equal(got, made) || made.Type != want || made.Request != r.Ref() || made.Topic != topic {
+				t.Errorf("%s: %+v %v, want %+v", want, got, ok, made)
 			}
 		}
 	}
 	text := string(lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress))
 	for name, text := range map[string]string{
 		"nothing":             "",
-		"another event":       string(lifecycle.AppendFeedReset(nil, lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "o"}, 3)),
+		"another event":       string(lifecycle.FeedReset(lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "o"}, 3).JSON),
 		"another version":     strings.Replace(text, "1.0", "2.0", 1),
 		"white space":         strings.Replace(text, ":", ": ", 1),
 		"another source":      strings.Replace(text, "requests/r1", "requests/r2", 1),
@@ -137,13 +151,13 @@ func TestEventSubject(t *testing.T) {
 		"fields in the id":    `{"specversion":"1.0","id":"x","message":"` + text,
 		"cut off":             text[:strings.Index(text, "progress")+8],
 	} {
-		if subject, ok := lifecycle.EventSubject([]byte(text)); ok {
-			t.Errorf("%s: %+v", name, subject)
+		if e, ok := lifecycle.ParseEvent([]byte(text)); ok || !equal(e, new(lifecycle.Event)) {
+			t.Errorf("%s: %+v", name, e)
 		}
 	}
 }
 
-func FuzzEventSubject(f *testing.F) {
+func FuzzParseEvent(f *testing.F) {
 	r := sample()
 	text := lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress)
 	f.Add(text, "a message", "t")
@@ -152,7 +166,7 @@ func FuzzEventSubject(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"r1/3","source":"/v1/requests/r1","type":"request.progress",`), `","type":"request.progress",`, `","id":"r2/1`)
 	f.Fuzz(func(t *testing.T, text []byte, message, topic string) {
 		// Whatever the text is, it is taken only for what it begins with.
-		if s, ok := lifecycle.EventSubject(text); ok {
+		if s, ok := lifecycle.ParseEvent(text); ok {
 			_, rest, _ := strings.Cut(string(text), `"id":"`+s.Request.String()+"/")
 			sequence, _, _ := strings.Cut(rest, `"`)
 			want := `{"specversion":"1.0","id":"` + s.Request.String() + "/" + sequence + `","source":"/v1/requests/` + s.Request.ID + `","type":"` + string(s.Type) + `",`
@@ -166,8 +180,8 @@ func FuzzEventSubject(f *testing.F) {
 		if lifecycle.ValidTopic(topic) {
 			r.Topic = topic
 		}
-		s, ok := lifecycle.EventSubject(lifecycle.AppendEvent(nil, &r, lifecycle.EventStarted))
-		if s != (lifecycle.Subject{Request: r.Ref(), Sequence: r.Sequence, Type: lifecycle.EventStarted}) || !ok {
+		made := lifecycle.NewEvent(nil, &r, lifecycle.EventStarted)
+		if s, ok := lifecycle.ParseEvent(made.JSON); !ok || !equal(s, made) {
 			t.Errorf("%+v %v with %q, %q", s, ok, message, topic)
 		}
 	})
@@ -222,21 +236,18 @@ func TestTraceparent(t *testing.T) {
 		"00-00000000000000000000000000000000-b7ad6b7169203331-01": "", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01": "",
 	} {
 		r.Headers = map[string]string{"Traceparent": value}
-		event := lifecycle.AppendEvent(nil, &r, lifecycle.EventProgress)
-		if got := lifecycle.EventTraceparent(event); got != want || r.Traceparent() != want {
-			t.Errorf("%q: %q in the event, %q in the request", value, got, r.Traceparent())
+		event := lifecycle.NewEvent(nil, &r, lifecycle.EventProgress)
+		if parsed, ok := lifecycle.ParseEvent(event.JSON); !ok || !equal(parsed, event) || event.Trace != want || r.Traceparent() != want {
+			t.Errorf("%q: %+v in the event, %q in the request", value, parsed, r.Traceparent())
 		}
 		var members map[string]any
-		if err := json.Unmarshal(event, &members); err != nil || members["traceparent"] != any(want) && (want != "" || members["traceparent"] != nil) {
-			t.Errorf("%q: %s (%v)", value, event, err)
-		}
-		if s, ok := lifecycle.EventSubject(event); !ok || s.Type != lifecycle.EventProgress || s.Request != r.Ref() {
-			t.Errorf("%q: %v %v", value, s, ok)
+		if err := json.Unmarshal(event.JSON, &members); err != nil || members["traceparent"] != any(want) && (want != "" || members["traceparent"] != nil) {
+			t.Errorf("%q: %s (%v)", value, event.JSON, err)
 		}
 	}
 	for _, text := range []string{"", "{}", `{"specversion":"1.0","id":"`, `{"specversion":"1.0","id":"r/1","source":"/v1/requests/r","type":"x`} {
-		if got := lifecycle.EventTraceparent([]byte(text)); got != "" {
-			t.Errorf("%q: %q", text, got)
+		if e, ok := lifecycle.ParseEvent([]byte(text)); ok || e.Trace != "" {
+			t.Errorf("%q: %+v", text, e)
 		}
 	}
 }

@@ -1,7 +1,5 @@
 package lifecycle
 
-import "bytes"
-
 // The header in which a request keeps its trace context, as the submission named it.
 const headerTraceparent = "Traceparent"
 
@@ -36,29 +34,4 @@ func hexadecimal(s string) bool {
 		}
 	}
 	return true
-}
-
-// eventTrace stands before the trace context in an event that has one.
-const eventTrace = `","traceparent":"`
-
-// EventTraceparent returns the trace context in an event of [AppendEvent], "" if it has none. It looks only at
-// where AppendEvent puts it: behind the type, before anything that anybody may choose.
-func EventTraceparent(event []byte) string {
-	rest, ok := bytes.CutPrefix(event, []byte(eventOpening))
-	if !ok {
-		return ""
-	}
-	_, rest, ok = bytes.Cut(rest, []byte(eventKind))
-	if !ok {
-		return ""
-	}
-	at := bytes.IndexByte(rest, '"') // ends the type
-	if at < 0 {
-		return ""
-	}
-	rest, ok = bytes.CutPrefix(rest[at:], []byte(eventTrace))
-	if !ok || len(rest) < traceparentLen || !validTraceparent(string(rest[:traceparentLen])) {
-		return ""
-	}
-	return string(rest[:traceparentLen])
 }

@@ -49,17 +49,16 @@ type source struct {
 
 func (s source) Listen(f func(channel string, m hub.Message)) {
 	s.Source.Listen(func(channel string, m hub.Message) {
-		traceparent := lifecycle.EventTraceparent(m.Event)
-		if traceparent == "" { // it belongs to no trace
+		e, ok := m.About.(*lifecycle.Event)
+		if !ok || e.Trace == "" { // it belongs to no trace
 			f(channel, m)
 			return
 		}
-		subject, _ := lifecycle.EventSubject(m.Event)
-		attributes := []attribute.KeyValue{KeyRequest.String(subject.Request.ID), keyEvent.String(string(subject.Type))}
+		attributes := []attribute.KeyValue{KeyRequest.String(e.Request.ID), keyEvent.String(string(e.Type))}
 		if c, err := lifecycle.ParseKey(channel); err == nil {
 			attributes = append(attributes, keyChannel.String(string(c.Kind)))
 		}
-		_, span := s.tracer.Start(Parent(context.Background(), traceparent, ""), "push "+string(subject.Type), trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attributes...))
+		_, span := s.tracer.Start(Parent(context.Background(), e.Trace, ""), "push "+string(e.Type), trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attributes...))
 		f(channel, m)
 		span.End()
 	})

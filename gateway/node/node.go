@@ -109,7 +109,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}
 	g.hub = hub.New(tracing.Source(g.tracer, g.Store), g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
-		Logger: log, Subject: subject, Patience: g.stall.Left,
+		Logger: log, Patience: g.stall.Left,
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
@@ -160,13 +160,6 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lob
 		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
 		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog,
 	})
-}
-
-// subject tells the hub what an event is about: in each event is the whole document of its
-// request, so progress is worth nothing once there is a newer one.
-func subject(event []byte) (requestID string, progress bool) {
-	s, _ := lifecycle.EventSubject(event)
-	return s.Request.String(), s.Type == lifecycle.EventProgress
 }
 
 // listen opens the port.

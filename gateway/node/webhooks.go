@@ -25,7 +25,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
 		DisableAfter: c.WebhookDisableAfter, Slots: slots, PerOwner: c.MaxEndpointsPerCaller, OneOffPerOwner: c.MaxOneOffsPerCaller,
-		Events: func(ctx context.Context, owner string, after uint64) ([][]byte, uint64, error) {
+		Events: func(ctx context.Context, owner string, after uint64) ([]*lifecycle.Event, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},
 		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
@@ -55,7 +55,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 }
 
 // ownerEvents reads the feed of an owner's events.
-func ownerEvents(ctx context.Context, source hub.Source, owner string, after uint64) (events [][]byte, last uint64, err error) {
+func ownerEvents(ctx context.Context, source hub.Source, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error) {
 	const page = 200
 	feed := lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: owner}
 	history, err := source.Read(ctx, feed.Key(), after, page)
@@ -63,7 +63,7 @@ func ownerEvents(ctx context.Context, source hub.Source, owner string, after uin
 		return nil, 0, err
 	}
 	for _, m := range history.Messages {
-		events, last = append(events, m.Event), m.Offset
+		events, last = append(events, m.About.(*lifecycle.Event)), m.Offset // as those of all stores
 	}
 	return events, last, nil
 }

@@ -53,6 +53,11 @@ type bell struct {
 	message hub.Message
 }
 
+// message returns an event as it stands in a channel.
+func message(offset uint64, e *lifecycle.Event, last bool) hub.Message {
+	return hub.Message{Offset: offset, Event: e.JSON, Last: last, About: e}
+}
+
 func newBatch(s *Store) *batch {
 	return &batch{
 		s:       s,

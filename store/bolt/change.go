@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -328,7 +327,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		r.Trail = r.Trail.from(oldest)
 	}
 	b.save(r)
-	b.bells = append(b.bells, bell{channels[0].Key(), hub.Message{Offset: r.Sequence, Event: event, Last: out.Status.Terminal()}})
+	b.bells = append(b.bells, bell{channels[0].Key(), message(r.Sequence, event, out.Status.Terminal())})
 	for _, feed := range channels[1:] {
 		b.append(feed, at, event)
 	}

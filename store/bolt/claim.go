@@ -110,7 +110,7 @@ func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, e
 	token := rand.Text()
 	b.setLease(e, serial, lease{token, until})
 	return dispatch.Claim{
-		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: body},
+		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: body.JSON, Trace: body.Trace},
 		Endpoint: cloneEndpoint(e.Endpoint),
 		Health:   e.health(nanos(b.now)),
 		Attempt:  d.Tries + 1,

@@ -108,9 +108,11 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 			return err
 		}
 		found = d.present(e, nanos(b.now))
-		if found.Body, err = b.body(id); err != nil {
+		body, err := b.body(id)
+		if err != nil {
 			return err
 		}
+		found.Body = body.JSON
 		found.Log, err = b.attempts(e, d)
 		return err
 	})

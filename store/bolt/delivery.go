@@ -149,13 +149,13 @@ func (b *batch) message(id string) ([]byte, error) {
 	return value, err
 }
 
-// body returns the body of a message.
-func (b *batch) body(id string) ([]byte, error) {
+// body returns what is the body of a message.
+func (b *batch) body(id string) (*lifecycle.Event, error) {
 	value, err := b.message(id)
 	if err == nil && value == nil {
-		return nil, nil
+		return new(lifecycle.Event), nil
 	}
-	var event []byte
+	var event *lifecycle.Event
 	if err == nil {
 		event, err = b.s.event(b.bucket(eventsBucket), value[:8])
 	}

@@ -133,10 +133,14 @@ func (e *exporter) request(r *record) error {
 func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
 	key := position(nil, at)
 	event, err := e.s.event(e.tx.Bucket(eventsBucket), key)
-	if err != nil && !errors.Is(err, errForgotten) {
+	line := transfer.Line{Kind: kind, Offset: offset}
+	switch {
+	case err == nil:
+		line.Event = string(event.JSON)
+	case !errors.Is(err, errForgotten):
 		return e.lost(e.s.damaged("", fmt.Sprintf("event %d", at), err))
 	}
-	return e.emit(transfer.Line{Kind: kind, Offset: offset, Event: string(event)})
+	return e.emit(line)
 }
 
 func (e *exporter) keys() error {
@@ -249,7 +253,10 @@ func (e *exporter) delivery(key, stored []byte) error {
 	}
 	value, err := e.s.journal.read(e.tx, messagesBucket, []byte(d.ID))
 	if err == nil && len(value) == 16 {
-		m.Body, err = e.s.event(e.tx.Bucket(eventsBucket), value[:8])
+		var event *lifecycle.Event
+		if event, err = e.s.event(e.tx.Bucket(eventsBucket), value[:8]); err == nil {
+			m.Body = event.JSON
+		}
 	}
 	if err != nil {
 		return e.lost(e.s.damaged("", "the body of webhook message "+d.ID, err))

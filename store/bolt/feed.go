@@ -9,7 +9,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -65,7 +64,7 @@ func within(key, prefix []byte) bool {
 func offsetOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
 
 // append adds an event, which is at a position of the log, to a feed.
-func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
+func (b *batch) append(c lifecycle.Channel, at uint64, event *lifecycle.Event) {
 	f := b.feed(c)
 	switch {
 	case f.top == 0:
@@ -89,7 +88,7 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event []byte) {
 			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
 		}
 	}
-	b.bells = append(b.bells, bell{f.key, hub.Message{Offset: f.top, Event: event}})
+	b.bells = append(b.bells, bell{f.key, message(f.top, event, false)})
 }
 
 // floorKey is where in keptBucket the highest offset is that a feed had which is gone.

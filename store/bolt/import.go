@@ -221,19 +221,19 @@ func (i *importer) addKey(l *transfer.Line) error {
 // share returns where the event of a feed is that is in the channel of its request, too; 0 if it is
 // not.
 func (b *batch) share(event []byte) uint64 {
-	subject, ok := lifecycle.EventSubject(event)
+	e, ok := lifecycle.ParseEvent(event)
 	if !ok {
 		return 0
 	}
-	r, err := b.findRequest(subject.Request)
-	if err != nil || r.Life != subject.Request.Life {
+	r, err := b.findRequest(e.Request)
+	if err != nil || r.Life != e.Request.Life {
 		return 0
 	}
 	for sequence, at := range r.Trail.all() {
-		if sequence != subject.Sequence {
+		if sequence != e.Sequence {
 			continue
 		}
-		if stored, err := b.s.event(b.bucket(eventsBucket), position(nil, at)); err == nil && bytes.Equal(stored, event) {
+		if stored, err := b.s.event(b.bucket(eventsBucket), position(nil, at)); err == nil && bytes.Equal(stored.JSON, event) {
 			return at
 		}
 	}

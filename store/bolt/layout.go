@@ -218,8 +218,8 @@ var (
 // belongs reports whether the events of a request are in a channel.
 type belongs func(of lifecycle.Ref, owner, topic string) bool
 
-// event returns what clients get of an event.
-func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
+// event reads an event.
+func (s *Store) event(events *bolt.Bucket, key []byte) (*lifecycle.Event, error) {
 	value, err := unseal(s.journal.strict, eventsBucket, key, events.Get(key))
 	if err != nil {
 		return nil, err
@@ -227,9 +227,9 @@ func (s *Store) event(events *bolt.Bucket, key []byte) ([]byte, error) {
 	return decodeEvent(value, nil)
 }
 
-// decodeEvent makes of an event's value the JSON that clients get, which shares nothing with it; errForgotten if it tells nothing any more.
-// If it is of a request that is not ours, it is an error.
-func decodeEvent(value []byte, ours belongs) ([]byte, error) {
+// decodeEvent makes an event of its value, with which it shares nothing; errForgotten if it tells
+// nothing any more. If it is of a request that is not ours, it is an error.
+func decodeEvent(value []byte, ours belongs) (*lifecycle.Event, error) {
 	switch {
 	case len(value) < eventHeader:
 		return nil, errGone
@@ -238,7 +238,8 @@ func decodeEvent(value []byte, ours belongs) ([]byte, error) {
 	}
 	rest := value[eventHeader:]
 	if value[eventRefs]&eventCompact == 0 {
-		return bytes.Clone(rest), nil
+		e, _ := lifecycle.ParseEvent(bytes.Clone(rest))
+		return e, nil
 	}
 	if len(rest) == 0 || parts.EventType(rest[0]) == "" {
 		return nil, errDamagedEvent

@@ -42,7 +42,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 	}
 	p := s.newPage(tx, r.Sequence, after, limit)
 	p.Ended = r.Status.Terminal()
-	p.lost = func(uint64) []byte { return lifecycle.AppendEvent(nil, &r.Request, lifecycle.EventReset) }
+	p.lost = func(uint64) *lifecycle.Event { return lifecycle.NewEvent(nil, &r.Request, lifecycle.EventReset) }
 	p.ours = func(of lifecycle.Ref, _, _ string) bool { return of.ID == r.ID && of.Life == r.Life }
 	for sequence, at := range r.Trail.all() {
 		last := sequence == r.Sequence && p.Ended
@@ -58,7 +58,7 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	cursor := tx.Bucket(feedsBucket).Cursor()
 	top, _, _ := newest(cursor, prefix)
 	p := s.newPage(tx, top, after, limit)
-	p.lost = func(offset uint64) []byte { return lifecycle.AppendFeedReset(nil, c, offset) }
+	p.lost = func(offset uint64) *lifecycle.Event { return lifecycle.FeedReset(c, offset) }
 	p.ours = func(_ lifecycle.Ref, owner, topic string) bool {
 		return c.Kind == lifecycle.OwnerChannel && owner == c.Name ||
 			c.Kind == lifecycle.TopicChannel && owner == c.Owner && topic == c.Name
@@ -93,7 +93,7 @@ type page struct {
 	size   int
 	key    [8]byte // scratch
 	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
-	lost func(offset uint64) []byte
+	lost func(offset uint64) *lifecycle.Event
 	ours belongs
 
 	// Of a feed.
@@ -104,14 +104,13 @@ type page struct {
 
 // tells returns errForgotten if an event of a feed is not told, because its request is not there: forgetting does not find what has left the
 // channel of its request before, nor what webhook deliveries have yet to send.
-func (p *page) tells(event []byte) error {
-	subject, ok := lifecycle.EventSubject(event)
-	if !ok {
+func (p *page) tells(e *lifecycle.Event) error {
+	if e.Request.ID == "" {
 		return nil
 	}
-	kept, known := p.kept[subject.Request]
+	kept, known := p.kept[e.Request]
 	if !known {
-		_, err := p.s.readRecord(p.tx, subject.Request)
+		_, err := p.s.readRecord(p.tx, e.Request)
 		if err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
 			return err
 		}
@@ -119,7 +118,7 @@ func (p *page) tells(event []byte) error {
 			p.kept = make(map[lifecycle.Ref]bool)
 		}
 		kept = err == nil
-		p.kept[subject.Request] = kept
+		p.kept[e.Request] = kept
 	}
 	if !kept {
 		return errForgotten
@@ -146,7 +145,7 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	if p.size += len(value); p.size > hub.PageBytes && len(p.Messages) > 0 {
 		return false
 	}
-	var event []byte
+	var event *lifecycle.Event
 	if err == nil {
 		event, err = decodeEvent(value, p.ours)
 	}
@@ -156,12 +155,12 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	switch {
 	case err == nil:
 	case errors.Is(err, errForgotten) && p.tx != nil:
-		event = lifecycle.AppendForgotten(nil, p.feed, offset)
+		event = lifecycle.Forgotten(p.feed, offset)
 	default:
 		_ = p.s.damaged("", fmt.Sprintf("event %d", at), err)
 		event = p.lost(offset)
 	}
-	p.Messages = append(p.Messages, hub.Message{Offset: offset, Event: event, Last: last})
+	p.Messages = append(p.Messages, message(offset, event, last))
 	return true
 }
 
@@ -177,17 +176,13 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 		if err != nil {
 			return hub.Message{}, err
 		}
-		return hub.Message{Offset: history.Top, Event: lifecycle.AppendFeedReset(nil, c, history.Top)}, nil
+		return message(history.Top, lifecycle.FeedReset(c, history.Top), false), nil
 	}
 	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
 		return hub.Message{}, err
 	}
-	return hub.Message{
-		Offset: r.Sequence,
-		Event:  lifecycle.AppendEvent(nil, &r, lifecycle.EventReset),
-		Last:   r.Status.Terminal(),
-	}, nil
+	return message(r.Sequence, lifecycle.NewEvent(nil, &r, lifecycle.EventReset), r.Status.Terminal()), nil
 }
 
 // Watch implements hub.Source. Every change rings, watched or not: whoever

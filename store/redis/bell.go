@@ -67,7 +67,7 @@ type mark struct {
 	token  string // of the write that stored it; "" if only the offset is known
 }
 
-func markOf(e event) mark { return mark{e.Offset, e.token} }
+func markOf(e event) mark { return mark{e.offset, e.token} }
 
 const (
 	linger  = 500 * time.Millisecond // a channel that is not wanted any more stays subscribed this long

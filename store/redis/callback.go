@@ -6,6 +6,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // ErrLeaseLost: somebody else took over while events were published, and may publish
@@ -113,9 +115,8 @@ func (c *Callback) Listen(wake func(partition int)) (stop func()) {
 
 // CallbackEvent is an event that waits to be published.
 type CallbackEvent struct {
+	*lifecycle.Event
 	Entry string // its place in the partition, for Take and Release
-	Topic string // "" without one
-	Event []byte // CloudEvents JSON
 }
 
 // Take removes the events that were published from a partition and returns the oldest of the
@@ -140,7 +141,7 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 				}
 				continue
 			}
-			events = append(events, CallbackEvent{Entry: text(parts, 0), Topic: text(fields, 1), Event: e.Event})
+			events = append(events, CallbackEvent{Event: e.Event, Entry: text(parts, 0)})
 		}
 		return events, 0, nil
 	case "held":

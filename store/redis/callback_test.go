@@ -78,7 +78,7 @@ func ids(t testing.TB, events []redis.CallbackEvent) (byRequest map[string][]str
 			ID   string
 			Data struct{ ID string }
 		}
-		if err := json.Unmarshal(e.Event, &event); err != nil {
+		if err := json.Unmarshal(e.JSON, &event); err != nil {
 			t.Fatal(err)
 		}
 		byRequest[event.Data.ID] = append(byRequest[event.Data.ID], event.ID)
@@ -155,8 +155,8 @@ func testCollected(t *testing.T, url string, o redis.Options) {
 			if e.Topic != topic {
 				continue
 			}
-			if n >= len(feed.Messages) || !bytes.Equal(e.Event, feed.Messages[n].Event) {
-				t.Fatalf("%s: %s at place %d of its topic", topic, e.Event, n)
+			if n >= len(feed.Messages) || !bytes.Equal(e.JSON, feed.Messages[n].Event) {
+				t.Fatalf("%s: %s at place %d of its topic", topic, e.JSON, n)
 			}
 			n++
 		}
@@ -357,8 +357,7 @@ func TestCallbackOfDeleted(t *testing.T) {
 		}
 		counts := make(map[string]int)
 		for _, e := range everything(t, callback) {
-			subject, _ := lifecycle.EventSubject(e.Event)
-			counts[subject.Request.ID]++
+			counts[e.Request.ID]++
 		}
 		if len(counts) != 2 || counts["r4"] != 3 || counts["r5"] != 3 {
 			t.Errorf("%d partitions: published of %v", partitions, counts)

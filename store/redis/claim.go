@@ -188,7 +188,7 @@ func (c *claimRound) take(answer []any, token string) (next int64, err error) {
 				continue
 			}
 			c.claims = append(c.claims, dispatch.Claim{
-				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: body},
+				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: body.JSON, Trace: body.Trace},
 				Endpoint: e, Health: h, Attempt: int(attempts) + 1, At: at(n[0]), Token: token,
 			})
 		}

@@ -115,9 +115,11 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 	if err != nil {
 		return dispatch.Delivery{}, failed(ctx, err)
 	}
-	if d.Body, err = bodyOf(text(answer, 2)); err != nil {
+	body, err := bodyOf(text(answer, 2))
+	if err != nil {
 		return dispatch.Delivery{}, s.damaged("", "the body of webhook message "+id, err)
 	}
+	d.Body = body.JSON
 	for i := range list(answer, 3) {
 		a, err := decodeAttempt(text(list(answer, 3), i))
 		if err != nil {

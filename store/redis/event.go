@@ -9,23 +9,28 @@ import (
 	"github.com/hark-push/hark/store/parts"
 )
 
-// event is an event of a channel together with what names the write that stored it.
+// event is an event as it stands in a channel, together with what names the write that stored it.
 type event struct {
-	hub.Message
-	token string
-	of    lifecycle.Ref // whose it is
+	*lifecycle.Event
+	offset uint64
+	last   bool
+	token  string
 }
 
-// decodeEvent makes of an event as it is stored what clients get. Its offset is the one in the channel of its request.
+// message is the event as the hub gets it.
+func (e event) message() hub.Message {
+	return hub.Message{Offset: e.offset, Event: e.JSON, Last: e.last, About: e.Event}
+}
+
+// decodeEvent makes an event of what is stored. Its offset is the one in the channel of its
+// request.
 func decodeEvent(value string) (event, error) {
 	if strings.HasPrefix(value, "{") { // of layout 1
-		e := event{Message: hub.Message{Event: []byte(value)}, token: value[:min(len(value), tokenSize)]}
-		subject, ok := lifecycle.EventSubject(e.Event)
+		e, ok := lifecycle.ParseEvent([]byte(value))
 		if !ok {
 			return event{}, errDamaged
 		}
-		e.Offset, e.Last, e.of = subject.Sequence, subject.Type.Terminal(), subject.Request
-		return e, nil
+		return event{e, e.Sequence, e.Type.Terminal(), value[:min(len(value), tokenSize)]}, nil
 	}
 	r := records.Get().(*record) // nothing else is in there
 	defer records.Put(r)
@@ -36,16 +41,17 @@ func decodeEvent(value string) (event, error) {
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	return event{hub.Message{Offset: r.Sequence, Last: r.event.Terminal(), Event: parts.Event(&r.Request, r.event, len(value))}, r.token, r.Ref()}, nil
+	return event{parts.Event(&r.Request, r.event, len(value)), r.Sequence, r.event.Terminal(), r.token}, nil
 }
 
 // records are for one event each: what it is made of is large, and not needed any more when it is made.
 var records = sync.Pool{New: func() any { return new(record) }}
 
-// bodyOf makes of the body of a webhook delivery as it is stored what is delivered: it is an event, or came as it is.
-func bodyOf(value string) ([]byte, error) {
+// bodyOf reads the body of a webhook delivery as it is stored: it is an event, or came as it is.
+func bodyOf(value string) (*lifecycle.Event, error) {
 	if strings.HasPrefix(value, "{") {
-		return []byte(value), nil
+		e, _ := lifecycle.ParseEvent([]byte(value))
+		return e, nil
 	}
 	e, err := decodeEvent(value)
 	return e.Event, err

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -181,21 +180,17 @@ func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
 		}
 		for _, m := range h.Messages {
 			after = m.Offset
-			if c.Feed() && bytes.Equal(m.Event, lifecycle.AppendForgotten(nil, c, m.Offset)) {
-				if err := e.emit(transfer.Line{Kind: kind, Offset: m.Offset}); err != nil {
+			line := transfer.Line{Kind: kind, Offset: m.Offset, Event: string(m.Event)}
+			switch m.About.(*lifecycle.Event).Type { // all of this store's are
+			case lifecycle.EventReset, lifecycle.EventFeedReset: // in the place of one that is damaged, which was told
+				if err := e.lost(&lifecycle.DamageError{What: fmt.Sprintf("event %d of %s", m.Offset, c.Key()), Err: errDamaged}); err != nil {
 					return err
 				}
 				continue
+			case lifecycle.EventForgotten:
+				line.Event = ""
 			}
-			if strings.Contains(string(m.Event[:min(len(m.Event), 512)]), `.reset"`) { // in the place of one that is damaged, which was told
-				if subject, ok := lifecycle.EventSubject(m.Event); !ok || subject.Type == lifecycle.EventReset {
-					if err := e.lost(&lifecycle.DamageError{What: fmt.Sprintf("event %d of %s", m.Offset, c.Key()), Err: errDamaged}); err != nil {
-						return err
-					}
-					continue
-				}
-			}
-			if err := e.emit(transfer.Line{Kind: kind, Offset: m.Offset, Event: string(m.Event)}); err != nil {
+			if err := e.emit(line); err != nil {
 				return err
 			}
 		}
@@ -312,7 +307,10 @@ func (e *exporter) delivery(tag, number, message string) error {
 	}
 	body, err := e.s.client.HGet(e.ctx, tag+"w:m:"+text(fields, 3), "b").Result()
 	if err == nil {
-		m.Body, err = bodyOf(body)
+		var event *lifecycle.Event
+		if event, err = bodyOf(body); err == nil {
+			m.Body = event.JSON
+		}
 	} else if !errors.Is(err, goredis.Nil) {
 		return err
 	}

@@ -154,7 +154,7 @@ func published(payload string, feed bool) (event, error) {
 		return event{}, errDamaged
 	}
 	e, err := decodeEvent(value)
-	e.Offset, e.Last = n, false
+	e.offset, e.last = n, false
 	return e, err
 }
 
@@ -164,11 +164,11 @@ func published(payload string, feed bool) (event, error) {
 func (b *bell) rung(w *watched, e event, read bool) {
 	b.ringing.Lock()
 	defer b.ringing.Unlock()
-	if read && e.Offset <= w.heard {
+	if read && e.offset <= w.heard {
 		return
 	}
-	w.heard, w.mark = e.Offset, markOf(e)
-	b.store.ring(w.key, e.Message)
+	w.heard, w.mark = e.offset, markOf(e)
+	b.store.ring(w.key, e.message())
 }
 
 // replaced tells the listener that a channel has lost its end; at is what it has now.
@@ -193,12 +193,12 @@ func (b *bell) noteRead(name string, top uint64, events []event) {
 	defer b.ringing.Unlock()
 	newest := mark{offset: top}
 	n := len(events)
-	if n > 0 && events[n-1].Offset == top {
+	if n > 0 && events[n-1].offset == top {
 		newest = markOf(events[n-1])
 	}
 	same := w.mark.offset == 0
-	if n > 0 && w.mark.token != "" && events[0].Offset <= w.mark.offset && w.mark.offset <= events[n-1].Offset {
-		i, found := slices.BinarySearchFunc(events, w.mark.offset, func(e event, offset uint64) int { return cmp.Compare(e.Offset, offset) })
+	if n > 0 && w.mark.token != "" && events[0].offset <= w.mark.offset && w.mark.offset <= events[n-1].offset {
+		i, found := slices.BinarySearchFunc(events, w.mark.offset, func(e event, offset uint64) int { return cmp.Compare(e.offset, offset) })
 		same = found && markOf(events[i]) == w.mark
 	}
 	if same && newest.offset > w.mark.offset {

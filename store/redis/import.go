@@ -225,7 +225,7 @@ func (i *importer) addEvent(l *transfer.Line) error {
 		return errLine
 	}
 	last := "0"
-	if subject, ok := lifecycle.EventSubject([]byte(l.Event)); ok && subject.Type.Terminal() {
+	if e, ok := lifecycle.ParseEvent([]byte(l.Event)); ok && e.Type.Terminal() {
 		last = "1"
 	}
 	key := i.tag(r.ID) + "e:" + r.Ref().String()

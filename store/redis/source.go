@@ -40,7 +40,7 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	for i := 3; i+1 < len(answer); i += 2 {
 		e, err := channelEvent(c, text(answer, i), text(answer, i+1))
 		if err != nil {
-			if e.Event, err = s.lost(ctx, c, e.Offset, err); err != nil {
+			if e.Event, err = s.lost(ctx, c, e.offset, err); err != nil {
 				return hub.History{}, failed(ctx, err)
 			}
 		}
@@ -57,7 +57,7 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		return h, nil
 	}
 	for _, e := range events {
-		h.Messages = append(h.Messages, e.Message)
+		h.Messages = append(h.Messages, e.message())
 	}
 	return h, nil
 }
@@ -68,8 +68,8 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) error {
 	asked := make(map[lifecycle.Ref]*goredis.IntCmd)
 	for _, e := range events {
-		if e.of.ID != "" {
-			asked[e.of] = nil
+		if e.Request.ID != "" {
+			asked[e.Request] = nil
 		}
 	}
 	if len(asked) == 0 {
@@ -85,34 +85,34 @@ func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) e
 	}
 	for i := range events {
 		e := &events[i]
-		if e.of.ID == "" {
+		if e.Request.ID == "" {
 			continue
 		}
-		there, err := asked[e.of].Result()
+		there, err := asked[e.Request].Result()
 		if err != nil {
 			return err
 		}
 		if there == 0 {
-			e.Event = lifecycle.AppendForgotten(nil, c, e.Offset)
+			e.Event = lifecycle.Forgotten(c, e.offset)
 		}
 	}
 	return nil
 }
 
 // lost returns what is told in the place of an event that is damaged.
-func (s *Store) lost(ctx context.Context, c lifecycle.Channel, offset uint64, err error) ([]byte, error) {
+func (s *Store) lost(ctx context.Context, c lifecycle.Channel, offset uint64, err error) (*lifecycle.Event, error) {
 	if offset == 0 {
 		return nil, err
 	}
 	_ = s.damaged("", "event "+strconv.FormatUint(offset, 10)+" of "+c.Key(), err)
 	if c.Feed() {
-		return lifecycle.AppendFeedReset(nil, c, offset), nil
+		return lifecycle.FeedReset(c, offset), nil
 	}
 	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
 		return nil, err
 	}
-	return lifecycle.AppendEvent(nil, &r, lifecycle.EventReset), nil
+	return lifecycle.NewEvent(nil, &r, lifecycle.EventReset), nil
 }
 
 // channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is ""
@@ -123,10 +123,10 @@ func channelEvent(c lifecycle.Channel, id, value string) (event, error) {
 		return event{}, err
 	}
 	if value == "" && c.Feed() {
-		return event{Message: hub.Message{Offset: offset, Event: lifecycle.AppendForgotten(nil, c, offset)}}, nil
+		return event{Event: lifecycle.Forgotten(c, offset), offset: offset}, nil
 	}
 	e, err := decodeEvent(value)
-	e.Offset, e.Last = offset, e.Last && !c.Feed()
+	e.offset, e.last = offset, e.last && !c.Feed()
 	return e, err
 }
 
@@ -156,21 +156,13 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 		if err != nil {
 			return hub.Message{}, err
 		}
-		return feedReset(c, history.Top), nil
+		return event{Event: lifecycle.FeedReset(c, history.Top), offset: history.Top}.message(), nil
 	}
 	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
 		return hub.Message{}, err
 	}
-	return hub.Message{
-		Offset: r.Sequence,
-		Event:  lifecycle.AppendEvent(nil, &r, lifecycle.EventReset),
-		Last:   r.Status.Terminal(),
-	}, nil
-}
-
-func feedReset(c lifecycle.Channel, top uint64) hub.Message {
-	return hub.Message{Offset: top, Event: lifecycle.AppendFeedReset(nil, c, top)}
+	return event{Event: lifecycle.NewEvent(nil, &r, lifecycle.EventReset), offset: r.Sequence, last: r.Status.Terminal()}.message(), nil
 }
 
 // Listen implements hub.Source. f runs on the goroutine that reads from Redis.

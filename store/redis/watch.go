@@ -241,5 +241,5 @@ func newestOf(c lifecycle.Channel, id, value string) (event, error) {
 		return channelEvent(c, id, value)
 	}
 	offset, err := offsetOf(id)
-	return event{Message: feedReset(c, offset)}, err
+	return event{Event: lifecycle.FeedReset(c, offset), offset: offset}, err
 }

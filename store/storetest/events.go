@@ -265,7 +265,7 @@ func testReset(s *suite) {
 			s.Fatal(err)
 		}
 		m, err := s.Reset(s.ctx, channel)
-		if want := lifecycle.AppendFeedReset(nil, c, top); err != nil || m.Offset != top || m.Last || !bytes.Equal(m.Event, want) {
+		if want := lifecycle.FeedReset(c, top).JSON; err != nil || m.Offset != top || m.Last || !bytes.Equal(m.Event, want) {
 			s.Errorf("reset of %q: %d, last %v, %v\n%s", channel, m.Offset, m.Last, err, m.Event)
 		}
 	}

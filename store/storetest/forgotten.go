@@ -51,7 +51,7 @@ func testForgotten(s *suite) {
 					s.Fatalf("%q: %d events, want %d", channel, len(messages), total)
 				}
 				for i, m := range messages {
-					forgotten := bytes.Equal(m.Event, lifecycle.AppendForgotten(nil, c, uint64(i)+1))
+					forgotten := bytes.Equal(m.Event, lifecycle.Forgotten(c, uint64(i)+1).JSON)
 					if m.Offset != uint64(i)+1 || m.Last {
 						s.Errorf("%q: offset %d at %d", channel, m.Offset, i+1)
 					}

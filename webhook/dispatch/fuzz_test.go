@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // FuzzRetryAfter: whatever an answer says, nobody waits longer than is allowed, or for less than nothing.
@@ -78,9 +80,9 @@ func FuzzFilters(f *testing.F) {
 func FuzzRecovered(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a/1","source":"/v1/requests/a","type":"request.succeeded","time":"2026-01-01T00:00:00Z","sequence":"0000000001","data":{"id":"a","route":"default"}}`))
 	f.Add([]byte(`{}`))
-	s := new(Service)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if m, ok := s.wanted(&Endpoint{Status: Active}, body, time.Time{}); ok && (m.ID == "" || m.Lane == "" && !strings.Contains(m.ID, "_")) {
+		event, _ := lifecycle.ParseEvent(body)
+		if m, ok := wanted(&Endpoint{Status: Active}, event, time.Time{}); ok && (m.ID == "" || m.Lane == "" && !strings.Contains(m.ID, "_")) {
 			t.Errorf("%q became %+v", body, m)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 )
 
@@ -42,7 +43,7 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Events returns events of an owner after an offset in their feed, oldest first, and
 	// the offset of the last one; none at the end. [Service.Recover] needs it.
-	Events func(ctx context.Context, owner string, after uint64) (events [][]byte, last uint64, err error)
+	Events func(ctx context.Context, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error)
 	// Stall says that this process, or the store, stood still: an attempt takes no longer to time
 	// out then than to read its answer. Nil: never.
 	Stall *stall.Watch

@@ -2,28 +2,11 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
 )
-
-// event is what is needed of a CloudEvent to enqueue it.
-type event struct {
-	Source   string    `json:"source"`
-	Type     string    `json:"type"`
-	Subject  string    `json:"subject"`
-	Time     time.Time `json:"time"`
-	Sequence string    `json:"sequence"`
-	Data     struct {
-		ID    string `json:"id"`
-		Life  string `json:"life"`
-		Route string `json:"route"`
-	} `json:"data"`
-}
 
 // recoverBatch is how many messages are enqueued together.
 const recoverBatch = 100
@@ -55,8 +38,8 @@ func (s *Service) Recover(ctx context.Context, owner, id string, since time.Time
 		if err != nil {
 			return n, err
 		}
-		for _, body := range events {
-			if m, ok := s.wanted(&e, body, since); ok {
+		for _, event := range events {
+			if m, ok := wanted(&e, event, since); ok {
 				if batch = append(batch, m); len(batch) == recoverBatch {
 					if err := enqueue(); err != nil {
 						return n, err
@@ -72,17 +55,13 @@ func (s *Service) Recover(ctx context.Context, owner, id string, since time.Time
 }
 
 // wanted makes a message of an event that an endpoint wants.
-func (s *Service) wanted(e *Endpoint, body []byte, since time.Time) (Message, bool) {
-	var ev event
-	if json.Unmarshal(body, &ev) != nil || ev.Time.Before(since) || !e.Wants(ev.Type, ev.Data.Route, ev.Subject) {
+func wanted(e *Endpoint, event *lifecycle.Event, since time.Time) (Message, bool) {
+	if event.Request.ID == "" || event.Time.Before(since) || !e.Wants(string(event.Type), event.Route, event.Topic) {
 		return Message{}, false
 	}
-	sequence, err := strconv.ParseUint(ev.Sequence, 10, 64)
-	if err != nil || !strings.HasSuffix(ev.Source, "/"+ev.Data.ID) {
-		return Message{}, false
-	}
-	of := lifecycle.Ref{ID: ev.Data.ID, Life: ev.Data.Life}
-	return Message{ID: MessageID(of, sequence), Lane: LaneOf(of), Type: ev.Type, Body: body}, true
+	return Message{
+		ID: MessageID(event.Request, event.Sequence), Lane: LaneOf(event.Request), Type: string(event.Type), Body: event.JSON, Trace: event.Trace,
+	}, true
 }
 
 // redrive makes the dead letters since a time due again, the oldest first.

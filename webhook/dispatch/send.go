@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/egress"
-	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook"
 )
 
@@ -93,8 +92,8 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	}
 	r.Header.Set("Content-Type", e.mediaType())
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
-	if traceparent := lifecycle.EventTraceparent(m.Body); traceparent != "" {
-		r.Header.Set("Traceparent", traceparent)
+	if m.Trace != "" {
+		r.Header.Set("Traceparent", m.Trace)
 	}
 	r.Header.Set(webhook.HeaderID, m.ID)
 	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))

@@ -140,6 +140,8 @@ type Message struct {
 	Type string
 	// Body is what is sent, the CloudEvent. A store keeps it once for all endpoints.
 	Body []byte
+	// Trace is the trace context of the event, "" if it has none. A store knows it by the Body.
+	Trace string
 }
 
 // Claim is a delivery that is lent to a dispatcher.
