@@ -148,6 +148,22 @@ func (s *suite) decode(m hub.Message) event {
 	return e
 }
 
+// told checks that a message says beside its bytes what is in them.
+func (s *suite) told(m hub.Message) {
+	s.Helper()
+	told, ok := m.About.(*lifecycle.Event)
+	if !ok {
+		s.Fatalf("event %d is about a %T, want a lifecycle.Event", m.Offset, m.About)
+	}
+	want, known := lifecycle.ParseEvent(m.Event)
+	if !known { // it is about a place in a feed
+		want.Type = told.Type
+	}
+	if !reflect.DeepEqual(told, want) || told.Type == "" {
+		s.Errorf("event %d is about %+v, want %+v", m.Offset, told, want)
+	}
+}
+
 func requestChannel(id string) string {
 	return lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: id, Life: life}.Key()
 }
@@ -245,6 +261,7 @@ func (s *suite) all(channel string, after uint64, page int) []hub.Message {
 				s.Fatalf("read %q: offset %d after %d", channel, m.Offset, after)
 			}
 			after = m.Offset
+			s.told(m)
 			messages = append(messages, m)
 		}
 		if after >= h.Top {
