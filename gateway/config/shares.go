@@ -24,7 +24,7 @@ type Shares struct {
 
 	MaxOpenPerCaller      int   `env:"HARK_MAX_OPEN_PER_CALLER" default:"1000000" placeholder:"REQUESTS" help:"Requests of one caller at most that have not ended, those of batches included, at all nodes together. 0: any number."`
 	MaxStoredPerCaller    int64 `env:"HARK_MAX_STORED_PER_CALLER" default:"17179869184" placeholder:"BYTES" help:"Bytes of contents and results that are kept for one caller at most, at all nodes together; beyond them nothing new is taken. 0: any number."`
-	MaxEndpointsPerCaller int   `env:"HARK_MAX_ENDPOINTS_PER_CALLER" default:"2500" placeholder:"ENDPOINTS" help:"Webhook endpoints of one caller at most, those for one request alone not counted. 0: any number."`
+	MaxEndpointsPerCaller int   `env:"HARK_MAX_ENDPOINTS_PER_CALLER" default:"2000" placeholder:"ENDPOINTS" help:"Webhook endpoints of one caller at most, those for one request alone not counted. 0: any number."`
 	MaxOneOffsPerCaller   int   `env:"HARK_MAX_ONE_OFFS_PER_CALLER" default:"1000000" placeholder:"ENDPOINTS" help:"Webhook endpoints for one request alone of one caller at most; they are kept for --webhook-retention after they were named last. 0: any number."`
 	MaxBatch              int   `env:"HARK_MAX_BATCH" default:"1000" placeholder:"REQUESTS" help:"Requests of one batch at most."`
 
