@@ -20,26 +20,23 @@ func pieceKey(dst []byte, id string, p lifecycle.Part, n int) []byte {
 	return binary.BigEndian.AppendUint32(bodyKey(dst, id, p), uint32(n))
 }
 
-// putBody stores a body that is not there yet.
-func (b *batch) putBody(id string, p lifecycle.Part, body []byte) {
-	first := binary.AppendUvarint(b.piece[:0], uint64(len(body)))
-	room := pieceSize - len(first)
-	first = append(first, body[:min(room, len(body))]...)
-	b.piece = first
-	b.key = pieceKey(b.key[:0], id, p, 0)
-	b.put(piecesBucket, b.key, first)
-	body = body[min(room, len(body)):]
-	for n := 1; len(body) > 0; n++ {
-		piece := body[:min(pieceSize, len(body))]
-		b.key = pieceKey(b.key[:0], id, p, n)
-		b.put(piecesBucket, b.key, piece)
-		body = body[len(piece):]
-	}
+// firstRoom is how much of a body of a size the first piece holds, behind the size.
+func firstRoom(size int) int {
+	var head [binary.MaxVarintLen64]byte
+	return pieceSize - binary.PutUvarint(head[:], uint64(size))
 }
 
-// deleteBodies deletes all that was submitted with a request and came out of it.
-func (b *batch) deleteBodies(id string) {
-	prefix := append([]byte(id), 0x00)
+func firstPiece(dst, body []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(body))), body[:min(firstRoom(len(body)), len(body))]...)
+}
+
+func (b *batch) putPiece(id string, p lifecycle.Part, n int, piece []byte) {
+	b.key = pieceKey(b.key[:0], id, p, n)
+	b.put(piecesBucket, b.key, piece)
+}
+
+// deletePieces deletes the pieces whose keys begin with a prefix.
+func (b *batch) deletePieces(prefix []byte) {
 	var keys [][]byte // gathered first: a cursor does not outlive a change
 	for cursor, key := cursorAt(b.bucket(piecesBucket), prefix); bytes.HasPrefix(key, prefix); key, _ = cursor.Next() {
 		keys = append(keys, bytes.Clone(key))
@@ -47,6 +44,11 @@ func (b *batch) deleteBodies(id string) {
 	for _, key := range keys {
 		b.delete(piecesBucket, key)
 	}
+}
+
+// deleteBodies deletes all that was submitted with a request and came out of it.
+func (b *batch) deleteBodies(id string) {
+	b.deletePieces(append([]byte(id), 0x00))
 	for _, part := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
 		b.key = bodyKey(b.key[:0], id, part)
 		if b.bucket(bodiesBucket).Get(b.key) != nil {
@@ -124,7 +126,7 @@ func (s *Store) pieces(tx *bolt.Tx, id string, p lifecycle.Part) ([]byte, error)
 	var buf [128]byte
 	want := pieceKey(buf[:0], id, p, 0)
 	key, stored := cursor.Seek(want)
-	if !bytes.HasPrefix(key, want[:len(want)-4]) {
+	if !bytes.Equal(key, want) { // then the others, if there are some, are no body yet
 		return nil, nil
 	}
 	for n := 0; n == 0 || uint64(len(body)) < size; n++ {

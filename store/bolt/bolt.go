@@ -106,6 +106,7 @@ type Store struct {
 	// The writer's inbox.
 	ops     chan *op
 	large   chan struct{} // held by whoever stores a large body
+	ahead   *written      // that one, while it is no body yet; the writer's
 	closing chan struct{} // closed by Close: nothing new is taken
 	done    chan struct{} // closed when the writer has ended
 	close   func() error
@@ -180,6 +181,9 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		return errors.Join(s.journal.close(), db.Close())
 	})
 	go s.writer()
+	if err := s.dropAhead(); err != nil {
+		return nil, errors.Join(refused(path, err), s.close())
+	}
 	return s, nil
 }
 

@@ -18,9 +18,9 @@ var errFull = errors.New("the file has reached its maximum size")
 
 // Create implements lifecycle.Store.
 func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
-	body := parts.EncodeBody(sub.Content)
+	body := &written{id: sub.ID, part: lifecycle.Input, body: parts.EncodeBody(sub.Content)}
 	var created lifecycle.Created
-	err := s.writeBody(ctx, len(body), func(b *batch) error {
+	err := s.writeBody(ctx, body, func(b *batch) error {
 		found, err := b.found(&sub)
 		if err != nil {
 			return err
@@ -37,14 +37,16 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 			b.bindKey(&sub, &created.Request, found.Key)
 			return nil
 		}
-		if !b.spare(len(body)+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
+		if !b.spare(body.size()+perRequest+s.endpoints.widest*perDelivery, reserveCreate) {
 			return unavailable(errFull)
 		}
 		accepted := lifecycle.NewRequest(&sub, b.now)
 		if err := sub.Quota.Admit(b.usage(sub.Owner), accepted.Request.Usage()); err != nil {
 			return err
 		}
-		created.Request = b.create(&sub, found.Key, accepted, body)
+		if !body.asking() {
+			created.Request = b.create(&sub, found.Key, accepted, body)
+		}
 		return nil
 	})
 	if err != nil {
@@ -119,14 +121,13 @@ func (b *batch) forgetKeys(r *record) {
 }
 
 // create stores a new request. before is what its key was used for before, if it was.
-func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, accepted lifecycle.Effect, body []byte) lifecycle.Request {
+func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, accepted lifecycle.Effect, body *written) lifecycle.Request {
 	r := &record{
 		Request: accepted.Request,
 		Serial:  b.sequence(ownersBucket),
 		Trail:   trail{Oldest: 1},
 	}
-	b.putBody(r.ID, lifecycle.Input, body)
-	b.s.journal.touched(len(body))
+	b.putBody(body)
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(parts.OwnerEntry(&r.Request)))
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
@@ -182,15 +183,19 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 	if c == nil {
 		return lifecycle.Request{}, errors.New("no change to apply")
 	}
-	var output []byte
-	if result := lifecycle.OutputOf(c); result != nil {
-		output = parts.EncodeBody(*result)
-	}
 	var changed lifecycle.Request
-	err := s.writeBody(ctx, len(output), func(b *batch) (err error) {
+	var output *written
+	run := func(b *batch) (err error) {
 		changed, err = b.change(of, c, output)
 		return err
-	})
+	}
+	var err error
+	if result := lifecycle.OutputOf(c); result != nil {
+		output = &written{id: of.ID, part: lifecycle.Output, body: parts.EncodeBody(*result)}
+		err = s.writeBody(ctx, output, run)
+	} else {
+		err = s.write(ctx, run)
+	}
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
@@ -215,8 +220,8 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	return r, content, unread
 }
 
-// change applies c. output is the encoded result of a Succeed.
-func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lifecycle.Request, error) {
+// change applies c. output is the result of a Succeed, nil if there is none.
+func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output *written) (lifecycle.Request, error) {
 	was, err := b.findRequest(of)
 	if err != nil {
 		return lifecycle.Request{}, err
@@ -228,16 +233,18 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output []byte) (lif
 	if !effect.Changed {
 		return b.s.present(was), nil
 	}
-	if size := len(output); (size > 0 || !effect.Request.Status.Terminal()) && !b.spare(size, reserveChange) {
+	if size := output.size(); (size > 0 || !effect.Request.Status.Terminal()) && !b.spare(size, reserveChange) {
 		return lifecycle.Request{}, unavailable(errFull)
+	}
+	if output.asking() {
+		return b.s.present(was), nil
 	}
 	r := new(*was)
 	r.Request = effect.Request
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
 	if output != nil {
-		b.putBody(r.ID, lifecycle.Output, output)
-		b.s.journal.touched(len(output))
+		b.putBody(output)
 	}
 	if effect.Asked {
 		b.canceled = append(b.canceled, r.Ref().String())

@@ -122,8 +122,8 @@ func (i *importer) line(l *transfer.Line) error {
 		if !ok || i.request == nil {
 			return errLine
 		}
-		id, body := i.request.ID, parts.EncodeBody(lifecycle.Content{Type: l.Type, Data: l.Data})
-		return i.do(len(body), func(b *batch) error { b.putBody(id, part, body); return nil })
+		w := &written{id: i.request.ID, part: part, body: parts.EncodeBody(lifecycle.Content{Type: l.Type, Data: l.Data})}
+		return i.do(len(w.body), func(b *batch) error { b.putBody(w); return nil })
 	case transfer.Event:
 		return i.addEvent(l)
 	case transfer.Key:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt/wal"
+	"github.com/hark-push/hark/store/parts"
 )
 
 // openLogged opens a store whose log is only emptied when it is full.
@@ -362,10 +363,17 @@ func TestLogFails(t *testing.T) {
 	log.fail.Store(true)
 	before := dump(t, s)
 	large := request("large")
-	large.Content.Data = bytes.Repeat([]byte("x"), 3<<20) // more than there is room for in the file, less than in the log
+	large.Content.Data = bytes.Repeat([]byte("x"), 3*logCapacity/4) // more than there is room for in the file, less than in the log
+	create := func() error {                                        // with the body in the same batch
+		return s.write(t.Context(), func(b *batch) error {
+			w := &written{id: large.ID, body: parts.EncodeBody(large.Content)}
+			b.create(&large, nil, lifecycle.NewRequest(&large, b.now), w)
+			return nil
+		})
+	}
 	s.journal.db.MaxSize = 1
 	for range 3 {
-		if _, err := s.Create(t.Context(), large); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if err := create(); !errors.Is(err, lifecycle.ErrUnavailable) {
 			t.Fatalf("log and file fail: %v", err)
 		}
 		if got := dump(t, s); !maps.Equal(got, before) {
@@ -378,7 +386,7 @@ func TestLogFails(t *testing.T) {
 	}
 	log.fail.Store(false)
 	s.journal.db.MaxSize = 0
-	if _, err := s.Create(t.Context(), large); err != nil {
+	if err := create(); err != nil {
 		t.Error(err)
 	}
 	if s.journal.logged != 0 {
@@ -390,7 +398,7 @@ func TestLogFails(t *testing.T) {
 	// After the file has failed it may have more than is known, so it comes first.
 	large.ID, large.Content.Data = "larger", bytes.Repeat([]byte("x"), logCapacity)
 	s.journal.db.MaxSize = 1
-	if _, err := s.Create(t.Context(), large); !errors.Is(err, lifecycle.ErrUnavailable) {
+	if err := create(); !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Fatalf("the file fails: %v", err)
 	}
 	s.journal.db.MaxSize = 0

@@ -50,11 +50,8 @@ func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte
 	var buf [128]byte
 	want := pieceKey(buf[:0], id, part, 0)
 	key, stored := cursor.Seek(want)
-	if !bytes.HasPrefix(key, want[:len(want)-4]) {
+	if !bytes.Equal(key, want) { // then the others, if there are some, are no body yet
 		return -1, nil
-	}
-	if !bytes.Equal(key, want) {
-		return 0, errPieces
 	}
 	piece, err := unseal(true, piecesBucket, key, stored)
 	if err != nil {

@@ -284,7 +284,7 @@ func TestRefusalWaits(t *testing.T) {
 				}
 				log := hold(s)
 				large := request("x")
-				large.Content.Data = make([]byte, logCapacity/2)
+				large.Content.Data = make([]byte, largeBody/2)
 				first := in(func() error { _, err := s.Create(t.Context(), large); return err })
 				<-log.begun
 				var others []<-chan error
@@ -361,7 +361,7 @@ func TestRefusedFrame(t *testing.T) {
 			file := s.journal.wal.File
 			log := hold(s)
 			large := request("x")
-			large.Content.Data = make([]byte, logCapacity/2)
+			large.Content.Data = make([]byte, largeBody/2)
 			first := in(func() error { _, err := s.Create(t.Context(), large); return err })
 			<-log.begun
 			second := []<-chan error{
@@ -763,7 +763,7 @@ func TestReadAgain(t *testing.T) {
 		}
 		log := hold(s)
 		large := request("x")
-		large.Content.Data = make([]byte, logCapacity/2)
+		large.Content.Data = make([]byte, largeBody/2)
 		first := in(func() error { _, err := s.Create(t.Context(), large); return err })
 		<-log.begun
 		second := apply(s, t, "c", lifecycle.Start{})

@@ -71,25 +71,6 @@ func (s *Store) write(ctx context.Context, run func(*batch) error) error {
 	return o.err
 }
 
-// largeBody is from what size on bodies are stored one at a time, in bytes. Everybody who writes waits
-// for the batch that has one: of several at once it would be as many times as long.
-const largeBody = 256 << 10
-
-// writeBody is write for an operation that stores a body of a size.
-func (s *Store) writeBody(ctx context.Context, size int, run func(*batch) error) error {
-	if size >= largeBody {
-		select {
-		case s.large <- struct{}{}:
-			defer func() { <-s.large }()
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.closing:
-			return unavailable(errClosed)
-		}
-	}
-	return s.write(ctx, run)
-}
-
 // writer runs until Close, and answers everything that was queued before. It is the first stage of the pipeline.
 func (s *Store) writer() {
 	defer close(s.done)
