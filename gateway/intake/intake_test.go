@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,4 +254,43 @@ func TestOf(t *testing.T) {
 	none.Begin()
 	none.End()
 	none.Release()
+}
+
+// TestGivenUp: a connection that its client has reset before anybody came to it is no more work; one of which
+// only a half is closed is.
+func TestGivenUp(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("it is not known there")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := intake.New(listener, intake.Options{Most: 10})
+	defer func() { _ = l.Close() }()
+	dial := func() *net.TCPConn {
+		c, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.(*net.TCPConn)
+	}
+	for range 3 {
+		gone := dial()
+		_, _ = io.WriteString(gone, "GET / HTTP/1.1\r\n\r\n")
+		_ = gone.SetLinger(0)
+		_ = gone.Close()
+	}
+	half := dial()
+	defer func() { _ = half.Close() }()
+	_, _ = io.WriteString(half, "GET / HTTP/1.1\r\n\r\n")
+	_ = half.CloseWrite()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if c.RemoteAddr().String() != half.LocalAddr().String() {
+		t.Error("one that was given up is served")
+	}
 }
