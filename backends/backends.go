@@ -86,7 +86,7 @@ func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
-	queue := memory.New(routes, memory.Options{})
+	queue := memory.New(routes, memory.Options{Backlog: backlog(s)})
 	b := &Backends{
 		Store: s, damages: damages, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
@@ -174,6 +174,23 @@ func Redact(text string) string {
 		}
 	}
 	return strings.Join(servers, ", ")
+}
+
+// backlog is the pending requests of a store as a queue in memory reads them.
+func backlog(store *bolt.Store) memory.Backlog {
+	return func(ctx context.Context, route string, priority int) iter.Seq2[broker.Job, error] {
+		return func(yield func(broker.Job, error) bool) {
+			for r, err := range store.Waiting(ctx, route, priority) {
+				if err != nil {
+					yield(broker.Job{}, err)
+					return
+				}
+				if r.Batch == nil && !yield(processor.BrokerJob(r), nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // recoverWork hands every stored request that has not ended to the queue, but for batches: what was

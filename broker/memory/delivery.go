@@ -138,6 +138,8 @@ func (d *delivery) settle(back bool) error {
 	delete(d.consumer.holds, d)
 	if back {
 		b.putBack(d.item.job)
+	} else if l := b.left[placeOf(d.item)]; l != nil && l.reading {
+		l.settled[nameOf(d.item.job)] = struct{}{}
 	}
 	d.release()
 	if b.closed {

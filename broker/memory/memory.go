@@ -2,7 +2,8 @@
 // when the process starts, whoever wires it up hands it the unfinished work of the
 // store again, see [Broker.Recover].
 //
-// A job that waits is a few words in a list or a heap, no goroutine.
+// A job that waits is a few words in a list or a heap, no goroutine. With a [Backlog] behind it the
+// broker keeps only the next ones of each owner, and reads the others when their time comes.
 //
 // Within a route and a priority the owners of jobs take turns, a job each. What one of them has
 // waiting costs another one the wait for a single job, however many there are (round robin, the
@@ -28,7 +29,18 @@ type Options struct {
 	// MaxWaiting bounds how many jobs may wait; beyond it Publish fails with
 	// broker.ErrUnavailable. 0: no bound.
 	MaxWaiting int
+	// Backlog is where jobs can be read again that wait; nil: nowhere, so all are kept.
+	Backlog Backlog
+	// MaxKept is how many ready jobs of an owner, a route and a priority are kept if there is a
+	// backlog. 0: 2000.
+	MaxKept int
 }
+
+// Backlog yields the jobs of a route and a priority that wait, those of all owners, in their order. It is
+// called by goroutines of the broker, and reads what was there when it was called, at least. A job has to be
+// there before it is published, and until it has been handed out. After an error, which ends it, it is
+// called again.
+type Backlog func(ctx context.Context, route string, priority int) iter.Seq2[broker.Job, error]
 
 // Broker implements broker.Broker. It knows all ten priorities and delays to the
 // millisecond.
@@ -40,6 +52,10 @@ type Broker struct {
 	closed  bool
 	routes  map[string]*route
 	waiting map[name]*item // in a line or in delayed
+	left    map[place]*left
+	reading sync.WaitGroup     // of the backlog
+	ctx     context.Context    // of that, until Close
+	stop    context.CancelFunc // ends it
 	delayed delayed
 	timer   *time.Timer // for the head of delayed; nil until first needed
 	back    int64       // the last order, or turn, that was given behind all others
@@ -50,12 +66,17 @@ var _ broker.Broker = (*Broker)(nil)
 
 // New returns a broker that carries jobs of the given routes.
 func New(routes []string, o Options) *Broker {
+	if o.MaxKept <= 0 {
+		o.MaxKept = 2000
+	}
 	b := &Broker{
 		options: o,
+		left:    make(map[place]*left),
 		closing: make(chan struct{}),
 		routes:  make(map[string]*route),
 		waiting: make(map[name]*item),
 	}
+	b.ctx, b.stop = context.WithCancel(context.Background())
 	for _, name := range routes {
 		b.routes[name] = new(route)
 	}
@@ -74,7 +95,7 @@ func (b *Broker) Publish(ctx context.Context, j broker.Job) error {
 }
 
 // Recover takes over jobs as a start finds them unfinished, in their order, each
-// with whether it may have been handed out before. It takes all that it can; the error
+// with whether it may have been handed out before; those that were are kept whatever the backlog has. It takes all that it can; the error
 // tells of the first that it cannot, for want of its route.
 func (b *Broker) Recover(jobs iter.Seq2[broker.Job, bool]) error {
 	var first error
@@ -120,7 +141,7 @@ func (b *Broker) Consume(ctx context.Context, routes []string, prefetch int, han
 	return err
 }
 
-// Waiting returns how many jobs wait, delayed ones included.
+// Waiting returns how many jobs it keeps that wait, delayed ones included.
 func (b *Broker) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,12 +151,14 @@ func (b *Broker) Waiting() int {
 // Close implements broker.Broker. It does not wait for the handles that run; their
 // Consume does.
 func (b *Broker) Close() error {
+	defer b.reading.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return nil
 	}
 	b.closed = true
+	b.stop()
 	close(b.closing)
 	if b.timer != nil {
 		b.timer.Stop()

@@ -95,6 +95,9 @@ func (b *Broker) add(j broker.Job, redelivered bool, most int) error {
 		b.wind()
 		return nil
 	}
+	if !redelivered && b.leaves(it) {
+		return nil
+	}
 	if c := r.next(); c != nil { // then nothing waits that it could take
 		it.order = b.behind()
 		b.start(it, c)
@@ -170,6 +173,7 @@ func (b *Broker) remove(it *item) {
 		return
 	}
 	it.line.remove(it)
+	b.refill(placeOf(it))
 }
 
 func (l *line) remove(it *item) {

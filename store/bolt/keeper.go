@@ -118,6 +118,14 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, err
 	}
 }
 
+// Waiting yields the requests that are pending on a route with a priority, the one that has waited for
+// longest first.
+func (s *Store) Waiting(ctx context.Context, route string, priority int) iter.Seq2[lifecycle.Request, error] {
+	return func(yield func(lifecycle.Request, error) bool) {
+		s.eachOf(ctx, pendingBucket, pendingPrefix(route, priority), lifecycle.Pending, yield)
+	}
+}
+
 // Batches implements lifecycle.Keeper. In either index they stand in front of all others.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {

@@ -297,10 +297,12 @@ func expiryKey(dst []byte, due int64, id string) []byte {
 func nanos(t time.Time) int64 { return max(t.UnixNano(), 0) }
 
 func pendingKey(r *record) []byte {
-	key := make([]byte, 0, len(r.Route)+10)
-	key = append(key, r.Route...)
-	key = append(key, 0x00, byte(levels-1-level(r.Priority)))
-	return binary.BigEndian.AppendUint64(key, r.Ticket)
+	return binary.BigEndian.AppendUint64(pendingPrefix(r.Route, r.Priority), r.Ticket)
+}
+
+func pendingPrefix(route string, priority int) []byte {
+	key := make([]byte, 0, len(route)+10)
+	return append(append(key, route...), 0x00, byte(levels-1-level(priority)))
 }
 
 func processingKey(r *record) []byte {
