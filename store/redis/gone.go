@@ -50,7 +50,7 @@ func (s *Store) forgetDeliveries(ctx context.Context, r *record) error {
 		partition = s.partition(channels[2].Key())
 	}
 	for from := "0"; ; {
-		answer, err := s.run(ctx, scripts.uncollect, partition, r.Ref().String(), from, forgetBatch)
+		answer, err := s.run(ctx, exchange.forget, partition, r.Ref().String(), from, forgetBatch)
 		if err != nil {
 			return err
 		}

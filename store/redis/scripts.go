@@ -24,8 +24,6 @@ var (
 	changeScript string
 	//go:embed scripts/claim.lua
 	claimScript string
-	//go:embed scripts/collect.lua
-	collectScript string
 	//go:embed scripts/create.lua
 	createScript string
 	//go:embed scripts/deliveries.lua
@@ -34,6 +32,18 @@ var (
 	denoteScript string
 	//go:embed scripts/due.lua
 	dueScript string
+	//go:embed scripts/exchange_append.lua
+	exchangeAppendScript string
+	//go:embed scripts/exchange_collect.lua
+	exchangeCollectScript string
+	//go:embed scripts/exchange_forget.lua
+	exchangeForgetScript string
+	//go:embed scripts/exchange_lease.lua
+	exchangeLeaseScript string
+	//go:embed scripts/exchange_release.lua
+	exchangeReleaseScript string
+	//go:embed scripts/exchange_take.lua
+	exchangeTakeScript string
 	//go:embed scripts/feeds.lua
 	feedsScript string
 	//go:embed scripts/handover.lua
@@ -72,8 +82,6 @@ var (
 	keepScript string
 	//go:embed scripts/lead.lua
 	leadScript string
-	//go:embed scripts/lease.lua
-	leaseScript string
 	//go:embed scripts/list.lua
 	listScript string
 	//go:embed scripts/many.lua
@@ -90,31 +98,23 @@ var (
 	recordScript string
 	//go:embed scripts/relay.lua
 	relayScript string
-	//go:embed scripts/release.lua
-	releaseScript string
 	//go:embed scripts/reply.lua
 	replyScript string
-	//go:embed scripts/take.lua
-	takeScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
 	unclaimScript string
-	//go:embed scripts/uncollect.lua
-	uncollectScript string
 	//go:embed scripts/void.lua
 	voidScript string
 )
 
 var scripts = struct {
-	adopt, age, claim, collect, denote, due, forget, keep, lead, list, meta, newest,
-	probe, read, release, reply, take, tidy, unclaim, uncollect, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, probe, read, reply, tidy, unclaim, void *goredis.Script
 }{
-	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), collect: script(leaseScript, collectScript), denote: script(denoteScript), due: script(dueScript),
+	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
-	release: script(leaseScript, releaseScript), reply: script(replyScript),
-	take: script(leaseScript, takeScript), tidy: script(tidyScript), unclaim: script(unclaimScript), uncollect: script(uncollectScript), void: script(voidScript),
+	reply: script(replyScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
 // writers are the scripts that append to feeds. A store has its own, with its settings in their text: an argument costs
@@ -125,12 +125,21 @@ func (s *Store) newWriters() writers {
 	keep, feed := s.options.History, s.options.FeedHistory
 	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk = '%s', %t, %d, %d, %d, %d
 local function handover(...)
-%s%s%send
-%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), leaseScript, deliveriesScript, handoverScript, feedsScript)
+%s%s%s%send
+%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
 		change: script(recordScript, feeds, changeScript, manyScript), create: script(recordScript, feeds, createScript, manyScript),
 		relay: script(feeds, relayScript),
 	}
+}
+
+// exchange are the scripts of what is collected for the callback exchange, but for the one that adds to it: that is part
+// of the writers.
+var exchange = struct{ collect, forget, release, take *goredis.Script }{
+	collect: script(exchangeLeaseScript, exchangeCollectScript),
+	forget:  script(exchangeForgetScript),
+	release: script(exchangeLeaseScript, exchangeReleaseScript),
+	take:    script(exchangeLeaseScript, exchangeTakeScript),
 }
 
 // hooks are the scripts of the webhooks.

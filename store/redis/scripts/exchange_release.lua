@@ -1,5 +1,5 @@
 -- Gives up the lease on what is collected for the callback exchange, removes what was
--- published and rings for the others if something is left.
+-- published and notifies the others if something is left.
 -- ARGV: token, the command that publishes; the entries that were published.
 if publisher() ~= ARGV[1] then
   return { 'lost' }

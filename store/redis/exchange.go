@@ -10,6 +10,10 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
+// The callback exchange gets all events of all processes. What is on its way there is collected in Redis, in the steps that make
+// the events (exchange_append.lua), until who has the lease on a partition has published it. The scripts of this file are
+// exchange_*.lua; backends publishes.
+
 // ErrLeaseLost: somebody else took over while events were published, and may publish
 // them again.
 var ErrLeaseLost = errors.New("the lease on a partition's events was lost")
@@ -75,7 +79,7 @@ func (c *Callback) Collect(ctx context.Context) (Backlog, error) {
 	defer cancel()
 	partitions := len(c.s.tags)
 	most := (c.options.Backlog + partitions - 1) / partitions
-	answers, err := c.s.runAll(bound, scripts.collect, func(int) []any { return []any{most, collectFor.Milliseconds()} })
+	answers, err := c.s.runAll(bound, exchange.collect, func(int) []any { return []any{most, collectFor.Milliseconds()} })
 	if err != nil {
 		return Backlog{}, failed(ctx, err)
 	}
@@ -124,7 +128,7 @@ type CallbackEvent struct {
 // they may at least keep it. ErrLeaseLost: nothing was removed; take anew, with nothing published.
 func (c *Callback) Take(ctx context.Context, partition int, published []string) (events []CallbackEvent, held time.Duration, err error) {
 	args := []any{c.s.ahead.Load(), c.token, c.options.Lease.Microseconds(), c.options.Batch}
-	answer, err := c.run(ctx, scripts.take, partition, args, published)
+	answer, err := c.run(ctx, exchange.take, partition, args, published)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -160,7 +164,7 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 // Release removes the events that were published from a partition and gives the lease
 // up, so that others need not wait. ErrLeaseLost: nothing was removed.
 func (c *Callback) Release(ctx context.Context, partition int, published []string) error {
-	answer, err := c.run(ctx, scripts.release, partition, []any{c.token, c.s.publish}, published)
+	answer, err := c.run(ctx, exchange.release, partition, []any{c.token, c.s.publish}, published)
 	if err == nil && verdict(answer) != "ok" {
 		err = ErrLeaseLost
 	}
