@@ -23,6 +23,7 @@ import (
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/parts"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -192,6 +193,10 @@ func backlog(store *bolt.Store) memory.Backlog {
 		}
 	}
 }
+
+// LogRedis has what the client of Redis itself logs, which is about its connections, in a log. There is one for
+// the process.
+func LogRedis(log *slog.Logger) { link.LogTo(log) }
 
 // recoverWork hands every stored request that has not ended to the queue, but for batches: what was
 // processed when the last process died, as a redelivery.

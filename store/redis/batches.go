@@ -100,7 +100,7 @@ func (s *Store) dropNotes(ctx context.Context, partition int, age time.Duration,
 	if err != nil {
 		return 0, failed(ctx, err)
 	}
-	n, err := number(answer, 1)
+	n, err := answer.Number(1)
 	return int(n), failed(ctx, err)
 }
 
@@ -119,5 +119,5 @@ func (s *Store) Lead(ctx context.Context, what string, d time.Duration) (bool, e
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	answer, err := s.run(bound, scripts.lead, s.partition(what), what, s.name, d.Milliseconds())
-	return verdict(answer) == "ok", failed(ctx, err)
+	return answer.Verdict() == "ok", failed(ctx, err)
 }

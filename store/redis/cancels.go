@@ -1,6 +1,9 @@
 package redis
 
-import "github.com/hark-push/hark/lifecycle"
+import (
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
+)
 
 // cancelChannel carries the names of all requests whose cancellation is asked for.
 func (s *Store) cancelChannel() string { return s.options.Prefix + ":cancel" }
@@ -10,6 +13,6 @@ func (s *Store) cancelChannel() string { return s.options.Prefix + ":cancel" }
 // goroutine that reads from Redis. A call that is running when stop is called goes on.
 func (s *Store) OnCancel(f func(of lifecycle.Ref)) (stop func()) {
 	stop = s.cancels.Add(func(of string) { f(lifecycle.ParseRef(of)) })
-	s.await("cancellations", s.plain.want(s.cancelChannel(), "", s.cancels.Tell))
+	s.await("cancellations", s.plain.Subscribe(s.cancelChannel(), link.HandlerFunc(s.cancels.Tell)))
 	return stop
 }

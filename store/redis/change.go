@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // Apply implements lifecycle.Store.
@@ -107,7 +108,7 @@ func (s *Store) recall(of lifecycle.Ref) (probed, bool) {
 	if r == nil || !of.Of(&r.Request) {
 		return probed{}, false
 	}
-	now, ok := s.now()
+	now, ok := s.clock.Recent(s.ahead.Load())
 	return probed{now: now, r: r}, ok
 }
 
@@ -171,11 +172,11 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	answer, err := s.do(ctx, s.writers.change, st.partition, p.now, args...)
+	answer, err := s.client.RunTask(ctx, s.writers.change, s.tags[st.partition], micros(p.now), args...)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	switch verdict(answer) {
+	switch answer.Verdict() {
 	case "ok":
 		if st.output != nil {
 			st.output.used = true
@@ -191,12 +192,12 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
 		newer, err := st.s.decodeProbe(st.of.ID, answer[1:])
-		if now, ok := s.now(); ok && now.After(newer.now) { // the script knows only what it was told
+		if now, ok := s.clock.Recent(s.ahead.Load()); ok && now.After(newer.now) { // the script knows only what it was told
 			newer.now = now
 		}
 		return lifecycle.Request{}, newer, errors.Join(err, errConflict)
 	default:
-		return lifecycle.Request{}, p, errAnswer
+		return lifecycle.Request{}, p, link.ErrAnswer
 	}
 }
 
@@ -339,7 +340,7 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
 	}
 	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, parts.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
-	if err != nil || verdict(answer) != "ok" {
+	if err != nil || answer.Verdict() != "ok" {
 		return false, err
 	}
 	s.usages.taken(r.Owner, partition, lifecycle.Usage{}.Minus(r.Usage()))

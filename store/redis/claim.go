@@ -9,6 +9,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -70,7 +71,7 @@ func (c *claimRound) ready(ctx context.Context) []int {
 			}
 			continue
 		}
-		next, err := number(answers[i], 0)
+		next, err := answers[i].Number(0)
 		if err != nil {
 			c.fail(err)
 			continue
@@ -158,37 +159,37 @@ func (c *claimRound) ask(ctx context.Context, ready []int) []int {
 }
 
 // take reads what a partition has lent, and when it may lend again, in µs.
-func (c *claimRound) take(answer []any, token string) (next int64, err error) {
+func (c *claimRound) take(answer link.Answer, token string) (next int64, err error) {
 	if answer == nil {
 		return 0, nil // there is an error
 	}
-	n, err := numbers(answer, 0, 2)
+	n, err := answer.Numbers(0, 2)
 	if err != nil {
 		return 0, err
 	}
-	for i := range list(answer, 2) {
-		lent := list(list(answer, 2), i)
-		e, err := decodeEndpoint(list(lent, 0))
+	for i := range answer.List(2) {
+		lent := answer.List(2).List(i)
+		e, err := decodeEndpoint(lent.List(0))
 		if err != nil {
 			return 0, err
 		}
-		h, err := decodeHealth(list(lent, 1))
+		h, err := decodeHealth(lent.List(1))
 		if err != nil {
 			return 0, err
 		}
-		for j := range list(lent, 2) {
-			row := list(list(lent, 2), j)
-			attempts, err := number(row, 3)
+		for j := range lent.List(2) {
+			row := lent.List(2).List(j)
+			attempts, err := row.Number(3)
 			if err != nil {
 				return 0, err
 			}
-			body, err := bodyOf(text(row, 4))
+			body, err := bodyOf(row.Text(4))
 			if err != nil { // the others go on; this one is lent again when the lease has run out
-				_ = c.s.damaged("", "the body of webhook message "+text(row, 0), err)
+				_ = c.s.damaged("", "the body of webhook message "+row.Text(0), err)
 				continue
 			}
 			c.claims = append(c.claims, dispatch.Claim{
-				Message:  dispatch.Message{ID: text(row, 0), Lane: text(row, 1), Type: text(row, 2), Body: body.JSON, Trace: body.Trace},
+				Message:  dispatch.Message{ID: row.Text(0), Lane: row.Text(1), Type: row.Text(2), Body: body.JSON, Trace: body.Trace},
 				Endpoint: e, Health: h, Attempt: int(attempts) + 1, At: at(n[0]), Token: token,
 			})
 		}
@@ -197,10 +198,10 @@ func (c *claimRound) take(answer []any, token string) (next int64, err error) {
 }
 
 // runLarge is runOn for answers that are large, so that others should not wait behind them.
-func (s *Store) runLarge(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([][]any, []error) {
+func (s *Store) runLarge(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([]link.Answer, []error) {
 	if len(partitions) > 1 {
 		return s.runOn(ctx, script, partitions, args)
 	}
-	answer, err := script.Run(ctx, s.client, []string{s.tags[partitions[0]]}, args(partitions[0])...).Slice()
-	return [][]any{answer}, []error{err}
+	answer, err := s.client.RunAlone(ctx, script, s.tags[partitions[0]], args(partitions[0])...)
+	return []link.Answer{answer}, []error{err}
 }

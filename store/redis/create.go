@@ -9,6 +9,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // attempts bounds how often a step is tried that others are faster with.
@@ -142,16 +143,16 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if topic != "" {
 		args = append(args, topic)
 	}
-	answer, err := s.do(ctx, s.writers.create, c.partition, p.now, args...)
+	answer, err := s.client.RunTask(ctx, s.writers.create, s.tags[c.partition], micros(p.now), args...)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
-	switch verdict(answer) {
+	switch answer.Verdict() {
 	case "ok":
 		c.body.used = true
 		s.usages.taken(sub.Owner, c.partition, takes)
 		if r.Position == nil {
-			n, err := number(answer, 1)
+			n, err := answer.Number(1)
 			if err != nil {
 				return lifecycle.Created{}, err
 			}
@@ -166,7 +167,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	case "quota":
 		return lifecycle.Created{}, c.beyond(ctx, answer, takes)
 	default:
-		return lifecycle.Created{}, errAnswer
+		return lifecycle.Created{}, link.ErrAnswer
 	}
 }
 
@@ -175,7 +176,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 func (c *creation) look(ctx context.Context, key, queue string) (probed, error) {
 	if c.blind {
 		c.blind = false
-		if now, ok := c.s.now(); ok {
+		if now, ok := c.s.clock.Recent(c.s.ahead.Load()); ok {
 			return probed{now: now, count: -1}, nil
 		}
 	}
@@ -190,7 +191,7 @@ func (c *creation) repeated(ctx context.Context, r *record, token, replaces stri
 		if err != nil {
 			return lifecycle.Created{}, err
 		}
-		if verdict(answer) != "ok" {
+		if answer.Verdict() != "ok" {
 			return lifecycle.Created{}, errConflict
 		}
 	}

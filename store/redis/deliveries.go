@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -37,7 +38,7 @@ func (s *Store) Enqueue(ctx context.Context, owner, endpoint string, messages []
 		if err != nil {
 			return made, err
 		}
-		count, err := number(answer, 1)
+		count, err := answer.Number(1)
 		if err != nil {
 			return made, failed(ctx, err)
 		}
@@ -64,7 +65,7 @@ func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q di
 	if err != nil {
 		return dispatch.Page{}, err
 	}
-	n, err := numbers(answer, 1, 2)
+	n, err := answer.Numbers(1, 2)
 	if err != nil {
 		return dispatch.Page{}, failed(ctx, err)
 	}
@@ -72,8 +73,8 @@ func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q di
 	if last, more := n[0], n[1]; more == 1 {
 		page.Next = formatCursor(scope, place{serial: last})
 	}
-	for i := range list(answer, 3) {
-		d, err := decodeDelivery(list(list(answer, 3), i))
+	for i := range answer.List(3) {
+		d, err := decodeDelivery(answer.List(3).List(i))
 		if err != nil {
 			return dispatch.Page{}, failed(ctx, err)
 		}
@@ -83,20 +84,20 @@ func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q di
 }
 
 // decodeDelivery reads what look in deliveries.lua answers.
-func decodeDelivery(row []any) (dispatch.Delivery, error) {
-	n, err := numbers(row, 4, 3)
+func decodeDelivery(row link.Answer) (dispatch.Delivery, error) {
+	n, err := row.Numbers(4, 3)
 	if err != nil {
 		return dispatch.Delivery{}, err
 	}
 	d := dispatch.Delivery{
-		ID: text(row, 0), State: statesByLetter[text(row, 1)], Lane: text(row, 2), Type: text(row, 3),
+		ID: row.Text(0), State: statesByLetter[row.Text(1)], Lane: row.Text(2), Type: row.Text(3),
 		Attempts: int(n[0]), CreatedAt: at(n[2]),
 	}
 	if d.State == dispatch.Waiting {
 		d.Due = at(n[1])
 	}
-	if text(row, 7) != "" {
-		settled, err := number(row, 7)
+	if row.Text(7) != "" {
+		settled, err := row.Number(7)
 		if err != nil {
 			return dispatch.Delivery{}, err
 		}
@@ -111,17 +112,17 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 	if err != nil {
 		return dispatch.Delivery{}, err
 	}
-	d, err := decodeDelivery(list(answer, 1))
+	d, err := decodeDelivery(answer.List(1))
 	if err != nil {
 		return dispatch.Delivery{}, failed(ctx, err)
 	}
-	body, err := bodyOf(text(answer, 2))
+	body, err := bodyOf(answer.Text(2))
 	if err != nil {
 		return dispatch.Delivery{}, s.damaged("", "the body of webhook message "+id, err)
 	}
 	d.Body = body.JSON
-	for i := range list(answer, 3) {
-		a, err := decodeAttempt(text(list(answer, 3), i))
+	for i := range answer.List(3) {
+		a, err := decodeAttempt(answer.List(3).Text(i))
 		if err != nil {
 			return dispatch.Delivery{}, failed(ctx, err)
 		}

@@ -11,6 +11,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -48,7 +49,7 @@ func filterOf(e *dispatch.Endpoint) (string, error) {
 }
 
 // hook runs a script of the webhooks in the partition of an owner.
-func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, args ...any) ([]any, error) {
+func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, args ...any) (link.Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, 
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
-	switch verdict(answer) {
+	switch answer.Verdict() {
 	case "ok", "known", "unnamed":
 		return answer, nil
 	case "gone":
@@ -72,7 +73,7 @@ func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, 
 	case "lost":
 		return nil, dispatch.ErrNotClaimed
 	default:
-		return nil, failed(ctx, errAnswer)
+		return nil, failed(ctx, link.ErrAnswer)
 	}
 }
 
@@ -126,7 +127,7 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 	}
 	answer, err := s.hook(ctx, hooks.store, e.Owner, s.ahead.Load(), s.publish, token, e.Owner, e.ID, version, named,
 		record, filter, e.OneOff, string(e.Status), e.Concurrency, interval, e.Coalesce, e.Timeout.Microseconds(), e.Quota)
-	if err != nil || verdict(answer) == "unnamed" {
+	if err != nil || answer.Verdict() == "unnamed" {
 		return nil, err
 	}
 	stored, err := decodeEndpoint(answer[1:])
@@ -134,12 +135,12 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 }
 
 // decodeEndpoint reads what hook_store.lua answers: JSON, version, time of creation, time of the last change.
-func decodeEndpoint(answer []any) (dispatch.Endpoint, error) {
+func decodeEndpoint(answer link.Answer) (dispatch.Endpoint, error) {
 	var e dispatch.Endpoint
-	if err := json.Unmarshal([]byte(text(answer, 0)), &e); err != nil {
+	if err := json.Unmarshal([]byte(answer.Text(0)), &e); err != nil {
 		return dispatch.Endpoint{}, fmt.Errorf("webhook endpoint is damaged: %w", err)
 	}
-	n, err := numbers(answer, 1, 3)
+	n, err := answer.Numbers(1, 3)
 	if err != nil {
 		return dispatch.Endpoint{}, err
 	}
@@ -156,8 +157,8 @@ func at(µs int64) time.Time {
 }
 
 // decodeHealth reads what health in deliveries.lua answers.
-func decodeHealth(answer []any) (dispatch.Health, error) {
-	n, err := numbers(answer, 0, 7)
+func decodeHealth(answer link.Answer) (dispatch.Health, error) {
+	n, err := answer.Numbers(0, 7)
 	if err != nil {
 		return dispatch.Health{}, err
 	}
@@ -177,7 +178,7 @@ func (s *Store) Endpoint(ctx context.Context, owner, id string) (dispatch.Endpoi
 	if err != nil {
 		return dispatch.Endpoint{}, dispatch.Health{}, failed(ctx, err)
 	}
-	h, err := decodeHealth(list(answer, 5))
+	h, err := decodeHealth(answer.List(5))
 	return e, h, failed(ctx, err)
 }
 
@@ -198,10 +199,10 @@ func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit in
 	if err != nil {
 		return nil, err
 	}
-	rows := list(answer, 1)
+	rows := answer.List(1)
 	endpoints := make([]dispatch.Endpoint, len(rows))
 	for i := range rows {
-		if endpoints[i], err = decodeEndpoint(list(rows, i)); err != nil {
+		if endpoints[i], err = decodeEndpoint(rows.List(i)); err != nil {
 			return nil, failed(ctx, err)
 		}
 	}
@@ -239,7 +240,7 @@ func (s *Store) keep(ctx context.Context, partition int, name string, value []by
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	answer, err := s.run(bound, scripts.keep, partition, name, value)
-	return []byte(text(answer, 0)), failed(ctx, err)
+	return []byte(answer.Text(0)), failed(ctx, err)
 }
 
 // purgeBatch is how many deliveries are forgotten in one step.
@@ -254,12 +255,12 @@ func (s *Store) purge(ctx context.Context, partition int) error {
 		if err != nil {
 			return failed(ctx, err)
 		}
-		for i := range list(answer, 1) {
-			if err := s.unname(ctx, text(list(answer, 1), i)); err != nil {
+		for i := range answer.List(1) {
+			if err := s.unname(ctx, answer.List(1).Text(i)); err != nil {
 				return err
 			}
 		}
-		if more, err := number(answer, 0); err != nil || more == 0 {
+		if more, err := answer.Number(0); err != nil || more == 0 {
 			return failed(ctx, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // The callback exchange gets all events of all processes. What is on its way there is collected in Redis, in the steps that make
@@ -85,9 +86,9 @@ func (c *Callback) Collect(ctx context.Context) (Backlog, error) {
 	}
 	var sum Backlog
 	for _, answer := range answers {
-		events, err1 := number(answer, 0)
-		age, err2 := number(answer, 1)
-		dropped, err3 := number(answer, 2)
+		events, err1 := answer.Number(0)
+		age, err2 := answer.Number(1)
+		dropped, err3 := answer.Number(2)
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return Backlog{}, failed(ctx, err)
 		}
@@ -102,17 +103,16 @@ func (c *Callback) Collect(ctx context.Context) (Backlog, error) {
 // not block. Now and then a call is lost, so look without it too.
 func (c *Callback) Listen(wake func(partition int)) (stop func()) {
 	name := func(partition int) string { return c.s.tags[partition] + "b:callback" }
-	bellOf := func(partition int) *bell { return c.s.bells[partition%len(c.s.bells)] }
 	for partition := range c.s.tags {
-		bellOf(partition).want(name(partition), "", func(holder string) {
+		c.s.subscriber(partition).Subscribe(name(partition), link.HandlerFunc(func(holder string) {
 			if holder == "" || holder == c.token {
 				wake(partition)
 			}
-		})
+		}))
 	}
 	return func() {
 		for partition := range c.s.tags {
-			bellOf(partition).unwatch(name(partition))
+			c.s.subscriber(partition).Unsubscribe(name(partition))
 		}
 	}
 }
@@ -132,32 +132,31 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 	if err != nil {
 		return nil, 0, err
 	}
-	switch verdict(answer) {
+	switch answer.Verdict() {
 	case "ok":
-		for _, entry := range list(answer, 1) {
-			parts, _ := entry.([]any)
-			fields := list(parts, 1)
-			e, err := decodeEvent(text(fields, 3))
+		for i := range answer.List(1) {
+			entry := answer.List(1).List(i)
+			e, err := decodeEvent(entry.List(1).Text(3))
 			if err != nil { // it must not be in the way of the others
 				_ = c.s.damaged("", "an event for the callback exchange", err)
-				if err := c.s.client.XDel(ctx, c.s.tags[partition]+"callback:events", text(parts, 0)).Err(); err != nil {
+				if err := c.s.client.XDel(ctx, c.s.tags[partition]+"callback:events", entry.Text(0)).Err(); err != nil {
 					return nil, 0, failed(ctx, err)
 				}
 				continue
 			}
-			events = append(events, CallbackEvent{Event: e.Event, Entry: text(parts, 0)})
+			events = append(events, CallbackEvent{Event: e.Event, Entry: entry.Text(0)})
 		}
 		return events, 0, nil
 	case "held":
 		if len(published) > 0 {
 			return nil, 0, ErrLeaseLost
 		}
-		µs, err := number(answer, 1)
+		µs, err := answer.Number(1)
 		return nil, time.Duration(µs) * time.Microsecond, failed(ctx, err)
 	case "lost":
 		return nil, 0, ErrLeaseLost
 	default:
-		return nil, 0, failed(ctx, errAnswer)
+		return nil, 0, failed(ctx, link.ErrAnswer)
 	}
 }
 
@@ -165,19 +164,19 @@ func (c *Callback) Take(ctx context.Context, partition int, published []string) 
 // up, so that others need not wait. ErrLeaseLost: nothing was removed.
 func (c *Callback) Release(ctx context.Context, partition int, published []string) error {
 	answer, err := c.run(ctx, exchange.release, partition, []any{c.token, c.s.publish}, published)
-	if err == nil && verdict(answer) != "ok" {
+	if err == nil && answer.Verdict() != "ok" {
 		err = ErrLeaseLost
 	}
 	return err
 }
 
 // run runs a script by itself: what it answers is large, so that others should not wait behind it.
-func (c *Callback) run(ctx context.Context, script *goredis.Script, partition int, args []any, entries []string) ([]any, error) {
+func (c *Callback) run(ctx context.Context, script *goredis.Script, partition int, args []any, entries []string) (link.Answer, error) {
 	for _, entry := range entries {
 		args = append(args, entry)
 	}
 	bound, cancel := c.s.bounded(ctx)
 	defer cancel()
-	answer, err := script.Run(bound, c.s.client, []string{c.s.tags[partition]}, args...).Slice()
+	answer, err := c.s.client.RunAlone(bound, script, c.s.tags[partition], args...)
 	return answer, failed(ctx, err)
 }

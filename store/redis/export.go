@@ -6,15 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -35,7 +34,7 @@ func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) error {
 		{"own:", e.requests}, {"k:", e.key}, {"t:", e.feed}, {"w:e:", e.endpoint}, {"floor", e.floor}, {"w:kept:", e.kept},
 	} {
 		for partition, tag := range s.tags {
-			names, err := s.names(e.ctx, tag+kind.pattern)
+			names, err := s.client.Names(e.ctx, tag+kind.pattern)
 			if err != nil {
 				return failed(e.ctx, err)
 			}
@@ -50,34 +49,6 @@ func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) error {
 		return e.emit(transfer.Line{Kind: transfer.Floor, Offset: e.highest})
 	}
 	return nil
-}
-
-// names returns in order what stands behind a prefix in the names of keys.
-func (s *Store) names(ctx context.Context, prefix string) ([]string, error) {
-	var mu sync.Mutex
-	var names []string
-	scan := func(ctx context.Context, client *goredis.Client) error {
-		pattern := strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(prefix) + "*"
-		for keys := client.Scan(ctx, 0, pattern, 1000).Iterator(); ; {
-			if !keys.Next(ctx) {
-				return keys.Err()
-			}
-			mu.Lock()
-			names = append(names, strings.TrimPrefix(keys.Val(), prefix))
-			mu.Unlock()
-		}
-	}
-	var err error
-	switch client := s.client.(type) {
-	case *goredis.ClusterClient:
-		err = client.ForEachMaster(ctx, scan)
-	case *goredis.Client:
-		err = scan(ctx, client)
-	default:
-		err = fmt.Errorf("%T is no client that can be gone through", client)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), err // a scan may name one twice
 }
 
 type exporter struct {
@@ -238,23 +209,24 @@ func (e *exporter) feed(_ int, key, name string) error {
 }
 
 func (e *exporter) endpoint(partition int, key, id string) error {
-	fields, err := e.s.client.HMGet(e.ctx, key, "json", "version", "created", "updated",
+	values, err := e.s.client.HMGet(e.ctx, key, "json", "version", "created", "updated",
 		"failures", "successes", "failing", "succeeded", "hold", "number", "once").Result()
 	if err != nil {
 		return err
 	}
+	fields := link.Answer(values)
 	found, err := decodeEndpoint(fields)
 	if err != nil {
 		return e.lost(e.s.damaged("", "webhook endpoint "+id, err))
 	}
-	n, err := numbers(fields, 4, 5)
+	n, err := fields.Numbers(4, 5)
 	if err != nil {
 		return e.lost(e.s.damaged("", "webhook endpoint "+id, err))
 	}
 	l := transfer.Line{Kind: transfer.Endpoint, Endpoint: &found, Health: &dispatch.Health{
 		Failures: int(n[0]), Successes: int(n[1]), FailingSince: at(n[2]), LastSuccess: at(n[3]), HeldUntil: at(n[4]),
 	}}
-	if text(fields, 10) == "1" {
+	if fields.Text(10) == "1" {
 		named, err := e.s.client.ZScore(e.ctx, e.s.tags[partition]+"w:once", id).Result()
 		if err == nil {
 			l.Named = at(int64(named))
@@ -263,7 +235,7 @@ func (e *exporter) endpoint(partition int, key, id string) error {
 	if err := e.emit(l); err != nil {
 		return err
 	}
-	number := text(fields, 9)
+	number := fields.Text(9)
 	for from := int64(0); ; from += exportPage {
 		messages, err := e.s.client.ZRange(e.ctx, e.s.tags[partition]+"w:log:"+number, from, from+exportPage-1).Result()
 		if err != nil {
@@ -281,19 +253,20 @@ func (e *exporter) endpoint(partition int, key, id string) error {
 }
 
 func (e *exporter) delivery(tag, number, message string) error {
-	fields, err := e.s.client.HMGet(e.ctx, tag+"w:d:"+number+":"+message, "s", "l", "y", "b", "c", "d", "z", "n", "a").Result()
+	values, err := e.s.client.HMGet(e.ctx, tag+"w:d:"+number+":"+message, "s", "l", "y", "b", "c", "d", "z", "n", "a").Result()
 	if err != nil {
 		return err
 	}
-	if text(fields, 0) == "" {
+	fields := link.Answer(values)
+	if fields.Text(0) == "" {
 		return nil // forgotten meanwhile
 	}
 	value := func(i int) int64 { // of what may not be there
-		n, _ := strconv.ParseInt(text(fields, i), 10, 64)
+		n, _ := strconv.ParseInt(fields.Text(i), 10, 64)
 		return n
 	}
 	m := &transfer.Message{
-		ID: message, Lane: text(fields, 1), Type: text(fields, 2), State: statesByLetter[text(fields, 0)],
+		ID: message, Lane: fields.Text(1), Type: fields.Text(2), State: statesByLetter[fields.Text(0)],
 		Created: at(value(4)), Tries: int(value(7)), Attempts: int(value(8)),
 	}
 	switch m.State {
@@ -305,7 +278,7 @@ func (e *exporter) delivery(tag, number, message string) error {
 	default:
 		m.Settled = at(value(6))
 	}
-	body, err := e.s.client.HGet(e.ctx, tag+"w:m:"+text(fields, 3), "b").Result()
+	body, err := e.s.client.HGet(e.ctx, tag+"w:m:"+fields.Text(3), "b").Result()
 	if err == nil {
 		var event *lifecycle.Event
 		if event, err = bodyOf(body); err == nil {

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -17,7 +18,7 @@ func (s *Store) forgetDeliveries(ctx context.Context, r *record) error {
 		// What has not got to its feeds yet would make deliveries later. A server without memory takes nothing into feeds, and
 		// what makes room goes on.
 		for _, to := range outboxes {
-			if err := s.relayAll(ctx, route{s.partition(r.ID), to}); err != nil && !full(err) {
+			if err := s.relayAll(ctx, route{s.partition(r.ID), to}); err != nil && !link.Full(err) {
 				return err
 			}
 		}
@@ -54,7 +55,7 @@ func (s *Store) forgetDeliveries(ctx context.Context, r *record) error {
 		if err != nil {
 			return err
 		}
-		if from = text(answer, 0); from == "" {
+		if from = answer.Text(0); from == "" {
 			return nil
 		}
 	}

@@ -34,7 +34,7 @@ func Import(ctx context.Context, url string, o Options, lines iter.Seq2[transfer
 	defer func() { err = errors.Join(err, s.Close()) }()
 	meta := s.options.Prefix + ":meta"
 	for _, tag := range s.tags {
-		names, err := s.names(ctx, tag)
+		names, err := s.client.Names(ctx, tag)
 		if err != nil {
 			return failed(ctx, err)
 		}
@@ -55,7 +55,7 @@ func Import(ctx context.Context, url string, o Options, lines iter.Seq2[transfer
 // clear removes all of a store but for its meta.
 func (s *Store) clear(ctx context.Context) error {
 	for _, tag := range s.tags {
-		names, err := s.names(ctx, tag)
+		names, err := s.client.Names(ctx, tag)
 		if err != nil {
 			return failed(ctx, err)
 		}

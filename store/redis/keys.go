@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // An idempotency key lives in the partition of its digest. If that is the request's
@@ -31,16 +32,16 @@ type keyRecord struct {
 }
 
 // decodeKey returns nil if the key was not used.
-func decodeKey(fields []any) *keyRecord {
-	if text(fields, 3) == "" {
+func decodeKey(fields link.Answer) *keyRecord {
+	if fields.Text(3) == "" {
 		return nil
 	}
-	k := &keyRecord{token: text(fields, 3)}
-	k.Request, k.Fingerprint = lifecycle.Ref{ID: text(fields, 0), Life: text(fields, 5)}, text(fields, 1)
-	if locked, err := strconv.ParseInt(text(fields, 2), 10, 64); err == nil {
+	k := &keyRecord{token: fields.Text(3)}
+	k.Request, k.Fingerprint = lifecycle.Ref{ID: fields.Text(0), Life: fields.Text(5)}, fields.Text(1)
+	if locked, err := strconv.ParseInt(fields.Text(2), 10, 64); err == nil {
 		k.LockedUntil = time.UnixMicro(locked)
 	}
-	if raw := text(fields, 4); raw != "" {
+	if raw := fields.Text(4); raw != "" {
 		reply := new(lifecycle.Reply)
 		if json.Unmarshal([]byte(raw), reply) == nil {
 			k.Reply = reply
@@ -83,13 +84,13 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 		if err != nil {
 			return nil, err
 		}
-		if verdict(answer) == "ok" {
+		if answer.Verdict() == "ok" {
 			return nil, nil
 		}
-		now, err := number(answer, 1)
-		k := decodeKey(list(answer, 2))
+		now, err := answer.Number(1)
+		k := decodeKey(answer.List(2))
 		if err != nil || k == nil {
-			return nil, errAnswer
+			return nil, link.ErrAnswer
 		}
 		created, match, err := c.match(ctx, k, nil, time.UnixMicro(now))
 		if err != nil || match != lifecycle.NoMatch {
@@ -107,7 +108,7 @@ func (c *creation) claim(ctx context.Context, token string) (*lifecycle.Created,
 }
 
 // claimFor lets the key name a request, unless another claim than the one to replace stands.
-func (c *creation) claimFor(ctx context.Context, of lifecycle.Ref, token, replaces string) ([]any, error) {
+func (c *creation) claimFor(ctx context.Context, of lifecycle.Ref, token, replaces string) (link.Answer, error) {
 	s := c.s
 	return s.run(ctx, scripts.claim, s.partition(c.digest), s.ahead.Load(), c.digest, of.ID, c.sub.Fingerprint,
 		c.sub.KeyLock.Microseconds(), token, c.keyTTL().Milliseconds(), replaces, of.Life)
@@ -128,7 +129,7 @@ func (s *Store) void(ctx context.Context, id, token string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if value := text(answer, 0); value != "" {
+	if value := answer.Text(0); value != "" {
 		return s.record(id, value)
 	}
 	return nil, nil

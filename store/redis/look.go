@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // What a probe counts.
@@ -23,10 +24,10 @@ const (
 // probed is what a step knows before it is taken.
 type probed struct {
 	now   time.Time
-	r     *record // nil: there is none
-	count int     // in this partition
-	known []any   // the idempotency key, if one was asked for
-	input string  // what was submitted, if lookInto has found it and it is not large
+	r     *record     // nil: there is none
+	count int         // in this partition
+	known link.Answer // the idempotency key, if one was asked for
+	input string      // what was submitted, if lookInto has found it and it is not large
 }
 
 func (s *Store) look(ctx context.Context, id, digest, count, queue string) (probed, error) {
@@ -37,7 +38,7 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 	}
 	p, err := s.decodeProbe(id, answer)
 	if err == nil {
-		s.set(p.now, ahead)
+		s.clock.Set(p.now, ahead)
 	}
 	return p, err
 }
@@ -45,13 +46,13 @@ func (s *Store) look(ctx context.Context, id, digest, count, queue string) (prob
 // lookInto returns a record with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
 // with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
 func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err error) {
-	now, known := s.now()
+	now, known := s.clock.Recent(s.ahead.Load())
 	if !known || of.Life == lifecycle.AnyLife { // what was submitted is kept by life
 		return s.look(ctx, of.ID, "", countNothing, "")
 	}
 	tag := s.tags[s.partition(of.ID)]
 	var record, input *goredis.StringCmd
-	if err := s.send(ctx, func(p goredis.Pipeliner) {
+	if err := s.client.Send(ctx, func(p goredis.Pipeliner) {
 		record, input = p.Get(ctx, tag+"r:"+of.ID), p.GetRange(ctx, tag+"i:"+of.String(), 0, stageSize)
 	}); err != nil {
 		return probed{}, err
@@ -73,17 +74,17 @@ func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err e
 	return p, err
 }
 
-func (s *Store) decodeProbe(id string, answer []any) (p probed, err error) {
-	now, err := number(answer, 0)
+func (s *Store) decodeProbe(id string, answer link.Answer) (p probed, err error) {
+	now, err := answer.Number(0)
 	if err != nil {
 		return probed{}, err
 	}
-	count, err := number(answer, 2)
+	count, err := answer.Number(2)
 	if err != nil {
 		return probed{}, err
 	}
-	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: list(answer, 3)}
-	if value := text(answer, 1); value != "" {
+	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: answer.List(3)}
+	if value := answer.Text(1); value != "" {
 		p.r, err = s.record(id, value)
 	}
 	return p, err

@@ -4,17 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"slices"
-	"strings"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // OpenPatiently is [Open], but waits while Redis is away, and ends without it only when ctx does. away is called with what is the matter
@@ -57,19 +52,9 @@ func reachAgain(try int) time.Duration {
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
 
-// passing are the words with which a server answers that will not answer so for ever: it starts, elects a master, or is full.
-var passing = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "ERR max number of clients reached"}
-
 // opening wraps why a store cannot be opened: as lifecycle.ErrUnavailable if that may pass.
 func opening(err error) error {
-	_, unreachable := errors.AsType[net.Error](err)
-	unreachable = unreachable || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrPoolExhausted)
-	if said, ok := errors.AsType[goredis.Error](err); ok {
-		unreachable = slices.ContainsFunc(passing, func(word string) bool { return strings.HasPrefix(said.Error(), word) })
-	}
-	text := err.Error() // of errors that go-redis has no names for
-	if unreachable || strings.Contains(text, "all sentinels") || strings.Contains(text, "cluster has no nodes") || strings.Contains(text, "closed network connection") {
+	if link.MayPass(err) {
 		return fmt.Errorf("%w: open store: %w", lifecycle.ErrUnavailable, err)
 	}
 	return fmt.Errorf("open store: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // Get implements lifecycle.Store.
@@ -164,29 +165,29 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 
 // decodeList reads what one partition has found, and where it stopped looking; a
 // negative serial if it has seen all.
-func decodeList(i int, answer []any) ([]listed, place, error) {
+func decodeList(i int, answer link.Answer) ([]listed, place, error) {
 	stopped := place{serial: -1}
-	if more, err := number(answer, 1); err != nil {
+	if more, err := answer.Number(1); err != nil {
 		return nil, place{}, err
 	} else if more == 1 {
-		serial, err := number(answer, 0)
+		serial, err := answer.Number(0)
 		if err != nil {
 			return nil, place{}, err
 		}
 		stopped = place{serial, i}
 	}
-	rows := list(answer, 2)
+	rows := answer.List(2)
 	found := make([]listed, 0, len(rows)/4)
 	for n := 0; n+3 < len(rows); n += 4 {
-		serial, err := number(rows, n+1)
+		serial, err := rows.Number(n + 1)
 		if err != nil {
 			return nil, place{}, err
 		}
-		count, err := number(rows, n+3)
+		count, err := rows.Number(n + 3)
 		if err != nil {
 			return nil, place{}, err
 		}
-		found = append(found, listed{place: place{serial, i}, id: text(rows, n), value: text(rows, n+2), count: int(count)})
+		found = append(found, listed{place: place{serial, i}, id: rows.Text(n), value: rows.Text(n + 2), count: int(count)})
 	}
 	return found, stopped, nil
 }

@@ -5,19 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -59,7 +58,7 @@ type Options struct {
 	Margin time.Duration
 
 	// Check is how often the newest offset of each watched channel is compared
-	// with what has been heard; default 30 s, ± a quarter.
+	// with what has been received; default 30 s, ± a quarter.
 	Check time.Duration
 
 	// Stall says for how long Sweep expires no request and Claim takes nothing back, and is told
@@ -107,14 +106,13 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	options Options
 	log     *slog.Logger
-	client  goredis.UniversalClient
-	pipe    *pipe    // nil on a Cluster
+	client  *link.Client
 	tags    []string // the beginning of every key of each partition
 	all     []int    // the partitions
 	publish string   // the command that publishes: PUBLISH or SPUBLISH
 	alone   bool     // whether all subscribe at the server that publishes, and it tells of them
 	writers writers
-	clock   clock
+	clock   link.Clock
 	recent  recent
 	turns   turns
 	name    string       // of this process
@@ -127,14 +125,13 @@ type Store struct {
 	claimAgain []atomic.Int64                         // when each partition that did not answer is asked for deliveries again
 	turn       atomic.Uint32                          // which partition a Claim asks first
 
-	bells    []*bell // by partition where pub/sub is sharded, else one for all
-	plain    *bell   // for what is not sharded
-	listener atomic.Pointer[func(string, hub.Message)]
-	stale    stale
-	relays   map[route]*relay
-	cancels  parts.Listeners
-	due      parts.Listeners
-	probe    probes
+	subscribers []*link.Subscriber // by partition where pub/sub is sharded, else one for all
+	plain       *link.Subscriber   // for what is not sharded
+	listener    atomic.Pointer[func(string, hub.Message)]
+	stale       stale
+	relays      map[route]*relay
+	cancels     parts.Listeners
+	due         parts.Listeners
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup
@@ -150,66 +147,45 @@ var (
 )
 
 // Open connects to Redis and opens the store in it; an empty database becomes a
-// new store. See [ParseURL] for the forms of url. It fails if Redis cannot be reached, with lifecycle.ErrUnavailable (see [OpenPatiently]), is older
+// new store. See [link.ParseURL] for the forms of url. It fails if Redis cannot be reached, with lifecycle.ErrUnavailable (see [OpenPatiently]), is older
 // than 6.2, or holds a store of a newer layout or of other partitions. Close the store.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	how := o.Client
 	if how == nil {
-		parsed, err := ParseURL(url)
+		parsed, err := link.ParseURL(url)
 		if err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 		how = parsed
-	} else {
-		how = new(*how)
 	}
-	how.ContextTimeoutEnabled = true
-	how.Protocol = 2 // the replies that scripts give are the same in both
-	how.MaxRetries = 2
-	how.DialerRetries = 1 // a call is bounded by its time, not by a number of dials
-	how.ReadTimeout, how.WriteTimeout = o.Timeout, o.Timeout
-	how.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	how.DisableIdentity = true
-	s := &Store{options: o, log: o.Logger, client: newClient(how), publish: "PUBLISH", name: newToken()}
+	s := &Store{options: o, log: o.Logger, client: link.Connect(how, o.Timeout), publish: "PUBLISH", name: newToken()}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(opening(err), s.client.Close())
-	}
-	if _, cluster := s.client.(*goredis.ClusterClient); !cluster {
-		s.pipe = &pipe{client: s.client, timeout: o.Timeout}
 	}
 	s.writers = s.newWriters()
 	s.start()
 	return s, nil
 }
 
-func newClient(how *goredis.UniversalOptions) goredis.UniversalClient {
-	if how.MasterName != "" || len(how.Addrs) == 1 && !how.IsClusterMode {
-		return goredis.NewUniversalClient(how)
-	}
-	o := how.Cluster()
-	// Of a master that died go-redis is not told, only of one that sends it elsewhere.
-	o.ClusterStateReloadInterval = time.Second
-	return goredis.NewClusterClient(o)
-}
-
 // start starts the goroutines of the store.
 func (s *Store) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.plain = newBell(s, false)
-	s.bells = []*bell{s.plain}
-	if s.publish == "SPUBLISH" {
-		s.bells = nil
-		for range s.tags {
-			s.bells = append(s.bells, newBell(s, true))
-		}
-		s.plain.run(ctx)
+	subscriber := func(sharded bool) *link.Subscriber {
+		subscriber := link.NewSubscriber(s.client, sharded, s.options.Timeout, s.log)
+		subscriber.Run(ctx)
+		return subscriber
 	}
-	for _, b := range s.bells {
-		b.run(ctx)
+	s.plain = subscriber(false)
+	s.subscribers = []*link.Subscriber{s.plain}
+	if s.publish == "SPUBLISH" {
+		s.subscribers = nil
+		for range s.tags {
+			s.subscribers = append(s.subscribers, subscriber(true))
+		}
 	}
 	s.stale.wake = make(chan struct{}, 1)
 	s.running.Go(func() { s.resync(ctx) })
@@ -222,8 +198,8 @@ func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
 		s.stop()
-		for _, b := range append(s.bells, s.plain) {
-			b.close()
+		for _, subscriber := range append(s.subscribers, s.plain) {
+			subscriber.Close()
 		}
 		s.running.Wait()
 		err = s.client.Close()
@@ -231,15 +207,27 @@ func (s *Store) Close() error {
 	return err
 }
 
+// Now returns the time on the server's clock, by which the times of a request are meant.
+// It is as much too early as the server's last answer was on its way, and never too late.
+func (s *Store) Now() time.Time { return s.clock.Now() }
+
+// Probe publishes a message to this process on every connection that is subscribed to channels and
+// returns once it has come back: then live events reach this process.
+// lifecycle.ErrUnavailable if it does not within the store's timeout.
+func (s *Store) Probe(ctx context.Context) error {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	for partition, subscriber := range s.subscribers {
+		if err := subscriber.Probe(bound, s.tags[partition]+"b:probe:"+s.name); err != nil {
+			return failed(ctx, err)
+		}
+	}
+	return nil
+}
+
 // bounded returns ctx with the store's timeout.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return deadline.Within(ctx, s.options.Timeout)
-}
-
-// full reports whether a server has refused something because it has no memory for it.
-func full(err error) bool {
-	said, ok := errors.AsType[goredis.Error](err)
-	return ok && strings.HasPrefix(said.Error(), "OOM ")
 }
 
 // failed wraps what Redis or the connection said. What the caller's own context
@@ -254,7 +242,7 @@ func failed(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
-	if full(err) {
+	if link.Full(err) {
 		return fmt.Errorf("%w: store: %w: %w", lifecycle.ErrUnavailable, lifecycle.ErrFull, err)
 	}
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)

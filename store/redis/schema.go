@@ -2,14 +2,10 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"sync/atomic"
-
-	goredis "github.com/redis/go-redis/v9"
 )
 
 // layout is the version of what this program stores.
@@ -22,24 +18,24 @@ const mostPartitions = 1024
 
 // prepare looks at the server and at what it holds.
 func (s *Store) prepare(ctx context.Context) error {
-	major, minor, cluster, err := s.server(ctx)
+	server, err := s.client.Server(ctx)
 	if err != nil {
 		return err
 	}
-	if major < 6 || major == 6 && minor < 2 {
-		return fmt.Errorf("needs Redis 6.2 or newer, the server is %d.%d", major, minor)
+	if server.Major < 6 || server.Major == 6 && server.Minor < 2 {
+		return fmt.Errorf("needs Redis 6.2 or newer, the server is %d.%d", server.Major, server.Minor)
 	}
-	if cluster && major >= 7 {
+	if server.Cluster && server.Major >= 7 {
 		s.publish = "SPUBLISH"
 	}
-	if !cluster { // where it is, others publish what is heard here
+	if !server.Cluster { // in one, others publish what is received here
 		s.alone = s.client.PubSubNumSub(ctx, s.options.Prefix).Err() == nil
 	}
 	now, err := s.client.Time(ctx).Result()
 	if err != nil {
 		return err
 	}
-	s.set(now.UTC(), 0)
+	s.clock.Set(now.UTC(), 0)
 	s.advise(ctx)
 
 	want := s.options.Partitions
@@ -49,7 +45,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	begin := want
 	if begin == 0 {
 		begin = 1
-		if cluster {
+		if server.Cluster {
 			begin = clusterPartitions
 		}
 	}
@@ -113,32 +109,6 @@ func (s *Store) upgrade(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// server returns what the server calls itself.
-func (s *Store) server(ctx context.Context) (major, minor int, cluster bool, err error) {
-	info, err := s.client.Info(ctx).Result()
-	if err != nil {
-		return 0, 0, false, err
-	}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		switch name {
-		case "redis_version":
-			if _, err := fmt.Sscanf(value, "%d.%d", &major, &minor); err != nil {
-				return 0, 0, false, fmt.Errorf("server version %q: %w", value, err)
-			}
-		case "cluster_enabled":
-			cluster = value == "1"
-		}
-	}
-	if major == 0 {
-		return 0, 0, false, errors.New("the server does not tell its version")
-	}
-	if _, ok := s.client.(*goredis.ClusterClient); cluster && !ok {
-		return 0, 0, false, errors.New("the server is part of a Cluster: add ?cluster=true to its URL")
-	}
-	return major, minor, cluster, nil
 }
 
 // advise warns of settings with which accepted requests can be lost. A server

@@ -3,13 +3,12 @@ package redis
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // The scripts, each with common.lua in front, and behind that what it shares with some others.
@@ -166,56 +165,14 @@ func script(sources ...string) *goredis.Script {
 	return goredis.NewScript(commonScript + strings.Join(sources, ""))
 }
 
-var errAnswer = errors.New("unexpected answer of a script")
-
-// run runs a script on a partition. A server that does not know it yet is given its
-// text. Errors are those of go-redis.
-func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, args ...any) ([]any, error) {
-	keys := []string{s.tags[partition]}
-	if s.pipe != nil {
-		var answer *goredis.Cmd
-		if err := s.pipe.do(ctx, func(p goredis.Pipeliner) { answer = script.EvalSha(ctx, p, keys, args...) }); err != nil {
-			return nil, err
-		}
-		if !goredis.HasErrorPrefix(answer.Err(), "NOSCRIPT") {
-			return answer.Slice()
-		}
-	}
-	return script.Run(ctx, s.client, keys, args...).Slice()
-}
-
-// do has a script that does the tasks of many callers do one of this caller, as of a time of the server's, with those of others on
-// a single server. Errors are those of go-redis, and what the script says of this task alone.
-func (s *Store) do(ctx context.Context, script *goredis.Script, partition int, now time.Time, args ...any) ([]any, error) {
-	t := &task{script: script, tag: s.tags[partition], now: micros(now), args: args}
-	if s.pipe != nil {
-		if err := s.pipe.share(ctx, t); err != nil {
-			return nil, err
-		}
-		if !goredis.HasErrorPrefix(t.err, "NOSCRIPT") {
-			return t.answer, t.err
-		}
-	}
-	answers, err := script.Run(ctx, s.client, []string{t.tag}, append([]any{t.now, len(args)}, args...)...).Slice()
-	t.take(answers, 0, err)
-	return t.answer, t.err
-}
-
-// send sends commands in one round trip, with those of others on a single server. Each has its error.
-func (s *Store) send(ctx context.Context, add func(goredis.Pipeliner)) error {
-	if s.pipe != nil {
-		return s.pipe.do(ctx, add)
-	}
-	_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-		add(p)
-		return nil
-	})
-	return nil
+// run runs a script on a partition, see [link.Client.Run].
+func (s *Store) run(ctx context.Context, script *goredis.Script, partition int, args ...any) (link.Answer, error) {
+	return s.client.Run(ctx, script, s.tags[partition], args...)
 }
 
 // runAll runs a script on every partition, in one round trip to each server.
-func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(partition int) []any) ([][]any, error) {
-	answers, errs := s.runOn(ctx, script, s.all, args)
+func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(partition int) []any) ([]link.Answer, error) {
+	answers, errs := s.client.RunOn(ctx, script, s.tags, args)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -225,71 +182,10 @@ func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(pa
 }
 
 // runOn runs a script on some partitions, in one round trip to each server. Each has an answer or an error.
-func (s *Store) runOn(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([][]any, []error) {
-	answers, errs := make([][]any, len(partitions)), make([]error, len(partitions))
-	commands := make([]*goredis.Cmd, len(partitions))
-	if len(partitions) > 1 {
-		_, _ = s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			for i, partition := range partitions {
-				commands[i] = script.EvalSha(ctx, p, []string{s.tags[partition]}, args(partition)...)
-			}
-			return nil
-		})
+func (s *Store) runOn(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([]link.Answer, []error) {
+	tags := make([]string, len(partitions))
+	for i, partition := range partitions {
+		tags[i] = s.tags[partition]
 	}
-	for i, command := range commands {
-		if command == nil || goredis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
-			answers[i], errs[i] = s.run(ctx, script, partitions[i], args(partitions[i])...)
-		} else {
-			answers[i], errs[i] = command.Slice()
-		}
-	}
-	return answers, errs
-}
-
-// verdict is the first part of the answer of a script that writes.
-func verdict(answer []any) string { return text(answer, 0) }
-
-// text is a string in an answer, "" for nil.
-func text(answer []any, i int) string {
-	if i >= len(answer) {
-		return ""
-	}
-	s, _ := answer[i].(string)
-	return s
-}
-
-// number is an integer in an answer.
-func number(answer []any, i int) (int64, error) {
-	if i < len(answer) {
-		switch v := answer[i].(type) {
-		case int64:
-			return v, nil
-		case string:
-			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-				return n, nil
-			}
-		}
-	}
-	return 0, errAnswer
-}
-
-// list is a list in an answer.
-func list(answer []any, i int) []any {
-	if i >= len(answer) {
-		return nil
-	}
-	l, _ := answer[i].([]any)
-	return l
-}
-
-// numbers are n integers in an answer, from the i-th on.
-func numbers(answer []any, i, n int) ([]int64, error) {
-	all := make([]int64, n)
-	for j := range all {
-		var err error
-		if all[j], err = number(answer, i+j); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	return s.client.RunOn(ctx, script, tags, func(i int) []any { return args(partitions[i]) })
 }

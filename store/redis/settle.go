@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -29,7 +30,7 @@ func (s *Store) Settle(ctx context.Context, c dispatch.Claim, o dispatch.Outcome
 	if err != nil {
 		return dispatch.Health{}, err
 	}
-	h, err := decodeHealth(list(answer, 1))
+	h, err := decodeHealth(answer.List(1))
 	return h, failed(ctx, err)
 }
 
@@ -45,7 +46,7 @@ func (s *Store) OnDue(f func()) (stop func()) {
 	stop = s.due.Add(func(string) { f() })
 	subscribed := make([]<-chan struct{}, len(s.tags))
 	for partition, tag := range s.tags {
-		subscribed[partition] = s.bells[partition%len(s.bells)].want(tag+"b:due", "", s.due.Tell)
+		subscribed[partition] = s.subscriber(partition).Subscribe(tag+"b:due", link.HandlerFunc(s.due.Tell))
 	}
 	s.await("webhook deliveries that become due", subscribed...)
 	return stop

@@ -29,16 +29,16 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		return hub.History{}, failed(ctx, err)
 	}
 	var h hub.History
-	if h.Top, err = offsetOf(text(answer, 0)); err != nil {
+	if h.Top, err = offsetOf(answer.Text(0)); err != nil {
 		return hub.History{}, failed(ctx, err)
 	}
-	h.Ended = text(answer, 1) == "1"
-	if h.Begin, err = offsetOf(text(answer, 2)); err != nil {
+	h.Ended = answer.Text(1) == "1"
+	if h.Begin, err = offsetOf(answer.Text(2)); err != nil {
 		return hub.History{}, failed(ctx, err)
 	}
 	events := make([]event, 0, len(answer)/2)
 	for i := 3; i+1 < len(answer); i += 2 {
-		e, err := channelEvent(c, text(answer, i), text(answer, i+1))
+		e, err := channelEvent(c, answer.Text(i), answer.Text(i+1))
 		if err != nil {
 			if e.Event, err = s.lost(ctx, c, e.offset, err); err != nil {
 				return hub.History{}, failed(ctx, err)
@@ -51,8 +51,7 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 			return hub.History{}, failed(ctx, err)
 		}
 	}
-	b, name := s.bellOf(c)
-	b.noteRead(name, h.Top, events)
+	s.noteRead(c, h.Top, events)
 	if limit <= 0 { // the newest came to be noted
 		return h, nil
 	}
@@ -80,7 +79,7 @@ func (s *Store) told(ctx context.Context, c lifecycle.Channel, events []event) e
 			asked[of] = p.Exists(ctx, s.tags[s.partition(of.ID)]+"i:"+of.String())
 		}
 	}
-	if err := s.send(ctx, add); err != nil {
+	if err := s.client.Send(ctx, add); err != nil {
 		return err
 	}
 	for i := range events {
@@ -163,14 +162,4 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 		return hub.Message{}, err
 	}
 	return event{Event: lifecycle.NewEvent(nil, &r, lifecycle.EventReset), offset: r.Sequence, last: r.Status.Terminal()}.message(), nil
-}
-
-// Listen implements hub.Source. f runs on the goroutine that reads from Redis.
-func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
-
-// ring calls the listener.
-func (s *Store) ring(channel string, m hub.Message) {
-	if f := s.listener.Load(); f != nil {
-		(*f)(channel, m)
-	}
 }

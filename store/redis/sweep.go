@@ -69,30 +69,30 @@ func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 	}
 	var all []due
 	for i, answer := range answers {
-		entries := list(answer, 1)
+		entries := answer.List(1)
 		for n := 0; n+1 < len(entries); n += 2 {
-			at, err := number(entries, n+1)
+			at, err := entries.Number(n + 1)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, due{at, text(entries, n)})
+			all = append(all, due{at, entries.Text(n)})
 		}
-		if aging, err := number(answer, 2); err != nil {
+		if aging, err := answer.Number(2); err != nil {
 			return nil, err
 		} else if aging > 0 {
 			if err := s.age(ctx, i); err != nil {
 				return nil, err
 			}
 		}
-		if forgotten, err := number(answer, 4); err != nil {
+		if forgotten, err := answer.Number(4); err != nil {
 			return nil, err
 		} else if forgotten > 0 {
 			if err := s.purge(ctx, i); err != nil {
 				return nil, err
 			}
 		}
-		for n := range list(answer, 3) {
-			to, err := number(list(answer, 3), n)
+		for n := range answer.List(3) {
+			to, err := answer.List(3).Number(n)
 			if err != nil {
 				return nil, err
 			}

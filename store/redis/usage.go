@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // What an owner takes is counted in each partition, in the scripts that change it. On a single server that is exact. Of more partitions each may be
@@ -125,8 +126,8 @@ func (u *usages) put(owner string, by []lifecycle.Usage) {
 
 // beyond says what a creation comes to that a partition has refused: an error of the quota, or errConflict if it is to be tried again, by
 // what was read of the other partitions.
-func (c *creation) beyond(ctx context.Context, answer []any, takes lifecycle.Usage) error {
-	here, err := numbers(answer, 1, 2)
+func (c *creation) beyond(ctx context.Context, answer link.Answer, takes lifecycle.Usage) error {
+	here, err := answer.Numbers(1, 2)
 	if err != nil {
 		return err
 	}

@@ -1,19 +1,28 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
-	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
-	"time"
 
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
 )
 
-// bellOf returns the bell of a channel, and what the channel is called in Redis.
-func (s *Store) bellOf(c lifecycle.Channel) (*bell, string) {
+// subscriber is what subscribes to the channels of a partition.
+func (s *Store) subscriber(partition int) *link.Subscriber {
+	return s.subscribers[partition%len(s.subscribers)]
+}
+
+// subscription returns what subscribes to a channel, and what the channel is called in Redis.
+func (s *Store) subscription(c lifecycle.Channel) (*link.Subscriber, string) {
 	partition, _ := s.home(c)
-	return s.bells[partition%len(s.bells)], s.tags[partition] + "b:" + c.Key()
+	return s.subscriber(partition), s.tags[partition] + "b:" + c.Key()
 }
 
 // Watch implements hub.Source. It returns once the server has confirmed the
@@ -28,218 +37,138 @@ func (s *Store) Watch(ctx context.Context, channel string) error {
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	b, name := s.bellOf(c)
-	return failed(ctx, b.watch(bound, name, channel, nil))
+	subscriber, name := s.subscription(c)
+	return failed(ctx, subscriber.SubscribeNow(bound, name, &watched{store: s, key: channel, feed: c.Feed()}))
 }
 
 // Unwatch implements hub.Source. Messages may come for about a second more.
 func (s *Store) Unwatch(channel string) {
 	if c, err := lifecycle.ParseKey(channel); err == nil {
-		b, name := s.bellOf(c)
-		b.unwatch(name)
+		subscriber, name := s.subscription(c)
+		subscriber.Unsubscribe(name)
 	}
+}
+
+// Listen implements hub.Source. f runs on the goroutine that reads from Redis.
+func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
+
+// watched is a channel that is watched, the handler of its subscription.
+type watched struct {
+	store *Store
+	key   string // of the channel
+	feed  bool   // whether it is a feed
+
+	// mu is held while the listener runs, so that it is notified in order; before that of the subscriber.
+	mu   sync.Mutex
+	seen seen
 }
 
 // seen is what was known of a channel at some time.
 type seen struct {
-	heard uint64
-	mark  mark
+	received uint64 // offset of the newest message that the listener was given
+	mark     mark
 }
 
-// stale is the channels in which messages may have been missed, with what was known of
-// them before.
-type stale struct {
-	mu       sync.Mutex
-	channels map[string]seen
-	wake     chan struct{}
+// mark is a message that was seen in a channel. Looking for it later tells whether the
+// channel has lost its end meanwhile: a replica that takes over may lack what its
+// server acknowledged last, and gives the same offsets to other messages then.
+type mark struct {
+	offset uint64 // 0: none was seen
+	token  string // of the write that stored it; "" if only the offset is known
 }
 
-// add keeps what was known first.
-func (x *stale) add(key string, before seen) {
-	x.mu.Lock()
-	if x.channels == nil {
-		x.channels = make(map[string]seen)
-	}
-	if _, ok := x.channels[key]; !ok {
-		x.channels[key] = before
-	}
-	x.mu.Unlock()
-	select {
-	case x.wake <- struct{}{}:
-	default:
-	}
+func markOf(e event) mark { return mark{e.offset, e.token} }
+
+// known is what is known of the channel now.
+func (w *watched) known() seen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen
 }
 
-// take returns up to n of them.
-func (x *stale) take(n int) map[string]seen {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	taken := make(map[string]seen, min(n, len(x.channels)))
-	for key, before := range x.channels {
-		if len(taken) == n {
-			break
-		}
-		taken[key] = before
-		delete(x.channels, key)
-	}
-	return taken
-}
-
-// resyncBatch is how many channels are compared with the store at a time.
-const resyncBatch = 64
-
-// resync rings with the newest message of channels in which messages were missed.
-func (s *Store) resync(ctx context.Context) {
-	for {
-		select {
-		case <-s.stale.wake:
-		case <-ctx.Done():
-			return
-		}
-		for wait := 50 * time.Millisecond; ; {
-			channels := s.stale.take(resyncBatch)
-			if len(channels) == 0 {
-				break
-			}
-			err := s.compare(ctx, channels)
-			if err == nil {
-				continue
-			}
-			for key, before := range channels {
-				s.stale.add(key, before)
-			}
-			s.log.LogAttrs(ctx, slog.LevelWarn, "channels may be behind", slog.Int("channels", len(channels)), slog.Any("error", err))
-			select {
-			case <-time.After(wait):
-				wait = min(2*wait, 5*time.Second)
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// check compares every watched channel with the store now and then, so that the loss of
-// the last message in a channel is found without any sign of it.
-func (s *Store) check(ctx context.Context) {
-	for {
-		interval := s.options.Check*3/4 + rand.N(s.options.Check/2+1)
-		select {
-		case <-time.After(interval / 2):
-		case <-ctx.Done():
-			return
-		}
-		s.recent.age()
-		var keys []string
-		for _, b := range s.bells {
-			keys = b.watchedKeys(keys)
-		}
-		batches := (len(keys) + resyncBatch - 1) / resyncBatch
-		pace := interval / 2 / time.Duration(max(batches, 1)) // spread over the other half
-		for range max(batches, 1) {
-			n := min(resyncBatch, len(keys))
-			if n > 0 {
-				if err := s.compare(ctx, s.seen(keys[:n])); err != nil && ctx.Err() == nil {
-					s.log.LogAttrs(ctx, slog.LevelDebug, "watched channels could not be checked", slog.Any("error", err))
-				}
-				keys = keys[n:]
-			}
-			select {
-			case <-time.After(pace):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-func (b *bell) watchedKeys(keys []string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, w := range b.channels {
-		if w.key != "" && w.want && w.state == subscribed {
-			keys = append(keys, w.key)
-		}
-	}
-	return keys
-}
-
-// seen returns what is known of watched channels now.
-func (s *Store) seen(keys []string) map[string]seen {
-	known := make(map[string]seen, len(keys))
-	for _, key := range keys {
-		if b, w, _ := s.watchedAs(key); w != nil {
-			b.ringing.Lock()
-			known[key] = seen{w.heard, w.mark}
-			b.ringing.Unlock()
-		}
-	}
-	return known
-}
-
-// watchedAs returns who watches a channel, and as what; nil if nobody does.
-func (s *Store) watchedAs(key string) (*bell, *watched, lifecycle.Channel) {
-	c, err := lifecycle.ParseKey(key)
+// Message implements link.Handler.
+func (w *watched) Message(payload string) {
+	e, err := published(payload, w.feed)
 	if err != nil {
-		return nil, nil, c
+		w.store.log.LogAttrs(context.Background(), slog.LevelWarn, "what is published is not understood", slog.String("channel", w.key), slog.Any("error", err))
+		return
 	}
-	b, name := s.bellOf(c)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b, b.channels[name], c
+	w.received(e, false)
 }
 
-// compare rings with the newest message of each channel of which less was heard, and
-// tells of those that have lost their end.
-func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
-	type asked struct {
-		b       *bell
-		w       *watched
-		channel lifecycle.Channel
+// Missed implements link.Handler.
+func (w *watched) Missed() { w.store.stale.add(w.key, w.known()) }
+
+// published reads what is published in a channel: in that of a request the event alone, which says what it is;
+// in a feed the event has another offset, which stands before it.
+func published(payload string, feed bool) (event, error) {
+	if !feed {
+		return decodeEvent(payload)
 	}
-	parts := make(map[int][]asked)
-	args := make(map[int][]any)
-	for key, before := range channels {
-		b, w, c := s.watchedAs(key)
-		if w == nil {
-			continue
-		}
-		partition, _ := s.home(c)
-		parts[partition] = append(parts[partition], asked{b, w, c})
-		args[partition] = append(args[partition], key, before.heard, before.mark.offset, before.mark.token)
+	offset, value, ok := strings.Cut(payload, ":")
+	n, err := strconv.ParseUint(offset, 10, 64)
+	if !ok || err != nil {
+		return event{}, errDamaged
 	}
-	for partition, part := range parts {
-		bound, cancel := s.bounded(ctx)
-		answer, err := s.run(bound, scripts.newest, partition, args[partition]...)
-		cancel()
-		if err != nil {
-			return err
-		}
-		for n := 0; n+3 < len(answer); n += 4 {
-			i, err := number(answer, n)
-			if err != nil || int(i) >= len(part) {
-				return errAnswer
-			}
-			to := part[i]
-			newest, err := newestOf(to.channel, text(answer, n+1), text(answer, n+2))
-			switch {
-			case err != nil:
-				return err
-			case text(answer, n+3) == "1":
-				to.b.replaced(to.w, markOf(newest))
-			default:
-				to.b.rung(to.w, newest, true)
-			}
-		}
-	}
-	return nil
+	e, err := decodeEvent(value)
+	e.offset, e.last = n, false
+	return e, err
 }
 
-// newestOf reads the newest event of a channel. If it has aged away, what tells of the loss is in its place.
-func newestOf(c lifecycle.Channel, id, value string) (event, error) {
-	if value != "" {
-		return channelEvent(c, id, value)
+// received notifies the listener. What was published is passed on whatever was received
+// before, because the offsets of a request begin again when it is forgotten and
+// its id used again; what was read from the store only if it is news.
+func (w *watched) received(e event, read bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if read && e.offset <= w.seen.received {
+		return
 	}
-	offset, err := offsetOf(id)
-	return event{Event: lifecycle.FeedReset(c, offset), offset: offset}, err
+	w.notify(markOf(e), e.message())
+}
+
+// replaced notifies the listener that the channel has lost its end; at is what it has now.
+func (w *watched) replaced(at mark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notify(at, hub.Message{Offset: at.offset})
+}
+
+func (w *watched) notify(at mark, m hub.Message) {
+	w.seen = seen{at.offset, at}
+	if f := w.store.listener.Load(); f != nil {
+		(*f)(w.key, m)
+	}
+}
+
+// noteRead compares what was read of a channel with what was seen before, and remembers
+// its top: followers have seen that although it was not published to them. What was
+// read is not known to belong with what was seen unless it holds that message.
+func (s *Store) noteRead(c lifecycle.Channel, top uint64, events []event) {
+	w := s.watchedAs(c)
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	newest, known := mark{offset: top}, &w.seen.mark
+	n := len(events)
+	if n > 0 && events[n-1].offset == top {
+		newest = markOf(events[n-1])
+	}
+	same := known.offset == 0
+	if n > 0 && known.token != "" && events[0].offset <= known.offset && known.offset <= events[n-1].offset {
+		i, found := slices.BinarySearchFunc(events, known.offset, func(e event, offset uint64) int { return cmp.Compare(e.offset, offset) })
+		same = found && markOf(events[i]) == *known
+	}
+	if same && newest.offset > known.offset {
+		*known = newest
+	}
+}
+
+// watchedAs returns a channel that is watched, nil if nobody watches it.
+func (s *Store) watchedAs(c lifecycle.Channel) *watched {
+	subscriber, name := s.subscription(c)
+	w, _ := subscriber.Handler(name).(*watched)
+	return w
 }

@@ -1,4 +1,4 @@
-package redis
+package link
 
 import (
 	"context"
@@ -38,20 +38,20 @@ const (
 	pipeBatch = 64 // callers whose commands are sent together
 )
 
-// task is what one caller wants of a script that does the tasks of many, see many.lua.
+// task is what one caller wants of a script that does the tasks of many, see [Client.RunTask].
 type task struct {
 	script *goredis.Script
-	tag    string // of the partition
-	now    int64  // the server's time in µs
+	key    string
+	now    int64 // the server's time in µs
 	args   []any
 
 	// Once it was sent.
-	answer []any
+	answer Answer
 	err    error
 }
 
 // answerOK is the answer of most tasks.
-var answerOK = []any{"ok"}
+var answerOK = Answer{"ok"}
 
 // tasksBatch is how many tasks a script does, for which the server does nothing else.
 const tasksBatch = 32
@@ -71,7 +71,7 @@ func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()
 			continue
 		}
 		i := slices.IndexFunc(scripts, func(x *shared) bool {
-			return len(x.tasks) < tasksBatch && x.tasks[0].script == c.task.script && x.tasks[0].tag == c.task.tag
+			return len(x.tasks) < tasksBatch && x.tasks[0].script == c.task.script && x.tasks[0].key == c.task.key
 		})
 		if i < 0 {
 			i = len(scripts)
@@ -83,7 +83,7 @@ func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()
 	}
 	for _, x := range scripts {
 		x.args[0] = x.now
-		x.answer = x.tasks[0].script.EvalSha(ctx, p, []string{x.tasks[0].tag}, x.args...)
+		x.answer = x.tasks[0].script.EvalSha(ctx, p, []string{x.tasks[0].key}, x.args...)
 	}
 	return func() {
 		for _, x := range scripts {
@@ -96,17 +96,17 @@ func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()
 }
 
 // take is given what the script has answered to all its tasks, of which this is the i-th.
-func (t *task) take(answers []any, i int, err error) {
-	t.answer, t.err = list(answers, i), err
+func (t *task) take(answers Answer, i int, err error) {
+	t.answer, t.err = answers.List(i), err
 	if i < len(answers) && answers[i] == int64(1) { // for short
 		t.answer = answerOK
 	}
 	switch {
 	case err != nil:
-	case verdict(t.answer) == "error":
-		t.err = errors.New(text(t.answer, 1))
+	case t.answer.Verdict() == "error":
+		t.err = errors.New(t.answer.Text(1))
 	case t.answer == nil:
-		t.err = errAnswer
+		t.err = ErrAnswer
 	}
 }
 
