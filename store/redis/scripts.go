@@ -89,7 +89,7 @@ var (
 	metaScript string
 	//go:embed scripts/newest.lua
 	newestScript string
-	//go:embed scripts/probe.lua
+	//go:embed scripts/snapshot.lua
 	probeScript string
 	//go:embed scripts/read.lua
 	readScript string
