@@ -23,10 +23,10 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	if err := s.turns.take(bound, of.ID); err != nil {
+	if err := s.changing.lock(bound, of.ID); err != nil {
 		return lifecycle.Request{}, failed(ctx, err)
 	}
-	defer s.turns.give(of.ID)
+	defer s.changing.unlock(of.ID)
 	r, err := s.apply(bound, of, c)
 	return r, answered(ctx, err)
 }
@@ -53,12 +53,12 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	return r, content, nil
 }
 
-func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (p probed, r lifecycle.Request, err error) {
-	if err := s.turns.take(ctx, of.ID); err != nil {
+func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (p snapshot, r lifecycle.Request, err error) {
+	if err := s.changing.lock(ctx, of.ID); err != nil {
 		return p, r, err
 	}
-	defer s.turns.give(of.ID)
-	if p, err = s.lookInto(ctx, of); err == nil {
+	defer s.changing.unlock(of.ID)
+	if p, err = s.snapshotWithInput(ctx, of); err == nil {
 		r, err = s.step(of, c).from(ctx, p)
 	}
 	return p, r, err
@@ -78,7 +78,7 @@ func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 	count := countNothing
 	switch c := c.(type) {
 	case lifecycle.Progress, lifecycle.Succeed:
-		if p, ok := s.recall(of); ok {
+		if p, ok := s.cached(of); ok {
 			r, newer, err := st.try(ctx, p)
 			_, refused := errors.AsType[*lifecycle.TransitionError](err)
 			switch {
@@ -95,21 +95,21 @@ func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 			count = countTail
 		}
 	}
-	p, err := s.look(ctx, of.ID, "", count, "")
+	p, err := s.snapshot(ctx, of.ID, "", count, "")
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
 	return st.from(ctx, p)
 }
 
-// recall is what is known of a request without asking, if that will do to try a step.
-func (s *Store) recall(of lifecycle.Ref) (probed, bool) {
+// cached is a snapshot of what is known of a request without asking, if that will do to try a step.
+func (s *Store) cached(of lifecycle.Ref) (snapshot, bool) {
 	r := s.recent.get(of.ID)
 	if r == nil || !of.Of(&r.Request) {
-		return probed{}, false
+		return snapshot{}, false
 	}
 	now, ok := s.clock.Recent(s.ahead.Load())
-	return probed{now: now, r: r}, ok
+	return snapshot{now: now, r: r}, ok
 }
 
 // step is one call of Apply.
@@ -127,7 +127,7 @@ func (s *Store) step(of lifecycle.Ref, c lifecycle.Change) *step {
 }
 
 // from makes the change, beginning with what was read.
-func (st *step) from(ctx context.Context, p probed) (lifecycle.Request, error) {
+func (st *step) from(ctx context.Context, p snapshot) (lifecycle.Request, error) {
 	for n := range attempts {
 		if p.r == nil || !st.of.Of(&p.r.Request) {
 			return lifecycle.Request{}, lifecycle.ErrNotFound
@@ -146,7 +146,7 @@ func (st *step) from(ctx context.Context, p probed) (lifecycle.Request, error) {
 
 // try makes the change to the record that was read. With errConflict comes what
 // is there now.
-func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, error) {
+func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapshot, error) {
 	s, was := st.s, p.r
 	if p.now.Before(was.UpdatedAt) { // the one who made that knew the server's time better
 		p.now = was.UpdatedAt
@@ -191,7 +191,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 	case "unstaged":
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
-		newer, err := st.s.decodeProbe(st.of.ID, answer[1:])
+		newer, err := st.s.decodeSnapshot(st.of.ID, answer[1:])
 		if now, ok := s.clock.Recent(s.ahead.Load()); ok && now.After(newer.now) { // the script knows only what it was told
 			newer.now = now
 		}
@@ -203,7 +203,7 @@ func (st *step) try(ctx context.Context, p probed) (lifecycle.Request, probed, e
 
 // args are the arguments of the script, and the partitions whose outbox the event goes to. What is
 // pending again gets its position; the script gives it its ticket. asked: see [lifecycle.Effect].
-func (st *step) args(ctx context.Context, is *record, p probed, asked bool) ([]any, []int, error) {
+func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([]any, []int, error) {
 	s, was, next := st.s, p.r, &is.Request
 	expires, ended, cancels := "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
@@ -295,7 +295,7 @@ func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	for range attempts {
-		p, err := s.look(bound, of.ID, "", countNothing, "")
+		p, err := s.snapshot(bound, of.ID, "", countNothing, "")
 		switch {
 		case err != nil:
 			return failed(ctx, err)

@@ -62,7 +62,7 @@ type creation struct {
 	digest    string // of the idempotency key, "" for none
 	local     bool   // the key, if any, lives in the request's partition
 	body      *staged
-	blind     bool // not looked yet what is there: mostly there is nothing, and the script knows
+	blind     bool // not asked yet what is there: mostly there is nothing, and the script knows
 }
 
 // try does all of it once. errConflict: others were faster.
@@ -89,7 +89,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		localKey = c.digest
 	}
 	queue := queueOf(sub.Route, s.rank(sub.Priority))
-	p, err := c.look(ctx, localKey, queue)
+	p, err := c.snapshot(ctx, localKey, queue)
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
@@ -171,16 +171,16 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 }
 
-// look returns what is there already; the first time that nothing is, without asking, but with a count
+// snapshot returns what is there already; the first time that nothing is, without asking, but with a count
 // below zero, if the time is known.
-func (c *creation) look(ctx context.Context, key, queue string) (probed, error) {
+func (c *creation) snapshot(ctx context.Context, key, queue string) (snapshot, error) {
 	if c.blind {
 		c.blind = false
 		if now, ok := c.s.clock.Recent(c.s.ahead.Load()); ok {
-			return probed{now: now, count: -1}, nil
+			return snapshot{now: now, count: -1}, nil
 		}
 	}
-	return c.s.look(ctx, c.sub.ID, key, countQueue, queue)
+	return c.s.snapshot(ctx, c.sub.ID, key, countQueue, queue)
 }
 
 // repeated answers a submission that came with its id before. Its key, if it has one, names that

@@ -61,7 +61,7 @@ func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q di
 	if state == "" && q.State != "" {
 		state = "-" // none has it
 	}
-	answer, err := s.hook(ctx, hooks.deliveries, owner, s.ahead.Load(), owner, endpoint, highest, state, q.Type, max(q.Limit, 1), maxLooked)
+	answer, err := s.hook(ctx, hooks.deliveries, owner, s.ahead.Load(), owner, endpoint, highest, state, q.Type, max(q.Limit, 1), maxScanned)
 	if err != nil {
 		return dispatch.Page{}, err
 	}
@@ -83,7 +83,7 @@ func (s *Store) ListDeliveries(ctx context.Context, owner, endpoint string, q di
 	return page, nil
 }
 
-// decodeDelivery reads what look in deliveries.lua answers.
+// decodeDelivery reads what shown in deliveries.lua answers.
 func decodeDelivery(row link.Answer) (dispatch.Delivery, error) {
 	n, err := row.Numbers(4, 3)
 	if err != nil {

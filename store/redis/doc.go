@@ -27,7 +27,7 @@
 //
 // So create, start, progress and succeed cost four scripts and two plain commands from the client; inside
 // the server they execute a fixed number of further ones (a test holds them to it).
-// The bell costs no reading: what is published is the event itself. An event is the record as it is after it, in a compact form:
+// A notification costs no reading: what is published is the event itself. An event is the record as it is after it, in a compact form:
 // it tells of that state whole anyway. So a step hands one string to a script, which stores it as record and event and publishes it, and what
 // clients get, several times as long, is made of it by who reads it. A body above
 // 64 KiB costs one more command. With several partitions a creation, a retry and a release ask the
@@ -55,11 +55,11 @@
 // those that are not. A feed whose last event has aged is dropped, unless somebody listens; one
 // that begins again does so behind every offset that was given before.
 //
-// # The bell
+// # Notifications
 //
 // Each process subscribes to the channels that are watched in it and no others. When a
 // connection breaks, what was published meanwhile is lost: once subscribed again, the newest
-// message of each channel is read and rung with, which makes followers
+// message of each channel is read and handed on as if it were published, which makes followers
 // read what they miss. The same is checked now and then without any sign of a loss.
 //
 // # The callback exchange

@@ -21,8 +21,8 @@ func Example() {
 	}
 	defer func() { _ = store.Close() }()
 
-	heard := make(chan uint64)
-	store.Listen(func(_ string, m hub.Message) { heard <- m.Offset })
+	received := make(chan uint64)
+	store.Listen(func(_ string, m hub.Message) { received <- m.Offset })
 	if err := store.Watch(ctx, "request:r1"); err != nil {
 		log.Fatal(err)
 	}
@@ -31,13 +31,13 @@ func Example() {
 	}); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("request:r1", <-heard)
+	fmt.Println("request:r1", <-received)
 	for _, change := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{Attempt: 1}} {
 		r, err := store.Apply(ctx, lifecycle.Named("r1"), change)
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println("request:r1", <-heard)
+		fmt.Println("request:r1", <-received)
 		fmt.Println(r.Status)
 	}
 }

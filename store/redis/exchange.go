@@ -100,7 +100,7 @@ func (c *Callback) Collect(ctx context.Context) (Backlog, error) {
 }
 
 // Listen calls wake when a partition has events again that this one may take. It must
-// not block. Now and then a call is lost, so look without it too.
+// not block. Now and then a call is lost, so take without it too.
 func (c *Callback) Listen(wake func(partition int)) (stop func()) {
 	name := func(partition int) string { return c.s.tags[partition] + "b:callback" }
 	for partition := range c.s.tags {

@@ -246,28 +246,28 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// TestCallbackBell: the first event wakes who has the lease, or everybody if nobody
+// TestCallbackNotifications: the first event wakes who has the lease, or everybody if nobody
 // has it, and so does whoever gives it up and leaves something.
-func TestCallbackBell(t *testing.T) {
+func TestCallbackNotifications(t *testing.T) {
 	server := servertest.Redis(t)
 	for _, partitions := range []int{1, 3} {
 		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
-			o := redis.Options{Prefix: fmt.Sprint("bell", partitions), Partitions: partitions}
+			o := redis.Options{Prefix: fmt.Sprint("notify", partitions), Partitions: partitions}
 			s, a := collected(t, server.URL, o, redis.CallbackOptions{})
 			_, b := collected(t, server.URL, o, redis.CallbackOptions{})
-			rings := [2]chan int{make(chan int, 100), make(chan int, 100)}
+			notified := [2]chan int{make(chan int, 100), make(chan int, 100)}
 			for i, c := range []*redis.Callback{a, b} {
-				defer c.Listen(func(partition int) { rings[i] <- partition })()
+				defer c.Listen(func(partition int) { notified[i] <- partition })()
 			}
 			admin := client(t, server)
 			within(t, 10*time.Second, "both listen", func() bool {
-				counts, err := admin.PubSubNumSub(t.Context(), fmt.Sprintf("bell%d:{p0}:b:callback", partitions)).Result()
-				return err == nil && counts[fmt.Sprintf("bell%d:{p0}:b:callback", partitions)] == 2
+				counts, err := admin.PubSubNumSub(t.Context(), fmt.Sprintf("notify%d:{p0}:b:callback", partitions)).Result()
+				return err == nil && counts[fmt.Sprintf("notify%d:{p0}:b:callback", partitions)] == 2
 			})
-			rung := func(who int) int {
+			wakes := func(who int) int {
 				t.Helper()
 				select {
-				case p := <-rings[who]:
+				case p := <-notified[who]:
 					return p
 				case <-time.After(10 * time.Second):
 					t.Fatalf("%d was not woken", who)
@@ -281,22 +281,22 @@ func TestCallbackBell(t *testing.T) {
 				}
 			}
 			create("first")
-			p := rung(0)
-			if other := rung(1); other != p {
+			p := wakes(0)
+			if other := wakes(1); other != p {
 				t.Errorf("partitions %d and %d", p, other)
 			}
 			published := entries(take(t, a, p, nil))
 			take(t, a, p, published)
 			create("second")
-			rung(0)
-			create("third") // the stream was not empty: no ring
+			wakes(0)
+			create("third") // the stream was not empty: nobody is notified
 			if err := a.Release(t.Context(), p, nil); err != nil {
 				t.Fatal(err)
 			}
-			rung(0)
-			rung(1)
-			if n := len(rings[0]) + len(rings[1]); n != 0 {
-				t.Errorf("%d rings more", n)
+			wakes(0)
+			wakes(1)
+			if n := len(notified[0]) + len(notified[1]); n != 0 {
+				t.Errorf("%d notifications more", n)
 			}
 			if got := take(t, b, p, nil); len(got) != 2 {
 				t.Errorf("%d events", len(got))

@@ -201,9 +201,9 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
-// TestBellIsCutAgainAndAgain: the pub/sub connections are killed while events are
+// TestSubscriptionsAreCutAgainAndAgain: the pub/sub connections are killed while events are
 // published, and every follower still sees each event once and in order.
-func TestBellIsCutAgainAndAgain(t *testing.T) {
+func TestSubscriptionsAreCutAgainAndAgain(t *testing.T) {
 	server := servertest.Redis(t)
 	a, b := open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})
 	admin := client(t, server)
@@ -242,7 +242,7 @@ func TestBellIsCutAgainAndAgain(t *testing.T) {
 	select {
 	case <-waiter.C:
 	default:
-		t.Error("the waiter heard nothing")
+		t.Error("the waiter was notified of nothing")
 	}
 	if cuts == 0 {
 		t.Error("nothing was cut")
@@ -250,18 +250,18 @@ func TestBellIsCutAgainAndAgain(t *testing.T) {
 	t.Logf("%d connections cut, %d resyncs", cuts, h.Stats().Resyncs)
 }
 
-// TestLostLastEvent: an event that no bell rang for is found by the check.
+// TestLostLastEvent: an event that nobody was notified of is found by the check.
 func TestLostLastEvent(t *testing.T) {
-	testSilentBell(t, redis.Options{Check: 100 * time.Millisecond, Timeout: time.Minute})
+	testSilentSubscriber(t, redis.Options{Check: 100 * time.Millisecond, Timeout: time.Minute})
 }
 
-// TestDeadBell: a connection that looks open but carries nothing is replaced.
-func TestDeadBell(t *testing.T) {
-	testSilentBell(t, redis.Options{Check: time.Hour, Timeout: 300 * time.Millisecond})
+// TestDeadSubscriber: a connection that looks open but carries nothing is replaced.
+func TestDeadSubscriber(t *testing.T) {
+	testSilentSubscriber(t, redis.Options{Check: time.Hour, Timeout: 300 * time.Millisecond})
 }
 
-// testSilentBell lets the connection of the bell die without a sign.
-func testSilentBell(t *testing.T, o redis.Options) {
+// testSilentSubscriber lets the connection that subscribes die without a sign.
+func testSilentSubscriber(t *testing.T, o redis.Options) {
 	server := servertest.Redis(t)
 	proxy := servertest.Proxy(t, server.Addr)
 	a := open(t, server.URL, redis.Options{})
@@ -271,7 +271,7 @@ func testSilentBell(t *testing.T, o redis.Options) {
 	feed.until(t, 1, 5)
 	proxy.Drop(servertest.ToClient)
 	work(t.Context(), t, a, "meanwhile", 1)
-	if o.Check < o.Timeout { // let the calls pass again, but not the bell
+	if o.Check < o.Timeout { // let the calls pass again, but not what is published
 		proxy.Restore()
 		killAll(t, server, "normal")
 	} else {

@@ -6,54 +6,54 @@ import (
 	"sync"
 )
 
-// turns lets the callers of one process change a request one after the other, in the order in which they came. Redis
+// keyedMutex lets the callers of one process change a request one after the other, in the order in which they came. Redis
 // would refuse all but one of those that begin with the same record, and who then waits a moment, so as not to be
 // in the way, finds that another one was faster, again and again. What is left are the other processes.
-type turns struct {
+type keyedMutex struct {
 	mu    sync.Mutex
-	queue map[string][]chan struct{} // by id, while somebody has the turn: who waits
+	queue map[string][]chan struct{} // by key, while it is locked: who waits
 }
 
-// take waits for the turn at a request. If ctx does not end before, give must be called.
-func (t *turns) take(ctx context.Context, id string) error {
-	t.mu.Lock()
-	waiting, taken := t.queue[id]
+// lock waits until nobody else has the key locked. It returns the error of ctx if that ends before; else unlock must be called.
+func (m *keyedMutex) lock(ctx context.Context, key string) error {
+	m.mu.Lock()
+	waiting, taken := m.queue[key]
 	if !taken {
-		if t.queue == nil {
-			t.queue = make(map[string][]chan struct{})
+		if m.queue == nil {
+			m.queue = make(map[string][]chan struct{})
 		}
-		t.queue[id] = nil
-		t.mu.Unlock()
+		m.queue[key] = nil
+		m.mu.Unlock()
 		return nil
 	}
 	mine := make(chan struct{})
-	t.queue[id] = append(waiting, mine)
-	t.mu.Unlock()
+	m.queue[key] = append(waiting, mine)
+	m.mu.Unlock()
 	select {
 	case <-mine:
 		return nil
 	case <-ctx.Done():
 	}
-	t.mu.Lock()
-	if i := slices.Index(t.queue[id], mine); i >= 0 {
-		t.queue[id] = slices.Delete(t.queue[id], i, i+1)
-		t.mu.Unlock()
+	m.mu.Lock()
+	if i := slices.Index(m.queue[key], mine); i >= 0 {
+		m.queue[key] = slices.Delete(m.queue[key], i, i+1)
+		m.mu.Unlock()
 		return ctx.Err()
 	}
-	t.mu.Unlock() // it came at the same time
-	t.give(id)
+	m.mu.Unlock() // it came at the same time
+	m.unlock(key)
 	return ctx.Err()
 }
 
-// give passes the turn on.
-func (t *turns) give(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	waiting := t.queue[id]
+// unlock passes the lock on to who has waited longest.
+func (m *keyedMutex) unlock(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	waiting := m.queue[key]
 	if len(waiting) == 0 {
-		delete(t.queue, id)
+		delete(m.queue, key)
 		return
 	}
-	t.queue[id] = waiting[1:]
+	m.queue[key] = waiting[1:]
 	close(waiting[0])
 }

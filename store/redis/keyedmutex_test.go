@@ -7,20 +7,20 @@ import (
 	"testing"
 )
 
-// TestTurns: one at a time for each id, in order, and who gives up is passed over.
-func TestTurns(t *testing.T) {
-	var turns turns
+// TestKeyedMutex: one at a time for each id, in order, and who gives up is passed over.
+func TestKeyedMutex(t *testing.T) {
+	var mutex keyedMutex
 	ctx := t.Context()
-	if err := errors.Join(turns.take(ctx, "a"), turns.take(ctx, "b")); err != nil {
+	if err := errors.Join(mutex.lock(ctx, "a"), mutex.lock(ctx, "b")); err != nil {
 		t.Fatal(err)
 	}
-	turns.give("b")
+	mutex.unlock("b")
 	waits := func(n int) {
 		t.Helper()
 		for {
-			turns.mu.Lock()
-			got := len(turns.queue["a"])
-			turns.mu.Unlock()
+			mutex.mu.Lock()
+			got := len(mutex.queue["a"])
+			mutex.mu.Unlock()
 			if got == n {
 				return
 			}
@@ -35,20 +35,20 @@ func TestTurns(t *testing.T) {
 			if i == 1 {
 				ctx = impatient
 			}
-			if err := turns.take(ctx, "a"); err != nil {
+			if err := mutex.lock(ctx, "a"); err != nil {
 				if i != 1 || !errors.Is(err, context.Canceled) {
 					t.Errorf("%d: %v", i, err)
 				}
 				return
 			}
 			order <- i
-			turns.give("a")
+			mutex.unlock("a")
 		})
 		waits(i + 1)
 	}
 	cancel()
 	waits(4)
-	turns.give("a")
+	mutex.unlock("a")
 	wg.Wait()
 	close(order)
 	var got []int
@@ -58,14 +58,14 @@ func TestTurns(t *testing.T) {
 	if len(got) != 4 || got[0] != 0 || got[1] != 2 || got[2] != 3 || got[3] != 4 {
 		t.Errorf("order %v", got)
 	}
-	if len(turns.queue) != 0 {
-		t.Errorf("left: %v", turns.queue)
+	if len(mutex.queue) != 0 {
+		t.Errorf("left: %v", mutex.queue)
 	}
 }
 
-// TestTurnsGivenUp: a turn that comes while its taker gives up is not lost.
-func TestTurnsGivenUp(t *testing.T) {
-	var turns turns
+// TestKeyedMutexGivenUp: a lock that comes while its taker gives up is not lost.
+func TestKeyedMutexGivenUp(t *testing.T) {
+	var mutex keyedMutex
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -74,15 +74,15 @@ func TestTurnsGivenUp(t *testing.T) {
 				if (i+n)%3 == 0 {
 					go cancel()
 				}
-				if turns.take(ctx, "a") == nil {
-					turns.give("a")
+				if mutex.lock(ctx, "a") == nil {
+					mutex.unlock("a")
 				}
 				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	if len(turns.queue) != 0 {
-		t.Errorf("left: %v", turns.queue)
+	if len(mutex.queue) != 0 {
+		t.Errorf("left: %v", mutex.queue)
 	}
 }

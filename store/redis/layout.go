@@ -52,7 +52,7 @@ import (
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
 // and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed, b:callback: the token of who
-// is to look at callback:events, '' for anybody, and b:due when webhook deliveries become due.
+// is to take from callback:events, '' for anybody, and b:due when webhook deliveries become due.
 // Without a tag: meta (how the store was made) and cancel, a channel that carries names.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an endpoint, a

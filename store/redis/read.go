@@ -86,8 +86,8 @@ func (s *Store) resultIn(ctx, bound context.Context, of lifecycle.Ref) (lifecycl
 	return lifecycle.Content{Type: r.Result.Type, Data: r.Result.Value}, nil
 }
 
-// maxLooked bounds how many requests one List looks through in each partition.
-const maxLooked = 2000
+// maxScanned bounds how many requests one List scans in each partition.
+const maxScanned = 2000
 
 // place is where a request stands in the list of its owner. Serials are times, so
 // partitions can be merged; within one they never repeat.
@@ -129,13 +129,13 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			highest = "(" + highest
 		}
 		// One more than the limit tells whether another page follows.
-		return []any{q.Owner, highest, q.Route, q.Topic, parts.StatusLetter(q.Status), limit + 1, maxLooked}
+		return []any{q.Owner, highest, q.Route, q.Topic, parts.StatusLetter(q.Status), limit + 1, maxScanned}
 	})
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)
 	}
 	var found []listed
-	horizon := place{serial: -1} // below it, not all has been looked at
+	horizon := place{serial: -1} // below it, not all has been scanned
 	for i, answer := range answers {
 		part, last, err := decodeList(i, answer)
 		if err != nil {

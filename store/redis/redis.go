@@ -104,21 +104,21 @@ func (o Options) withDefaults() Options {
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
 type Store struct {
-	options Options
-	log     *slog.Logger
-	client  *link.Client
-	tags    []string // the beginning of every key of each partition
-	all     []int    // the partitions
-	publish string   // the command that publishes: PUBLISH or SPUBLISH
-	alone   bool     // whether all subscribe at the server that publishes, and it tells of them
-	writers writers
-	clock   link.Clock
-	recent  recent
-	turns   turns
-	name    string       // of this process
-	swept   atomic.Int64 // when a sweep last saw what is due, in ns on this process's clock; 0: never
-	usages  usages
-	ahead   atomic.Int64 // µs that tests let the scripts' time run ahead
+	options  Options
+	log      *slog.Logger
+	client   *link.Client
+	tags     []string // the beginning of every key of each partition
+	all      []int    // the partitions
+	publish  string   // the command that publishes: PUBLISH or SPUBLISH
+	alone    bool     // whether all subscribe at the server that publishes, and it tells of them
+	writers  writers
+	clock    link.Clock
+	recent   recent
+	changing keyedMutex   // by id, of the requests that are being changed
+	name     string       // of this process
+	swept    atomic.Int64 // when a sweep last saw what is due, in ns on this process's clock; 0: never
+	usages   usages
+	ahead    atomic.Int64 // µs that tests let the scripts' time run ahead
 
 	rankBy     atomic.Pointer[func(priority int) int] // see RankBy
 	countAgain atomic.Int64                           // when other partitions are asked for positions again

@@ -89,8 +89,6 @@ var (
 	metaScript string
 	//go:embed scripts/newest.lua
 	newestScript string
-	//go:embed scripts/snapshot.lua
-	probeScript string
 	//go:embed scripts/read.lua
 	readScript string
 	//go:embed scripts/record.lua
@@ -99,6 +97,8 @@ var (
 	relayScript string
 	//go:embed scripts/reply.lua
 	replyScript string
+	//go:embed scripts/snapshot.lua
+	snapshotScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
@@ -108,12 +108,12 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, probe, read, reply, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
-	newest: script(recordScript, newestScript), probe: script(recordScript, probeScript), read: script(recordScript, readScript),
-	reply: script(replyScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript),
+	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
 // writers are the scripts that append to feeds. A store has its own, with its settings in their text: an argument costs

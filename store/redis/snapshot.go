@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// What a probe counts.
+// What a snapshot counts.
 const (
 	countNothing = ""
 	countAhead   = "own"   // how many are before a pending request
@@ -21,52 +21,53 @@ const (
 	countQueue   = "queue" // how many there are in a queue given
 )
 
-// probed is what a step knows before it is taken.
-type probed struct {
+// snapshot is what is known in this process of a request, and of what a step of it needs, at some time.
+type snapshot struct {
 	now   time.Time
 	r     *record     // nil: there is none
 	count int         // in this partition
 	known link.Answer // the idempotency key, if one was asked for
-	input string      // what was submitted, if lookInto has found it and it is not large
+	input string      // what was submitted, if snapshotWithInput has found it and it is not large
 }
 
-func (s *Store) look(ctx context.Context, id, digest, count, queue string) (probed, error) {
+// snapshot reads what is there, by a script.
+func (s *Store) snapshot(ctx context.Context, id, digest, count, queue string) (snapshot, error) {
 	ahead := s.ahead.Load()
-	answer, err := s.run(ctx, scripts.probe, s.partition(id), ahead, id, digest, count, queue)
+	answer, err := s.run(ctx, scripts.snapshot, s.partition(id), ahead, id, digest, count, queue)
 	if err != nil {
-		return probed{}, err
+		return snapshot{}, err
 	}
-	p, err := s.decodeProbe(id, answer)
+	p, err := s.decodeSnapshot(id, answer)
 	if err == nil {
 		s.clock.Set(p.now, ahead)
 	}
 	return p, err
 }
 
-// lookInto returns a record with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
+// snapshotWithInput is snapshot with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
 // with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
-func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err error) {
+func (s *Store) snapshotWithInput(ctx context.Context, of lifecycle.Ref) (p snapshot, err error) {
 	now, known := s.clock.Recent(s.ahead.Load())
 	if !known || of.Life == lifecycle.AnyLife { // what was submitted is kept by life
-		return s.look(ctx, of.ID, "", countNothing, "")
+		return s.snapshot(ctx, of.ID, "", countNothing, "")
 	}
 	tag := s.tags[s.partition(of.ID)]
 	var record, input *goredis.StringCmd
 	if err := s.client.Send(ctx, func(p goredis.Pipeliner) {
 		record, input = p.Get(ctx, tag+"r:"+of.ID), p.GetRange(ctx, tag+"i:"+of.String(), 0, stageSize)
 	}); err != nil {
-		return probed{}, err
+		return snapshot{}, err
 	}
 	value, err := record.Result()
 	switch {
 	case errors.Is(err, goredis.Nil):
-		return probed{}, nil
+		return snapshot{}, nil
 	case err != nil:
-		return probed{}, err
+		return snapshot{}, err
 	case input.Err() != nil:
-		return probed{}, input.Err()
+		return snapshot{}, input.Err()
 	}
-	p = probed{now: now}
+	p = snapshot{now: now}
 	if body := input.Val(); len(body) <= stageSize {
 		p.input = body
 	}
@@ -74,16 +75,16 @@ func (s *Store) lookInto(ctx context.Context, of lifecycle.Ref) (p probed, err e
 	return p, err
 }
 
-func (s *Store) decodeProbe(id string, answer link.Answer) (p probed, err error) {
+func (s *Store) decodeSnapshot(id string, answer link.Answer) (p snapshot, err error) {
 	now, err := answer.Number(0)
 	if err != nil {
-		return probed{}, err
+		return snapshot{}, err
 	}
 	count, err := answer.Number(2)
 	if err != nil {
-		return probed{}, err
+		return snapshot{}, err
 	}
-	p = probed{now: time.UnixMicro(now).UTC(), count: int(count), known: answer.List(3)}
+	p = snapshot{now: time.UnixMicro(now).UTC(), count: int(count), known: answer.List(3)}
 	if value := answer.Text(1); value != "" {
 		p.r, err = s.record(id, value)
 	}
@@ -166,7 +167,7 @@ func (s *Store) present(ctx context.Context, r *record, count int) (lifecycle.Re
 
 // load returns a request as it is handed out, and its record; nil if there is none.
 func (s *Store) load(ctx context.Context, of lifecycle.Ref) (*record, lifecycle.Request, error) {
-	p, err := s.look(ctx, of.ID, "", countAhead, "")
+	p, err := s.snapshot(ctx, of.ID, "", countAhead, "")
 	if err != nil || p.r == nil || !of.Of(&p.r.Request) {
 		return nil, lifecycle.Request{}, err
 	}

@@ -26,7 +26,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	}
 	patience := s.reached(time.Now())
 	for _, d := range due {
-		if err := s.settle(ctx, d.id, patience > 0, &swept); err != nil {
+		if err := s.expireOrForget(ctx, d.id, patience > 0, &swept); err != nil {
 			return swept, err
 		}
 	}
@@ -123,12 +123,12 @@ func (s *Store) age(ctx context.Context, partition int) error {
 // damagedAgain is when a damaged request that is due is looked at again.
 const damagedAgain = time.Hour
 
-// settle expires or forgets one request, and notes it if it was this call that did. patient: none
+// expireOrForget expires or forgets one request, and notes it if it was this call that did. patient: none
 // expires.
-func (s *Store) settle(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
+func (s *Store) expireOrForget(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	p, err := s.look(bound, id, "", countNothing, "")
+	p, err := s.snapshot(bound, id, "", countNothing, "")
 	if _, damaged := errors.AsType[*lifecycle.DamageError](err); damaged { // which was told: the others go on
 		again := goredis.Z{Score: float64(micros(s.Now().Add(damagedAgain))), Member: id}
 		return failed(ctx, s.client.ZAddXX(bound, s.tags[s.partition(id)]+"expiry", again).Err())

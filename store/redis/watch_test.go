@@ -17,13 +17,13 @@ import (
 )
 
 // TestWatchThenReadMissesNothing: whoever watches a channel and then reads it gets
-// every message either from the reading or from the bell.
+// every message either from the reading or from a notification.
 func TestWatchThenReadMissesNothing(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{})
-	var rung sync.Map // channel key → *atomic.Uint64, the newest offset that rang
+	var notified sync.Map // channel key → *atomic.Uint64, the newest offset that the listener was notified of
 	s.Listen(func(channel string, m hub.Message) {
-		if top, ok := rung.Load(channel); ok {
+		if top, ok := notified.Load(channel); ok {
 			top.(*atomic.Uint64).Store(m.Offset)
 		}
 	})
@@ -42,7 +42,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 			}
 		})
 		top := new(atomic.Uint64)
-		rung.Store(key, top)
+		notified.Store(key, top)
 		if err := s.Watch(ctx, key); err != nil {
 			t.Fatal(err)
 		}
@@ -52,10 +52,10 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		}
 		starting.Wait()
 		if history.Top < 2 {
-			within(t, 5*time.Second, "the bell", func() bool { return top.Load() >= 2 })
+			within(t, 5*time.Second, "the notification", func() bool { return top.Load() >= 2 })
 		}
 		s.Unwatch(key)
-		rung.Delete(key)
+		notified.Delete(key)
 	}
 }
 
@@ -104,8 +104,8 @@ func TestFeedsOfNobody(t *testing.T) {
 		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
 			o := redis.Options{Prefix: fmt.Sprint("nobody", partitions), Partitions: partitions}
 			s, other := open(t, server.URL, o), open(t, server.URL, o)
-			heard := make(chan string, 16)
-			other.Listen(func(channel string, m hub.Message) { heard <- fmt.Sprint(channel, m.Offset) })
+			received := make(chan string, 16)
+			other.Listen(func(channel string, m hub.Message) { received <- fmt.Sprint(channel, m.Offset) })
 			topic := lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "t"}.Key()
 			n := 0
 			submit := func() {
@@ -146,24 +146,24 @@ func TestFeedsOfNobody(t *testing.T) {
 			}
 			for i := range events {
 				select {
-				case got := <-heard:
+				case got := <-received:
 					if want := fmt.Sprint(topic, events+i+1); got != want {
-						t.Errorf("heard %q, want %q", got, want)
+						t.Errorf("received %q, want %q", got, want)
 					}
 				case <-time.After(5 * time.Second):
-					t.Fatal("nothing is heard")
+					t.Fatal("nothing is received")
 				}
 			}
 		})
 	}
 }
 
-// TestUsedAgain: the bell rings for a request whose id was used before.
+// TestUsedAgain: the listener is notified of a request whose id was used before.
 func TestUsedAgain(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{})
-	heard := make(chan uint64, 16)
-	s.Listen(func(_ string, m hub.Message) { heard <- m.Offset })
+	received := make(chan uint64, 16)
+	s.Listen(func(_ string, m hub.Message) { received <- m.Offset })
 	if err := s.Watch(t.Context(), "request:a"); err != nil {
 		t.Fatal(err)
 	}
@@ -180,12 +180,12 @@ func TestUsedAgain(t *testing.T) {
 	}
 	for _, want := range []uint64{1, 2, 1, 2} {
 		select {
-		case got := <-heard:
+		case got := <-received:
 			if got != want {
-				t.Errorf("heard %d, want %d", got, want)
+				t.Errorf("received %d, want %d", got, want)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%d was not heard", want)
+			t.Fatalf("%d was not received", want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
--- Drops events that are too old from the feed that has the oldest one, and the feed itself when it has none left and nobody listens.
+-- Drops events that are too old from the feed that has the oldest one, and the feed itself when it has none left and nobody has subscribed to it.
 -- ARGV: time ahead, age in µs, whether everybody subscribes at this server, the command that publishes. Answers whether there
 -- may be more to do.
 local now = time(ARGV[1])
@@ -25,16 +25,16 @@ if old > 0 then
   return 1
 end
 
--- Whether somebody listens, as far as that is known here: who does would take what comes behind a
+-- Whether anybody has subscribed, as far as that is known here: who does would take what comes behind a
 -- gap for a loss.
-local function heard()
+local function has_subscribers()
   if ARGV[3] ~= '1' and ARGV[4] ~= 'SPUBLISH' then
     return false
   end
   local counts = call('PUBSUB', ARGV[3] == '1' and 'NUMSUB' or 'SHARDNUMSUB', tag .. 'b:' .. channel)
   return counts[2] > 0
 end
-if heard() then
+if has_subscribers() then
   call('ZADD', tag .. 'aging', digits(now), channel)
   return 1
 end

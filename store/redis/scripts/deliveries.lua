@@ -64,9 +64,9 @@ local function eligible(e)
   return at and math.max(at, e.hold, e.interval > 0 and e.rated or 0)
 end
 
--- Notes when an endpoint is to be looked at, and rings if that is now, or earlier than anything that is
--- known. One that is due already keeps its turn.
-local rung = false
+-- Notes when an endpoint is to be looked at, and notifies who claims if that is now, or earlier than
+-- anything that is known. One that is due already keeps its turn.
+local notified = false
 local function schedule(e, now, publish)
   local due, at = tag .. 'w:due', eligible(e)
   local old = tonumber(call('ZSCORE', due, e.id))
@@ -80,8 +80,8 @@ local function schedule(e, now, publish)
   if at > now or not old or old > now then
     call('ZADD', due, digits(math.max(at, now)), e.id)
   end
-  if not rung and (at <= now or not first or at < first) then
-    rung = true
+  if not notified and (at <= now or not first or at < first) then
+    notified = true
     call(publish, tag .. 'b:due', '')
   end
 end
@@ -177,7 +177,7 @@ local function forget_delivery(e, message)
 end
 
 -- A delivery as it is shown, nil if there is none: message, state, lane, type, attempts, due, created, settled.
-local function look(e, message, now)
+local function shown(e, message, now)
   local v = call('HMGET', delivery_of(e, message), 's', 'l', 'y', 'a', 'd', 'c', 'z')
   if not v[1] then
     return nil

@@ -1,5 +1,5 @@
 -- Forgets what is collected for the callback exchange of a request. ARGV: the name of its life, the
--- entry behind which to look, how many to look at. Answers the entry to go on behind, '' at the
+-- entry behind which to scan, how many to scan. Answers the entry to go on behind, '' at the
 -- end.
 local stream, name = tag .. 'callback:events', ARGV[1]
 local page = call('XRANGE', stream, '(' .. ARGV[2], '+', 'COUNT', ARGV[3])

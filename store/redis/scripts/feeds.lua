@@ -4,17 +4,17 @@
 -- one function around what is rarely needed: to make all those that are in it takes longer than a short script.
 
 -- What is asked and counted once for all that a script does: nobody comes in between.
-local ears, takers, tops, counted = {}, {}, {}, {}
+local subscribed, takers, tops, counted = {}, {}, {}, {}
 
--- Whether somebody listens to a feed. Lua copies and hashes what it joins, so to ask costs less than to join an event for nobody.
-local function heard(channel)
+-- Whether anybody has subscribed to a feed. Lua copies and hashes what it joins, so to ask costs less than to join an event for nobody.
+local function has_subscribers(channel)
   if not alone then
     return true -- only publishing tells
   end
-  local known = ears[channel]
+  local known = subscribed[channel]
   if known == nil then
     known = call('PUBSUB', 'NUMSUB', tag .. 'b:' .. channel)[2] > 0
-    ears[channel] = known
+    subscribed[channel] = known
   end
   return known
 end
@@ -32,7 +32,7 @@ local function begin(channel, now)
   return floor + 1
 end
 
--- Appends to a feed of this partition and rings; answers the offset. What is appended after the
+-- Appends to a feed of this partition and publishes the event; answers the offset. What is appended after the
 -- first one is counted at the end, see count.
 local function append(channel, event, now)
   local n = tops[channel]
@@ -51,7 +51,7 @@ local function append(channel, event, now)
     call('LTRIM', tag .. 'g:' .. channel, -2 * feed_keep, -1)
   end
   local offset = digits(n)
-  if heard(channel) then
+  if has_subscribers(channel) then
     call(publish, tag .. 'b:' .. channel, offset .. ':' .. event)
   end
   return offset

@@ -1,6 +1,6 @@
 -- Reads a delivery. ARGV: time ahead, owner, endpoint, message.
 local e = endpoint(ARGV[3], ARGV[2])
-local d = e and look(e, ARGV[4], time(ARGV[1]))
+local d = e and shown(e, ARGV[4], time(ARGV[1]))
 if not d then
   return { 'gone' }
 end

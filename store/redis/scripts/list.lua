@@ -1,15 +1,15 @@
--- Looks through an owner's requests, newest first.
--- ARGV: owner, highest serial, route, topic, status letter, limit, how many to look through.
+-- Scans an owner's requests, newest first.
+-- ARGV: owner, highest serial, route, topic, status letter, limit, how many to scan.
 local owner, highest, route, topic, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local limit, most = tonumber(ARGV[6]), tonumber(ARGV[7])
-local found, looked, last, more = {}, 0, '', 0
+local found, scanned, last, more = {}, 0, '', 0
 while true do
   local page = call('ZREVRANGEBYSCORE', tag .. 'own:' .. owner, highest, '-inf', 'WITHSCORES', 'LIMIT', 0, 100)
   for i = 1, #page, 2 do
-    if looked == most or #found == limit * 4 then
+    if scanned == most or #found == limit * 4 then
       return { last, 1, found }
     end
-    looked, last = looked + 1, page[i + 1]
+    scanned, last = scanned + 1, page[i + 1]
     -- the parts of parts.OwnerEntry
     local id, its_route, its_topic = string.match(page[i], '^(.-)%z(.-)%z(.*)$')
     if (route == '' or route == its_route) and (topic == '' or topic == its_topic) then

@@ -1,10 +1,10 @@
--- The newest messages of channels of which less has been heard, or which have lost
+-- The newest messages of channels of which less was received, or which have lost
 -- their end: less is there than was seen, or another event in the place of one.
--- ARGV, for each: channel, offset heard, offset and token of an event seen (0: none; '': not known).
+-- ARGV, for each: channel, offset received, offset and token of an event seen (0: none; '': not known).
 -- Answers, for those: index, offset, event ('': it is gone), whether the end is lost.
 local answer = {}
 for i = 1, #ARGV, 4 do
-  local channel, heard, seen, token = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3]
+  local channel, received, seen, token = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3]
   local feed, name = string.sub(channel, 1, 8) ~= 'request:', string.sub(channel, 9)
   local top, newest, event = 0, nil, nil
   if feed then
@@ -23,7 +23,7 @@ for i = 1, #ARGV, 4 do
     event = token ~= '' and own(name, seen)
   end
   local lost = top < seen or event and event ~= '' and string.sub(event, 1, 16) ~= token
-  if lost or top > heard then
+  if lost or top > received then
     newest = newest or call('LINDEX', tag .. 'g:' .. channel, -1) or ''
     local n = #answer
     answer[n + 1], answer[n + 2] = (i - 1) / 4, digits(top)

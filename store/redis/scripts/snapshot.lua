@@ -1,4 +1,4 @@
--- What a step has to know before it is taken.
+-- What is known of a request before a step of it is taken.
 -- ARGV: time ahead, id, digest of an idempotency key or '', what to count ('own':
 -- before the request; 'tail': in its queue; 'queue': in the queue given; ''), queue.
 local id, what = ARGV[2], ARGV[4]
