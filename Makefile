@@ -99,7 +99,7 @@ fuzz: ## run each fuzz target that there is for FUZZTIME (default 5s; or inputs,
 	@GO="$(GO)" sh scripts/fuzz.sh $(FUZZTIME)
 
 bench: ## benchmarks of store, codec and hub, and the memory of 10,000 waiting connections
-	$(GO) test -run=- -bench=. -benchmem ./lifecycle ./store/parts ./store/bolt ./broker/memory ./hub
+	$(GO) test -run=- -bench=. -benchmem ./lifecycle ./store/codec ./store/bolt ./broker/memory ./hub
 	@sh scripts/idle.sh
 
 bench-work: ## from POST to the pushed result, embedded and on Redis and RabbitMQ, beside RabbitMQ and asynq alone and the floor

@@ -21,7 +21,7 @@ import (
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/store/bolt"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -52,7 +52,7 @@ type Backends struct {
 	StoreName, BrokerName string
 
 	ready   func(context.Context) error
-	damages *parts.Damages // what the store has found damaged
+	damages *codec.Damages // what the store has found damaged
 }
 
 // NotReadyError says what a process cannot work without.
@@ -79,7 +79,7 @@ func (b *Backends) Close() error { return errors.Join(b.Broker.Close(), b.Store.
 // unfinished there. stalls may be nil, see [bolt.Options].
 func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, log *slog.Logger) (*Backends, error) {
 	path := filepath.Join(folder, "hark.db")
-	damages := parts.NewDamages(log)
+	damages := codec.NewDamages(log)
 	s, err := bolt.Open(path, bolt.Options{
 		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
 		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages,
@@ -122,7 +122,7 @@ type Shared struct {
 
 // OpenShared opens Redis and RabbitMQ. It waits for Redis until ctx ends; RabbitMQ may come later.
 func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
-	servers, damages := Redact(o.Redis), parts.NewDamages(w.Logger)
+	servers, damages := Redact(o.Redis), codec.NewDamages(w.Logger)
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,

@@ -12,7 +12,7 @@ import (
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/store/bolt"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/transfer"
 )
@@ -77,8 +77,8 @@ func (k *storeKeeper) tell(err error) {
 }
 
 // tellMended has what is found damaged, and does not end a command, told where errors are.
-func (k *storeKeeper) tellMended() *parts.Damages {
-	return parts.NewDamages(slog.New(slog.NewTextHandler(k.errOut, nil)))
+func (k *storeKeeper) tellMended() *codec.Damages {
+	return codec.NewDamages(slog.New(slog.NewTextHandler(k.errOut, nil)))
 }
 
 func (k *storeKeeper) redis(ctx context.Context) (*redis.Store, error) {

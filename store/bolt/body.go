@@ -8,7 +8,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // pieceSize is how much of a body one value holds, in bytes: four of them, with keys as usual, fill
@@ -82,7 +82,7 @@ func (s *Store) body(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (life
 	case err == nil && raw == nil:
 		content, err = s.noBody(tx, id, p, known)
 	case err == nil:
-		content, err = parts.DecodeBody(raw)
+		content, err = codec.DecodeBody(raw)
 	}
 	if err != nil {
 		return lifecycle.Content{}, s.bodyError(id, p, err)
@@ -102,7 +102,7 @@ func (s *Store) bodyError(id string, p lifecycle.Part, err error) error {
 // need not be a body.
 func (s *Store) noBody(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (lifecycle.Content, error) {
 	if value := tx.Bucket(bodiesBucket).Get(bodyKey(nil, id, p)); value != nil {
-		content, err := parts.DecodeBody(value)
+		content, err := codec.DecodeBody(value)
 		content.Data = bytes.Clone(content.Data) // the file's
 		return content, err
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -66,7 +66,7 @@ type Options struct {
 	QueueDepth int
 
 	// Damages is told of what is found damaged; nil: nobody is.
-	Damages *parts.Damages
+	Damages *codec.Damages
 
 	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
 	// can lose what was acknowledged, and the whole file. For tests.
@@ -82,17 +82,17 @@ func (o Options) withDefaults() Options {
 			*n = to
 		}
 	}
-	set(&o.History, parts.History)
-	set(&o.FeedHistory, parts.FeedHistory)
+	set(&o.History, codec.History)
+	set(&o.FeedHistory, codec.FeedHistory)
 	set(&o.QueueDepth, 1024)
 	if o.FeedRetention <= 0 {
-		o.FeedRetention = parts.FeedRetention
+		o.FeedRetention = codec.FeedRetention
 	}
 	if o.CheckpointAfter <= 0 {
 		o.CheckpointAfter = time.Second
 	}
 	if o.WebhookRetention <= 0 {
-		o.WebhookRetention = parts.WebhookRetention
+		o.WebhookRetention = codec.WebhookRetention
 	}
 	return o
 }
@@ -124,10 +124,10 @@ type Store struct {
 
 	watched  watched
 	listener atomic.Pointer[func(string, hub.Message)]
-	cancels  parts.Listeners
+	cancels  codec.Listeners
 
 	endpoints endpoints // the writer's
-	dues      parts.Listeners
+	dues      codec.Listeners
 }
 
 var (

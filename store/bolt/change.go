@@ -7,7 +7,7 @@ import (
 	"errors"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -18,7 +18,7 @@ var errFull = errors.New("the file has reached its maximum size")
 
 // Create implements lifecycle.Store.
 func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
-	body := &written{id: sub.ID, part: lifecycle.Input, body: parts.EncodeBody(sub.Content)}
+	body := &written{id: sub.ID, part: lifecycle.Input, body: codec.EncodeBody(sub.Content)}
 	var created lifecycle.Created
 	err := s.writeBody(ctx, body, func(b *batch) error {
 		found, err := b.found(&sub)
@@ -128,7 +128,7 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 		Trail:   trail{Oldest: 1},
 	}
 	b.putBody(body)
-	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(parts.OwnerEntry(&r.Request)))
+	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(codec.OwnerEntry(&r.Request)))
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
 	b.enqueue(r)
@@ -191,7 +191,7 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 	}
 	var err error
 	if result := lifecycle.OutputOf(c); result != nil {
-		output = &written{id: of.ID, part: lifecycle.Output, body: parts.EncodeBody(*result)}
+		output = &written{id: of.ID, part: lifecycle.Output, body: codec.EncodeBody(*result)}
 		err = s.writeBody(ctx, output, run)
 	} else {
 		err = s.write(ctx, run)
@@ -318,7 +318,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		refs++ // deliverEvent's
 	}
 	b.encoded = appendEvent(b.encoded[:0], &out, t, b.now, refs)
-	event := parts.Event(&out, t, len(b.encoded))
+	event := codec.Event(&out, t, len(b.encoded))
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)

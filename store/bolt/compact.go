@@ -11,7 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/store/bolt/wal"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // compactBytes is how much is copied in one transaction.
@@ -21,7 +21,7 @@ const compactBytes = 8 << 20
 // and returns how large it was and is, in bytes. What is in the log comes into the file before.
 // Beside the file there must be room for the new one; it takes the old one's place when it is
 // complete. damages is told of what is found damaged.
-func Compact(path string, damages *parts.Damages) (before, after int64, err error) {
+func Compact(path string, damages *codec.Damages) (before, after int64, err error) {
 	if err := begun(path); err != nil {
 		return 0, 0, refused(path, err)
 	}

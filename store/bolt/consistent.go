@@ -7,7 +7,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -89,7 +89,7 @@ func (c *checker) requests() error {
 		}
 		entry := c.tx.Bucket(ownersBucket).Get(ownerKey(r.Owner, r.Serial))
 		switch {
-		case string(entry) != parts.OwnerEntry(&r.Request):
+		case string(entry) != codec.OwnerEntry(&r.Request):
 			return damagedIndex("request %s is not in the list of its owner", r.ID)
 		case !c.has(expiryBucket, expiryKey(nil, r.Due, r.ID)):
 			return damagedIndex("request %s is not among those that expire", r.ID)
@@ -127,7 +127,7 @@ func (c *checker) owners() error {
 	n := 0
 	if err := c.tx.Bucket(ownersBucket).ForEach(func(_, entry []byte) error {
 		n++
-		id, _, _ := parts.CutOwnerEntry(entry)
+		id, _, _ := codec.CutOwnerEntry(entry)
 		if c.damaged > 0 && !c.has(requestsBucket, id) {
 			return damagedIndex("request %q is not there, and is in the list of its owner", id)
 		}

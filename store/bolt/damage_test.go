@@ -17,7 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -362,7 +362,7 @@ func TestDamagedBody(t *testing.T) {
 	}), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	damages := parts.NewDamages(discard)
+	damages := codec.NewDamages(discard)
 	s, err = Open(path, Options{NoSync: true, Damages: damages})
 	if err != nil {
 		t.Fatal(err)
@@ -445,7 +445,7 @@ func TestDamagedFirstPages(t *testing.T) {
 				if _, err := Check(at, func(err error) { told = append(told, err) }); err != nil || len(told) != 1 || !errors.Is(told[0], says) {
 					t.Errorf("%s, page %d at %d: a check says %v, %v", name, page, place, told, err)
 				}
-				damages := parts.NewDamages(discard)
+				damages := codec.NewDamages(discard)
 				s, err := Open(at, Options{NoSync: true, CheckpointAfter: time.Hour, Damages: damages})
 				if err != nil {
 					t.Errorf("%s, page %d at %d: %v", name, page, place, err)

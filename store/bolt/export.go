@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -63,7 +63,7 @@ func (e *exporter) lost(err error) error {
 func (e *exporter) requests() error {
 	listed := 0
 	if err := e.tx.Bucket(ownersBucket).ForEach(func(key, entry []byte) error {
-		id, _, _ := parts.CutOwnerEntry(entry)
+		id, _, _ := codec.CutOwnerEntry(entry)
 		r, err := e.s.record(e.tx, string(id))
 		if errors.Is(err, lifecycle.ErrNotFound) {
 			err = e.s.damaged(string(id), "the record", errGone)

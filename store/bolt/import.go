@@ -12,7 +12,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt/wal"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -122,7 +122,7 @@ func (i *importer) line(l *transfer.Line) error {
 		if !ok || i.request == nil {
 			return errLine
 		}
-		w := &written{id: i.request.ID, part: part, body: parts.EncodeBody(lifecycle.Content{Type: l.Type, Data: l.Data})}
+		w := &written{id: i.request.ID, part: part, body: codec.EncodeBody(lifecycle.Content{Type: l.Type, Data: l.Data})}
 		return i.do(len(w.body), func(b *batch) error { b.putBody(w); return nil })
 	case transfer.Event:
 		return i.addEvent(l)
@@ -169,7 +169,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		if b.bucket(ownersBucket).Get(at) != nil {
 			return fmt.Errorf("request %s has the serial %d of another one", r.ID, r.Serial)
 		}
-		b.put(ownersBucket, at, []byte(parts.OwnerEntry(&r.Request)))
+		b.put(ownersBucket, at, []byte(codec.OwnerEntry(&r.Request)))
 		b.schedule(r)
 		b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 		switch r.Status {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 func request(id string) lifecycle.Submission {
@@ -159,7 +159,7 @@ func TestMigrationFromJSON(t *testing.T) {
 		}
 		return errors.Join(
 			tx.DeleteBucket(requestKeysBucket),
-			tx.Bucket(requestsBucket).Put([]byte("a"), append([]byte(parts.StatusLetter(r.Status)), old...)),
+			tx.Bucket(requestsBucket).Put([]byte("a"), append([]byte(codec.StatusLetter(r.Status)), old...)),
 			old3(tx),
 		)
 	})

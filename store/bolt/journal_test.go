@@ -17,7 +17,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt/wal"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // openLogged opens a store whose log is only emptied when it is full.
@@ -366,7 +366,7 @@ func TestLogFails(t *testing.T) {
 	large.Content.Data = bytes.Repeat([]byte("x"), 3*logCapacity/4) // more than there is room for in the file, less than in the log
 	create := func() error {                                        // with the body in the same batch
 		return s.write(t.Context(), func(b *batch) error {
-			w := &written{id: large.ID, body: parts.EncodeBody(large.Content)}
+			w := &written{id: large.ID, body: codec.EncodeBody(large.Content)}
 			b.create(&large, nil, lifecycle.NewRequest(&large, b.now), w)
 			return nil
 		})

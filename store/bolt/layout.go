@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // The layout, version 6. Numbers are big-endian, so that keys sort by them; ids,
@@ -33,7 +33,7 @@ var (
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
 	agingBucket = []byte("aging")
-	// owners: owner 0x00 serial → parts.OwnerEntry. Serials rise with creation.
+	// owners: owner 0x00 serial → codec.OwnerEntry. Serials rise with creation.
 	ownersBucket = []byte("owners")
 	// expiry: time, id → nothing. The time may be before the request's
 	// ExpiresAt, never after it: Sweep moves the entry when it gets there.
@@ -42,7 +42,7 @@ var (
 	pendingBucket = []byte("pending")
 	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first in pending, too.
 	processingBucket = []byte("processing")
-	// keys: parts.KeyDigest → keyRecord as JSON.
+	// keys: codec.KeyDigest → keyRecord as JSON.
 	keysBucket = []byte("keys")
 
 	// Since version 2, webhooks. Endpoints and deliveries are named by serials, of which none is ever given twice.
@@ -113,10 +113,10 @@ type record struct {
 	Trail  trail  `json:"_trail"`           // its events
 }
 
-// append appends r as it is stored: parts.StatusLetter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), parts.AppendRecord.
+// append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), codec.AppendRecord.
 // Up to version 3 it was JSON behind the letter.
 func (r *record) append(dst []byte) []byte {
-	dst = append(append(dst, parts.StatusLetter(r.Status)...), 0x00)
+	dst = append(append(dst, codec.StatusLetter(r.Status)...), 0x00)
 	dst = binary.AppendUvarint(dst, r.Serial)
 	dst = binary.AppendUvarint(dst, r.Ticket)
 	dst = binary.AppendVarint(dst, r.Due)
@@ -124,7 +124,7 @@ func (r *record) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, r.Trail.Newest)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Trail.Steps)))
 	dst = append(dst, r.Trail.Steps...)
-	return parts.AppendRecord(dst, &r.Request)
+	return codec.AppendRecord(dst, &r.Request)
 }
 
 // decodeRecord returns a record that shares nothing with value.
@@ -176,7 +176,7 @@ func (r *record) decode(rest []byte) error {
 		return errDamaged
 	}
 	r.Trail.Steps = bytes.Clone(rest[:steps])
-	return parts.DecodeRecord(string(rest[steps:]), &r.Request)
+	return codec.DecodeRecord(string(rest[steps:]), &r.Request)
 }
 
 func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
@@ -197,9 +197,9 @@ func appendEventHeader(dst []byte, now time.Time, refs byte) []byte {
 }
 
 // appendEvent appends the value of an event that tells of r: behind the header the letter of its type, the position that it tells of and one more
-// (0: none), the length of the request's id, that, and parts.AppendRecord.
+// (0: none), the length of the request's id, that, and codec.AppendRecord.
 func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now time.Time, refs byte) []byte {
-	dst = append(appendEventHeader(dst, now, refs|eventCompact), parts.EventLetter(t))
+	dst = append(appendEventHeader(dst, now, refs|eventCompact), codec.EventLetter(t))
 	ahead := uint64(0)
 	if r.Position != nil {
 		ahead = uint64(*r.Position) + 1
@@ -207,7 +207,7 @@ func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now ti
 	dst = binary.AppendUvarint(dst, ahead)
 	dst = binary.AppendUvarint(dst, uint64(len(r.ID)))
 	dst = append(dst, r.ID...)
-	return parts.AppendRecord(dst, r)
+	return codec.AppendRecord(dst, r)
 }
 
 var (
@@ -241,10 +241,10 @@ func decodeEvent(value []byte, ours belongs) (*lifecycle.Event, error) {
 		e, _ := lifecycle.ParseEvent(bytes.Clone(rest))
 		return e, nil
 	}
-	if len(rest) == 0 || parts.EventType(rest[0]) == "" {
+	if len(rest) == 0 || codec.EventType(rest[0]) == "" {
 		return nil, errDamagedEvent
 	}
-	t := parts.EventType(rest[0])
+	t := codec.EventType(rest[0])
 	ahead, n := binary.Uvarint(rest[1:])
 	if n <= 0 {
 		return nil, errDamagedEvent
@@ -259,13 +259,13 @@ func decodeEvent(value []byte, ours belongs) (*lifecycle.Event, error) {
 	if ahead > 0 {
 		r.Position = new(int(ahead - 1))
 	}
-	if err := parts.DecodeRecord(text[length:], &r); err != nil {
+	if err := codec.DecodeRecord(text[length:], &r); err != nil {
 		return nil, errDamagedEvent
 	}
 	if ours != nil && !ours(r.Ref(), r.Owner, r.Topic) {
 		return nil, errOther
 	}
-	return parts.Event(&r, t, len(value)), nil
+	return codec.Event(&r, t, len(value)), nil
 }
 
 var (
@@ -348,6 +348,6 @@ func requestKey(id, owner, key string) []byte {
 }
 
 func keyKey(owner, key string) []byte {
-	digest := parts.KeyDigest(owner, key)
+	digest := codec.KeyDigest(owner, key)
 	return digest[:]
 }

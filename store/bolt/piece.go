@@ -9,7 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // ReadContent implements lifecycle.Pieces. Nobody who names a life learns of it, or of its result,
@@ -62,7 +62,7 @@ func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte
 		return 0, errPieces
 	}
 	piece = piece[head:]
-	begin, err := parts.BodyBegin(piece)
+	begin, err := codec.BodyBegin(piece)
 	if err != nil {
 		return 0, err
 	}

@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // Get implements lifecycle.Store.
@@ -97,7 +97,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 // match returns the request of an entry of owners if the query selects it, and
 // decodes it only then.
 func (s *Store) match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*record, error) {
-	id, route, topic := parts.CutOwnerEntry(entry)
+	id, route, topic := codec.CutOwnerEntry(entry)
 	if q.Route != "" && string(route) != q.Route || q.Topic != "" && string(topic) != q.Topic {
 		return nil, nil
 	}
@@ -106,7 +106,7 @@ func (s *Store) match(requests *bolt.Bucket, entry []byte, q lifecycle.Query) (*
 	if err == nil && len(value) == 0 {
 		err = errGone
 	}
-	if err == nil && q.Status != "" && string(value[:1]) != parts.StatusLetter(q.Status) {
+	if err == nil && q.Status != "" && string(value[:1]) != codec.StatusLetter(q.Status) {
 		return nil, nil
 	}
 	var r *record

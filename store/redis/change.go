@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis/link"
 )
 
@@ -46,7 +46,7 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 		content, err := s.Content(ctx, r.Ref(), lifecycle.Input)
 		return r, content, err
 	}
-	content, err := parts.OpenBody([]byte(p.input))
+	content, err := codec.OpenBody([]byte(p.input))
 	if err != nil {
 		return r, lifecycle.Content{}, s.damaged(of.ID, partName(lifecycle.Input), err)
 	}
@@ -339,7 +339,7 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 		less := lifecycle.Usage{}.Minus(r.Usage())
 		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, parts.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
+	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, codec.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
 	if err != nil || answer.Verdict() != "ok" {
 		return false, err
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis/link"
 )
 
@@ -136,7 +136,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
-		micros(r.ExpiresAt), r.Owner, parts.OwnerEntry(r), c.body.value, c.body.name,
+		micros(r.ExpiresAt), r.Owner, codec.OwnerEntry(r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(r, is.event), owner,
 	}
@@ -219,7 +219,7 @@ type staged struct {
 }
 
 func (s *Store) stage(ctx context.Context, partition int, c *lifecycle.Content) (*staged, error) {
-	body := &staged{value: parts.SealBody(*c)}
+	body := &staged{value: codec.SealBody(*c)}
 	if len(body.value) <= stageSize {
 		return body, nil
 	}

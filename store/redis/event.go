@@ -6,7 +6,7 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // event is an event as it stands in a channel, together with what names the write that stored it.
@@ -41,7 +41,7 @@ func decodeEvent(value string) (event, error) {
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	return event{parts.Event(&r.Request, r.event, len(value)), r.Sequence, r.event.Terminal(), r.token}, nil
+	return event{codec.Event(&r.Request, r.event, len(value)), r.Sequence, r.event.Terminal(), r.token}, nil
 }
 
 // records are for one event each: what it is made of is large, and not needed any more when it is made.

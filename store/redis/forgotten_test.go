@@ -12,7 +12,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
 )
 
@@ -43,7 +43,7 @@ func (b before) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Pr
 // damage.
 func TestForgottenWhileRead(t *testing.T) {
 	server := servertest.Redis(t)
-	damages := parts.NewDamages(slog.New(slog.DiscardHandler))
+	damages := codec.NewDamages(slog.New(slog.DiscardHandler))
 	s, other := open(t, server.URL, redis.Options{Damages: damages}), open(t, server.URL, redis.Options{})
 	content := bytes.Repeat([]byte("0123456789abcdef"), 50_000)
 	for at := 1; ; at++ {

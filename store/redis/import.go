@@ -15,7 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -184,7 +184,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	value := r.append(nil)
 	i.pipe.Set(i.ctx, tag+"r:"+r.ID, value, 0)
 	i.expire(tag + "r:" + r.ID)
-	i.pipe.ZAdd(i.ctx, tag+"own:"+r.Owner, goredis.Z{Score: float64(l.Serial), Member: parts.OwnerEntry(&r.Request)})
+	i.pipe.ZAdd(i.ctx, tag+"own:"+r.Owner, goredis.Z{Score: float64(l.Serial), Member: codec.OwnerEntry(&r.Request)})
 	i.pipe.ZAdd(i.ctx, tag+"expiry", goredis.Z{Score: float64(micros(r.ExpiresAt)), Member: r.ID})
 	switch r.Status {
 	case lifecycle.Pending:
@@ -212,7 +212,7 @@ func (i *importer) addContent(l *transfer.Line) error {
 		kind = "o:"
 	}
 	key := i.tag(i.request.ID) + kind + i.request.Ref().String()
-	value := parts.SealBody(lifecycle.Content{Type: l.Type, Data: l.Data})
+	value := codec.SealBody(lifecycle.Content{Type: l.Type, Data: l.Data})
 	i.pipe.Set(i.ctx, key, value, 0)
 	i.expire(key)
 	return i.sent(len(value))

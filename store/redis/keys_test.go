@@ -9,7 +9,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // apart returns a submission whose key lives in another partition than its id.
@@ -140,7 +140,7 @@ func FuzzDecodeEvent(f *testing.F) {
 // TestEventLetters: scripts know the same letters.
 func TestEventLetters(t *testing.T) {
 	for letter := range 256 {
-		event := parts.EventType(byte(letter))
+		event := codec.EventType(byte(letter))
 		if entry := fmt.Sprintf("%c = '%s'", letter, event); event != "" && !strings.Contains(deliveriesScript, entry) {
 			t.Errorf("deliveries.lua has no %s", entry)
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // The layout, version 4. Behind the prefix and the hash tag of the partition stand, where <name> is
@@ -23,16 +23,16 @@ import (
 //	             topic, as far as those are in this partition. An event is the record as it is after it: it tells
 //	             of that state whole, and who reads it makes of it what clients get. The one that ends the request is its record
 //	             from then on, and '' here
-//	i:<name> o:<name>  content and result: sums (since version 4, see parts.SealBody), length of the type, type, bytes; not there if the
+//	i:<name> o:<name>  content and result: sums (since version 4, see codec.SealBody), length of the type, type, bytes; not there if the
 //	             record has the result, byte for byte
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id
 //	expiry       by time in µs: id
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
-//	own:<owner>  by serial: parts.OwnerEntry
+//	own:<owner>  by serial: codec.OwnerEntry
 //	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
-//	k:<digest>   idempotency key, by parts.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
+//	k:<digest>   idempotency key, by codec.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed
 //	g:<channel>  list of a feed, up to its top: for each event its time in µs and itself, '' if it was forgotten. One without a time
@@ -100,7 +100,7 @@ type record struct {
 }
 
 // Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
-// does, parts.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what parts.AppendSummed writes; its sum begins at the letter.
+// does, codec.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what codec.AppendSummed writes; its sum begins at the letter.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -151,15 +151,15 @@ func (r *record) decode(value string) error {
 		}
 		r.Position = &n
 	}
-	r.event = parts.EventType(line[at])
+	r.event = codec.EventType(line[at])
 	r.ID, _, ok = strings.Cut(line[at+1:], "/") // its life stands in the rest, too
 	if !ok || r.event == "" && line[at] != '-' {
 		return errDamaged
 	}
-	if err := parts.DecodeSummed(value[end+1+at:len(value)-len(rest)], rest, &r.Request); err != nil {
+	if err := codec.DecodeSummed(value[end+1+at:len(value)-len(rest)], rest, &r.Request); err != nil {
 		return err
 	}
-	if parts.StatusLetter(r.Status) != value[statusAt:ticketAt] {
+	if codec.StatusLetter(r.Status) != value[statusAt:ticketAt] {
 		return errDamaged
 	}
 	return nil
@@ -168,7 +168,7 @@ func (r *record) decode(value string) error {
 // append appends r as it is stored.
 func (r *record) append(dst []byte) []byte {
 	dst = append(dst, r.token...)
-	dst = append(dst, parts.StatusLetter(r.Status)...)
+	dst = append(dst, codec.StatusLetter(r.Status)...)
 	dst = append(dst, r.ticket...)
 	dst = append(dst, r.serial...)
 	dst = append(dst, r.queue...)
@@ -182,7 +182,7 @@ func (r *record) append(dst []byte) []byte {
 // appendRest appends what is behind the position.
 func (r *record) appendRest(dst []byte) []byte {
 	head := len(dst)
-	dst = append(dst, parts.EventLetter(r.event))
+	dst = append(dst, codec.EventLetter(r.event))
 	dst = append(dst, r.ID...)
 	dst = append(dst, '/')
 	if r.Life != "" {
@@ -192,7 +192,7 @@ func (r *record) appendRest(dst []byte) []byte {
 	dst = append(dst, '/')
 	dst = append(dst, r.Topic...)
 	dst = append(dst, '\n')
-	return parts.AppendSummed(dst, head, &r.Request)
+	return codec.AppendSummed(dst, head, &r.Request)
 }
 
 // member is the record's entry in pending.
@@ -226,7 +226,7 @@ func digest(owner, key string) string {
 	if key == "" {
 		return ""
 	}
-	digest := parts.KeyDigest(owner, key)
+	digest := codec.KeyDigest(owner, key)
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // ReadContent implements lifecycle.Pieces.
@@ -23,8 +23,8 @@ func (s *Store) ReadContent(
 	key := s.tags[s.partition(of.ID)] + kind + of.String()
 	// What stands before the bytes is short, and whoever reads on would have to remember it.
 	var head []byte
-	var h parts.BodyHead
-	for need := parts.MaxBodyHead; need > 0; {
+	var h codec.BodyHead
+	for need := codec.MaxBodyHead; need > 0; {
 		more, err := s.client.GetRange(bound, key, int64(len(head)), int64(need)-1).Bytes()
 		if err != nil {
 			return 0, failed(ctx, err)
@@ -32,9 +32,9 @@ func (s *Store) ReadContent(
 		if head = append(head, more...); len(head) == 0 {
 			return s.readInRecord(bound, of, part, p, offset)
 		}
-		h, need, err = parts.ReadBodyHead(head)
+		h, need, err = codec.ReadBodyHead(head)
 		if err == nil && need > 0 && len(more) == 0 {
-			err = parts.ErrSum // cut
+			err = codec.ErrSum // cut
 		}
 		if err != nil {
 			return s.brokenOff(bound, of, part, key, p, offset, err)

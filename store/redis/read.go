@@ -13,7 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis/link"
 )
 
@@ -60,7 +60,7 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	if err != nil {
 		return lifecycle.Content{}, failed(ctx, err)
 	}
-	content, err := parts.OpenBody([]byte(value))
+	content, err := codec.OpenBody([]byte(value))
 	if err != nil {
 		return lifecycle.Content{}, s.damaged(of.ID, partName(p), err)
 	}
@@ -129,7 +129,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			highest = "(" + highest
 		}
 		// One more than the limit tells whether another page follows.
-		return []any{q.Owner, highest, q.Route, q.Topic, parts.StatusLetter(q.Status), limit + 1, maxScanned}
+		return []any{q.Owner, highest, q.Route, q.Topic, codec.StatusLetter(q.Status), limit + 1, maxScanned}
 	})
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)

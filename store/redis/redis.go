@@ -15,7 +15,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/lifecycle/stall"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis/link"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -67,7 +67,7 @@ type Options struct {
 	Stall *stall.Watch
 
 	// Damages is told of what is found damaged; nil: nobody is.
-	Damages *parts.Damages
+	Damages *codec.Damages
 
 	Logger *slog.Logger // default: discard
 }
@@ -81,16 +81,16 @@ func (o Options) withDefaults() Options {
 			*n = to
 		}
 	}
-	set(&o.History, parts.History)
-	set(&o.FeedHistory, parts.FeedHistory)
+	set(&o.History, codec.History)
+	set(&o.FeedHistory, codec.FeedHistory)
 	wait := func(d *time.Duration, to time.Duration) {
 		if *d <= 0 {
 			*d = to
 		}
 	}
 	wait(&o.Timeout, 5*time.Second)
-	wait(&o.FeedRetention, parts.FeedRetention)
-	wait(&o.WebhookRetention, parts.WebhookRetention)
+	wait(&o.FeedRetention, codec.FeedRetention)
+	wait(&o.WebhookRetention, codec.WebhookRetention)
 	wait(&o.Margin, 24*time.Hour)
 	wait(&o.Check, 30*time.Second)
 	if o.Logger == nil {
@@ -130,8 +130,8 @@ type Store struct {
 	listener    atomic.Pointer[func(string, hub.Message)]
 	stale       stale
 	relays      map[route]*relay
-	cancels     parts.Listeners
-	due         parts.Listeners
+	cancels     codec.Listeners
+	due         codec.Listeners
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup

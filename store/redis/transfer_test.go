@@ -12,7 +12,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/bolt"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/storetest"
 	"github.com/hark-push/hark/store/transfer"
@@ -177,7 +177,7 @@ func TestTransfer(t *testing.T) {
 func TestDamaged(t *testing.T) {
 	server := servertest.Redis(t)
 	admin := client(t, server)
-	damages := parts.NewDamages(discard)
+	damages := codec.NewDamages(discard)
 	s := open(t, server.URL, redis.Options{Damages: damages})
 	furnish(t, s)
 	flip := func(key string) {

@@ -20,7 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -82,7 +82,7 @@ type Line struct {
 }
 
 // Record is a request as it is written down: what tells it from others, and all of it as
-// [parts.AppendRecord] writes it, because not all that it holds is text.
+// [codec.AppendRecord] writes it, because not all that it holds is text.
 type Record lifecycle.Request
 
 type record struct {
@@ -96,7 +96,7 @@ type record struct {
 // MarshalJSON implements json.Marshaler.
 func (r *Record) MarshalJSON() ([]byte, error) {
 	of := lifecycle.Request(*r)
-	return json.Marshal(record{of.ID, of.Owner, of.Route, of.Status, parts.AppendRecord(nil, &of)})
+	return json.Marshal(record{of.ID, of.Owner, of.Route, of.Status, codec.AppendRecord(nil, &of)})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -106,7 +106,7 @@ func (r *Record) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	of := lifecycle.Request{ID: from.ID}
-	if err := parts.DecodeRecord(string(from.Record), &of); err != nil {
+	if err := codec.DecodeRecord(string(from.Record), &of); err != nil {
 		return fmt.Errorf("request %s: %w", from.ID, err)
 	}
 	same := func(told, is string) bool { return told == is || !utf8.ValidString(is) }

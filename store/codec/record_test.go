@@ -1,4 +1,4 @@
-package parts_test
+package codec_test
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/store/parts"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // TestRecord: of requests in which any number of fields is set, all that was written is read back.
@@ -36,7 +36,7 @@ func sameRecord(t *testing.T, r *lifecycle.Request) {
 	if len(want.Headers) == 0 {
 		want.Headers = nil
 	}
-	if err := parts.DecodeRecord(string(parts.AppendRecord([]byte("before"), r)[len("before"):]), &got); err != nil {
+	if err := codec.DecodeRecord(string(codec.AppendRecord([]byte("before"), r)[len("before"):]), &got); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -107,23 +107,23 @@ func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 
 func FuzzRecord(f *testing.F) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	f.Add(string(parts.AppendRecord(nil, &lifecycle.Request{
+	f.Add(string(codec.AppendRecord(nil, &lifecycle.Request{
 		Owner: "me", Route: "images", Status: lifecycle.Failed, Sequence: 7, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Error: &lifecycle.Failure{Code: "a", Trace: "b"}, Headers: map[string]string{"x": "y"}, Percent: new(1.5),
 		Webhook: &lifecycle.Webhook{Endpoint: "e", Types: []lifecycle.EventType{lifecycle.EventFailed}},
 	})))
-	f.Add(string(parts.AppendRecord(nil, &lifecycle.Request{
+	f.Add(string(codec.AppendRecord(nil, &lifecycle.Request{
 		Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 2, Counted: []byte{0x7f, 1}, Named: true, Timed: true}, BatchID: "b", Member: 3,
 	})))
 	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
 	f.Add("\x82\x01\x01")
 	f.Fuzz(func(t *testing.T, data string) {
 		var r lifecycle.Request
-		if parts.DecodeRecord(data, &r) != nil || r.Percent != nil && *r.Percent != *r.Percent {
+		if codec.DecodeRecord(data, &r) != nil || r.Percent != nil && *r.Percent != *r.Percent {
 			return
 		}
 		var again lifecycle.Request
-		if err := parts.DecodeRecord(string(parts.AppendRecord(nil, &r)), &again); err != nil || !reflect.DeepEqual(r, again) {
+		if err := codec.DecodeRecord(string(codec.AppendRecord(nil, &r)), &again); err != nil || !reflect.DeepEqual(r, again) {
 			t.Errorf("%+v became %+v, %v", r, again, err)
 		}
 	})
@@ -138,20 +138,20 @@ func BenchmarkRecord(b *testing.B) {
 		Retention: 24 * time.Hour, Input: lifecycle.ContentInfo{Type: "application/json", Size: 200}, Headers: map[string]string{"Traceparent": "00-1-2-01"},
 		Fingerprint: "2jmj7l5rSw0yVb_vlWAYkK_YBwk",
 	}
-	record := string(parts.AppendRecord(nil, &r))
+	record := string(codec.AppendRecord(nil, &r))
 	b.Run("append", func(b *testing.B) {
 		b.ReportAllocs()
 		b.ReportMetric(float64(len(record)), "B/record")
 		var dst []byte
 		for b.Loop() {
-			dst = parts.AppendRecord(dst[:0], &r)
+			dst = codec.AppendRecord(dst[:0], &r)
 		}
 	})
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var r lifecycle.Request
-			if err := parts.DecodeRecord(record, &r); err != nil {
+			if err := codec.DecodeRecord(record, &r); err != nil {
 				b.Fatal(err)
 			}
 		}

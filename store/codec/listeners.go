@@ -1,5 +1,5 @@
-// Package parts holds what the stores are both made of.
-package parts
+// Package codec holds what both stores write and read in the same form: records, bodies, sums; and what else they are both made of.
+package codec
 
 import (
 	"slices"
