@@ -30,7 +30,7 @@ import (
 // Store is what a gateway needs of a store.
 type Store interface {
 	lifecycle.Store
-	lifecycle.Keeper
+	lifecycle.Housekeeping
 	lifecycle.Cancellations
 	dispatch.Store
 	hub.Source
@@ -200,7 +200,7 @@ func LogRedis(log *slog.Logger) { link.LogTo(log) }
 
 // recoverWork hands every stored request that has not ended to the queue, but for batches: what was
 // processed when the last process died, as a redelivery.
-func recoverWork(queue *memory.Broker, store lifecycle.Keeper) error {
+func recoverWork(queue *memory.Broker, store lifecycle.Housekeeping) error {
 	var failed error
 	var unfinished iter.Seq2[broker.Job, bool] = func(yield func(broker.Job, bool) bool) {
 		for r, err := range store.Unfinished(context.Background()) {

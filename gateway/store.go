@@ -36,18 +36,18 @@ func runStore(args []string, in io.Reader, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
 		return exitUsage
 	}
-	k := storeKeeper{c: c, path: filepath.Join(c.Data, "hark.db"), in: in, out: out, errOut: errOut}
+	cmd := storeCommand{c: c, path: filepath.Join(c.Data, "hark.db"), in: in, out: out, errOut: errOut}
 	switch c.Command {
 	case "check":
-		err = k.check()
+		err = cmd.check()
 	case "export":
-		err = k.export()
+		err = cmd.export()
 	case "import":
-		err = k.load()
+		err = cmd.load()
 	case "compact":
-		err = k.compact()
+		err = cmd.compact()
 	default:
-		err = k.discard()
+		err = cmd.discard()
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
@@ -55,14 +55,14 @@ func runStore(args []string, in io.Reader, out, errOut io.Writer) int {
 	switch {
 	case errors.Is(err, bolt.ErrInUse):
 		return exitInUse
-	case err != nil || k.damages > 0:
+	case err != nil || cmd.damages > 0:
 		return exitDamaged
 	default:
 		return exitDone
 	}
 }
 
-type storeKeeper struct {
+type storeCommand struct {
 	c           config.Store
 	path        string
 	in          io.Reader
@@ -71,50 +71,50 @@ type storeKeeper struct {
 }
 
 // tell says one thing that is damaged.
-func (k *storeKeeper) tell(err error) {
-	k.damages++
-	_, _ = fmt.Fprintln(k.errOut, "damaged:", err)
+func (cmd *storeCommand) tell(err error) {
+	cmd.damages++
+	_, _ = fmt.Fprintln(cmd.errOut, "damaged:", err)
 }
 
 // tellMended has what is found damaged, and does not end a command, told where errors are.
-func (k *storeKeeper) tellMended() *codec.Damages {
-	return codec.NewDamages(slog.New(slog.NewTextHandler(k.errOut, nil)))
+func (cmd *storeCommand) tellMended() *codec.Damages {
+	return codec.NewDamages(slog.New(slog.NewTextHandler(cmd.errOut, nil)))
 }
 
-func (k *storeKeeper) redis(ctx context.Context) (*redis.Store, error) {
-	s, err := redis.Open(ctx, k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions})
+func (cmd *storeCommand) redis(ctx context.Context) (*redis.Store, error) {
+	s, err := redis.Open(ctx, cmd.c.Redis, redis.Options{Prefix: cmd.c.Prefix, Partitions: cmd.c.Partitions})
 	if err != nil {
-		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", backends.Redact(k.c.Redis), err)
+		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", backends.Redact(cmd.c.Redis), err)
 	}
 	return s, nil
 }
 
-func (k *storeKeeper) check() error {
-	if k.c.Redis != "" {
-		s, err := k.redis(context.Background())
+func (cmd *storeCommand) check() error {
+	if cmd.c.Redis != "" {
+		s, err := cmd.redis(context.Background())
 		if err != nil {
 			return err
 		}
 		lines := 0
-		err = s.Export(func(transfer.Line) error { lines++; return nil }, k.tell)
+		err = s.Export(func(transfer.Line) error { lines++; return nil }, cmd.tell)
 		if err = errors.Join(err, s.Close()); err == nil {
-			_, err = fmt.Fprintf(k.out, "%d entries were looked at, %d things are damaged\n", lines, k.damages)
+			_, err = fmt.Fprintf(cmd.out, "%d entries were looked at, %d things are damaged\n", lines, cmd.damages)
 		}
 		return err
 	}
-	sum, err := bolt.Check(k.path, k.tell)
+	sum, err := bolt.Check(cmd.path, cmd.tell)
 	if err != nil {
 		return err
 	}
 	used := int64(sum.Pages) * int64(sum.PageSize)
-	_, err = fmt.Fprintf(k.out, "%s: layout %d, %d requests, %d of %d bytes are in use, the log has %d; %d things are damaged\n",
-		k.path, sum.Version, sum.Requests, used, sum.Size, sum.Log, k.damages)
+	_, err = fmt.Fprintf(cmd.out, "%s: layout %d, %d requests, %d of %d bytes are in use, the log has %d; %d things are damaged\n",
+		cmd.path, sum.Version, sum.Requests, used, sum.Size, sum.Log, cmd.damages)
 	return err
 }
 
-func (k *storeKeeper) export() (err error) {
-	to := k.out
-	if name := k.c.Export.File; name != "-" {
+func (cmd *storeCommand) export() (err error) {
+	to := cmd.out
+	if name := cmd.c.Export.File; name != "-" {
 		file, failed := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // there are secrets in it
 		if failed != nil {
 			return fmt.Errorf("export: %w", failed)
@@ -127,33 +127,33 @@ func (k *storeKeeper) export() (err error) {
 		to = file
 	}
 	var lines int
-	if lines, err = k.write(to); err != nil {
+	if lines, err = cmd.write(to); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(k.errOut, "%d lines were exported; secrets of webhooks and the key of tickets are among them\n", lines)
+	_, _ = fmt.Fprintf(cmd.errOut, "%d lines were exported; secrets of webhooks and the key of tickets are among them\n", lines)
 	return nil
 }
 
-func (k *storeKeeper) write(to io.Writer) (lines int, err error) {
+func (cmd *storeCommand) write(to io.Writer) (lines int, err error) {
 	var skip func(error)
-	if k.c.Export.Salvage {
-		skip = k.tell
+	if cmd.c.Export.Salvage {
+		skip = cmd.tell
 	}
-	if k.c.Redis != "" {
-		s, err := k.redis(context.Background())
+	if cmd.c.Redis != "" {
+		s, err := cmd.redis(context.Background())
 		if err != nil {
 			return 0, err
 		}
 		lines, err = transfer.Write(to, s, skip)
 		return lines, errors.Join(err, s.Close())
 	}
-	if _, err := os.Stat(k.path); err != nil {
+	if _, err := os.Stat(cmd.path); err != nil {
 		return 0, fmt.Errorf("there is no store: %w", err)
 	}
-	if k.c.Export.Salvage {
-		return bolt.Salvage(k.path, to, k.tell)
+	if cmd.c.Export.Salvage {
+		return bolt.Salvage(cmd.path, to, cmd.tell)
 	}
-	s, err := bolt.Open(k.path, bolt.Options{Damages: k.tellMended()})
+	s, err := bolt.Open(cmd.path, bolt.Options{Damages: cmd.tellMended()})
 	if err != nil {
 		return 0, err
 	}
@@ -161,9 +161,9 @@ func (k *storeKeeper) write(to io.Writer) (lines int, err error) {
 	return lines, errors.Join(err, s.Close())
 }
 
-func (k *storeKeeper) load() (err error) {
-	from := k.in
-	if name := k.c.Import.File; name != "-" {
+func (cmd *storeCommand) load() (err error) {
+	from := cmd.in
+	if name := cmd.c.Import.File; name != "-" {
 		file, failed := os.Open(name)
 		if failed != nil {
 			return fmt.Errorf("import: %w", failed)
@@ -173,40 +173,40 @@ func (k *storeKeeper) load() (err error) {
 	}
 	var seen transfer.Seen
 	lines := transfer.Read(from, &seen)
-	where := k.path
-	if k.c.Redis != "" {
-		where = "Redis at " + backends.Redact(k.c.Redis)
-		err = redis.Import(context.Background(), k.c.Redis, redis.Options{Prefix: k.c.Prefix, Partitions: k.c.Partitions}, lines)
+	where := cmd.path
+	if cmd.c.Redis != "" {
+		where = "Redis at " + backends.Redact(cmd.c.Redis)
+		err = redis.Import(context.Background(), cmd.c.Redis, redis.Options{Prefix: cmd.c.Prefix, Partitions: cmd.c.Partitions}, lines)
 	} else {
-		err = bolt.Import(k.path, lines)
+		err = bolt.Import(cmd.path, lines)
 	}
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
 	if !seen.Summed {
-		_, _ = fmt.Fprintln(k.errOut, "the export has no sum: an older version wrote it, and whether it was changed since cannot be told")
+		_, _ = fmt.Fprintln(cmd.errOut, "the export has no sum: an older version wrote it, and whether it was changed since cannot be told")
 	}
-	_, err = fmt.Fprintf(k.out, "%d lines were imported into %s\n", seen.Lines, where)
+	_, err = fmt.Fprintf(cmd.out, "%d lines were imported into %s\n", seen.Lines, where)
 	return err
 }
 
-func (k *storeKeeper) compact() error {
-	before, after, err := bolt.Compact(k.path, k.tellMended())
+func (cmd *storeCommand) compact() error {
+	before, after, err := bolt.Compact(cmd.path, cmd.tellMended())
 	if err == nil {
-		_, err = fmt.Fprintf(k.out, "%s had %d bytes and has %d\n", k.path, before, after)
+		_, err = fmt.Fprintf(cmd.out, "%s had %d bytes and has %d\n", cmd.path, before, after)
 	}
 	return err
 }
 
-func (k *storeKeeper) discard() error {
-	kept, err := bolt.DiscardLog(k.path)
+func (cmd *storeCommand) discard() error {
+	kept, err := bolt.DiscardLog(cmd.path)
 	switch {
 	case err != nil:
 		return err
 	case kept == "":
-		_, err = fmt.Fprintf(k.out, "%s had no log, and is used without one from now on\n", k.path)
+		_, err = fmt.Fprintf(cmd.out, "%s had no log, and is used without one from now on\n", cmd.path)
 	default:
-		_, err = fmt.Fprintf(k.out, "%s is used without its log, which is %s now\n", k.path, kept)
+		_, err = fmt.Fprintf(cmd.out, "%s is used without its log, which is %s now\n", cmd.path, kept)
 	}
 	return err
 }

@@ -62,14 +62,14 @@ type MemberEnd struct {
 	Status Status // terminal
 }
 
-// Spread tells that all members of a batch are stored and queued: pending → processing.
-type Spread struct {
+// FanOut tells that all members of a batch are stored and queued: pending → processing.
+type FanOut struct {
 	Until time.Time // when the last of them runs out of time
 }
 
-func (Spread) name() string { return "spread" }
+func (FanOut) name() string { return "spread" }
 
-func (c Spread) apply(r *Request, now time.Time) (EventType, error) {
+func (c FanOut) apply(r *Request, now time.Time) (EventType, error) {
 	if r.Batch == nil || r.Status != Pending {
 		return "", refuse(r, c, 0)
 	}
@@ -79,17 +79,17 @@ func (c Spread) apply(r *Request, now time.Time) (EventType, error) {
 	return EventStarted, nil
 }
 
-// Tally counts ends of members of a batch, each once. The batch ends when all are counted: as succeeded if all
+// Count counts ends of members of a batch, each once. The batch ends when all are counted: as succeeded if all
 // succeeded, as canceled if that was asked for, else as failed. While the members are still being stored it has no event;
 // without anything new it changes nothing.
-type Tally struct {
+type Count struct {
 	Ends  []MemberEnd
 	Until time.Time // when the last of its members runs out of time, if that is known
 }
 
-func (Tally) name() string { return "tally" }
+func (Count) name() string { return "tally" }
 
-func (c Tally) apply(r *Request, now time.Time) (EventType, error) {
+func (c Count) apply(r *Request, now time.Time) (EventType, error) {
 	if r.Batch == nil || r.Status.Terminal() {
 		return "", refuse(r, c, 0)
 	}

@@ -188,11 +188,11 @@ func TestBatchThatWasBegun(t *testing.T) {
 	if err != nil || created.Request.Status != lifecycle.Pending {
 		t.Fatalf("%+v %v", created.Request, err)
 	}
-	if err := s.Tend(t.Context(), status(t, store, "b")); !errors.Is(err, lifecycle.ErrUnavailable) {
+	if err := s.Reconcile(t.Context(), status(t, store, "b")); !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Errorf("still full: %v", err)
 	}
 	q.set(200)
-	if err := s.Tend(t.Context(), status(t, store, "b")); err != nil {
+	if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
 		t.Fatal(err)
 	}
 	if r := status(t, store, "b"); r.Status != lifecycle.Processing || r.Batch.Succeeded != 1 || r.Batch.Open() != 99 {
@@ -203,8 +203,8 @@ func TestBatchThatWasBegun(t *testing.T) {
 	}
 }
 
-// TestTend: ends that nobody has told of are found, once, and so is what was to be canceled.
-func TestTend(t *testing.T) {
+// TestReconcile: ends that nobody has told of are found, once, and so is what was to be canceled.
+func TestReconcile(t *testing.T) {
 	q := &picky{room: 100}
 	s, store := newService(t, q)
 	defer s.Close()
@@ -221,7 +221,7 @@ func TestTend(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.Tend(t.Context(), status(t, store, "b")); err != nil {
+		if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +234,7 @@ func TestTend(t *testing.T) {
 	if _, err := store.Apply(t.Context(), lifecycle.Named("b"), lifecycle.Cancel{}); err != nil { // and died
 		t.Fatal(err)
 	}
-	if err := s.Tend(t.Context(), status(t, store, "b")); err != nil {
+	if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
 		t.Fatal(err)
 	}
 	if r := status(t, store, "b"); r.Batch.Canceled != 6 || r.Batch.Open() != 1 || !status(t, store, all[2].ID).CancelRequested {
@@ -279,7 +279,7 @@ type away struct {
 }
 
 func (a *away) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
-	if _, ok := c.(lifecycle.Tally); ok && a.fails.Add(-1) >= 0 {
+	if _, ok := c.(lifecycle.Count); ok && a.fails.Add(-1) >= 0 {
 		return lifecycle.Request{}, fmt.Errorf("%w: away", lifecycle.ErrUnavailable)
 	}
 	return a.Store.Apply(ctx, of, c)

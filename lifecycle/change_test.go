@@ -33,9 +33,9 @@ func TestEffects(t *testing.T) {
 			ID: "b", Owner: "o", Status: lifecycle.Pending, Sequence: 1, CreatedAt: sample().CreatedAt,
 			ExpiresAt: sample().ExpiresAt, Batch: &lifecycle.Batch{Total: 2},
 		}
-		changes := []lifecycle.Change{lifecycle.Tally{Ends: ends}}
+		changes := []lifecycle.Change{lifecycle.Count{Ends: ends}}
 		if status == lifecycle.Processing {
-			changes = append(changes, lifecycle.Spread{})
+			changes = append(changes, lifecycle.FanOut{})
 		}
 		for _, c := range changes {
 			effect, err := lifecycle.Transition(r, c, at)
@@ -97,16 +97,16 @@ func TestEffects(t *testing.T) {
 		{"canceling a batch that waits, again", after(batch(lifecycle.Pending), lifecycle.Cancel{}), lifecycle.Cancel{}, none},
 		{"canceling a batch", batch(lifecycle.Processing), lifecycle.Cancel{}, told},
 		{"withdrawing a batch", batch(lifecycle.Pending), lifecycle.Cancel{Withdrawn: true}, "request.canceled"},
-		{"spreading a batch", batch(lifecycle.Pending), lifecycle.Spread{}, "request.started"},
-		{"spreading a batch again", batch(lifecycle.Processing), lifecycle.Spread{}, refused},
-		{"an end while a batch waits", batch(lifecycle.Pending), lifecycle.Tally{Ends: []lifecycle.MemberEnd{first}}, stored},
-		{"an end", batch(lifecycle.Processing), lifecycle.Tally{Ends: []lifecycle.MemberEnd{first}}, "request.progress"},
-		{"an end that is known", batch(lifecycle.Processing, first), lifecycle.Tally{Ends: []lifecycle.MemberEnd{first}}, none},
-		{"the last end", batch(lifecycle.Processing, first), lifecycle.Tally{Ends: []lifecycle.MemberEnd{first, second}}, "request.failed"},
-		{"no end", batch(lifecycle.Processing), lifecycle.Tally{}, none},
-		{"more time of a member", batch(lifecycle.Processing), lifecycle.Tally{Until: at.Add(time.Hour)}, stored},
-		{"more time of a member, within the margin", batch(lifecycle.Processing), lifecycle.Tally{Until: at}, none},
-		{"an end of no batch", running, lifecycle.Tally{Ends: []lifecycle.MemberEnd{first}}, refused},
+		{"fanning out a batch", batch(lifecycle.Pending), lifecycle.FanOut{}, "request.started"},
+		{"fanning out a batch again", batch(lifecycle.Processing), lifecycle.FanOut{}, refused},
+		{"an end while a batch waits", batch(lifecycle.Pending), lifecycle.Count{Ends: []lifecycle.MemberEnd{first}}, stored},
+		{"an end", batch(lifecycle.Processing), lifecycle.Count{Ends: []lifecycle.MemberEnd{first}}, "request.progress"},
+		{"an end that is known", batch(lifecycle.Processing, first), lifecycle.Count{Ends: []lifecycle.MemberEnd{first}}, none},
+		{"the last end", batch(lifecycle.Processing, first), lifecycle.Count{Ends: []lifecycle.MemberEnd{first, second}}, "request.failed"},
+		{"no end", batch(lifecycle.Processing), lifecycle.Count{}, none},
+		{"more time of a member", batch(lifecycle.Processing), lifecycle.Count{Until: at.Add(time.Hour)}, stored},
+		{"more time of a member, within the margin", batch(lifecycle.Processing), lifecycle.Count{Until: at}, none},
+		{"an end of no batch", running, lifecycle.Count{Ends: []lifecycle.MemberEnd{first}}, refused},
 	} {
 		effect, err := lifecycle.Transition(c.from, c.change, at)
 		_, isRefused := errors.AsType[*lifecycle.TransitionError](err)

@@ -8,19 +8,19 @@ import (
 )
 
 const (
-	// tallyPause is how long a batch is left alone after ends were counted, unless all others have come meanwhile: each count is a
+	// countPause is how long a batch is left alone after ends were counted, unless all others have come meanwhile: each count is a
 	// write, and an event for whoever follows.
-	tallyPause = 50 * time.Millisecond
-	// tallyTime bounds one call to the store.
-	tallyTime = 5 * time.Second
-	// tallyTries is how often ends are told to a store that is away, after tallyPause, doubled each time: about 25 seconds. Tend finds them then.
-	tallyTries = 9
+	countPause = 50 * time.Millisecond
+	// countTime bounds one call to the store.
+	countTime = 5 * time.Second
+	// countTries is how often ends are told to a store that is away, after countPause, doubled each time: about 25 seconds. Reconcile finds them then.
+	countTries = 9
 )
 
-// tallies tell batches of the ends of their members, and of members that were given more time. One call for a batch is under way at
+// completions tell batches of the ends of their members, and of members that were given more time. One call for a batch is under way at
 // a time in this process; the next one takes all that has come meanwhile. Nobody waits for that: an end that is lost, with the
-// process, is found by [Service.Tend].
-type tallies struct {
+// process, is found by [Service.Reconcile].
+type completions struct {
 	mu      sync.Mutex
 	waiting map[Ref]*waiting // by batch, while a goroutine is at it
 	closed  bool
@@ -30,13 +30,13 @@ type tallies struct {
 
 // waiting is what is to be told to one batch.
 type waiting struct {
-	Tally
+	Count
 	open int           // members that were not counted after the last call; 0: not known
 	all  chan struct{} // told, at most once, when the ends are those of all of them
 }
 
 // add takes note of a member as it is.
-func (t *tallies) add(s *Service, r Request) {
+func (t *completions) add(s *Service, r Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -74,21 +74,21 @@ func (w *waiting) check() {
 }
 
 // run tells a batch until nothing is left.
-func (t *tallies) run(s *Service, batch Ref, w *waiting) {
-	pause := tallyPause
+func (t *completions) run(s *Service, batch Ref, w *waiting) {
+	pause := countPause
 	for tries := 0; ; {
 		next, ok := t.take(batch, w)
 		if !ok {
 			return
 		}
-		ctx, stop := context.WithTimeout(context.Background(), tallyTime)
+		ctx, stop := context.WithTimeout(context.Background(), countTime)
 		r, err := s.store.Apply(ctx, batch, next)
 		stop()
 		t.mu.Lock()
 		switch {
 		case err == nil:
-			tries, pause, w.open = 0, tallyPause, r.Batch.Open()
-		case errors.Is(err, ErrUnavailable) && tries < tallyTries && !t.closed:
+			tries, pause, w.open = 0, countPause, r.Batch.Open()
+		case errors.Is(err, ErrUnavailable) && tries < countTries && !t.closed:
 			tries, pause, w.open = tries+1, pause*2, 0
 			w.Ends = append(next.Ends, w.Ends...)
 			w.extend(next.Until)
@@ -106,10 +106,10 @@ func (t *tallies) run(s *Service, batch Ref, w *waiting) {
 }
 
 // take returns what is to be told. If that is nothing, the next end begins anew.
-func (t *tallies) take(batch Ref, w *waiting) (next Tally, ok bool) {
+func (t *completions) take(batch Ref, w *waiting) (next Count, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next, w.Tally = w.Tally, Tally{}
+	next, w.Count = w.Count, Count{}
 	if len(next.Ends) > 0 || !next.Until.IsZero() {
 		return next, true
 	}
@@ -118,7 +118,7 @@ func (t *tallies) take(batch Ref, w *waiting) (next Tally, ok bool) {
 }
 
 // inBackground runs f in a goroutine that close waits for.
-func (t *tallies) inBackground(f func()) {
+func (t *completions) inBackground(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
@@ -129,7 +129,7 @@ func (t *tallies) inBackground(f func()) {
 // Close returns when what calls have left to be done is done: batches know of the ends of their members. Ends that are reported later are
 // not told any more.
 func (s *Service) Close() {
-	t := &s.tallies
+	t := &s.completions
 	t.mu.Lock()
 	if !t.closed {
 		t.closed = true

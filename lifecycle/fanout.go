@@ -25,7 +25,7 @@ func (e *MemberError) Unwrap() error { return e.Err }
 
 // SubmitBatch stores a batch for the caller, and its members, and hands those to their routes. What is promised of
 // [Service.Submit] holds of all of them together: when it returns without error, every member is stored and queued; when it returns
-// ErrUnavailable, nothing is left, unless the batch was submitted twice at a time or a member was begun already. Then the batch stays, and [Service.Tend]
+// ErrUnavailable, nothing is left, unless the batch was submitted twice at a time or a member was begun already. Then the batch stays, and [Service.Reconcile]
 // goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is another request's.
 //
 // The options of sub are those of the batch; its time to run out, which follows from its members, is none of them. A member without an id gets one.
@@ -79,10 +79,10 @@ func (s *Service) unused(ctx context.Context, n int, id func(i int) string) erro
 	})
 }
 
-// spread stores and queues the members of a batch that is pending, those that are not yet, and then makes it processing. fresh: this
+// fanOut stores and queues the members of a batch that is pending, those that are not yet, and then makes it processing. fresh: this
 // call has stored the batch; if it cannot go on, it takes back the members that it has stored, and returns nil if that was too late for one. All
 // that may be done again, by others, too: ids and fingerprints of members follow from the batch, so what is stored is found.
-func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
+func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	members, err := s.members(ctx, &batch)
 	if err != nil {
 		return err
@@ -124,9 +124,9 @@ func (s *Service) spread(ctx context.Context, batch Request, fresh bool) error {
 		}
 		return err
 	}
-	r, err := s.store.Apply(ctx, batch.Ref(), Spread{Until: until})
+	r, err := s.store.Apply(ctx, batch.Ref(), FanOut{Until: until})
 	if err == nil && (len(ends) > 0 || r.Batch.Open() == 0) {
-		r, err = s.store.Apply(ctx, batch.Ref(), Tally{Ends: ends})
+		r, err = s.store.Apply(ctx, batch.Ref(), Count{Ends: ends})
 	}
 	if err == nil && r.CancelRequested && !r.Status.Terminal() {
 		_, err = s.review(ctx, r, true)

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Tend goes on with a batch where others have left off, because their process died or the store was away: it stores and queues
+// Reconcile goes on with a batch where others have left off, because their process died or the store was away: it stores and queues
 // members that are missing, counts ends that nobody has told of, and cancels what is to be canceled. It reads every member that is not counted.
-func (s *Service) Tend(ctx context.Context, batch Request) error {
+func (s *Service) Reconcile(ctx context.Context, batch Request) error {
 	if batch.Status == Pending {
 		// Whoever has stored it may still be at it, and must not take it back any more.
 		if _, err := s.store.Apply(ctx, batch.Ref(), Repeat{}); err != nil {
 			return err
 		}
-		return s.spread(ctx, batch, false)
+		return s.fanOut(ctx, batch, false)
 	}
 	_, err := s.review(ctx, batch, batch.CancelRequested)
 	return err
@@ -31,7 +31,7 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		return batch, err
 	}
 	var mu sync.Mutex
-	var tally Tally
+	var count Count
 	err = each(len(ids), func(i int) error {
 		if batch.Batch.Has(i) {
 			return nil
@@ -50,13 +50,13 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		switch {
 		case errors.Is(err, ErrNotFound) && batch.Status == Pending: // it is about to be stored
 		case errors.Is(err, ErrNotFound):
-			tally.Ends = append(tally.Ends, MemberEnd{i, Failed})
+			count.Ends = append(count.Ends, MemberEnd{i, Failed})
 		case err != nil:
 			return err
 		case r.Status.Terminal():
-			tally.Ends = append(tally.Ends, MemberEnd{i, r.Status})
-		case r.ExpiresAt.After(tally.Until):
-			tally.Until = r.ExpiresAt
+			count.Ends = append(count.Ends, MemberEnd{i, r.Status})
+		case r.ExpiresAt.After(count.Until):
+			count.Until = r.ExpiresAt
 		}
 		return nil
 	})
@@ -64,7 +64,7 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		return batch, err
 	}
 	// What was found counts, even if not all could be read.
-	r, failed := s.store.Apply(ctx, batch.Ref(), tally)
+	r, failed := s.store.Apply(ctx, batch.Ref(), count)
 	if failed == nil {
 		batch = r
 	}
@@ -79,12 +79,12 @@ func (s *Service) Swept(all []Request) {
 	for _, r := range all {
 		s.queue.Discard(r)
 		if r.BatchID != "" {
-			s.tallies.add(s, r)
+			s.completions.add(s, r)
 		}
 		if r.Batch == nil || r.Status != Expired {
 			continue
 		}
-		s.tallies.inBackground(func() {
+		s.completions.inBackground(func() {
 			ctx, stop := context.WithTimeout(context.Background(), reviewTime)
 			defer stop()
 			if _, err := s.review(ctx, r, true); err != nil && !errors.Is(err, ErrNotFound) {

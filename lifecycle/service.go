@@ -66,12 +66,12 @@ func (l Limits) WithDefaults() Limits {
 // ownership, defaults and the hand-over of work to the store's atomic steps. It
 // keeps no state of its own that would matter, so any number may run on one store. Close it before the store.
 type Service struct {
-	store    Store
-	queue    Queue
-	limits   Limits
-	log      *slog.Logger
-	tallies  tallies
-	creating crowd
+	store       Store
+	queue       Queue
+	limits      Limits
+	log         *slog.Logger
+	completions completions
+	creating    crowd
 }
 
 // Options of a [Service]. The zero value works.
@@ -87,7 +87,7 @@ func New(store Store, queue Queue, o Options) *Service {
 	}
 	return &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
-		tallies: tallies{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
+		completions: completions{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
 	}
 }
 
@@ -171,7 +171,7 @@ func (s *Service) Cancel(ctx context.Context, caller Principal, of Ref) (Request
 // tell tells the batch of a request, if it is a member of one, that it has ended or when it will.
 func (s *Service) tell(r Request) {
 	if r.BatchID != "" {
-		s.tallies.add(s, r)
+		s.completions.add(s, r)
 	}
 }
 
@@ -182,7 +182,7 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 		return err
 	}
 	if r.BatchID != "" && r.Status.Terminal() { // once it is forgotten, nobody would know how it ended
-		_, err := s.store.Apply(ctx, r.batch(), Tally{Ends: []MemberEnd{{int(r.Member), r.Status}}})
+		_, err := s.store.Apply(ctx, r.batch(), Count{Ends: []MemberEnd{{int(r.Member), r.Status}}})
 		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
 			return err
 		}

@@ -82,8 +82,8 @@ type Pieces interface {
 	ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error)
 }
 
-// Keeper is the housekeeping side of a store.
-type Keeper interface {
+// Housekeeping is what a store offers to those who look after what it holds, beside the calls.
+type Housekeeping interface {
 	// Sweep expires requests whose time has run out, with their event, and
 	// forgets ended ones whose retention has passed. It does at most limit of
 	// them, oldest first. Any number of processes may sweep at once:
@@ -100,7 +100,7 @@ type Keeper interface {
 	Batches(ctx context.Context) iter.Seq2[Request, error]
 }
 
-// Swept is what a [Keeper.Sweep] did.
+// Swept is what a [Housekeeping.Sweep] did.
 type Swept struct {
 	Done int       // requests that it expired or forgot
 	Next time.Time // when the next one is due, zero if nothing is stored

@@ -90,8 +90,8 @@ type API struct {
 	calls  atomic.Int64        // under way
 	bodies *uploads
 
-	callers   tally[string]
-	addresses tally[netip.Addr]
+	callers   inFlight[string]
+	addresses inFlight[netip.Addr]
 
 	stored *deadline.Limit // of calls to the store and the queue
 }

@@ -28,8 +28,8 @@ const (
 	policyAddress = "calls-per-address"
 )
 
-// tally counts what is under way for each of many. It keeps nothing of those for whom nothing is. It may be used by many goroutines.
-type tally[K comparable] struct {
+// inFlight counts what is under way for each of many. It keeps nothing of those for whom nothing is. It may be used by many goroutines.
+type inFlight[K comparable] struct {
 	most int // for each; 0: nothing is counted
 
 	mu sync.Mutex
@@ -37,7 +37,7 @@ type tally[K comparable] struct {
 }
 
 // enter counts one more, or reports false if that were too many. left is how many more there may be.
-func (t *tally[K]) enter(k K) (left int, ok bool) {
+func (t *inFlight[K]) enter(k K) (left int, ok bool) {
 	if t.most <= 0 {
 		return 0, true
 	}
@@ -54,7 +54,7 @@ func (t *tally[K]) enter(k K) (left int, ok bool) {
 	return t.most - n - 1, true
 }
 
-func (t *tally[K]) leave(k K) {
+func (t *inFlight[K]) leave(k K) {
 	if t.most <= 0 {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 func guard(ctx context.Context, s backends.Store, c config.Config, log *slog.Logger) (*auth.Guard, error) {
 	fresh := make([]byte, 32)
 	_, _ = rand.Read(fresh) // never fails, see crypto/rand
-	key, err := s.Keep(ctx, "ticket-key", fresh)
+	key, err := s.PutIfAbsent(ctx, "ticket-key", fresh)
 	if err != nil {
 		return nil, fmt.Errorf("key of tickets: %w", err)
 	}

@@ -289,7 +289,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.guard.Run(sweeping) })
 	running.Go(func() { rest(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
-	running.Go(func() { g.tend(sweeping, g.config.Requeue) })
+	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}

@@ -10,10 +10,10 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// tend goes on with batches that others have left: whoever was storing the requests of one may have died, and so may whoever knew that
+// reconcile goes on with batches that others have left: whoever was storing the requests of one may have died, and so may whoever knew that
 // one of them had ended. Those that are found at start have been left, unless there are other nodes. Any other one is looked at when it has
 // been there for an age, and then every second age; that reads all of its requests that have not ended.
-func (g *Node) tend(ctx context.Context, age time.Duration) {
+func (g *Node) reconcile(ctx context.Context, age time.Duration) {
 	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
@@ -36,7 +36,7 @@ func (g *Node) tend(ctx context.Context, age time.Duration) {
 				next = time.Now().Add(age)
 			}
 			if !time.Now().Before(next) {
-				g.tendTo(ctx, r)
+				g.reconcileBatch(ctx, r)
 				next = time.Now().Add(2 * age)
 			}
 			still[r.Ref()] = next
@@ -68,10 +68,10 @@ func (g *Node) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecyc
 	}
 }
 
-func (g *Node) tendTo(ctx context.Context, batch lifecycle.Request) {
+func (g *Node) reconcileBatch(ctx context.Context, batch lifecycle.Request) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := g.service.Tend(ctx, batch)
+	err := g.service.Reconcile(ctx, batch)
 	if _, changed := errors.AsType[*lifecycle.TransitionError](err); err == nil || changed || errors.Is(err, lifecycle.ErrNotFound) || ctx.Err() != nil {
 		return
 	}

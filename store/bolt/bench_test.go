@@ -40,9 +40,9 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// spread runs op b.N times on a number of goroutines and reports the CPU time of
+// runParallel runs op b.N times on a number of goroutines and reports the CPU time of
 // each, user and system, the garbage collector included.
-func spread(b *testing.B, writers int, op func(worker, i int)) {
+func runParallel(b *testing.B, writers int, op func(worker, i int)) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	before := cpu()
@@ -70,7 +70,7 @@ func BenchmarkCreate(b *testing.B) {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			s := openBench(b)
 			ctx := context.Background()
-			spread(b, writers, func(w, i int) {
+			runParallel(b, writers, func(w, i int) {
 				if _, err := s.Create(ctx, submission(fmt.Sprintf("r%012d", i))); err != nil {
 					b.Error(err)
 				}
@@ -99,7 +99,7 @@ func BenchmarkApply(b *testing.B) {
 			}
 			wg.Wait()
 			step := "resizing the image"
-			spread(b, writers, func(w, i int) {
+			runParallel(b, writers, func(w, i int) {
 				percent := float64(i % 100)
 				_, err := s.Apply(ctx, lifecycle.Named(fmt.Sprintf("r%012d", w)), lifecycle.Progress{Step: &step, Percent: &percent})
 				if err != nil {
@@ -120,7 +120,7 @@ func BenchmarkDeliver(b *testing.B) {
 			if _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{ID: "e", Owner: "alice", Status: dispatch.Active, Concurrency: 1000}); err != nil {
 				b.Fatal(err)
 			}
-			spread(b, writers, func(_, i int) {
+			runParallel(b, writers, func(_, i int) {
 				if _, err := s.Create(ctx, submission(fmt.Sprintf("r%012d", i))); err != nil {
 					b.Error(err)
 				}

@@ -97,7 +97,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations, hub.Source and
+// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations, hub.Source and
 // dispatch.Store over one file. All methods may be called concurrently.
 type Store struct {
 	options Options
@@ -132,7 +132,7 @@ type Store struct {
 
 var (
 	_ lifecycle.Store         = (*Store)(nil)
-	_ lifecycle.Keeper        = (*Store)(nil)
+	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ hub.Source              = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)

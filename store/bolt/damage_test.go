@@ -36,7 +36,7 @@ func furnish(t *testing.T, s *Store) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Keep(ctx, "tickets", []byte("the key of tickets")); err != nil {
+	if _, err := s.PutIfAbsent(ctx, "tickets", []byte("the key of tickets")); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 40 {
@@ -128,7 +128,7 @@ func answers(t *testing.T, s *Store) map[string]string {
 			note("delivery "+id+" "+d.ID, err, fmt.Sprint(d.State, d.Attempts, string(d.Body), d.Log))
 		}
 	}
-	kept, err := s.Keep(t.Context(), "tickets", []byte("another"))
+	kept, err := s.PutIfAbsent(t.Context(), "tickets", []byte("another"))
 	note("kept", err, string(kept))
 	for i := 0; i < 40; i += 4 {
 		id := fmt.Sprintf("r%02d", i)

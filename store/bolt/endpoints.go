@@ -153,8 +153,8 @@ func (b *batch) deleteEndpoint(e *endpoint) {
 	b.undo = append(b.undo, func() { b.s.endpoints.add(e) })
 }
 
-// Keep implements dispatch.Store.
-func (s *Store) Keep(ctx context.Context, name string, value []byte) ([]byte, error) {
+// PutIfAbsent implements dispatch.Store.
+func (s *Store) PutIfAbsent(ctx context.Context, name string, value []byte) ([]byte, error) {
 	var kept []byte
 	err := s.write(ctx, func(b *batch) error {
 		found, err := b.read(keptBucket, []byte(name))

@@ -22,7 +22,7 @@ const (
 // damagedAgain is when a damaged request that is due is looked at again.
 const damagedAgain = time.Hour
 
-// Sweep implements lifecycle.Keeper. It also drops events that are too old from
+// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from
 // feeds, and what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	var all lifecycle.Swept
@@ -107,7 +107,7 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 	return swept, false
 }
 
-// Unfinished implements lifecycle.Keeper: first what is being processed, then what
+// Unfinished implements lifecycle.Housekeeping: first what is being processed, then what
 // is pending, each route by priority and then by how long it waits.
 func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
@@ -126,10 +126,10 @@ func (s *Store) Waiting(ctx context.Context, route string, priority int) iter.Se
 	}
 }
 
-// Batches implements lifecycle.Keeper. In either index they stand in front of all others.
+// Batches implements lifecycle.Housekeeping. In either index they stand in front of all others.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
-		if s.eachOf(ctx, pendingBucket, []byte{0x00}, lifecycle.Pending, yield) { // first, or one that is spread meanwhile would be missed
+		if s.eachOf(ctx, pendingBucket, []byte{0x00}, lifecycle.Pending, yield) { // first, or one that is fanned out meanwhile would be missed
 			s.eachOf(ctx, processingBucket, []byte{0x00}, lifecycle.Processing, yield)
 		}
 	}

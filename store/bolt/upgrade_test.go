@@ -66,7 +66,7 @@ func TestLayout5(t *testing.T) {
 				t.Errorf("%s has %d events, %v", id, len(h.Messages), err)
 			}
 		}
-		if kept, err := s.Keep(t.Context(), "tickets", nil); err != nil || string(kept) != "\x01the key of tickets" {
+		if kept, err := s.PutIfAbsent(t.Context(), "tickets", nil); err != nil || string(kept) != "\x01the key of tickets" {
 			t.Errorf("%q, %v", kept, err)
 		}
 		if round == 0 {

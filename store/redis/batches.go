@@ -22,7 +22,7 @@ func (s *Store) noteBatch(ctx context.Context, partition int, id string, now tim
 	return s.client.ZAdd(ctx, s.tags[partition]+"batches", goredis.Z{Score: float64(micros(now)), Member: id}).Err()
 }
 
-// Batches implements lifecycle.Keeper.
+// Batches implements lifecycle.Housekeeping.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
 		for partition := range s.tags {

@@ -228,8 +228,8 @@ func (s *Store) unname(ctx context.Context, id string) error {
 	return failed(ctx, s.client.Unlink(bound, s.tags[s.partition(id)]+"w:id:"+id).Err())
 }
 
-// Keep implements dispatch.Endpoints.
-func (s *Store) Keep(ctx context.Context, name string, value []byte) ([]byte, error) {
+// PutIfAbsent implements dispatch.Endpoints.
+func (s *Store) PutIfAbsent(ctx context.Context, name string, value []byte) ([]byte, error) {
 	return s.keep(ctx, s.partition(name), "w:kept:"+name, value)
 }
 

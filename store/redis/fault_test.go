@@ -219,7 +219,7 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 		"UpdateEndpoint": func() error { _, err := s.UpdateEndpoint(ctx, dispatch.Endpoint{ID: "x", Version: 1}); return err },
 		"ListEndpoints":  func() error { _, err := s.ListEndpoints(ctx, "a", "", 1); return err },
 		"DeleteEndpoint": func() error { return s.DeleteEndpoint(ctx, "a", "x") },
-		"Keep":           func() error { _, err := s.Keep(ctx, "x", nil); return err },
+		"PutIfAbsent":    func() error { _, err := s.PutIfAbsent(ctx, "x", nil); return err },
 		"Enqueue":        func() error { _, err := s.Enqueue(ctx, "a", "x", nil); return err },
 		"ListDeliveries": func() error { _, err := s.ListDeliveries(ctx, "a", "x", dispatch.Query{Limit: 1}); return err },
 		"Delivery":       func() error { _, err := s.Delivery(ctx, "a", "x", "m"); return err },

@@ -80,7 +80,7 @@ import (
 //	w:gone       numbers of endpoints that were deleted and have deliveries left
 //
 // and, in the partition of their names, w:id:<id>, the owner of the endpoint with this id, and
-// w:kept:<name>, what was given to Keep.
+// w:kept:<name>, what was given to PutIfAbsent.
 
 // Up to version 3 events of a request stood in a stream e:<name>, id = sequence-0: e event, which
 // is read as it is and becomes a list with the next event, and those of feeds in streams

@@ -99,7 +99,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Keeper, lifecycle.Cancellations, hub.Source
+// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations, hub.Source
 // and dispatch.Store over Redis. All methods may be called concurrently.
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
@@ -140,7 +140,7 @@ type Store struct {
 
 var (
 	_ lifecycle.Store         = (*Store)(nil)
-	_ lifecycle.Keeper        = (*Store)(nil)
+	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ hub.Source              = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)

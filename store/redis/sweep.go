@@ -12,7 +12,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// Sweep implements lifecycle.Keeper. It also drops events that are too old from
+// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from
 // feeds, forgets webhook deliveries and relays what others could not, which next does not tell of: sweep every few
 // minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {

@@ -39,7 +39,7 @@ func furnish(t *testing.T, s anyStore) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Keep(ctx, "tickets", []byte("the key of tickets")); err != nil {
+	if _, err := s.PutIfAbsent(ctx, "tickets", []byte("the key of tickets")); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 20 {

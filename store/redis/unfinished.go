@@ -10,7 +10,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// Unfinished implements lifecycle.Keeper: first what is being processed, then what
+// Unfinished implements lifecycle.Housekeeping: first what is being processed, then what
 // is pending, each route by priority and then by how long it waits.
 func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {

@@ -34,14 +34,14 @@ func (s *suite) intoBatch(id string, status lifecycle.Status) lifecycle.Request 
 		return s.apply(id, lifecycle.Expire{})
 	}
 	if status != lifecycle.Pending {
-		r = s.apply(id, lifecycle.Spread{})
+		r = s.apply(id, lifecycle.FanOut{})
 	}
 	switch status {
 	case lifecycle.Succeeded, lifecycle.Failed:
-		r = s.apply(id, lifecycle.Tally{Ends: ends(status, 0, 1, 2)})
+		r = s.apply(id, lifecycle.Count{Ends: ends(status, 0, 1, 2)})
 	case lifecycle.Canceled:
 		s.apply(id, lifecycle.Cancel{})
-		r = s.apply(id, lifecycle.Tally{Ends: ends(status, 0, 1, 2)})
+		r = s.apply(id, lifecycle.Count{Ends: ends(status, 0, 1, 2)})
 	}
 	return r
 }
@@ -58,9 +58,9 @@ func testBatchMachine(s *suite) {
 		{"succeed", lifecycle.Succeed{}},
 		{"fail", lifecycle.Fail{Retry: true}},
 		{"release", lifecycle.Release{}},
-		{"spread", lifecycle.Spread{}},
-		{"tally", lifecycle.Tally{Ends: ends(lifecycle.Failed, 1)}},
-		{"tally of all", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1, 2)}},
+		{"fan-out", lifecycle.FanOut{}},
+		{"count", lifecycle.Count{Ends: ends(lifecycle.Failed, 1)}},
+		{"count of all", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1, 2)}},
 		{"cancel", lifecycle.Cancel{}},
 		{"withdraw", lifecycle.Cancel{Withdrawn: true}},
 		{"expire", lifecycle.Expire{}},
@@ -110,7 +110,7 @@ func testBatchMachine(s *suite) {
 		}
 	}
 	s.create(submission("plain"))
-	for _, c := range []lifecycle.Change{lifecycle.Spread{}, lifecycle.Tally{Ends: ends(lifecycle.Failed, 0)}} {
+	for _, c := range []lifecycle.Change{lifecycle.FanOut{}, lifecycle.Count{Ends: ends(lifecycle.Failed, 0)}} {
 		var refusal *lifecycle.TransitionError
 		if _, err := s.Apply(s.ctx, lifecycle.Named("plain"), c); !errors.As(err, &refusal) {
 			s.Errorf("%T: %v", c, err)
@@ -118,13 +118,13 @@ func testBatchMachine(s *suite) {
 	}
 }
 
-// testBatchTally: each end counts once, also those that are told before all members are stored, and the batch ends as they did.
-func testBatchTally(s *suite) {
+// testBatchCount: each end counts once, also those that are told before all members are stored, and the batch ends as they did.
+func testBatchCount(s *suite) {
 	s.create(batch("a", 10))
-	s.apply("a", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1)}) // quick ones
-	r := s.apply("a", lifecycle.Spread{Until: s.get("a").CreatedAt.Add(2 * time.Hour)})
+	s.apply("a", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1)}) // quick ones
+	r := s.apply("a", lifecycle.FanOut{Until: s.get("a").CreatedAt.Add(2 * time.Hour)})
 	if r.Status != lifecycle.Processing || r.Percent == nil || *r.Percent != 20 || r.Batch.Open() != 8 || r.StartedAt.IsZero() {
-		s.Errorf("spread: %+v %+v", r, r.Batch)
+		s.Errorf("fanned out: %+v %+v", r, r.Batch)
 	}
 	if until := r.CreatedAt.Add(2*time.Hour + time.Minute); !r.ExpiresAt.Equal(until) {
 		s.Errorf("it expires %v, want %v", r.ExpiresAt, until)
@@ -133,12 +133,12 @@ func testBatchTally(s *suite) {
 	if done, _ := s.sweep(10); done != 0 {
 		s.Error("it expired before its members")
 	}
-	r = s.apply("a", lifecycle.Tally{Until: r.CreatedAt.Add(3 * time.Hour)}) // one was extended
+	r = s.apply("a", lifecycle.Count{Until: r.CreatedAt.Add(3 * time.Hour)}) // one was extended
 	if until := r.CreatedAt.Add(3*time.Hour + time.Minute); !r.ExpiresAt.Equal(until) || r.Sequence != 2 {
 		s.Errorf("it expires %v, want %v; %d events", r.ExpiresAt, until, r.Sequence)
 	}
 	for range 2 { // the second time it is no news
-		r = s.apply("a", lifecycle.Tally{Ends: slices.Concat(ends(lifecycle.Failed, 1, 2, 3, 3), ends(lifecycle.Canceled, 4), ends(lifecycle.Expired, 9), ends(lifecycle.Failed, 10, -1), ends(lifecycle.Pending, 5))})
+		r = s.apply("a", lifecycle.Count{Ends: slices.Concat(ends(lifecycle.Failed, 1, 2, 3, 3), ends(lifecycle.Canceled, 4), ends(lifecycle.Expired, 9), ends(lifecycle.Failed, 10, -1), ends(lifecycle.Pending, 5))})
 		if b := r.Batch; r.Sequence != 3 || b.Succeeded != 2 || b.Failed != 2 || b.Canceled != 1 || b.Expired != 1 || b.Open() != 4 || *r.Percent != 60 {
 			s.Errorf("%d events, %+v", r.Sequence, b)
 		}
@@ -147,7 +147,7 @@ func testBatchTally(s *suite) {
 		s.Store = s.in.Reopen()
 		s.same("reopened", s.get("a"), r)
 	}
-	r = s.apply("a", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 5, 6, 7, 8)})
+	r = s.apply("a", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 5, 6, 7, 8)})
 	if r.Status != lifecycle.Failed || r.Error == nil || r.Error.Code != "batch-failed" || r.Error.Message != "4 of 10 requests did not succeed." || r.Batch.Open() != 0 {
 		s.Errorf("%+v", r)
 	}
@@ -157,11 +157,11 @@ func testBatchTally(s *suite) {
 	}
 
 	s.create(batch("quick", 2)) // all have ended before it was known that all are stored
-	s.apply("quick", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1)})
-	if r := s.apply("quick", lifecycle.Spread{}); r.Status != lifecycle.Processing {
+	s.apply("quick", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1)})
+	if r := s.apply("quick", lifecycle.FanOut{}); r.Status != lifecycle.Processing {
 		s.Errorf("quick: %s", r.Status)
 	}
-	if r := s.apply("quick", lifecycle.Tally{}); r.Status != lifecycle.Succeeded {
+	if r := s.apply("quick", lifecycle.Count{}); r.Status != lifecycle.Succeeded {
 		s.Errorf("quick: %s", r.Status)
 	}
 
@@ -171,21 +171,21 @@ func testBatchTally(s *suite) {
 		if r := s.apply(id, lifecycle.Cancel{}); r.Status != lifecycle.Pending || !r.CancelRequested {
 			s.Errorf("%s: %+v", id, r)
 		}
-		s.apply(id, lifecycle.Spread{})
-		if r := s.apply(id, lifecycle.Tally{Ends: ends(status, 0)}); r.Status != want {
+		s.apply(id, lifecycle.FanOut{})
+		if r := s.apply(id, lifecycle.Count{Ends: ends(status, 0)}); r.Status != want {
 			s.Errorf("%s: %s", id, r.Status)
 		}
 	}
 }
 
-// testBatchTallyConcurrently: many tell of many ends at once, some of the same.
-func testBatchTallyConcurrently(s *suite) {
+// testBatchCountConcurrently: many tell of many ends at once, some of the same.
+func testBatchCountConcurrently(s *suite) {
 	const total = 200
 	s.create(batch("a", total))
-	s.apply("a", lifecycle.Spread{})
+	s.apply("a", lifecycle.FanOut{})
 	parallel(8, func(i int) {
 		for n := range total / 4 {
-			_, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Tally{Ends: ends(lifecycle.Succeeded, i/2*total/4+n)})
+			_, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Count{Ends: ends(lifecycle.Succeeded, i/2*total/4+n)})
 			var refusal *lifecycle.TransitionError
 			if err != nil && !errors.As(err, &refusal) {
 				s.Error(err)
@@ -250,7 +250,7 @@ func testBatches(s *suite) {
 	}
 	s.create(batch("batch-pending", 1)) // again, while what was known of it may still be there
 	check("batch-pending", "batch-processing")
-	s.apply("batch-processing", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0, 1, 2)})
+	s.apply("batch-processing", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1, 2)})
 	check("batch-pending")
 	s.in.Advance(20 * time.Minute)
 	check("batch-pending")
@@ -272,7 +272,7 @@ func testBatches(s *suite) {
 					t.Error(err)
 				}
 				if k%2 == 0 {
-					if _, err := s.Apply(s.ctx, lifecycle.Named(id), lifecycle.Spread{}); err != nil {
+					if _, err := s.Apply(s.ctx, lifecycle.Named(id), lifecycle.FanOut{}); err != nil {
 						t.Error(err)
 					}
 				}

@@ -111,11 +111,11 @@ func testSilent(s *suite) {
 	s.into("repeated", lifecycle.Pending)
 	silent("repeated", lifecycle.Repeat{}, func(_, is lifecycle.Request) bool { return is.Repeated })
 	s.intoBatch("counted", lifecycle.Pending)
-	silent("counted", lifecycle.Tally{Ends: ends(lifecycle.Succeeded, 0)}, func(_, is lifecycle.Request) bool {
+	silent("counted", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0)}, func(_, is lifecycle.Request) bool {
 		return is.Batch.Succeeded == 1 && is.Batch.Has(0) && *is.Percent > 0
 	})
 	r := s.intoBatch("extended", lifecycle.Processing)
-	silent("extended", lifecycle.Tally{Until: r.ExpiresAt.Add(time.Hour)}, func(was, is lifecycle.Request) bool {
+	silent("extended", lifecycle.Count{Until: r.ExpiresAt.Add(time.Hour)}, func(was, is lifecycle.Request) bool {
 		return is.ExpiresAt.After(was.ExpiresAt)
 	})
 	asked := func(_, is lifecycle.Request) bool { return is.CancelRequested }

@@ -18,7 +18,7 @@ import (
 // Store is everything that a driver implements.
 type Store interface {
 	lifecycle.Store
-	lifecycle.Keeper
+	lifecycle.Housekeeping
 	lifecycle.Cancellations
 	hub.Source
 }
@@ -83,8 +83,8 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Usage", Config{}, testUsage},
 		{"UsageConcurrently", Config{}, testUsageConcurrently},
 		{"BatchMachine", Config{}, testBatchMachine},
-		{"BatchTally", Config{}, testBatchTally},
-		{"BatchTallyConcurrently", Config{}, testBatchTallyConcurrently},
+		{"BatchCount", Config{}, testBatchCount},
+		{"BatchCountConcurrently", Config{}, testBatchCountConcurrently},
 		{"Batches", Config{}, testBatches},
 		{"SweepBatches", Config{}, testSweepBatches},
 		{"Position", Config{}, testPosition},

@@ -84,7 +84,7 @@ func testUsage(s *suite) {
 	batch.Route, batch.Batch = "", &lifecycle.Batch{Total: 3}
 	s.create(batch) // with k, that is all
 	s.beyond(lifecycle.PolicyOpen, limited("m", 0, lifecycle.Quota{Open: 5}))
-	s.apply("batch", lifecycle.Spread{Until: time.Now().Add(1000 * time.Hour)})
+	s.apply("batch", lifecycle.FanOut{Until: time.Now().Add(1000 * time.Hour)})
 	s.create(limited("m", 0, lifecycle.Quota{Open: 5}))
 	if s.in.Reopen == nil || s.in.Approximate {
 		return

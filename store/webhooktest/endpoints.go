@@ -308,11 +308,11 @@ func (s *suite) sweep() {
 	}
 }
 
-func testKeep(s *suite) {
+func testPutIfAbsent(s *suite) {
 	keep := func(name, value, want string) {
 		s.Helper()
-		if got, err := s.Keep(s.ctx, name, []byte(value)); err != nil || string(got) != want {
-			s.Errorf("keep %s: %q, %v, want %q", name, got, err, want)
+		if got, err := s.PutIfAbsent(s.ctx, name, []byte(value)); err != nil || string(got) != want {
+			s.Errorf("PutIfAbsent %s: %q, %v, want %q", name, got, err, want)
 		}
 	}
 	keep("a", "1\x00\xff", "1\x00\xff")
@@ -324,7 +324,7 @@ func testKeep(s *suite) {
 	keep("a", "3", "1\x00\xff")
 	values := make([]string, 8)
 	parallel(len(values), func(i int) {
-		got, err := s.Keep(s.ctx, "raced", []byte{byte(i)})
+		got, err := s.PutIfAbsent(s.ctx, "raced", []byte{byte(i)})
 		if err != nil {
 			s.Error(err)
 		}

@@ -21,7 +21,7 @@ import (
 type Store interface {
 	dispatch.Store
 	lifecycle.Store
-	lifecycle.Keeper
+	lifecycle.Housekeeping
 	hub.Source
 }
 
@@ -64,7 +64,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"OneOff", Config{WebhookRetention: time.Hour}, testOneOff},
 		{"OneOffDisabled", Config{WebhookRetention: time.Hour}, testOneOffDisabled},
 		{"OneOffOfLongRequest", Config{WebhookRetention: time.Hour}, testOneOffOfLongRequest},
-		{"Keep", Config{}, testKeep},
+		{"PutIfAbsent", Config{}, testPutIfAbsent},
 		{"DeleteEndpoint", Config{}, testDeleteEndpoint},
 		{"Events", Config{}, testEvents},
 		{"EventsWanted", Config{}, testEventsWanted},

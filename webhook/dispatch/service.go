@@ -35,7 +35,7 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 	}
 	s := &Service{store: store, options: o, sender: newSender(o), vault: v}
 	const name = "signing-key"
-	kept, err := store.Keep(ctx, name, v.seal(webhook.NewPrivateKey().String(), name))
+	kept, err := store.PutIfAbsent(ctx, name, v.seal(webhook.NewPrivateKey().String(), name))
 	if err != nil {
 		return nil, fmt.Errorf("webhook signing key: %w", err)
 	}

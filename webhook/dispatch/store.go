@@ -49,14 +49,14 @@ type Endpoints interface {
 	// DeleteEndpoint forgets an endpoint with its deliveries, also those under way. ErrNotFound.
 	DeleteEndpoint(ctx context.Context, owner, id string) error
 
-	// Keep stores a value under a name for good, unless there is one already, and returns the
+	// PutIfAbsent stores a value under a name for good, unless there is one already, and returns the
 	// one that is there.
-	Keep(ctx context.Context, name string, value []byte) ([]byte, error)
+	PutIfAbsent(ctx context.Context, name string, value []byte) ([]byte, error)
 }
 
 // Deliveries is the log of an endpoint: what is to be delivered, was delivered, or is given up.
 // What is settled is kept for the driver's Options.WebhookRetention after it was, what is not for as long as it takes.
-// The next Sweep of the store (see lifecycle.Keeper) after that forgets it; neither what Sweep
+// The next Sweep of the store (see lifecycle.Housekeeping) after that forgets it; neither what Sweep
 // says to have done nor when the next one is due counts it.
 type Deliveries interface {
 	// Enqueue makes deliveries of messages to an endpoint, in their order, as the store does for
