@@ -129,7 +129,7 @@ func (p *publisher) run(ctx context.Context) {
 		case err != nil && ctx.Err() == nil:
 			p.failures.Add(1)
 			p.failure.Store(&err)
-			wait, wake = backoff(failed), nil // a bell does not make it work
+			wait, wake = backoff(failed), nil // a notification does not make it work
 			failed++
 		case err == nil:
 			failed = 0
@@ -148,7 +148,7 @@ func (p *publisher) run(ctx context.Context) {
 }
 
 // turn removes what was published and publishes the next batch. It returns how long to
-// wait for the next turn if no bell comes; 0: there may be more at once.
+// wait for the next look if no notification comes; 0: there may be more at once.
 func (p *publisher) turn(ctx context.Context) (wait time.Duration, err error) {
 	if err := p.exchange.Ready(ctx); err != nil {
 		p.release(ctx) // another node may reach the exchange

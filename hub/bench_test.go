@@ -24,8 +24,8 @@ func (c nullConn) SyscallConn() (syscall.RawConn, error) { return c.file.Syscall
 func (c nullConn) Close() error                          { return nil }
 func (c nullConn) CloseWrite() error                     { return nil }
 
-// benchSource rings on demand.
-type benchSource struct{ ring func(string, Message) }
+// benchSource notifies on demand.
+type benchSource struct{ notify func(string, Message) }
 
 func (s *benchSource) Read(context.Context, string, uint64, int) (History, error) {
 	return History{}, nil
@@ -33,7 +33,7 @@ func (s *benchSource) Read(context.Context, string, uint64, int) (History, error
 func (s *benchSource) Reset(context.Context, string) (Message, error) { return Message{}, nil }
 func (s *benchSource) Watch(context.Context, string) error            { return nil }
 func (s *benchSource) Unwatch(string)                                 {}
-func (s *benchSource) Listen(f func(string, Message))                 { s.ring = f }
+func (s *benchSource) Listen(f func(string, Message))                 { s.notify = f }
 
 // BenchmarkBroadcast delivers one message to all followers of a channel. An
 // operation is one message; the figure per delivery is a metric of its own.
@@ -68,7 +68,7 @@ func BenchmarkBroadcast(b *testing.B) {
 	}
 }
 
-// BenchmarkSockets rings channels of which each has one subscription, all at once, as a store
+// BenchmarkSockets notifies of channels of which each has one subscription, all at once, as a store
 // does under load: of sockets that follow one each, or that follow a hundred.
 func BenchmarkSockets(b *testing.B) {
 	event := bytes.Repeat([]byte("x"), 600)
@@ -92,7 +92,7 @@ func BenchmarkSockets(b *testing.B) {
 			for b.Loop() {
 				offset++
 				for _, name := range names {
-					source.ring(name, Message{Offset: offset, Event: event})
+					source.notify(name, Message{Offset: offset, Event: event})
 				}
 				for h.stats.delivered.Load() < offset*channels {
 					runtime.Gosched()

@@ -126,7 +126,7 @@ func TestOnlyTheEndEndsTheBody(t *testing.T) {
 		close func(t *testing.T, h *hub.Hub, source *memorySource)
 		// before is done before the stream is asked for.
 		before func(t *testing.T, h *hub.Hub, addr string, source *memorySource)
-		until  time.Duration // the stream's pass holds so long; 0: for ever
+		until  time.Duration // the stream's credential holds so long; 0: for ever
 		last   string        // the name of what is told last; "" if that is an event
 		ends   bool
 		beats  bool // there are heartbeats

@@ -18,7 +18,7 @@ type channel struct {
 	refs     int
 	inbox    []Message
 	replaced bool   // its end was replaced, and reset is still to be called
-	ringing  bool   // in shard.ringing
+	ready    bool   // in shard.ready
 	life     uint32 // from 1, goes up whenever its end is replaced
 
 	watch   sync.Mutex // held while asking the source to watch
@@ -33,7 +33,7 @@ type subscription struct {
 	ch *channel
 	to follower
 
-	any bool // takes whatever the bell brings; never caught up
+	any bool // takes whatever comes; never caught up
 
 	// Of the channel, as far as the follower was told; 0: it is to be told. It belongs to
 	// whoever catches the subscription up, and while it is live to who holds ch.mu.
@@ -41,7 +41,7 @@ type subscription struct {
 
 	// Under ch.mu.
 	index   int32     // in ch.subs, -1 when not in it
-	live    bool      // in step with the bell; else somebody is catching it up
+	live    bool      // in step with the notifications; else somebody is catching it up
 	missed  bool      // pending overflowed
 	last    uint64    // offset of the newest message sent, while live
 	pending []Message // arrived while not live
@@ -69,7 +69,7 @@ type follower interface {
 // is PageBytes: beyond that it costs less to read it again than to keep it while a client is slow.
 const pendingLimit = 256
 
-// ensureWatched returns once the source rings for this channel.
+// ensureWatched returns once the source notifies of this channel.
 func (ch *channel) ensureWatched(ctx context.Context) error {
 	ch.watch.Lock()
 	defer ch.watch.Unlock()
@@ -113,12 +113,12 @@ func (ch *channel) batch(messages []Message) batch {
 	return batch{channel: ch.name, epoch: ch.epoch, messages: messages}
 }
 
-// deliver sends messages, as they came from the bell, to all subscriptions. With a round
+// deliver sends messages, as the source told of them, to all subscriptions. With a round
 // some may leave only when that ends.
 func (ch *channel) deliver(messages []Message, r *round) {
 	all := ch.batch(contiguous(messages))
 	if len(all.messages) < len(messages) {
-		// The bell repeated or dropped something in between: each stretch by itself.
+		// The source repeated or dropped something in between: each stretch by itself.
 		ch.deliver(all.messages, r)
 		ch.deliver(messages[len(all.messages):], r)
 		return
@@ -172,7 +172,7 @@ func (b *batch) deliver(subs []*subscription) {
 			rest := b.after(s.last)
 			s.last = last.Offset
 			s.to.send(s, &rest, false)
-		default: // a bell was missed
+		default: // a notification was missed
 			s.live = false
 			s.hold(b.messages)
 			s.ch.hub.resync(s)

@@ -45,7 +45,7 @@ const (
 	PageBytes = 64 << 10
 )
 
-// catchUp sends a subscription what it missed until it is in step with the bell.
+// catchUp sends a subscription what it missed until it is in step with the notifications.
 // Nobody else sends to it meanwhile.
 func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	var at uint64
@@ -193,7 +193,7 @@ func (s *subscription) release(at uint64) bool {
 	return true
 }
 
-// resync catches a live subscription up that missed a bell, or whose messages do not
+// resync catches a live subscription up that missed a notification, or whose messages do not
 // hold any more. Called under ch.mu.
 func (h *Hub) resync(s *subscription) {
 	h.stats.resyncs.Add(1)

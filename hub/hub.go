@@ -154,7 +154,7 @@ func New(source Source, o Options) *Hub {
 	return h
 }
 
-// publish is the bell: it hands a message to the shard of its channel, if anyone
+// publish receives notifications: it hands a message to the shard of its channel, if anyone
 // here follows it. It does not block.
 func (h *Hub) publish(key string, m Message) {
 	h.shard(key).push(key, m)

@@ -24,12 +24,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// memorySource is a source in memory whose bell can be made unreliable.
+// memorySource is a source in memory whose notifications can be made unreliable.
 type memorySource struct {
 	mu        sync.Mutex
 	channels  map[string]*memoryChannel
-	ring      func(string, hub.Message)
-	mangle    func(hub.Message) []hub.Message // what the bell makes of a message
+	notify    func(string, hub.Message)
+	mangle    func(hub.Message) []hub.Message // what arrives of a message
 	fail      error                           // of every Read
 	handedOut int                             // messages, by Read
 }
@@ -60,12 +60,12 @@ func (s *memorySource) append(key string, last bool) uint64 {
 	offset := ch.trimmed + uint64(len(ch.messages)) + 1
 	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d,"life":%d}`, offset, ch.life), Last: last}
 	ch.messages = append(ch.messages, m)
-	rings := []hub.Message{m}
+	notifications := []hub.Message{m}
 	if s.mangle != nil {
-		rings = s.mangle(m)
+		notifications = s.mangle(m)
 	}
-	for _, m := range rings {
-		s.ring(key, m)
+	for _, m := range notifications {
+		s.notify(key, m)
 	}
 	return offset
 }
@@ -91,7 +91,7 @@ func (s *memorySource) rewind(key string, lost, more int) {
 	for range more {
 		s.append(key, false)
 	}
-	s.ring(key, hub.Message{})
+	s.notify(key, hub.Message{})
 }
 
 func (s *memorySource) Read(_ context.Context, key string, after uint64, limit int) (hub.History, error) {
@@ -130,7 +130,7 @@ func (s *memorySource) Reset(_ context.Context, key string) (hub.Message, error)
 
 func (s *memorySource) Watch(context.Context, string) error { return nil }
 func (s *memorySource) Unwatch(string)                      {}
-func (s *memorySource) Listen(f func(string, hub.Message))  { s.ring = f }
+func (s *memorySource) Listen(f func(string, hub.Message))  { s.notify = f }
 
 // serve accepts TCP connections and answers GET /sse?channel=&after= and
 // GET /ws as the gateway would.
@@ -149,20 +149,20 @@ func serve(t *testing.T, h *hub.Hub) string {
 			c, _ := hub.ParseCursor(v)
 			after = &c
 		}
-		var pass *hub.Pass
+		var credential *hub.Credential
 		if until, err := time.Parse(time.RFC3339Nano, q.Get("until")); err == nil {
-			pass = hub.NewPass(until)
+			credential = hub.NewCredential(until)
 		}
 		address, _ := netip.ParseAddr(q.Get("address"))
 		if r.URL.Path == "/sse" {
 			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
-				After: after, Caller: q.Get("caller"), Address: address, Pass: pass, Transport: hub.SSE(r.ProtoAtLeast(1, 1)),
+				After: after, Caller: q.Get("caller"), Address: address, Credential: credential, Transport: hub.SSE(r.ProtoAtLeast(1, 1)),
 				Heartbeats: q.Has("heartbeats"),
 			})
 			return
 		}
 		read, _ := br.Peek(br.Buffered())
-		o := hub.SocketOptions{Caller: q.Get("caller"), Address: address, Pass: pass, Unproven: q.Has("unproven")}
+		o := hub.SocketOptions{Caller: q.Get("caller"), Address: address, Credential: credential, Unproven: q.Has("unproven")}
 		var first []hub.Subscribe
 		for _, name := range q["channel"] {
 			first = append(first, hub.Subscribe{Channel: name})
@@ -186,22 +186,22 @@ func (session) Resolve(_ context.Context, name string) (hub.Channel, error) {
 	return resolve(name), nil
 }
 
-func (s session) Authenticate(token string) (hub.Proof, error) {
+func (s session) Authenticate(token string) (hub.Identity, error) {
 	name, until, _ := strings.Cut(token, " until ")
 	switch name {
 	case "":
-		return hub.Proof{}, fmt.Errorf("%w: an empty token", hub.ErrUnproven)
+		return hub.Identity{}, fmt.Errorf("%w: an empty token", hub.ErrUnproven)
 	case "down":
-		return hub.Proof{}, errors.New("who knows tokens is away")
+		return hub.Identity{}, errors.New("who knows tokens is away")
 	}
 	var ends time.Time
 	if until != "" {
 		var err error
 		if ends, err = time.Parse(time.RFC3339Nano, until); err != nil {
-			return hub.Proof{}, err
+			return hub.Identity{}, err
 		}
 	}
-	return hub.Proof{Session: session{}, Caller: name, Pass: hub.NewPass(ends), Subscribe: s.subscribe}, nil
+	return hub.Identity{Session: session{}, Caller: name, Credential: hub.NewCredential(ends), Subscribe: s.subscribe}, nil
 }
 
 func (session) Problem(err error) []byte {
@@ -284,7 +284,7 @@ func (r *sseReader) next() (event, error) {
 }
 
 // TestEveryFollowerSeesEachOffsetOnce drives random schedules of publishing, losing
-// and doubling bells, trimming, connecting, cutting and resuming, and holds every
+// and doubling notifications, trimming, connecting, cutting and resuming, and holds every
 // follower to: each offset once, in order, or a loss told in-band.
 func TestEveryFollowerSeesEachOffsetOnce(t *testing.T) {
 	for seed := range uint64(8) {
@@ -295,7 +295,7 @@ func TestEveryFollowerSeesEachOffsetOnce(t *testing.T) {
 			source.mangle = func(m hub.Message) []hub.Message {
 				switch rng.IntN(10) {
 				case 0:
-					if m.Last { // the periodic top check of a driver heals a lost last bell
+					if m.Last { // the periodic top check of a driver heals a lost last notification
 						return []hub.Message{m}
 					}
 					return nil

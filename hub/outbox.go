@@ -16,6 +16,7 @@ import (
 // frames of different origin (events, heartbeats, control frames) never interleave
 // and an idle connection costs nothing.
 //
+
 // The outbox owns the connection: nobody else writes to it or closes it.
 type outbox struct {
 	hub  *Hub
@@ -42,7 +43,7 @@ type outbox struct {
 	reads    uint16 // of what it said, since the last heartbeat
 	tells    bool   // its client is to see the heartbeats
 
-	pass atomic.Pointer[Pass] // until when it may stay
+	credential atomic.Pointer[Credential] // until when it may stay
 }
 
 // connection is what an outbox belongs to.
@@ -64,10 +65,10 @@ const (
 
 var errClosed = errors.New("connection is closed")
 
-func (o *outbox) init(h *Hub, conn net.Conn, f form, owner connection, p place, pass *Pass) {
+func (o *outbox) init(h *Hub, conn net.Conn, f form, owner connection, p place, credential *Credential) {
 	o.hub, o.form, o.owner, o.slot = h, f, owner, -1
 	o.keep(p)
-	o.pass.Store(pass)
+	o.credential.Store(credential)
 	o.conn, o.fd = takeDescriptor(conn)
 	h.stats.opened(f)
 	h.wheel.add(o)
@@ -226,13 +227,13 @@ func (o *outbox) tryRead(b []byte) (n int, closed bool) {
 		case n <= 0:
 			return 0, true
 		}
-		o.heard()
+		o.received()
 		return n, false
 	}
 }
 
-// heard notes that the client has said something. Called under o.mu.
-func (o *outbox) heard() {
+// received notes that the client has said something. Called under o.mu.
+func (o *outbox) received() {
 	o.pings = 0
 	o.reads = min(o.reads, math.MaxUint16-1) + 1
 }
@@ -274,7 +275,7 @@ func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
 			return
 		}
 		o.mu.Lock()
-		o.heard()
+		o.received()
 		o.mu.Unlock()
 		take(buffer[:n])
 	}
@@ -399,10 +400,10 @@ func (o *outbox) close(why reason) {
 
 // beat sends a sign of life, unless bytes are under way anyway, or ends what may not stay any longer.
 func (o *outbox) beat() {
-	pass := o.pass.Load()
-	if left, known := pass.left(); known && left <= 0 {
-		if !pass.probation || o.hub.opts.Patience() == 0 { // else the token may have come, and is about to be read
-			o.expire(pass)
+	credential := o.credential.Load()
+	if left, known := credential.left(); known && left <= 0 {
+		if !credential.probation || o.hub.opts.Patience() == 0 { // else the token may have come, and is about to be read
+			o.expire(credential)
 		}
 		return
 	}
@@ -430,8 +431,8 @@ func (o *outbox) beat() {
 // mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for gone.
 const mostPings = 2
 
-// expire ends the connection because its pass is over.
-func (o *outbox) expire(p *Pass) {
+// expire ends the connection because its credential is over.
+func (o *outbox) expire(p *Credential) {
 	if p.probation {
 		o.dismiss(farewellUnproven)
 		return

@@ -63,14 +63,14 @@ func TestEventsThatArriveTogetherLeaveInOneWrite(t *testing.T) {
 	ch := shard.channels["request:1"]
 	o := &ch.subs[0].to.(*stream).outbox
 	o.mu.Lock() // the shard is busy with the first
-	source.ring("request:1", Message{Offset: 1, Event: []byte("{}")})
+	source.notify("request:1", Message{Offset: 1, Event: []byte("{}")})
 	for busy := false; !busy; time.Sleep(time.Millisecond) {
 		shard.mu.Lock()
-		busy = !ch.ringing
+		busy = !ch.ready
 		shard.mu.Unlock()
 	}
 	for n := range uint64(3) {
-		source.ring("request:1", Message{Offset: n + 2, Event: []byte("{}"), Last: n == 2})
+		source.notify("request:1", Message{Offset: n + 2, Event: []byte("{}"), Last: n == 2})
 	}
 	o.mu.Unlock()
 	if p := nextPacket(t, client, 10*time.Second); string(p) != "10\r\ndata: {}\nid: 1\n\n\r\n" {
@@ -81,9 +81,9 @@ func TestEventsThatArriveTogetherLeaveInOneWrite(t *testing.T) {
 	}
 }
 
-// TestChannelsThatRingTogetherLeaveInOneWrite: a socket with a hundred subscriptions that all
-// ring at once gets them in a write or two of each shard.
-func TestChannelsThatRingTogetherLeaveInOneWrite(t *testing.T) {
+// TestChannelsThatAreNotifiedTogetherLeaveInOneWrite: a socket with a hundred subscriptions that all
+// are notified at once gets them in a write or two of each shard.
+func TestChannelsThatAreNotifiedTogetherLeaveInOneWrite(t *testing.T) {
 	const channels = 100
 	source := new(benchSource)
 	h := New(source, Options{Heartbeat: time.Hour})
@@ -95,7 +95,7 @@ func TestChannelsThatRingTogetherLeaveInOneWrite(t *testing.T) {
 	}
 	s.mu.Lock() // each shard is busy with the first
 	for n := range channels {
-		source.ring(fmt.Sprint("request:", n), Message{Offset: 1, Event: []byte("{}")})
+		source.notify(fmt.Sprint("request:", n), Message{Offset: 1, Event: []byte("{}")})
 	}
 	s.mu.Unlock()
 	writes, events := 0, 0
@@ -151,7 +151,7 @@ func TestGatheredMessagesDoNotWaitForALongRound(t *testing.T) {
 	r.end()
 }
 
-// TestGatheredMessagesStayInOrder rings many channels of several sockets from all sides while
+// TestGatheredMessagesStayInOrder notifies of many channels of several sockets from all sides while
 // the clients read now and then, over small buffers: each channel's events arrive once, in
 // order, and its end comes last.
 func TestGatheredMessagesStayInOrder(t *testing.T) {
@@ -159,7 +159,7 @@ func TestGatheredMessagesStayInOrder(t *testing.T) {
 	source := new(benchSource)
 	h := New(source, Options{Heartbeat: time.Hour, QueueBytes: 8 << 20})
 	defer h.Close()
-	var reading, ringing sync.WaitGroup
+	var reading, notifying sync.WaitGroup
 	for n := range sockets {
 		server, client := tcpPair(t)
 		_ = server.SetWriteBuffer(32 << 10)
@@ -204,13 +204,13 @@ func TestGatheredMessagesStayInOrder(t *testing.T) {
 				}
 			}
 		})
-		ringing.Go(func() {
+		notifying.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(n), 4))
 			pad := bytes.Repeat([]byte("x"), 400)
 			for offset := range uint64(total) {
 				for c := range each {
 					event := fmt.Appendf(nil, `{"pad":%q}`, pad[:rng.IntN(len(pad))])
-					source.ring(fmt.Sprint("request:", n*each+c), Message{Offset: offset + 1, Event: event, Last: offset == total-1})
+					source.notify(fmt.Sprint("request:", n*each+c), Message{Offset: offset + 1, Event: event, Last: offset == total-1})
 				}
 				if rng.IntN(4) == 0 {
 					s.message([]byte(`{"op":"ping"}`))
@@ -218,7 +218,7 @@ func TestGatheredMessagesStayInOrder(t *testing.T) {
 			}
 		})
 	}
-	ringing.Wait()
+	notifying.Wait()
 	for h.Stats().Delivered < sockets*each*total {
 		time.Sleep(time.Millisecond) // a poll: the condition decides
 	}

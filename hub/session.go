@@ -14,23 +14,23 @@ type Session interface {
 	Resolve(ctx context.Context, name string) (Channel, error)
 	// Authenticate returns who the client is by a token that it sent, and the session in force from
 	// then on. An error that wraps [ErrUnproven], [ErrExpired] or [ErrForbidden] says that the token is not taken.
-	Authenticate(token string) (Proof, error)
+	Authenticate(token string) (Identity, error)
 	// Problem returns an error as problem details (RFC 9457), one line of JSON.
 	Problem(err error) []byte
 }
 
 // Proof is who a client is by its token.
-type Proof struct {
-	Session   Session
-	Caller    string
-	Pass      *Pass
-	Subscribe []Subscribe // to make at once
+type Identity struct {
+	Session    Session
+	Caller     string
+	Credential *Credential
+	Subscribe  []Subscribe // to make at once
 }
 
 // authenticate takes a token: the first one of a client that has yet to say who it is, or a
 // newer one, with which the connection may stay for longer.
 func (s *socket) authenticate(token string) {
-	proof, err := s.session.Authenticate(token)
+	identity, err := s.session.Authenticate(token)
 	if err != nil {
 		s.refuse("", err)
 		switch {
@@ -42,19 +42,19 @@ func (s *socket) authenticate(token string) {
 		}
 		return
 	}
-	if s.unproven && !s.belongs(proof.Caller) {
+	if s.unproven && !s.belongs(identity.Caller) {
 		s.dismiss(limitCaller.farewell())
 		return
 	}
-	s.session, s.unproven = proof.Session, false
-	s.pass.Store(proof.Pass)
+	s.session, s.unproven = identity.Session, false
+	s.credential.Store(identity.Credential)
 	s.hub.wheel.move(&s.outbox)
 	expires := []byte("null")
-	if ends := proof.Pass.Ends(); !ends.IsZero() {
+	if ends := identity.Credential.Ends(); !ends.IsZero() {
 		expires = appendJSONString(nil, ends.UTC().Format(time.RFC3339))
 	}
 	s.reply(append(append([]byte(`{"op":"authenticated","expires":`), expires...), '}'))
-	for _, sub := range proof.Subscribe {
+	for _, sub := range identity.Subscribe {
 		s.subscribe(s.hub.ctx, sub)
 	}
 }

@@ -6,13 +6,13 @@ import (
 )
 
 // shard owns a part of the channels. One goroutine delivers all their messages, so
-// that a channel's order is that of the bell.
+// that a channel's order is that of the notifications.
 type shard struct {
 	mu       sync.Mutex
 	channels map[string]*channel // those that somebody here follows
-	ringing  []*channel          // those with something in their inbox
+	ready    []*channel          // the ready queue: those with something in their inbox
 	spare    []*channel          // the slice that run emptied last
-	wake     chan struct{}       // holds a token while ringing is not empty
+	wake     chan struct{}       // holds a token while ready is not empty
 }
 
 // inboxLimit bounds the messages that wait in one channel for the shard. Beyond
@@ -35,10 +35,10 @@ func (s *shard) push(key string, m Message) {
 	} else {
 		ch.inbox = append(ch.inbox, m)
 	}
-	first := !ch.ringing
+	first := !ch.ready
 	if first {
-		ch.ringing = true
-		s.ringing = append(s.ringing, ch)
+		ch.ready = true
+		s.ready = append(s.ready, ch)
 	}
 	s.mu.Unlock()
 	if first {
@@ -49,7 +49,7 @@ func (s *shard) push(key string, m Message) {
 	}
 }
 
-// round is one pass of a shard over the channels that ring. A socket that follows several of
+// round is one pass of a shard over its ready queue. A socket that follows several of
 // them gathers their messages and writes them together: when the round ends, or
 // earlier if it is long. It belongs to the shard's goroutine.
 type round struct {
@@ -92,17 +92,17 @@ func (s *shard) run(ctx context.Context) {
 			return
 		}
 		s.mu.Lock()
-		ringing := s.ringing
-		s.ringing, s.spare = s.spare[:0], nil
+		ready := s.ready
+		s.ready, s.spare = s.spare[:0], nil
 		s.mu.Unlock()
 		var r *round // nobody can gather anything from one channel
-		if len(ringing) > 1 {
+		if len(ready) > 1 {
 			r = &several
 		}
-		for i, ch := range ringing {
+		for i, ch := range ready {
 			s.mu.Lock()
 			messages, replaced := ch.inbox, ch.replaced
-			ch.inbox, ch.replaced, ch.ringing = nil, false, false
+			ch.inbox, ch.replaced, ch.ready = nil, false, false
 			s.mu.Unlock()
 			if replaced {
 				ch.reset()
@@ -110,10 +110,10 @@ func (s *shard) run(ctx context.Context) {
 			if len(messages) > 0 {
 				ch.deliver(messages, r)
 			}
-			ringing[i] = nil
+			ready[i] = nil
 		}
 		several.end()
-		s.spare = ringing
+		s.spare = ready
 	}
 }
 

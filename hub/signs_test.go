@@ -19,7 +19,7 @@ func TestHeartbeatsThatAreSeen(t *testing.T) {
 			source := newMemorySource()
 			addr := serve(t, hub.New(source, hub.Options{Heartbeat: time.Second, Retry: 700 * time.Millisecond}))
 			source.append("request-a", false)
-			// Each is closed by its pass behind some heartbeats.
+			// Each is closed by its credential behind some heartbeats.
 			ask := func(more url.Values) string {
 				query := url.Values{"channel": {"request-a"}, "until": {in(3500 * time.Millisecond)}}
 				maps.Copy(query, more)

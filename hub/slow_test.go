@@ -23,7 +23,7 @@ func (s *memorySource) appendFat(key string, bytes int) uint64 {
 	offset := ch.trimmed + uint64(len(ch.messages)) + 1
 	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d,"pad":%q}`, offset, strings.Repeat("x", bytes))}
 	ch.messages = append(ch.messages, m)
-	s.ring(key, m)
+	s.notify(key, m)
 	return offset
 }
 
@@ -160,7 +160,7 @@ func (s *memorySource) appendNote(key, of, kind string, pad int) note {
 	b, _ := json.Marshal(e)
 	m := hub.Message{Offset: e.N, Event: b, About: e}
 	ch.messages = append(ch.messages, m)
-	s.ring(key, m)
+	s.notify(key, m)
 	return e
 }
 
@@ -250,10 +250,10 @@ func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
 		return nil
 	})
 	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
-	heard := map[string][]note{}
+	received := map[string][]note{}
 	complete := func(feed string) bool {
-		n := len(heard[feed])
-		return n > 0 && heard[feed][n-1].N == uint64(len(sent[feed]))
+		n := len(received[feed])
+		return n > 0 && received[feed][n-1].N == uint64(len(sent[feed]))
 	}
 	_ = socket.WriteJSON(map[string]string{"op": "ping"}) // its answer comes after all pongs
 	answered := false
@@ -270,12 +270,12 @@ func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
 			if m.Offset != m.Event.N {
 				t.Fatalf("offset %d of event %d", m.Offset, m.Event.N)
 			}
-			heard[m.Channel] = append(heard[m.Channel], m.Event)
+			received[m.Channel] = append(received[m.Channel], m.Event)
 		}
 		answered = answered || m.Op == "pong"
 	}
 	for _, feed := range feeds {
-		missing += coalesced(t, sent[feed], heard[feed])
+		missing += coalesced(t, sent[feed], received[feed])
 	}
 	if pongs == 0 || pongs > pings { // those that came together have one
 		t.Errorf("%d pongs to %d pings", pongs, pings)

@@ -31,8 +31,8 @@ type SocketOptions struct {
 	Caller string
 	// Address is where from, for Options.PerAddress; the zero value if that is not known.
 	Address netip.Addr
-	// Pass is until when the connection may stay; nil for ever.
-	Pass *Pass
+	// Credential is until when the connection may stay; nil for ever.
+	Credential *Credential
 	// Unproven says that the client has yet to send a token: it has Options.AuthTime
 	// for that, and may do nothing else before.
 	Unproven bool
@@ -100,12 +100,12 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	defer h.tasks.Done()
 	s := &socket{session: o.Session, unproven: o.Unproven}
 	if o.Unproven {
-		o.Caller, o.Pass = "", NewPass(time.Now().Add(h.opts.AuthTime))
-		o.Pass.probation = true
+		o.Caller, o.Credential = "", NewCredential(time.Now().Add(h.opts.AuthTime))
+		o.Credential.probation = true
 	}
 	// Who is refused has a moment to read why.
 	place, met := h.admission.admit(o.Caller, o.Address, o.Unproven || o.Refused != nil, h.stats.openNow())
-	s.init(h, conn, formSocket, s, place, o.Pass)
+	s.init(h, conn, formSocket, s, place, o.Credential)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,

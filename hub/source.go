@@ -5,6 +5,7 @@ import "context"
 // Source is where a hub reads channels from: a store. The hub knows of a channel
 // only its key, its offsets, the bytes of its messages, and what they are about.
 //
+
 // Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a
 // source that has dropped a channel keeps its offsets from coming again. Every method may be called
 // concurrently.
@@ -30,7 +31,7 @@ type Source interface {
 
 	// Listen sets the function that is called with new messages of watched
 	// channels, those of one channel in order, though some may be missing or
-	// repeated: it is only the bell. It may be called with messages of other channels
+	// repeated: it only notifies. It may be called with messages of other channels
 	// too. A message without Event says that the end of the channel was replaced, as
 	// when a server without its newest writes takes over: offsets that followers have seen
 	// stand for other messages now. They are told of it as of a loss, see Reset.

@@ -58,7 +58,7 @@ type Stats struct {
 	Streams, Sockets int64
 	Delivered        uint64            // messages handed to subscriptions
 	Resets           uint64            // losses told to followers
-	Resyncs          uint64            // subscriptions that missed a bell and read the source
+	Resyncs          uint64            // subscriptions that missed a notification and read the source
 	Reads            uint64            // histories read from the source
 	Full             uint64            // times that a socket was full, so that something had to wait; not counted with TLS
 	Coalesced        uint64            // superseded progress that was dropped for connections at their bound

@@ -25,8 +25,8 @@ type StreamOptions struct {
 	After  *Cursor     // the client's cursor, nil if it has none
 	Caller string      // who connects, for [Options.PerCaller]
 	// Address is where from, for [Options.PerAddress]; the zero value if that is not known.
-	Address netip.Addr
-	Pass    *Pass // until when the stream may stay; nil for ever
+	Address    netip.Addr
+	Credential *Credential // until when the stream may stay; nil for ever
 	// Transport is how it is written; nil for SSE in chunks.
 	Transport StreamTransport
 	// Heartbeats says that the client wants to see the heartbeats, the first one at once.
@@ -63,7 +63,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
 	s.tells = o.Heartbeats
-	s.init(h, conn, transport.form(), s, place, o.Pass)
+	s.init(h, conn, transport.form(), s, place, o.Credential)
 	if err := s.write(append(head, s.opening(transport, after)...), true); err != nil {
 		return
 	}

@@ -7,11 +7,11 @@ import (
 )
 
 // wheel knows every connection and gives each a heartbeat in turn: one timer for
-// all of them, a slot a second. A connection whose pass ends within a round has its turn
+// all of them, a slot a second. A connection whose credential ends within a round has its turn
 // then, so no connection needs a timer of its own.
 type wheel struct {
 	hub  *Hub
-	wake chan struct{} // holds a value when a pass was revoked
+	wake chan struct{} // holds a value when a credential was revoked
 
 	mu    sync.Mutex
 	slots [][]*outbox
@@ -38,7 +38,7 @@ func (w *wheel) remove(o *outbox) {
 	w.take(o)
 }
 
-// move puts a connection where its pass has it now.
+// move puts a connection where its credential has it now.
 func (w *wheel) move(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,13 +49,13 @@ func (w *wheel) move(o *outbox) {
 }
 
 // turn returns the slot in which a connection is due: the one that comes round last, or the
-// last one before its pass ends, or the next. Called under w.mu, like the two that follow.
+// last one before its credential ends, or the next. Called under w.mu, like the two that follow.
 func (w *wheel) turn(o *outbox) int {
-	ahead, pass := len(w.slots)-1, o.pass.Load()
-	if pass != nil {
-		pass.wheel.Store(w)
+	ahead, credential := len(w.slots)-1, o.credential.Load()
+	if credential != nil {
+		credential.wheel.Store(w)
 	}
-	if left, known := pass.left(); known {
+	if left, known := credential.left(); known {
 		ahead = min(ahead, max(0, int(left/time.Second)))
 	}
 	return (w.next + ahead) % len(w.slots)
@@ -97,21 +97,21 @@ func (w *wheel) len() int {
 	return w.count
 }
 
-// ring has run look for connections whose pass was revoked.
-func (w *wheel) ring() {
+// notifyRevoked has run look for connections whose credential was revoked.
+func (w *wheel) notifyRevoked() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-// revokedTime is how long a connection may take to send what waits for it after its pass was revoked.
+// revokedTime is how long a connection may take to send what waits for it after its credential was revoked.
 const revokedTime = 700 * time.Millisecond
 
-// revoked does something with each connection whose pass was revoked.
+// revoked does something with each connection whose credential was revoked.
 func (w *wheel) revoked(do func(*outbox)) {
 	for _, o := range w.all() {
-		if o.pass.Load().revoked() {
+		if o.credential.Load().revoked() {
 			do(o)
 		}
 	}
@@ -126,7 +126,7 @@ func (w *wheel) run(ctx context.Context) {
 		select {
 		case <-tick.C:
 		case <-w.wake:
-			w.revoked(func(o *outbox) { o.expire(o.pass.Load()) })
+			w.revoked(func(o *outbox) { o.expire(o.credential.Load()) })
 			cut = time.After(revokedTime)
 			continue
 		case <-cut: // whoever does not read would get for long what waits
@@ -142,7 +142,7 @@ func (w *wheel) run(ctx context.Context) {
 		w.mu.Unlock()
 		for i, o := range due {
 			o.beat()
-			if o.pass.Load() != nil {
+			if o.credential.Load() != nil {
 				w.move(o)
 			}
 			due[i] = nil

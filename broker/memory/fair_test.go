@@ -305,7 +305,7 @@ func playModel(t *testing.T, seed uint64) {
 				d.Ack()
 			}
 		case 7:
-			time.Sleep(time.Second) // the bubble's; the timer rings within it
+			time.Sleep(time.Second) // the bubble's; the timer fires within it
 			m.due()
 		}
 		if !check(fmt.Sprint("step ", step)) {

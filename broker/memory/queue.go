@@ -203,15 +203,15 @@ func (b *Broker) wind() {
 	}
 	wait := max(time.Until(b.delayed[0].job.NotBefore), 0)
 	if b.timer == nil {
-		b.timer = time.AfterFunc(wait, b.ring)
+		b.timer = time.AfterFunc(wait, b.promote)
 		return
 	}
 	b.timer.Reset(wait)
 }
 
-// ring moves what is due from delayed to its line. The timer calls it; once too
+// promote moves what is due from delayed to its line. The timer calls it; once too
 // often does no harm.
-func (b *Broker) ring() {
+func (b *Broker) promote() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()

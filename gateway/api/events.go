@@ -95,7 +95,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		return headOfStream(c, transport)
 	}
 	options := hub.StreamOptions{
-		Header: header, After: after, Caller: caller.Subject, Address: a.client(c), Pass: caller.Pass(), Transport: transport,
+		Header: header, After: after, Caller: caller.Subject, Address: a.client(c), Credential: caller.Credential(), Transport: transport,
 		Heartbeats: heartbeats,
 	}
 	c.Context().HijackSetNoResponse(true)

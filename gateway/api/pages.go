@@ -50,7 +50,7 @@ func (a *API) live(c *fiber.Ctx) error {
 	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
 }
 
-// ready answers whether the node should get calls: not while it drains, and not while the store or the bell do not work. That routes
+// ready answers whether the node should get calls: not while it drains, and not while the store or its notifications do not work. That routes
 // have no processor is told, and is no reason: what is submitted there waits.
 func (a *API) ready(c *fiber.Ctx) error {
 	if a.ctx.Err() != nil {

@@ -45,7 +45,7 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 	switch {
 	case err == nil:
 		options.Session, options.Subscribe = &session{api: a, caller: caller}, subscribe
-		options.Caller, options.Pass = caller.Subject, caller.Pass()
+		options.Caller, options.Credential = caller.Subject, caller.Credential()
 	case errors.Is(err, auth.ErrNoToken): // it may send one by its first message
 		options.Session, options.Unproven = &session{api: a, unproven: true, first: subscribe}, true
 	default:
@@ -160,9 +160,9 @@ func (s *session) Problem(err error) []byte { return s.api.asProblem(err).body("
 
 // Authenticate implements [hub.Session]. A newer token must be of the same subject: what is
 // subscribed to is that one's.
-func (s *session) Authenticate(token string) (hub.Proof, error) {
+func (s *session) Authenticate(token string) (hub.Identity, error) {
 	if s.api.Guard.Open() {
-		return hub.Proof{}, hub.ErrNoTokens
+		return hub.Identity{}, hub.ErrNoTokens
 	}
 	caller, err := s.api.Guard.Token(token)
 	if err == nil {
@@ -175,9 +175,9 @@ func (s *session) Authenticate(token string) (hub.Proof, error) {
 		if refused := inProtocol(err); refused != nil {
 			err = refused
 		}
-		return hub.Proof{}, err
+		return hub.Identity{}, err
 	}
-	return hub.Proof{Session: &session{api: s.api, caller: caller}, Caller: caller.Subject, Pass: caller.Pass(), Subscribe: s.first}, nil
+	return hub.Identity{Session: &session{api: s.api, caller: caller}, Caller: caller.Subject, Credential: caller.Credential(), Subscribe: s.first}, nil
 }
 
 // Resolve implements [hub.Session].

@@ -204,11 +204,11 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 	defer cancel()
 	ctx, release := caller.Until(ctx)
 	defer release()
-	bell, err := a.Hub.Wait(ctx, ChannelOf(r.Channel()))
+	waiter, err := a.Hub.Wait(ctx, ChannelOf(r.Channel()))
 	if err != nil {
-		return r, nil // no bell, no waiting: the client can poll
+		return r, nil // no notifications, no waiting: the client can poll
 	}
-	defer bell.Close()
+	defer waiter.Close()
 	look := func() error {
 		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.Ref())
 		if err == nil {
@@ -223,7 +223,7 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 	defer stop()
 	for {
 		select {
-		case <-bell.C:
+		case <-waiter.C:
 		case <-present.Done():
 			return r, caller.Ended()
 		}

@@ -54,15 +54,15 @@ type Caller struct {
 	key *key // the API key that proves it, nil if something else does
 }
 
-// Pass returns until when connections of the caller may stay, nil for ever.
-func (c Caller) Pass() *hub.Pass {
+// Credential returns until when connections of the caller may stay, nil for ever.
+func (c Caller) Credential() *hub.Credential {
 	switch {
 	case c.key != nil:
-		return c.key.pass
+		return c.key.credential
 	case c.Expires.IsZero():
 		return nil
 	}
-	return hub.NewPass(c.Expires)
+	return hub.NewCredential(c.Expires)
 }
 
 // Until returns a context that ends with ctx, or when what proves who the caller is does: because it expires, or its key is revoked. Ended

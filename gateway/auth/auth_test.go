@@ -99,7 +99,7 @@ func until(t *testing.T, what string, condition func() bool) {
 func TestOpen(t *testing.T) {
 	g := guard(t, auth.Options{})
 	c, err := g.Header("Basic whatever")
-	if !g.Open() || err != nil || c.Subject != auth.Anonymous || !c.Is(lifecycle.RoleClient) || !c.Is(lifecycle.RoleProcessor) || c.Is(lifecycle.RoleAdmin) || c.Pass() != nil {
+	if !g.Open() || err != nil || c.Subject != auth.Anonymous || !c.Is(lifecycle.RoleClient) || !c.Is(lifecycle.RoleProcessor) || c.Is(lifecycle.RoleAdmin) || c.Credential() != nil {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -136,7 +136,7 @@ func TestKeys(t *testing.T) {
 	} {
 		for _, header := range []string{"Bearer " + token, "bearer   " + token, "BEARER " + token + " "} {
 			c, err := g.Header(header)
-			if err != nil || c.Subject != want.subject || !slices.Equal(c.Roles, want.roles) || c.Request.ID != "" || c.Pass() == nil || !c.Pass().Ends().IsZero() {
+			if err != nil || c.Subject != want.subject || !slices.Equal(c.Roles, want.roles) || c.Request.ID != "" || c.Credential() == nil || !c.Credential().Ends().IsZero() {
 				t.Errorf("%s: %+v, %v", want.subject, c, err)
 			}
 		}
@@ -213,10 +213,10 @@ func TestKeysChange(t *testing.T) {
 		c, err := g.Token(adminKey)
 		return err == nil && !c.Is(lifecycle.RoleAdmin)
 	})
-	if r.Pass().Ends().IsZero() {
+	if r.Credential().Ends().IsZero() {
 		t.Error("connections stay that may do more than their key")
 	}
-	if again, err := g.Token(aliceKey); err != nil || again.Pass() != a.Pass() || !a.Pass().Ends().IsZero() {
+	if again, err := g.Token(aliceKey); err != nil || again.Credential() != a.Credential() || !a.Credential().Ends().IsZero() {
 		t.Errorf("who stands there as before has lost its pass: %v", err)
 	}
 	if c, err := g.Ticket(ticket, nil); err != nil || c.Subject != "root" {
@@ -295,11 +295,11 @@ func TestTokens(t *testing.T) {
 		"ES256": keys["ES256"], "ES384": keys["ES384"], "EdDSA": keys["EdDSA"],
 	} {
 		c, err := g.Header("Bearer " + signed(t, method, key, claims()))
-		if err != nil || c.Subject != "alice" || !slices.Equal(c.Roles, []lifecycle.Role{lifecycle.RoleClient}) || c.Expires.Unix() != now.Add(time.Hour).Unix() || !c.Pass().Ends().Equal(c.Expires) {
+		if err != nil || c.Subject != "alice" || !slices.Equal(c.Roles, []lifecycle.Role{lifecycle.RoleClient}) || c.Expires.Unix() != now.Add(time.Hour).Unix() || !c.Credential().Ends().Equal(c.Expires) {
 			t.Errorf("%s: %+v, %v", method, c, err)
 		}
 	}
-	if c, err := g.Token(signed(t, "HS256", secret, claims("exp", nil, "nbf", now.Add(10*time.Second).Unix()))); err != nil || !c.Expires.IsZero() || c.Pass() != nil {
+	if c, err := g.Token(signed(t, "HS256", secret, claims("exp", nil, "nbf", now.Add(10*time.Second).Unix()))); err != nil || !c.Expires.IsZero() || c.Credential() != nil {
 		t.Errorf("without an end, of a clock that is a little ahead: %+v, %v", c, err)
 	}
 
@@ -490,7 +490,7 @@ func TestTickets(t *testing.T) {
 		if err != nil || who.Subject != c.Subject || who.Request != (lifecycle.Ref{ID: "r-1", Life: "0123456789"}) || who.Is(lifecycle.RoleClient) || len(who.Roles) > 0 || !who.Expires.Equal(c.Expires) {
 			t.Errorf("%+v, %v", who, err)
 		}
-		if (who.Pass() == c.Pass()) != (c.Subject == "alice") || !who.Pass().Ends().Equal(c.Pass().Ends()) {
+		if (who.Credential() == c.Credential()) != (c.Subject == "alice") || !who.Credential().Ends().Equal(c.Credential().Ends()) {
 			t.Error("the connection outlives its caller's")
 		}
 		if _, err := g.Token(text); refused(t, err) == "" {

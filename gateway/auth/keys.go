@@ -42,10 +42,10 @@ type keySet struct {
 
 // key is one API key. Nobody changes it.
 type key struct {
-	id        string // the beginning of its digest; it names the key in tickets
-	principal lifecycle.Principal
-	expires   time.Time // zero: never
-	pass      *hub.Pass // of all connections that came with it
+	id         string // the beginning of its digest; it names the key in tickets
+	principal  lifecycle.Principal
+	expires    time.Time       // zero: never
+	credential *hub.Credential // of all connections that came with it
 
 	revoked context.Context // ends when it is
 	revoke  context.CancelFunc
@@ -53,7 +53,7 @@ type key struct {
 
 // end revokes a key: what came with it ends.
 func (k *key) end() {
-	k.pass.Revoke()
+	k.credential.Revoke()
 	k.revoke()
 }
 
@@ -164,7 +164,7 @@ func (e entry) parse() (*key, [sha256.Size]byte, error) {
 	if !validSubject(e.Subject) {
 		return nil, digest, errors.New("subject must be 1 to 256 bytes of Unicode without control characters")
 	}
-	k := &key{principal: lifecycle.Principal{Subject: e.Subject}, expires: e.Expires, pass: hub.NewPass(e.Expires)}
+	k := &key{principal: lifecycle.Principal{Subject: e.Subject}, expires: e.Expires, credential: hub.NewCredential(e.Expires)}
 	k.revoked, k.revoke = context.WithCancel(context.Background())
 	for _, name := range e.Roles {
 		r, ok := role(name)

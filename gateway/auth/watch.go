@@ -127,7 +127,7 @@ func (s *keys) take(text []byte) (changed bool, err error) {
 	for digest, k := range next.byDigest {
 		if was := before.byDigest[digest]; was != nil && was.same(k) {
 			k.revoke()
-			next.byDigest[digest], next.byID[k.id] = was, was // with the pass that connections have
+			next.byDigest[digest], next.byID[k.id] = was, was // with the credential that connections have
 		} else {
 			changed = true
 		}

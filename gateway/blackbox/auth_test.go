@@ -462,8 +462,8 @@ func (c *socketConn) say(text string) {
 	}
 }
 
-// hear returns the next message, or the code with which the connection was closed.
-func (c *socketConn) hear() (map[string]any, int) {
+// receive returns the next message, or the code with which the connection was closed.
+func (c *socketConn) receive() (map[string]any, int) {
 	c.t.Helper()
 	var m map[string]any
 	err := c.ReadJSON(&m)
@@ -478,9 +478,9 @@ func (c *socketConn) hear() (map[string]any, int) {
 
 func (c *socketConn) want(op string) map[string]any {
 	c.t.Helper()
-	m, code := c.hear()
+	m, code := c.receive()
 	if m["op"] != op {
-		c.t.Fatalf("heard %v (closed %d), want %s", m, code, op)
+		c.t.Fatalf("received %v (closed %d), want %s", m, code, op)
 	}
 	return m
 }
@@ -494,8 +494,8 @@ func (c *socketConn) problem(name string) {
 
 func (c *socketConn) closed(code hub.CloseCode) {
 	c.t.Helper()
-	if m, got := c.hear(); got != int(code) {
-		c.t.Errorf("heard %v, closed with %d, want %d", m, got, code)
+	if m, got := c.receive(); got != int(code) {
+		c.t.Errorf("received %v, closed with %d, want %d", m, got, code)
 	}
 }
 

@@ -269,7 +269,7 @@ func (r *rights) talk(target string, header http.Header, p proof) string {
 	if p.who == nobody {
 		ws.say(`{"op":"subscribe","channel":"request:` + r.pending + `"}`)
 	}
-	m, code := ws.hear()
+	m, code := ws.receive()
 	switch m["op"] {
 	case "subscribed":
 		return "served"

@@ -188,16 +188,16 @@ func (w *wire) socket() {
 		if err := conn.Write(ctx, websocket.MessageText, []byte(c.say)); err != nil {
 			w.t.Fatal(err)
 		}
-		var heard []string
+		var received []string
 		for range c.expect {
 			_, message, err := conn.Read(ctx)
 			if err != nil {
-				heard = append(heard, err.Error())
+				received = append(received, err.Error())
 				break
 			}
-			heard = append(heard, string(message))
+			received = append(received, string(message))
 		}
-		w.write("socket: "+c.say, strings.Join(heard, "\n"))
+		w.write("socket: "+c.say, strings.Join(received, "\n"))
 	}
 }
 

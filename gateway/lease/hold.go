@@ -35,34 +35,34 @@ const pace = 250 * time.Millisecond
 func (l *Leases) hold(h *held) {
 	defer l.attend(h.delivery.Job().Route)()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	rings, stop, err := l.bell(ctx, refOf(h.delivery))
+	notifications, stop, err := l.subscribe(ctx, refOf(h.delivery))
 	cancel()
 	if err == nil {
 		defer stop()
-	} else { // no bell: what happens is seen when the lease would run out
+	} else { // no notifications: what happens is seen when the lease would run out
 		l.log.Warn("leased request cannot be watched", slog.String("request", h.delivery.Job().ID), slog.Any("error", err))
 	}
-	var away time.Time // since when the store does not answer, zero while it does
-	rung := err == nil // it may have been reported on before the bell was there
-	var next time.Time // before which it is not looked at again for the bell alone
+	var away time.Time     // since when the store does not answer, zero while it does
+	notified := err == nil // it may have been reported on before the subscription was there
+	var next time.Time     // before which it is not loaded again for a notification alone
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		due := h.expires
-		if rung && next.Before(due) {
+		if notified && next.Before(due) {
 			due = next
 		}
 		timer.Reset(time.Until(due))
 		select {
 		case <-timer.C:
-		case <-rings:
-			rung = true
+		case <-notifications:
+			notified = true
 			continue
 		case <-l.ending:
 			l.giveBack(h.delivery)
 			return
 		}
-		rung, next = false, time.Now().Add(pace)
+		notified, next = false, time.Now().Add(pace)
 		asked := time.Now()
 		state := l.look(h)
 		switch {
@@ -90,9 +90,9 @@ func (l *Leases) hold(h *held) {
 				l.ack(h.delivery)
 				return
 			}
-			rung, next = true, time.Now().Add(time.Second)
+			notified, next = true, time.Now().Add(time.Second)
 		case unknown:
-			rung, next = true, time.Now().Add(time.Second)
+			notified, next = true, time.Now().Add(time.Second)
 			h.expires = later(h.expires, next) // whoever reports may get through to the store no more than this does
 		case working:
 		}

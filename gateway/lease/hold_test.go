@@ -12,13 +12,13 @@ func TestHold(t *testing.T) {
 	const minute = time.Minute
 	progress := lifecycle.Progress{Attempt: 1}
 	for _, test := range []struct {
-		name   string
-		noBell bool // not even at first
-		run    func(w *world, at func(time.Duration))
-		back   time.Duration // since the start, after which the job is in the queue again; 0: it was acknowledged
+		name  string
+		muted bool // not even at first
+		run   func(w *world, at func(time.Duration))
+		back  time.Duration // since the start, after which the job is in the queue again; 0: it was acknowledged
 	}{
 		{"silent", false, func(*world, func(time.Duration)) {}, minute},
-		{"silent, without a bell", true, func(*world, func(time.Duration)) {}, minute},
+		{"silent, without a notification", true, func(*world, func(time.Duration)) {}, minute},
 		{"reported", false, func(w *world, at func(time.Duration)) {
 			at(40 * time.Second)
 			_ = w.change("1", progress)
@@ -29,12 +29,12 @@ func TestHold(t *testing.T) {
 				_ = w.change("1", progress)
 			}
 		}, 160*time.Second - 10*time.Millisecond},
-		{"reported, and the bell was missed", false, func(w *world, at func(time.Duration)) {
+		{"reported, and the notification was missed", false, func(w *world, at func(time.Duration)) {
 			w.deafen()
 			at(40 * time.Second)
 			_ = w.change("1", progress)
 		}, 100 * time.Second},
-		{"reported at the last moment, without a bell", true, func(w *world, at func(time.Duration)) {
+		{"reported at the last moment, without a notification", true, func(w *world, at func(time.Duration)) {
 			at(minute - time.Microsecond)
 			_ = w.change("1", progress)
 		}, 2*minute - time.Microsecond},
@@ -42,7 +42,7 @@ func TestHold(t *testing.T) {
 			_ = w.change("1", lifecycle.Succeed{Attempt: 1})
 			at(2 * pace)
 		}, 0},
-		{"succeeded, and the bell was missed", false, func(w *world, at func(time.Duration)) {
+		{"succeeded, and the notification was missed", false, func(w *world, at func(time.Duration)) {
 			w.deafen()
 			_ = w.change("1", lifecycle.Succeed{Attempt: 1})
 			at(minute)
@@ -81,7 +81,7 @@ func TestHold(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, Options{})
-				w.deaf = test.noBell
+				w.muted = test.muted
 				w.submit("1")
 				one := w.take(Order{Max: 1, Lease: minute}, "1")[0]
 				began := one.Expires.Add(-ahead - minute)

@@ -2,9 +2,11 @@
 // stays with this process until the request has ended or waits again. When the attempt has been silent for too long it is
 // failed in its processor's stead, so that the request waits for another one, or ends if none is left.
 //
-// A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the bell of the
+
+// A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the notifications of the
 // request's channel tells it when to look, and it looks once more before it takes a lease for run out.
 //
+
 // A processor over HTTP outlives the gateway that handed it the work. So what comes back from the broker because its holder is gone is
 // not started again while the attempt goes on reporting: it is held as if it had been leased here.
 package lease
@@ -38,9 +40,9 @@ type Requests interface {
 	Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error)
 }
 
-// Bell returns a channel that gets a value after something happened to a request, on whichever node; values may be missing and
+// Subscribe returns a channel that gets a value after something happened to a request, on whichever node; values may be missing and
 // are not queued up. stop ends that.
-type Bell func(ctx context.Context, request lifecycle.Ref) (rings <-chan struct{}, stop func(), err error)
+type Subscribe func(ctx context.Context, request lifecycle.Ref) (notifications <-chan struct{}, stop func(), err error)
 
 // Options of [Leases]. The zero value works.
 type Options struct {
@@ -62,12 +64,12 @@ type Options struct {
 
 // Leases hands work out and holds what is out. Its methods may be called concurrently.
 type Leases struct {
-	life     Lifecycle
-	requests Requests
-	broker   broker.Broker
-	bell     Bell
-	options  Options
-	log      *slog.Logger
+	life      Lifecycle
+	requests  Requests
+	broker    broker.Broker
+	subscribe Subscribe
+	options   Options
+	log       *slog.Logger
 
 	mu      sync.Mutex
 	closed  bool
@@ -81,7 +83,7 @@ type Leases struct {
 }
 
 // New returns leases of a broker's work.
-func New(life Lifecycle, requests Requests, b broker.Broker, bell Bell, o Options) *Leases {
+func New(life Lifecycle, requests Requests, b broker.Broker, subscribe Subscribe, o Options) *Leases {
 	o.Least = cmp.Or(max(o.Least, 0), 250*time.Millisecond)
 	o.Bytes = cmp.Or(max(o.Bytes, 0), 32<<20)
 	if o.Now == nil {
@@ -90,7 +92,7 @@ func New(life Lifecycle, requests Requests, b broker.Broker, bell Bell, o Option
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Leases{life: life, requests: requests, broker: b, bell: bell, options: o, log: o.Logger, routes: make(map[string]*attended), ending: make(chan struct{})}
+	return &Leases{life: life, requests: requests, broker: b, subscribe: subscribe, options: o, log: o.Logger, routes: make(map[string]*attended), ending: make(chan struct{})}
 }
 
 // Stats are figures of [Leases].
@@ -143,7 +145,7 @@ func (l *Leases) leave() {
 	l.running.Done()
 }
 
-// callTimeout bounds one call of the store and of the bell.
+// callTimeout bounds one call of the store, and the making of a subscription.
 const callTimeout = 10 * time.Second
 
 // refOf names the request that a delivery is of.

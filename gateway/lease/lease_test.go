@@ -24,14 +24,14 @@ type world struct {
 	t     *testing.T
 	queue *memory.Broker
 
-	mu       sync.Mutex
-	requests map[string]lifecycle.Request
-	down     error
-	deaf     bool                     // reports do not ring
-	slow     time.Duration            // of a start
-	content  int                      // bytes
-	bells    map[string]chan struct{} // by id
-	again    map[string]bool          // started as redelivered
+	mu            sync.Mutex
+	requests      map[string]lifecycle.Request
+	down          error
+	muted         bool                     // reports notify nobody
+	slow          time.Duration            // of a start
+	content       int                      // bytes
+	notifications map[string]chan struct{} // by id
+	again         map[string]bool          // started as redelivered
 }
 
 const ahead = time.Hour
@@ -39,10 +39,10 @@ const ahead = time.Hour
 func newWorld(t *testing.T, o Options) *world {
 	w := &world{
 		t: t, queue: memory.New([]string{"a", "b"}, memory.Options{}), requests: make(map[string]lifecycle.Request),
-		bells: make(map[string]chan struct{}), again: make(map[string]bool),
+		notifications: make(map[string]chan struct{}), again: make(map[string]bool),
 	}
 	o.Now = func() time.Time { return time.Now().Add(ahead) }
-	w.Leases = New(w, w, w.queue, w.ring, o)
+	w.Leases = New(w, w, w.queue, w.subscribe, o)
 	t.Cleanup(func() {
 		ended, end := context.WithCancel(context.Background())
 		end()
@@ -66,7 +66,7 @@ func (w *world) submit(ids ...string) {
 	}
 }
 
-// change changes a request and rings, unless it is deaf.
+// change changes a request and notifies of it, unless it is muted.
 func (w *world) change(id string, c lifecycle.Change) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,31 +81,31 @@ func (w *world) change(id string, c lifecycle.Change) error {
 		return err
 	}
 	w.requests[id] = effect.Request
-	if bell := w.bells[id]; bell != nil && !w.deaf {
+	if notification := w.notifications[id]; notification != nil && !w.muted {
 		select {
-		case bell <- struct{}{}:
+		case notification <- struct{}{}:
 		default:
 		}
 	}
 	return nil
 }
 
-// set replaces a request and rings; nil forgets it.
+// set replaces a request and notifies of it; nil forgets it.
 func (w *world) set(id string, r *lifecycle.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if delete(w.requests, id); r != nil {
 		w.requests[id] = *r
 	}
-	if bell := w.bells[id]; bell != nil {
-		bell <- struct{}{}
+	if notification := w.notifications[id]; notification != nil {
+		notification <- struct{}{}
 	}
 }
 
 func (w *world) deafen() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.deaf = true
+	w.muted = true
 }
 
 func (w *world) fail(err error) {
@@ -151,18 +151,18 @@ func (w *world) Get(_ context.Context, of lifecycle.Ref) (lifecycle.Request, err
 	return r, nil
 }
 
-func (w *world) ring(_ context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
+func (w *world) subscribe(_ context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.deaf {
-		return nil, nil, errors.New("no bell")
+	if w.muted {
+		return nil, nil, errors.New("no notifications")
 	}
-	id, bell := of.ID, make(chan struct{}, 1)
-	w.bells[id] = bell
-	return bell, func() {
+	id, notification := of.ID, make(chan struct{}, 1)
+	w.notifications[id] = notification
+	return notification, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.bells, id)
+		delete(w.notifications, id)
 	}, nil
 }
 

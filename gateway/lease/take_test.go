@@ -230,7 +230,7 @@ func TestComesBack(t *testing.T) {
 				end()
 				w.Drain(ended)
 				w.settled(1, 0)
-				other := New(w, w, w.queue, w.ring, w.options)
+				other := New(w, w, w.queue, w.subscribe, w.options)
 				defer func() { other.Drain(ended) }()
 				run(t, w, other, func(ids ...string) []Work {
 					t.Helper()

@@ -9,8 +9,8 @@ import (
 // commands are messages that are not of the protocol hark.v1, as asyncapi.yaml describes it.
 func (t *talks) commands(request string) {
 	const wrongMessage, wrongOp, noChannel = "error:malformed-message", "error:unknown-op", "error:channel-not-found"
-	say := func(message, hears string) {
-		t.hears("a command", fmt.Sprintf("%.80q", message), []string{hears}, frame(final|opText, message))
+	say := func(message, receives string) {
+		t.receives("a command", fmt.Sprintf("%.80q", message), []string{receives}, frame(final|opText, message))
 	}
 	for _, message := range []string{
 		"", " ", "x", "null", "true", "1", `"x"`, "[]", `[{"op":"ping"}]`, "{", "}", `{"op"}`, `{"op":}`, `{"op":"ping"`, `{"op":"ping"}}`, `{"op":"ping"},`, `{"op":"ping",}`, `{op:"ping"}`, `{'op':'ping'}`, `{"op":"ping"}{"op":"ping"}`, `{"op":"pi` + "\n" + `ng"}`, `{"op":"\x"}`, `{"op":"\u12"}`,
@@ -62,9 +62,9 @@ func (t *talks) commands(request string) {
 		say(`{`+twice+`}`, wrongMessage)
 	}
 	// All of this leaves the connection as it was.
-	t.hears("a command", "many that are wrong, and one that is not", append(repeat("error:malformed-message", 50), "op:pong"), bytesOf(frame(final|opText, "x"), 50), frame(final|opText, ping))
+	t.receives("a command", "many that are wrong, and one that is not", append(repeat("error:malformed-message", 50), "op:pong"), bytesOf(frame(final|opText, "x"), 50), frame(final|opText, ping))
 	for i, n := range []int{1, 2, 10} {
-		t.hears("a command", "pings "+strconv.Itoa(i), repeat("op:pong", n), bytesOf(frame(final|opText, ping), n))
+		t.receives("a command", "pings "+strconv.Itoa(i), repeat("op:pong", n), bytesOf(frame(final|opText, ping), n))
 	}
 }
 

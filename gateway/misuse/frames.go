@@ -11,12 +11,12 @@ import (
 
 // Talk is what a client of a WebSocket sends behind its handshake, and what it is told.
 type Talk struct {
-	Kind  string
-	Name  string
-	Sends []byte
-	Step  int      // bytes in each write; 0: all
-	Hears []string // as [Line.Hear] says it; of "a|b" either, and "?a" or not
-	Close string   // codes that it may be closed with, "1002|1007"; "": it stays open
+	Kind     string
+	Name     string
+	Sends    []byte
+	Step     int      // bytes in each write; 0: all
+	Receives []string // as [Line.Receive] says it; of "a|b" either, and "?a" or not
+	Close    string   // codes that it may be closed with, "1002|1007"; "": it stays open
 }
 
 // The opcodes of RFC 6455, section 5.2.
@@ -78,8 +78,8 @@ func (t *talks) closes(kind, name, code string, sends ...[]byte) {
 	t.all = append(t.all, Talk{Kind: kind, Name: name, Sends: slices.Concat(sends...), Close: code})
 }
 
-func (t *talks) hears(kind, name string, hears []string, sends ...[]byte) {
-	t.all = append(t.all, Talk{Kind: kind, Name: name, Sends: slices.Concat(sends...), Hears: hears})
+func (t *talks) receives(kind, name string, receives []string, sends ...[]byte) {
+	t.all = append(t.all, Talk{Kind: kind, Name: name, Sends: slices.Concat(sends...), Receives: receives})
 }
 
 const ping = `{"op":"ping"}`
@@ -151,13 +151,13 @@ func (t *talks) controls() {
 	}
 	for _, n := range []int{0, 1, 2, 64, 124, 125} {
 		payload := strings.Repeat("p", n)
-		t.hears("pings", fmt.Sprint(n, " bytes"), []string{"pong:" + payload}, frame(final|opPing, payload))
-		t.hears("pings", fmt.Sprint("a pong of ", n, " bytes, which nobody asked for"), nil, frame(final|opPong, payload))
+		t.receives("pings", fmt.Sprint(n, " bytes"), []string{"pong:" + payload}, frame(final|opPing, payload))
+		t.receives("pings", fmt.Sprint("a pong of ", n, " bytes, which nobody asked for"), nil, frame(final|opPong, payload))
 	}
-	t.hears("pings", "bytes that are no text", []string{"pong:\x00\xff\xfe"}, frame(final|opPing, "\x00\xff\xfe"))
+	t.receives("pings", "bytes that are no text", []string{"pong:\x00\xff\xfe"}, frame(final|opPing, "\x00\xff\xfe"))
 	// Only the last of them has to be answered (section 5.5.3).
-	t.hears("pings", "three, in order", []string{"?pong:1", "?pong:2", "pong:3"}, frame(final|opPing, "1"), frame(final|opPing, "2"), frame(final|opPing, "3"))
-	t.hears("pings", "between fragments", []string{"pong:1", "op:pong"}, frame(opText, ping[:3]), frame(final|opPing, "1"), frame(final|opContinuation, ping[3:]))
+	t.receives("pings", "three, in order", []string{"?pong:1", "?pong:2", "pong:3"}, frame(final|opPing, "1"), frame(final|opPing, "2"), frame(final|opPing, "3"))
+	t.receives("pings", "between fragments", []string{"pong:1", "op:pong"}, frame(opText, ping[:3]), frame(final|opPing, "1"), frame(final|opContinuation, ping[3:]))
 }
 
 // fragments are messages in parts (section 5.4).
@@ -173,14 +173,14 @@ func (t *talks) fragments() {
 		t.closes("fragments", name+" in a message, after a continuation", "1002", frame(opText, "x"), frame(opContinuation, "y"), frame(next, "z"))
 	}
 	for at := range len(ping) + 1 {
-		t.hears("fragments", fmt.Sprint("a command in two, at byte ", at), []string{"op:pong"}, frame(opText, ping[:at]), frame(final|opContinuation, ping[at:]))
+		t.receives("fragments", fmt.Sprint("a command in two, at byte ", at), []string{"op:pong"}, frame(opText, ping[:at]), frame(final|opContinuation, ping[at:]))
 	}
 	single := frame(opText, "")
 	for i := range len(ping) {
 		single = append(single, frame(opContinuation, ping[i:i+1])...)
 	}
-	t.hears("fragments", "a byte in each", []string{"op:pong"}, single, frame(final|opContinuation, ""))
-	t.hears("fragments", "nothing in all", []string{"error:malformed-message"}, frame(opText, ""), frame(opContinuation, ""), frame(final|opContinuation, ""))
+	t.receives("fragments", "a byte in each", []string{"op:pong"}, single, frame(final|opContinuation, ""))
+	t.receives("fragments", "nothing in all", []string{"error:malformed-message"}, frame(opText, ""), frame(opContinuation, ""), frame(final|opContinuation, ""))
 	t.closes("fragments", "close in a message", "1000", frame(opText, "x"), frame(final|opClose, "\x03\xe8"))
 }
 
@@ -206,8 +206,8 @@ func (t *talks) lengths(most int) {
 		t.closes("lengths", fmt.Sprint("announces ", n), "1009", head, []byte{1, 2, 3, 4})
 	}
 	fits := ping + strings.Repeat(" ", most-len(ping))
-	t.hears("lengths", "as long as a message may be", []string{"op:pong"}, frame(final|opText, fits))
-	t.hears("lengths", "as long as a message may be, in two", []string{"op:pong"}, frame(opText, fits[:most/2]), frame(final|opContinuation, fits[most/2:]))
+	t.receives("lengths", "as long as a message may be", []string{"op:pong"}, frame(final|opText, fits))
+	t.receives("lengths", "as long as a message may be, in two", []string{"op:pong"}, frame(opText, fits[:most/2]), frame(final|opContinuation, fits[most/2:]))
 	t.closes("lengths", "a byte longer", "1009", frame(final|opText, fits+" "))
 	t.closes("lengths", "a byte longer, in two", "1009", frame(opText, fits), frame(final|opContinuation, " "))
 	many := frame(opText, ping)
@@ -216,7 +216,7 @@ func (t *talks) lengths(most int) {
 	}
 	t.closes("lengths", "longer, in many", "1009", many)
 	for _, n := range []int{126, 127, 128, 255, 256, 1000} {
-		t.hears("lengths", fmt.Sprint("a command of ", n, " bytes"), []string{"op:pong"}, frame(final|opText, ping+strings.Repeat(" ", n-len(ping))))
+		t.receives("lengths", fmt.Sprint("a command of ", n, " bytes"), []string{"op:pong"}, frame(final|opText, ping+strings.Repeat(" ", n-len(ping))))
 	}
 }
 
@@ -258,7 +258,7 @@ func (t *talks) text() {
 			if at < len(message) && utf8.RuneStart(message[at]) {
 				continue // only where a character is torn
 			}
-			t.hears("UTF-8", fmt.Sprintf("%q, at byte %d", good, at), []string{"error:unknown-op"}, frame(opText, message[:at]), frame(final|opContinuation, message[at:]))
+			t.receives("UTF-8", fmt.Sprintf("%q, at byte %d", good, at), []string{"error:unknown-op"}, frame(opText, message[:at]), frame(final|opContinuation, message[at:]))
 		}
 		t.closes("not UTF-8", fmt.Sprintf("%q, torn at the end", good), "1007", frame(final|opText, good[:len(good)-1]))
 	}

@@ -55,9 +55,9 @@ func (l *Line) open(address string, wait time.Duration) error {
 // Close ends the connection.
 func (l *Line) Close() { _ = l.conn.Close() }
 
-// Hear returns what the gateway says next: "op:" and the op of a message, "error:" and the type of
+// Receive returns what the gateway says next: "op:" and the op of a message, "error:" and the type of
 // its problem, "pong:" and what it holds, or "close:" and the code, which is none if it says none.
-func (l *Line) Hear() (string, error) {
+func (l *Line) Receive() (string, error) {
 	var head [10]byte
 	if _, err := io.ReadFull(l.r, head[:2]); err != nil {
 		return "", err
@@ -108,7 +108,7 @@ func (l *Line) Hear() (string, error) {
 
 // Have sends what a talk sends, and returns what is wrong with what it is told, "" if nothing is.
 func (l *Line) Have(t *Talk) string {
-	want := append([]string(nil), t.Hears...)
+	want := append([]string(nil), t.Receives...)
 	sends := t.Sends
 	if t.Close == "" { // it says one thing more, to be sure that nothing else comes
 		sends = append(append([]byte(nil), sends...), frame(final|opText, ping)...)
@@ -119,7 +119,7 @@ func (l *Line) Have(t *Talk) string {
 	}
 	go l.send(sends, t.Step) // it may be closed meanwhile
 	for i := 0; i < len(want); i++ {
-		got, err := l.Hear()
+		got, err := l.Receive()
 		if err != nil {
 			return fmt.Sprintf("nothing, %v, where %s should come (%d of %d)", err, want[i], i+1, len(want))
 		}
@@ -133,7 +133,7 @@ func (l *Line) Have(t *Talk) string {
 	if t.Close == "" {
 		return ""
 	}
-	if got, err := l.Hear(); err == nil {
+	if got, err := l.Receive(); err == nil {
 		return fmt.Sprintf("%q after the close", got)
 	} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return "the connection stays after the close"

@@ -212,7 +212,7 @@ func (g *Node) newLeases() *lease.Leases {
 	} else {
 		o.Least = 20 * time.Millisecond // the queue is in this process
 	}
-	return lease.New(g.service, g.Store, g.Broker, g.ring, o)
+	return lease.New(g.service, g.Store, g.Broker, g.subscribe, o)
 }
 
 // newAttendance returns what tells on which routes somebody works.
@@ -230,8 +230,8 @@ func (g *Node) newAttendance() *attendance {
 	}, g.log)
 }
 
-// ring is the bell of a request, as a lease needs it.
-func (g *Node) ring(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
+// subscribe notifies of a request, as a lease needs it.
+func (g *Node) subscribe(ctx context.Context, of lifecycle.Ref) (<-chan struct{}, func(), error) {
 	c := lifecycle.Channel{Kind: lifecycle.RequestChannel, Name: of.ID, Life: of.Life}
 	w, err := g.hub.Wait(ctx, api.ChannelOf(c))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 // batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in turn; while one is
 // in flight, nobody changes it.
 //
+
 // An error of the database stays in err and fails the whole batch, so operations need
 // not look at it. What is read holds until the next change only.
 type batch struct {
@@ -31,13 +32,13 @@ type batch struct {
 	err     error
 
 	// What is made known, or taken back, when the outcome is clear.
-	changed  map[string]*record // nil: forgotten
-	begun    int                // requests created less those ended
-	undo     []func()           // of what is in memory, to be run backwards
-	bells    []bell
-	canceled []string
-	touched  map[*endpoint]bool // what undo restores
-	due      bool               // something of an endpoint may be
+	changed       map[string]*record // nil: forgotten
+	begun         int                // requests created less those ended
+	undo          []func()           // of what is in memory, to be run backwards
+	notifications []n
+	canceled      []string
+	touched       map[*endpoint]bool // what undo restores
+	due           bool               // something of an endpoint may be
 
 	// Kept from batch to batch.
 	encoded []byte      // scratch, a record or an event
@@ -47,8 +48,8 @@ type batch struct {
 	taking  []*endpoint // scratch
 }
 
-// bell is a message to be passed on when the batch is durable.
-type bell struct {
+// notification is a message to be passed on when the batch is durable.
+type n struct {
 	channel string
 	message hub.Message
 }
@@ -111,7 +112,7 @@ func (b *batch) revert() {
 	clear(b.s.feeds) // read again when next needed
 }
 
-// answer tells the outcome of b: when it is durable, what it changed becomes visible, then the bell rings, then the callers
+// answer tells the outcome of b: when it is durable, what it changed becomes visible, then the notifications are sent, then the callers
 // return. With an error it was taken back, and nobody has heard of it.
 func (b *batch) answer(err error) {
 	if len(b.ops) == 0 {
@@ -126,7 +127,7 @@ func (b *batch) answer(err error) {
 	b.outcome.lost = err != nil
 	close(b.outcome.known)
 	if err == nil {
-		b.announce()
+		b.notify()
 	}
 	for _, o := range b.ops {
 		if err != nil {
@@ -136,11 +137,11 @@ func (b *batch) answer(err error) {
 	}
 }
 
-// announce rings the bell, in the order of the changes.
-func (b *batch) announce() {
+// notify sends the notifications, in the order of the changes.
+func (b *batch) notify() {
 	if listener := b.s.listener.Load(); listener != nil {
-		for _, bell := range b.bells {
-			(*listener)(bell.channel, bell.message)
+		for _, n := range b.notifications {
+			(*listener)(n.channel, n.message)
 		}
 	}
 	for _, id := range b.canceled {
@@ -157,11 +158,11 @@ func (b *batch) reset() {
 	clear(b.ops)
 	clear(b.changed)
 	clear(b.undo)
-	clear(b.bells)
+	clear(b.notifications)
 	clear(b.touched)
 	b.due = false
 	b.err, b.writes, b.begun, b.cramped, b.outcome, b.frame = nil, 0, 0, false, nil, nil
-	b.ops, b.undo, b.bells, b.canceled = b.ops[:0], b.undo[:0], b.bells[:0], b.canceled[:0]
+	b.ops, b.undo, b.notifications, b.canceled = b.ops[:0], b.undo[:0], b.notifications[:0], b.canceled[:0]
 	if cap(b.encoded) > most {
 		b.encoded = nil
 	}

@@ -334,7 +334,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		r.Trail = r.Trail.from(oldest)
 	}
 	b.save(r)
-	b.bells = append(b.bells, bell{channels[0].Key(), message(r.Sequence, event, out.Status.Terminal())})
+	b.notifications = append(b.notifications, n{channels[0].Key(), message(r.Sequence, event, out.Status.Terminal())})
 	for _, feed := range channels[1:] {
 		b.append(feed, at, event)
 	}

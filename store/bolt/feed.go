@@ -88,7 +88,7 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event *lifecycle.Event) {
 			b.delete(feedsBucket, b.offsetKey(f, f.oldest))
 		}
 	}
-	b.bells = append(b.bells, bell{f.key, message(f.top, event, false)})
+	b.notifications = append(b.notifications, n{f.key, message(f.top, event, false)})
 }
 
 // floorKey is where in keptBucket the highest offset is that a feed had which is gone.

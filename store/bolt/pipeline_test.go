@@ -178,10 +178,10 @@ func nextBatchMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bells := make(chan string, 10)
+	notifications := make(chan string, 10)
 	s.Listen(func(channel string, m hub.Message) {
 		if strings.HasPrefix(channel, "request:") {
-			bells <- fmt.Sprint(channel, " ", m.Offset)
+			notifications <- fmt.Sprint(channel, " ", m.Offset)
 		}
 	})
 	log := hold(s)
@@ -201,8 +201,8 @@ func nextBatchMeanwhile(t *testing.T) {
 	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 2 {
 		t.Errorf("when the first batch is on disk: %+v, %v", r, err)
 	}
-	if bell := <-bells; bell != "request:a 2" {
-		t.Errorf("bell %s", bell)
+	if got := <-notifications; got != "request:a 2" {
+		t.Errorf("notified of %s", got)
 	}
 	close(block)
 	<-log.begun
@@ -214,7 +214,7 @@ func nextBatchMeanwhile(t *testing.T) {
 	if r, err := s.Get(t.Context(), lifecycle.Named("a")); err != nil || r.Sequence != 2 {
 		t.Errorf("before the second batch is on disk: %+v, %v", r, err)
 	}
-	none(t, bells, "it rang before the batch was durable")
+	none(t, notifications, "it notified before the batch was durable")
 	none(t, second, "answered before the batch was durable")
 	none(t, third, "answered before the batch was durable")
 	none(t, top, "read before it was durable")
@@ -226,17 +226,17 @@ func nextBatchMeanwhile(t *testing.T) {
 	if n := <-top; n != 3 {
 		t.Errorf("read up to %d", n)
 	}
-	if bell := <-bells; bell != "request:a 3" {
-		t.Errorf("bell %s", bell)
+	if got := <-notifications; got != "request:a 3" {
+		t.Errorf("notified of %s", got)
 	}
 	<-log.begun
-	none(t, bells, "it rang before the batch was durable")
+	none(t, notifications, "it notified before the batch was durable")
 	log.end <- nil
 	if err := <-fourth; err != nil {
 		t.Error(err)
 	}
-	if bell := <-bells; bell != "request:b 2" {
-		t.Errorf("bell %s", bell)
+	if got := <-notifications; got != "request:b 2" {
+		t.Errorf("notified of %s", got)
 	}
 }
 
@@ -355,8 +355,8 @@ func TestRefusedFrame(t *testing.T) {
 			if err != nil || len(claims) != 1 {
 				t.Fatal(claims, err)
 			}
-			var rung atomic.Int64
-			s.Listen(func(string, hub.Message) { rung.Add(1) })
+			var notified atomic.Int64
+			s.Listen(func(string, hub.Message) { notified.Add(1) })
 			before := dump(t, s)
 			file := s.journal.wal.File
 			log := hold(s)
@@ -407,8 +407,8 @@ func TestRefusedFrame(t *testing.T) {
 				if got := dump(t, s); !maps.Equal(got, before) {
 					t.Errorf("something is left: %d entries, want %d", len(got), len(before))
 				}
-				if rung.Load() != 0 {
-					t.Errorf("%d bells", rung.Load())
+				if notified.Load() != 0 {
+					t.Errorf("%d notifications", notified.Load())
 				}
 				s.journal.db.MaxSize = 0
 			} else {
@@ -618,7 +618,7 @@ func closeWithBatchInFlight(t *testing.T) {
 }
 
 // TestPipelineAtRandom: under changes from many sides, while the log and batches fail now and then, what was answered is
-// there, what was not is not, who reads never sees anything go back, and bells have no gap. So it is after a crash at any time.
+// there, what was not is not, who reads never sees anything go back, and notifications have no gap. So it is after a crash at any time.
 func TestPipelineAtRandom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -635,12 +635,12 @@ func TestPipelineAtRandom(t *testing.T) {
 		}
 		acknowledged[w].Store(2)
 	}
-	rung := make(map[string]uint64) // by whoever makes batches known, one after the other
+	notified := make(map[string]uint64) // by whoever makes batches known, one after the other
 	s.Listen(func(channel string, m hub.Message) {
-		if last := rung[channel]; last != 0 && m.Offset != last+1 {
-			t.Errorf("%s rings %d after %d", channel, m.Offset, last)
+		if last := notified[channel]; last != 0 && m.Offset != last+1 {
+			t.Errorf("%s: notified of %d after %d", channel, m.Offset, last)
 		}
-		rung[channel] = m.Offset
+		notified[channel] = m.Offset
 	})
 	random := rand.New(rand.NewPCG(9, 10)) // the flusher's
 	type crashed struct {
@@ -728,8 +728,8 @@ func TestPipelineAtRandom(t *testing.T) {
 	checkMemory(t, s)
 	for w, id := range ids {
 		h, err := s.Read(t.Context(), "request:"+id, 0, 1)
-		if want := acknowledged[w].Load(); err != nil || h.Top != want || rung["request:"+id] != want && want > 2 {
-			t.Errorf("%s at %d, rung up to %d, %v; want %d", id, h.Top, rung["request:"+id], err, want)
+		if want := acknowledged[w].Load(); err != nil || h.Top != want || notified["request:"+id] != want && want > 2 {
+			t.Errorf("%s at %d, notified up to %d, %v; want %d", id, h.Top, notified["request:"+id], err, want)
 		}
 	}
 	crashes = append(crashes, crashed{path: crash(t, path)})

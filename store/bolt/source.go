@@ -185,7 +185,7 @@ func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) 
 	return message(r.Sequence, lifecycle.NewEvent(nil, &r, lifecycle.EventReset), r.Status.Terminal()), nil
 }
 
-// Watch implements hub.Source. Every change rings, watched or not: whoever
+// Watch implements hub.Source. Every change is notified, watched or not: whoever
 // listens is in this process and knows best what it wants. To pick here what is
 // watched would have to happen after the commit, or a message that is committed
 // just now could be missed by one who watches and then reads.

@@ -14,7 +14,7 @@ import (
 )
 
 // TestWatchThenReadMissesNothing: whoever watches a channel and then reads it gets
-// every message either from the reading or from the bell, also one that is being
+// every message either from the reading or from a notification, also one that is being
 // committed meanwhile.
 func TestWatchThenReadMissesNothing(t *testing.T) {
 	s, err := bolt.Open(filepath.Join(t.TempDir(), "hark.db"), bolt.Options{NoSync: true})
@@ -22,9 +22,9 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	var rung sync.Map // channel key → *atomic.Uint64, the newest offset that rang
+	var notified sync.Map // channel key → *atomic.Uint64, the newest offset that was notified
 	s.Listen(func(channel string, m hub.Message) {
-		if top, ok := rung.Load(channel); ok {
+		if top, ok := notified.Load(channel); ok {
 			top.(*atomic.Uint64).Store(m.Offset)
 		}
 	})
@@ -43,7 +43,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 			}
 		})
 		top := new(atomic.Uint64)
-		rung.Store(key, top)
+		notified.Store(key, top)
 		if err := s.Watch(ctx, key); err != nil {
 			t.Fatal(err)
 		}
@@ -53,9 +53,9 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		}
 		starting.Wait()
 		if history.Top < 2 && top.Load() < 2 {
-			t.Fatalf("round %d: the start was neither read (top %d) nor rung (%d)", n, history.Top, top.Load())
+			t.Fatalf("round %d: the start was neither read (top %d) nor notified (%d)", n, history.Top, top.Load())
 		}
 		s.Unwatch(key)
-		rung.Delete(key)
+		notified.Delete(key)
 	}
 }

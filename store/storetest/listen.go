@@ -11,45 +11,45 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// ear gathers what Listen is given.
-type ear struct {
-	mu    sync.Mutex
-	heard map[string][]hub.Message
-	rings chan struct{}
+// receiver collects what Listen is given.
+type receiver struct {
+	mu       sync.Mutex
+	received map[string][]hub.Message
+	notified chan struct{}
 }
 
-func (e *ear) hear(channel string, m hub.Message) {
-	e.mu.Lock()
-	e.heard[channel] = append(e.heard[channel], m)
-	e.mu.Unlock()
+func (l *receiver) receive(channel string, m hub.Message) {
+	l.mu.Lock()
+	l.received[channel] = append(l.received[channel], m)
+	l.mu.Unlock()
 	select {
-	case e.rings <- struct{}{}:
+	case l.notified <- struct{}{}:
 	default:
 	}
 }
 
 // until waits for a message at or above an offset.
-func (e *ear) until(s *suite, channel string, offset uint64) []hub.Message {
+func (l *receiver) until(s *suite, channel string, offset uint64) []hub.Message {
 	s.Helper()
 	late := time.After(20 * time.Second)
 	for {
-		e.mu.Lock()
-		heard := slices.Clone(e.heard[channel])
-		e.mu.Unlock()
-		if n := len(heard); n > 0 && heard[n-1].Offset >= offset {
-			return heard
+		l.mu.Lock()
+		received := slices.Clone(l.received[channel])
+		l.mu.Unlock()
+		if n := len(received); n > 0 && received[n-1].Offset >= offset {
+			return received
 		}
 		select {
-		case <-e.rings:
+		case <-l.notified:
 		case <-late:
-			s.Fatalf("%q: %d messages heard, none with offset %d", channel, len(heard), offset)
+			s.Fatalf("%q: %d messages received, none with offset %d", channel, len(received), offset)
 		}
 	}
 }
 
 func testListen(s *suite) {
-	e := &ear{heard: map[string][]hub.Message{}, rings: make(chan struct{}, 1)}
-	s.Listen(e.hear)
+	l := &receiver{received: map[string][]hub.Message{}, notified: make(chan struct{}, 1)}
+	s.Listen(l.receive)
 	const lives, events = 8, 10
 	channels := map[string]uint64{ownerChannel(alice): lives * events, topicChannel(alice, "t"): lives * events}
 	for i := range lives {
@@ -62,27 +62,27 @@ func testListen(s *suite) {
 	}
 	parallel(lives, func(i int) { s.life(fmt.Sprintf("r%d", i), "t", events) })
 	for channel, top := range channels {
-		heard := e.until(s, channel, top)
+		received := l.until(s, channel, top)
 		stored := s.all(channel, 0, 1000)
-		for _, m := range heard {
+		for _, m := range received {
 			s.told(m)
 		}
 		// Nothing failed here, so nothing may be missing; repeats are allowed.
-		heard = slices.CompactFunc(heard, func(a, b hub.Message) bool { return a.Offset == b.Offset })
-		if !slices.EqualFunc(heard, stored, func(a, b hub.Message) bool {
+		received = slices.CompactFunc(received, func(a, b hub.Message) bool { return a.Offset == b.Offset })
+		if !slices.EqualFunc(received, stored, func(a, b hub.Message) bool {
 			return a.Offset == b.Offset && a.Last == b.Last && bytes.Equal(a.Event, b.Event)
 		}) {
-			s.Errorf("%q: heard %d messages, stored are %d, or they differ", channel, len(heard), len(stored))
+			s.Errorf("%q: received %d messages, stored are %d, or they differ", channel, len(received), len(stored))
 		}
 	}
 	s.Unwatch(ownerChannel(alice))
 	s.life("later", "t", 3)
-	e.until(s, topicChannel(alice, "t"), lives*events+3)
+	l.until(s, topicChannel(alice, "t"), lives*events+3)
 	if err := s.Watch(s.ctx, ownerChannel(alice)); err != nil {
 		s.Fatal(err)
 	}
 	s.life("latest", "", 3)
-	e.until(s, ownerChannel(alice), lives*events+6)
+	l.until(s, ownerChannel(alice), lives*events+6)
 }
 
 func testCancellations(s *suite) {

@@ -199,7 +199,7 @@ func testAttempts(s *suite) {
 		s.create(submission(id))
 		s.apply(id, lifecycle.Start{})
 		s.apply(id, lifecycle.Cancel{})
-		s.apply(id, lifecycle.Progress{}) // is still heard
+		s.apply(id, lifecycle.Progress{}) // is still taken
 		if r := s.apply(id, c); r.Status != lifecycle.Canceled {
 			s.Errorf("%s after cancel: %s", name, r.Status)
 		}

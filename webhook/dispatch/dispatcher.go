@@ -50,13 +50,13 @@ func NewDispatcher(s *Service) *Dispatcher {
 // lease ends.
 func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 	wake := make(chan struct{}, 1)
-	ring := func() {
+	notify := func() {
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
 	}
-	stop := d.queue.OnDue(ring)
+	stop := d.queue.OnDue(notify)
 	defer stop()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -73,7 +73,7 @@ func (d *Dispatcher) Run(ctx context.Context, drain time.Duration) {
 		}
 		timer.Stop()
 		if ctx.Err() == nil {
-			pause = d.claim(work, &running, ring)
+			pause = d.claim(work, &running, notify)
 		}
 	}
 	running.Wait()

@@ -27,8 +27,8 @@ func openSocket(t *testing.T, addr string, query url.Values) *websocket.Conn {
 	return ws
 }
 
-// heard returns the next message, or the code with which the connection was closed.
-func heard(t *testing.T, ws *websocket.Conn) (map[string]any, hub.CloseCode) {
+// receive returns the next message, or the code with which the connection was closed.
+func receive(t *testing.T, ws *websocket.Conn) (map[string]any, hub.CloseCode) {
 	t.Helper()
 	_, text, err := ws.ReadMessage()
 	if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
@@ -44,12 +44,12 @@ func heard(t *testing.T, ws *websocket.Conn) (map[string]any, hub.CloseCode) {
 	return m, 0
 }
 
-// hear is heard for a message of an op.
-func hear(t *testing.T, ws *websocket.Conn, op string) map[string]any {
+// receiveOp is receive for a message of an op.
+func receiveOp(t *testing.T, ws *websocket.Conn, op string) map[string]any {
 	t.Helper()
-	m, code := heard(t, ws)
+	m, code := receive(t, ws)
 	if m["op"] != op {
-		t.Fatalf("heard %v (%d), want %s", m, code, op)
+		t.Fatalf("received %v (%d), want %s", m, code, op)
 	}
 	return m
 }
@@ -63,9 +63,9 @@ func tell(t *testing.T, ws *websocket.Conn, text string) {
 
 func in(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
 
-// TestPassEnds: a connection does not outlive its pass by more than about a second although
+// TestCredentialEnds: a connection does not outlive its credential by more than about a second although
 // heartbeats are far apart, and its client is told why.
-func TestPassEnds(t *testing.T) {
+func TestCredentialEnds(t *testing.T) {
 	h, addr := limited(t, hub.Options{Heartbeat: time.Minute})
 	ends := time.Now().Add(1200 * time.Millisecond)
 	query := url.Values{"until": {ends.UTC().Format(time.RFC3339Nano)}, "channel": {"request-1"}}
@@ -75,14 +75,14 @@ func TestPassEnds(t *testing.T) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	ws := openSocket(t, addr, query)
-	hear(t, ws, "subscribed")
-	hear(t, ws, "event")
-	if _, code := heard(t, ws); code != hub.CloseExpired || time.Now().Before(ends) {
-		t.Errorf("the socket was closed with %d, %v after its pass", code, time.Since(ends))
+	receiveOp(t, ws, "subscribed")
+	receiveOp(t, ws, "event")
+	if _, code := receive(t, ws); code != hub.CloseExpired || time.Now().Before(ends) {
+		t.Errorf("the socket was closed with %d, %v after its credential", code, time.Since(ends))
 	}
 	body, err := io.ReadAll(res.Body)
 	if err != io.ErrUnexpectedEOF || !strings.Contains(string(body), `{"n":1`) || !strings.HasSuffix(string(body), "\n\nevent: unauthenticated\ndata: {\"detail\":\"The token has expired, or was revoked.\"}\n\n") || time.Now().Before(ends) {
-		t.Errorf("the stream said %q, %v, %v after its pass", body, err, time.Since(ends))
+		t.Errorf("the stream said %q, %v, %v after its credential", body, err, time.Since(ends))
 	}
 	if late := time.Since(ends); late > 30*time.Second { // not with the heartbeat
 		t.Errorf("closed %v late", late)
@@ -90,14 +90,14 @@ func TestPassEnds(t *testing.T) {
 	until(t, "both are counted", func() bool { return h.Stats().Closed["expired"] == 2 })
 }
 
-// TestPassIsRevoked ends connections that share a pass which had no end.
-func TestPassIsRevoked(t *testing.T) {
-	pass := hub.NewPass(time.Time{})
-	if ends := pass.Ends(); !ends.IsZero() {
+// TestCredentialIsRevoked ends connections that share a credential which had no end.
+func TestCredentialIsRevoked(t *testing.T) {
+	credential := hub.NewCredential(time.Time{})
+	if ends := credential.Ends(); !ends.IsZero() {
 		t.Errorf("ends at %v", ends)
 	}
-	pass.Revoke()
-	if ends := pass.Ends(); ends.IsZero() || ends.After(time.Now()) {
+	credential.Revoke()
+	if ends := credential.Ends(); ends.IsZero() || ends.After(time.Now()) {
 		t.Errorf("revoked, it ends at %v", ends)
 	}
 }
@@ -109,29 +109,29 @@ func TestFirstMessage(t *testing.T) {
 	query := url.Values{"unproven": {""}, "channel": {"request-1"}}
 	ws := openSocket(t, addr, query)
 	tell(t, ws, `{"op":"subscribe","channel":"request-1"}`)
-	if m := hear(t, ws, "error"); m["channel"] != "request-1" {
+	if m := receiveOp(t, ws, "error"); m["channel"] != "request-1" {
 		t.Errorf("%v", m)
 	}
 	tell(t, ws, `{"op":"ping"}`)
-	hear(t, ws, "pong")
+	receiveOp(t, ws, "pong")
 	end := in(time.Hour)
 	tell(t, ws, `{"op":"auth","token":"a until `+end+`"}`)
-	if m := hear(t, ws, "authenticated"); m["expires"] != end[:len("2006-01-02T15:04:05")]+"Z" {
+	if m := receiveOp(t, ws, "authenticated"); m["expires"] != end[:len("2006-01-02T15:04:05")]+"Z" {
 		t.Errorf("%v, want %s", m, end)
 	}
-	hear(t, ws, "subscribed")
-	hear(t, ws, "event")
+	receiveOp(t, ws, "subscribed")
+	receiveOp(t, ws, "event")
 
 	second := openSocket(t, addr, query) // nobody's yet, so it is not one too many
 	tell(t, second, `{"op":"auth","token":"a"}`)
-	if m, code := heard(t, second); code != hub.CloseTryLater {
+	if m, code := receive(t, second); code != hub.CloseTryLater {
 		t.Errorf("the second connection of a caller: %v, %d", m, code)
 	}
 	_ = ws.Close()
 	until(t, "the first one counts no more", func() bool {
 		third := openSocket(t, addr, query)
 		tell(t, third, `{"op":"auth","token":"a"}`)
-		m, _ := heard(t, third)
+		m, _ := receive(t, third)
 		return m["op"] == "authenticated" && m["expires"] == nil
 	})
 }
@@ -143,12 +143,12 @@ func TestUnproven(t *testing.T) {
 	for token, want := range map[string]hub.CloseCode{"": hub.CloseUnauthenticated, "down": hub.CloseTryLater} {
 		ws := openSocket(t, addr, url.Values{"unproven": {""}})
 		tell(t, ws, `{"op":"auth","token":"`+token+`"}`)
-		hear(t, ws, "error")
-		if _, code := heard(t, ws); code != want {
+		receiveOp(t, ws, "error")
+		if _, code := receive(t, ws); code != want {
 			t.Errorf("token %q: closed with %d, want %d", token, code, want)
 		}
 	}
-	if _, code := heard(t, silent); code != hub.CloseUnauthenticated {
+	if _, code := receive(t, silent); code != hub.CloseUnauthenticated {
 		t.Errorf("silent: closed with %d", code)
 	}
 	until(t, "they are counted", func() bool { return h.Stats().Closed["unauthenticated"] == 2 && h.Stats().Sockets == 0 })
@@ -160,10 +160,10 @@ func TestRefresh(t *testing.T) {
 	first := time.Now().Add(2 * time.Second)
 	ws := openSocket(t, addr, url.Values{"until": {first.UTC().Format(time.RFC3339Nano)}})
 	tell(t, ws, `{"op":"auth","token":""}`)
-	hear(t, ws, "error")
+	receiveOp(t, ws, "error")
 	tell(t, ws, `{"op":"auth","token":"a until `+in(5*time.Second)+`"}`)
-	hear(t, ws, "authenticated")
-	if _, code := heard(t, ws); code != hub.CloseExpired || time.Since(first) < 2*time.Second {
-		t.Errorf("closed with %d, %v after the first pass", code, time.Since(first))
+	receiveOp(t, ws, "authenticated")
+	if _, code := receive(t, ws); code != hub.CloseExpired || time.Since(first) < 2*time.Second {
+		t.Errorf("closed with %d, %v after the first credential", code, time.Since(first))
 	}
 }
