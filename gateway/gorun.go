@@ -21,13 +21,13 @@ func endWithGoRun(ctx context.Context, logger *slog.Logger) {
 	if err != nil || !builtByGoRun(path) || runtime.GOOS == "windows" { // where a process keeps the id of a parent that has gone
 		return
 	}
-	look := time.NewTicker(200 * time.Millisecond)
-	defer look.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
 	for parent := os.Getppid(); os.Getppid() == parent; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
+		case <-tick.C:
 		}
 	}
 	logger.Info("go run has ended, and so does what it has started")

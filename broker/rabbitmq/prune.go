@@ -71,12 +71,12 @@ func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Co
 		}); err != nil {
 			return err
 		}
-		for looked := 0; looked < most; {
-			taken := s.gather(ctx, stream, min(pruneStep, most-looked))
+		for scanned := 0; scanned < most; {
+			taken := s.gather(ctx, stream, min(pruneStep, most-scanned))
 			if len(taken) == 0 {
 				break
 			}
-			looked += len(taken)
+			scanned += len(taken)
 			jobs := make([]broker.Job, len(taken))
 			for i, d := range taken {
 				jobs[i] = d.job

@@ -209,14 +209,14 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 		return r, nil // no notifications, no waiting: the client can poll
 	}
 	defer waiter.Close()
-	look := func() error {
+	load := func() error {
 		next, err := a.Service.Get(context.WithoutCancel(ctx), caller.Principal, r.Ref())
 		if err == nil {
 			r = next
 		}
 		return err
 	}
-	if err := look(); err != nil || done(&r) {
+	if err := load(); err != nil || done(&r) {
 		return r, err
 	}
 	present, stop := a.present(ctx, c)
@@ -227,7 +227,7 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 		case <-present.Done():
 			return r, caller.Ended()
 		}
-		if err := look(); err != nil || done(&r) {
+		if err := load(); err != nil || done(&r) {
 			return r, err
 		}
 	}

@@ -33,7 +33,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	auth.LookOften()
+	auth.PollOften()
 	goleak.VerifyTestMain(m)
 }
 

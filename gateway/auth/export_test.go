@@ -2,5 +2,5 @@ package auth
 
 import "time"
 
-// LookOften has files of keys looked at more often. It must be called before a guard runs.
-func LookOften() { lookEvery = 20 * time.Millisecond }
+// PollOften has files of keys polled more often. It must be called before a guard runs.
+func PollOften() { pollEvery = 20 * time.Millisecond }

@@ -168,12 +168,12 @@ func (p *published) keysOf(token *jwt.Token) ([]jwt.VerificationKey, error) {
 	if len(found) > 0 || useless {
 		return found, nil
 	}
-	return p.look(token, id)
+	return p.fetchFor(token, id)
 }
 
-// look reads the keys because of a token that names one which is not known. Tokens of strangers come here as well, so
+// fetchFor reads the keys because of a token that names one which is not known. Tokens of strangers come here as well, so
 // the reads are limited: those that wait for one share it, and what it did not bring is remembered for a while.
-func (p *published) look(token *jwt.Token, id string) ([]jwt.VerificationKey, error) {
+func (p *published) fetchFor(token *jwt.Token, id string) ([]jwt.VerificationKey, error) {
 	came := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()

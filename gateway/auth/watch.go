@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// lookEvery is how often the file of keys is looked at: a key that is gone from it ends what came with it within two seconds.
-var lookEvery = 500 * time.Millisecond // tests have less time
+// pollEvery is how often the file of keys is polled: a key that is gone from it ends what came with it within two seconds.
+var pollEvery = 500 * time.Millisecond // tests have less time
 
 // remindEvery is how often it is said again that the file cannot be taken.
 const remindEvery = time.Minute
@@ -22,7 +22,7 @@ const settles = time.Second
 // watched is what the watcher knows of the file.
 type watched struct {
 	read     os.FileInfo // when it was read last
-	failing  int         // looks in a row that found no file that can be taken
+	failing  int         // polls in a row that found no file that can be taken
 	why      error       // the last time
 	reminded time.Time
 	trouble  atomic.Pointer[Trouble]
@@ -44,26 +44,26 @@ func (t *Trouble) Detail() string {
 func openKeys(path string, log *slog.Logger) (*keys, error) {
 	s := &keys{path: path, log: log}
 	s.known.Store(&keySet{})
-	_, err := s.look()
+	_, err := s.load()
 	return s, err
 }
 
 // watch reads the file again when it has changed. One that cannot be taken changes nothing.
 func (s *keys) watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.tell(s.look())
+			s.tell(s.load())
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// look reads the file if it may have changed, and reports whether it has taken other keys from it.
-func (s *keys) look() (changed bool, err error) {
+// load reads the file if it may have changed, and reports whether it has taken other keys from it.
+func (s *keys) load() (changed bool, err error) {
 	file, err := os.Open(s.path) // what cannot be opened may look as it was
 	if err != nil {
 		s.read = nil
@@ -85,7 +85,7 @@ func (s *keys) look() (changed bool, err error) {
 	return s.take(text)
 }
 
-// tell says what came of a look: at once what was taken, and from the second time in a row that the file cannot be, because
+// tell says what came of a poll: at once what was taken, and from the second time in a row that the file cannot be, because
 // it may be written just now.
 func (s *keys) tell(changed bool, err error) {
 	now := time.Now()

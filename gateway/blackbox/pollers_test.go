@@ -100,7 +100,7 @@ func TestRetryAfterGoesBy(t *testing.T) {
 	s.call("POST", "/v1/work/"+id+"/start", nil).want(200)
 	time.Sleep(20 * time.Millisecond) // some pace to estimate from
 	s.call("POST", "/v1/work/"+id+"/progress", `{"attempt":1,"percent":0.01}`).want(200)
-	look := func() (seconds int) {
+	poll := func() (seconds int) {
 		a := s.call("GET", "/v1/requests/"+id, nil).want(200)
 		if doc := a.json(); doc["eta"] != doc["expiresAt"] {
 			t.Errorf("eta %v, expires at %v", doc["eta"], doc["expiresAt"])
@@ -111,11 +111,11 @@ func TestRetryAfterGoesBy(t *testing.T) {
 		}
 		return seconds
 	}
-	first := look()
+	first := poll()
 	if first > 20 {
 		t.Errorf("Retry-After: %d", first)
 	}
-	s.eventually(func() bool { return look() < first })
+	s.eventually(func() bool { return poll() < first })
 }
 
 // TestJoinsTheFirstCall: who repeats a call because it gave up waiting, and does not want to wait, gets the links of what the first one made.

@@ -59,7 +59,7 @@ func (c *Conn) Begin() {
 	}
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
-	c.listener.work(c)
+	c.listener.markBusy(c)
 }
 
 // End says that the call has been answered.
@@ -69,7 +69,7 @@ func (c *Conn) End() {
 	}
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
-	c.listener.rest(c, time.Now())
+	c.listener.markIdle(c, time.Now())
 	c.listener.free() // who waits may have it
 }
 

@@ -352,7 +352,7 @@ func (l *Listener) enter(c *Conn, now time.Time) {
 		}
 		c.address.open++
 	}
-	l.rest(c, now)
+	l.markIdle(c, now)
 }
 
 // leave takes a connection out of the count.
@@ -360,7 +360,7 @@ func (l *Listener) leave(c *Conn) {
 	if !c.counted {
 		return
 	}
-	l.work(c)
+	l.markBusy(c)
 	c.counted = false
 	l.open--
 	if a := c.address; a != nil {
@@ -380,8 +380,8 @@ func (l *Listener) free() {
 	}
 }
 
-// rest puts a connection among the idle ones, at their end.
-func (l *Listener) rest(c *Conn, now time.Time) {
+// markIdle puts a connection among the idle ones, at their end.
+func (l *Listener) markIdle(c *Conn, now time.Time) {
 	c.since = now
 	if c.place != nil || !c.counted {
 		return
@@ -392,8 +392,8 @@ func (l *Listener) rest(c *Conn, now time.Time) {
 	}
 }
 
-// work takes a connection from among the idle ones.
-func (l *Listener) work(c *Conn) {
+// markBusy takes a connection from among the idle ones.
+func (l *Listener) markBusy(c *Conn) {
 	if c.place == nil {
 		return
 	}

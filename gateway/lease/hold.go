@@ -28,7 +28,7 @@ func newHeld(d broker.Delivery, r *lifecycle.Request, lease time.Duration, began
 	}
 }
 
-// pace is the least time between two looks at a request: an attempt may report many times a second.
+// pace is the least time between two loads of a request: an attempt may report many times a second.
 const pace = 250 * time.Millisecond
 
 // hold keeps a delivery until it is settled.
@@ -64,7 +64,7 @@ func (l *Leases) hold(h *held) {
 		}
 		notified, next = false, time.Now().Add(pace)
 		asked := time.Now()
-		state := l.look(h)
+		state := l.load(h)
 		switch {
 		case state == unknown && away.IsZero():
 			away = asked
@@ -144,8 +144,8 @@ const (
 	unknown       // the store does not answer
 )
 
-// look reads where the attempt stands, and renews the lease if it has reported.
-func (l *Leases) look(h *held) state {
+// load reads where the attempt stands, and renews the lease if it has reported.
+func (l *Leases) load(h *held) state {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	r, err := l.requests.Get(ctx, refOf(h.delivery))

@@ -89,7 +89,7 @@ func TestHold(t *testing.T) {
 					t.Errorf("it expires at %v, and it is %v", one.Expires, time.Now())
 				}
 				at := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
-				at(pace) // the first look is over
+				at(pace) // it was loaded for the first time
 				test.run(w, at)
 				if test.back == 0 {
 					w.settled(0, 0)

@@ -4,7 +4,7 @@
 //
 
 // A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the notifications of the
-// request's channel tells it when to look, and it looks once more before it takes a lease for run out.
+// request's channel tells it when to load it, and it loads it once more before it takes a lease for run out.
 //
 
 // A processor over HTTP outlives the gateway that handed it the work. So what comes back from the broker because its holder is gone is

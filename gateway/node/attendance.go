@@ -19,11 +19,11 @@ type attendance struct {
 	consumers func(route string) (int, error)
 	log       *slog.Logger
 
-	mu      sync.Mutex
-	seen    map[string]sighting
-	looking chan struct{} // closed when the look that is under way is over; nil if none is
-	closed  bool
-	looks   sync.WaitGroup
+	mu       sync.Mutex
+	seen     map[string]sighting
+	querying chan struct{} // closed when the query that is under way is over; nil if none is
+	closed   bool
+	queries  sync.WaitGroup
 }
 
 // sighting is what the server said of a route.
@@ -38,8 +38,8 @@ const (
 	// fifty times a second.
 	fresh     = 5 * time.Second
 	freshEach = 20 * time.Millisecond
-	// lookTime is what a call waits for the server.
-	lookTime = 500 * time.Millisecond
+	// queryTime is what a call waits for the server.
+	queryTime = 500 * time.Millisecond
 	// lingering is for how long somebody counts as there who has consumed: processors over HTTP at other gateways consume only while they wait.
 	lingering = 2 * time.Minute
 )
@@ -64,7 +64,7 @@ func (a *attendance) unserved(routes ...string) []string {
 	if a.consumers == nil || len(open) == 0 {
 		return open
 	}
-	a.refresh(open, lookTime)
+	a.refresh(open, queryTime)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.DeleteFunc(open, func(route string) bool {
@@ -73,7 +73,7 @@ func (a *attendance) unserved(routes ...string) []string {
 	})
 }
 
-// refresh looks at what is not fresh, and waits for that as long as a call may.
+// refresh queries what is not fresh, and waits for that as long as a call may.
 func (a *attendance) refresh(routes []string, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -89,22 +89,22 @@ func (a *attendance) refresh(routes []string, wait time.Duration) {
 			a.mu.Unlock()
 			return
 		}
-		if a.looking == nil {
-			a.looking = make(chan struct{})
-			a.looks.Go(func() { a.look(stale) })
+		if a.querying == nil {
+			a.querying = make(chan struct{})
+			a.queries.Go(func() { a.query(stale) })
 		}
-		looking := a.looking
+		querying := a.querying
 		a.mu.Unlock()
 		select {
-		case <-looking: // which may have been for other routes
+		case <-querying: // which may have been for other routes
 		case <-timer.C:
 			return
 		}
 	}
 }
 
-// look asks the server for routes, one after the other.
-func (a *attendance) look(routes []string) {
+// query asks the server for routes, one after the other.
+func (a *attendance) query(routes []string) {
 	for _, route := range routes {
 		n, err := a.consumers(route)
 		a.mu.Lock()
@@ -122,8 +122,8 @@ func (a *attendance) look(routes []string) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	close(a.looking)
-	a.looking = nil
+	close(a.querying)
+	a.querying = nil
 }
 
 // close returns when the server is not asked any more.
@@ -131,7 +131,7 @@ func (a *attendance) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
-	a.looks.Wait()
+	a.queries.Wait()
 }
 
 // tell says at start which routes nobody works on yet.

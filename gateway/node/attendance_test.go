@@ -59,7 +59,7 @@ func TestAttendanceAsksSeldom(t *testing.T) {
 		hangs.Store(true)
 		time.Sleep(fresh)
 		began := time.Now()
-		if a.unserved("a"); time.Since(began) != lookTime {
+		if a.unserved("a"); time.Since(began) != queryTime {
 			t.Errorf("waited for %v", time.Since(began))
 		}
 		time.Sleep(time.Minute)

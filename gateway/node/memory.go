@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// rest gives memory back to the system when the process has come to rest. The
+// releaseMemory gives memory back to the system when the process is idle. The
 // runtime keeps up to as much again as is in use for the next allocations; after thousands of
 // connections have been made, and wait, that would be most of what they cost. held returns how many bytes bodies have: these
 // give no room to garbage, see memoryLimit.
-func rest(ctx context.Context, held func() int64) {
+func releaseMemory(ctx context.Context, held func() int64) {
 	const (
 		interval = time.Second
 		quiet    = 2 << 20 // bytes allocated in an interval
 		least    = 4 << 20 // bytes worth the collection
-		settled  = 3       // quiet intervals after which what else rests does so, the log of the store above all
+		settled  = 3       // quiet intervals after which others have let go of theirs, the log of the store above all
 	)
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"},
@@ -31,7 +31,7 @@ func rest(ctx context.Context, held func() int64) {
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var allocated, rested, again uint64
+	var allocated, freed, again uint64
 	var calm int
 	pace, limit := 100, int64(0)
 	for {
@@ -65,17 +65,17 @@ func rest(ctx context.Context, held func() int64) {
 		case calm == settled && now-again >= least: // what was let go of since is not known as garbage yet
 			again = now
 			runtime.GC() // pools let go of what they have at the second collection
-		case now-rested >= least && free+garbage >= max(least, live/8):
+		case now-freed >= least && free+garbage >= max(least, live/8):
 		default: // nothing new since the last time: nothing to be had
 			continue
 		}
 		debug.FreeOSMemory()
-		rested = now
+		freed = now
 	}
 }
 
 // gcPercent is how much a heap with so many live bytes may grow before it is collected. By default it doubles,
-// which a small one under load does many times a second; so it gets some room, which rest gives back.
+// which a small one under load does many times a second; so it gets some room, which releaseMemory gives back.
 func gcPercent(live uint64) int {
 	const room, most = 128 << 20, 400
 	percent := int(min(room*100/max(live, 1), most+100)) - 100

@@ -28,23 +28,23 @@ func secure(l net.Listener, c config.Config) (net.Listener, error) {
 type keyPair struct {
 	cert, key string
 
-	mu     sync.Mutex
-	pair   *tls.Certificate
-	of     time.Time // when the file was changed that pair is of
-	looked time.Time
+	mu      sync.Mutex
+	pair    *tls.Certificate
+	of      time.Time // when the file was changed that pair is of
+	checked time.Time
 }
 
-// lookEvery is how often the file is looked at.
-const lookEvery = time.Minute
+// checkEvery is how often the file is checked.
+const checkEvery = time.Minute
 
 // get returns the certificate; the one before as long as a new one cannot be read.
 func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.pair != nil && time.Since(k.looked) < lookEvery {
+	if k.pair != nil && time.Since(k.checked) < checkEvery {
 		return k.pair, nil
 	}
-	k.looked = time.Now()
+	k.checked = time.Now()
 	info, err := os.Stat(k.cert)
 	if err == nil && k.pair != nil && info.ModTime().Equal(k.of) {
 		return k.pair, nil

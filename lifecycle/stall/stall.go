@@ -26,7 +26,7 @@ const (
 	// Least is the shortest time that counts as a stall.
 	Least = 2 * time.Second
 
-	pace = 250 * time.Millisecond // between two looks at the clock
+	pace = 250 * time.Millisecond // between two observations of the clock
 )
 
 // New returns a watch, which notices stalls of the process while Run runs.
@@ -38,7 +38,7 @@ func (w *Watch) Run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		w.mu.Lock()
-		w.look()
+		w.observe()
 		w.mu.Unlock()
 		select {
 		case <-tick.C:
@@ -51,11 +51,11 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// look notices that the clock has jumped since the last look. It is called under w.mu by whoever
+// observe notices that the clock has jumped since the last observation. It is called under w.mu by whoever
 // judges, too, who may run before Run does when the process goes on. The monotonic clock stands
 // still while a machine sleeps, and the other one may be set, so it goes by whichever has advanced
 // more: to have patience for nothing does no harm.
-func (w *Watch) look() time.Time {
+func (w *Watch) observe() time.Time {
 	now := w.now()
 	if !w.last.IsZero() {
 		w.note(now, max(now.Sub(w.last), now.Round(0).Sub(w.last.Round(0))))
@@ -94,7 +94,7 @@ func (w *Watch) LeftOf(lease time.Duration) time.Duration {
 	defer w.mu.Unlock()
 	now := w.now()
 	if !w.last.IsZero() {
-		now = w.look()
+		now = w.observe()
 	}
 	if w.ended.IsZero() {
 		return 0

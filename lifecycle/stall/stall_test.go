@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func clocked() (w *Watch, advance func(time.Duration)) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	w = &Watch{now: func() time.Time { return now }}
-	w.look()
+	w.observe()
 	return w, func(d time.Duration) { now = now.Add(d) }
 }
 

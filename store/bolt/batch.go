@@ -245,8 +245,8 @@ func (b *batch) save(r *record) {
 // forget deletes everything of a request. In feeds its events leave their places, so that offsets
 // stay contiguous; what webhook deliveries are yet to send stays until they have.
 func (b *batch) forget(r *record) {
-	roomy := b.roomy(len(r.Trail.Steps))
-	for sequence, at := range r.Trail.all() {
+	roomy := b.roomy(len(r.Positions.Steps))
+	for sequence, at := range r.Positions.all() {
 		b.unref(at)
 		if roomy && !b.posted(dispatch.MessageID(r.Ref(), sequence)) {
 			b.wipe(at)

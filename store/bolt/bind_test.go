@@ -17,12 +17,12 @@ func TestBelongs(t *testing.T) {
 	path, other := filepath.Join(t.TempDir(), "hark.db"), filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
 	lives(t, s, 0, 1, func() {})
-	if err := s.rest(); err != nil {
+	if err := s.emptyLog(); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, s, 1, 3, func() {})
 	earlier := crash(t, path)
-	if err := s.rest(); err != nil {
+	if err := s.emptyLog(); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, s, 3, 6, func() {})

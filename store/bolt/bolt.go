@@ -119,8 +119,8 @@ type Store struct {
 	queue      positions
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
-	looked     []byte // up to where leftovers has looked,
-	lookedAll  bool   // and whether that is all
+	scanned    []byte // up to where leftovers has scanned,
+	scannedAll bool   // and whether that is all
 
 	watched  watched
 	listener atomic.Pointer[func(string, hub.Message)]

@@ -123,9 +123,9 @@ func (b *batch) forgetKeys(r *record) {
 // create stores a new request. before is what its key was used for before, if it was.
 func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, accepted lifecycle.Effect, body *written) lifecycle.Request {
 	r := &record{
-		Request: accepted.Request,
-		Serial:  b.sequence(ownersBucket),
-		Trail:   trail{Oldest: 1},
+		Request:   accepted.Request,
+		Serial:    b.sequence(ownersBucket),
+		Positions: eventPositions{Oldest: 1},
 	}
 	b.putBody(body)
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(codec.OwnerEntry(&r.Request)))
@@ -323,15 +323,15 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)
 	b.put(eventsBucket, b.key, b.encoded)
-	r.Trail.add(at)
-	if keep := uint64(b.s.options.History); r.Sequence-r.Trail.Oldest+1 > keep+chunkOf(keep) {
+	r.Positions.add(at)
+	if keep := uint64(b.s.options.History); r.Sequence-r.Positions.Oldest+1 > keep+chunkOf(keep) {
 		oldest := r.Sequence - keep + 1
-		for sequence, at := range r.Trail.all() {
+		for sequence, at := range r.Positions.all() {
 			if sequence < oldest {
 				b.unref(at)
 			}
 		}
-		r.Trail = r.Trail.from(oldest)
+		r.Positions = r.Positions.from(oldest)
 	}
 	b.save(r)
 	b.notifications = append(b.notifications, n{channels[0].Key(), message(r.Sequence, event, out.Status.Terminal())})

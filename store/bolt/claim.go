@@ -169,7 +169,7 @@ func (b *batch) settle(e *endpoint, d *delivery, o dispatch.Outcome) {
 	o.Attempt.At = b.now
 	b.logAttempt(e, d, o.Attempt)
 	e.Health = e.Health.After(o.State, b.now)
-	b.saveFare(e)
+	b.saveHealth(e)
 	if o.State == dispatch.Waiting {
 		b.postpone(e, d, nanos(b.now.Add(o.After)))
 		b.saveDelivery(e, d)

@@ -84,7 +84,7 @@ func (c *checker) requests() error {
 			return nil
 		}
 		serial, ticket = max(serial, r.Serial), max(ticket, r.Ticket)
-		for range r.Trail.all() {
+		for range r.Positions.all() {
 			c.referred++
 		}
 		entry := c.tx.Bucket(ownersBucket).Get(ownerKey(r.Owner, r.Serial))

@@ -192,7 +192,7 @@ func TestDamages(t *testing.T) {
 	}
 	furnish(t, made)
 	for i := range 3 { // so that pages are used again, and old versions of others stand around
-		if err := made.rest(); err != nil {
+		if err := made.emptyLog(); err != nil {
 			t.Fatal(err)
 		}
 		lives(t, made, 100+i, 101+i, func() {})
@@ -416,7 +416,7 @@ func TestDamagedFirstPages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	made := openLogged(t, path)
 	lives(t, made, 0, 10, func() {})
-	if err := made.rest(); err != nil {
+	if err := made.emptyLog(); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, made, 10, 12, func() {}) // which only the log has
@@ -475,12 +475,12 @@ func TestLostState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
 	lives(t, s, 0, 4, func() {})
-	if err := s.rest(); err != nil {
+	if err := s.emptyLog(); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, s, 4, 6, func() {})
 	older := crash(t, path)
-	if err := s.rest(); err != nil {
+	if err := s.emptyLog(); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, s, 6, 8, func() {})

@@ -76,12 +76,12 @@ func (b *batch) listDeliveries(e *endpoint, q dispatch.Query, before uint64, pag
 	cursor := b.bucket(deliveriesBucket).Cursor()
 	key, value := seekBefore(cursor, pair(e.serial, before))
 	var seen uint64 // what was looked at last
-	for looked := 0; within(key, prefix); key, value = prev(cursor, key) {
-		if looked == most || len(page.Deliveries) >= max(q.Limit, 1) {
+	for scanned := 0; within(key, prefix); key, value = prev(cursor, key) {
+		if scanned == most || len(page.Deliveries) >= max(q.Limit, 1) {
 			page.Next = formatCursor(e.ID, seen)
 			return nil
 		}
-		looked++
+		scanned++
 		seen = offsetOf(key)
 		d, err := b.s.delivery(key, value)
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 // the others.
 type endpoint struct {
 	dispatch.Endpoint
-	fare
+	storedHealth
 	serial    uint64           // names it in keys; no other ever has it
 	unsettled int              // deliveries that wait or are being sent
 	leases    map[uint64]lease // of deliveries, by serial
@@ -32,8 +32,8 @@ type endpoint struct {
 	index int
 }
 
-// fare is how an endpoint fares, as it is stored.
-type fare struct {
+// storedHealth is how an endpoint fares, as it is stored.
+type storedHealth struct {
 	Health dispatch.Health `json:"health"`         // without what is counted
 	Named  int64           `json:"named,omitzero"` // until when it is named, if it is one-off
 }
@@ -213,9 +213,9 @@ func (s *Store) loadEndpoints(tx *bolt.Tx) error {
 			return fmt.Errorf("the webhook endpoint %q is damaged. %s", key, orSalvage)
 		}
 		e.serial = binary.BigEndian.Uint64(value)
-		value, err = s.journal.read(tx, faresBucket, position(nil, e.serial))
+		value, err = s.journal.read(tx, healthBucket, position(nil, e.serial))
 		if err == nil && value != nil {
-			err = json.Unmarshal(value, &e.fare)
+			err = json.Unmarshal(value, &e.storedHealth)
 		}
 		if err != nil {
 			return fmt.Errorf("the health of webhook endpoint %q is damaged. %s", key, orSalvage)
@@ -248,7 +248,7 @@ func (b *batch) touch(e *endpoint) {
 	b.undo = append(b.undo, func() {
 		// What is lent is taken back claim by claim, see lend and release.
 		b.s.endpoints.unsettled += was.unsettled - e.unsettled
-		e.Endpoint, e.fare, e.unsettled, e.last = was.Endpoint, was.fare, was.unsettled, was.last
+		e.Endpoint, e.storedHealth, e.unsettled, e.last = was.Endpoint, was.storedHealth, was.unsettled, was.last
 		if b.s.endpoints.byID[e.ID] == e {
 			b.s.endpoints.note(e)
 			b.s.endpoints.place(e, 0)
@@ -273,12 +273,12 @@ func (b *batch) saveEndpoint(e *endpoint) {
 	b.put(endpointsBucket, []byte(e.ID), append(value, encoded...))
 }
 
-func (b *batch) saveFare(e *endpoint) {
-	value, err := json.Marshal(&e.fare)
+func (b *batch) saveHealth(e *endpoint) {
+	value, err := json.Marshal(&e.storedHealth)
 	if err != nil && b.err == nil {
 		b.err = fmt.Errorf("encode health of endpoint %s: %w", e.ID, err)
 	}
-	b.put(faresBucket, position(nil, e.serial), value)
+	b.put(healthBucket, position(nil, e.serial), value)
 }
 
 // name keeps a one-off endpoint until the retention after t. It is written down in steps, so
@@ -290,5 +290,5 @@ func (b *batch) name(e *endpoint, t time.Time) {
 	b.touch(e)
 	step := max(int64(b.s.options.WebhookRetention)/24, 1)
 	e.Named = (nanos(t)/step + 1) * step
-	b.saveFare(e)
+	b.saveHealth(e)
 }

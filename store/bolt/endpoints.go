@@ -120,7 +120,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, given dispatch.Endpoint) (di
 		b.saveEndpoint(e)
 		if e.Status == dispatch.Active && was != dispatch.Active {
 			e.Health.Failures, e.Health.FailingSince, e.Health.HeldUntil = 0, time.Time{}, time.Time{}
-			b.saveFare(e)
+			b.saveHealth(e)
 		}
 		if e.Ordered() != ordered {
 			b.fileAll(e)
@@ -147,7 +147,7 @@ func (s *Store) DeleteEndpoint(ctx context.Context, owner, id string) error {
 
 func (b *batch) deleteEndpoint(e *endpoint) {
 	b.delete(endpointsBucket, []byte(e.ID))
-	b.delete(faresBucket, position(nil, e.serial))
+	b.delete(healthBucket, position(nil, e.serial))
 	b.put(deletedBucket, position(nil, e.serial), nil)
 	b.s.endpoints.remove(e)
 	b.undo = append(b.undo, func() { b.s.endpoints.add(e) })
@@ -181,7 +181,7 @@ func (s *Store) Hold(ctx context.Context, owner, id string, d time.Duration) err
 		if until := b.now.Add(d); until.After(e.Health.HeldUntil) {
 			b.touch(e)
 			e.Health.HeldUntil = until
-			b.saveFare(e)
+			b.saveHealth(e)
 		}
 		return nil
 	})

@@ -121,7 +121,7 @@ func (e *exporter) request(r *record) error {
 			return err
 		}
 	}
-	for sequence, at := range r.Trail.all() {
+	for sequence, at := range r.Positions.all() {
 		if err := e.event(transfer.Event, sequence, at); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (e *exporter) webhooks() error {
 	return e.tx.Bucket(endpointsBucket).ForEach(func(key, stored []byte) error {
 		value, err := unseal(e.s.journal.strict, endpointsBucket, key, stored)
 		var found dispatch.Endpoint
-		var fares fare
+		var health storedHealth
 		if err == nil && len(value) < 8 {
 			err = errSum
 		}
@@ -211,21 +211,21 @@ func (e *exporter) webhooks() error {
 			return e.lost(e.s.damaged("", fmt.Sprintf("webhook endpoint %q", key), err))
 		}
 		serial := value[:8]
-		raw, err := e.s.journal.read(e.tx, faresBucket, serial)
+		raw, err := e.s.journal.read(e.tx, healthBucket, serial)
 		if err == nil && raw != nil {
-			err = json.Unmarshal(raw, &fares)
+			err = json.Unmarshal(raw, &health)
 		}
 		if err != nil {
 			if err := e.lost(e.s.damaged("", fmt.Sprintf("the health of webhook endpoint %q", key), err)); err != nil {
 				return err
 			}
-			fares = fare{}
+			health = storedHealth{}
 		}
 		found.CreatedAt, found.UpdatedAt = found.CreatedAt.Truncate(time.Microsecond), found.UpdatedAt.Truncate(time.Microsecond)
-		h := fares.Health
+		h := health.Health
 		h.FailingSince, h.LastSuccess, h.HeldUntil = h.FailingSince.Truncate(time.Microsecond), h.LastSuccess.Truncate(time.Microsecond),
 			h.HeldUntil.Truncate(time.Microsecond)
-		if err := e.emit(transfer.Line{Kind: transfer.Endpoint, Endpoint: &found, Health: &h, Named: cutTime(fares.Named)}); err != nil {
+		if err := e.emit(transfer.Line{Kind: transfer.Endpoint, Endpoint: &found, Health: &h, Named: cutTime(health.Named)}); err != nil {
 			return err
 		}
 		cursor := e.tx.Bucket(deliveriesBucket).Cursor()

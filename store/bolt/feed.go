@@ -270,18 +270,18 @@ func (b *batch) age(limit int) (through bool) {
 	return false
 }
 
-// leftovers goes on with a look through all feeds, once, about limit of them, for those that are
+// leftovers goes on with a scan of all feeds, once, about limit of them, for those that are
 // empty and that age does not come to: they were emptied by a program before, which kept them for
 // ever. It reports whether it is through.
 func (b *batch) leftovers(limit int) (through bool) {
-	from, done := b.s.looked, b.s.lookedAll
+	from, done := b.s.scanned, b.s.scannedAll
 	if done {
 		return true
 	}
 	for ; limit > 0; limit-- {
 		key, _ := b.bucket(feedsBucket).Cursor().Seek(from)
 		if len(key) < 8 {
-			b.looked(nil, true)
+			b.noteScanned(nil, true)
 			return true
 		}
 		prefix := bytes.Clone(key[:len(key)-8])
@@ -295,13 +295,13 @@ func (b *batch) leftovers(limit int) (through bool) {
 			b.put(agingBucket, agingKey(f.span, c), nil)
 		}
 	}
-	b.looked(from, false)
+	b.noteScanned(from, false)
 	return false
 }
 
-// looked remembers how far leftovers is, if this batch becomes durable.
-func (b *batch) looked(from []byte, all bool) {
-	was, wasAll := b.s.looked, b.s.lookedAll
-	b.s.looked, b.s.lookedAll = from, all
-	b.undo = append(b.undo, func() { b.s.looked, b.s.lookedAll = was, wasAll })
+// noteScanned remembers how far leftovers is, if this batch becomes durable.
+func (b *batch) noteScanned(from []byte, all bool) {
+	was, wasAll := b.s.scanned, b.s.scannedAll
+	b.s.scanned, b.s.scannedAll = from, all
+	b.undo = append(b.undo, func() { b.s.scanned, b.s.scannedAll = was, wasAll })
 }

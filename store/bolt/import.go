@@ -161,7 +161,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	if l.Request == nil || l.Request.ID == "" || l.Serial == 0 || l.Request.Status == lifecycle.Pending && l.Ticket == 0 {
 		return errLine
 	}
-	r := &record{Request: lifecycle.Request(*l.Request), Serial: l.Serial, Ticket: l.Ticket, Trail: trail{Oldest: l.Request.Sequence + 1}}
+	r := &record{Request: lifecycle.Request(*l.Request), Serial: l.Serial, Ticket: l.Ticket, Positions: eventPositions{Oldest: l.Request.Sequence + 1}}
 	i.request = r
 	return i.do(512, func(b *batch) error {
 		b.raise(ownersBucket, r.Serial)
@@ -196,10 +196,10 @@ func (i *importer) addEvent(l *transfer.Line) error {
 	return i.do(len(event), func(b *batch) error {
 		at := b.sequence(eventsBucket)
 		b.put(eventsBucket, position(nil, at), append(appendEventHeader(nil, time, 1), event...))
-		if len(r.Trail.Steps) == 0 {
-			r.Trail.Oldest = sequence
+		if len(r.Positions.Steps) == 0 {
+			r.Positions.Oldest = sequence
 		}
-		r.Trail.add(at)
+		r.Positions.add(at)
 		b.save(r)
 		return nil
 	})
@@ -229,7 +229,7 @@ func (b *batch) share(event []byte) uint64 {
 	if err != nil || r.Life != e.Request.Life {
 		return 0
 	}
-	for sequence, at := range r.Trail.all() {
+	for sequence, at := range r.Positions.all() {
 		if sequence != e.Sequence {
 			continue
 		}
@@ -300,7 +300,7 @@ func (i *importer) addEndpoint(l *transfer.Line) error {
 	return i.do(1024, func(b *batch) error {
 		e.serial = b.sequence(endpointsBucket)
 		b.saveEndpoint(e)
-		b.saveFare(e)
+		b.saveHealth(e)
 		b.s.endpoints.add(e)
 		return nil
 	})

@@ -149,7 +149,7 @@ func TestMigrationFromJSON(t *testing.T) {
 			return err
 		}
 		events, i := tx.Bucket(eventsBucket), 0
-		for _, at := range r.Trail.all() {
+		for _, at := range r.Positions.all() {
 			value := bytes.Clone(events.Get(position(nil, at))[sealSize:][:eventHeader])
 			value[eventRefs] &^= eventCompact
 			if err := events.Put(position(nil, at), append(value, before.Messages[i].Event...)); err != nil {
@@ -193,7 +193,7 @@ func FuzzStored(f *testing.F) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r := record{
 		Request: lifecycle.Request{ID: "a", Route: "images", Status: lifecycle.Pending, Sequence: 3, CreatedAt: now, Position: new(12)},
-		Serial:  7, Ticket: 9, Due: now.UnixNano(), Trail: trail{Oldest: 1, Newest: 5, Steps: []byte{5, 1}},
+		Serial:  7, Ticket: 9, Due: now.UnixNano(), Positions: eventPositions{Oldest: 1, Newest: 5, Steps: []byte{5, 1}},
 	}
 	f.Add(r.append(nil))
 	f.Add(appendEvent(nil, &r.Request, lifecycle.EventRetrying, now, 2))
@@ -339,8 +339,8 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestCacheRests: a store at rest holds nothing of what waits in it, and goes on with it.
-func TestCacheRests(t *testing.T) {
+// TestCacheIsClearedWhenIdle: an idle store holds nothing of what waits in it, and goes on with it.
+func TestCacheIsClearedWhenIdle(t *testing.T) {
 	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{CheckpointAfter: time.Millisecond, NoSync: true})
 	if err != nil {
 		t.Fatal(err)
@@ -365,9 +365,9 @@ func TestCacheRests(t *testing.T) {
 	}
 }
 
-func TestTrail(t *testing.T) {
+func TestEventPositions(t *testing.T) {
 	var want []uint64
-	tr := trail{Oldest: 1}
+	tr := eventPositions{Oldest: 1}
 	for i := range uint64(300) {
 		want = append(want, i*i*i+1)
 		tr.add(want[i])
@@ -460,14 +460,14 @@ func TestRecord(t *testing.T) {
 	for n := range 16 {
 		r := &record{
 			Request: lifecycle.Request{ID: "a", Owner: "alice", Route: "images", Status: lifecycle.Processing, Sequence: 3, CreatedAt: now, UpdatedAt: now, ExpiresAt: now},
-			Serial:  1 << 60, Due: 1 << 62, Trail: trail{Oldest: 1},
+			Serial:  1 << 60, Due: 1 << 62, Positions: eventPositions{Oldest: 1},
 		}
 		if n&1 != 0 {
 			r.Ticket = 1<<64 - 1
 		}
 		if n&2 != 0 {
-			r.Trail.Newest = 1 << 63
-			r.Trail.Steps = []byte{0xff, 0x00, 0x80, 0xfe, 0x01}
+			r.Positions.Newest = 1 << 63
+			r.Positions.Steps = []byte{0xff, 0x00, 0x80, 0xfe, 0x01}
 		}
 		if n&4 != 0 {
 			r.Result = &lifecycle.Result{Value: []byte(`"}"`)}
@@ -480,7 +480,7 @@ func TestRecord(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %s", err, value)
 		}
-		got.Trail.Steps = append(r.Trail.Steps[:0:0], got.Trail.Steps...) // nil or empty
+		got.Positions.Steps = append(r.Positions.Steps[:0:0], got.Positions.Steps...) // nil or empty
 		if !reflect.DeepEqual(got, r) || value[0] != 'r' {
 			t.Errorf("%s is read as\n%+v, want\n%+v", value, got, r)
 		}

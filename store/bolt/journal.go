@@ -234,15 +234,15 @@ func (j *journal) room() int {
 // runs again. Many may at once.
 func (j *journal) view(f func(*bolt.Tx) error) error {
 	for {
-		seen, err := j.look(f)
+		seen, err := j.snapshot(f)
 		if <-seen.known; !seen.lost {
 			return err
 		}
 	}
 }
 
-// look runs f on what has been applied, and returns on whose outcome it rests what f saw.
-func (j *journal) look(f func(*bolt.Tx) error) (*outcome, error) {
+// snapshot runs f on what has been applied, and returns on whose outcome it rests what f saw.
+func (j *journal) snapshot(f func(*bolt.Tx) error) (*outcome, error) {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if j.tx == nil {
@@ -342,8 +342,8 @@ func (j *journal) takeBack() {
 	_ = j.begin() // or the next batch tries
 }
 
-// rest makes a checkpoint if there is something in the log, and lets go of memory.
-func (j *journal) rest() error {
+// emptyLog makes a checkpoint if there is something in the log, and lets go of memory.
+func (j *journal) emptyLog() error {
 	if j.logged == 0 {
 		return nil
 	}

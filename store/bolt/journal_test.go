@@ -183,7 +183,7 @@ func TestCrashAroundCheckpoints(t *testing.T) {
 		to := from + 1 + random.IntN(8)
 		lives(t, s, from, to, func() {
 			if random.IntN(10) == 0 {
-				if err := s.rest(); err != nil {
+				if err := s.emptyLog(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -290,7 +290,7 @@ func TestLogOfAnother(t *testing.T) {
 	lives(t, other, 0, 5, func() {})
 	older := crash(t, a)
 	foreign := crash(t, b)
-	if err := errors.Join(s.rest(), other.rest()); err != nil {
+	if err := errors.Join(s.emptyLog(), other.emptyLog()); err != nil {
 		t.Fatal(err)
 	}
 	lives(t, s, 3, 6, func() {})

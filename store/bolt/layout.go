@@ -49,8 +49,8 @@ var (
 
 	// endpoints: id → serial, endpoint as JSON.
 	endpointsBucket = []byte("endpoints")
-	// fares: endpoint → fare as JSON: what changes with every attempt.
-	faresBucket = []byte("fares")
+	// fares: endpoint → storedHealth as JSON: what changes with every attempt.
+	healthBucket = []byte("fares")
 	// deleted: endpoint → nothing: it is gone, its deliveries not yet.
 	deletedBucket = []byte("deleted")
 	// deliveries: endpoint, delivery → delivery as JSON. Serials rise as they are enqueued.
@@ -86,7 +86,7 @@ var (
 var tableNames = [][]byte{
 	requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
-	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
+	endpointsBucket, healthBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
 	requestKeysBucket, piecesBucket,
 }
@@ -107,23 +107,23 @@ func fillPercent(bucket []byte) float64 {
 // changed once it has been stored.
 type record struct {
 	lifecycle.Request
-	Serial uint64 `json:"_serial"`          // its place in owners
-	Ticket uint64 `json:"_ticket,omitzero"` // its place in pending, while it is
-	Due    int64  `json:"_due"`             // its place in expiry
-	Trail  trail  `json:"_trail"`           // its events
+	Serial    uint64         `json:"_serial"`          // its place in owners
+	Ticket    uint64         `json:"_ticket,omitzero"` // its place in pending, while it is
+	Due       int64          `json:"_due"`             // its place in expiry
+	Positions eventPositions `json:"_trail"`           // its events
 }
 
-// append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, trail (oldest, newest, length of the steps, steps), codec.AppendRecord.
+// append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, eventPositions (oldest, newest, length of the steps, steps), codec.AppendRecord.
 // Up to version 3 it was JSON behind the letter.
 func (r *record) append(dst []byte) []byte {
 	dst = append(append(dst, codec.StatusLetter(r.Status)...), 0x00)
 	dst = binary.AppendUvarint(dst, r.Serial)
 	dst = binary.AppendUvarint(dst, r.Ticket)
 	dst = binary.AppendVarint(dst, r.Due)
-	dst = binary.AppendUvarint(dst, r.Trail.Oldest)
-	dst = binary.AppendUvarint(dst, r.Trail.Newest)
-	dst = binary.AppendUvarint(dst, uint64(len(r.Trail.Steps)))
-	dst = append(dst, r.Trail.Steps...)
+	dst = binary.AppendUvarint(dst, r.Positions.Oldest)
+	dst = binary.AppendUvarint(dst, r.Positions.Newest)
+	dst = binary.AppendUvarint(dst, uint64(len(r.Positions.Steps)))
+	dst = append(dst, r.Positions.Steps...)
 	return codec.AppendRecord(dst, &r.Request)
 }
 
@@ -169,13 +169,13 @@ func (r *record) decode(rest []byte) error {
 		r.Due, n = binary.Varint(b)
 		return n
 	})
-	unsigned(&r.Trail.Oldest)
-	unsigned(&r.Trail.Newest)
+	unsigned(&r.Positions.Oldest)
+	unsigned(&r.Positions.Newest)
 	unsigned(&steps)
 	if !ok || steps > uint64(len(rest)) {
 		return errDamaged
 	}
-	r.Trail.Steps = bytes.Clone(rest[:steps])
+	r.Positions.Steps = bytes.Clone(rest[:steps])
 	return codec.DecodeRecord(string(rest[steps:]), &r.Request)
 }
 

@@ -129,7 +129,7 @@ func (f firstPages) older() error {
 // firstPages reads the two; errNoMeta if neither can be read.
 func (p *pages) firstPages() (f firstPages, err error) {
 	var read [2]bool
-	look := func(n int, size int64) bool {
+	try := func(n int, size int64) bool {
 		raw := make([]byte, size)
 		if _, err := p.file.ReadAt(raw, int64(n)*size); err != nil {
 			return false
@@ -148,12 +148,12 @@ func (p *pages) firstPages() (f firstPages, err error) {
 	}
 	head := make([]byte, pageHeader+metaSize)
 	if _, err := p.file.ReadAt(head, 0); err == nil {
-		if m, ok := decodeMeta(head[pageHeader:]); ok && m.page >= smallestPage && m.page <= largestPage && look(0, int64(m.page)) {
-			look(1, int64(m.page))
+		if m, ok := decodeMeta(head[pageHeader:]); ok && m.page >= smallestPage && m.page <= largestPage && try(0, int64(m.page)) {
+			try(1, int64(m.page))
 		}
 	}
 	for size := int64(smallestPage); !read[0] && !read[1] && size <= largestPage; size <<= 1 {
-		look(1, size) // how large pages are is said by the first only
+		try(1, size) // how large pages are is said by the first only
 	}
 	if !read[0] && !read[1] {
 		return f, errNoMeta

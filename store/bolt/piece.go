@@ -21,7 +21,7 @@ func (s *Store) ReadContent(
 		return 0, err
 	}
 	defer recoverDamage(&err)
-	_, err = s.journal.look(func(tx *bolt.Tx) error {
+	_, err = s.journal.snapshot(func(tx *bolt.Tx) error {
 		if _, err := s.readRecord(tx, of); err != nil { // the bodies belong to whichever is there
 			return err
 		}

@@ -112,7 +112,7 @@ func (p *pipeline) advance() {
 		j.mu.Unlock()
 	case b.writes == 0: // what it says rests on what is durable now
 		if b.cramped { // what was deleted may be room that the file does not know of yet
-			_ = p.s.rest()
+			_ = p.s.emptyLog()
 		}
 		b.answer(nil)
 		b.reset()

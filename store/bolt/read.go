@@ -50,8 +50,8 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 	return content, err
 }
 
-// maxLooked bounds how many requests one List looks through.
-const maxLooked = 2000
+// maxScanned bounds how many requests one List scans.
+const maxScanned = 2000
 
 // List implements lifecycle.Store. The newest is the one that was created last.
 func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
@@ -71,12 +71,12 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 		cursor := tx.Bucket(ownersBucket).Cursor()
 		key, entry := seekBefore(cursor, binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
 		var seen uint64 // serial of what was looked at last
-		for looked := 0; within(key, prefix); key, entry = prev(cursor, key) {
-			if looked == maxLooked || len(page.Requests) >= max(q.Limit, 1) {
+		for scanned := 0; within(key, prefix); key, entry = prev(cursor, key) {
+			if scanned == maxScanned || len(page.Requests) >= max(q.Limit, 1) {
 				page.Next = formatCursor(q.Owner, seen)
 				return nil
 			}
-			looked++
+			scanned++
 			seen = offsetOf(key)
 			r, err := s.match(requests, entry, q)
 			if err != nil {

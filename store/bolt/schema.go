@@ -142,7 +142,7 @@ func createBuckets(tx *bolt.Tx) error {
 
 // webhookBuckets came with version 2.
 var webhookBuckets = [][]byte{
-	endpointsBucket, faresBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
+	endpointsBucket, healthBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
 }
 

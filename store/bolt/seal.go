@@ -28,7 +28,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sealedTables are those whose values have a sum.
 var sealedTables = [][]byte{
-	requestsBucket, eventsBucket, piecesBucket, keysBucket, endpointsBucket, faresBucket, deliveriesBucket, attemptsBucket, messagesBucket, keptBucket,
+	requestsBucket, eventsBucket, piecesBucket, keysBucket, endpointsBucket, healthBucket, deliveriesBucket, attemptsBucket, messagesBucket, keptBucket,
 }
 
 // isSealed and marks are by the place of a table in tableNames.

@@ -44,7 +44,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 	p.Ended = r.Status.Terminal()
 	p.lost = func(uint64) *lifecycle.Event { return lifecycle.NewEvent(nil, &r.Request, lifecycle.EventReset) }
 	p.ours = func(of lifecycle.Ref, _, _ string) bool { return of.ID == r.ID && of.Life == r.Life }
-	for sequence, at := range r.Trail.all() {
+	for sequence, at := range r.Positions.all() {
 		last := sequence == r.Sequence && p.Ended
 		if sequence > after && !p.add(sequence, at, last) {
 			break

@@ -81,7 +81,7 @@ func checkWebhooks(t *testing.T, s *Store) {
 		bySerial := make(map[uint64]*endpoint)
 		for id, e := range s.endpoints.byID {
 			f := fresh.endpoints.byID[id]
-			if f == nil || f.serial != e.serial || f.unsettled != e.unsettled || !reflect.DeepEqual(f.Endpoint, e.Endpoint) || !reflect.DeepEqual(f.fare, e.fare) {
+			if f == nil || f.serial != e.serial || f.unsettled != e.unsettled || !reflect.DeepEqual(f.Endpoint, e.Endpoint) || !reflect.DeepEqual(f.storedHealth, e.storedHealth) {
 				t.Errorf("endpoint in memory: %+v\nin the file: %+v", e, f)
 			}
 			bySerial[e.serial] = e

@@ -80,9 +80,9 @@ func (s *Store) writer() {
 	idle := time.NewTimer(s.options.CheckpointAfter) // there may be a log from before
 	defer idle.Stop()
 	for {
-		arrivals, rest := s.ops, idle.C
+		arrivals, quiet := s.ops, idle.C
 		if p.inFlight != nil {
-			rest = nil
+			quiet = nil
 		}
 		if p.room() == 0 {
 			arrivals = nil
@@ -97,9 +97,9 @@ func (s *Store) writer() {
 			runtime.Gosched()
 			p.take(s.gather(append(ops[:0], o), p.room()))
 			idle.Reset(s.options.CheckpointAfter)
-		case <-rest:
-			s.live.clear() // what is waited for may wait for long, and is read again when it goes on
-			_ = s.rest()   // what it cannot do is still in the log, and the next batch tells
+		case <-quiet:
+			s.live.clear()   // what is waited for may wait for long, and is read again when it goes on
+			_ = s.emptyLog() // what it cannot do is still in the log, and the next batch tells
 		case <-s.closing:
 			for {
 				for p.room() == 0 {
@@ -128,11 +128,11 @@ func (s *Store) gather(ops []*op, most int) []*op {
 	return ops
 }
 
-// rest empties the log. Nothing is in flight.
-func (s *Store) rest() error {
+// emptyLog writes what is in the log into the file. Nothing is in flight.
+func (s *Store) emptyLog() error {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
-	return s.journal.rest()
+	return s.journal.emptyLog()
 }
 
 // view runs f on what is durable. f must not keep what it reads, and begins anew when it runs again, see journal.view.
