@@ -13,8 +13,8 @@ import (
 	"github.com/hark-push/hark/store/redis"
 )
 
-// outbox is where events wait for the callback exchange, see [redis.Callback].
-type outbox interface {
+// eventSource is where events wait for the callback exchange, see [redis.Callback].
+type eventSource interface {
 	Partitions() int
 	Lease() time.Duration
 	Collect(ctx context.Context) (redis.Backlog, error)
@@ -32,7 +32,7 @@ type exchange interface {
 // Callback publishes what any node has stored to the callback exchange: each partition
 // by the node that has its lease, in order, at least once.
 type Callback struct {
-	outbox   outbox
+	source   eventSource
 	exchange exchange
 	log      *slog.Logger
 	wake     []chan struct{} // of each partition; holds a token when it has events again
@@ -47,8 +47,8 @@ type Callback struct {
 const collectEvery = 5 * time.Second
 
 // newCallback has events collected from now on; Run publishes them.
-func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger) (*Callback, error) {
-	c := &Callback{outbox: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
+func newCallback(ctx context.Context, from eventSource, to exchange, log *slog.Logger) (*Callback, error) {
+	c := &Callback{source: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
 	for partition := range c.wake {
 		c.wake[partition] = make(chan struct{}, 1)
 	}
@@ -59,7 +59,7 @@ func newCallback(ctx context.Context, from outbox, to exchange, log *slog.Logger
 
 // Run publishes until ctx ends, then gives up what it has the lease of and returns.
 func (c *Callback) Run(ctx context.Context) {
-	stop := c.outbox.Listen(func(partition int) {
+	stop := c.source.Listen(func(partition int) {
 		select {
 		case c.wake[partition] <- struct{}{}:
 		default:
@@ -85,7 +85,7 @@ func (c *Callback) observe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		b, err := c.outbox.Collect(ctx)
+		b, err := c.source.Collect(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.log.Warn("collecting events for the callback exchange could not be renewed", slog.Any("error", err))
@@ -114,14 +114,14 @@ type publisher struct {
 	*Callback
 	partition int
 	leased    bool     // as far as known
-	confirmed []string // and still to be removed from the outbox
+	confirmed []string // and still to be removed from the source
 }
 
 func (p *publisher) run(ctx context.Context) {
 	defer p.release(ctx)
 	for failed := 0; ctx.Err() == nil; {
 		wake := p.wake[p.partition]
-		wait, err := p.turn(ctx)
+		wait, err := p.publishNext(ctx)
 		switch {
 		case errors.Is(err, redis.ErrLeaseLost):
 			p.leased, p.confirmed = false, nil
@@ -147,14 +147,14 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
-// turn removes what was published and publishes the next batch. It returns how long to
+// publishNext removes what was published and publishes the next batch. It returns how long to
 // wait for the next look if no notification comes; 0: there may be more at once.
-func (p *publisher) turn(ctx context.Context) (wait time.Duration, err error) {
+func (p *publisher) publishNext(ctx context.Context) (wait time.Duration, err error) {
 	if err := p.exchange.Ready(ctx); err != nil {
 		p.release(ctx) // another node may reach the exchange
 		return 0, err
 	}
-	waiting, held, err := p.outbox.Take(ctx, p.partition, p.confirmed)
+	waiting, held, err := p.source.Take(ctx, p.partition, p.confirmed)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +163,7 @@ func (p *publisher) turn(ctx context.Context) (wait time.Duration, err error) {
 	case held > 0:
 		return held, nil
 	case len(waiting) == 0:
-		return p.outbox.Lease() / 3, nil // it has to be renewed
+		return p.source.Lease() / 3, nil // it has to be renewed
 	}
 	events := make([]rabbitmq.Event, len(waiting))
 	for i, e := range waiting {
@@ -171,7 +171,7 @@ func (p *publisher) turn(ctx context.Context) (wait time.Duration, err error) {
 	}
 	// A batch that was begun is finished, so that a node that stops leaves none that
 	// are published twice; and in time, while the lease lasts.
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.outbox.Lease()/2)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.source.Lease()/2)
 	defer cancel()
 	n, err := p.exchange.PublishEvents(bound, events)
 	for _, e := range waiting[:n] {
@@ -189,7 +189,7 @@ func (p *publisher) release(ctx context.Context) {
 	if !p.leased {
 		return
 	}
-	err := p.outbox.Release(context.WithoutCancel(ctx), p.partition, p.confirmed)
+	err := p.source.Release(context.WithoutCancel(ctx), p.partition, p.confirmed)
 	if err != nil && !errors.Is(err, redis.ErrLeaseLost) {
 		p.log.Warn("a partition of the callback exchange could not be given up", slog.Int("partition", p.partition), slog.Any("error", err))
 	}

@@ -10,7 +10,7 @@ type backlog struct {
 	room        chan struct{} // closed when there is room for history; nil if nobody waits for that
 	writable    chan struct{} // closed when the flusher should try again; nil if it does not wait
 
-	unseen *waiting             // the first that thin has not looked at
+	unseen *waiting             // the first that coalesce has not seen
 	newest map[subject]*waiting // of what it has: the progress that waits, one of each subject
 }
 
@@ -19,8 +19,8 @@ type waiting struct {
 	prev, next *waiting
 	number     uint64
 	bytes      []byte  // shared, never changed
-	event      About   // what thin may ask; nil for what stays in any case
-	subject    subject // of such an event; its name once thin has asked
+	event      About   // what coalesce may ask; nil for what stays in any case
+	subject    subject // of such an event; its name once coalesce has asked
 }
 
 // subject is what an event tells of. A newer one in the same channel supersedes it.
@@ -105,10 +105,10 @@ func (q *backlog) skip(written int) {
 	}
 }
 
-// thin drops progress that is superseded by a newer event of its subject behind it in the
+// coalesce drops progress that is superseded by a newer event of its subject behind it in the
 // same channel, and returns how many events that were. Each message is looked at
 // once, so that a connection that stays at its bound costs no more for each message.
-func (q *backlog) thin() (dropped uint64) {
+func (q *backlog) coalesce() (dropped uint64) {
 	if q.newest == nil {
 		q.newest = make(map[subject]*waiting)
 	}

@@ -45,9 +45,9 @@ func (q *backlog) bytesOf() (all [][]byte) {
 	return all
 }
 
-// TestThinAgainstModel pushes, takes and thins at random, and compares with a list that is
+// TestCoalesceAgainstModel pushes, takes and coalesces at random, and compares with a list that is
 // searched for what supersedes what.
-func TestThinAgainstModel(t *testing.T) {
+func TestCoalesceAgainstModel(t *testing.T) {
 	type item struct {
 		bytes         []byte
 		channel, of   string
@@ -89,7 +89,7 @@ func TestThinAgainstModel(t *testing.T) {
 					}
 				}
 				model = kept
-				if dropped := q.thin(); int(dropped) != before-len(model) {
+				if dropped := q.coalesce(); int(dropped) != before-len(model) {
 					t.Fatalf("seed %d: %d dropped, want %d", seed, dropped, before-len(model))
 				}
 			case 3: // what does not fit after all

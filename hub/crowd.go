@@ -16,8 +16,8 @@ const streamReads = 64
 // crowd are the clients that say more than calmReads.
 type crowd struct{ mu sync.Mutex }
 
-// turn runs f, and nobody else's meanwhile, nor for as long again.
-func (c *crowd) turn(f func()) {
+// throttle runs f, and nobody else's meanwhile, nor for as long again.
+func (c *crowd) throttle(f func()) {
 	const longest = 10 * time.Millisecond // f may have waited for the source
 	c.mu.Lock()
 	defer c.mu.Unlock()

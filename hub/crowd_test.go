@@ -84,15 +84,15 @@ func TestTalkativeSockets(t *testing.T) {
 	loud.Wait()
 }
 
-// TestCrowdTakesTurns: of those that say too much one is heard at a time.
-func TestCrowdTakesTurns(t *testing.T) {
+// TestCrowdIsThrottled: of those that say too much one is heard at a time.
+func TestCrowdIsThrottled(t *testing.T) {
 	var crowd hub.Crowd
 	var inside, turns atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				crowd.Turn(func() {
+				crowd.Throttle(func() {
 					if inside.Add(1) > 1 {
 						t.Error("two at once")
 					}

@@ -122,5 +122,5 @@ func (h *Hub) Bound() int { return h.bound() }
 // Crowd is crowd.
 type Crowd struct{ crowd crowd }
 
-// Turn is turn.
-func (c *Crowd) Turn(f func()) { c.crowd.turn(f) }
+// Throttle is throttle.
+func (c *Crowd) Throttle(f func()) { c.crowd.throttle(f) }

@@ -9,7 +9,7 @@ import (
 )
 
 // What is written together at most, in bytes and in buffers. Progress is seen at least
-// once for so many bytes, and the rest can be thinned still.
+// once for so many bytes, and the rest can be coalesced still.
 const (
 	flushBytes   = 64 << 10
 	flushBuffers = 64

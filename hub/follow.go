@@ -53,7 +53,7 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 		at = *from.after
 	}
 	for first := true; ; first = false {
-		if err := h.turn(ctx, s.to); err != nil {
+		if err := h.acquireCatchUp(ctx, s.to); err != nil {
 			return err
 		}
 		life := s.ch.shard.lifeOf(s.ch)
@@ -78,10 +78,10 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	}
 }
 
-// turn waits until a follower takes more history, and then for a place among those that read,
+// acquireCatchUp waits until a follower takes more history, and then for a place among those that read,
 // which is to be given back. Who waits for a client that does not read has none: the clients that
 // do would wait for it, too.
-func (h *Hub) turn(ctx context.Context, to follower) error {
+func (h *Hub) acquireCatchUp(ctx context.Context, to follower) error {
 	for {
 		if err := to.room(ctx, true); err != nil {
 			return err

@@ -136,7 +136,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	if paced || q.bytes <= bound {
 		return nil
 	}
-	o.hub.stats.coalesced.Add(q.thin())
+	o.hub.stats.coalesced.Add(q.coalesce())
 	if before > 0 && q.bytes > bound {
 		// Only between whole frames: the rest of one that has begun must follow.
 		q.truncate(pushed)
@@ -147,7 +147,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 }
 
 // atOnce is how much is written together at most, in bytes: no more than what leaves most of
-// the bound to what can still be thinned.
+// the bound to what can still be coalesced.
 func (o *outbox) atOnce(most int) int { return min(most, max(o.hub.opts.QueueBytes/8, 1)) }
 
 // endRound writes what was gathered.

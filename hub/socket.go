@@ -188,7 +188,7 @@ func (s *socket) take(b []byte) {
 	switch {
 	case len(b) == 0 || !s.open():
 	case s.talkative(calmReads):
-		s.hub.crowd.turn(func() { s.handle(b) })
+		s.hub.crowd.throttle(func() { s.handle(b) })
 	default:
 		s.handle(b)
 	}

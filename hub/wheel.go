@@ -29,7 +29,7 @@ func (w *wheel) interval() int { return len(w.slots) }
 func (w *wheel) add(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.put(o, w.turn(o))
+	w.put(o, w.slotOf(o))
 }
 
 func (w *wheel) remove(o *outbox) {
@@ -42,15 +42,15 @@ func (w *wheel) remove(o *outbox) {
 func (w *wheel) move(o *outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if slot := w.turn(o); o.slot >= 0 && int(o.slot) != slot {
+	if slot := w.slotOf(o); o.slot >= 0 && int(o.slot) != slot {
 		w.take(o)
 		w.put(o, slot)
 	}
 }
 
-// turn returns the slot in which a connection is due: the one that comes round last, or the
+// slotOf returns the slot in which a connection is due: the one that comes round last, or the
 // last one before its credential ends, or the next. Called under w.mu, like the two that follow.
-func (w *wheel) turn(o *outbox) int {
+func (w *wheel) slotOf(o *outbox) int {
 	ahead, credential := len(w.slots)-1, o.credential.Load()
 	if credential != nil {
 		credential.wheel.Store(w)

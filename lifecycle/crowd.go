@@ -30,7 +30,7 @@ type crowd struct {
 // group are those of one owner.
 type group struct {
 	inside  int
-	outside []chan struct{} // closed when it is one's turn
+	outside []chan struct{} // closed when one is admitted
 }
 
 // enter returns when there is room; ErrUnavailable when ctx ends before.
@@ -54,23 +54,23 @@ func (c *crowd) enter(ctx context.Context, owner string) error {
 		c.mu.Unlock()
 		return nil
 	}
-	turn := make(chan struct{})
-	g.outside = append(g.outside, turn)
+	admitted := make(chan struct{})
+	g.outside = append(g.outside, admitted)
 	c.mu.Unlock()
 	select {
-	case <-turn:
+	case <-admitted:
 		return nil
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range g.outside {
-		if g.outside[i] == turn {
+		if g.outside[i] == admitted {
 			g.outside = append(g.outside[:i], g.outside[i+1:]...)
 			return fmt.Errorf("%w: there is too much to store at once: %w", ErrUnavailable, ctx.Err())
 		}
 	}
-	return nil // its turn came meanwhile
+	return nil // it was admitted meanwhile
 }
 
 // leave makes room for the next ones of an owner, or more of them, or fewer, as it is alone or not.

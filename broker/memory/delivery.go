@@ -55,12 +55,12 @@ func (it *item) before(other *item) bool {
 	return other == nil || it.level() > other.level() || it.level() == other.level() && it.line.turn < other.line.turn
 }
 
-// next returns the free consumer whose turn it is.
+// next returns the free consumer that is asked next.
 func (r *route) next() *consumer {
 	for i := range r.consumers {
-		at := (r.turn + i) % len(r.consumers)
+		at := (r.nextConsumer + i) % len(r.consumers)
 		if c := r.consumers[at]; c.takes() {
-			r.turn = at + 1
+			r.nextConsumer = at + 1
 			return c
 		}
 	}

@@ -27,9 +27,9 @@ type item struct {
 // route is the ready jobs of one route and who takes them. Whenever the broker is
 // unlocked, jobs wait only if no consumer is free.
 type route struct {
-	rotas     [levels]rota // by priority
-	consumers []*consumer
-	turn      int // consumer that is asked first
+	rotas        [levels]rota // by priority
+	consumers    []*consumer
+	nextConsumer int // consumer that is asked first
 }
 
 // rota is the ready jobs of one route and priority: a line for each owner of some. Owners take

@@ -219,12 +219,12 @@ func (l *link) blocked() bool {
 
 // generation is one connection from its opening to its end.
 type generation struct {
-	link    *link
-	conn    *amqp.Connection
-	socket  net.Conn
-	lane    *lane // of the connection that publishes
-	ended   chan struct{}
-	blocked atomic.Pointer[string] // why the server takes nothing; nil if it does
+	link      *link
+	conn      *amqp.Connection
+	socket    net.Conn
+	publisher *publisher // of the connection that publishes
+	ended     chan struct{}
+	blocked   atomic.Pointer[string] // why the server takes nothing; nil if it does
 
 	watching sync.WaitGroup
 	mu       sync.Mutex
@@ -250,7 +250,7 @@ func (g *generation) watch() {
 			}
 			g.blocked.Store(&b.Reason)
 			g.link.broker.log.Warn("RabbitMQ takes no jobs", slog.String("reason", b.Reason))
-			if l := g.openedLane(); l != nil {
+			if l := g.openedPublisher(); l != nil {
 				l.giveUp(errors.New("RabbitMQ takes no jobs: " + b.Reason))
 			}
 		}

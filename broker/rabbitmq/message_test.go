@@ -57,7 +57,7 @@ func FuzzDecode(f *testing.F) {
 // TestReturnsOfOneID: of several publications of a request the server answers the
 // oldest first.
 func TestReturnsOfOneID(t *testing.T) {
-	l := &lane{
+	l := &publisher{
 		g: &generation{link: &link{repair: make(chan struct{}, 1)}}, counts: new(counters),
 		pending: make(map[uint64]*publication), byID: make(map[string]*publication), refused: make(map[string]time.Time),
 	}

@@ -44,7 +44,7 @@ func (b *Broker) publishAll(ctx context.Context, all []*publication) (int, error
 }
 
 // connected returns what to publish on; it waits a little for a connection that was just lost.
-func (b *Broker) connected(ctx context.Context) (*lane, error) {
+func (b *Broker) connected(ctx context.Context) (*publisher, error) {
 	g := b.publishing.current()
 	if g == nil {
 		waiting, cancel := context.WithCancel(ctx)
@@ -58,7 +58,7 @@ func (b *Broker) connected(ctx context.Context) (*lane, error) {
 	if reason := g.blocked.Load(); reason != nil {
 		return nil, fmt.Errorf("RabbitMQ takes no jobs: %s", *reason)
 	}
-	return g.lane, nil
+	return g.publisher, nil
 }
 
 // explain makes a failure an error of the contract.

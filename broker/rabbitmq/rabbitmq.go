@@ -137,7 +137,7 @@ func New(urls, routes []string, o Options) (*Broker, error) {
 		if err := b.topology.declare(g); err != nil {
 			return err
 		}
-		return g.openLane()
+		return g.openPublisher()
 	})
 	b.consuming = newLink("consume", b, servers, nil)
 	go b.publishing.run(b.ctx)

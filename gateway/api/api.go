@@ -206,7 +206,7 @@ func (a *API) route() {
 			AllowCredentials: true,
 		}))
 	}
-	app.Use(a.recoverPanic, a.byAddress, a.exact, a.guardHost)
+	app.Use(a.limitCalls, a.recoverPanic, a.byAddress, a.exact, a.guardHost)
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
@@ -270,20 +270,24 @@ func (a *API) route() {
 	}
 }
 
-// recoverPanic counts a call while it is under way, refuses what is too much, and turns a
-// panic into an internal error.
-func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
+// limitCalls counts a call while it is under way, and refuses it if there are too many.
+func (a *API) limitCalls(c *fiber.Ctx) error {
 	under := a.calls.Add(1)
+	defer a.calls.Add(-1)
+	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
+		return &problem{kind: kindUnavailable, detail: "The gateway has too many calls under way.", retryAfter: 1 + rand.IntN(5)}
+	}
+	return c.Next()
+}
+
+// recoverPanic turns a panic into an internal error.
+func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 	defer func() {
-		a.calls.Add(-1)
 		if v := recover(); v != nil {
 			a.log.Error("panic in a handler", slog.Any("panic", v), slog.String("path", c.Path()))
 			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
 		}
 	}()
-	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
-		return &problem{kind: kindUnavailable, detail: "The gateway has too many calls under way.", retryAfter: 1 + rand.IntN(5)}
-	}
 	return c.Next()
 }
 

@@ -23,7 +23,7 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.take(c, caller, sub, takeOptions{
+	return a.submitAndAnswer(c, caller, sub, submitOptions{
 		async: true, poll: p, routes: routesOf(members),
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 			return a.Service.SubmitBatch(ctx, caller.Principal, sub, members)

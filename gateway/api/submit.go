@@ -28,7 +28,7 @@ func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub, p)
+	return a.submitRequest(c, caller, sub, p)
 }
 
 // call answers any method on /v1/call/{route}/{path…}: a request made of the HTTP
@@ -63,7 +63,7 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.accept(c, caller, sub, poll{}) // whose query is the processor's
+	return a.submitRequest(c, caller, sub, poll{}) // whose query is the processor's
 }
 
 // rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there is nothing.
@@ -75,10 +75,10 @@ func rawPath(c *fiber.Ctx) string {
 	return "/" + rest
 }
 
-// accept stores a submission and answers when it has ended, when the client or the
+// submitRequest stores a submission and answers when it has ended, when the client or the
 // server will wait no longer, or at once, as preferred.
-func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, p poll) error {
-	return a.take(c, caller, sub, takeOptions{
+func (a *API) submitRequest(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, p poll) error {
+	return a.submitAndAnswer(c, caller, sub, submitOptions{
 		async: a.AsyncDefault, poll: p, routes: []string{sub.Route},
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
 			return a.Service.Submit(ctx, caller.Principal, sub)
@@ -87,8 +87,8 @@ func (a *API) accept(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission,
 	})
 }
 
-// takeOptions are what differs between requests and batches.
-type takeOptions struct {
+// submitOptions are what differs between requests and batches.
+type submitOptions struct {
 	async  bool     // answer at once unless the caller wants to wait
 	poll   poll     // how the caller will look at it
 	routes []string // where the work goes
@@ -96,8 +96,8 @@ type takeOptions struct {
 	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, field.Preference, poll) error // answers with what has ended
 }
 
-// take is accept for everything that can be submitted.
-func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o takeOptions) error {
+// submitAndAnswer is submitRequest for everything that can be submitted.
+func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o submitOptions) error {
 	key, err := readKey(c)
 	if err != nil {
 		return err
@@ -128,13 +128,13 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
 		if created.Reply.Status == fiber.StatusAccepted {
-			return a.accepted(c, caller, &r, prefer, created.Reply.Body, o)
+			return a.answerAccepted(c, caller, &r, prefer, created.Reply.Body, o)
 		}
 		return o.ended(c, caller, &r, prefer, o.poll)
 	}
 	if created.Joined {
 		c.Set("Idempotency-Replayed", "true")
-		return a.accepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
+		return a.answerAccepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() })
@@ -158,7 +158,7 @@ func (a *API) take(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Submission, o
 	if ended {
 		return o.ended(c, caller, &r, prefer, o.poll)
 	}
-	return a.accepted(c, caller, &r, prefer, reply.Body, o)
+	return a.answerAccepted(c, caller, &r, prefer, reply.Body, o)
 }
 
 func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply lifecycle.Reply) error {
@@ -166,8 +166,8 @@ func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply 
 	return a.Service.SaveReply(ctx, caller.Principal, of, key, reply)
 }
 
-// accepted answers 202 with a status document, a ticket in its links if that is wanted, and warnings, which are of this answer alone.
-func (a *API) accepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, document []byte, o takeOptions) error {
+// answerAccepted answers 202 with a status document, a ticket in its links if that is wanted, and warnings, which are of this answer alone.
+func (a *API) answerAccepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, document []byte, o submitOptions) error {
 	if o.poll.ticket {
 		var err error
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {

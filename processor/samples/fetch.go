@@ -107,7 +107,7 @@ func (h *Fetch) Process(ctx context.Context, job *processor.Job) (processor.Resu
 		return processor.Result{}, explain(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if err := accept(response); err != nil {
+	if err := requirePage(response); err != nil {
 		return processor.Result{}, err
 	}
 
@@ -126,8 +126,8 @@ func (h *Fetch) Process(ctx context.Context, job *processor.Job) (processor.Resu
 	return processor.JSON(page)
 }
 
-// accept refuses a response that is no page.
-func accept(r *http.Response) error {
+// requirePage refuses a response that is no page.
+func requirePage(r *http.Response) error {
 	if r.StatusCode != http.StatusOK {
 		err := processor.Fail("bad-status", fmt.Sprintf("The server answered with status %d.", r.StatusCode), nil)
 		if r.StatusCode >= 500 || r.StatusCode == http.StatusTooManyRequests {

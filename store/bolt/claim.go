@@ -18,7 +18,7 @@ func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]di
 	err := s.write(ctx, func(b *batch) error {
 		now := nanos(b.now)
 		for {
-			e, serial, at := b.nextTurn(now)
+			e, serial, at := b.nextDue(now)
 			if serial == 0 || len(claims) >= limit {
 				next = max(time.Duration(min(at-now, int64(dispatch.MaxNext))), 0)
 				return nil
@@ -41,11 +41,11 @@ func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]di
 	return claims, next, nil
 }
 
-// nextTurn returns the delivery whose turn it is now, or 0 and when it is the next one's.
-func (b *batch) nextTurn(now int64) (e *endpoint, serial uint64, at int64) {
-	turns := &b.s.endpoints.turns
-	for len(*turns) > 0 {
-		e := (*turns)[0]
+// nextDue returns the delivery that is to be lent now, or 0 and when the next one is.
+func (b *batch) nextDue(now int64) (e *endpoint, serial uint64, at int64) {
+	schedule := &b.s.endpoints.schedule
+	for len(*schedule) > 0 {
+		e := (*schedule)[0]
 		if e.at > now {
 			return nil, 0, e.at
 		}

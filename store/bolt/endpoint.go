@@ -26,9 +26,9 @@ type endpoint struct {
 	unsettled int              // deliveries that wait or are being sent
 	leases    map[uint64]lease // of deliveries, by serial
 	last      int64            // when one was lent last
-	// Its place in turns.
+	// Its place in the schedule.
 	at    int64 // when something may be claimed, at the earliest; never for nothing
-	turn  uint64
+	order uint64
 	index int
 }
 
@@ -83,14 +83,14 @@ func cloneEndpoint(e dispatch.Endpoint) dispatch.Endpoint {
 	return e
 }
 
-// endpoints finds endpoints, and keeps the order of their turns.
+// endpoints finds endpoints, and keeps the schedule of their claims.
 type endpoints struct {
 	byID      map[string]*endpoint
 	byOwner   map[string][]*endpoint // without one-off ones, by creation
 	dead      map[*endpoint]bool     // one-off ones that are disabled
 	oneOffs   map[string]int         // by owner
-	turns     turns
-	turn      uint64
+	schedule  schedule
+	order     uint64
 	unsettled int   // deliveries of all
 	widest    int   // endpoints that one event may go to, there were at most
 	pruned    int64 // when one-off ones were looked through
@@ -110,7 +110,7 @@ func (s *endpoints) add(e *endpoint) {
 		s.byOwner[e.Owner] = slices.Insert(list, i, e)
 	}
 	s.note(e)
-	heap.Push(&s.turns, e)
+	heap.Push(&s.schedule, e)
 }
 
 func (s *endpoints) remove(e *endpoint) {
@@ -127,7 +127,7 @@ func (s *endpoints) remove(e *endpoint) {
 	} else {
 		delete(s.byOwner, e.Owner)
 	}
-	heap.Remove(&s.turns, e.index)
+	heap.Remove(&s.schedule, e.index)
 }
 
 // note keeps account of whether a one-off endpoint is listed. It is called whenever its status may
@@ -170,35 +170,35 @@ func (s *endpoints) of(owner, id string) (*endpoint, error) {
 
 // place lets an endpoint be looked at again at a time, behind the others of that time.
 func (s *endpoints) place(e *endpoint, at int64) {
-	s.turn++
-	e.at, e.turn = at, s.turn
-	heap.Fix(&s.turns, e.index)
+	s.order++
+	e.at, e.order = at, s.order
+	heap.Fix(&s.schedule, e.index)
 }
 
-// turns is a heap of endpoints, the one first whose turn it is.
-type turns []*endpoint
+// schedule is a heap of endpoints, the one first that is due first.
+type schedule []*endpoint
 
-func (t turns) Len() int { return len(t) }
-func (t turns) Less(i, j int) bool {
-	return t[i].at < t[j].at || t[i].at == t[j].at && t[i].turn < t[j].turn
+func (s schedule) Len() int { return len(s) }
+func (s schedule) Less(i, j int) bool {
+	return s[i].at < s[j].at || s[i].at == s[j].at && s[i].order < s[j].order
 }
 
-func (t turns) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].index, t[j].index = i, j
+func (s schedule) Swap(i, j int) {
+	s[i], s[j] = s[j], s[i]
+	s[i].index, s[j].index = i, j
 }
 
-func (t *turns) Push(x any) {
+func (s *schedule) Push(x any) {
 	e := x.(*endpoint)
-	e.index = len(*t)
-	*t = append(*t, e)
+	e.index = len(*s)
+	*s = append(*s, e)
 }
 
-func (t *turns) Pop() any {
-	last := len(*t) - 1
-	e := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
+func (s *schedule) Pop() any {
+	last := len(*s) - 1
+	e := (*s)[last]
+	(*s)[last] = nil
+	*s = (*s)[:last]
 	return e
 }
 

@@ -74,9 +74,9 @@ func checkWebhooks(t *testing.T, s *Store) {
 		if err := fresh.loadEndpoints(tx); err != nil {
 			return err
 		}
-		if len(fresh.endpoints.byID) != len(s.endpoints.byID) || len(s.endpoints.turns) != len(s.endpoints.byID) ||
+		if len(fresh.endpoints.byID) != len(s.endpoints.byID) || len(s.endpoints.schedule) != len(s.endpoints.byID) ||
 			fresh.endpoints.unsettled != s.endpoints.unsettled {
-			t.Errorf("%d endpoints in the file, %d in memory, %d have turns", len(fresh.endpoints.byID), len(s.endpoints.byID), len(s.endpoints.turns))
+			t.Errorf("%d endpoints in the file, %d in memory, %d are scheduled", len(fresh.endpoints.byID), len(s.endpoints.byID), len(s.endpoints.schedule))
 		}
 		bySerial := make(map[uint64]*endpoint)
 		for id, e := range s.endpoints.byID {

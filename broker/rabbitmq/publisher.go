@@ -27,9 +27,9 @@ var (
 	errUntaken     = errors.New("the connection takes nothing")
 )
 
-// lane is the channel that everything is published on: one goroutine writes, one
+// publisher is the channel that everything is published on: one goroutine writes, one
 // takes the server's answers, and many callers wait.
-type lane struct {
+type publisher struct {
 	g         *generation
 	channel   *amqp.Channel
 	unwritten chan *publication
@@ -43,7 +43,7 @@ type lane struct {
 	byID    map[string]*publication // the newest pending one of each message id
 }
 
-// publication is one message on its way. The lane's lock guards returned and older.
+// publication is one message on its way. The publisher's lock guards returned and older.
 type publication struct {
 	exchange, key string
 	mandatory     bool // it is refused without a queue
@@ -74,47 +74,47 @@ func (p *publication) finish(err error) {
 }
 
 // openLane opens the channel of a new connection.
-func (g *generation) openLane() error {
-	l := &lane{
+func (g *generation) openPublisher() error {
+	pub := &publisher{
 		g: g, counts: &g.link.broker.counts,
 		unwritten: make(chan *publication, maxUnwritten), ended: make(chan struct{}),
 		pending: make(map[uint64]*publication), refused: make(map[string]time.Time), byID: make(map[string]*publication),
 	}
 	if err := g.call(func() (err error) {
-		if l.channel, err = g.conn.Channel(); err != nil {
+		if pub.channel, err = g.conn.Channel(); err != nil {
 			return err
 		}
-		return l.channel.Confirm(false)
+		return pub.channel.Confirm(false)
 	}); err != nil {
 		return err
 	}
 	// The reader of the connection hands over a return and then its confirmation.
 	// returned has no room: it is taken before the confirmation can be, and since
 	// one goroutine takes both, it is also worked off before.
-	returned := l.channel.NotifyReturn(make(chan amqp.Return))
-	confirmed := l.channel.NotifyPublish(make(chan amqp.Confirmation, 64))
-	closed := l.channel.NotifyClose(make(chan *amqp.Error, 1))
+	returned := pub.channel.NotifyReturn(make(chan amqp.Return))
+	confirmed := pub.channel.NotifyPublish(make(chan amqp.Confirmation, 64))
+	closed := pub.channel.NotifyClose(make(chan *amqp.Error, 1))
 	g.mu.Lock()
-	g.lane = l
+	g.publisher = pub
 	g.mu.Unlock()
-	g.watching.Go(l.write)
-	g.watching.Go(func() { l.settle(returned, confirmed, closed) })
+	g.watching.Go(pub.write)
+	g.watching.Go(func() { pub.settle(returned, confirmed, closed) })
 	return nil
 }
 
-// openedLane returns the lane if the generation has one already.
-func (g *generation) openedLane() *lane {
+// openedLane returns the publisher if the generation has one already.
+func (g *generation) openedPublisher() *publisher {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.lane
+	return g.publisher
 }
 
 // put hands a publication to who writes, in the order of the calls.
-func (l *lane) put(ctx context.Context, p *publication) error {
+func (pub *publisher) put(ctx context.Context, p *publication) error {
 	select {
-	case l.unwritten <- p:
+	case pub.unwritten <- p:
 		return nil
-	case <-l.ended:
+	case <-pub.ended:
 		return errLost
 	case <-ctx.Done():
 		return errUntaken
@@ -122,13 +122,13 @@ func (l *lane) put(ctx context.Context, p *publication) error {
 }
 
 // await waits for what becomes of a publication.
-func (l *lane) await(ctx context.Context, p *publication) error {
+func (pub *publisher) await(ctx context.Context, p *publication) error {
 	select {
 	case err := <-p.done:
 		return err
 	case <-ctx.Done():
 		return errUnconfirmed
-	case <-l.ended:
+	case <-pub.ended:
 		select {
 		case err := <-p.done:
 			return err
@@ -139,32 +139,32 @@ func (l *lane) await(ctx context.Context, p *publication) error {
 }
 
 // write writes what callers want to publish.
-func (l *lane) write() {
+func (pub *publisher) write() {
 	var tag uint64
 	for {
 		var p *publication
 		select {
-		case p = <-l.unwritten:
-		case <-l.ended:
-			l.drop()
+		case p = <-pub.unwritten:
+		case <-pub.ended:
+			pub.drop()
 			return
 		}
 		tag++
-		if !l.add(tag, p) {
+		if !pub.add(tag, p) {
 			p.finish(errLost)
 			continue
 		}
-		if _, err := l.channel.PublishWithDeferredConfirm(p.exchange, p.key, p.mandatory, false, p.message); err != nil {
-			l.g.fail(fmt.Errorf("publish: %w", err)) // settle finishes what is pending
+		if _, err := pub.channel.PublishWithDeferredConfirm(p.exchange, p.key, p.mandatory, false, p.message); err != nil {
+			pub.g.fail(fmt.Errorf("publish: %w", err)) // settle finishes what is pending
 		}
 	}
 }
 
-// drop finishes what was not written when the lane ended.
-func (l *lane) drop() {
+// drop finishes what was not written when the publisher ended.
+func (pub *publisher) drop() {
 	for {
 		select {
-		case p := <-l.unwritten:
+		case p := <-pub.unwritten:
 			p.finish(errLost)
 		default:
 			return
@@ -173,7 +173,7 @@ func (l *lane) drop() {
 }
 
 // settle takes the server's answers until the channel ends.
-func (l *lane) settle(returned <-chan amqp.Return, confirmed <-chan amqp.Confirmation, closed <-chan *amqp.Error) {
+func (pub *publisher) settle(returned <-chan amqp.Return, confirmed <-chan amqp.Confirmation, closed <-chan *amqp.Error) {
 	for returned != nil || confirmed != nil {
 		select {
 		case r, ok := <-returned:
@@ -181,51 +181,51 @@ func (l *lane) settle(returned <-chan amqp.Return, confirmed <-chan amqp.Confirm
 				returned = nil
 				continue
 			}
-			l.sentBack(&r)
+			pub.sentBack(&r)
 		case c, ok := <-confirmed:
 			if !ok {
 				confirmed = nil
 				continue
 			}
-			l.confirm(c)
+			pub.confirm(c)
 		}
 	}
 	if err, ok := <-closed; ok {
-		l.g.fail(err)
+		pub.g.fail(err)
 	}
-	l.mu.Lock()
-	l.over = true
-	l.counts.pending.Add(-int64(len(l.pending)))
-	for _, p := range l.pending {
+	pub.mu.Lock()
+	pub.over = true
+	pub.counts.pending.Add(-int64(len(pub.pending)))
+	for _, p := range pub.pending {
 		p.finish(errLost)
 	}
-	clear(l.pending)
-	clear(l.byID)
-	l.mu.Unlock()
-	close(l.ended)
-	_ = l.g.socket.Close() // a lane that ended ends its generation
+	clear(pub.pending)
+	clear(pub.byID)
+	pub.mu.Unlock()
+	close(pub.ended)
+	_ = pub.g.socket.Close() // a publisher that ended ends its generation
 }
 
-func (l *lane) add(tag uint64, p *publication) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over {
+func (pub *publisher) add(tag uint64, p *publication) bool {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	if pub.over {
 		return false
 	}
-	l.pending[tag] = p
-	p.older = l.byID[p.message.MessageId]
-	l.byID[p.message.MessageId] = p
-	l.counts.pending.Add(1)
+	pub.pending[tag] = p
+	p.older = pub.byID[p.message.MessageId]
+	pub.byID[p.message.MessageId] = p
+	pub.counts.pending.Add(1)
 	return true
 }
 
 // sentBack notes that a message had no queue. Of several with the same id it is the
 // oldest that was not sent back: the server answers in order.
-func (l *lane) sentBack(r *amqp.Return) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (pub *publisher) sentBack(r *amqp.Return) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
 	var oldest *publication
-	for p := l.byID[r.MessageId]; p != nil; p = p.older {
+	for p := pub.byID[r.MessageId]; p != nil; p = p.older {
 		if p.returned == "" && p.exchange == r.Exchange && p.key == r.RoutingKey {
 			oldest = p
 		}
@@ -234,49 +234,49 @@ func (l *lane) sentBack(r *amqp.Return) {
 		oldest.returned = fmt.Sprintf("the queue is gone (%d %s)", r.ReplyCode, r.ReplyText)
 	}
 	select {
-	case l.g.link.repair <- struct{}{}:
+	case pub.g.link.repair <- struct{}{}:
 	default:
 	}
 }
 
-func (l *lane) confirm(c amqp.Confirmation) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.pending[c.DeliveryTag]
+func (pub *publisher) confirm(c amqp.Confirmation) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	p := pub.pending[c.DeliveryTag]
 	if p == nil {
 		return
 	}
-	delete(l.pending, c.DeliveryTag)
-	l.counts.pending.Add(-1)
-	l.forget(p)
+	delete(pub.pending, c.DeliveryTag)
+	pub.counts.pending.Add(-1)
+	pub.forget(p)
 	switch {
 	case p.returned != "": // acknowledged all the same
-		l.counts.refused.Add(1)
+		pub.counts.refused.Add(1)
 		p.finish(fmt.Errorf("%w: %s", errRefused, p.returned))
 	case !c.Ack:
-		l.counts.refused.Add(1)
+		pub.counts.refused.Add(1)
 		p.finish(errRefused)
 		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose first message for it came while the queue had no leader, and
 		// may refuse on and on for one that was full once, on a channel that has met that. On another channel it takes it.
-		since, ok := l.refused[p.aim()]
+		since, ok := pub.refused[p.aim()]
 		if !ok {
-			l.refused[p.aim()] = time.Now()
-		} else if l.g.link.impatient(p.aim(), time.Since(since)) {
-			l.g.fail(fmt.Errorf("%w: for %v all for %s", errRefused, time.Since(since).Round(time.Second), p.aim()))
+			pub.refused[p.aim()] = time.Now()
+		} else if pub.g.link.impatient(p.aim(), time.Since(since)) {
+			pub.g.fail(fmt.Errorf("%w: for %v all for %s", errRefused, time.Since(since).Round(time.Second), p.aim()))
 		}
 	default:
-		if _, ok := l.refused[p.aim()]; ok {
-			delete(l.refused, p.aim())
-			l.g.link.content(p.aim())
+		if _, ok := pub.refused[p.aim()]; ok {
+			delete(pub.refused, p.aim())
+			pub.g.link.content(p.aim())
 		}
-		l.counts.published.Add(1)
+		pub.counts.published.Add(1)
 		p.finish(nil)
 	}
 }
 
 // forget takes p out of the list of its id.
-func (l *lane) forget(p *publication) {
-	newest := l.byID[p.message.MessageId]
+func (pub *publisher) forget(p *publication) {
+	newest := pub.byID[p.message.MessageId]
 	if newest != p {
 		for newer := newest; newer != nil; newer = newer.older {
 			if newer.older == p {
@@ -287,17 +287,17 @@ func (l *lane) forget(p *publication) {
 		return
 	}
 	if p.older == nil {
-		delete(l.byID, p.message.MessageId)
+		delete(pub.byID, p.message.MessageId)
 	} else {
-		l.byID[p.message.MessageId] = p.older
+		pub.byID[p.message.MessageId] = p.older
 	}
 }
 
-// giveUp fails what is pending without ending the lane: its answers may come late.
-func (l *lane) giveUp(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range l.pending {
+// giveUp fails what is pending without ending the publisher: its answers may come late.
+func (pub *publisher) giveUp(err error) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	for _, p := range pub.pending {
 		p.finish(err)
 	}
 }
