@@ -21,6 +21,7 @@ import (
 // the method exist, the media type, the announced size) is decided while the body waits in the socket, or at the client, if that
 // sent Expect: 100-continue.
 //
+
 // fasthttp reads up to 8 KB of a body before it calls a handler, unless it comes in chunks. So receiveHead makes
 // fasthttp believe that each body does; its stream looks at the header again with each read, and open puts the length back.
 
@@ -33,7 +34,7 @@ type body struct {
 	failed  bool      // the stream cannot be read on
 	awaited bool      // the client waits for 100 (Continue) before it sends it
 
-	claim *budget.Claim // on the memory for it; nil: it is so small that it needs none
+	reservation *budget.Reservation // on the memory for it; nil: it is so small that it needs none
 }
 
 // unknownLength is that of a body in chunks.
@@ -114,7 +115,8 @@ func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
 // readBody reads the body of a call, once. What it returns is the caller's. It may have at most that many bytes: a larger
 // one is refused by its length if it says that, else when the bound is passed. Errors are problems.
 //
-// The memory is claimed before it is taken, and what is claimed held until the call ends, or [released].
+
+// The memory is reserved before it is taken, and what is reserved held until the call ends, or [released].
 func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 	conn := connOf(c.Context())
 	b := &conn.body
@@ -135,12 +137,12 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 	if room == unknownLength {
 		room = most + 1 // with the byte that is one too many
 	}
-	data := make([]byte, 0, min(room, unclaimed))
+	data := make([]byte, 0, min(room, unreserved))
 	pace := pace{limit: conn.uploads.Stall}
 	for {
 		if len(data) == cap(data) && len(data) < room {
 			next := nextRoom(len(data), room)
-			if err := conn.claimRoom(next, room); err != nil {
+			if err := conn.reserveRoom(next, room); err != nil {
 				return nil, err
 			}
 			more := make([]byte, len(data), next) // which is not touched before something arrives, as what append would take is
@@ -152,7 +154,7 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 		}
 		n, err := b.take(conn, data[len(data):cap(data)])
 		data = data[:len(data)+n]
-		b.claim.Fill(int64(len(data)))
+		b.reservation.Fill(int64(len(data)))
 		switch {
 		case err != nil:
 			return nil, brokenBody(conn, err)
@@ -186,7 +188,7 @@ func tooLarge(most int) *problem {
 
 // brokenBody is the problem of a body that did not arrive.
 func brokenBody(c *conn, err error) *problem {
-	if c.body.claim.Slow() {
+	if c.body.reservation.Slow() {
 		return &problem{kind: kindTimeout, detail: "The body came so slowly that others had to wait for its room. Send it again, in smaller parts if the line is slow."}
 	}
 	if timeout, ok := errors.AsType[net.Error](err); c.late || ok && timeout.Timeout() {

@@ -16,7 +16,7 @@ import (
 
 // What an answer costs while a slow client reads it is bounded, too. Results are read from the
 // store piece by piece, as they are sent; stored events are made as they are sent; what has to be
-// made as a whole claims its bytes from the budget of the bodies until it is gone.
+// made as a whole reserves its bytes from the budget of the bodies until it is gone.
 
 // pieceSize is how much of an answer is in memory, and given to the socket, at a time, in bytes.
 // Answers that are not larger are made as a whole.
@@ -99,9 +99,9 @@ func (a *API) contentOf(of lifecycle.Ref, part lifecycle.Part, size int64) *sect
 
 // held is an answer of several parts, one behind the other.
 type held struct {
-	parts []io.WriterTo
-	claim *budget.Claim // on what they hold; nil: they read it from the store
-	sent  int64
+	parts       []io.WriterTo
+	reservation *budget.Reservation // on what they hold; nil: they read it from the store
+	sent        int64
 }
 
 // WriteTo implements [io.WriterTo].
@@ -115,7 +115,7 @@ func (h *held) WriteTo(w io.Writer) (int64, error) {
 	return h.sent, nil
 }
 
-// counted writes for a held answer, and tells its claim how much is gone.
+// counted writes for a held answer, and tells its reservation how much is gone.
 type counted struct {
 	*held
 	w io.Writer
@@ -123,14 +123,14 @@ type counted struct {
 
 func (c counted) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
-		if c.claim.Slow() {
+		if c.reservation.Slow() {
 			return n, errCut
 		}
 		var m int
 		m, err = c.w.Write(p[:min(len(p), pieceSize)])
 		p, n = p[m:], n+m
 		c.sent += int64(m)
-		c.claim.Fill(c.sent)
+		c.reservation.Fill(c.sent)
 	}
 	return n, err
 }
@@ -141,7 +141,7 @@ func (h *held) Read([]byte) (int, error) { return 0, errCut }
 // Close implements [io.Closer]: the answer is gone, or will not be sent.
 func (h *held) Close() error {
 	h.parts = nil
-	h.claim.Release()
+	h.reservation.Release()
 	return nil
 }
 
@@ -153,11 +153,11 @@ func sendJSON(c *fiber.Ctx, status int, body []byte) error {
 	}
 	conn := connOf(c.Context())
 	cut := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // see conn.send
-	claim := conn.uploads.Budget.Claim(cut, conn.caller, conn.address())
-	if err := claim.Grow(int64(len(body))); err != nil {
+	reservation := conn.uploads.Budget.Reserve(cut, conn.caller, conn.address())
+	if err := reservation.Grow(int64(len(body))); err != nil {
 		return noRoom(err)
 	}
 	c.Status(status)
-	c.Context().Response.SetBodyStream(&held{parts: []io.WriterTo{bytes.NewReader(body)}, claim: claim}, len(body))
+	c.Context().Response.SetBodyStream(&held{parts: []io.WriterTo{bytes.NewReader(body)}, reservation: reservation}, len(body))
 	return nil
 }

@@ -37,9 +37,9 @@ const headTime = time.Minute
 
 // What is taken for a body, in bytes.
 const (
-	unclaimed = 4 << 10 // at first, by any call: less than the server has for its head
-	growth    = 4       // how many times of what has arrived is taken next
-	ample     = 16      // the part of a body that, once it has arrived, gets the room for all of it
+	unreserved = 4 << 10 // at first, by any call: less than the server has for its head
+	growth     = 4       // how many times of what has arrived is taken next
+	ample      = 16      // the part of a body that, once it has arrived, gets the room for all of it
 )
 
 // nextRoom is how much memory a body gets when what it had is full: no more than some times what
@@ -51,18 +51,18 @@ func nextRoom(have, room int) int {
 	return room
 }
 
-// claimRoom claims memory for the body of the call before it is taken. A large body claims what it
+// reserveRoom reserves memory for the body of the call before it is taken. A large body reserves what it
 // has announced, or what it may have if it comes in chunks: what has begun can be ended, and nobody
 // who holds much waits for somebody who does.
-func (c *conn) claimRoom(next, room int) error {
+func (c *conn) reserveRoom(next, room int) error {
 	b := &c.body
 	if next > budget.Small {
 		next = room
 	}
-	if b.claim == nil {
-		b.claim = c.uploads.Budget.Claim(c.interrupt, c.caller, c.address())
+	if b.reservation == nil {
+		b.reservation = c.uploads.Budget.Reserve(c.interrupt, c.caller, c.address())
 	}
-	err := b.claim.Grow(int64(next))
+	err := b.reservation.Grow(int64(next))
 	if errors.Is(err, budget.ErrSlow) {
 		return brokenBody(c, err)
 	}
@@ -72,17 +72,17 @@ func (c *conn) claimRoom(next, room int) error {
 	return nil
 }
 
-// roomFor returns what claims memory for something else that a call holds until it is answered.
+// roomFor returns what reserves memory for something else that a call holds until it is answered.
 func roomFor(c *fiber.Ctx) func(size int64) error {
 	conn := connOf(c.Context())
 	return func(size int64) error {
-		if size <= unclaimed {
+		if size <= unreserved {
 			return nil
 		}
-		if conn.body.claim == nil {
-			conn.body.claim = conn.uploads.Budget.Claim(nil, conn.caller, conn.address())
+		if conn.body.reservation == nil {
+			conn.body.reservation = conn.uploads.Budget.Reserve(nil, conn.caller, conn.address())
 		}
-		if err := conn.body.claim.Grow(size); err != nil {
+		if err := conn.body.reservation.Grow(size); err != nil {
 			return noRoom(err)
 		}
 		return nil
@@ -120,10 +120,10 @@ func (c *conn) address() string {
 	return "address " + c.from.String()
 }
 
-// release gives back what was claimed for a body. What was read must not be held any longer.
+// release gives back what was reserved for a body. What was read must not be held any longer.
 func (b *body) release() {
-	b.claim.Release()
-	b.claim = nil
+	b.reservation.Release()
+	b.reservation = nil
 }
 
 // released gives the room of the body of a call to others before the call ends.
@@ -164,7 +164,7 @@ func (p *pace) before(c *conn, have int) error {
 	if err := c.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	if c.body.claim.Slow() { // it was interrupted before
+	if c.body.reservation.Slow() { // it was interrupted before
 		return os.ErrDeadlineExceeded
 	}
 	return nil

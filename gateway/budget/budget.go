@@ -1,5 +1,5 @@
 // Package budget bounds the memory that all calls of a process take together, so that nobody takes
-// it from everybody else: bytes are claimed before they are taken. Each of those who claim has a
+// it from everybody else: bytes are reserved before they are taken. Each of those who reserve has a
 // share, and what is large leaves room to what is small. Who gets nothing waits for a moment.
 package budget
 
@@ -11,58 +11,58 @@ import (
 	"time"
 )
 
-// Errors of [Claim.Grow], when a claim has waited in vain, or too many wait already.
+// Errors of [Reservation.Grow], when a reservation has waited in vain, or too many wait already.
 var (
-	// ErrShare: one of those whom the claim is for has all that it may have, by other claims.
+	// ErrShare: one of those whom the reservation is for has all that it may have, by other reservations.
 	ErrShare = errors.New("the share is used up")
-	// ErrFull: all claims together have all that there is.
+	// ErrFull: all reservations together have all that there is.
 	ErrFull = errors.New("the budget is used up")
-	// ErrSlow: the claim was taken away, because others wait and it was filled too slowly.
+	// ErrSlow: the reservation was taken away, because others wait and it was filled too slowly.
 	ErrSlow = errors.New("it was filled too slowly while others wait")
 )
 
 const (
-	// Small is up to how many bytes a claim is a small one.
+	// Small is up to how many bytes a reservation is a small one.
 	Small = 64 << 10
-	// pressAfter is how long a claim waits until slow ones are looked for.
+	// pressAfter is how long a reservation waits until slow ones are looked for.
 	pressAfter = time.Second
 
-	maxWaiting     = 512 // claims
+	maxWaiting     = 512 // reservations
 	maxWaitingEach = 64  // for one of those whom they are for
 )
 
 // Options of a [Budget]. The zero value of a field stands for its default.
 type Options struct {
-	Bytes    int64         // of all claims; 96 MiB
-	Patience time.Duration // how long a claim waits to grow; 10 s
-	Fill     time.Duration // in which a large claim is to be filled if others wait; 2 minutes
+	Bytes    int64         // of all reservations; 96 MiB
+	Patience time.Duration // how long a reservation waits to grow; 10 s
+	Fill     time.Duration // in which a large reservation is to be filled if others wait; 2 minutes
 	Grace    time.Duration // for which none is called slow; 10 s
 }
 
-// Budget is a number of bytes that claims share. Its methods may be called concurrently.
+// Budget is a number of bytes that reservations share. Its methods may be called concurrently.
 type Budget struct {
 	Options
 
 	mu      sync.Mutex
 	all     account
 	members map[string]*account
-	large   map[*Claim]struct{} // the claims that are large and hold something
-	waiting []*waiter           // in the order in which they came
+	large   map[*Reservation]struct{} // the reservations that are large and hold something
+	waiting []*waiter                 // in the order in which they came
 }
 
-// account is what claims hold: all of them, or those for somebody.
+// account is what reservations hold: all of them, or those for somebody.
 type account struct {
-	used, large int64
-	claims      int
+	used, large  int64
+	reservations int
 }
 
 type waiter struct {
-	claim   *Claim
-	to      int64
-	granted chan struct{}
+	reservation *Reservation
+	to          int64
+	granted     chan struct{}
 }
 
-// New returns a budget of which nothing is claimed.
+// New returns a budget of which nothing is reserved.
 func New(o Options) *Budget {
 	if o.Bytes <= 0 {
 		o.Bytes = 96 << 20
@@ -76,29 +76,29 @@ func New(o Options) *Budget {
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
 	}
-	return &Budget{Options: o, members: make(map[string]*account), large: make(map[*Claim]struct{})}
+	return &Budget{Options: o, members: make(map[string]*account), large: make(map[*Reservation]struct{})}
 }
 
-// For returns the bytes that a budget needs so that each of those who claim may have one claim of
+// For returns the bytes that a budget needs so that each of those who reserve may have one reservation of
 // so many bytes.
 func For(bytes int64) int64 { return 3 * bytes }
 
-// share is how much claims for one have together.
+// share is how much reservations for one have together.
 func (b *Budget) share() int64 { return b.Bytes / 2 }
 
-// ofLarge is how much of a bound large claims have together.
+// ofLarge is how much of a bound large reservations have together.
 func ofLarge(bound int64) int64 { return bound - bound/8 }
 
-// Used returns how many bytes are claimed, and how many claims wait for more.
+// Used returns how many bytes are reserved, and how many reservations wait for more.
 func (b *Budget) Used() (bytes int64, waiting int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.all.used, len(b.waiting)
 }
 
-// Claim is a part of a budget. One goroutine uses it, but for what it says itself. nil is a claim
+// Reservation is a part of a budget. One goroutine uses it, but for what it says itself. nil is a reservation
 // of nothing.
-type Claim struct {
+type Reservation struct {
 	budget  *Budget
 	members []string
 	evict   func() // interrupts whoever fills it; nil: it is never taken away
@@ -109,30 +109,30 @@ type Claim struct {
 	held int64 // under budget.mu
 }
 
-// Claim returns a claim of nothing yet, for those who are named: their shares count. The empty name
-// is nobody's. evict, if not nil, is called, once and from another goroutine, when the claim is
-// taken away: whoever fills it must stop and ask [Claim.Slow]. It holds what it has until Release,
+// Reserve returns a reservation of nothing yet, for those who are named: their shares count. The empty name
+// is nobody's. evict, if not nil, is called, once and from another goroutine, when the reservation is
+// taken away: whoever fills it must stop and ask [Reservation.Slow]. It holds what it has until Release,
 // after which evict is not called. It must not block.
-func (b *Budget) Claim(evict func(), members ...string) *Claim {
-	return &Claim{
+func (b *Budget) Reserve(evict func(), members ...string) *Reservation {
+	return &Reservation{
 		budget: b, evict: evict, began: time.Now(),
 		members: slices.DeleteFunc(members, func(m string) bool { return m == "" }),
 	}
 }
 
-// Fill says how many bytes of the claim are filled.
-func (c *Claim) Fill(bytes int64) {
+// Fill says how many bytes of the reservation are filled.
+func (c *Reservation) Fill(bytes int64) {
 	if c != nil {
 		c.filled.Store(bytes)
 	}
 }
 
-// Slow reports whether the claim was taken away.
-func (c *Claim) Slow() bool { return c != nil && c.slow.Load() }
+// Slow reports whether the reservation was taken away.
+func (c *Reservation) Slow() bool { return c != nil && c.slow.Load() }
 
-// Grow claims so many bytes in all, and waits for them if it must. More than anybody may have at a
+// Grow reserves so many bytes in all, and waits for them if it must. More than anybody may have at a
 // time counts as what one may have. The errors are those of this package; nothing has changed then.
-func (c *Claim) Grow(to int64) error {
+func (c *Reservation) Grow(to int64) error {
 	b := c.budget
 	to = min(to, ofLarge(b.share()))
 	b.mu.Lock()
@@ -144,7 +144,7 @@ func (c *Claim) Grow(to int64) error {
 		b.mu.Unlock()
 		return nil
 	}
-	w := &waiter{claim: c, to: to, granted: make(chan struct{})}
+	w := &waiter{reservation: c, to: to, granted: make(chan struct{})}
 	if blocked := b.blocked(w); blocked == nil && (to <= Small || !b.crowded()) {
 		b.give(c, to)
 		b.mu.Unlock()
@@ -160,10 +160,10 @@ func (c *Claim) Grow(to int64) error {
 }
 
 // queued returns an error if as many wait already as may, so that to wait costs little.
-func (b *Budget) queued(c *Claim) error {
+func (b *Budget) queued(c *Reservation) error {
 	same := 0
 	for _, w := range b.waiting {
-		if c.meets(w.claim) {
+		if c.meets(w.reservation) {
 			same++
 		}
 	}
@@ -208,11 +208,11 @@ func (b *Budget) wait(w *waiter) error {
 
 // blocked returns why a waiter cannot have what it wants now; nil if it can.
 func (b *Budget) blocked(w *waiter) error {
-	more, large := w.to-w.claim.held, w.to-w.claim.heldLarge()
+	more, large := w.to-w.reservation.held, w.to-w.reservation.heldLarge()
 	fits := func(a *account, bound int64) bool {
 		return a.used+more <= bound && (w.to <= Small || a.large+large <= ofLarge(bound))
 	}
-	for _, name := range w.claim.members {
+	for _, name := range w.reservation.members {
 		a := b.members[name]
 		if a == nil {
 			a = new(account)
@@ -227,7 +227,7 @@ func (b *Budget) blocked(w *waiter) error {
 	return nil
 }
 
-func (c *Claim) heldLarge() int64 {
+func (c *Reservation) heldLarge() int64 {
 	if c.held > Small {
 		return c.held
 	}
@@ -242,8 +242,8 @@ func (b *Budget) crowded() bool {
 	})
 }
 
-// give lets a claim hold so many bytes.
-func (b *Budget) give(c *Claim, to int64) {
+// give lets a reservation hold so many bytes.
+func (b *Budget) give(c *Reservation, to int64) {
 	if c.held == 0 {
 		for _, name := range c.members {
 			if b.members[name] == nil {
@@ -257,7 +257,7 @@ func (b *Budget) give(c *Claim, to int64) {
 		a.used += to - was
 		a.large += c.heldLarge() - wasLarge
 		if was == 0 {
-			a.claims++
+			a.reservations++
 		}
 	}
 	if c.heldLarge() > 0 {
@@ -265,7 +265,7 @@ func (b *Budget) give(c *Claim, to int64) {
 	}
 }
 
-func (b *Budget) accounts(c *Claim) []*account {
+func (b *Budget) accounts(c *Reservation) []*account {
 	all := make([]*account, 0, 1+len(c.members))
 	all = append(all, &b.all)
 	for _, name := range c.members {
@@ -274,8 +274,8 @@ func (b *Budget) accounts(c *Claim) []*account {
 	return all
 }
 
-// Release gives back all that the claim holds. It may be called again.
-func (c *Claim) Release() {
+// Release gives back all that the reservation holds. It may be called again.
+func (c *Reservation) Release() {
 	if c == nil {
 		return
 	}
@@ -291,10 +291,10 @@ func (c *Claim) Release() {
 	for _, a := range b.accounts(c) {
 		a.used -= held
 		a.large -= large
-		a.claims--
+		a.reservations--
 	}
 	for _, name := range c.members {
-		if b.members[name].claims == 0 {
+		if b.members[name].reservations == 0 {
 			delete(b.members, name)
 		}
 	}
@@ -311,7 +311,7 @@ func (b *Budget) grant() {
 		}
 		switch err := b.blocked(w); {
 		case err == nil:
-			b.give(w.claim, w.to)
+			b.give(w.reservation, w.to)
 			close(w.granted)
 			return true
 		case errors.Is(err, ErrFull):
@@ -321,17 +321,17 @@ func (b *Budget) grant() {
 	})
 }
 
-// press takes a claim away that is filled so slowly that it would keep a waiter from its room for
+// press takes a reservation away that is filled so slowly that it would keep a waiter from its room for
 // long: the one that has the most.
 func (b *Budget) press(w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err := b.blocked(w)
-	var slowest *Claim
+	var slowest *Reservation
 	for c := range b.large {
 		switch {
 		case c.evict == nil || c.slow.Load() || !c.isSlow(b.Grace, b.Fill) || b.waits(c):
-		case errors.Is(err, ErrShare) && !c.meets(w.claim): // it would not help
+		case errors.Is(err, ErrShare) && !c.meets(w.reservation): // it would not help
 		case slowest == nil || c.held > slowest.held:
 			slowest = c
 		}
@@ -342,18 +342,18 @@ func (b *Budget) press(w *waiter) {
 	}
 }
 
-// meets reports whether two claims are for the same one.
-func (c *Claim) meets(other *Claim) bool {
+// meets reports whether two reservations are for the same one.
+func (c *Reservation) meets(other *Reservation) bool {
 	return slices.ContainsFunc(c.members, func(m string) bool { return slices.Contains(other.members, m) })
 }
 
-// waits reports whether a claim waits itself, so that nothing can be filled.
-func (b *Budget) waits(c *Claim) bool {
-	return slices.ContainsFunc(b.waiting, func(w *waiter) bool { return w.claim == c })
+// waits reports whether a reservation waits itself, so that nothing can be filled.
+func (b *Budget) waits(c *Reservation) bool {
+	return slices.ContainsFunc(b.waiting, func(w *waiter) bool { return w.reservation == c })
 }
 
-// isSlow reports whether a claim is filled at a pace at which it would not be full in time.
-func (c *Claim) isSlow(grace, fill time.Duration) bool {
+// isSlow reports whether a reservation is filled at a pace at which it would not be full in time.
+func (c *Reservation) isSlow(grace, fill time.Duration) bool {
 	age := time.Since(c.began)
 	return age > grace && float64(c.filled.Load()) < float64(c.held)*min(1, float64(age)/float64(fill))
 }

@@ -15,25 +15,25 @@ import (
 
 const mb = 1 << 20
 
-// TestShares: nobody has more than half, large claims leave an eighth to small ones, and what is
+// TestShares: nobody has more than half, large reservations leave an eighth to small ones, and what is
 // released is there again.
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
-		first := b.Claim(nil, "a", "")
+		first := b.Reserve(nil, "a", "")
 		want(t, first.Grow(1000*mb), nil) // as much as one may have
-		second := b.Claim(nil, "a", "here")
+		second := b.Reserve(nil, "a", "here")
 		want(t, second.Grow(mb), budget.ErrShare)
 		want(t, second.Grow(budget.Small), nil) // which is small
-		other := b.Claim(nil, "b", "here")
+		other := b.Reserve(nil, "b", "here")
 		want(t, other.Grow(56*mb), nil)
-		third := b.Claim(nil, "c")
+		third := b.Reserve(nil, "c")
 		want(t, third.Grow(mb), budget.ErrFull)
 		want(t, third.Grow(budget.Small), nil)
 		first.Release()
 		first.Release()
 		want(t, third.Grow(mb), nil)
-		for _, c := range []*budget.Claim{second, other, third} {
+		for _, c := range []*budget.Reservation{second, other, third} {
 			c.Release()
 		}
 		if used, waiting := b.Used(); used != 0 || waiting != 0 {
@@ -54,14 +54,14 @@ func want(t *testing.T, got, want error) {
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
-		a1, b1 := b.Claim(nil, "a"), b.Claim(nil, "b")
+		a1, b1 := b.Reserve(nil, "a"), b.Reserve(nil, "b")
 		want(t, a1.Grow(50*mb), nil)
 		want(t, b1.Grow(50*mb), nil)
 		var mu sync.Mutex
 		var order []string
 		var all sync.WaitGroup
-		ask := func(name, who string, bytes int64) *budget.Claim {
-			c := b.Claim(nil, who)
+		ask := func(name, who string, bytes int64) *budget.Reservation {
+			c := b.Reserve(nil, who)
 			all.Go(func() {
 				want(t, c.Grow(bytes), nil)
 				mu.Lock()
@@ -82,7 +82,7 @@ func TestWaiting(t *testing.T) {
 		if got := order; len(got) != 4 || got[0] != "small" || got[3] != "own share" {
 			t.Errorf("they were served in the order %q", got)
 		}
-		for _, c := range []*budget.Claim{a2, c1, d1, e1} {
+		for _, c := range []*budget.Reservation{a2, c1, d1, e1} {
 			c.Release()
 		}
 	})
@@ -94,7 +94,7 @@ func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb, Patience: time.Minute})
 		for _, who := range []string{"a", "b"} {
-			want(t, b.Claim(nil, who).Grow(56*mb), nil)
+			want(t, b.Reserve(nil, who).Grow(56*mb), nil)
 		}
 		refused := make(map[string]int)
 		var mu sync.Mutex
@@ -106,7 +106,7 @@ func TestQueue(t *testing.T) {
 				who = strconv.Itoa(n)
 			}
 			all.Go(func() {
-				err := b.Claim(nil, who).Grow(mb)
+				err := b.Reserve(nil, who).Grow(mb)
 				mu.Lock()
 				defer mu.Unlock()
 				if time.Since(began) == 0 {
@@ -125,15 +125,15 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestSlow: while somebody waits a claim that is filled too slowly is taken away, and one that is
+// TestSlow: while somebody waits a reservation that is filled too slowly is taken away, and one that is
 // filled in time is not.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb, Patience: time.Minute})
-		var slow *budget.Claim
+		var slow *budget.Reservation
 		evicted := 0
-		slow = b.Claim(func() { evicted++; go slow.Release() }, "a")
-		fast := b.Claim(func() { t.Error("what comes in time was taken away") }, "b")
+		slow = b.Reserve(func() { evicted++; go slow.Release() }, "a")
+		fast := b.Reserve(func() { t.Error("what comes in time was taken away") }, "b")
 		want(t, slow.Grow(50*mb), nil)
 		want(t, fast.Grow(50*mb), nil)
 		slow.Fill(1)
@@ -142,7 +142,7 @@ func TestSlow(t *testing.T) {
 		if evicted > 0 {
 			t.Error("it was taken away though nobody waits")
 		}
-		c := b.Claim(nil, "c")
+		c := b.Reserve(nil, "c")
 		began := time.Now()
 		want(t, c.Grow(50*mb), nil)
 		if took := time.Since(began); evicted != 1 || !slow.Slow() || took > 2*time.Second {
@@ -161,7 +161,7 @@ func TestModel(t *testing.T) {
 		all.Go(func() {
 			r := rand.New(rand.NewPCG(1, uint64(n)))
 			for range 200 {
-				c := b.Claim(nil, "caller "+strconv.Itoa(n%3), "address "+strconv.Itoa(n%5))
+				c := b.Reserve(nil, "caller "+strconv.Itoa(n%3), "address "+strconv.Itoa(n%5))
 				mine := int64(0)
 				for range 3 {
 					to := mine + 1 + r.Int64N(mb)
