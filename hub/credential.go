@@ -14,7 +14,8 @@ type Credential struct {
 	wheel     atomic.Pointer[wheel]
 }
 
-// NewCredential returns a Credential that ends at a time, or with the zero time only when it is revoked.
+// NewCredential returns a Credential that ends at a time, or with the zero time only when it is
+// revoked.
 func NewCredential(until time.Time) *Credential {
 	c := new(Credential)
 	if !until.IsZero() {
@@ -47,7 +48,8 @@ func (c *Credential) Ends() time.Time {
 	return time.Time{}
 }
 
-// left returns how long the Credential holds from now on, not above zero if it is over; false if that is not known.
+// left returns how long the Credential holds from now on, not above zero if it is over; false if
+// that is not known.
 func (c *Credential) left() (time.Duration, bool) {
 	end := c.Ends()
 	return time.Until(end), !end.IsZero()

@@ -63,8 +63,8 @@ func tell(t *testing.T, ws *websocket.Conn, text string) {
 
 func in(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
 
-// TestCredentialEnds: a connection does not outlive its credential by more than about a second although
-// heartbeats are far apart, and its client is told why.
+// TestCredentialEnds: a connection does not outlive its credential by more than about a second
+// although heartbeats are far apart, and its client is told why.
 func TestCredentialEnds(t *testing.T) {
 	h, addr := limited(t, hub.Options{Heartbeat: time.Minute})
 	ends := time.Now().Add(1200 * time.Millisecond)

@@ -78,9 +78,9 @@ func (h *Hub) catchUp(ctx context.Context, s *subscription, from cursor) error {
 	}
 }
 
-// acquireCatchUp waits until a follower takes more history, and then for a place among those that read,
-// which is to be given back. Who waits for a client that does not read has none: the clients that
-// do would wait for it, too.
+// acquireCatchUp waits until a follower takes more history, and then for a place among those that
+// read, which is to be given back. Who waits for a client that does not read has none: the clients
+// that do would wait for it, too.
 func (h *Hub) acquireCatchUp(ctx context.Context, to follower) error {
 	for {
 		if err := to.room(ctx, true); err != nil {

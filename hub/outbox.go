@@ -16,7 +16,6 @@ import (
 // frames of different origin (events, heartbeats, control frames) never interleave
 // and an idle connection costs nothing.
 //
-
 // The outbox owns the connection: nobody else writes to it or closes it.
 type outbox struct {
 	hub  *Hub

@@ -81,8 +81,8 @@ func TestEventsThatArriveTogetherLeaveInOneWrite(t *testing.T) {
 	}
 }
 
-// TestChannelsThatAreNotifiedTogetherLeaveInOneWrite: a socket with a hundred subscriptions that all
-// are notified at once gets them in a write or two of each shard.
+// TestChannelsThatAreNotifiedTogetherLeaveInOneWrite: a socket with a hundred subscriptions that
+// all are notified at once gets them in a write or two of each shard.
 func TestChannelsThatAreNotifiedTogetherLeaveInOneWrite(t *testing.T) {
 	const channels = 100
 	source := new(benchSource)

@@ -19,7 +19,7 @@ type Session interface {
 	Problem(err error) []byte
 }
 
-// Proof is who a client is by its token.
+// Identity is who a client is by its token.
 type Identity struct {
 	Session    Session
 	Caller     string

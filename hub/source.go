@@ -5,7 +5,6 @@ import "context"
 // Source is where a hub reads channels from: a store. The hub knows of a channel
 // only its key, its offsets, the bytes of its messages, and what they are about.
 //
-
 // Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a
 // source that has dropped a channel keeps its offsets from coming again. Every method may be called
 // concurrently.

@@ -105,7 +105,8 @@ func (w *wheel) notifyRevoked() {
 	}
 }
 
-// revokedTime is how long a connection may take to send what waits for it after its credential was revoked.
+// revokedTime is how long a connection may take to send what waits for it after its credential was
+// revoked.
 const revokedTime = 700 * time.Millisecond
 
 // revoked does something with each connection whose credential was revoked.

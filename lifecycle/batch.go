@@ -79,9 +79,9 @@ func (c FanOut) apply(r *Request, now time.Time) (EventType, error) {
 	return EventStarted, nil
 }
 
-// Count counts ends of members of a batch, each once. The batch ends when all are counted: as succeeded if all
-// succeeded, as canceled if that was asked for, else as failed. While the members are still being stored it has no event;
-// without anything new it changes nothing.
+// Count counts ends of members of a batch, each once. The batch ends when all are counted: as
+// succeeded if all succeeded, as canceled if that was asked for, else as failed. While the members
+// are still being stored it has no event; without anything new it changes nothing.
 type Count struct {
 	Ends  []MemberEnd
 	Until time.Time // when the last of its members runs out of time, if that is known

@@ -11,11 +11,9 @@ import (
 // only a notification. Two drivers exist, and store/storetest holds both against this
 // specification.
 //
-
 // A request is named by a [Ref]: where that names a life, the request with this id that has another
 // one is not found.
 //
-
 // Every method may be called from many goroutines and, over a shared server,
 // from many processes at once. An error that wraps [ErrUnavailable] means that
 // nothing was changed, or, if the connection broke while waiting, that it is unknown
@@ -24,14 +22,12 @@ import (
 // a method has returned without error, what it changed survives the death of the
 // process.
 //
-
 // The store has the clock: every time in a request comes from it, so that the
 // clocks of the nodes do not matter.
 type Store interface {
 	// Create stores s as a pending request together with its first event, in one
 	// atomic step, or finds that it was stored before:
 	//
-
 	//   - A known idempotency key (scoped to the owner) with the same fingerprint
 	//     returns the request that it created, Existed, and the Reply if one was
 	//     saved. If none was and the key is still locked: ErrKeyInProgress, or with Join
@@ -40,10 +36,8 @@ type Store interface {
 	//   - A known id with the same owner and fingerprint returns that request and
 	//     Existed; a key that was not known is bound to it, and locked. Anything else with a known id: ErrIDTaken.
 	//
-
 	// Of several concurrent calls with one id or key, exactly one creates.
 	//
-
 	// The store counts what each owner takes, in the steps that change it, by [Request.Usage]. What would go beyond the submission's quota is
 	// refused: [*QuotaError].
 	Create(ctx context.Context, s Submission) (Created, error)

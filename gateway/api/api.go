@@ -182,7 +182,8 @@ func New(o Options) *API {
 	return a
 }
 
-// BodyBytes returns how much memory is reserved for bodies of calls and of answers, and how many wait for some.
+// BodyBytes returns how much memory is reserved for bodies of calls and of answers, and how many
+// wait for some.
 func (a *API) BodyBytes() (bytes int64, waiting int) { return a.bodies.Budget.Used() }
 
 // Serve answers the calls that come to a listener, until Shutdown.

@@ -21,7 +21,6 @@ import (
 // the method exist, the media type, the announced size) is decided while the body waits in the socket, or at the client, if that
 // sent Expect: 100-continue.
 //
-
 // fasthttp reads up to 8 KB of a body before it calls a handler, unless it comes in chunks. So receiveHead makes
 // fasthttp believe that each body does; its stream looks at the header again with each read, and open puts the length back.
 
@@ -115,8 +114,8 @@ func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
 // readBody reads the body of a call, once. What it returns is the caller's. It may have at most that many bytes: a larger
 // one is refused by its length if it says that, else when the bound is passed. Errors are problems.
 //
-
-// The memory is reserved before it is taken, and what is reserved held until the call ends, or [released].
+// The memory is reserved before it is taken, and what is reserved held until the call ends, or
+// [released].
 func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 	conn := connOf(c.Context())
 	b := &conn.body

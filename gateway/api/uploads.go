@@ -51,9 +51,9 @@ func nextRoom(have, room int) int {
 	return room
 }
 
-// reserveRoom reserves memory for the body of the call before it is taken. A large body reserves what it
-// has announced, or what it may have if it comes in chunks: what has begun can be ended, and nobody
-// who holds much waits for somebody who does.
+// reserveRoom reserves memory for the body of the call before it is taken. A large body reserves
+// what it has announced, or what it may have if it comes in chunks: what has begun can be ended,
+// and nobody who holds much waits for somebody who does.
 func (c *conn) reserveRoom(next, room int) error {
 	b := &c.body
 	if next > budget.Small {

@@ -171,8 +171,9 @@ func (p *published) keysOf(token *jwt.Token) ([]jwt.VerificationKey, error) {
 	return p.fetchFor(token, id)
 }
 
-// fetchFor reads the keys because of a token that names one which is not known. Tokens of strangers come here as well, so
-// the reads are limited: those that wait for one share it, and what it did not bring is remembered for a while.
+// fetchFor reads the keys because of a token that names one which is not known. Tokens of strangers
+// come here as well, so the reads are limited: those that wait for one share it, and what it did
+// not bring is remembered for a while.
 func (p *published) fetchFor(token *jwt.Token, id string) ([]jwt.VerificationKey, error) {
 	came := p.now()
 	p.mu.Lock()

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// pollEvery is how often the file of keys is polled: a key that is gone from it ends what came with it within two seconds.
+// pollEvery is how often the file of keys is polled: a key that is gone from it ends what came with
+// it within two seconds.
 var pollEvery = 500 * time.Millisecond // tests have less time
 
 // remindEvery is how often it is said again that the file cannot be taken.
@@ -85,8 +86,8 @@ func (s *keys) load() (changed bool, err error) {
 	return s.take(text)
 }
 
-// tell says what came of a poll: at once what was taken, and from the second time in a row that the file cannot be, because
-// it may be written just now.
+// tell says what came of a poll: at once what was taken, and from the second time in a row that the
+// file cannot be, because it may be written just now.
 func (s *keys) tell(changed bool, err error) {
 	now := time.Now()
 	s.why = err

@@ -13,7 +13,8 @@ import (
 
 // Errors of [Reservation.Grow], when a reservation has waited in vain, or too many wait already.
 var (
-	// ErrShare: one of those whom the reservation is for has all that it may have, by other reservations.
+	// ErrShare: one of those whom the reservation is for has all that it may have, by other
+	// reservations.
 	ErrShare = errors.New("the share is used up")
 	// ErrFull: all reservations together have all that there is.
 	ErrFull = errors.New("the budget is used up")
@@ -79,8 +80,8 @@ func New(o Options) *Budget {
 	return &Budget{Options: o, members: make(map[string]*account), large: make(map[*Reservation]struct{})}
 }
 
-// For returns the bytes that a budget needs so that each of those who reserve may have one reservation of
-// so many bytes.
+// For returns the bytes that a budget needs so that each of those who reserve may have one
+// reservation of so many bytes.
 func For(bytes int64) int64 { return 3 * bytes }
 
 // share is how much reservations for one have together.
@@ -96,8 +97,8 @@ func (b *Budget) Used() (bytes int64, waiting int) {
 	return b.all.used, len(b.waiting)
 }
 
-// Reservation is a part of a budget. One goroutine uses it, but for what it says itself. nil is a reservation
-// of nothing.
+// Reservation is a part of a budget. One goroutine uses it, but for what it says itself. nil is a
+// reservation of nothing.
 type Reservation struct {
 	budget  *Budget
 	members []string
@@ -109,10 +110,10 @@ type Reservation struct {
 	held int64 // under budget.mu
 }
 
-// Reserve returns a reservation of nothing yet, for those who are named: their shares count. The empty name
-// is nobody's. evict, if not nil, is called, once and from another goroutine, when the reservation is
-// taken away: whoever fills it must stop and ask [Reservation.Slow]. It holds what it has until Release,
-// after which evict is not called. It must not block.
+// Reserve returns a reservation of nothing yet, for those who are named: their shares count. The
+// empty name is nobody's. evict, if not nil, is called, once and from another goroutine, when the
+// reservation is taken away: whoever fills it must stop and ask [Reservation.Slow]. It holds what
+// it has until Release, after which evict is not called. It must not block.
 func (b *Budget) Reserve(evict func(), members ...string) *Reservation {
 	return &Reservation{
 		budget: b, evict: evict, began: time.Now(),
@@ -130,8 +131,9 @@ func (c *Reservation) Fill(bytes int64) {
 // Slow reports whether the reservation was taken away.
 func (c *Reservation) Slow() bool { return c != nil && c.slow.Load() }
 
-// Grow reserves so many bytes in all, and waits for them if it must. More than anybody may have at a
-// time counts as what one may have. The errors are those of this package; nothing has changed then.
+// Grow reserves so many bytes in all, and waits for them if it must. More than anybody may have at
+// a time counts as what one may have. The errors are those of this package; nothing has changed
+// then.
 func (c *Reservation) Grow(to int64) error {
 	b := c.budget
 	to = min(to, ofLarge(b.share()))
@@ -321,8 +323,8 @@ func (b *Budget) grant() {
 	})
 }
 
-// press takes a reservation away that is filled so slowly that it would keep a waiter from its room for
-// long: the one that has the most.
+// press takes a reservation away that is filled so slowly that it would keep a waiter from its room
+// for long: the one that has the most.
 func (b *Budget) press(w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 
 const mb = 1 << 20
 
-// TestShares: nobody has more than half, large reservations leave an eighth to small ones, and what is
-// released is there again.
+// TestShares: nobody has more than half, large reservations leave an eighth to small ones, and what
+// is released is there again.
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb})
@@ -125,8 +125,8 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// TestSlow: while somebody waits a reservation that is filled too slowly is taken away, and one that is
-// filled in time is not.
+// TestSlow: while somebody waits a reservation that is filled too slowly is taken away, and one
+// that is filled in time is not.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(budget.Options{Bytes: 128 * mb, Patience: time.Minute})

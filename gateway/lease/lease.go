@@ -2,11 +2,10 @@
 // stays with this process until the request has ended or waits again. When the attempt has been silent for too long it is
 // failed in its processor's stead, so that the request waits for another one, or ends if none is left.
 //
-
-// A report renews the lease at whichever node it comes in, because the holder goes by what is stored: the notifications of the
-// request's channel tells it when to load it, and it loads it once more before it takes a lease for run out.
+// A report renews the lease at whichever node it comes in, because the holder goes by what is
+// stored: a notification of the channel of a request says when to load that, and it is loaded once
+// more before it takes a lease for run out.
 //
-
 // A processor over HTTP outlives the gateway that handed it the work. So what comes back from the broker because its holder is gone is
 // not started again while the attempt goes on reporting: it is held as if it had been leased here.
 package lease

@@ -55,8 +55,9 @@ func (l *Line) open(address string, wait time.Duration) error {
 // Close ends the connection.
 func (l *Line) Close() { _ = l.conn.Close() }
 
-// Receive returns what the gateway says next: "op:" and the op of a message, "error:" and the type of
-// its problem, "pong:" and what it holds, or "close:" and the code, which is none if it says none.
+// Receive returns what the gateway says next: "op:" and the op of a message, "error:" and the type
+// of its problem, "pong:" and what it holds, or "close:" and the code, which is none if it says
+// none.
 func (l *Line) Receive() (string, error) {
 	var head [10]byte
 	if _, err := io.ReadFull(l.r, head[:2]); err != nil {

@@ -74,8 +74,9 @@ func releaseMemory(ctx context.Context, held func() int64) {
 	}
 }
 
-// gcPercent is how much a heap with so many live bytes may grow before it is collected. By default it doubles,
-// which a small one under load does many times a second; so it gets some room, which releaseMemory gives back.
+// gcPercent is how much a heap with so many live bytes may grow before it is collected. By default
+// it doubles, which a small one under load does many times a second; so it gets some room, which
+// releaseMemory gives back.
 func gcPercent(live uint64) int {
 	const room, most = 128 << 20, 400
 	percent := int(min(room*100/max(live, 1), most+100)) - 100

@@ -51,10 +51,10 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// observe notices that the clock has jumped since the last observation. It is called under w.mu by whoever
-// judges, too, who may run before Run does when the process goes on. The monotonic clock stands
-// still while a machine sleeps, and the other one may be set, so it goes by whichever has advanced
-// more: to have patience for nothing does no harm.
+// observe notices that the clock has jumped since the last observation. It is called under w.mu by
+// whoever judges, too, who may run before Run does when the process goes on. The monotonic clock
+// stands still while a machine sleeps, and the other one may be set, so it goes by whichever has
+// advanced more: to have patience for nothing does no harm.
 func (w *Watch) observe() time.Time {
 	now := w.now()
 	if !w.last.IsZero() {

@@ -16,7 +16,6 @@ import (
 // batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in turn; while one is
 // in flight, nobody changes it.
 //
-
 // An error of the database stays in err and fails the whole batch, so operations need
 // not look at it. What is read holds until the next change only.
 type batch struct {

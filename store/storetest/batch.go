@@ -118,7 +118,8 @@ func testBatchMachine(s *suite) {
 	}
 }
 
-// testBatchCount: each end counts once, also those that are told before all members are stored, and the batch ends as they did.
+// testBatchCount: each end counts once, also those that are told before all members are stored, and
+// the batch ends as they did.
 func testBatchCount(s *suite) {
 	s.create(batch("a", 10))
 	s.apply("a", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1)}) // quick ones

@@ -55,9 +55,9 @@ type Endpoints interface {
 }
 
 // Deliveries is the log of an endpoint: what is to be delivered, was delivered, or is given up.
-// What is settled is kept for the driver's Options.WebhookRetention after it was, what is not for as long as it takes.
-// The next Sweep of the store (see lifecycle.Housekeeping) after that forgets it; neither what Sweep
-// says to have done nor when the next one is due counts it.
+// What is settled is kept for the driver's Options.WebhookRetention after it was, what is not for
+// as long as it takes. The next Sweep of the store (see lifecycle.Housekeeping) after that forgets
+// it; neither what Sweep says to have done nor when the next one is due counts it.
 type Deliveries interface {
 	// Enqueue makes deliveries of messages to an endpoint, in their order, as the store does for
 	// events, but whatever the endpoint wants, whatever its status, and without superseding
