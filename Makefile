@@ -51,7 +51,7 @@ test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
 
 SUITE ?= trixie
 test-servers: ## store, broker and gateway on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis ./gateway/blackbox
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis/... ./gateway/blackbox
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test

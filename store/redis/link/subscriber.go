@@ -16,8 +16,8 @@ type Handler interface {
 	// Message is called with what is published.
 	Message(payload string)
 
-	// Missed is called when the channel is subscribed to again after its connection was lost, before
-	// the first message of the new one: what was published meanwhile is lost.
+	// Missed is called when the channel is subscribed to again after its connection was lost,
+	// before the first message of the new one: what was published meanwhile is lost.
 	Missed()
 }
 
@@ -109,7 +109,8 @@ func (s *Subscriber) current() *goredis.PubSub {
 }
 
 // Subscribe asks for a subscription. It returns nil if there is one, or what is closed when there
-// is. h is the channel's handler unless it has one of an earlier call, see [Subscriber.Unsubscribe].
+// is. h is the channel's handler unless it has one of an earlier call, see
+// [Subscriber.Unsubscribe].
 func (s *Subscriber) Subscribe(name string, h Handler) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,8 +146,8 @@ func (s *Subscriber) SubscribeNow(ctx context.Context, name string, h Handler) e
 	}
 }
 
-// Unsubscribe says that a channel is not wanted any more. Messages may come for about a second more;
-// a channel that is wanted again in that time keeps its handler.
+// Unsubscribe says that a channel is not wanted any more. Messages may come for about a second
+// more; a channel that is wanted again in that time keeps its handler.
 func (s *Subscriber) Unsubscribe(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
