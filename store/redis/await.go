@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// await waits up to the store's timeout for subscriptions, as link.Subscriber.Subscribe returned them. If Redis is not
-// there, they follow when it is.
+// await waits up to the store's timeout for subscriptions, as link.Subscriber.Subscribe returned
+// them. If Redis is not there, they follow when it is.
 func (s *Store) await(what string, subscribed ...<-chan struct{}) {
 	ctx, cancel := s.bounded(context.Background())
 	defer cancel()

@@ -11,9 +11,9 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// The callback exchange gets all events of all processes. What is on its way there is collected in Redis, in the steps that make
-// the events (exchange_append.lua), until who has the lease on a partition has published it. The scripts of this file are
-// exchange_*.lua; backends publishes.
+// The callback exchange gets all events of all processes. What is on its way there is collected in
+// Redis, in the steps that make the events (exchange_append.lua), until who has the lease on a
+// partition has published it. The scripts of this file are exchange_*.lua; backends publishes.
 
 // ErrLeaseLost: somebody else took over while events were published, and may publish
 // them again.

@@ -6,15 +6,17 @@ import (
 	"sync"
 )
 
-// keyedMutex lets the callers of one process change a request one after the other, in the order in which they came. Redis
-// would refuse all but one of those that begin with the same record, and who then waits a moment, so as not to be
-// in the way, finds that another one was faster, again and again. What is left are the other processes.
+// keyedMutex lets the callers of one process change a request one after the other, in the order in
+// which they came. Redis would refuse all but one of those that begin with the same record, and who
+// then waits a moment, so as not to be in the way, finds that another one was faster, again and
+// again. What is left are the other processes.
 type keyedMutex struct {
 	mu    sync.Mutex
 	queue map[string][]chan struct{} // by key, while it is locked: who waits
 }
 
-// lock waits until nobody else has the key locked. It returns the error of ctx if that ends before; else unlock must be called.
+// lock waits until nobody else has the key locked. It returns the error of ctx if that ends before;
+// else unlock must be called.
 func (m *keyedMutex) lock(ctx context.Context, key string) error {
 	m.mu.Lock()
 	waiting, taken := m.queue[key]

@@ -21,7 +21,8 @@ const (
 	countQueue   = "queue" // how many there are in a queue given
 )
 
-// snapshot is what is known in this process of a request, and of what a step of it needs, at some time.
+// snapshot is what is known in this process of a request, and of what a step of it needs, at some
+// time.
 type snapshot struct {
 	now   time.Time
 	r     *record     // nil: there is none
@@ -44,8 +45,9 @@ func (s *Store) snapshot(ctx context.Context, id, digest, count, queue string) (
 	return p, err
 }
 
-// snapshotWithInput is snapshot with what was submitted, if that is not large. It takes no script if the time is known: who makes a step
-// with the record is told if it was replaced since, and what was submitted is read after it and never changes as long as it is there.
+// snapshotWithInput is snapshot with what was submitted, if that is not large. It takes no script
+// if the time is known: who makes a step with the record is told if it was replaced since, and what
+// was submitted is read after it and never changes as long as it is there.
 func (s *Store) snapshotWithInput(ctx context.Context, of lifecycle.Ref) (p snapshot, err error) {
 	now, known := s.clock.Recent(s.ahead.Load())
 	if !known || of.Life == lifecycle.AnyLife { // what was submitted is kept by life
@@ -175,8 +177,9 @@ func (s *Store) load(ctx context.Context, of lifecycle.Ref) (*record, lifecycle.
 	return p.r, out, err
 }
 
-// feeds are the feeds that a request's events go to, its owner's and its topic's, "" if it has none, as scripts take them: behind the
-// number of its partition if a feed is not in that of the request. Then the event goes to the outbox for it, and outboxes has it.
+// feeds are the feeds that a request's events go to, its owner's and its topic's, "" if it has
+// none, as scripts take them: behind the number of its partition if a feed is not in that of the
+// request. Then the event goes to the outbox for it, and outboxes has it.
 func (s *Store) feeds(r *lifecycle.Request, partition int) (owner, topic string, outboxes []int) {
 	var names [2]string
 	for i, channel := range r.Channels()[1:] {

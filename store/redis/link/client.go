@@ -1,6 +1,7 @@
-// Package link is how a process reaches Redis: the commands that it sends and the scripts that it runs, on a single server those
-// of many callers together, the channels that it is subscribed to, the server's clock, and what is the matter if Redis cannot be
-// reached. It knows nothing of what is stored.
+// Package link is how a process reaches Redis: the commands that it sends and the scripts that it
+// runs, on a single server those of many callers together, the channels that it is subscribed to,
+// the server's clock, and what is the matter if Redis cannot be reached. It knows nothing of what
+// is stored.
 package link
 
 import (
@@ -16,14 +17,16 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Client sends commands to a server, to the master that Sentinels name, or to a Cluster. All methods may be called concurrently.
+// Client sends commands to a server, to the master that Sentinels name, or to a Cluster. All
+// methods may be called concurrently.
 type Client struct {
 	goredis.UniversalClient
 	pipe *pipe // nil on a Cluster
 }
 
-// Connect returns a client, which reaches out when it is used first. timeout bounds each command, and what is sent for others along
-// with a caller's own. Of the options, retries, timeouts and the protocol are set here. Close the client.
+// Connect returns a client, which reaches out when it is used first. timeout bounds each command,
+// and what is sent for others along with a caller's own. Of the options, retries, timeouts and the
+// protocol are set here. Close the client.
 func Connect(options *goredis.UniversalOptions, timeout time.Duration) *Client {
 	o := new(*options)
 	o.ContextTimeoutEnabled = true
@@ -76,8 +79,8 @@ func (c *Client) Server(ctx context.Context) (Server, error) {
 	return s, nil
 }
 
-// Run runs a script on a key, which says where. A server that does not know the script yet is given its
-// text. Errors are those of go-redis.
+// Run runs a script on a key, which says where. A server that does not know the script yet is given
+// its text. Errors are those of go-redis.
 func (c *Client) Run(ctx context.Context, script *goredis.Script, key string, args ...any) (Answer, error) {
 	if c.pipe != nil {
 		var answer *goredis.Cmd
@@ -96,10 +99,11 @@ func (c *Client) RunAlone(ctx context.Context, script *goredis.Script, key strin
 	return script.Run(ctx, c, []string{key}, args...).Slice()
 }
 
-// RunTask has a script that does the tasks of many callers do one of this caller, as of a time of the server's in µs, with those of
-// others on a single server. The script gets the time of the latest, and for each task the number of its arguments and those. It answers
-// a list of answers; 1 is short for a list of "ok", and "error" with a text is what went wrong with this task alone. Errors are that,
-// and those of go-redis.
+// RunTask has a script that does the tasks of many callers do one of this caller, as of a time of
+// the server's in µs, with those of others on a single server. The script gets the time of the
+// latest, and for each task the number of its arguments and those. It answers a list of answers; 1
+// is short for a list of "ok", and "error" with a text is what went wrong with this task alone.
+// Errors are that, and those of go-redis.
 func (c *Client) RunTask(ctx context.Context, script *goredis.Script, key string, now int64, args ...any) (Answer, error) {
 	t := &task{script: script, key: key, now: now, args: args}
 	if c.pipe != nil {
@@ -115,8 +119,8 @@ func (c *Client) RunTask(ctx context.Context, script *goredis.Script, key string
 	return t.answer, t.err
 }
 
-// RunOn runs a script on some keys, in one round trip to each server, with the arguments for the i-th of them. Each has an answer or
-// an error.
+// RunOn runs a script on some keys, in one round trip to each server, with the arguments for the
+// i-th of them. Each has an answer or an error.
 func (c *Client) RunOn(ctx context.Context, script *goredis.Script, keys []string, args func(i int) []any) ([]Answer, []error) {
 	answers, errs := make([]Answer, len(keys)), make([]error, len(keys))
 	commands := make([]*goredis.Cmd, len(keys))
@@ -138,8 +142,8 @@ func (c *Client) RunOn(ctx context.Context, script *goredis.Script, keys []strin
 	return answers, errs
 }
 
-// Send sends the commands that add adds in one round trip, with those of others on a single server. Each has its error. When ctx ends
-// first, Send returns that, and nothing of them may be looked at.
+// Send sends the commands that add adds in one round trip, with those of others on a single server.
+// Each has its error. When ctx ends first, Send returns that, and nothing of them may be looked at.
 func (c *Client) Send(ctx context.Context, add func(goredis.Pipeliner)) error {
 	if c.pipe != nil {
 		return c.pipe.do(ctx, add)

@@ -33,8 +33,8 @@ func (c *Clock) Now() time.Time {
 	return r.server.Add(time.Since(r.came))
 }
 
-// Recent is Now for what is stored, in microseconds as the server counts; false if the server has not been
-// asked for long, or was with another ahead.
+// Recent is Now for what is stored, in microseconds as the server counts; false if the server has
+// not been asked for long, or was with another ahead.
 func (c *Clock) Recent(ahead int64) (time.Time, bool) {
 	r := c.last.Load()
 	since := time.Since(r.came)

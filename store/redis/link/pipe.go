@@ -56,8 +56,8 @@ var answerOK = Answer{"ok"}
 // tasksBatch is how many tasks a script does, for which the server does nothing else.
 const tasksBatch = 32
 
-// tasks adds the scripts that do the tasks of a batch, one for those that can be done together. take, once the
-// answers are there, gives each its own.
+// tasks adds the scripts that do the tasks of a batch, one for those that can be done together.
+// take, once the answers are there, gives each its own.
 func tasks(ctx context.Context, p goredis.Pipeliner, batch []*call) (take func()) {
 	type shared struct {
 		tasks  []*task
@@ -110,8 +110,9 @@ func (t *task) take(answers Answer, i int, err error) {
 	}
 }
 
-// do sends the commands that add adds, and returns when they have their answers or errors. When ctx ends first, it
-// returns that, and it is unknown whether they are carried out: then nothing of them may be looked at.
+// do sends the commands that add adds, and returns when they have their answers or errors. When ctx
+// ends first, it returns that, and it is unknown whether they are carried out: then nothing of them
+// may be looked at.
 func (p *pipe) do(ctx context.Context, add func(goredis.Pipeliner)) error {
 	return p.call(ctx, &call{add: add})
 }
@@ -163,7 +164,8 @@ func (p *pipe) exec(ctx context.Context, batch []*call) {
 	take()
 }
 
-// send sends a batch, which its first call does, and tells the others. There is nothing to send if somebody else did.
+// send sends a batch, which its first call does, and tells the others. There is nothing to send if
+// somebody else did.
 func (p *pipe) send(ctx context.Context, batch []*call) {
 	if len(batch) == 0 {
 		return
