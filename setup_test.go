@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestSetupRemovesOnlyItsOwnPolicy: while packages are installed there is a policy by which they start nothing. One that was there
-// before is left as it is, also if it says the same; ours is removed, also when the packages cannot be installed.
+// TestSetupRemovesOnlyItsOwnPolicy: while packages are installed there is a policy by which they
+// start nothing. One that was there before is left as it is, also if it says the same; ours is
+// removed, also when the packages cannot be installed.
 func TestSetupRemovesOnlyItsOwnPolicy(t *testing.T) {
 	script, err := os.ReadFile("scripts/setup.sh")
 	if err != nil {
@@ -31,7 +32,8 @@ func TestSetupRemovesOnlyItsOwnPolicy(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			policy, seen := filepath.Join(dir, "policy-rc.d"), filepath.Join(dir, "seen")
-			// Programs with which nothing that is needed is there, and the packages are installed by root.
+			// Programs with which nothing that is needed is there, and the packages are installed
+			// by root.
 			bin := filepath.Join(dir, "bin")
 			if err := os.Mkdir(bin, 0o700); err != nil {
 				t.Fatal(err)

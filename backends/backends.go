@@ -1,5 +1,5 @@
-// Package backends opens what is behind a gateway or a worker: Redis and RabbitMQ, or what stands in
-// for them in one process, a file and a queue in memory.
+// Package backends opens what is behind a gateway or a worker: Redis and RabbitMQ, or what stands
+// in for them in one process, a file and a queue in memory.
 package backends
 
 import (
@@ -43,8 +43,9 @@ type Backends struct {
 	Broker broker.Broker
 	// Now is the time on the store's clock.
 	Now func() time.Time
-	// Rabbit is the broker if it is RabbitMQ, else nil. Others use the same store and broker then, so
-	// work that is stored but not queued has to be looked for. Alone, that is done once, at start.
+	// Rabbit is the broker if it is RabbitMQ, else nil. Others use the same store and broker then,
+	// so work that is stored but not queued has to be looked for. Alone, that is done once, at
+	// start.
 	Rabbit *rabbitmq.Broker
 	// Callback publishes events to an exchange of RabbitMQ if one was named, else nil.
 	Callback *Callback
@@ -194,8 +195,8 @@ func backlog(store *bolt.Store) memory.Backlog {
 	}
 }
 
-// LogRedis has what the client of Redis itself logs, which is about its connections, in a log. There is one for
-// the process.
+// LogRedis has what the client of Redis itself logs, which is about its connections, in a log.
+// There is one for the process.
 func LogRedis(log *slog.Logger) { link.LogTo(log) }
 
 // recoverWork hands every stored request that has not ended to the queue, but for batches: what was

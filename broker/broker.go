@@ -60,8 +60,8 @@ type Broker interface {
 	// processes says ErrUnavailable, it may have been all the same.
 	Publish(ctx context.Context, j Job) error
 
-	// Discard tells that nobody needs the job any more, nor an older one of that life of its request. A hint: they may
-	// be delivered all the same.
+	// Discard tells that nobody needs the job any more, nor an older one of that life of its
+	// request. A hint: they may be delivered all the same.
 	Discard(j Job)
 
 	// Consume delivers the jobs of the routes to handle, at most prefetch at a

@@ -287,7 +287,8 @@ func (s *stream) next() (string, error) {
 	}
 }
 
-// want reads one event, which has to be on its way. Behind its offset the id may hold the life of the request.
+// want reads one event, which has to be on its way. Behind its offset the id may hold the life of
+// the request.
 func (s *stream) want(kind, id string) {
 	s.Helper()
 	if got, err := s.next(); got != kind || !strings.HasPrefix(s.last+"-", id+"-") || err != nil {
@@ -470,8 +471,9 @@ func testOtherPage(c *client) {
 	}
 }
 
-// testCallbackExchange runs what docs/many-nodes.md says about the events in RabbitMQ, as it stands there but for the ports and the folder. The
-// events may take a moment to the queue, so the last line is run until all of them were got.
+// testCallbackExchange runs what docs/many-nodes.md says about the events in RabbitMQ, as it stands
+// there but for the ports and the folder. The events may take a moment to the queue, so the last
+// line is run until all of them were got.
 func testCallbackExchange(t *testing.T, cluster *cluster) {
 	program(t, "rabbitmqadmin")
 	const guide = "docs/many-nodes.md"

@@ -435,7 +435,8 @@ func TestProxiesWaitLongEnough(t *testing.T) {
 	if n, _ := strconv.Atoi(m[1]); n<<20 != c.MaxBody {
 		t.Errorf("nginx refuses bodies of %s MiB, the gateway of %d bytes", m[1], c.MaxBody)
 	}
-	// The other proxies' files have one limit and at most two timeouts, written as each of them writes it.
+	// The other proxies' files have one limit and at most two timeouts, written as each of them
+	// writes it.
 	for path, patterns := range map[string]struct{ body, stream, call string }{
 		"deploy/haproxy.cfg": {`content-length\) gt (\d+)`, `backend streams\n    timeout server (\w+)`, `timeout server (\w+)  # calls`},
 		"deploy/varnish.vcl": {`Content-Length, 0\) > (\d+)`, `pipe_timeout=(\d+)`, `first_byte_timeout = (\w+);`},

@@ -10,12 +10,14 @@ import (
 	"testing"
 )
 
-// versions are the proxies that traits were found with, those of Debian 12: how each is asked for its version, and what it says.
+// versions are the proxies that traits were found with, those of Debian 12: how each is asked for
+// its version, and what it says.
 var versions = map[string]struct{ flag, says string }{
 	"nginx": {"-v", "nginx/1.22."}, "caddy": {"version", "2.6."}, "haproxy": {"-v", "version 2.6."}, "varnishd": {"-V", "varnish-7.1."}, "apache2": {"-v", "Apache/2.4."},
 }
 
-// proxies are those of Debian 12, each in two lines and as recommended, with what README.md says of them.
+// proxies are those of Debian 12, each in two lines and as recommended, with what README.md says of
+// them.
 var proxies = []struct {
 	name, program string
 	start         func(t *testing.T, first, second string) (url string)

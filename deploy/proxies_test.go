@@ -25,7 +25,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// traits are what a proxy does with what it is configured to do. Where that is not what a client needs it is a limit, which README.md names.
+// traits are what a proxy does with what it is configured to do. Where that is not what a client
+// needs it is a limit, which README.md names.
 type traits struct {
 	upgrades  bool   // it passes WebSockets on
 	keepsHost bool   // it passes Host on, so that a page of its own origin may write
@@ -39,8 +40,9 @@ type traits struct {
 	dead      string // the answer to an event stream while no gateway is there, "unavailable" for the event
 }
 
-// TestProxies holds gateway and proxy to what both say of each other, over the wire, with each proxy as tutorials show it ("two lines"), and as the
-// files of this folder have it ("recommended"). Behind the latter one of the two gateways is always away.
+// TestProxies holds gateway and proxy to what both say of each other, over the wire, with each
+// proxy as tutorials show it ("two lines"), and as the files of this folder have it
+// ("recommended"). Behind the latter one of the two gateways is always away.
 func TestProxies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts two dozen programs")
@@ -162,7 +164,8 @@ func (p *proxied) start(heartbeat string) {
 	})
 }
 
-// limited tells whether a limit that was seen, or not, is that of the traits. Another version may have got rid of it.
+// limited tells whether a limit that was seen, or not, is that of the traits. Another version may
+// have got rid of it.
 func (p *proxied) limited(seen, trait bool) bool { return seen == trait || !seen && !p.tried }
 
 func (p *proxied) kill() {
@@ -214,12 +217,14 @@ func (p *proxied) leave() {
 	eventually(p.T, "the gateway has the stream", func() bool { return p.open() == "1" })
 }
 
-// checkStream: what is stored comes at once, what happens then does, too, a cursor is gone on from, and the end is told.
+// checkStream: what is stored comes at once, what happens then does, too, a cursor is gone on from,
+// and the end is told.
 func (p *proxied) checkStream() {
 	testStream(p.client)
 }
 
-// checkDelay: an event that nothing follows is there within less than a tenth of a second. A busy machine may need some rounds to show that.
+// checkDelay: an event that nothing follows is there within less than a tenth of a second. A busy
+// machine may need some rounds to show that.
 func (p *proxied) checkDelay() {
 	const events = 5
 	eventually(p.T, fmt.Sprintf("events are kept for a while: %v", p.delays), func() bool {
@@ -243,7 +248,8 @@ func (p *proxied) checkDelay() {
 	})
 }
 
-// checkNoContent: what tells one client that nothing will follow is not told to those who have seen nothing yet.
+// checkNoContent: what tells one client that nothing will follow is not told to those who have seen
+// nothing yet.
 func (p *proxied) checkNoContent() {
 	id := p.ended()
 	if status, _ := p.call("GET", "/v1/requests/"+id+"/events", nil, "Accept: text/event-stream", "Last-Event-ID: 3"); status != http.StatusNoContent {
@@ -297,7 +303,8 @@ func (p *proxied) get(path string, headers ...string) (status int, tag string) {
 	return res.StatusCode, res.Header.Get("ETag")
 }
 
-// checkTag: a tag is known for that of the state, also if the proxy has changed it because it compressed the answer.
+// checkTag: a tag is known for that of the state, also if the proxy has changed it because it
+// compressed the answer.
 func (p *proxied) checkTag() {
 	id := p.direct.submit()
 	status, tag := p.get("/v1/requests/" + id)
@@ -320,7 +327,8 @@ func (p *proxied) checkTag() {
 	}
 }
 
-// checkLongPoll: nobody else waits because somebody waits. A cache lets them, if it waits for an answer that it may keep.
+// checkLongPoll: nobody else waits because somebody waits. A cache lets them, if it waits for an
+// answer that it may keep.
 func (p *proxied) checkLongPoll() {
 	eventually(p.T, fmt.Sprintf("others wait for a long poll: %v", p.queues), func() bool {
 		id := p.direct.submit()
@@ -366,7 +374,8 @@ func (p *proxied) checkSocket() {
 	}
 }
 
-// checkRefusedSocket: what follows on the connection of a handshake that was refused does not pass by the proxy, which keeps metrics inside.
+// checkRefusedSocket: what follows on the connection of a handshake that was refused does not pass
+// by the proxy, which keeps metrics inside.
 func (p *proxied) checkRefusedSocket() {
 	host := strings.TrimPrefix(p.url, "http://")
 	for _, more := range []string{"Origin: http://evil.example\r\n", "Sec-WebSocket-Version: 12\r\n", ""} {
@@ -390,7 +399,8 @@ func (p *proxied) checkRefusedSocket() {
 	}
 }
 
-// checkOrigin: a page of one's own origin may write, others may not. Where the proxy says another host, the refusal names both.
+// checkOrigin: a page of one's own origin may write, others may not. Where the proxy says another
+// host, the refusal names both.
 func (p *proxied) checkOrigin() {
 	post := func(origin string) (int, string) {
 		status, text := p.call("POST", "/v1/requests", []byte(`{"content":1}`), "Origin: "+origin, "Prefer: respond-async", "Content-Type: application/json")
@@ -412,7 +422,8 @@ func (p *proxied) checkOrigin() {
 	}
 }
 
-// checkLarge: who sends too much is told so, also while it still sends, and the gateway is not given up for that.
+// checkLarge: who sends too much is told so, also while it still sends, and the gateway is not
+// given up for that.
 func (p *proxied) checkLarge() {
 	size := defaults(p.T).MaxBody + 1<<20
 	for _, chunked := range []bool{false, true} {
@@ -461,7 +472,8 @@ func (p *proxied) upload(size int, chunked bool) int {
 	return res.StatusCode
 }
 
-// checkLeft: the gateway knows of the client that has left before, if the proxy has said so. It does not yet otherwise, because nothing was written.
+// checkLeft: the gateway knows of the client that has left before, if the proxy has said so. It
+// does not yet otherwise, because nothing was written.
 func (p *proxied) checkLeft() {
 	eventually(p.T, fmt.Sprintf("it notices who leaves: %v", p.notices), func() bool { return p.limited(p.open() != "0", !p.notices) })
 }
@@ -508,7 +520,8 @@ func (p *proxied) checkKilled() {
 	eventually(p.T, "the gateway notices that everybody has left", func() bool { return p.open() == "0" })
 }
 
-// ask asks for an event stream, and returns what that is answered with: "unavailable", "cut" or the status.
+// ask asks for an event stream, and returns what that is answered with: "unavailable", "cut" or the
+// status.
 func (p *proxied) ask(path string) string {
 	p.Helper()
 	res, err := p.send(p.Context(), "GET", path, nil, "Accept: text/event-stream")

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// endWithGoRun has this process drain, as on SIGTERM, when the `go run` that has started it is gone. That command passes nothing
-// on: whoever ends it, by kill or with the unit that it runs in, would leave a gateway that holds the port and the data. Whatever
-// else starts a gateway may end before it, as shells, nohup and supervisors do: where the program lies tells the two apart. It
+// endWithGoRun has this process drain, as on SIGTERM, when the `go run` that has started it is
+// gone. That command passes nothing on: whoever ends it, by kill or with the unit that it runs in,
+// would leave a gateway that holds the port and the data. Whatever else starts a gateway may end
+// before it, as shells, nohup and supervisors do: where the program lies tells the two apart. It
 // returns when ctx ends, or at once if there is nothing to watch.
 func endWithGoRun(ctx context.Context, logger *slog.Logger) {
 	path, err := os.Executable()
@@ -36,10 +37,12 @@ func endWithGoRun(ctx context.Context, logger *slog.Logger) {
 	}
 }
 
-// cached is where a program lies in the build cache, wherever that is: two digits of a hash, and all of them.
+// cached is where a program lies in the build cache, wherever that is: two digits of a hash, and
+// all of them.
 var cached = regexp.MustCompile(`/([0-9a-f]{2})/[0-9a-f]{64}-d/[^/]+$`)
 
-// builtByGoRun reports whether a program lies where go run puts what it runs: in a temporary folder, or in the build cache.
+// builtByGoRun reports whether a program lies where go run puts what it runs: in a temporary
+// folder, or in the build cache.
 func builtByGoRun(path string) bool {
 	path = filepath.ToSlash(path)
 	temporary := strings.Contains(path, "/go-build") && strings.Contains(path, "/exe/")

@@ -9,12 +9,12 @@
 //
 //	go run ./gateway store check
 //
-// looks at what is stored; export, import, compact and discard-log are the other things that may be done with it
-// while no gateway runs on it, see store --help.
+// looks at what is stored; export, import, compact and discard-log are the other things that may be
+// done with it while no gateway runs on it, see store --help.
 //
-// SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they
-// have, streams are closed spread over --drain, processors finish or hand their
-// work back. A second signal ends the process at once. What `go run` has started drains when that command is killed, too.
+// SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they have, streams
+// are closed spread over --drain, processors finish or hand their work back. A second signal ends
+// the process at once. What `go run` has started drains when that command is killed, too.
 package main
 
 import (

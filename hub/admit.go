@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// admission decides whether one more connection is taken on. What is shed is told so in the
-// form that its client understands and comes back later, spread over a long time; a
-// server that takes on more than it can serve serves nobody. Each caller and each address has a share, so that none takes everybody's place.
+// admission decides whether one more connection is taken on. What is shed is told so in the form
+// that its client understands and comes back later, spread over a long time; a server that takes on
+// more than it can serve serves nobody. Each caller and each address has a share, so that none
+// takes everybody's place.
 type admission struct {
 	opts   Options
 	counts bool // of callers, addresses or rates: else nothing needs the lock
@@ -26,8 +27,9 @@ type admission struct {
 	swept      time.Time
 }
 
-// seat stands for an address that connections come from; 0 is none. It is a hash, so that a connection keeps two bytes of it: two addresses
-// that have the same one, which nobody can bring about, share what is for one.
+// seat stands for an address that connections come from; 0 is none. It is a hash, so that a
+// connection keeps two bytes of it: two addresses that have the same one, which nobody can bring
+// about, share what is for one.
 type seat uint16
 
 // caller counts the connections of one caller; under admission.mu.
@@ -84,8 +86,9 @@ func (a *admission) seatOf(from netip.Addr) seat {
 	return seat(maphash.Comparable(a.seed, from)%(1<<16-1)) + 1
 }
 
-// admit takes a connection on while open others are there, or says which limit it has met. name is "" for a caller who
-// has yet to say who it is, see prove; from is the zero value if it is not known.
+// admit takes a connection on while open others are there, or says which limit it has met. name is
+// "" for a caller who has yet to say who it is, see prove; from is the zero value if it is not
+// known.
 func (a *admission) admit(name string, from netip.Addr, unproven bool, open int64) (place, *limit) {
 	if a.opts.Connections > 0 && open >= int64(a.opts.Connections) || a.opts.Room != nil && !a.opts.Room() {
 		return place{}, limitAll
@@ -120,8 +123,8 @@ func (a *admission) admit(name string, from netip.Addr, unproven bool, open int6
 	return p, nil
 }
 
-// prove counts a connection as one of a caller that was taken on before it was known whose it is, and p as that of one that is proven. It
-// reports false if its caller has too many.
+// prove counts a connection as one of a caller that was taken on before it was known whose it is,
+// and p as that of one that is proven. It reports false if its caller has too many.
 func (a *admission) prove(p *place, name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,7 +136,8 @@ func (a *admission) prove(p *place, name string) bool {
 	return true
 }
 
-// proven takes a connection out of the count of those that have yet to say who they are. Called under a.mu, as are those that follow.
+// proven takes a connection out of the count of those that have yet to say who they are. Called
+// under a.mu, as are those that follow.
 func (a *admission) proven(p *place) {
 	if !p.unproven {
 		return

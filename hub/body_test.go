@@ -31,7 +31,8 @@ func rawStream(t *testing.T, addr, version string, query url.Values) net.Conn {
 	return conn
 }
 
-// bodyOf reads an answer to the end of its connection: its text, and whether it says itself that it is complete.
+// bodyOf reads an answer to the end of its connection: its text, and whether it says itself that it
+// is complete.
 func bodyOf(t *testing.T, conn net.Conn, version string) (text string, complete bool) {
 	t.Helper()
 	all, err := io.ReadAll(conn)
@@ -54,8 +55,9 @@ func bodyOf(t *testing.T, conn net.Conn, version string) (text string, complete 
 	return string(b), chunks.Ended
 }
 
-// checkBlocks holds the body of a stream that the hub has closed to it that a client which dispatches whatever it has
-// when it is cut, even a block without data or half of one, shows nothing that is empty. last is the name of the last block.
+// checkBlocks holds the body of a stream that the hub has closed to it that a client which
+// dispatches whatever it has when it is cut, even a block without data or half of one, shows
+// nothing that is empty. last is the name of the last block.
 func checkBlocks(t *testing.T, text, last string) {
 	t.Helper()
 	whole, rest := text, ""
@@ -115,8 +117,9 @@ func checkBlocks(t *testing.T, text, last string) {
 	}
 }
 
-// TestOnlyTheEndEndsTheBody closes streams for every reason that there is: only the end of the channel says to a client that its
-// answer is complete, and whatever was sent before the others is whole.
+// TestOnlyTheEndEndsTheBody closes streams for every reason that there is: only the end of the
+// channel says to a client that its answer is complete, and whatever was sent before the others is
+// whole.
 func TestOnlyTheEndEndsTheBody(t *testing.T) {
 	request := url.Values{"channel": {"request-a"}}
 	for name, c := range map[string]struct {

@@ -135,8 +135,8 @@ func (ch *channel) deliver(messages []Message, r *round) {
 // perPart is how many sends are worth a goroutine of their own.
 const perPart = 512
 
-// fanOut is deliver, by several goroutines if there are many subscriptions, so that the last of them need not wait until one
-// processor has come to it. It returns when all have.
+// fanOut is deliver, by several goroutines if there are many subscriptions, so that the last of
+// them need not wait until one processor has come to it. It returns when all have.
 func (b *batch) fanOut(subs []*subscription) {
 	parts := min(len(subs)/perPart, runtime.GOMAXPROCS(0))
 	if parts <= 1 {

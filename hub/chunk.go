@@ -5,9 +5,10 @@ import (
 	"strconv"
 )
 
-// A stream's body is chunked (RFC 9112, section 7.1), so that its client can tell the end of the channel from a connection
-// that was closed for another reason: only the end is followed by the last chunk. Each message is a chunk of its own, so
-// that one which is dropped from a backlog takes its framing with it.
+// A stream's body is chunked (RFC 9112, section 7.1), so that its client can tell the end of the
+// channel from a connection that was closed for another reason: only the end is followed by the
+// last chunk. Each message is a chunk of its own, so that one which is dropped from a backlog takes
+// its framing with it.
 
 // lastChunk ends a body.
 const lastChunk = "0\r\n\r\n"

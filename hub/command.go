@@ -25,8 +25,9 @@ var membersOf = map[string][]string{
 	"auth":        {"token"},
 }
 
-// parseCommand reads a message. One with a member that its op does not have, or that stands there twice, is refused: what it
-// asks for would be passed over in silence. Errors wrap [ErrMessage], or are [ErrUnknownOp], with the command as far as it is known.
+// parseCommand reads a message. One with a member that its op does not have, or that stands there
+// twice, is refused: what it asks for would be passed over in silence. Errors wrap [ErrMessage], or
+// are [ErrUnknownOp], with the command as far as it is known.
 func parseCommand(text []byte) (command, error) {
 	var c command
 	wrong := func(format string, args ...any) (command, error) {

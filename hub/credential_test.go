@@ -154,7 +154,8 @@ func TestUnproven(t *testing.T) {
 	until(t, "they are counted", func() bool { return h.Stats().Closed["unauthenticated"] == 2 && h.Stats().Sockets == 0 })
 }
 
-// TestRefresh: with a newer token a connection outlives the one that it came with; one that is not taken changes nothing.
+// TestRefresh: with a newer token a connection outlives the one that it came with; one that is not
+// taken changes nothing.
 func TestRefresh(t *testing.T) {
 	_, addr := limited(t, hub.Options{Heartbeat: 2 * time.Second})
 	first := time.Now().Add(2 * time.Second)

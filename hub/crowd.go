@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// What a client may say between two heartbeats as it likes, in reads of its socket. Who says more is not refused, but takes turns
-// with all others that do, so that they have one processor at most, and that half of the time, however many they are.
+// What a client may say between two heartbeats as it likes, in reads of its socket. Who says more
+// is not refused, but takes turns with all others that do, so that they have one processor at most,
+// and that half of the time, however many they are.
 const calmReads = 128
 
-// A client of an event stream has nothing to say. A request that it has sent behind the one of the stream is dropped, but one that goes on is
-// ended: what it says costs a poller its time.
+// A client of an event stream has nothing to say. A request that it has sent behind the one of the
+// stream is dropped, but one that goes on is ended: what it says costs a poller its time.
 const streamReads = 64
 
 // crowd are the clients that say more than calmReads.

@@ -11,8 +11,8 @@ import (
 	"github.com/hark-push/hark/hub"
 )
 
-// TestTalkativeStreams: who does not stop to talk on an event stream is ended, and not heard for ever; one request behind that of the
-// stream is dropped, and the stream goes on.
+// TestTalkativeStreams: who does not stop to talk on an event stream is ended, and not heard for
+// ever; one request behind that of the stream is dropped, and the stream goes on.
 func TestTalkativeStreams(t *testing.T) {
 	source := newMemorySource()
 	h := hub.New(source, hub.Options{})
@@ -38,7 +38,8 @@ func TestTalkativeStreams(t *testing.T) {
 	}
 }
 
-// TestTalkativeSockets: sockets that ping without end take turns, and are answered, while another one is served.
+// TestTalkativeSockets: sockets that ping without end take turns, and are answered, while another
+// one is served.
 func TestTalkativeSockets(t *testing.T) {
 	source := newMemorySource()
 	h := hub.New(source, hub.Options{})

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeDescriptor takes a connection over. What the net package and the runtime keep for each connection, its addresses, its
-// place among those that goroutines wait for, is as much again as the hub does, and nothing of it is needed here: so the
-// descriptor alone is kept, which then belongs to who calls, and rest is nil. With TLS, or if there is no
-// descriptor to be had, rest is conn.
+// takeDescriptor takes a connection over. What the net package and the runtime keep for each
+// connection, its addresses, its place among those that goroutines wait for, is as much again as
+// the hub does, and nothing of it is needed here: so the descriptor alone is kept, which then
+// belongs to who calls, and rest is nil. With TLS, or if there is no descriptor to be had, rest is
+// conn.
 func takeDescriptor(conn net.Conn) (rest net.Conn, fd int32) {
 	plain, ok := conn.(interface {
 		syscall.Conn

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestOnlyTheDescriptorIsKept: the connection that was handed over is closed for everybody else, and its
-// descriptor goes on, also when the socket does not take everything at once.
+// TestOnlyTheDescriptorIsKept: the connection that was handed over is closed for everybody else,
+// and its descriptor goes on, also when the socket does not take everything at once.
 func TestOnlyTheDescriptorIsKept(t *testing.T) {
 	server, client := tcpPair(t)
 	h := followed(t, Options{}, server)

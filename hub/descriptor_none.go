@@ -9,8 +9,8 @@ import (
 
 const takesDescriptors = false
 
-// takeDescriptor takes none: a handle of Windows is no descriptor that can be written to without waiting, so every
-// write goes through the flusher.
+// takeDescriptor takes none: a handle of Windows is no descriptor that can be written to without
+// waiting, so every write goes through the flusher.
 func takeDescriptor(conn net.Conn) (rest net.Conn, fd int32) { return conn, -1 }
 
 // What follows is never called, because there is no descriptor.

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// takeDescriptor returns the descriptor of a connection, for writes that do not wait. It stays that of conn.
+// takeDescriptor returns the descriptor of a connection, for writes that do not wait. It stays that
+// of conn.
 func takeDescriptor(conn net.Conn) (rest net.Conn, fd int32) {
 	fd = -1
 	if plain, ok := conn.(syscall.Conn); ok {

@@ -34,7 +34,8 @@ func all(t *testing.T, h *Hub, client net.Conn) []byte {
 	return got
 }
 
-// withoutDescriptor is a connection whose descriptor cannot be had, as when the process has no more of them.
+// withoutDescriptor is a connection whose descriptor cannot be had, as when the process has no more
+// of them.
 type withoutDescriptor struct{ *net.TCPConn }
 
 func (withoutDescriptor) SyscallConn() (syscall.RawConn, error) { return nil, syscall.EMFILE }

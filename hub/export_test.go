@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Chunks reads a chunked body as strictly as it can be read (RFC 9112, section 7.1): no extensions, no trailers, no needless digits,
-// nothing behind the last chunk. Each chunk holds whole lines.
+// Chunks reads a chunked body as strictly as it can be read (RFC 9112, section 7.1): no extensions,
+// no trailers, no needless digits, nothing behind the last chunk. Each chunk holds whole lines.
 type Chunks struct {
 	r     *bufio.Reader
 	left  []byte // of the chunk
@@ -32,7 +32,8 @@ func NewChunks(r io.Reader) *Chunks {
 // ErrChunk is what is not well-formed.
 var ErrChunk = errors.New("not a chunk")
 
-// Read returns io.EOF behind the last chunk, io.ErrUnexpectedEOF without it, and an error that wraps ErrChunk for what is none.
+// Read returns io.EOF behind the last chunk, io.ErrUnexpectedEOF without it, and an error that
+// wraps ErrChunk for what is none.
 func (c *Chunks) Read(p []byte) (int, error) {
 	if len(c.left) == 0 {
 		if err := c.next(); err != nil {
@@ -82,7 +83,8 @@ func (c *Chunks) next() error {
 	return io.EOF
 }
 
-// TakesDescriptors says whether a write goes to the socket at once, and may find it full: else all wait for the flusher.
+// TakesDescriptors says whether a write goes to the socket at once, and may find it full: else all
+// wait for the flusher.
 const TakesDescriptors = takesDescriptors
 
 // Beat gives every connection its heartbeat now.
@@ -92,7 +94,8 @@ func Beat(h *Hub) {
 	}
 }
 
-// Unanswered returns how many connections have been sent pings since their clients have said anything.
+// Unanswered returns how many connections have been sent pings since their clients have said
+// anything.
 func Unanswered(h *Hub) (n int) {
 	for _, o := range h.wheel.all() {
 		o.mu.Lock()
@@ -104,7 +107,8 @@ func Unanswered(h *Hub) (n int) {
 	return n
 }
 
-// Admission returns what tells the policy of the limit that a new connection of a caller from an address meets, "" if none.
+// Admission returns what tells the policy of the limit that a new connection of a caller from an
+// address meets, "" if none.
 func Admission(o Options) func(caller, from string) string {
 	a := newAdmission(o)
 	return func(caller, from string) string {

@@ -27,7 +27,8 @@ func (r *recorder) ended(_ *subscription, offset uint64) {
 	r.got = append(r.got, fmt.Sprint("end ", offset))
 }
 
-// TestFanOut: however many goroutines deliver a batch, each follower gets what it would get from one.
+// TestFanOut: however many goroutines deliver a batch, each follower gets what it would get from
+// one.
 func TestFanOut(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var messages []Message
@@ -40,7 +41,8 @@ func TestFanOut(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			subs := make([]*subscription, followers)
 			for i := range subs {
-				// In step, or some of the batch has been sent, or all; or it is being caught up, or takes anything.
+				// In step, or some of the batch has been sent, or all; or it is being caught up, or
+				// takes anything.
 				subs[i] = &subscription{
 					to: &recorder{form: form(rng.IntN(int(forms)))}, last: 9 + rng.Uint64N(7), live: rng.IntN(4) > 0, any: rng.IntN(10) == 0,
 				}

@@ -51,8 +51,8 @@ func (o *outbox) flush() {
 	}
 }
 
-// bound is what a connection may leave unread. The fuller sockets there are, the less it is, so that all of them together
-// do not take the memory that everybody needs.
+// bound is what a connection may leave unread. The fuller sockets there are, the less it is, so
+// that all of them together do not take the memory that everybody needs.
 func (h *Hub) bound() int {
 	const least = 64 << 10
 	most := h.opts.QueueBytes
@@ -89,8 +89,9 @@ func (o *outbox) writeOut(buffers [][]byte, most int) error {
 	return nil
 }
 
-// writeSome writes what the socket takes of buffers, by one call: with TLS each would be a record of its own. What is joined for that
-// is kept no longer, so that many clients that are slow share what waits for all of them. Without a descriptor it waits for the socket.
+// writeSome writes what the socket takes of buffers, by one call: with TLS each would be a record
+// of its own. What is joined for that is kept no longer, so that many clients that are slow share
+// what waits for all of them. Without a descriptor it waits for the socket.
 func (o *outbox) writeSome(buffers [][]byte, most int) (int, error) {
 	if o.conn != nil {
 		b := buffers[0]

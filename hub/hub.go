@@ -14,8 +14,9 @@ import (
 type Channel struct {
 	Key  string
 	Name string
-	// Epoch tells the offsets of this channel from those of others that have, or will have, its name; "" if there are none. It stands behind the
-	// offset in the id of a server-sent event, and needs no escaping.
+	// Epoch tells the offsets of this channel from those of others that have, or will have, its
+	// name; "" if there are none. It stands behind the offset in the id of a server-sent event, and
+	// needs no escaping.
 	Epoch string
 	// Live says that a follower without a cursor begins with what comes next,
 	// instead of with everything that is stored: a feed.
@@ -39,11 +40,11 @@ type Options struct {
 	RatePerCaller float64       // of these of one caller at most; 0: any number
 	// RatePerAddress is that of one address.
 	RatePerAddress float64
-	// Unproven is how many WebSockets there may be that have yet to say who they are, and UnprovenPerAddress how many of these from one address;
-	// 0: any number.
+	// Unproven is how many WebSockets there may be that have yet to say who they are, and
+	// UnprovenPerAddress how many of these from one address; 0: any number.
 	Unproven, UnprovenPerAddress int
-	// Room reports whether there is room for one more connection beside what others have open; nil: there is. It must not block and may be
-	// called concurrently.
+	// Room reports whether there is room for one more connection beside what others have open; nil:
+	// there is. It must not block and may be called concurrently.
 	Room     func() bool
 	AuthTime time.Duration // how long a WebSocket client may take to say who it is; 10 s
 	Logger   *slog.Logger  // default: discard

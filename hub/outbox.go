@@ -73,7 +73,8 @@ func (o *outbox) init(h *Hub, conn net.Conn, f form, owner connection, p place, 
 	h.wheel.add(o)
 }
 
-// place returns what it takes of what is counted, and keep replaces that; under o.mu, or before others know the outbox.
+// place returns what it takes of what is counted, and keep replaces that; under o.mu, or before
+// others know the outbox.
 func (o *outbox) place() place { return place{o.caller, o.from, o.unproven} }
 func (o *outbox) keep(p place) { o.caller, o.from, o.unproven = p.who, p.from, p.unproven }
 
@@ -265,7 +266,8 @@ func (o *outbox) watch() error {
 	return o.hub.inputs.arm(o)
 }
 
-// readBlocking reads a connection that no poller watches, until it is closed, and passes on what the client says.
+// readBlocking reads a connection that no poller watches, until it is closed, and passes on what
+// the client says.
 func (o *outbox) readBlocking(buffer []byte, take func([]byte)) {
 	for {
 		n, err := o.conn.Read(buffer)
@@ -341,7 +343,8 @@ func (o *outbox) flushed() {
 	o.timeout(lingerTime)
 }
 
-// closeWrite tells the client that nothing follows. It reports whether that can be told without closing.
+// closeWrite tells the client that nothing follows. It reports whether that can be told without
+// closing.
 func (o *outbox) closeWrite() bool {
 	if o.conn == nil {
 		shutdownDescriptor(o.fd)
@@ -397,7 +400,8 @@ func (o *outbox) close(why reason) {
 	o.hub.tasks.Go(o.owner.leave)
 }
 
-// beat sends a sign of life, unless bytes are under way anyway, or ends what may not stay any longer.
+// beat sends a sign of life, unless bytes are under way anyway, or ends what may not stay any
+// longer.
 func (o *outbox) beat() {
 	credential := o.credential.Load()
 	if left, known := credential.left(); known && left <= 0 {
@@ -427,7 +431,8 @@ func (o *outbox) beat() {
 	_ = o.put(sign, nil, false)
 }
 
-// mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for gone.
+// mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for
+// gone.
 const mostPings = 2
 
 // expire ends the connection because its credential is over.

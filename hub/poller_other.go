@@ -7,7 +7,8 @@ import (
 	"errors"
 )
 
-// poller is not there: each connection has a goroutine, which waits for what the client says, or for its going.
+// poller is not there: each connection has a goroutine, which waits for what the client says, or
+// for its going.
 type poller struct{}
 
 const hasPoller = false

@@ -13,7 +13,8 @@ type Session interface {
 	// if it may not read it.
 	Resolve(ctx context.Context, name string) (Channel, error)
 	// Authenticate returns who the client is by a token that it sent, and the session in force from
-	// then on. An error that wraps [ErrUnproven], [ErrExpired] or [ErrForbidden] says that the token is not taken.
+	// then on. An error that wraps [ErrUnproven], [ErrExpired] or [ErrForbidden] says that the
+	// token is not taken.
 	Authenticate(token string) (Identity, error)
 	// Problem returns an error as problem details (RFC 9457), one line of JSON.
 	Problem(err error) []byte

@@ -38,7 +38,8 @@ func serves(t *testing.T, ws *websocket.Conn) (bool, string) {
 	return true, ""
 }
 
-// TestPerAddress: one address takes no more than its share, whoever calls from there, and what it took it gets back.
+// TestPerAddress: one address takes no more than its share, whoever calls from there, and what it
+// took it gets back.
 func TestPerAddress(t *testing.T) {
 	h, addr := limited(t, hub.Options{PerAddress: 2})
 	_, stays, leave := connect(t, addr, "a&address=192.0.2.1")
@@ -66,7 +67,8 @@ func TestPerAddress(t *testing.T) {
 	}
 }
 
-// TestUnprovenShare: those who have not said who they are have places of their own, in all and by address, which they leave when they say it.
+// TestUnprovenShare: those who have not said who they are have places of their own, in all and by
+// address, which they leave when they say it.
 func TestUnprovenShare(t *testing.T) {
 	_, addr := limited(t, hub.Options{Unproven: 3, UnprovenPerAddress: 2})
 	closed := func(query string) string {
@@ -99,7 +101,8 @@ func TestUnprovenShare(t *testing.T) {
 	_ = second.Close()
 }
 
-// TestRates: a caller, and an address, that connects too often leaves the rest of the rate to others.
+// TestRates: a caller, and an address, that connects too often leaves the rest of the rate to
+// others.
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		admit := hub.Admission(hub.Options{ConnectRate: 10, RatePerCaller: 3, RatePerAddress: 5})
@@ -126,7 +129,8 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// TestSilentSocket: a WebSocket that answers no ping is closed with the third heartbeat, and one that answers stays.
+// TestSilentSocket: a WebSocket that answers no ping is closed with the third heartbeat, and one
+// that answers stays.
 func TestSilentSocket(t *testing.T) {
 	h, addr := limited(t, hub.Options{Heartbeat: time.Hour})
 	silent, lively := dial(t, addr, ""), dial(t, addr, "")
@@ -157,7 +161,8 @@ func TestSilentSocket(t *testing.T) {
 	until(t, "one is left", func() bool { return h.Stats().Sockets == 1 && h.Stats().Closed["silent"] == 1 })
 }
 
-// TestPingsAreAnsweredTogether: of pings that came together the last one is answered, before what came behind them.
+// TestPingsAreAnsweredTogether: of pings that came together the last one is answered, before what
+// came behind them.
 func TestPingsAreAnsweredTogether(t *testing.T) {
 	_, addr := limited(t, hub.Options{})
 	ws := dial(t, addr, "")

@@ -10,8 +10,9 @@ import (
 	"github.com/hark-push/hark/hub"
 )
 
-// TestHeartbeatsThatAreSeen: who asks for it sees the heartbeats, the first one at once, and others on the same channel see comments. They have no
-// id, so that a client comes back with that of the last event.
+// TestHeartbeatsThatAreSeen: who asks for it sees the heartbeats, the first one at once, and others
+// on the same channel see comments. They have no id, so that a client comes back with that of the
+// last event.
 func TestHeartbeatsThatAreSeen(t *testing.T) {
 	for _, version := range []string{"1.0", "1.1"} {
 		t.Run("by "+version, func(t *testing.T) {

@@ -69,7 +69,8 @@ func TestSlowStreamIsClosedAndResumes(t *testing.T) {
 	}
 }
 
-// TestFullSocketsShareABound: the more clients do not read, the less is kept for each; as those go, the others have more.
+// TestFullSocketsShareABound: the more clients do not read, the less is kept for each; as those go,
+// the others have more.
 func TestFullSocketsShareABound(t *testing.T) {
 	const many, each, all = 16, 4 << 20, 2 << 20
 	source := newMemorySource()

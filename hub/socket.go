@@ -38,12 +38,14 @@ type SocketOptions struct {
 	Unproven bool
 	// Subscribe are subscriptions to make at once.
 	Subscribe []Subscribe
-	// Refused, if not nil, is why the client may not be here: [ErrUnproven], [ErrExpired] or [ErrForbidden], wrapped. It is told in the
-	// protocol, by an error and a close code, because a browser's page sees nothing of an HTTP answer to its handshake.
+	// Refused, if not nil, is why the client may not be here: [ErrUnproven], [ErrExpired] or
+	// [ErrForbidden], wrapped. It is told in the protocol, by an error and a close code, because a
+	// browser's page sees nothing of an HTTP answer to its handshake.
 	Refused error
 }
 
-// Offers reports whether the client of a handshake speaks the hub's protocol, so that it can be told something in it.
+// Offers reports whether the client of a handshake speaks the hub's protocol, so that it can be
+// told something in it.
 func Offers(header http.Header) bool {
 	for _, field := range header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(field, ",") {
@@ -211,7 +213,8 @@ func (s *socket) handle(b []byte) {
 		if f.op != framePing {
 			return s.control(f)
 		}
-		// Of pings that came together only the last one is answered (RFC 6455, section 5.5.3), so that they cost less than messages.
+		// Of pings that came together only the last one is answered (RFC 6455, section 5.5.3), so
+		// that they cost less than messages.
 		pong = append(appendFrameHeader(make([]byte, 0, 2+len(f.payload)), opPong, len(f.payload)), f.payload...)
 		return nil
 	})

@@ -8,8 +8,8 @@ import (
 	"github.com/hark-push/hark/hub"
 )
 
-// TestIDStandsBehindItsEvent: a client that takes over an id as soon as it has read its line, as many do, is cut off after any
-// byte, and has no id of an event that it did not get.
+// TestIDStandsBehindItsEvent: a client that takes over an id as soon as it has read its line, as
+// many do, is cut off after any byte, and has no id of an event that it did not get.
 func TestIDStandsBehindItsEvent(t *testing.T) {
 	source := newMemorySource()
 	h := hub.New(source, hub.Options{})

@@ -80,7 +80,8 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if err := s.watch(); err != nil && !hasPoller && s.conn != nil {
 		h.tasks.Go(func() { s.readBlocking(make([]byte, 512), func([]byte) { s.silence() }) }) // what it says is dropped, as by readable
 	}
-	// On Linux, under TLS, the heartbeat finds out who has gone: no other connection has a goroutine there.
+	// On Linux, under TLS, the heartbeat finds out who has gone: no other connection has a
+	// goroutine there.
 }
 
 // opening returns how it begins at once.
@@ -123,7 +124,8 @@ func (s *stream) silence() {
 	}
 }
 
-// StreamHeader returns the fields of a stream's answer, besides those that say how its body is framed.
+// StreamHeader returns the fields of a stream's answer, besides those that say how its body is
+// framed.
 func StreamHeader(t StreamTransport) http.Header {
 	return http.Header{
 		"Content-Type":      {t.mediaType()},

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Batch is what a request knows that stands for others, its members: many requests that were submitted at once.
-// No processor works on it. It is pending until all members are stored and queued, processing until all have ended, and then
-// ends itself. It is a value as a request is: nobody changes one in place.
+// Batch is what a request knows that stands for others, its members: many requests that were
+// submitted at once. No processor works on it. It is pending until all members are stored and
+// queued, processing until all have ended, and then ends itself. It is a value as a request is:
+// nobody changes one in place.
 type Batch struct {
 	Total     int  `json:"total"`
 	Named     bool `json:"named,omitzero"` // some member has an id of its own, so ids are found in the content only
@@ -17,7 +18,8 @@ type Batch struct {
 	Failed    int  `json:"failed,omitzero"`
 	Canceled  int  `json:"canceled,omitzero"`
 	Expired   int  `json:"expired,omitzero"`
-	// Counted has a bit for each member that is counted above, so that no end is counted twice, however often it is told. It may be shorter than Total.
+	// Counted has a bit for each member that is counted above, so that no end is counted twice,
+	// however often it is told. It may be shorter than Total.
 	Counted []byte `json:"counted,omitzero"`
 }
 
@@ -118,8 +120,9 @@ func (c Count) apply(r *Request, now time.Time) (EventType, error) {
 	}
 }
 
-// outlive lets a batch run out of time later than its members, and reports whether that was changed. It is, by as much as the
-// margin, when half of that is used up, because members may be extended little by little.
+// outlive lets a batch run out of time later than its members, and reports whether that was
+// changed. It is, by as much as the margin, when half of that is used up, because members may be
+// extended little by little.
 func (r *Request) outlive(members time.Time) bool {
 	if members.IsZero() || !members.Add(batchMargin/2).After(r.ExpiresAt) {
 		return false

@@ -172,8 +172,8 @@ func TestNothingHalfDoneOfABatchStaysBehind(t *testing.T) {
 	}
 }
 
-// TestBatchThatWasBegun: the queue fails when a processor works on one request already. The batch stays, and goes on when it can; what was
-// taken back is there again.
+// TestBatchThatWasBegun: the queue fails when a processor works on one request already. The batch
+// stays, and goes on when it can; what was taken back is there again.
 func TestBatchThatWasBegun(t *testing.T) {
 	q := &picky{room: 50}
 	s, store := newService(t, q)
@@ -249,7 +249,8 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// TestBatchExpired: what is left of a batch that has expired is canceled, and ends of its requests change it no more.
+// TestBatchExpired: what is left of a batch that has expired is canceled, and ends of its requests
+// change it no more.
 func TestBatchExpired(t *testing.T) {
 	s, store := newService(t, &picky{room: 100})
 	all := members(3)
@@ -285,7 +286,8 @@ func (a *away) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) 
 	return a.Store.Apply(ctx, of, c)
 }
 
-// TestEndsWaitForTheStore: a report is not held up nor refused because its batch cannot be told, and the batch is told later.
+// TestEndsWaitForTheStore: a report is not held up nor refused because its batch cannot be told,
+// and the batch is told later.
 func TestEndsWaitForTheStore(t *testing.T) {
 	_, store := newService(t, nil)
 	s := lifecycle.New(&away{Store: store}, &picky{room: 100}, lifecycle.Options{})
@@ -336,8 +338,8 @@ func TestBatchDocument(t *testing.T) {
 	}
 }
 
-// meeting is a store that lets nobody of the first owner who comes go on before so many of its requests are
-// being stored.
+// meeting is a store that lets nobody of the first owner who comes go on before so many of its
+// requests are being stored.
 type meeting struct {
 	*bolt.Store
 	wanted int
@@ -380,8 +382,8 @@ func (idle) Ready(context.Context) error                      { return nil }
 func (idle) Enqueue(context.Context, lifecycle.Request) error { return nil }
 func (idle) Discard(lifecycle.Request)                        {}
 
-// TestBatchesShareRoom: however many batches an owner has under way, no more of their requests are stored
-// at a time than of four; and all are.
+// TestBatchesShareRoom: however many batches an owner has under way, no more of their requests are
+// stored at a time than of four; and all are.
 func TestBatchesShareRoom(t *testing.T) {
 	const most = 128
 	_, store := newService(t, idle{})

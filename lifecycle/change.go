@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Change is one step of a request's life, as reported by a processor, asked for
-// by a client, or due by the clock. The types in this file, and those of batches in batch.go, are all there are.
+// Change is one step of a request's life, as reported by a processor, asked for by a client, or due
+// by the clock. The types in this file, and those of batches in batch.go, are all there are.
 type Change interface {
 	name() string
-	// apply changes r, which is the transition's own copy, and returns the type
-	// of the event that tells of it: silent if followers need not know, unchanged if nothing was changed.
+	// apply changes r, which is the transition's own copy, and returns the type of the event that
+	// tells of it: silent if followers need not know, unchanged if nothing was changed.
 	apply(r *Request, now time.Time) (EventType, error)
 }
 
@@ -50,7 +50,8 @@ func Transition(r Request, c Change, now time.Time) (Effect, error) {
 	return Effect{Request: next, Event: event, Changed: true}, nil
 }
 
-// OutputOf returns what is stored as the result of a request if the change is made, nil for nothing.
+// OutputOf returns what is stored as the result of a request if the change is made, nil for
+// nothing.
 func OutputOf(c Change) *Content {
 	switch c := c.(type) {
 	case Succeed:
@@ -63,19 +64,20 @@ func OutputOf(c Change) *Content {
 
 // Start begins an attempt: pending → processing.
 //
-// A queue may hand a message out late or twice, and more than one message may stand for the same work. So a start that stems
-// from one says from which, and for what that was made: it begins nothing of another route, nothing that waits for
-// another message since, and supersedes no attempt but the one that this very message began.
+// A queue may hand a message out late or twice, and more than one message may stand for the same
+// work. So a start that stems from one says from which, and for what that was made: it begins
+// nothing of another route, nothing that waits for another message since, and supersedes no attempt
+// but the one that this very message began.
 type Start struct {
 	Route    string // that the message was made for; "" for any
 	Message  string // the queue's id of the message; "" if the start stems from none
 	Sequence uint64 // of the event since which the request waited when the message was made; 0 if that is not known
-	// Redelivered says that the queue handed this message out before and took it
-	// back because its processor went away. Only then may a request that is
-	// processing be started again, as a new attempt that fences off the old one, unless that has a lease and has reported within it.
+	// Redelivered says that the queue handed this message out before and took it back because its
+	// processor went away. Only then may a request that is processing be started again, as a new
+	// attempt that fences off the old one, unless that has a lease and has reported within it.
 	Redelivered bool
-	// Attempt, with Redelivered, is the attempt that is believed to be dead; 0 for the one that the message began, or whichever runs if the
-	// start stems from none.
+	// Attempt, with Redelivered, is the attempt that is believed to be dead; 0 for the one that the
+	// message began, or whichever runs if the start stems from none.
 	Attempt int
 	// Insist, with Redelivered, supersedes an attempt within its lease, too.
 	Insist bool
@@ -262,9 +264,9 @@ func (c Repeat) apply(r *Request, _ time.Time) (EventType, error) {
 	return silent, nil
 }
 
-// Cancel asks for the end. What is pending ends at once; what is processing is
-// marked, and ends when its processor has reacted. A batch is marked, and ends with its members. Canceling
-// twice is no error.
+// Cancel asks for the end. What is pending ends at once; what is processing is marked, and ends
+// when its processor has reacted. A batch is marked, and ends with its members. Canceling twice is
+// no error.
 type Cancel struct {
 	// Withdrawn says that the request was never accepted, because its work could not
 	// be queued. It is about to be forgotten; if that fails, this tells it from one
@@ -352,7 +354,8 @@ func (r *Request) leased(now time.Time) bool {
 	return r.Lease > 0 && now.Before(r.UpdatedAt.Add(r.Lease))
 }
 
-// fence lets only the attempt that counts report, and only while it runs. No attempt is made at a batch.
+// fence lets only the attempt that counts report, and only while it runs. No attempt is made at a
+// batch.
 func fence(r *Request, c Change, attempt int) error {
 	if r.Batch != nil || r.Status != Processing || (attempt != 0 && attempt != r.Attempt) {
 		return refuse(r, c, attempt)

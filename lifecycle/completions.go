@@ -8,18 +8,20 @@ import (
 )
 
 const (
-	// countPause is how long a batch is left alone after ends were counted, unless all others have come meanwhile: each count is a
-	// write, and an event for whoever follows.
+	// countPause is how long a batch is left alone after ends were counted, unless all others have
+	// come meanwhile: each count is a write, and an event for whoever follows.
 	countPause = 50 * time.Millisecond
 	// countTime bounds one call to the store.
 	countTime = 5 * time.Second
-	// countTries is how often ends are told to a store that is away, after countPause, doubled each time: about 25 seconds. Reconcile finds them then.
+	// countTries is how often ends are told to a store that is away, after countPause, doubled each
+	// time: about 25 seconds. Reconcile finds them then.
 	countTries = 9
 )
 
-// completions tell batches of the ends of their members, and of members that were given more time. One call for a batch is under way at
-// a time in this process; the next one takes all that has come meanwhile. Nobody waits for that: an end that is lost, with the
-// process, is found by [Service.Reconcile].
+// completions tell batches of the ends of their members, and of members that were given more time.
+// One call for a batch is under way at a time in this process; the next one takes all that has come
+// meanwhile. Nobody waits for that: an end that is lost, with the process, is found by
+// [Service.Reconcile].
 type completions struct {
 	mu      sync.Mutex
 	waiting map[Ref]*waiting // by batch, while a goroutine is at it
@@ -126,8 +128,8 @@ func (t *completions) inBackground(f func()) {
 	}
 }
 
-// Close returns when what calls have left to be done is done: batches know of the ends of their members. Ends that are reported later are
-// not told any more.
+// Close returns when what calls have left to be done is done: batches know of the ends of their
+// members. Ends that are reported later are not told any more.
 func (s *Service) Close() {
 	t := &s.completions
 	t.mu.Lock()

@@ -11,8 +11,8 @@ import (
 type KeyUse struct {
 	Request     Ref    // that was created, or is about to be
 	Fingerprint string // of the submission
-	// LockedUntil is until when a repeat is told that the first call is in progress, unless there is
-	// a Reply.
+	// LockedUntil is until when a repeat is told that the first call is in progress, unless there
+	// is a Reply.
 	LockedUntil time.Time
 	Reply       *Reply // nil: none was saved yet
 }

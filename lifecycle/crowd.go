@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// How many submissions of one owner are being stored at a time. A store makes steps together that come
-// together, and all of them wait for the last: what one owner floods it with would be in each step of
-// everybody else's. Alone, an owner may have as many as make a step of a slow disk worth its while.
+// How many submissions of one owner are being stored at a time. A store makes steps together that
+// come together, and all of them wait for the last: what one owner floods it with would be in each
+// step of everybody else's. Alone, an owner may have as many as make a step of a slow disk worth
+// its while.
 const (
 	mostAlone        = 128
 	mostBesideOthers = 16

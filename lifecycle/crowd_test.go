@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestCrowd: an owner has all the room alone, and a share of it from when another one comes until that one
-// has stayed away for a while; nobody waits for another owner's.
+// TestCrowd: an owner has all the room alone, and a share of it from when another one comes until
+// that one has stayed away for a while; nobody waits for another owner's.
 func TestCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c crowd

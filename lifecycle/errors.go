@@ -33,8 +33,8 @@ var (
 	ErrFull = errors.New("no space is left")
 )
 
-// DamageError is something that was stored and is not any more what it was, by its checksum. It is never handed out; nothing was
-// changed, and what else is stored is not concerned.
+// DamageError is something that was stored and is not any more what it was, by its checksum. It is
+// never handed out; nothing was changed, and what else is stored is not concerned.
 type DamageError struct {
 	ID   string // the request that it is of, "" if it is of none
 	What string // "the record", "the content", "the result", …

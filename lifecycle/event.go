@@ -41,8 +41,8 @@ func (t EventType) Terminal() bool {
 	return t == EventSucceeded || t == EventFailed || t == EventCanceled || t == EventExpired
 }
 
-// EventID is the CloudEvents id of a request's event: unique with its source over all lives of the id,
-// and the same on every transport and at every repetition.
+// EventID is the CloudEvents id of a request's event: unique with its source over all lives of the
+// id, and the same on every transport and at every repetition.
 func EventID(of Ref, sequence uint64) string {
 	return fmt.Sprintf("%s/%d", of, sequence)
 }

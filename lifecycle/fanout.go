@@ -23,12 +23,15 @@ func (e *MemberError) Error() string {
 // Unwrap returns the cause.
 func (e *MemberError) Unwrap() error { return e.Err }
 
-// SubmitBatch stores a batch for the caller, and its members, and hands those to their routes. What is promised of
-// [Service.Submit] holds of all of them together: when it returns without error, every member is stored and queued; when it returns
-// ErrUnavailable, nothing is left, unless the batch was submitted twice at a time or a member was begun already. Then the batch stays, and [Service.Reconcile]
-// goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is another request's.
+// SubmitBatch stores a batch for the caller, and its members, and hands those to their routes. What
+// is promised of [Service.Submit] holds of all of them together: when it returns without error,
+// every member is stored and queued; when it returns ErrUnavailable, nothing is left, unless the
+// batch was submitted twice at a time or a member was begun already. Then the batch stays, and
+// [Service.Reconcile] goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is
+// another request's.
 //
-// The options of sub are those of the batch; its time to run out, which follows from its members, is none of them. A member without an id gets one.
+// The options of sub are those of the batch; its time to run out, which follows from its members,
+// is none of them. A member without an id gets one.
 func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
 	sub.Batch = &Batch{Total: len(members), Timed: true}
 	for i := range members {
@@ -79,9 +82,11 @@ func (s *Service) unused(ctx context.Context, n int, id func(i int) string) erro
 	})
 }
 
-// fanOut stores and queues the members of a batch that is pending, those that are not yet, and then makes it processing. fresh: this
-// call has stored the batch; if it cannot go on, it takes back the members that it has stored, and returns nil if that was too late for one. All
-// that may be done again, by others, too: ids and fingerprints of members follow from the batch, so what is stored is found.
+// fanOut stores and queues the members of a batch that is pending, those that are not yet, and then
+// makes it processing. fresh: this call has stored the batch; if it cannot go on, it takes back the
+// members that it has stored, and returns nil if that was too late for one. All that may be done
+// again, by others, too: ids and fingerprints of members follow from the batch, so what is stored
+// is found.
 func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	members, err := s.members(ctx, &batch)
 	if err != nil {
@@ -137,7 +142,8 @@ func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	return nil
 }
 
-// takeBack withdraws members that this process has stored, and reports false if that is too late for one of them.
+// takeBack withdraws members that this process has stored, and reports false if that is too late
+// for one of them.
 func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 	var late atomic.Bool
 	_ = each(len(members), func(i int) error {
@@ -149,11 +155,12 @@ func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
 	return !late.Load()
 }
 
-// atOnce is how many steps are made at a time where many are to be made: so many share one commit, or
-// one round trip.
+// atOnce is how many steps are made at a time where many are to be made: so many share one commit,
+// or one round trip.
 const atOnce = 32
 
-// each calls do for the numbers up to n, many at once, and waits for all calls. After an error no further ones are begun.
+// each calls do for the numbers up to n, many at once, and waits for all calls. After an error no
+// further ones are begun.
 func each(n int, do func(i int) error) error {
 	var next atomic.Int64
 	var mu sync.Mutex

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Ref names one life of a request. An id that a client has chosen may be used again once the request that had it is
-// forgotten, and everything that counts within a request then begins anew: sequences, attempts, offsets. So
-// whatever outlives a request (a message of a queue, a lease, an attempt, an event, a cursor, a ticket) names the
-// life that it belongs to, and finds nothing when that is over.
+// Ref names one life of a request. An id that a client has chosen may be used again once the
+// request that had it is forgotten, and everything that counts within a request then begins anew:
+// sequences, attempts, offsets. So whatever outlives a request (a message of a queue, a lease, an
+// attempt, an event, a cursor, a ticket) names the life that it belongs to, and finds nothing when
+// that is over.
 //
 // An id that Hark has made is never given twice. It needs no life, and has none.
 type Ref struct {
@@ -19,7 +20,8 @@ type Ref struct {
 // AnyLife is the life in a [Ref] that names whichever request has the id now.
 const AnyLife = "*"
 
-// Named names the request that has an id now. It is for calls that come with nothing but an id; what is kept names the life.
+// Named names the request that has an id now. It is for calls that come with nothing but an id;
+// what is kept names the life.
 func Named(id string) Ref { return Ref{id, AnyLife} }
 
 // Of reports whether the request is the one that is named.
@@ -44,8 +46,8 @@ const (
 	lifeDigits = "0123456789abcdefghjkmnpqrstvwxyz" // 32, each of which is 5 bits
 )
 
-// NewLife returns the name of a life: 50 random bits, which are enough because lives of one id only are told apart. It
-// needs no escaping anywhere.
+// NewLife returns the name of a life: 50 random bits, which are enough because lives of one id only
+// are told apart. It needs no escaping anywhere.
 func NewLife() string {
 	var life [lifeSize]byte
 	_, _ = rand.Read(life[:]) // never fails

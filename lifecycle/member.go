@@ -28,8 +28,8 @@ type memberOptions struct {
 // batchType is the media type of the content of a batch. Nobody but the functions here reads it.
 const batchType = "application/vnd.hark.batch"
 
-// encodeMembers returns members as the content of a batch: of each its options and its content, with their lengths. The content stays
-// byte for byte as it was submitted.
+// encodeMembers returns members as the content of a batch: of each its options and its content,
+// with their lengths. The content stays byte for byte as it was submitted.
 func encodeMembers(members []Submission) (Content, error) {
 	var data []byte
 	for i := range members {
@@ -105,9 +105,10 @@ func memberMark(batch *Request, member int) (m mark) {
 // fingerprint is that of the member, so that to store it again finds that one and no other.
 func (m mark) fingerprint() string { return base64.RawURLEncoding.EncodeToString(m[:]) }
 
-// id is that of the member, unless it has one of its own: a UUID (RFC 9562, section 5.8) that begins with
-// when the batch was made, in milliseconds, as those of other requests do. A store that sorts by ids
-// has the members of a batch next to each other then, and next to what else was made at that time.
+// id is that of the member, unless it has one of its own: a UUID (RFC 9562, section 5.8) that
+// begins with when the batch was made, in milliseconds, as those of other requests do. A store that
+// sorts by ids has the members of a batch next to each other then, and next to what else was made
+// at that time.
 func (m mark) id(batch *Request) string {
 	if !batch.Batch.Timed {
 		return m.fingerprint()
@@ -149,7 +150,8 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 	return ids, nil
 }
 
-// member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id of another request.
+// member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id
+// of another request.
 func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
 	r, err := s.store.Get(ctx, Named(id))
 	if err == nil && r.Fingerprint != memberMark(batch, member).fingerprint() {
@@ -158,9 +160,10 @@ func (s *Service) member(ctx context.Context, batch *Request, member int, id str
 	return r, err
 }
 
-// Members returns up to limit members of one of the caller's batches, from the given one on, in the order in which they were
-// submitted, and which is the next one, 0 at the end. Members that were forgotten, or are not stored yet, are left out.
-// With them comes the life of the batch that they are of. ErrNotFound if the request is no batch, ErrCursor if there is no such member.
+// Members returns up to limit members of one of the caller's batches, from the given one on, in the
+// order in which they were submitted, and which is the next one, 0 at the end. Members that were
+// forgotten, or are not stored yet, are left out. With them comes the life of the batch that they
+// are of. ErrNotFound if the request is no batch, ErrCursor if there is no such member.
 func (s *Service) Members(ctx context.Context, caller Principal, of Ref, from, limit int) (members []Request, life string, next int, err error) {
 	batch, err := s.GetBatch(ctx, caller, of)
 	if err != nil {

@@ -18,7 +18,8 @@ const (
 type Principal struct {
 	Subject string
 	Roles   []Role
-	// Request, if it names one, is the one request that the principal may see; all it may do is follow that.
+	// Request, if it names one, is the one request that the principal may see; all it may do is
+	// follow that.
 	Request Ref
 }
 

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Reconcile goes on with a batch where others have left off, because their process died or the store was away: it stores and queues
-// members that are missing, counts ends that nobody has told of, and cancels what is to be canceled. It reads every member that is not counted.
+// Reconcile goes on with a batch where others have left off, because their process died or the
+// store was away: it stores and queues members that are missing, counts ends that nobody has told
+// of, and cancels what is to be canceled. It reads every member that is not counted.
 func (s *Service) Reconcile(ctx context.Context, batch Request) error {
 	if batch.Status == Pending {
 		// Whoever has stored it may still be at it, and must not take it back any more.
@@ -22,9 +23,10 @@ func (s *Service) Reconcile(ctx context.Context, batch Request) error {
 	return err
 }
 
-// review counts the members of a batch that have ended and are not counted, and lets the batch run out of time after the others. cancel: those
-// are canceled. A member that is not there, though all were stored, was forgotten, or lost; nobody knows how it ended, and it counts as failed.
-// It returns the batch as it is then.
+// review counts the members of a batch that have ended and are not counted, and lets the batch run
+// out of time after the others. cancel: those are canceled. A member that is not there, though all
+// were stored, was forgotten, or lost; nobody knows how it ended, and it counts as failed. It
+// returns the batch as it is then.
 func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Request, error) {
 	ids, err := s.memberIDs(ctx, &batch)
 	if err != nil {
@@ -74,7 +76,8 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 	return batch, errors.Join(err, failed)
 }
 
-// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it has forgotten. It does not wait.
+// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it
+// has forgotten. It does not wait.
 func (s *Service) Swept(all []Request) {
 	for _, r := range all {
 		s.queue.Discard(r)

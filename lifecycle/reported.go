@@ -5,8 +5,9 @@ import (
 	"encoding/binary"
 )
 
-// Reported names a report that ended an attempt. Whoever made it may not have got the answer and make it again: the same
-// report of the same attempt changes nothing then, and is no error. The zero value is no report.
+// Reported names a report that ended an attempt. Whoever made it may not have got the answer and
+// make it again: the same report of the same attempt changes nothing then, and is no error. The
+// zero value is no report.
 type Reported struct {
 	Attempt int    // 0 if the report did not say, which is never taken for a repetition
 	Digest  string // of what it said

@@ -84,7 +84,8 @@ type Call struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`           // decoded; dot segments and empty ones stand as they were sent
 	Query  string `json:"query,omitzero"` // as it was sent, without the question mark
-	// RawPath is the path as it was sent, in which %2F is no slash; "" only if the request was stored by a version that did not keep it.
+	// RawPath is the path as it was sent, in which %2F is no slash; "" only if the request was
+	// stored by a version that did not keep it.
 	RawPath string `json:"rawPath,omitzero"`
 }
 

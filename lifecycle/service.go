@@ -62,9 +62,9 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Service is the lifecycle as the HTTP API and the processors use it: it adds
-// ownership, defaults and the hand-over of work to the store's atomic steps. It
-// keeps no state of its own that would matter, so any number may run on one store. Close it before the store.
+// Service is the lifecycle as the HTTP API and the processors use it: it adds ownership, defaults
+// and the hand-over of work to the store's atomic steps. It keeps no state of its own that would
+// matter, so any number may run on one store. Close it before the store.
 type Service struct {
 	store       Store
 	queue       Queue
@@ -126,9 +126,10 @@ func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request
 	return r, content, err
 }
 
-// ReadContent fills p with bytes of what was submitted with a request or came out of it, from an offset on, and returns
-// how many that were: fewer than len(p) only at the end. Who asks may see it, as [Service.Get], [Service.Start] or [Service.Running] have
-// found. ErrNotFound if it is not there any more.
+// ReadContent fills p with bytes of what was submitted with a request or came out of it, from an
+// offset on, and returns how many that were: fewer than len(p) only at the end. Who asks may see
+// it, as [Service.Get], [Service.Start] or [Service.Running] have found. ErrNotFound if it is not
+// there any more.
 func (s *Service) ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error) {
 	if pieces, ok := s.store.(Pieces); ok {
 		return pieces.ReadContent(ctx, of, part, p, offset)
@@ -146,7 +147,8 @@ func (s *Service) List(ctx context.Context, caller Principal, q Query) (Page, er
 	return s.store.List(ctx, q)
 }
 
-// Cancel asks one of the caller's requests to end, see the change of that name; with a batch all members that have not ended.
+// Cancel asks one of the caller's requests to end, see the change of that name; with a batch all
+// members that have not ended.
 func (s *Service) Cancel(ctx context.Context, caller Principal, of Ref) (Request, error) {
 	r, err := s.Get(ctx, caller, of)
 	if err != nil {
@@ -190,8 +192,8 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	return s.store.Delete(ctx, r.Ref())
 }
 
-// Follow returns the channel that a caller may follow, of a request that of the life that it has now.
-// A request that is unknown or somebody else's is ErrNotFound.
+// Follow returns the channel that a caller may follow, of a request that of the life that it has
+// now. A request that is unknown or somebody else's is ErrNotFound.
 func (s *Service) Follow(ctx context.Context, caller Principal, c Channel) (Channel, error) {
 	switch {
 	case c.Kind == RequestChannel:
@@ -228,7 +230,8 @@ func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content,
 	return r, content, nil
 }
 
-// unworkable lets a queue drop work whose request is damaged: handed out again it would only be in the way of the others.
+// unworkable lets a queue drop work whose request is damaged: handed out again it would only be in
+// the way of the others.
 func unworkable(err error) error {
 	if _, ok := errors.AsType[*DamageError](err); ok {
 		return fmt.Errorf("%w: %w", err, ErrNotFound)
@@ -236,7 +239,8 @@ func unworkable(err error) error {
 	return err
 }
 
-// CodeDamaged is the code of the failure of a request whose content was damaged where it was stored.
+// CodeDamaged is the code of the failure of a request whose content was damaged where it was
+// stored.
 const CodeDamaged = "stored-data-damaged"
 
 // giveUp ends a request whose content nobody can read any more.
@@ -249,8 +253,9 @@ func (s *Service) giveUp(ctx context.Context, r Request, damage *DamageError) er
 	return unworkable(damage)
 }
 
-// Running returns what an attempt works on while it is the one that runs, as its start did; nothing is changed. The
-// [*TransitionError] of any other attempt is that of a start. room, which may be nil, is asked before so many bytes are read; its error is returned.
+// Running returns what an attempt works on while it is the one that runs, as its start did; nothing
+// is changed. The [*TransitionError] of any other attempt is that of a start. room, which may be
+// nil, is asked before so many bytes are read; its error is returned.
 func (s *Service) Running(ctx context.Context, of Ref, attempt int, room func(size int64) error) (Request, Content, error) {
 	r, err := s.store.Get(ctx, of)
 	if err != nil {
@@ -272,8 +277,8 @@ func (s *Service) Running(ctx context.Context, of Ref, attempt int, room func(si
 // or [Release]. Work that goes back to pending is handed to the queue again.
 // A Fail that retries without a delay of its own gets the next backoff.
 //
-// A report of which the answer was lost may be made again; as long as no further attempt has ended, it changes nothing and is
-// answered with the request as it is now.
+// A report of which the answer was lost may be made again; as long as no further attempt has ended,
+// it changes nothing and is answered with the request as it is now.
 func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error) {
 	if f, ok := c.(Fail); ok && f.Retry && f.Delay <= 0 {
 		r, err := s.store.Get(ctx, of)

@@ -97,7 +97,8 @@ func TestQueuedAfterAll(t *testing.T) {
 	}
 }
 
-// TestSweptLeavesTheQueue: what expires while it waits is no work any more, and the queue is told so.
+// TestSweptLeavesTheQueue: what expires while it waits is no work any more, and the queue is told
+// so.
 func TestSweptLeavesTheQueue(t *testing.T) {
 	q := new(brokenQueue)
 	s, store := newService(t, q)

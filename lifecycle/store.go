@@ -38,13 +38,12 @@ type Store interface {
 	//
 	// Of several concurrent calls with one id or key, exactly one creates.
 	//
-	// The store counts what each owner takes, in the steps that change it, by [Request.Usage]. What would go beyond the submission's quota is
-	// refused: [*QuotaError].
+	// The store counts what each owner takes, in the steps that change it, by [Request.Usage]. What
+	// would go beyond the submission's quota is refused: [*QuotaError].
 	Create(ctx context.Context, s Submission) (Created, error)
 
-	// SaveReply remembers how the first call with a key was answered, for as
-	// long as the request is kept, and unlocks the key. If the key names another request, or none, it
-	// does nothing.
+	// SaveReply remembers how the first call with a key was answered, for as long as the request is
+	// kept, and unlocks the key. If the key names another request, or none, it does nothing.
 	SaveReply(ctx context.Context, of Ref, owner, key string, r Reply) error
 
 	// Apply makes one change by [Transition] and, in the same atomic step,
@@ -54,8 +53,9 @@ type Store interface {
 	// ErrNotFound, or the [*TransitionError] of the machine.
 	Apply(ctx context.Context, of Ref, c Change) (Request, error)
 
-	// Begin makes the change Start as Apply does, and returns with a request that is processing now what
-	// was submitted, Content(ctx, of, Input); that may fail when the attempt has begun already.
+	// Begin makes the change Start as Apply does, and returns with a request that is processing now
+	// what was submitted, Content(ctx, of, Input); that may fail when the attempt has begun
+	// already.
 	Begin(ctx context.Context, of Ref, c Start) (Request, Content, error)
 
 	// Get returns a request, with its Position if it is pending.
@@ -77,8 +77,9 @@ type Store interface {
 
 // Pieces is what a [Store] can do besides, so that large bodies need not be in memory as a whole.
 type Pieces interface {
-	// ReadContent fills p with bytes of [Store.Content], from an offset on, as far as there are any, and returns how
-	// many that were: fewer than len(p) only at the end. of names a life. ErrNotFound as Content has it.
+	// ReadContent fills p with bytes of [Store.Content], from an offset on, as far as there are
+	// any, and returns how many that were: fewer than len(p) only at the end. of names a life.
+	// ErrNotFound as Content has it.
 	ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error)
 }
 
@@ -104,7 +105,8 @@ type Housekeeping interface {
 type Swept struct {
 	Done int       // requests that it expired or forgot
 	Next time.Time // when the next one is due, zero if nothing is stored
-	// Ended are those that it expired, as they are then, and those that it forgot that are members of a batch.
+	// Ended are those that it expired, as they are then, and those that it forgot that are members
+	// of a batch.
 	Ended []Request
 }
 

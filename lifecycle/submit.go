@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Submit stores a request for the caller and hands it to its route. When it
-// returns without error, the work will be done or end otherwise; when it returns
-// ErrUnavailable, nothing of it is left, unless it was submitted twice at a time. Other errors are those of
-// [Store.Create]. Zero options of sub take the defaults; its ID must be set.
+// Submit stores a request for the caller and hands it to its route. When it returns without error,
+// the work will be done or end otherwise; when it returns ErrUnavailable, nothing of it is left,
+// unless it was submitted twice at a time. Other errors are those of [Store.Create]. Zero options
+// of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
 	sub.Owner, sub.Quota = caller.Subject, s.limits.Quota
 	s.fill(&sub)
@@ -41,7 +41,8 @@ func (s *Service) ready(ctx context.Context) error {
 	return nil
 }
 
-// place stores what was submitted and hands it over, or takes up what is there of it. All options are set.
+// place stores what was submitted and hands it over, or takes up what is there of it. All options
+// are set.
 func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 	for range 3 { // what a submission finds may be gone before it is taken up
 		created, err := s.create(ctx, sub)
@@ -84,8 +85,8 @@ func (s *Service) create(ctx context.Context, sub Submission) (Created, error) {
 	return s.store.Create(ctx, sub)
 }
 
-// hand sees to it that a request which is stored is worked on: it is queued, or, if it is a batch, its members are stored
-// and queued. fresh: this call has stored it.
+// hand sees to it that a request which is stored is worked on: it is queued, or, if it is a batch,
+// its members are stored and queued. fresh: this call has stored it.
 func (s *Service) hand(ctx context.Context, r Request, fresh bool) error {
 	if r.Batch != nil {
 		return s.fanOut(ctx, r, fresh)
@@ -96,13 +97,12 @@ func (s *Service) hand(ctx context.Context, r Request, fresh bool) error {
 	return nil
 }
 
-// withdraw takes back a request that could not be queued, and returns false if that
-// is too late: it was queued, only the queue's word was lost, and a processor has
-// begun; or it was submitted again meanwhile, and that may have been answered. Followers of a feed may
-// have seen that it was accepted, so it ends with an event before it is forgotten.
-// If the store fails as well, at the first step, it stays pending and is queued
-// later, which a repeated submission with its id finds; at the second, it is
-// canceled, and a repeated submission replaces it.
+// withdraw takes back a request that could not be queued, and returns false if that is too late: it
+// was queued, only the queue's word was lost, and a processor has begun; or it was submitted again
+// meanwhile, and that may have been answered. Followers of a feed may have seen that it was
+// accepted, so it ends with an event before it is forgotten. If the store fails as well, at the
+// first step, it stays pending and is queued later, which a repeated submission with its id finds;
+// at the second, it is canceled, and a repeated submission replaces it.
 func (s *Service) withdraw(ctx context.Context, of Ref) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -3,8 +3,8 @@ package lifecycle
 // The header in which a request keeps its trace context, as the submission named it.
 const headerTraceparent = "Traceparent"
 
-// Traceparent returns the trace context of the call that submitted r (W3C Trace Context, section 3.2), "" if it
-// had none that is valid.
+// Traceparent returns the trace context of the call that submitted r (W3C Trace Context, section
+// 3.2), "" if it had none that is valid.
 func (r *Request) Traceparent() string {
 	if r.Headers == nil {
 		return ""
@@ -18,7 +18,8 @@ func (r *Request) Traceparent() string {
 // traceparentLen is that of version 00, to which later versions may only append.
 const traceparentLen = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
-// validTraceparent reports whether t is a trace context of version 00, which needs no escaping in JSON.
+// validTraceparent reports whether t is a trace context of version 00, which needs no escaping in
+// JSON.
 func validTraceparent(t string) bool {
 	if len(t) != traceparentLen || t[:3] != "00-" || t[35] != '-' || t[52] != '-' {
 		return false

@@ -8,8 +8,9 @@ type Usage struct {
 	Bytes int64 // of contents and results that are kept
 }
 
-// Usage returns what a request counts for as it stands. A batch whose requests are not stored yet counts for them, too, so that there is room for
-// them when they are. What was stored by a version that did not count counts for nothing.
+// Usage returns what a request counts for as it stands. A batch whose requests are not stored yet
+// counts for them, too, so that there is room for them when they are. What was stored by a version
+// that did not count counts for nothing.
 func (r *Request) Usage() Usage {
 	if !r.Counted {
 		return Usage{}
@@ -35,7 +36,8 @@ func (u Usage) Minus(v Usage) Usage { return Usage{u.Open - v.Open, u.Bytes - v.
 // Plus returns both together.
 func (u Usage) Plus(v Usage) Usage { return Usage{u.Open + v.Open, u.Bytes + v.Bytes} }
 
-// Quota is what an owner may take of a store when something is submitted. What is zero has no limit.
+// Quota is what an owner may take of a store when something is submitted. What is zero has no
+// limit.
 type Quota Usage
 
 // Admit returns a [*QuotaError] unless an owner who takes so much may take more.
@@ -57,7 +59,8 @@ const (
 	PolicyStored = "stored-bytes-per-caller"
 )
 
-// QuotaError is why a submission was not stored: its owner would take more than it may. Nothing was changed.
+// QuotaError is why a submission was not stored: its owner would take more than it may. Nothing was
+// changed.
 type QuotaError struct {
 	Policy       string
 	Most, Wanted int64 // what is allowed, and what it would be; requests or bytes

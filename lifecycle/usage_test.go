@@ -7,7 +7,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// TestUsage: what a request counts for falls as it ends, and a batch counts for its requests until they are there.
+// TestUsage: what a request counts for falls as it ends, and a batch counts for its requests until
+// they are there.
 func TestUsage(t *testing.T) {
 	of := func(status lifecycle.Status, result *lifecycle.Result, batch *lifecycle.Batch) lifecycle.Usage {
 		r := lifecycle.Request{Counted: true, Status: status, Input: lifecycle.ContentInfo{Size: 10}, Result: result, Batch: batch}

@@ -11,7 +11,8 @@ import (
 	"github.com/hark-push/hark/loadtest/scene"
 )
 
-// TestChurn is the check of the same name, for some seconds, on both kinds of backends: everything at once, while gateways and workers die.
+// TestChurn is the check of the same name, for some seconds, on both kinds of backends: everything
+// at once, while gateways and workers die.
 func TestChurn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute on each kind of backends")

@@ -18,9 +18,10 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// compare plays scenes on all servers that there are, with the same settings, and holds them beside each other. Each run is a process of
-// this program, with a server of its own. Where speed is compared the servers of a table take turns, because a shared
-// machine is not always as fast; medians count.
+// compare plays scenes on all servers that there are, with the same settings, and holds them beside
+// each other. Each run is a process of this program, with a server of its own. Where speed is
+// compared the servers of a table take turns, because a shared machine is not always as fast;
+// medians count.
 type compare struct {
 	Quick   bool     `help:"Small sizes: to see that it works, in less than two minutes."`
 	Scenes  []string `placeholder:"NAME" help:"Only these: idle, broadcast, unicast, lifecycle, slow, storm, growth."`
@@ -157,7 +158,8 @@ func (c *comparison) one(p planned) error {
 // tooLong is when a run is given up.
 const tooLong = 15 * time.Minute
 
-// exec runs this program again. All that it starts is ended with it if it is interrupted or takes too long.
+// exec runs this program again. All that it starts is ended with it if it is interrupted or takes
+// too long.
 func (c *comparison) exec(args []string) error {
 	self, err := os.Executable()
 	if err != nil {

@@ -17,12 +17,12 @@
 //	go run ./loadtest report F…  a page of charts from results files
 //	go run ./loadtest performance F   the figures of docs/performance.md, from the results of a comparison
 //
-// It speaks the public wires only and imports nothing of Hark but what receivers verify webhooks with. It builds and starts what it
-// puts under load by itself, on free ports, with data in a temporary folder, and stops it
-// again: a gateway with everything inside, with --backends=shared one on Redis and
-// RabbitMQ of its own, or with --on another server. CPU and memory are those
-// of the servers' processes, read from /proc, so the client's share does not count. It
-// checks what it counts: an event that is lost, doubled or out of order fails the run.
+// It speaks the public wires only and imports nothing of Hark but what receivers verify webhooks
+// with. It builds and starts what it puts under load by itself, on free ports, with data in a
+// temporary folder, and stops it again: a gateway with everything inside, with --backends=shared
+// one on Redis and RabbitMQ of its own, or with --on another server. CPU and memory are those of
+// the servers' processes, read from /proc, so the client's share does not count. It checks what it
+// counts: an event that is lost, doubled or out of order fails the run.
 package main
 
 import (
@@ -125,7 +125,8 @@ func play(o *options, r *report, s runner) (err error) {
 	return err
 }
 
-// settings returns the flags of a scene, and those of all scenes that make a difference, with their values.
+// settings returns the flags of a scene, and those of all scenes that make a difference, with their
+// values.
 func settings(command *kong.Context) map[string]string {
 	values := make(map[string]string)
 	for _, f := range append(command.Selected().Flags, command.Model.Flags...) {

@@ -44,7 +44,8 @@ func (p planned) same(other planned) bool {
 	return p.scene == other.scene && p.wire == other.wire && p.shared == other.shared
 }
 
-// plannedScenes is what a comparison consists of. Hark comes first wherever it runs: the floor needs the length of its messages.
+// plannedScenes is what a comparison consists of. Hark comes first wherever it runs: the floor
+// needs the length of its messages.
 var plannedScenes = []struct {
 	name    string
 	wires   []string
@@ -86,7 +87,8 @@ var plannedScenes = []struct {
 	},
 }
 
-// plan returns all runs of some scenes on some servers, in order; no names mean all of them. What cannot run has a reason in absent, by server.
+// plan returns all runs of some scenes on some servers, in order; no names mean all of them. What
+// cannot run has a reason in absent, by server.
 func plan(scenes, servers []string, quick bool, absent map[string]string) ([]planned, error) {
 	known := []string{"redis"}
 	var runs []planned

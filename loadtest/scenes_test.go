@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestScenes runs each scene against the real gateway, as small as it gets: that each reads what the gateway writes today, the ids of
-// both kinds of wires among it, since a message that is not understood, lost or out of order fails a scene.
+// TestScenes runs each scene against the real gateway, as small as it gets: that each reads what
+// the gateway writes today, the ids of both kinds of wires among it, since a message that is not
+// understood, lost or out of order fails a scene.
 func TestScenes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")

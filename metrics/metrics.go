@@ -67,8 +67,8 @@ func Truth(is bool) float64 {
 	return 0
 }
 
-// Collector returns what tells series. take is called once each time that Prometheus asks, and may be called
-// concurrently.
+// Collector returns what tells series. take is called once each time that Prometheus asks, and may
+// be called concurrently.
 func Collector[S any](take func() S, series ...Series[S]) prometheus.Collector {
 	return collector[S]{take, series}
 }

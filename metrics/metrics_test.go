@@ -11,7 +11,8 @@ import (
 	"github.com/hark-push/hark/metrics"
 )
 
-// TestCollector: each kind of series is told under its name, with its labels, of one look at what is counted.
+// TestCollector: each kind of series is told under its name, with its labels, of one look at what
+// is counted.
 func TestCollector(t *testing.T) {
 	type counts struct {
 		open  int

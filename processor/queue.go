@@ -26,8 +26,8 @@ func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 
 func (q queue) Discard(r lifecycle.Request) { q.broker.Discard(jobOf(&r)) }
 
-// BrokerJob returns the note by which a broker carries a request: a new message, or, for one that is being processed, that which
-// began its attempt, as if it came back.
+// BrokerJob returns the note by which a broker carries a request: a new message, or, for one that
+// is being processed, that which began its attempt, as if it came back.
 func BrokerJob(r lifecycle.Request) broker.Job {
 	j := jobOf(&r)
 	if j.Message = r.StartedBy; r.Status == lifecycle.Pending {

@@ -58,9 +58,10 @@ func (r *run) leave(a *attempt) {
 	}
 }
 
-// begin takes over what the start of a returned, and ends every attempt at the same request in this process that
-// a younger one has superseded: the older ones, or a itself, since the answers to two starts may come in either order. An
-// attempt whose answer has not come yet may be the younger one; it is judged when it begins.
+// begin takes over what the start of a returned, and ends every attempt at the same request in this
+// process that a younger one has superseded: the older ones, or a itself, since the answers to two
+// starts may come in either order. An attempt whose answer has not come yet may be the younger one;
+// it is judged when it begins.
 func (r *run) begin(a *attempt, request lifecycle.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

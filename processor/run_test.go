@@ -194,9 +194,10 @@ func TestSupersededAttempt(t *testing.T) {
 	}
 }
 
-// TestStartsAtOnce: a request whose submission was repeated is queued twice, and after an outage both may be handed to one
-// process at once. In whichever order the answers to their starts come, the younger attempt lives on: the other
-// delivery is acknowledged, so nobody else would do the work.
+// TestStartsAtOnce: a request whose submission was repeated is queued twice, and after an outage
+// both may be handed to one process at once. In whichever order the answers to their starts come,
+// the younger attempt lives on: the other delivery is acknowledged, so nobody else would do the
+// work.
 func TestStartsAtOnce(t *testing.T) {
 	for name, answers := range map[string][2]time.Duration{
 		"the older is answered first": {time.Second, 2 * time.Second}, "the younger is answered first": {2 * time.Second, time.Second},

@@ -53,8 +53,8 @@ type Server struct {
 	exited  chan struct{}
 }
 
-// Pause stops the server's processes (SIGSTOP) and returns once they stand still: connections stay open and nothing
-// answers. Undone by Resume.
+// Pause stops the server's processes (SIGSTOP) and returns once they stand still: connections stay
+// open and nothing answers. Undone by Resume.
 func (s *Server) Pause() {
 	s.signal(syscall.SIGSTOP)
 	if s.process == nil {
@@ -68,8 +68,8 @@ func (s *Server) Pause() {
 	}
 }
 
-// moving reports whether a thread of a process group is not stopped yet: each stops by itself, on a busy machine some
-// milliseconds after the signal. It is false where there is no /proc.
+// moving reports whether a thread of a process group is not stopped yet: each stops by itself, on a
+// busy machine some milliseconds after the signal. It is false where there is no /proc.
 func moving(group int) bool {
 	threads, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat")
 	for _, thread := range threads {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Check returns an error that names the variables which the tags env of a struct name, and which are
-// set but empty, or blank: whoever set one meant something by it, and a default in its place may be
-// the opposite, like no keys at all. environment is as [os.Environ] gives it.
+// Check returns an error that names the variables which the tags env of a struct name, and which
+// are set but empty, or blank: whoever set one meant something by it, and a default in its place
+// may be the opposite, like no keys at all. environment is as [os.Environ] gives it.
 func Check[T any](environment []string) error {
 	known := make(map[string]bool)
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {

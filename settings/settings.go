@@ -25,8 +25,8 @@ func (e *Error) Error() string {
 // NotAllowed returns an [*Error]; with an empty value it says that nothing was given.
 func NotAllowed(key, value, allowed string) *Error { return &Error{key, value, allowed} }
 
-// Between returns an [*Error] if a value does not lie between two others, which are allowed. What is
-// not a number never does.
+// Between returns an [*Error] if a value does not lie between two others, which are allowed. What
+// is not a number never does.
 func Between[T cmp.Ordered](key string, value, least, most T) error {
 	if value >= least && value <= most {
 		return nil

@@ -1,11 +1,14 @@
-// Package tracing follows requests through Hark by OpenTelemetry: the call that submits one, its way through the
-// queue, its processing, the push of its events, and the deliveries to webhooks are spans of one trace.
+// Package tracing follows requests through Hark by OpenTelemetry: the call that submits one, its
+// way through the queue, its processing, the push of its events, and the deliveries to webhooks are
+// spans of one trace.
 //
-// What holds them together is in the request: the trace context of its submission (W3C Trace Context) is stored with it, reaches
-// processors among its headers, and stands in each of its events. So nothing has to be carried beside the work, and no process need know
-// another one's spans.
+// What holds them together is in the request: the trace context of its submission (W3C Trace
+// Context) is stored with it, reaches processors among its headers, and stands in each of its
+// events. So nothing has to be carried beside the work, and no process need know another one's
+// spans.
 //
-// Each function wraps one thing that the rest of Hark has anyway; where nothing is traced nothing is wrapped, and costs nothing.
+// Each function wraps one thing that the rest of Hark has anyway; where nothing is traced nothing
+// is wrapped, and costs nothing.
 package tracing
 
 import (
@@ -41,17 +44,19 @@ const (
 
 // Options of [Start].
 type Options struct {
-	// Endpoint is where spans are sent, an OTLP/HTTP collector like http://127.0.0.1:4318; without a path they go to
-	// /v1/traces. "" for what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says.
+	// Endpoint is where spans are sent, an OTLP/HTTP collector like http://127.0.0.1:4318; without
+	// a path they go to /v1/traces. "" for what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+	// OTEL_EXPORTER_OTLP_ENDPOINT says.
 	Endpoint string
 	// Service names this program, unless OTEL_SERVICE_NAME does.
 	Service string
 	Logger  *slog.Logger
 }
 
-// Start returns what makes spans, and a function that sends what was not sent yet, until its context ends, and stops.
-// It returns nil for both if there is nowhere to send them. Further variables of OpenTelemetry hold too, such as OTEL_TRACES_SAMPLER. While the collector is away spans are
-// dropped; nothing waits for it.
+// Start returns what makes spans, and a function that sends what was not sent yet, until its
+// context ends, and stops. It returns nil for both if there is nowhere to send them. Further
+// variables of OpenTelemetry hold too, such as OTEL_TRACES_SAMPLER. While the collector is away
+// spans are dropped; nothing waits for it.
 func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context), error) {
 	var options []otlptracehttp.Option
 	switch {
@@ -92,7 +97,8 @@ const StopTime = 5 * time.Second
 
 var propagator propagation.TraceContext
 
-// Parent returns ctx with the span of a trace context as the current one; ctx itself if there is none.
+// Parent returns ctx with the span of a trace context as the current one; ctx itself if there is
+// none.
 func Parent(ctx context.Context, traceparent, tracestate string) context.Context {
 	if traceparent == "" {
 		return ctx
@@ -107,8 +113,8 @@ func Context(ctx context.Context) (traceparent, tracestate string) {
 	return carrier["traceparent"], carrier["tracestate"]
 }
 
-// End ends a span, as failed if there is an error. Of a failure of a request it keeps the code, because the text is for those who may
-// see the request.
+// End ends a span, as failed if there is an error. Of a failure of a request it keeps the code,
+// because the text is for those who may see the request.
 func End(span trace.Span, err error) {
 	if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
 		span.SetStatus(codes.Error, f.Code)

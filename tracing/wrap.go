@@ -33,8 +33,8 @@ func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 	return err
 }
 
-// Source returns a source of which each event that is handed on to followers is a span, on each node on which somebody follows. A nil
-// tracer returns s.
+// Source returns a source of which each event that is handed on to followers is a span, on each
+// node on which somebody follows. A nil tracer returns s.
 func Source(tracer trace.Tracer, s hub.Source) hub.Source {
 	if tracer == nil {
 		return s
@@ -64,8 +64,8 @@ func (s source) Listen(f func(channel string, m hub.Message)) {
 	})
 }
 
-// Transport returns a transport of which each call is a span, a child of the trace context in the call's header, which the other side
-// gets instead. A nil tracer returns next.
+// Transport returns a transport of which each call is a span, a child of the trace context in the
+// call's header, which the other side gets instead. A nil tracer returns next.
 func Transport(tracer trace.Tracer, next http.RoundTripper) http.RoundTripper {
 	if tracer == nil {
 		return next

@@ -276,8 +276,9 @@ func post(t *testing.T, url, body string) map[string]any {
 	return document
 }
 
-// testStaysInView: on a narrow screen, what is added while work runs moves nothing of what is looked at. The list of recent requests, which is seen
-// behind the live view here, comes before it in the document, so the browser would keep that in place.
+// testStaysInView: on a narrow screen, what is added while work runs moves nothing of what is
+// looked at. The list of recent requests, which is seen behind the live view here, comes before it
+// in the document, so the browser would keep that in place.
 func testStaysInView(t *testing.T, b *browser, base string) {
 	for range 8 {
 		post(t, base+"/v1/requests", `{"route":"sleep","content":{"steps":1,"duration":"1ms"}}`)
@@ -523,7 +524,8 @@ func (p *page) listen(event any) {
 			}
 		}
 	case *log.EventEntryAdded:
-		// A page that says of no icon, as one with nothing in it, is asked for this one, whenever that is.
+		// A page that says of no icon, as one with nothing in it, is asked for this one, whenever
+		// that is.
 		icon := strings.HasSuffix(e.Entry.URL, "/favicon.ico")
 		wanted := icon || p.networkErrors.Load() && (e.Entry.Source == log.EntrySourceNetwork || strings.HasPrefix(e.Entry.Text, "WebSocket connection"))
 		if (e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning) && !wanted {

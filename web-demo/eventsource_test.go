@@ -48,8 +48,10 @@ func (c caller) call(method, path, body string) (document struct {
 	return document
 }
 
-// TestNativeEventSource follows with nothing but the browser's own EventSource, with a ticket that expires meanwhile, over a network that cuts: it comes
-// back by itself, to the URL that it has, and gets every event once, and the end. A feed that is cut before its first event loses nothing either.
+// TestNativeEventSource follows with nothing but the browser's own EventSource, with a ticket that
+// expires meanwhile, over a network that cuts: it comes back by itself, to the URL that it has, and
+// gets every event once, and the end. A feed that is cut before its first event loses nothing
+// either.
 func TestNativeEventSource(t *testing.T) {
 	const clientKey, workerKey = "hark_demo_0123456789ab", "hark_work_0123456789ab"
 	keys := filepath.Join(t.TempDir(), "keys.yaml")

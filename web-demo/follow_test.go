@@ -23,8 +23,8 @@ import (
 	"github.com/hark-push/hark/servertest"
 )
 
-// wire is a proxy that counts the connections that followers hold, and that can stop passing things on without closing anything, as one does whose
-// other side has gone.
+// wire is a proxy that counts the connections that followers hold, and that can stop passing things
+// on without closing anything, as one does whose other side has gone.
 type wire struct {
 	url     string
 	streams atomic.Int64 // event streams that are open
@@ -32,7 +32,8 @@ type wire struct {
 	refuses atomic.Bool  // WebSockets, with 403
 	holds   atomic.Bool  // event streams: what comes behind their head
 	sheds   atomic.Int64 // event streams, so many, with 503
-	// swallowed counts the connections of which something was held back since they fell silent: nothing more will come of those.
+	// swallowed counts the connections of which something was held back since they fell silent:
+	// nothing more will come of those.
 	swallowed atomic.Int64
 
 	mu   sync.Mutex
@@ -191,7 +192,8 @@ func (p *page) eventually(what string, condition func() bool) {
 	}
 }
 
-// blank opens a page of an origin with nothing in it but the module, as `hark`, and what follows requests and keeps what it is told.
+// blank opens a page of an origin with nothing in it but the module, as `hark`, and what follows
+// requests and keeps what it is told.
 func (b *browser) blank(t *testing.T, origin string) *page {
 	t.Helper()
 	p := b.open(t, origin+"/health/live")
@@ -200,7 +202,8 @@ func (b *browser) blank(t *testing.T, origin string) *page {
 	return p
 }
 
-// arrives is until for a page that is navigated to, or comes out of the cache: what waits within the page does not survive that.
+// arrives is until for a page that is navigated to, or comes out of the cache: what waits within
+// the page does not survive that.
 func (p *page) arrives(condition string) {
 	p.t.Helper()
 	p.eventually(condition, func() bool {
@@ -260,7 +263,8 @@ func (w work) progress(id string, percent int) {
 	w.call("POST", "/v1/work/"+id+"/progress", fmt.Sprintf(`{"percent":%d}`, percent))
 }
 
-// TestManyFollowers: however many followers a page has, what it does beside them goes through at once.
+// TestManyFollowers: however many followers a page has, what it does beside them goes through at
+// once.
 func TestManyFollowers(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
@@ -292,7 +296,8 @@ func TestManyFollowers(t *testing.T) {
 	}
 }
 
-// TestManyTabs: all tabs of an origin share their connections, also where they follow the same request, and a tab that is gone holds none.
+// TestManyTabs: all tabs of an origin share their connections, also where they follow the same
+// request, and a tab that is gone holds none.
 func TestManyTabs(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
@@ -375,7 +380,8 @@ func TestHeldBack(t *testing.T) {
 	}
 }
 
-// TestWalk: pages that are left hold no connection, so that any number can be walked through, and back: each goes on where it was.
+// TestWalk: pages that are left hold no connection, so that any number can be walked through, and
+// back: each goes on where it was.
 func TestWalk(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
@@ -384,7 +390,8 @@ func TestWalk(t *testing.T) {
 			w := work{caller{t, base, "none"}}
 			proxy := newWire(t, base)
 			ids := w.submit(8)
-			// Not that of the others: Chromium keeps no page that must not be stored and has asked for something that must not, such as a stream.
+			// Not that of the others: Chromium keeps no page that must not be stored and has asked
+			// for something that must not, such as a stream.
 			p := b.open(t, proxy.url+"/icon.svg")
 			p.networkErrors.Store(true)
 			for n, id := range ids {
@@ -423,7 +430,8 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// TestFrozenAndOffline: a page that is frozen lets go and comes back, and one whose network was away connects at once.
+// TestFrozenAndOffline: a page that is frozen lets go and comes back, and one whose network was
+// away connects at once.
 func TestFrozenAndOffline(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--heartbeat", "1s", "--retry", "100ms")
@@ -470,7 +478,8 @@ func TestFrozenAndOffline(t *testing.T) {
 	}
 }
 
-// TestEndBehindARefusal: what was missed while a stream was away and then refused comes before the end.
+// TestEndBehindARefusal: what was missed while a stream was away and then refused comes before the
+// end.
 func TestEndBehindARefusal(t *testing.T) {
 	b := newBrowser(t)
 	base := startGateway(t, "--drain", "100ms", "--samples=false", "--retry", "100ms")
@@ -521,8 +530,9 @@ func TestDocumentedEventSource(t *testing.T) {
 	p.eventually("it is closed at the end", func() bool { return proxy.streams.Load() == 0 })
 }
 
-// TestWorkerPolicy: the worker's script has a policy of its own, that of the gateway which it came from. If that forbids what the page may do, the
-// page connects itself, here to a gateway of another origin, for which the worker is used only where the application says so.
+// TestWorkerPolicy: the worker's script has a policy of its own, that of the gateway which it came
+// from. If that forbids what the page may do, the page connects itself, here to a gateway of
+// another origin, for which the worker is used only where the application says so.
 func TestWorkerPolicy(t *testing.T) {
 	b := newBrowser(t)
 	home := startGateway(t, "--drain", "100ms", "--samples=false")

@@ -12,7 +12,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// receiver is an endpoint of webhooks. It fails while it is told to, and takes application/json only when it is picky.
+// receiver is an endpoint of webhooks. It fails while it is told to, and takes application/json
+// only when it is picky.
 type receiver struct {
 	*httptest.Server
 	failing atomic.Bool
@@ -117,7 +118,8 @@ func testWebhooks(t *testing.T, b *browser, base string) {
 	again.until(`document.querySelector('#problem').textContent.includes('public internet')`)
 }
 
-// testWebhookContentType: a receiver that does not take what is sent by default is no riddle, and an endpoint can be made that it takes.
+// testWebhookContentType: a receiver that does not take what is sent by default is no riddle, and
+// an endpoint can be made that it takes.
 func testWebhookContentType(t *testing.T, b *browser, base string) {
 	r := newReceiver(t)
 	r.picky.Store(true)

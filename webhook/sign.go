@@ -111,9 +111,9 @@ func (k Key) GoString() string { return "webhook.Key{…}" }
 // Public returns the half of a key pair that verifies; the zero Key of a shared secret.
 func (k Key) Public() Key { return Key{public: k.public} }
 
-// Sign returns the value of the signature header: a signature by each key that can
-// sign, separated by spaces, so that a receiver may have either of two keys while they are exchanged.
-// The id must not be empty or have a dot.
+// Sign returns the value of the signature header: a signature by each key that can sign, separated
+// by spaces, so that a receiver may have either of two keys while they are exchanged. The id must
+// not be empty or have a dot.
 func Sign(id string, at time.Time, body []byte, keys ...Key) (string, error) {
 	if id == "" || strings.Contains(id, ".") {
 		return "", fmt.Errorf("webhook id %q: it must be there and have no dot", id)

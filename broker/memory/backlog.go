@@ -25,8 +25,8 @@ type left struct {
 // againAfter is how long it takes until the backlog is read again after it has failed.
 const againAfter = time.Second
 
-// leaves reports whether a job that may start now is left to the backlog: its place has as many as are kept,
-// or has left some that come before it.
+// leaves reports whether a job that may start now is left to the backlog: its place has as many as
+// are kept, or has left some that come before it.
 func (b *Broker) leaves(it *item) bool {
 	if b.options.Backlog == nil {
 		return false
@@ -92,7 +92,8 @@ func (b *Broker) read(at place, l *left) {
 	}
 }
 
-// readOnce reads the backlog from its beginning, and reports whether there are more jobs than are kept.
+// readOnce reads the backlog from its beginning, and reports whether there are more jobs than are
+// kept.
 func (b *Broker) readOnce(at place, l *left) (full bool, err error) {
 	for j, err := range b.options.Backlog(b.ctx, at.route, at.priority) {
 		if err != nil {
@@ -111,8 +112,8 @@ func (b *Broker) readOnce(at place, l *left) (full bool, err error) {
 	return false, nil
 }
 
-// keep puts a job of the backlog into its line, unless it waits there, is out or was settled meanwhile, and
-// reports whether there is no room.
+// keep puts a job of the backlog into its line, unless it waits there, is out or was settled
+// meanwhile, and reports whether there is no room.
 func (b *Broker) keep(j broker.Job, l *left) (full bool) {
 	if b.closed {
 		return true

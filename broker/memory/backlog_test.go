@@ -57,8 +57,8 @@ func (s *stored) backlog(_ context.Context, route string, priority int) iter.Seq
 	}
 }
 
-// TestBacklog: of thousands of jobs a few are kept, and all are handed out, each once and each owner's in
-// their order, whatever comes meanwhile and however often the backlog fails.
+// TestBacklog: of thousands of jobs a few are kept, and all are handed out, each once and each
+// owner's in their order, whatever comes meanwhile and however often the backlog fails.
 func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -115,8 +115,8 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// TestBacklogOfMany: with many consumers that fail, return and take long, each job is handed out until it is
-// acknowledged.
+// TestBacklogOfMany: with many consumers that fail, return and take long, each job is handed out
+// until it is acknowledged.
 func TestBacklogOfMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(3, 4))
@@ -169,7 +169,8 @@ func TestBacklogOfMany(t *testing.T) {
 	})
 }
 
-// TestRecoverLeaves: at a start those that were handed out are kept, and of the others as many as always.
+// TestRecoverLeaves: at a start those that were handed out are kept, and of the others as many as
+// always.
 func TestRecoverLeaves(t *testing.T) {
 	s := new(stored)
 	b := memory.New([]string{"a"}, memory.Options{Backlog: s.backlog, MaxKept: 5})

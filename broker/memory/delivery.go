@@ -33,7 +33,8 @@ func (b *Broker) serve(r *route) {
 	}
 }
 
-// serveAll hands out what waits on all routes: what comes first of all of them, to whoever takes it.
+// serveAll hands out what waits on all routes: what comes first of all of them, to whoever takes
+// it.
 func (b *Broker) serveAll() {
 	for {
 		var best *item
@@ -49,8 +50,8 @@ func (b *Broker) serveAll() {
 	}
 }
 
-// before reports whether an item that is the first of its route comes before that of another one, which
-// may be nil: a higher priority does, then the owner whose turn comes first.
+// before reports whether an item that is the first of its route comes before that of another one,
+// which may be nil: a higher priority does, then the owner whose turn comes first.
 func (it *item) before(other *item) bool {
 	return other == nil || it.level() > other.level() || it.level() == other.level() && it.line.turn < other.line.turn
 }

@@ -36,10 +36,10 @@ type Options struct {
 	MaxKept int
 }
 
-// Backlog yields the jobs of a route and a priority that wait, those of all owners, in their order. It is
-// called by goroutines of the broker, and reads what was there when it was called, at least. A job has to be
-// there before it is published, and until it has been handed out. After an error, which ends it, it is
-// called again.
+// Backlog yields the jobs of a route and a priority that wait, those of all owners, in their order.
+// It is called by goroutines of the broker, and reads what was there when it was called, at least.
+// A job has to be there before it is published, and until it has been handed out. After an error,
+// which ends it, it is called again.
 type Backlog func(ctx context.Context, route string, priority int) iter.Seq2[broker.Job, error]
 
 // Broker implements broker.Broker. It knows all ten priorities and delays to the
@@ -83,8 +83,8 @@ func New(routes []string, o Options) *Broker {
 	return b
 }
 
-// Publish implements broker.Broker. A job that waits already for the same life of its request is kept once: the
-// newer one counts, but keeps the older one's place if both may start now.
+// Publish implements broker.Broker. A job that waits already for the same life of its request is
+// kept once: the newer one counts, but keeps the older one's place if both may start now.
 func (b *Broker) Publish(ctx context.Context, j broker.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -94,9 +94,9 @@ func (b *Broker) Publish(ctx context.Context, j broker.Job) error {
 	return b.add(j, false, b.options.MaxWaiting)
 }
 
-// Recover takes over jobs as a start finds them unfinished, in their order, each
-// with whether it may have been handed out before; those that were are kept whatever the backlog has. It takes all that it can; the error
-// tells of the first that it cannot, for want of its route.
+// Recover takes over jobs as a start finds them unfinished, in their order, each with whether it
+// may have been handed out before; those that were are kept whatever the backlog has. It takes all
+// that it can; the error tells of the first that it cannot, for want of its route.
 func (b *Broker) Recover(jobs iter.Seq2[broker.Job, bool]) error {
 	var first error
 	for j, redelivered := range jobs {

@@ -83,9 +83,10 @@ type session struct {
 	intake     sync.WaitGroup // what reads deliveries and what holds back those that are not due
 }
 
-// session consumes until ctx ends, waits for the handles, and returns nil; or until
-// the channel is lost, and returns why. again says that it was: somebody may have deleted a queue. At first they
-// are there, because whatever connects to publish declares them, so that a short Consume costs few round trips.
+// session consumes until ctx ends, waits for the handles, and returns nil; or until the channel is
+// lost, and returns why. again says that it was: somebody may have deleted a queue. At first they
+// are there, because whatever connects to publish declares them, so that a short Consume costs few
+// round trips.
 func (c *consumer) session(ctx context.Context, g *generation, again bool) error {
 	if again {
 		if err := c.topology.declareRoutes(g, c.routes); err != nil {
@@ -213,8 +214,9 @@ func (s *session) hand(d *delivery) {
 // holdBack sends a job that is not due on to its next delay step. What remains after
 // the shortest step it waits here, and so it does while nothing can be published.
 //
-// What is sent on is a message of its own, for nothing has begun by it: should both stay, because the server's word for one of them was lost,
-// an attempt that one began is not the other's to supersede.
+// What is sent on is a message of its own, for nothing has begun by it: should both stay, because
+// the server's word for one of them was lost, an attempt that one began is not the other's to
+// supersede.
 func (s *session) holdBack(d *delivery) {
 	shortest := s.topology.options.Delays[0]
 	for {
@@ -226,7 +228,8 @@ func (s *session) holdBack(d *delivery) {
 		if left >= shortest {
 			next := d.job
 			next.Message = broker.NewMessage()
-			// Not the context of the Consume: whether it was sent on has to be known, or there are two of it.
+			// Not the context of the Consume: whether it was sent on has to be known, or there are
+			// two of it.
 			err := s.send(context.WithoutCancel(s.ctx), next, false)
 			if err == nil {
 				s.counts.deferred.Add(1)

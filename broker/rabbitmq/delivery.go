@@ -35,10 +35,10 @@ func (d *delivery) Ack() error {
 	return d.settle(func() error { return d.session.channel.Ack(d.tag, false) })
 }
 
-// Return implements broker.Delivery. Up to RabbitMQ 4.2 the server counts a returned delivery like one
-// whose consumer died. So that returning alone never brings a job to the dead queue,
-// the job is published anew, behind the others, when half of the limit is used up.
-// That can take as long as a Publish.
+// Return implements broker.Delivery. Up to RabbitMQ 4.2 the server counts a returned delivery like
+// one whose consumer died. So that returning alone never brings a job to the dead queue, the job is
+// published anew, behind the others, when half of the limit is used up. That can take as long as a
+// Publish.
 func (d *delivery) Return() error {
 	return d.settle(func() error {
 		s := d.session

@@ -23,7 +23,8 @@ const (
 // server is one URL. addr, user and vhost are safe to show, url has the password.
 type server struct{ url, addr, user, vhost string }
 
-// RefusedError is a server's no to a user: a wrong password, a virtual host that is not there or not the user's, or missing permissions.
+// RefusedError is a server's no to a user: a wrong password, a virtual host that is not there or
+// not the user's, or missing permissions.
 type RefusedError struct {
 	Addr, User, VHost string
 	Err               error // what the server said

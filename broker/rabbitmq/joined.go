@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// joined is a connection on which what is written while a write is under way leaves together in the next
-// one: the library makes a system call, and the server wakes up, for each publication and each acknowledgment
-// otherwise. Nothing waits for company.
+// joined is a connection on which what is written while a write is under way leaves together in the
+// next one: the library makes a system call, and the server wakes up, for each publication and each
+// acknowledgment otherwise. Nothing waits for company.
 //
-// Write returns before the bytes have left. If they cannot leave within writeTimeout, the connection is closed, and
-// with it ends what was written: a publication is not confirmed, what is not acknowledged is delivered again.
+// Write returns before the bytes have left. If they cannot leave within writeTimeout, the
+// connection is closed, and with it ends what was written: a publication is not confirmed, what is
+// not acknowledged is delivered again.
 type joined struct {
 	net.Conn
 
@@ -81,7 +82,8 @@ func (c *joined) flush() {
 	c.room.Broadcast()
 }
 
-// Close implements net.Conn. What was written before leaves, within closeTimeout: it may be the last word of the protocol.
+// Close implements net.Conn. What was written before leaves, within closeTimeout: it may be the
+// last word of the protocol.
 func (c *joined) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,7 +24,8 @@ func (c *counting) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestJoined: what many write arrives whole, each one's in order, in fewer writes, and the last of it before the end.
+// TestJoined: what many write arrives whole, each one's in order, in fewer writes, and the last of
+// it before the end.
 func TestJoined(t *testing.T) {
 	client, server := net.Pipe()
 	below := &counting{Conn: client}
@@ -69,7 +70,8 @@ func TestJoined(t *testing.T) {
 	}
 }
 
-// TestJoinedStuck: who writes to a server that takes nothing waits, and is told when the connection ends.
+// TestJoinedStuck: who writes to a server that takes nothing waits, and is told when the connection
+// ends.
 func TestJoinedStuck(t *testing.T) {
 	client, server := net.Pipe()
 	c := newJoined(client)

@@ -43,7 +43,8 @@ func newLink(purpose string, b *Broker, servers []server, setup func(*generation
 	}
 }
 
-// impatient reports whether a connection is to be given up because for so long it has taken nothing for an aim.
+// impatient reports whether a connection is to be given up because for so long it has taken nothing
+// for an aim.
 func (l *link) impatient(aim string, refused time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

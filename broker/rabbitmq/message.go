@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/broker"
 )
 
-// A job on the wire is a small JSON document; the message id is the job's, or the request's if that has none.
+// A job on the wire is a small JSON document; the message id is the job's, or the request's if that
+// has none.
 const (
 	contentType       = "application/vnd.hark.job+json"
 	versionHeader     = "hark-version"
@@ -32,8 +33,8 @@ type wireJob struct {
 	Message   string    `json:"message,omitempty"`
 }
 
-// ordinary is the rank of a message that names none, on servers that tell more than two apart; from there a job's priority goes up. The library
-// does not send a 0.
+// ordinary is the rank of a message that names none, on servers that tell more than two apart; from
+// there a job's priority goes up. The library does not send a 0.
 const ordinary = 4
 
 // maxKey is how long a message id or a routing key may be, in bytes.

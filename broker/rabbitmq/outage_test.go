@@ -25,16 +25,16 @@ func through(t *testing.T) (*servertest.ProxyServer, string) {
 	return proxy, strings.Replace(server.URL, server.Addr, proxy.Addr, 1)
 }
 
-// taken publishes a job again until it is taken: a broker with little patience may give up on a busy
-// machine.
+// taken publishes a job again until it is taken: a broker with little patience may give up on a
+// busy machine.
 func taken(t *testing.T, b *Broker, id string) {
 	t.Helper()
 	eventually(t, id+" is taken", 30*time.Second, func() bool { return b.Publish(t.Context(), job(id)) == nil })
 }
 
-// TestConfirmNeverComes: the server takes the job, its answer is lost. Here the publisher's patience is
-// far shorter than the connection's, which would end the wait too, and as long as a busy machine
-// may need for an answer that comes.
+// TestConfirmNeverComes: the server takes the job, its answer is lost. Here the publisher's
+// patience is far shorter than the connection's, which would end the wait too, and as long as a
+// busy machine may need for an answer that comes.
 func TestConfirmNeverComes(t *testing.T) {
 	proxy, url := through(t)
 	const patience = time.Second
@@ -354,7 +354,8 @@ func TestUnreachable(t *testing.T) {
 	next(t, came).Ack()
 }
 
-// TestGuestFromElsewhere: the one user of a new server may not come from another machine, which its refusal does not say.
+// TestGuestFromElsewhere: the one user of a new server may not come from another machine, which its
+// refusal does not say.
 func TestGuestFromElsewhere(t *testing.T) {
 	for addr, hint := range map[string]bool{"rabbit:5672": true, "10.0.0.7:5672": true, "localhost:5672": false, "127.0.0.1:5672": false, "[::1]:5672": false} {
 		for user, known := range map[string]bool{"guest": true, "hark": false} {

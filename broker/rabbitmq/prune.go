@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/broker"
 )
 
-// Waiting returns how many jobs wait in the queue of a route, without those that are delayed or handed out, and how many
-// channels consume it, in all processes.
+// Waiting returns how many jobs wait in the queue of a route, without those that are delayed or
+// handed out, and how many channels consume it, in all processes.
 func (b *Broker) Waiting(route string) (jobs, consumers int, err error) {
 	err = b.onQueue(route, func(_ *generation, _ *amqp.Channel, q amqp.Queue) error {
 		jobs, consumers = q.Messages, q.Consumers
@@ -22,7 +22,8 @@ func (b *Broker) Waiting(route string) (jobs, consumers int, err error) {
 	return jobs, consumers, err
 }
 
-// onQueue calls f with a channel of its own and what the server says of a route's queue. Errors wrap broker.ErrUnavailable.
+// onQueue calls f with a channel of its own and what the server says of a route's queue. Errors
+// wrap broker.ErrUnavailable.
 func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Queue) error) error {
 	if !b.topology.knows(route) {
 		return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, route)
@@ -53,11 +54,13 @@ const (
 	pruneIdle = 500 * time.Millisecond
 )
 
-// Prune takes jobs that nobody needs out of the queue of a route, and returns how many. A queue gives nothing up from its midst, so each
-// job is taken and, if it is needed, put back, all of them in their order; those are marked as redelivered then. It is for
-// queues that nobody consumes, whose jobs would stay for ever. needed returns for each job whether it is still needed.
+// Prune takes jobs that nobody needs out of the queue of a route, and returns how many. A queue
+// gives nothing up from its midst, so each job is taken and, if it is needed, put back, all of them
+// in their order; those are marked as redelivered then. It is for queues that nobody consumes,
+// whose jobs would stay for ever. needed returns for each job whether it is still needed.
 //
-// RabbitMQ may forget an acknowledgement that was made just before its channel was closed; that job is found the next time.
+// RabbitMQ may forget an acknowledgement that was made just before its channel was closed; that job
+// is found the next time.
 func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Context, []broker.Job) ([]bool, error)) (pruned int, err error) {
 	err = b.onQueue(route, func(g *generation, ch *amqp.Channel, q amqp.Queue) error {
 		s := &session{generation: g, consumer: &consumer{Broker: b}, ctx: ctx, channel: ch, ended: make(chan struct{})}

@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/broker"
 )
 
-// TestDelayedOnce: however often a Consume ends while a job is passed on to its next delay step, there is one of it in the end.
+// TestDelayedOnce: however often a Consume ends while a job is passed on to its next delay step,
+// there is one of it in the end.
 func TestDelayedOnce(t *testing.T) {
 	const jobs = 60
 	b := openShared(t, Options{Delays: []time.Duration{20 * time.Millisecond, 60 * time.Millisecond}}, "a")

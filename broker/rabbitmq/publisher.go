@@ -13,8 +13,9 @@ import (
 // maxUnwritten is how many publications wait to be written before Publish blocks.
 const maxUnwritten = 128
 
-// patience is for how long at least nothing is taken for some queue, although it is published to, before the connection is
-// given up for that. The queue may just be full, so it is doubled each time until something is taken, up to longestPatience.
+// patience is for how long at least nothing is taken for some queue, although it is published to,
+// before the connection is given up for that. The queue may just be full, so it is doubled each
+// time until something is taken, up to longestPatience.
 const (
 	patience        = 5 * time.Second
 	longestPatience = 10 * time.Minute
@@ -256,8 +257,9 @@ func (pub *publisher) confirm(c amqp.Confirmation) {
 	case !c.Ack:
 		pub.counts.refused.Add(1)
 		p.finish(errRefused)
-		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose first message for it came while the queue had no leader, and
-		// may refuse on and on for one that was full once, on a channel that has met that. On another channel it takes it.
+		// RabbitMQ (3.10) never takes anything for a quorum queue on a channel whose first message
+		// for it came while the queue had no leader, and may refuse on and on for one that was full
+		// once, on a channel that has met that. On another channel it takes it.
 		since, ok := pub.refused[p.aim()]
 		if !ok {
 			pub.refused[p.aim()] = time.Now()

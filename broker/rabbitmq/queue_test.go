@@ -86,8 +86,8 @@ func TestExchangeFor(t *testing.T) {
 	}
 }
 
-// TestQuietStart: on a server where nothing is yet, a start leaves one line of level error in its log, whatever the
-// number of routes, and the next ones leave none.
+// TestQuietStart: on a server where nothing is yet, a start leaves one line of level error in its
+// log, whatever the number of routes, and the next ones leave none.
 func TestQuietStart(t *testing.T) {
 	server := shared.RabbitMQ(t)
 	o := Options{Prefix: "first" + strings.ToLower(rand.Text()[:8])}

@@ -26,9 +26,9 @@
 // # Work of more than 30 minutes
 //
 // RabbitMQ ends the channel, or from 4.3 the consumer, of a delivery that is not settled within its
-// consumer_timeout, 30 minutes by default, and hands out what it held again. From 4.3 [Options.ConsumerTimeout]
-// takes its place. Before, raise it in rabbitmq.conf above the longest processing time. So it is with work that a
-// gateway has leased, however often it was reported on.
+// consumer_timeout, 30 minutes by default, and hands out what it held again. From 4.3
+// [Options.ConsumerTimeout] takes its place. Before, raise it in rabbitmq.conf above the longest
+// processing time. So it is with work that a gateway has leased, however often it was reported on.
 package rabbitmq
 
 import (
@@ -64,8 +64,8 @@ type Options struct {
 	// DeadRetention is after how long a dead queue forgets a job. Default 7 days.
 	DeadRetention time.Duration
 
-	// ConsumerTimeout is for how long a delivery may be worked on, where the server lets a consumer say so (RabbitMQ 4.3). It
-	// has to exceed the longest timeout of a request. Default 25 h.
+	// ConsumerTimeout is for how long a delivery may be worked on, where the server lets a consumer
+	// say so (RabbitMQ 4.3). It has to exceed the longest timeout of a request. Default 25 h.
 	ConsumerTimeout time.Duration
 
 	// CallbackExchange is the topic exchange that events are published to; see
@@ -90,10 +90,12 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// ConsumerMargin is by how much [Options.ConsumerTimeout] should exceed the longest timeout of a request: what is expired is settled soon after.
+// ConsumerMargin is by how much [Options.ConsumerTimeout] should exceed the longest timeout of a
+// request: what is expired is settled soon after.
 const ConsumerMargin = time.Hour
 
-// Broker implements broker.Broker. Priorities are passed on; what they mean is up to the server, see [Ranks].
+// Broker implements broker.Broker. Priorities are passed on; what they mean is up to the server,
+// see [Ranks].
 type Broker struct {
 	options  Options
 	topology topology

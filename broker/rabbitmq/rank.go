@@ -18,7 +18,8 @@ const (
 	AllRanks Ranks = 10 // from 4.3: all, strictly, so that a steady stream of urgent jobs starves the others
 )
 
-// ranksOf tells by the version of a server, such as 4.0.5; the oldest that is supported if it cannot be read.
+// ranksOf tells by the version of a server, such as 4.0.5; the oldest that is supported if it
+// cannot be read.
 func ranksOf(version string) Ranks {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
@@ -34,8 +35,8 @@ func ranksOf(version string) Ranks {
 	}
 }
 
-// Rank returns the priority, of those from 0 to 9, by which jobs of a priority are handed out by the server that was connected last:
-// jobs of one rank come in their order.
+// Rank returns the priority, of those from 0 to 9, by which jobs of a priority are handed out by
+// the server that was connected last: jobs of one rank come in their order.
 func (b *Broker) Rank(priority int) int {
 	switch priority = min(max(priority, 0), 9); Ranks(b.ranks.Load()) {
 	case AllRanks:

@@ -25,7 +25,8 @@ func TestRanksOf(t *testing.T) {
 	}
 }
 
-// TestPriorities: jobs come in the order that the version of the server promises, and Rank says which one that is.
+// TestPriorities: jobs come in the order that the version of the server promises, and Rank says
+// which one that is.
 func TestPriorities(t *testing.T) {
 	b := openShared(t, Options{}, "a")
 	connected(t, b)
@@ -74,8 +75,9 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
-// TestDelaysOfRanks: what is urgent does not hold back what has waited long enough. On RabbitMQ 4.0.5 a queue with both did: messages of the lower rank stood
-// behind the head, where the server does not look.
+// TestDelaysOfRanks: what is urgent does not hold back what has waited long enough. On RabbitMQ
+// 4.0.5 a queue with both did: messages of the lower rank stood behind the head, where the server
+// does not look.
 func TestDelaysOfRanks(t *testing.T) {
 	const step, later = 2 * time.Second, 1200 * time.Millisecond
 	b := openShared(t, Options{Delays: []time.Duration{step}}, "a")
@@ -99,8 +101,9 @@ func TestDelaysOfRanks(t *testing.T) {
 	}
 }
 
-// TestLongWork: where the server lets a consumer say how long it works, its own consumer_timeout does not count, and what ran out is told as that. Older servers look
-// once a minute, and at their own alone.
+// TestLongWork: where the server lets a consumer say how long it works, its own consumer_timeout
+// does not count, and what ran out is told as that. Older servers look once a minute, and at their
+// own alone.
 func TestLongWork(t *testing.T) {
 	s := servertest.RabbitMQ(t, "consumer_timeout = 1000")
 	for _, c := range []struct {

@@ -107,8 +107,10 @@ func (t topology) routeQueues(route string) []queue {
 	}
 }
 
-// delayQueues are those of a step. All messages of one have the same time to live, since one that differs would hold back what is behind it; and
-// the same rank: RabbitMQ 4.0 to 4.2 look for what has lived long enough at the head alone, where of two ranks the higher stands for most of the time.
+// delayQueues are those of a step. All messages of one have the same time to live, since one that
+// differs would hold back what is behind it; and the same rank: RabbitMQ 4.0 to 4.2 look for what
+// has lived long enough at the head alone, where of two ranks the higher stands for most of the
+// time.
 func (t topology) delayQueues(step time.Duration) []queue {
 	var queues []queue
 	for _, name := range []string{t.delay(step), t.urgent(step)} {

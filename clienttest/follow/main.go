@@ -1,5 +1,6 @@
-// Command follow follows streams and WebSockets with clients that others have written, as their documentation shows. It is told
-// what to do on its standard input and tells on its standard output what each client said, a JSON object a line:
+// Command follow follows streams and WebSockets with clients that others have written, as their
+// documentation shows. It is told what to do on its standard input and tells on its standard output
+// what each client said, a JSON object a line:
 //
 //	{"id": "7", "client": "r3labs", "url": "http://…"}      begin, under an id that the caller chooses
 //	{"id": "7"}                                             stop it

@@ -69,7 +69,8 @@ func donovanhideClient(ctx context.Context, f *follower) {
 			}
 			f.event(e.Event(), e.Data(), e.Id())
 		case err := <-stream.Errors:
-			// It is not closed when ctx ends: Close closes channels to which it may be sending. Without a listener it waits for ever, silently.
+			// It is not closed when ctx ends: Close closes channels to which it may be sending.
+			// Without a listener it waits for ever, silently.
 			f.failed(err)
 		case <-ctx.Done():
 			return
@@ -89,8 +90,9 @@ func tmaxmaxClient(ctx context.Context, f *follower) {
 	f.over(connection.Connect())
 }
 
-// tmaxmaxRead is a loop over the reader of the library, which does not come back by itself: whoever writes it keeps the cursor, and tries
-// again after an error. Read does not tell what the server says in retry.
+// tmaxmaxRead is a loop over the reader of the library, which does not come back by itself: whoever
+// writes it keeps the cursor, and tries again after an error. Read does not tell what the server
+// says in retry.
 func tmaxmaxRead(ctx context.Context, f *follower) {
 	cursor := ""
 	attempt := func() error {

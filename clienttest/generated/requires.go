@@ -1,5 +1,6 @@
-// Package generated holds nothing but its go.mod, which pins the generators of Go clients as tools, and what the clients that
-// they make import. The test puts those clients, and the programs of docs/generators.md that use them, beside a copy of it.
+// Package generated holds nothing but its go.mod, which pins the generators of Go clients as tools,
+// and what the clients that they make import. The test puts those clients, and the programs of
+// docs/generators.md that use them, beside a copy of it.
 package generated
 
 import (

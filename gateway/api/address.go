@@ -12,8 +12,9 @@ import (
 	"github.com/hark-push/hark/gateway/authority"
 )
 
-// address returns a path of this gateway as Location fields have it: absolute where it is known under which address the client
-// calls, because some that poll take nothing else, Azure's SDK for Go among them; else as it is, which is right too (RFC 9110, section 10.2.2).
+// address returns a path of this gateway as Location fields have it: absolute where it is known
+// under which address the client calls, because some that poll take nothing else, Azure's SDK for
+// Go among them; else as it is, which is right too (RFC 9110, section 10.2.2).
 func (a *API) address(c *fiber.Ctx, path string) string {
 	if a.PublicURL != "" {
 		return a.PublicURL + path
@@ -21,8 +22,9 @@ func (a *API) address(c *fiber.Ctx, path string) string {
 	return a.forwarded(c) + path
 }
 
-// forwarded returns scheme and host that a call was made to, as the proxy in front says; "" if it says nothing, or is not to be believed. Of a chain
-// of proxies the first counts, which stands first; one that the client has made up stands in its own answer only.
+// forwarded returns scheme and host that a call was made to, as the proxy in front says; "" if it
+// says nothing, or is not to be believed. Of a chain of proxies the first counts, which stands
+// first; one that the client has made up stands in its own answer only.
 func (a *API) forwarded(c *fiber.Ctx) string {
 	if !a.trusts(c.Context().RemoteAddr()) {
 		return ""

@@ -50,7 +50,8 @@ type Options struct {
 	Hosts []string
 	// Origins are other origins whose pages may call, like "https://app.example".
 	Origins []string
-	// PublicURL, like "https://push.example.org", is how clients reach the gateway; "" if that is not known.
+	// PublicURL, like "https://push.example.org", is how clients reach the gateway; "" if that is
+	// not known.
 	PublicURL string
 	// TrustedProxies are the networks of proxies that are believed when they say how.
 	TrustedProxies []netip.Prefix
@@ -70,7 +71,8 @@ type Options struct {
 
 	Now   func() time.Time            // on the clock that times of requests are of; default time.Now
 	Ready func(context.Context) error // nil means always ready
-	// Unserved returns those of the routes of which it is known that no processor works on them now. nil: none is.
+	// Unserved returns those of the routes of which it is known that no processor works on them
+	// now. nil: none is.
 	Unserved func(routes ...string) []string
 	Metrics  http.Handler // nil for none
 	Tracer   trace.Tracer // nil: calls are not traced
@@ -137,7 +139,8 @@ func New(o Options) *API {
 		ErrorHandler:          a.fail,
 		IdleTimeout:           2 * time.Minute,
 		ReadTimeout:           headTime, // of the head of a request; see uploads.go for its body
-		// A form is work like any other bytes: parsed, it would come out in another order, or be refused.
+		// A form is work like any other bytes: parsed, it would come out in another order, or be
+		// refused.
 		DisablePreParseMultipartForm: true,
 	})
 	server := a.app.Server()
@@ -153,7 +156,8 @@ func New(o Options) *API {
 	refuse := server.ErrorHandler
 	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
 		refuse(ctx, withoutText(err))
-		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any longer.
+		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any
+		// longer.
 		timeout, ok := errors.AsType[net.Error](err)
 		connOf(ctx).unread.Store(!ok || !timeout.Timeout())
 	}
@@ -168,13 +172,14 @@ func New(o Options) *API {
 			ctx.Request.Header.SetMethod(fiber.MethodTrace)
 		}
 		handle(ctx)
-		// Many statuses may be cached by default (RFC 9110, section 15.1), also by a cache that knows nothing of the fields
-		// that an answer goes by. So what says nothing of caches is for none.
+		// Many statuses may be cached by default (RFC 9110, section 15.1), also by a cache that
+		// knows nothing of the fields that an answer goes by. So what says nothing of caches is for
+		// none.
 		if h := &ctx.Response.Header; len(h.Peek(fiber.HeaderCacheControl)) == 0 {
 			h.Set(fiber.HeaderCacheControl, "no-store")
 		}
-		// A proxy that only copies bytes behind a handshake does not see that it was refused, nor what its client sends then, which it may
-		// have to refuse.
+		// A proxy that only copies bytes behind a handshake does not see that it was refused, nor
+		// what its client sends then, which it may have to refuse.
 		if string(ctx.Path()) == "/v1/ws" && !ctx.Hijacked() {
 			ctx.SetConnectionClose()
 		}
@@ -196,8 +201,9 @@ func (a *API) route() {
 		app.Use(a.trace)
 	}
 	if len(a.Origins) > 0 {
-		// First, so that a page can read why it was refused. An origin that the operator names may send any header: what
-		// clients add (X-Requested-With, traceparent, a vendor's own) has no end. Credentials are for what stands in front: Hark itself reads no cookie.
+		// First, so that a page can read why it was refused. An origin that the operator names may
+		// send any header: what clients add (X-Requested-With, traceparent, a vendor's own) has no
+		// end. Credentials are for what stands in front: Hark itself reads no cookie.
 		app.Use(cors.New(cors.Config{
 			AllowOrigins:     strings.Join(a.Origins, ","),
 			AllowHeaders:     "", // those that the preflight asks for
@@ -257,7 +263,8 @@ func (a *API) route() {
 	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/error", processor, a.failWork, reportOptions...)
 
-	// What is not of the API takes any query: whoever probes adds something so that no cache answers, and pages keep their state there.
+	// What is not of the API takes any query: whoever probes adds something so that no cache
+	// answers, and pages keep their state there.
 	app.Get("/health/live", a.live)
 	app.Get("/health/ready", a.ready)
 	app.Get("/openapi.yaml", a.openAPI)
@@ -295,7 +302,8 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 // quoted returns what a client sent as it may stand in an answer: in quotes, escaped, and not long.
 func quoted(text string) string { return strconv.QuoteToASCII(text[:min(len(text), 260)]) }
 
-// param returns a path parameter that may be kept, decoded. It is one segment of the path as it was sent, so %2F in it is no end of it.
+// param returns a path parameter that may be kept, decoded. It is one segment of the path as it was
+// sent, so %2F in it is no end of it.
 func param(c *fiber.Ctx, name string) string {
 	raw := c.Params(name)
 	if text, err := url.PathUnescape(raw); err == nil && strings.Contains(raw, "%") {

@@ -20,7 +20,8 @@ const (
 	maxErrors = 100  // things wrong with one that are told at once
 )
 
-// readBatch reads the body of POST /v1/batches: the batch, and its requests, as they would be submitted one by one.
+// readBatch reads the body of POST /v1/batches: the batch, and its requests, as they would be
+// submitted one by one.
 func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, []lifecycle.Submission, error) {
 	batch := &reader{limits: a.Service.Limits(), routes: a.routes}
 	data, err := readPlainJSON(c, a.MaxBody, "A batch is application/json.")
@@ -69,7 +70,8 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 	return batch.sub, members, err
 }
 
-// readRequests reads the requests of a batch, so many at most, each as the body of a submission of its own.
+// readRequests reads the requests of a batch, so many at most, each as the body of a submission of
+// its own.
 func (r *reader) readRequests(raw json.RawMessage, most int) []*reader {
 	if !bytes.HasPrefix(raw, []byte("[")) {
 		r.wrong("/requests", "is required: an array of 1 to %d requests", most)

@@ -32,7 +32,8 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	})
 }
 
-// batchEnded answers with the status document of a batch that has ended, which is all that it brings.
+// batchEnded answers with the status document of a batch that has ended, which is all that it
+// brings.
 func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, p poll) error {
 	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID)
 	a.operation(c, r.ID, p)

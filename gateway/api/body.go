@@ -17,12 +17,13 @@ import (
 	"github.com/hark-push/hark/gateway/budget"
 )
 
-// A body is read when a handler asks for it, and not before: what the head of a call decides (who calls, whether the path and
-// the method exist, the media type, the announced size) is decided while the body waits in the socket, or at the client, if that
-// sent Expect: 100-continue.
+// A body is read when a handler asks for it, and not before: what the head of a call decides (who
+// calls, whether the path and the method exist, the media type, the announced size) is decided
+// while the body waits in the socket, or at the client, if that sent Expect: 100-continue.
 //
-// fasthttp reads up to 8 KB of a body before it calls a handler, unless it comes in chunks. So receiveHead makes
-// fasthttp believe that each body does; its stream looks at the header again with each read, and open puts the length back.
+// fasthttp reads up to 8 KB of a body before it calls a handler, unless it comes in chunks. So
+// receiveHead makes fasthttp believe that each body does; its stream looks at the header again with
+// each read, and open puts the length back.
 
 // body is that of the call under way on a connection.
 type body struct {
@@ -39,19 +40,21 @@ type body struct {
 // unknownLength is that of a body in chunks.
 const unknownLength = -1
 
-// lengthField holds the announced length between receiveHead and open. No client can send a field of that name.
+// lengthField holds the announced length between receiveHead and open. No client can send a field
+// of that name.
 const lengthField = ":length"
 
 // receiveHead is called with each head, before anything is read behind it.
 func receiveHead(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	// A target that begins with two slashes is a path (RFC 9112, section 3.2.1). If :// is somewhere in it fasthttp takes the host out of
-	// it, as in //localhost/v1/requests?x=://, and so lets a page choose under which name it calls.
+	// A target that begins with two slashes is a path (RFC 9112, section 3.2.1). If :// is
+	// somewhere in it fasthttp takes the host out of it, as in //localhost/v1/requests?x=://, and
+	// so lets a page choose under which name it calls.
 	if target := h.RequestURI(); bytes.HasPrefix(target, []byte("//")) {
 		h.SetRequestURIBytes(append([]byte("/."), target...))
 	}
 	length := h.ContentLength()
-	// A length beside chunks, or chunks in HTTP/1.0, is what smuggled requests are made of: the connection is used for nothing
-	// after it (RFC 9112, section 6.1).
+	// A length beside chunks, or chunks in HTTP/1.0, is what smuggled requests are made of: the
+	// connection is used for nothing after it (RFC 9112, section 6.1).
 	if length == unknownLength && (!h.IsHTTP11() || hasField(h.RawHeaders(), fiber.HeaderContentLength)) {
 		h.SetConnectionClose()
 	}
@@ -108,11 +111,13 @@ func open(ctx *fasthttp.RequestCtx) *conn {
 // bodyOf returns the body of a call, which has not been read.
 func bodyOf(c *fiber.Ctx) *body { return &connOf(c.Context()).body }
 
-// announced reports whether there is a body, as far as its head tells: one in chunks may turn out to be empty.
+// announced reports whether there is a body, as far as its head tells: one in chunks may turn out
+// to be empty.
 func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
 
-// readBody reads the body of a call, once. What it returns is the caller's. It may have at most that many bytes: a larger
-// one is refused by its length if it says that, else when the bound is passed. Errors are problems.
+// readBody reads the body of a call, once. What it returns is the caller's. It may have at most
+// that many bytes: a larger one is refused by its length if it says that, else when the bound is
+// passed. Errors are problems.
 //
 // The memory is reserved before it is taken, and what is reserved held until the call ends, or
 // [released].
@@ -202,8 +207,8 @@ const (
 	dropTime  = 50 * time.Millisecond // it is on its way, right behind its head
 )
 
-// finish ends a call. Of a body that nobody read a short rest is dropped; if there is more of it, the connection is closed after
-// the answer, because the next request stands behind it.
+// finish ends a call. Of a body that nobody read a short rest is dropped; if there is more of it,
+// the connection is closed after the answer, because the next request stands behind it.
 func (c *conn) finish(ctx *fasthttp.RequestCtx) {
 	c.body.release()
 	if c.body.whole || c.body.drop(c) {

@@ -41,8 +41,8 @@ func (a *API) caller(c *fiber.Ctx) (auth.Caller, error) {
 	return a.Guard.Header(c.Get(fiber.HeaderAuthorization))
 }
 
-// follower is caller for who wants to follow: a browser cannot set a header for that, but may have a ticket. The ticket
-// counts if there is one, because an open gateway would ask for nothing else.
+// follower is caller for who wants to follow: a browser cannot set a header for that, but may have
+// a ticket. The ticket counts if there is one, because an open gateway would ask for nothing else.
 func (a *API) follower(c *fiber.Ctx) (auth.Caller, error) {
 	return a.followerWho(c, func(string) bool {
 		text, _, _ := cursorText(c)
@@ -50,7 +50,8 @@ func (a *API) follower(c *fiber.Ctx) (auth.Caller, error) {
 	})
 }
 
-// followerWho is follower with what tells whether the call goes on with following a request, see [auth.Guard.Ticket].
+// followerWho is follower with what tells whether the call goes on with following a request, see
+// [auth.Guard.Ticket].
 func (a *API) followerWho(c *fiber.Ctx, resumes func(request string) bool) (auth.Caller, error) {
 	if ticket := c.Query("ticket"); ticket != "" && c.Get(fiber.HeaderAuthorization) == "" {
 		return a.Guard.Ticket(strings.Clone(ticket), resumes)
@@ -58,8 +59,8 @@ func (a *API) followerWho(c *fiber.Ctx, resumes func(request string) bool) (auth
 	return a.caller(c)
 }
 
-// may returns an error unless a caller has a role. Whoever has a ticket may follow what it is for: only the resources that
-// ask for a follower take tickets, and only for that request.
+// may returns an error unless a caller has a role. Whoever has a ticket may follow what it is for:
+// only the resources that ask for a follower take tickets, and only for that request.
 func may(caller auth.Caller, role lifecycle.Role) error {
 	if !caller.Is(role) && caller.Request.ID == "" {
 		return &problem{kind: kindForbidden, detail: "This call needs the role " + string(role) + "."}
@@ -95,7 +96,8 @@ func (a *API) withTicket(document []byte, caller auth.Caller, of lifecycle.Ref) 
 		{"/v1/requests/" + id + "/events", "?ticket="},
 		{"/v1/ws?channel=request:" + id, "&ticket="},
 	} {
-		// The last place, because the links stand at the end; no quote stands by itself in a JSON string.
+		// The last place, because the links stand at the end; no quote stands by itself in a JSON
+		// string.
 		at := strings.LastIndex(text, `"href":"`+link.href+`"`)
 		if at < 0 {
 			return nil, errors.New("a status document without a link to " + link.href)

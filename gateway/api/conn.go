@@ -33,8 +33,8 @@ func (l listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c, place: intake.Of(c), uploads: l.uploads, stall: l.stall}, nil
 }
 
-// conn is a connection to a client. It knows the body of the call that is under way, and what is to happen to one
-// that was not read. One goroutine uses it, but for Close.
+// conn is a connection to a client. It knows the body of the call that is under way, and what is to
+// happen to one that was not read. One goroutine uses it, but for Close.
 type conn struct {
 	net.Conn
 	place   *intake.Conn // nil if nobody counts it
@@ -73,8 +73,8 @@ func (c *conn) UnsafeConn() net.Conn { return c.Conn }
 // read.
 const settled = 2 * time.Second
 
-// Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others. A deadline that passed
-// while this process stood still ends nothing that has come meanwhile.
+// Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others.
+// A deadline that passed while this process stood still ends nothing that has come meanwhile.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.hurried && c.stall.Left() > 0 && c.Conn.SetReadDeadline(time.Now().Add(settled)) == nil {
@@ -93,7 +93,8 @@ func (c *conn) Read(p []byte) (int, error) {
 
 var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
-// Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it, when a body is wanted.
+// Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it,
+// when a body is wanted.
 func (c *conn) Write(p []byte) (int, error) {
 	if !c.held {
 		return c.send(p)
@@ -112,7 +113,8 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send writes what a client may read slowly, but not stop to read. What is short may wait in the buffers of the system, and of the server.
+// send writes what a client may read slowly, but not stop to read. What is short may wait in the
+// buffers of the system, and of the server.
 func (c *conn) send(p []byte) (n int, err error) {
 	const short = 4 << 10
 	if len(p) < short {
@@ -149,8 +151,9 @@ const (
 
 var lingerBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// linger says that nothing will follow, and drops what still comes, within bounds. To close a connection while there are bytes
-// that nobody has read resets it, and the client, or the proxy in front, may lose the answer (RFC 9112, section 9.6).
+// linger says that nothing will follow, and drops what still comes, within bounds. To close a
+// connection while there are bytes that nobody has read resets it, and the client, or the proxy in
+// front, may lose the answer (RFC 9112, section 9.6).
 func (c *conn) linger() {
 	raw := c.Conn
 	if secured, ok := raw.(*tls.Conn); ok {

@@ -70,8 +70,8 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 	return nil
 }
 
-// decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is what
-// a pointer to one begins with.
+// decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is
+// what a pointer to one begins with.
 func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
 	for name, raw := range fields {
 		if string(raw) == `""` && name != "description" && fieldName(into, name) {
@@ -106,8 +106,8 @@ type unknownFieldError struct {
 
 func (e *unknownFieldError) Error() string { return "unknown field " + e.name }
 
-// fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct encoding/json would take URL for url, and of
-// the two whichever comes last.
+// fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct
+// encoding/json would take URL for url, and of the two whichever comes last.
 func fieldName(of any, name string) bool {
 	return reflect.TypeOf(of).Elem().Kind() == reflect.Map || slices.Contains(suggest.Fields(of), name)
 }
@@ -125,7 +125,8 @@ func wrongField(err error) string {
 	return "is not a field of this resource"
 }
 
-// wrong are the fields that were given as nothing, which is not the same as not to give them, and filters that nothing passes.
+// wrong are the fields that were given as nothing, which is not the same as not to give them, and
+// filters that nothing passes.
 func (in *endpointInput) wrong(routes map[string]bool) (errs []fieldError) {
 	if in.Timeout != nil && *in.Timeout == 0 {
 		errs = append(errs, fieldError{"/timeout", "want 1s to 60s"})

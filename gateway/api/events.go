@@ -22,8 +22,8 @@ import (
 // errNoChannel: a channel that the caller may not follow, or that is none.
 var errNoChannel = errors.New("no such channel")
 
-// of returns a handler that answers with a channel. find returns the channel that a call names, and the request if it is
-// that of one.
+// of returns a handler that answers with a channel. find returns the channel that a call names, and
+// the request if it is that of one.
 func of(find func(*fiber.Ctx, auth.Caller) (lifecycle.Channel, *lifecycle.Request, error),
 	answer func(*fiber.Ctx, auth.Caller, lifecycle.Channel, *lifecycle.Request) error,
 ) handler {
@@ -117,7 +117,8 @@ func wantsHeartbeats(c *fiber.Ctx) (bool, error) {
 	return false, invalid(fieldError{"?heartbeat", "must be comment or event"})
 }
 
-// headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section 9.3.2), and no length: nobody knows it.
+// headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section
+// 9.3.2), and no length: nobody knows it.
 func headOfStream(c *fiber.Ctx, transport hub.StreamTransport) error {
 	for name, values := range hub.StreamHeader(transport) {
 		c.Set(name, values[0])
@@ -164,7 +165,8 @@ func cursorText(c *fiber.Ctx) (text, at, what string) {
 // maxHistory is how many events an answer holds at most.
 const maxHistory = 1000
 
-// history answers with the stored events after an offset, as JSON, and says whether that is all that there was.
+// history answers with the stored events after an offset, as JSON, and says whether that is all
+// that there was.
 func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ *lifecycle.Request) error {
 	var after hub.Cursor
 	if text, at, what := cursorText(c); text != "" {
@@ -212,7 +214,8 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 	return nil
 }
 
-// oldest returns the offset of the first event that a channel still has, or of the next one if it has none.
+// oldest returns the offset of the first event that a channel still has, or of the next one if it
+// has none.
 func (a *API) oldest(ctx context.Context, key string, top uint64) (uint64, error) {
 	page, err := a.Source.Read(ctx, key, 0, 1)
 	if err != nil || len(page.Messages) == 0 {

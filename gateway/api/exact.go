@@ -12,18 +12,18 @@ import (
 	"github.com/hark-push/hark/gateway/authority"
 )
 
-// What can be read in more than one way is refused, because whoever stands in front of the gateway (a proxy with rules, a log, another
-// library) may read it in the other one. A path is the bytes that were sent: nothing is unescaped, joined or folded before a
-// route is looked for.
+// What can be read in more than one way is refused, because whoever stands in front of the gateway
+// (a proxy with rules, a log, another library) may read it in the other one. A path is the bytes
+// that were sent: nothing is unescaped, joined or folded before a route is looked for.
 
-// malformed is the problem of a call that cannot be read at a place: a name of a header field, ?name of an option, or {name} of
-// a part of the path.
+// malformed is the problem of a call that cannot be read at a place: a name of a header field,
+// ?name of an option, or {name} of a part of the path.
 func malformed(at, detail string) *problem {
 	return &problem{kind: kindMalformed, detail: "The call cannot be read: see errors.", errors: []fieldError{{at, detail}}}
 }
 
-// onceFields are the header fields that the gateway reads and that have one value (RFC 9110, section 5.3), and manyFields those that are lists
-// or are passed on.
+// onceFields are the header fields that the gateway reads and that have one value (RFC 9110,
+// section 5.3), and manyFields those that are lists or are passed on.
 var (
 	onceFields = []string{
 		"authorization", "content-type", "hark-attempt", "hark-life", "idempotency-key", "last-event-id", "origin", "range",
@@ -46,7 +46,8 @@ var (
 	}()
 )
 
-// exact refuses a call whose target or header can be read in more than one way, before anybody looks at it.
+// exact refuses a call whose target or header can be read in more than one way, before anybody
+// looks at it.
 func (a *API) exact(c *fiber.Ctx) error {
 	h := &c.Request().Header
 	if p := exactTarget(h.RequestURI()); p != nil {
@@ -61,8 +62,8 @@ func (a *API) exact(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// closes reports whether a client says that it sends nothing more: an option of a list in any case (RFC
-// 9110, section 7.6.1), of which the server knows only the word alone.
+// closes reports whether a client says that it sends nothing more: an option of a list in any case
+// (RFC 9110, section 7.6.1), of which the server knows only the word alone.
 func closes(fields [][]byte) bool {
 	for _, field := range fields {
 		for option := range bytes.SplitSeq(field, []byte{','}) {
@@ -74,7 +75,8 @@ func closes(fields [][]byte) bool {
 	return false
 }
 
-// exactTarget checks a request target (RFC 9112, section 3.2): a path, or an http or https URL, which is taken for its path.
+// exactTarget checks a request target (RFC 9112, section 3.2): a path, or an http or https URL,
+// which is taken for its path.
 func exactTarget(target []byte) *problem {
 	wrong := func(detail string) *problem { return &problem{kind: kindMalformed, detail: detail} }
 	if bytes.IndexByte(target, '#') >= 0 {
@@ -140,7 +142,8 @@ var tokenBytes = func() (is [256]bool) {
 	return is
 }()
 
-// exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the gateway does not read may hold what they like.
+// exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the
+// gateway does not read may hold what they like.
 func exactHead(head []byte) *problem {
 	var once [16]string // those that were seen
 	seen := once[:0]
@@ -150,7 +153,8 @@ func exactHead(head []byte) *problem {
 		line, head, _ = bytes.Cut(head, []byte{'\n'})
 		name, value, ok := bytes.Cut(line, []byte{':'})
 		if ok && !token(name) {
-			// Whoever stands in front may take it for another name, or for the line before going on.
+			// Whoever stands in front may take it for another name, or for the line before going
+			// on.
 			return &problem{kind: kindMalformed, detail: "The head of the call has a field whose name is not one: it has a space, or another character that none may have (RFC 9110, section 5.1)."}
 		}
 		if !ok || len(name) > 32 {
@@ -214,7 +218,8 @@ func checkParams(c *fiber.Ctx) error {
 	return nil
 }
 
-// instance returns a path as a URI reference (RFC 9457, section 3.1.5): as it was sent, with the bytes escaped that none may have.
+// instance returns a path as a URI reference (RFC 9457, section 3.1.5): as it was sent, with the
+// bytes escaped that none may have.
 func instance(path []byte) string {
 	if !bytes.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"<>\^{|}`+"`", r) }) {
 		return string(path)

@@ -70,7 +70,8 @@ func FuzzOrigin(f *testing.F) {
 	})
 }
 
-// FuzzHead: a head that is taken has in the fields that are read nothing but UTF-8, and each that has one value once.
+// FuzzHead: a head that is taken has in the fields that are read nothing but UTF-8, and each that
+// has one value once.
 func FuzzHead(f *testing.F) {
 	f.Add([]byte("Host: a\r\nAuthorization: Bearer x\r\nCookie: \xff\r\n"))
 	f.Add([]byte("Content-Type: a\r\ncontent-type: b\r\n"))
@@ -95,7 +96,8 @@ func FuzzHead(f *testing.F) {
 	})
 }
 
-// FuzzTarget: a target that is taken is UTF-8 without a fragment, and its query, once that is looked at, can be unescaped whole.
+// FuzzTarget: a target that is taken is UTF-8 without a fragment, and its query, once that is
+// looked at, can be unescaped whole.
 func FuzzTarget(f *testing.F) {
 	for _, s := range []string{"/v1/requests?limit=1", "http://localhost/metrics", "//x", "*", "/a%zz?b=%c3", "/#", "http://a@b/", "\xff"} {
 		f.Add([]byte(s))
@@ -183,7 +185,8 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-// FuzzEndpointBody: the body of a webhook, or of a request's own, is read, or all that is wrong with it is told with pointers into it.
+// FuzzEndpointBody: the body of a webhook, or of a request's own, is read, or all that is wrong
+// with it is told with pointers into it.
 func FuzzEndpointBody(f *testing.F) {
 	for _, s := range []string{
 		`{"url":"https://a","events":["request.succeeded"],"headers":{"A":"1"},"timeout":"5s","schedule":["1s","PT1M"],"rate":1.5,"concurrency":1e0}`,
@@ -228,7 +231,8 @@ func endpointOf(in *endpointInput) string {
 	return string(text)
 }
 
-// FuzzBatchBody: each request of a batch is read as it would be by itself, and what is wrong with one points into it.
+// FuzzBatchBody: each request of a batch is read as it would be by itself, and what is wrong with
+// one points into it.
 func FuzzBatchBody(f *testing.F) {
 	for _, s := range []string{`[{"content":1},{"content":2,"id":"a"}]`, `[{"content":1,"content":2},null,7]`, `[{"content":1,"webhook":{"url":""}}]`, `{}`, `[]`} {
 		f.Add([]byte(s))

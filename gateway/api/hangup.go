@@ -10,13 +10,14 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// goneEvery is how often it is looked whether a client has gone that has sent more than the call that it waits for: that
-// stands in front of the end, and nobody may read it yet.
+// goneEvery is how often it is looked whether a client has gone that has sent more than the call
+// that it waits for: that stands in front of the end, and nobody may read it yet.
 const goneEvery = 200 * time.Millisecond
 
-// present returns a context that ends with ctx, or as soon as the client of a call has hung up, so that nobody waits for an answer that nobody
-// reads. A client that has only closed its half is taken for gone, as by most servers and proxies. stop has to be called before anything
-// is read from the connection.
+// present returns a context that ends with ctx, or as soon as the client of a call has hung up, so
+// that nobody waits for an answer that nobody reads. A client that has only closed its half is
+// taken for gone, as by most servers and proxies. stop has to be called before anything is read
+// from the connection.
 func (a *API) present(ctx context.Context, c *fiber.Ctx) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	conn := connOf(c.Context())

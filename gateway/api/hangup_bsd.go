@@ -4,7 +4,8 @@ package api
 
 import "golang.org/x/sys/unix"
 
-// closedBehind reports whether the connection was reset. That its client has closed it behind what nobody has read yet is not told here.
+// closedBehind reports whether the connection was reset. That its client has closed it behind what
+// nobody has read yet is not told here.
 func closedBehind(fd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	n, err := unix.Poll(fds, 0)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hungUp returns true when the client at the other end of a socket has gone, and false when ctx has ended or a deadline for reading has passed. It
-// reads nothing.
+// hungUp returns true when the client at the other end of a socket has gone, and false when ctx has
+// ended or a deadline for reading has passed. It reads nothing.
 func hungUp(ctx context.Context, raw syscall.RawConn) bool {
 	var left, more bool
 	err := raw.Read(func(fd uintptr) bool {

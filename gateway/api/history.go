@@ -78,8 +78,8 @@ func (h *history) page() error {
 	}
 	if len(page.Messages) == 0 {
 		if h.offset != page.Top {
-			// All is gone, or there never was such an offset: the channel lost its end, or is another one of
-			// the same name.
+			// All is gone, or there never was such an offset: the channel lost its end, or is
+			// another one of the same name.
 			h.recovered, h.oldest = false, page.Top+1
 			if h.offset > page.Top {
 				if h.oldest, err = h.api.oldest(ctx, h.channel.Key(), page.Top); err != nil {

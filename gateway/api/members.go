@@ -21,9 +21,10 @@ const (
 	maxElements = 1000 // of an array
 )
 
-// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand there twice, and strings that are no Unicode.
-// at is what the pointers to those begin with. In the members that are opaque, which are somebody else's, only UTF-8 counts.
-// The fields share the bytes of the body.
+// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand
+// there twice, and strings that are no Unicode. at is what the pointers to those begin with. In the
+// members that are opaque, which are somebody else's, only UTF-8 counts. The fields share the bytes
+// of the body.
 func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
 	if !json.Valid(body) {
 		detail := "The body is not JSON."

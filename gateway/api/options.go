@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
-// The options of the query that several resources have. openapi.yaml describes each, which a test checks.
+// The options of the query that several resources have. openapi.yaml describes each, which a test
+// checks.
 var (
 	pollOptions    = []string{"ticket", "expired"}
 	cursorOptions  = []string{"after", "lastEventId", "last_event_id"}
@@ -22,8 +23,9 @@ var (
 	reportOptions = []string{"attempt", "life"}
 )
 
-// What may be empty, for who writes them always: to begin with the first page, or the first event. What may stand there more than once: libraries
-// for server-sent events put the id that they have behind the one that stands in a URL already. A socket may name several channels.
+// What may be empty, for who writes them always: to begin with the first page, or the first event.
+// What may stand there more than once: libraries for server-sent events put the id that they have
+// behind the one that stands in a URL already. A socket may name several channels.
 var (
 	emptyOptions = slices.Concat(cursorOptions, []string{"cursor"})
 	manyOptions  = cursorOptions[1:]
@@ -32,9 +34,10 @@ var (
 // anyOption, as the only option of a resource, says that its query is not the gateway's.
 const anyOption = "*"
 
-// handle serves a method of a path. access lets callers through to the handler who may make the call, and options are all that
-// the handler reads from the query: what else stands there is refused, as a field of a body that is not known, because a
-// mistyped option would be passed over in silence.
+// handle serves a method of a path. access lets callers through to the handler who may make the
+// call, and options are all that the handler reads from the query: what else stands there is
+// refused, as a field of a body that is not known, because a mistyped option would be passed over
+// in silence.
 func (a *API) handle(method, path string, access func(handler) fiber.Handler, h handler, options ...string) {
 	a.takes[method+" "+path] = options
 	if method != fiber.MethodGet {

@@ -10,7 +10,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// TestOptionsAreDocumented: what a resource takes in its query is what openapi.yaml says of it, and every path of the API stands in it.
+// TestOptionsAreDocumented: what a resource takes in its query is what openapi.yaml says of it, and
+// every path of the API stands in it.
 func TestOptionsAreDocumented(t *testing.T) {
 	doc, err := openapi3.NewLoader().LoadFromData(OpenAPI)
 	if err != nil {

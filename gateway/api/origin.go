@@ -21,9 +21,10 @@ func (a *API) guardHost(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// ownPages is the access to what a page from elsewhere may not do (cross-site request forgery): what changes something, and WebSockets, over
-// which a page would read. What only reads needs none, because the browser keeps the answer from the page. It goes by what a
-// route does: a call is work whatever its method is.
+// ownPages is the access to what a page from elsewhere may not do (cross-site request forgery):
+// what changes something, and WebSockets, over which a page would read. What only reads needs none,
+// because the browser keeps the answer from the page. It goes by what a route does: a call is work
+// whatever its method is.
 func (a *API) ownPages(access func(handler) fiber.Handler) func(handler) fiber.Handler {
 	return func(h handler) fiber.Handler {
 		guarded := access(h)
@@ -36,8 +37,9 @@ func (a *API) ownPages(access func(handler) fiber.Handler) func(handler) fiber.H
 	}
 }
 
-// elsewhere returns an error if a browser sent a call on behalf of a page from another origin. Browsers say that by Origin or Sec-Fetch-Site, or,
-// where they send neither (a GET over http to another host than localhost, or an old browser), by Referer.
+// elsewhere returns an error if a browser sent a call on behalf of a page from another origin.
+// Browsers say that by Origin or Sec-Fetch-Site, or, where they send neither (a GET over http to
+// another host than localhost, or an old browser), by Referer.
 func (a *API) elsewhere(c *fiber.Ctx) error {
 	host := strings.ToLower(string(c.Request().Host()))
 	origin, site := c.Get(fiber.HeaderOrigin), c.Get("Sec-Fetch-Site")
@@ -84,8 +86,8 @@ func hostname(host string) string {
 	return strings.Trim(host, "[]")
 }
 
-// ofHost reports whether an origin is that of a host as the field Host has it. An origin never says the port that its scheme has anyway
-// (RFC 6454, section 6.2); a proxy may.
+// ofHost reports whether an origin is that of a host as the field Host has it. An origin never says
+// the port that its scheme has anyway (RFC 6454, section 6.2); a proxy may.
 func ofHost(origin, host string) bool {
 	scheme, of, _ := strings.Cut(strings.ToLower(origin), "://")
 	return (scheme == "http" || scheme == "https") && authority.Plain(scheme, of) == authority.Plain(scheme, host)

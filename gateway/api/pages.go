@@ -30,7 +30,8 @@ func (a *API) asyncAPI(c *fiber.Ctx) error {
 	return sendYAML(c, AsyncAPI)
 }
 
-// sendYAML sends a document as what it is, and as text to a browser that would show it: YAML it saves to a file instead.
+// sendYAML sends a document as what it is, and as text to a browser that would show it: YAML it
+// saves to a file instead.
 func sendYAML(c *fiber.Ctx, document []byte) error {
 	const yaml, text = "application/yaml", "text/plain"
 	kind := yaml
@@ -50,8 +51,9 @@ func (a *API) live(c *fiber.Ctx) error {
 	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
 }
 
-// ready answers whether the node should get calls: not while it drains, and not while the store or its notifications do not work. That routes
-// have no processor is told, and is no reason: what is submitted there waits.
+// ready answers whether the node should get calls: not while it drains, and not while the store or
+// its notifications do not work. That routes have no processor is told, and is no reason: what is
+// submitted there waits.
 func (a *API) ready(c *fiber.Ctx) error {
 	if a.ctx.Err() != nil {
 		return &problem{kind: kindUnavailable, detail: "The node is shutting down.", retryAfter: 5}

@@ -42,7 +42,8 @@ func FuzzIfNoneMatch(f *testing.F) {
 	})
 }
 
-// TestDurationIsDocumented: clients that are made from the document send what it allows, and nothing else is taken.
+// TestDurationIsDocumented: clients that are made from the document send what it allows, and
+// nothing else is taken.
 func TestDurationIsDocumented(t *testing.T) {
 	if !strings.Contains(string(OpenAPI), "pattern: '"+field.DurationForm.String()+"'") {
 		t.Errorf("openapi.yaml has another pattern than %s", field.DurationForm)

@@ -2,10 +2,11 @@ package api
 
 import "bytes"
 
-// plainObject reads a JSON object (RFC 8259) as reports mostly are, many thousand a second: of strings without escapes,
-// and of numbers. It calls set with each name and value. If the object is another one, or is none, or set does
-// not take a field, it returns false, and what was set does not count: the body is to be read by encoding/json, which
-// also knows what is wrong with it. body is valid UTF-8.
+// plainObject reads a JSON object (RFC 8259) as reports mostly are, many thousand a second: of
+// strings without escapes, and of numbers. It calls set with each name and value. If the object is
+// another one, or is none, or set does not take a field, it returns false, and what was set does
+// not count: the body is to be read by encoding/json, which also knows what is wrong with it. body
+// is valid UTF-8.
 func plainObject(body []byte, set func(name, value []byte, text bool) bool) bool {
 	rest, ok := bytes.CutPrefix(space(body), []byte{'{'})
 	if !ok {
@@ -55,8 +56,8 @@ func space(b []byte) []byte {
 	return b
 }
 
-// plainString returns what is between the quotes of a string without escapes, and what is behind it; nil if
-// there is none.
+// plainString returns what is between the quotes of a string without escapes, and what is behind
+// it; nil if there is none.
 func plainString(b []byte) (s, rest []byte) {
 	if len(b) == 0 || b[0] != '"' {
 		return nil, nil

@@ -10,7 +10,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// poll is how a client looks at a request, by the query of its call. Who submits gets it back in where to look.
+// poll is how a client looks at a request, by the query of its call. Who submits gets it back in
+// where to look.
 type poll struct {
 	ticket bool // put one into the links
 	failed bool // call it failed when it has expired
@@ -33,7 +34,8 @@ func pollOf(c *fiber.Ctx) (poll, error) {
 	return p, nil
 }
 
-// operation says where a request is to be looked at, as it is looked at by this call, and returns that.
+// operation says where a request is to be looked at, as it is looked at by this call, and returns
+// that.
 func (a *API) operation(c *fiber.Ctx, of string, p poll) string {
 	self := a.address(c, "/v1/requests/"+of)
 	if p.failed {
@@ -53,7 +55,8 @@ func (p poll) view(caller auth.Caller) lifecycle.View {
 // maxRetryAfter is the longest that a poller is told to leave between two looks, in seconds.
 const maxRetryAfter = 30
 
-// retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should look again: when the end is estimated, or a second from now.
+// retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should
+// look again: when the end is estimated, or a second from now.
 func (a *API) retryAfter(r *lifecycle.Request) string {
 	seconds := 1.0
 	if eta := r.ETA(); !eta.IsZero() {

@@ -7,7 +7,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// TestRetryAfter: who obeys comes when the end is estimated, by a clock that goes on between two reports, and not after the request has expired.
+// TestRetryAfter: who obeys comes when the end is estimated, by a clock that goes on between two
+// reports, and not after the request has expired.
 func TestRetryAfter(t *testing.T) {
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(seconds float64) time.Time { return began.Add(time.Duration(seconds * float64(time.Second))) }

@@ -29,7 +29,8 @@ type problem struct {
 
 // fieldError is one thing that is wrong with the input.
 type fieldError struct {
-	// Pointer is a JSON pointer into the body (RFC 6901), ?name of a query parameter, the name of a header field, or {name} of a part of the path.
+	// Pointer is a JSON pointer into the body (RFC 6901), ?name of a query parameter, the name of a
+	// header field, or {name} of a part of the path.
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
@@ -108,7 +109,8 @@ type notReady interface {
 	NotReady() string
 }
 
-// maxDetail is how many bytes of a detail, or a pointer, are told: what a caller has sent may be in it.
+// maxDetail is how many bytes of a detail, or a pointer, are told: what a caller has sent may be in
+// it.
 const maxDetail = 2000
 
 func invalid(errs ...fieldError) *problem {

@@ -14,7 +14,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// storeContext is that of a call to the store and the queue, which nobody cancels: it ends by itself.
+// storeContext is that of a call to the store and the queue, which nobody cancels: it ends by
+// itself.
 func (a *API) storeContext() context.Context { return a.stored.Context() }
 
 // named is the request that the path names: whichever life the id has now.
@@ -87,8 +88,9 @@ func matches(ifNoneMatch, tag string) bool {
 	return false
 }
 
-// uncoded returns a tag without what a proxy put behind it when it compressed the answer: mod_deflate of Apache and of lighttpd make
-// "3" to "3-gzip", others to "3;br", and hand that on as it comes back. Ours have no such end.
+// uncoded returns a tag without what a proxy put behind it when it compressed the answer:
+// mod_deflate of Apache and of lighttpd make "3" to "3-gzip", others to "3;br", and hand that on as
+// it comes back. Ours have no such end.
 func uncoded(candidate, tag string) string {
 	rest, ok := strings.CutPrefix(candidate, strings.TrimSuffix(tag, `"`))
 	if ok && len(rest) > len(`-"`) && (rest[0] == '-' || rest[0] == ';') && strings.HasSuffix(rest, `"`) {
@@ -229,8 +231,8 @@ func (a *API) sendResult(c *fiber.Ctx, r *lifecycle.Request, whole bool) error {
 	return nil
 }
 
-// setRange leaves a Range in a call that net/http reads right, or none: of a method other than GET, or of a unit that is not
-// understood, it is ignored (RFC 9110, section 14.2).
+// setRange leaves a Range in a call that net/http reads right, or none: of a method other than GET,
+// or of a unit that is not understood, it is ignored (RFC 9110, section 14.2).
 func setRange(c *fiber.Ctx, size int) {
 	unit, set, ok := strings.Cut(c.Get(fiber.HeaderRange), "=")
 	if c.Method() != fiber.MethodGet || !ok || !strings.EqualFold(unit, "bytes") {
@@ -240,8 +242,9 @@ func setRange(c *fiber.Ctx, size int) {
 	c.Request().Header.Set(fiber.HeaderRange, "bytes="+byteRanges(set, int64(size)))
 }
 
-// byteRanges returns a set of ranges of bytes (RFC 9110, section 14.1.2) so that net/http, which takes the last 0 bytes for a range and no
-// position that is larger than an int64, answers rightly. If one of them is none the whole is none.
+// byteRanges returns a set of ranges of bytes (RFC 9110, section 14.1.2) so that net/http, which
+// takes the last 0 bytes for a range and no position that is larger than an int64, answers rightly.
+// If one of them is none the whole is none.
 func byteRanges(set string, size int64) string {
 	const none = "x" // which is answered with 416
 	var all []string

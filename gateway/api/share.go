@@ -28,7 +28,8 @@ const (
 	policyAddress = "calls-per-address"
 )
 
-// inFlight counts what is under way for each of many. It keeps nothing of those for whom nothing is. It may be used by many goroutines.
+// inFlight counts what is under way for each of many. It keeps nothing of those for whom nothing
+// is. It may be used by many goroutines.
 type inFlight[K comparable] struct {
 	most int // for each; 0: nothing is counted
 
@@ -36,7 +37,8 @@ type inFlight[K comparable] struct {
 	of map[K]int
 }
 
-// enter counts one more, or reports false if that were too many. left is how many more there may be.
+// enter counts one more, or reports false if that were too many. left is how many more there may
+// be.
 func (t *inFlight[K]) enter(k K) (left int, ok bool) {
 	if t.most <= 0 {
 		return 0, true
@@ -65,7 +67,8 @@ func (t *inFlight[K]) leave(k K) {
 	}
 }
 
-// always reports whether a path is answered however many calls are under way: by it one sees what is wrong.
+// always reports whether a path is answered however many calls are under way: by it one sees what
+// is wrong.
 func always(path string) bool {
 	return path == "/health/live" || path == "/health/ready" || path == "/metrics"
 }
@@ -104,8 +107,9 @@ func tooManyCalls(policy, whose string) *problem {
 	}
 }
 
-// rateLimit says, if that is asked for, what a share is and how much of it is left, as structured fields (RFC 9651) by
-// draft-ietf-httpapi-ratelimit-headers-10. What is counted is what is under way, which has no window.
+// rateLimit says, if that is asked for, what a share is and how much of it is left, as structured
+// fields (RFC 9651) by draft-ietf-httpapi-ratelimit-headers-10. What is counted is what is under
+// way, which has no window.
 func (a *API) rateLimit(c *fiber.Ctx, policy string, quota, left int) {
 	if !a.Shares.Fields || quota <= 0 {
 		return
@@ -114,8 +118,8 @@ func (a *API) rateLimit(c *fiber.Ctx, policy string, quota, left int) {
 	c.Append("RateLimit", strconv.Quote(policy)+";r="+strconv.Itoa(left))
 }
 
-// client returns the address whose share a call takes: that of the client, as far as a trusted proxy says it, and of IPv6 its /64; the zero
-// value if only proxies are known.
+// client returns the address whose share a call takes: that of the client, as far as a trusted
+// proxy says it, and of IPv6 its /64; the zero value if only proxies are known.
 func (a *API) client(c *fiber.Ctx) netip.Addr {
 	peer, err := netip.ParseAddrPort(c.Context().RemoteAddr().String())
 	if err != nil {
@@ -150,7 +154,8 @@ func forwardedFor(c *fiber.Ctx) []string {
 	return hops
 }
 
-// quotaRetry is how many seconds who has used up what is stored for him should stay away: nothing of it falls at a known time.
+// quotaRetry is how many seconds who has used up what is stored for him should stay away: nothing
+// of it falls at a known time.
 const quotaRetry = 30
 
 // overQuota is the problem of a submission for which its owner has no room.

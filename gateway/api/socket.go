@@ -63,7 +63,8 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 	return nil
 }
 
-// inProtocol returns an error of who may not connect as the hub's protocol tells it, nil if it has no words for it.
+// inProtocol returns an error of who may not connect as the hub's protocol tells it, nil if it has
+// no words for it.
 func inProtocol(err error) error {
 	p, _ := errors.AsType[*problem](err)
 	switch {
@@ -116,13 +117,14 @@ func handshakeRequest(c *fiber.Ctx) *http.Request {
 	return r
 }
 
-// bearerProtocol begins an entry of the list of subprotocols that is a token: the only place where the WebSocket
-// of a browser lets one put it.
+// bearerProtocol begins an entry of the list of subprotocols that is a token: the only place where
+// the WebSocket of a browser lets one put it.
 const bearerProtocol = "bearer."
 
-// connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of subprotocols, where
-// one that is taken may also stand by itself; what else stands there is the name of a protocol. subscribe is what the URL asks for: who
-// wants a request's channel after an offset goes on with following it.
+// connecting tells who opens a WebSocket: by the Authorization, a ticket, or a token in the list of
+// subprotocols, where one that is taken may also stand by itself; what else stands there is the
+// name of a protocol. subscribe is what the URL asks for: who wants a request's channel after an
+// offset goes on with following it.
 func (a *API) connecting(c *fiber.Ctx, subscribe []hub.Subscribe) (auth.Caller, error) {
 	if c.Get(fiber.HeaderAuthorization) != "" || c.Query("ticket") != "" || a.Guard.Open() {
 		return a.followerWho(c, func(request string) bool {

@@ -8,7 +8,8 @@ import (
 // startingAgain is after how many seconds a call may be repeated that came too early.
 const startingAgain = 5
 
-// Starting answers for a gateway that is about to start: that the process is alive, and to all other calls why it serves nothing yet.
+// Starting answers for a gateway that is about to start: that the process is alive, and to all
+// other calls why it serves nothing yet.
 func Starting(detail func() string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -86,8 +86,9 @@ func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submis
 	return sub, err
 }
 
-// unlabeled refuses a JSON object whose media type nobody chose: curl -d says that it is a form, fetch that it is plain text, and what says
-// nothing is bytes. As work it would be opaque, without the options in it. Whoever chose a type, also application/octet-stream, means it.
+// unlabeled refuses a JSON object whose media type nobody chose: curl -d says that it is a form,
+// fetch that it is plain text, and what says nothing is bytes. As work it would be opaque, without
+// the options in it. Whoever chose a type, also application/octet-stream, means it.
 func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
 	says := "no Content-Type"
 	if c.Get(fiber.HeaderContentType) != "" {
@@ -124,7 +125,8 @@ func readContent(c *fiber.Ctx, most int) (content lifecycle.Content, err error) 
 }
 
 // mediaType returns the media type of a body as its head says it; a body without one is
-// application/octet-stream (RFC 9110, section 8.3). The error is a problem if it cannot be taken as it is.
+// application/octet-stream (RFC 9110, section 8.3). The error is a problem if it cannot be taken as
+// it is.
 func mediaType(c *fiber.Ctx) (string, error) {
 	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
 		c.Set(fiber.HeaderAcceptEncoding, "identity")
@@ -149,7 +151,8 @@ func mediaType(c *fiber.Ctx) (string, error) {
 	return text, nil
 }
 
-// readPlainJSON returns a body that has to be application/json; else the problem has that detail, and how it is sent.
+// readPlainJSON returns a body that has to be application/json; else the problem has that detail,
+// and how it is sent.
 func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
 	t, err := mediaType(c)
 	if err != nil {
@@ -161,7 +164,8 @@ func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
 	return readBody(c, most)
 }
 
-// maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself: a report, an order of work, an endpoint.
+// maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself:
+// a report, an order of work, an endpoint.
 func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
 
 // envelope reads a JSON body.
@@ -205,8 +209,8 @@ func (r *reader) field(name string, raw json.RawMessage) {
 	r.option("/", name, text)
 }
 
-// submissionOptions are the options of a submission, which may stand in its body and in its query; submissionFields what else
-// stands in the body, too.
+// submissionOptions are the options of a submission, which may stand in its body and in its query;
+// submissionFields what else stands in the body, too.
 var (
 	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "delay", "timeout", "retention"}
 	submissionFields  = append(slices.Clone(submissionOptions), "content", "webhook")

@@ -66,7 +66,8 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	return a.submitRequest(c, caller, sub, poll{}) // whose query is the processor's
 }
 
-// rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there is nothing.
+// rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there
+// is nothing.
 func rawPath(c *fiber.Ctx) string {
 	rest := string(c.Request().URI().PathOriginal())
 	for range 4 { // "", v1, call, the route
@@ -138,7 +139,8 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() })
-		// Whose proof has ended meanwhile was a caller when the request was accepted: told otherwise, it would be made again.
+		// Whose proof has ended meanwhile was a caller when the request was accepted: told
+		// otherwise, it would be made again.
 		if err != nil && !errors.Is(err, auth.ErrUnauthenticated) {
 			return err
 		}
@@ -166,7 +168,8 @@ func (a *API) saveReply(caller auth.Caller, of lifecycle.Ref, key string, reply 
 	return a.Service.SaveReply(ctx, caller.Principal, of, key, reply)
 }
 
-// answerAccepted answers 202 with a status document, a ticket in its links if that is wanted, and warnings, which are of this answer alone.
+// answerAccepted answers 202 with a status document, a ticket in its links if that is wanted, and
+// warnings, which are of this answer alone.
 func (a *API) answerAccepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, document []byte, o submitOptions) error {
 	if o.poll.ticket {
 		var err error

@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/tracing"
 )
 
-// trace makes a span of each call, a child of the caller's if the call says which that is. That of a stream ends when
-// the hub has the connection.
+// trace makes a span of each call, a child of the caller's if the call says which that is. That of
+// a stream ends when the hub has the connection.
 func (a *API) trace(c *fiber.Ctx) error {
 	if !strings.HasPrefix(c.Path(), "/v1/") {
 		return c.Next()
@@ -49,7 +49,8 @@ func (a *API) status(err error) int {
 	return a.asProblem(err).kind.Status
 }
 
-// traced puts the span of a call into the headers that a request keeps of it, so that what follows is its child.
+// traced puts the span of a call into the headers that a request keeps of it, so that what follows
+// is its child.
 func (a *API) traced(c *fiber.Ctx, headers map[string]string) map[string]string {
 	if a.Tracer == nil {
 		return headers

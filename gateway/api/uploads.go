@@ -112,7 +112,8 @@ func comeBack() int { return 1 + rand.IntN(5) }
 // interrupt ends a read of the body of the call under way.
 func (c *conn) interrupt() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 
-// address is whose share of the bytes the call takes by where it comes from; "" if only proxies are known.
+// address is whose share of the bytes the call takes by where it comes from; "" if only proxies are
+// known.
 func (c *conn) address() string {
 	if !c.from.IsValid() {
 		return ""

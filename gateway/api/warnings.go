@@ -21,7 +21,8 @@ const (
 	mostWarnings    = 10 // in one answer
 )
 
-// unserved warns of those of the routes on which nobody works. That may be as it should be: work waits until somebody comes.
+// unserved warns of those of the routes on which nobody works. That may be as it should be: work
+// waits until somebody comes.
 func (a *API) unserved(routes []string) []warning {
 	if a.Unserved == nil {
 		return nil

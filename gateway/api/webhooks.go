@@ -21,8 +21,8 @@ func challengeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), challengeTime)
 }
 
-// ownerOf returns whose endpoint the path names, as far as the caller may reach it: its own, or, of an admin, anybody's. Of
-// others it is said that there is none.
+// ownerOf returns whose endpoint the path names, as far as the caller may reach it: its own, or, of
+// an admin, anybody's. Of others it is said that there is none.
 func (a *API) ownerOf(c *fiber.Ctx, caller auth.Caller) (owner, id string, err error) {
 	id = param(c, "webhook")
 	if !caller.Is(lifecycle.RoleAdmin) {

@@ -35,10 +35,12 @@ type assignment struct {
 	ContentType  string            `json:"contentType,omitzero"`
 	LeaseExpires string            `json:"leaseExpires,omitzero"` // of leased work
 
-	// And what is worked on, see [assignments.add]: content of JSON work, contentBase64 of any other.
+	// And what is worked on, see [assignments.add]: content of JSON work, contentBase64 of any
+	// other.
 }
 
-// start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query that runs.
+// start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query
+// that runs.
 func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	var errs []fieldError
 	attempt := queryAttempt(c, "attempt", &errs)
@@ -101,7 +103,8 @@ func encode(v any) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// progressReport is the body of a progress report: set reads it if it is plain, encoding/json if not.
+// progressReport is the body of a progress report: set reads it if it is plain, encoding/json if
+// not.
 type progressReport struct {
 	Step    *string        `json:"step"`
 	Percent *float64       `json:"percent"`
@@ -255,8 +258,8 @@ func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecy
 	return r, err
 }
 
-// readReport reads a JSON object of at most so many bytes into a struct. An empty body is an empty object. set, which may be nil, is how the struct
-// takes the fields of a plain one.
+// readReport reads a JSON object of at most so many bytes into a struct. An empty body is an empty
+// object. set, which may be nil, is how the struct takes the fields of a plain one.
 func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []byte, text bool) bool) error {
 	t, err := mediaType(c)
 	if err != nil {
@@ -322,12 +325,12 @@ func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]fieldError) int {
 	return int(*body)
 }
 
-// noLife is what a worker is given, and may say, of a request whose id was made by Hark and has no other life: a client may choose it
-// later on all the same.
+// noLife is what a worker is given, and may say, of a request whose id was made by Hark and has no
+// other life: a client may choose it later on all the same.
 const noLife = "none"
 
-// readLife returns which life of the request's id is meant: from the query, the header Hark-Life or the body; any if
-// it does not say.
+// readLife returns which life of the request's id is meant: from the query, the header Hark-Life or
+// the body; any if it does not say.
 func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 	text, pointer := query(c, "life"), "?life"
 	if text == "" {

@@ -26,7 +26,8 @@ var (
 	ErrNoToken = fmt.Errorf("%w: no token", ErrUnauthenticated)
 )
 
-// ErrExpired: the proof was good, and holds no longer, because it has expired or was revoked. The error is a [*TokenError], too.
+// ErrExpired: the proof was good, and holds no longer, because it has expired or was revoked. The
+// error is a [*TokenError], too.
 var ErrExpired = errors.New("the proof holds no longer")
 
 // TokenError is the error of a token that is not taken. It wraps [ErrUnauthenticated].
@@ -65,8 +66,8 @@ func (c Caller) Credential() *hub.Credential {
 	return hub.NewCredential(c.Expires)
 }
 
-// Until returns a context that ends with ctx, or when what proves who the caller is does: because it expires, or its key is revoked. Ended
-// tells which. The function must be called.
+// Until returns a context that ends with ctx, or when what proves who the caller is does: because
+// it expires, or its key is revoked. Ended tells which. The function must be called.
 func (c Caller) Until(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.key == nil && c.Expires.IsZero() {
 		return ctx, func() {}
@@ -140,9 +141,9 @@ func New(o Options) (*Guard, error) {
 	return g, nil
 }
 
-// Run keeps what the Guard knows up to date until ctx ends: the file of keys is read again when it has changed, and the
-// set of keys of a JWKS URL from time to time. Keys that are gone are revoked: connections that came with
-// them are closed.
+// Run keeps what the Guard knows up to date until ctx ends: the file of keys is read again when it
+// has changed, and the set of keys of a JWKS URL from time to time. Keys that are gone are revoked:
+// connections that came with them are closed.
 func (g *Guard) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	if g.keys != nil {
@@ -175,8 +176,9 @@ func (g *Guard) Keys() int {
 // see, such as stack traces, stays hidden.
 func (g *Guard) Open() bool { return g.keys == nil && g.tokens == nil }
 
-// Header returns who is behind the value of an Authorization header (RFC 6750, section 2.1), "" if there was none.
-// Errors wrap [ErrUnauthenticated], or lifecycle.ErrUnavailable if it cannot be told now.
+// Header returns who is behind the value of an Authorization header (RFC 6750, section 2.1), "" if
+// there was none. Errors wrap [ErrUnauthenticated], or lifecycle.ErrUnavailable if it cannot be
+// told now.
 func (g *Guard) Header(authorization string) (Caller, error) {
 	if g.Open() {
 		return Caller{Principal: lifecycle.Principal{
@@ -193,7 +195,8 @@ func (g *Guard) Header(authorization string) (Caller, error) {
 	return g.Token(strings.Trim(token, " "))
 }
 
-// Token returns who is behind an API key or a JSON Web Token, as Header does. An open gateway takes none.
+// Token returns who is behind an API key or a JSON Web Token, as Header does. An open gateway takes
+// none.
 func (g *Guard) Token(token string) (Caller, error) {
 	if !validToken(token) { // base64 would overlook some of what it could hold
 		return Caller{}, &TokenError{"The token is malformed."}
@@ -209,8 +212,9 @@ func (g *Guard) Token(token string) (Caller, error) {
 	return Caller{}, &TokenError{"The token is not one that this gateway knows."}
 }
 
-// NewTicket returns a ticket, with which whoever has it may follow one request in the name of the caller. It
-// is good for a URL: it lets somebody begin for a short time only, and no connection outlives what the caller's own would.
+// NewTicket returns a ticket, with which whoever has it may follow one request in the name of the
+// caller. It is good for a URL: it lets somebody begin for a short time only, and no connection
+// outlives what the caller's own would.
 func (g *Guard) NewTicket(c Caller, request lifecycle.Ref) (string, error) {
 	if c.Request.ID != "" && c.Request != request {
 		return "", fmt.Errorf("ticket for %s from one for %s", request, c.Request)
@@ -218,9 +222,11 @@ func (g *Guard) NewTicket(c Caller, request lifecycle.Ref) (string, error) {
 	return g.tickets.sign(c, request)
 }
 
-// Ticket returns who is behind a ticket: a caller who may follow [lifecycle.Principal.Request] and nothing else. A ticket that is
-// too old to begin with lets its holder come back, because an EventSource that was cut off does so by itself, to the URL that it has:
-// resumes tells whether the call goes on with following a request, after an offset that is known. It may be nil: the call does not.
+// Ticket returns who is behind a ticket: a caller who may follow [lifecycle.Principal.Request] and
+// nothing else. A ticket that is too old to begin with lets its holder come back, because an
+// EventSource that was cut off does so by itself, to the URL that it has: resumes tells whether the
+// call goes on with following a request, after an offset that is known. It may be nil: the call
+// does not.
 func (g *Guard) Ticket(ticket string, resumes func(request string) bool) (Caller, error) {
 	if !validToken(ticket) {
 		return Caller{}, &TokenError{"The ticket is malformed."}

@@ -191,8 +191,8 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// TestKeysChange: a file that has changed is read again. Who is in it as before keeps its connections, all others
-// lose them; a file that is wrong changes nothing.
+// TestKeysChange: a file that has changed is read again. Who is in it as before keeps its
+// connections, all others lose them; a file that is wrong changes nothing.
 func TestKeysChange(t *testing.T) {
 	alice, admin := "- {subject: alice, roles: [client], key: "+aliceKey+"}\n", "- {subject: root, roles: [admin], key: "+adminKey+"}\n"
 	path := file(t, "keys.yaml", alice+admin)
@@ -430,8 +430,8 @@ func (i *issuer) publish(keys ...string) {
 	i.set.Store(&set)
 }
 
-// TestJWKS: until the keys were read once nothing can be said of a token; a key that is new is found by the token that names it,
-// but not more often than it may be looked for.
+// TestJWKS: until the keys were read once nothing can be said of a token; a key that is new is
+// found by the token that names it, but not more often than it may be looked for.
 func TestJWKS(t *testing.T) {
 	keys, i := signers(t), newIssuer(t)
 	g := guard(t, auth.Options{Tokens: auth.TokenOptions{JWKS: i.url}})

@@ -32,7 +32,8 @@ func signedWith(key []byte, payload string) string {
 	return head + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// TestExactTokens: a token whose times are none, whose subject is no Unicode, or that says something twice, is refused; exp 0 has ended.
+// TestExactTokens: a token whose times are none, whose subject is no Unicode, or that says
+// something twice, is refused; exp 0 has ended.
 func TestExactTokens(t *testing.T) {
 	g := guard(t, auth.Options{Tokens: auth.TokenOptions{Secret: secret}})
 	now := time.Now().Unix()
@@ -73,7 +74,8 @@ func TestRequireExpiry(t *testing.T) {
 	}
 }
 
-// TestClaimOfRoles: the name of the claim may be one with dots in it, as a URL is, or a way, or both.
+// TestClaimOfRoles: the name of the claim may be one with dots in it, as a URL is, or a way, or
+// both.
 func TestClaimOfRoles(t *testing.T) {
 	admin, client := []lifecycle.Role{lifecycle.RoleAdmin}, []lifecycle.Role{lifecycle.RoleClient}
 	for _, c := range []struct {
@@ -121,8 +123,8 @@ func (l *logged) String() string {
 	return l.all.String()
 }
 
-// TestFieldsOfKeys: a field that is there but empty is refused, because its default may be the opposite, like no
-// end; so is one that no key has. Nothing of a key is told.
+// TestFieldsOfKeys: a field that is there but empty is refused, because its default may be the
+// opposite, like no end; so is one that no key has. Nothing of a key is told.
 func TestFieldsOfKeys(t *testing.T) {
 	for field, says := range map[string]string{
 		"expires: ":       "expires is there but empty",
@@ -152,8 +154,8 @@ func TestFieldsOfKeys(t *testing.T) {
 	}
 }
 
-// TestFileOfKeysGoes: when the file is gone, emptied or wrong, that is said as an error, with what holds on, until it is right again; a key that is
-// gone from it ends what rests on it.
+// TestFileOfKeysGoes: when the file is gone, emptied or wrong, that is said as an error, with what
+// holds on, until it is right again; a key that is gone from it ends what rests on it.
 func TestFileOfKeysGoes(t *testing.T) {
 	const alice, bob = "- {subject: alice, roles: [client], key: " + aliceKey + "}\n", "- {subject: bob, roles: [client], key: " + adminKey + "}\n"
 	path := file(t, "keys.yaml", alice+bob)

@@ -28,7 +28,8 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
-// FuzzClaims: of whatever is signed only what has one meaning is taken, and it names a subject that may own something.
+// FuzzClaims: of whatever is signed only what has one meaning is taken, and it names a subject that
+// may own something.
 func FuzzClaims(f *testing.F) {
 	g := guard(f, auth.Options{Tokens: auth.TokenOptions{Secret: secret, Roles: "https://example.com/app.roles"}})
 	for _, s := range []string{
@@ -50,7 +51,8 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// FuzzTicketClaims: of whatever is signed with the key of tickets nothing lets in without an end and a request.
+// FuzzTicketClaims: of whatever is signed with the key of tickets nothing lets in without an end
+// and a request.
 func FuzzTicketClaims(f *testing.F) {
 	g := guard(f, auth.Options{Keys: file(f, "keys.yaml", "- {subject: alice, roles: [client], key: "+aliceKey+"}")})
 	for _, s := range []string{`{"sub":"a","req":"r","exp":9999999999}`, `{"sub":"a","req":"r"}`, `{"req":"r","exp":0,"unt":1}`, `{"exp":1e300,"req":"r","key":"x"}`} {

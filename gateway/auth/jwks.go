@@ -20,8 +20,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// published are the public keys at a URL, a JSON Web Key Set (RFC 7517). They are read from time to time, and when
-// a token names one that is not known, though not each time that somebody makes a name up.
+// published are the public keys at a URL, a JSON Web Key Set (RFC 7517). They are read from time to
+// time, and when a token names one that is not known, though not each time that somebody makes a
+// name up.
 type published struct {
 	url  string
 	log  *slog.Logger
@@ -59,7 +60,8 @@ const (
 	maxMissing  = 1000             // names that are remembered
 )
 
-// UnreadError is the error of a token whose key may exist and is not known yet. It wraps lifecycle.ErrUnavailable.
+// UnreadError is the error of a token whose key may exist and is not known yet. It wraps
+// lifecycle.ErrUnavailable.
 type UnreadError struct {
 	Retry time.Duration // when the keys may be read again
 }
@@ -132,7 +134,8 @@ func (p *published) read(ctx context.Context) (*keysRead, error) {
 	return parseSet(text)
 }
 
-// parseSet reads a set of keys. Those that are not for signatures, not public or of no kind that is taken are passed over.
+// parseSet reads a set of keys. Those that are not for signatures, not public or of no kind that is
+// taken are passed over.
 func parseSet(text []byte) (*keysRead, error) {
 	var set jwkset.JWKSMarshal
 	if err := json.Unmarshal(text, &set); err != nil {
@@ -156,9 +159,10 @@ func parseSet(text []byte) (*keysRead, error) {
 	return found, nil
 }
 
-// keysOf returns the keys that may have signed a token: the one that it names, or those of its kind if it names none. It
-// returns none only if there is no such key: the set was read after the token had come, or has another use for the name. As long as that is
-// not known the error is an [*UnreadError].
+// keysOf returns the keys that may have signed a token: the one that it names, or those of its kind
+// if it names none. It returns none only if there is no such key: the set was read after the token
+// had come, or has another use for the name. As long as that is not known the error is an
+// [*UnreadError].
 func (p *published) keysOf(token *jwt.Token) ([]jwt.VerificationKey, error) {
 	id, _ := token.Header["kid"].(string)
 	if p.known.Load() == nil {
@@ -202,8 +206,8 @@ func (p *published) fetchFor(token *jwt.Token, id string) ([]jwt.VerificationKey
 	return found, nil
 }
 
-// spend takes one of the reads that tokens may cause: readBurst at once, and one more in each readAtLeast. It returns how long to wait
-// if there is none. mu is held.
+// spend takes one of the reads that tokens may cause: readBurst at once, and one more in each
+// readAtLeast. It returns how long to wait if there is none. mu is held.
 func (p *published) spend(now time.Time) time.Duration {
 	p.credit = min(p.credit+now.Sub(p.counted), readBurst*readAtLeast)
 	p.counted = now
@@ -214,7 +218,8 @@ func (p *published) spend(now time.Time) time.Duration {
 	return 0
 }
 
-// find returns the known keys that may have signed a token. useless: there are none, but what it names is known.
+// find returns the known keys that may have signed a token. useless: there are none, but what it
+// names is known.
 func (p *published) find(token *jwt.Token, id string) (found []jwt.VerificationKey, useless bool) {
 	known := p.known.Load()
 	for _, k := range known.keys {

@@ -19,8 +19,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// TestReadsThatTokensCause: who waits for a key that was just published is not refused, and names that are made up cause no more reads than
-// are allowed.
+// TestReadsThatTokensCause: who waits for a key that was just published is not refused, and names
+// that are made up cause no more reads than are allowed.
 func TestReadsThatTokensCause(t *testing.T) {
 	public, _, err := ed25519.GenerateKey(nil)
 	if err != nil {

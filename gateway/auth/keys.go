@@ -32,8 +32,8 @@ type keys struct {
 	watched
 }
 
-// keySet is what a file says: keys by their digests, because neither the time that a lookup takes nor
-// memory should tell a key.
+// keySet is what a file says: keys by their digests, because neither the time that a lookup takes
+// nor memory should tell a key.
 type keySet struct {
 	byDigest map[[sha256.Size]byte]*key
 	byID     map[string]*key
@@ -122,8 +122,8 @@ func parseKeys(text []byte) (*keySet, error) {
 	return set, nil
 }
 
-// exactEntries refuses what decoding passes over: a field that no key has, and one that is there but
-// empty, which would be the default, like no end.
+// exactEntries refuses what decoding passes over: a field that no key has, and one that is there
+// but empty, which would be the default, like no end.
 func exactEntries(text []byte) error {
 	var entries []map[string]yaml.Node
 	if err := yaml.Unmarshal(text, &entries); err != nil {
@@ -195,8 +195,8 @@ func (e entry) parse() (*key, [sha256.Size]byte, error) {
 	return k, digest, nil
 }
 
-// NewKey returns a new API key and its entry in a file of keys, which does not tell it. It fails on a subject or a
-// role that no key may have.
+// NewKey returns a new API key and its entry in a file of keys, which does not tell it. It fails on
+// a subject or a role that no key may have.
 func NewKey(subject string, roles []string) (text, yamlEntry string, err error) {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails, see crypto/rand

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// proven remembers for a short time which tokens were found to be good, because to check a signature takes
-// longer than all else of most calls. It forgets them all at once, which is simple, and often enough that a key that was
-// withdrawn is not trusted for long.
+// proven remembers for a short time which tokens were found to be good, because to check a
+// signature takes longer than all else of most calls. It forgets them all at once, which is simple,
+// and often enough that a key that was withdrawn is not trusted for long.
 type proven struct {
 	mu      sync.RWMutex
 	callers map[[sha256.Size]byte]Caller // by digest: tokens are not kept

@@ -2,7 +2,8 @@ package auth
 
 import "testing"
 
-// FuzzKeySet: whatever stands at the URL of the keys of tokens, only public keys that are strong enough come of it.
+// FuzzKeySet: whatever stands at the URL of the keys of tokens, only public keys that are strong
+// enough come of it.
 func FuzzKeySet(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"","y":""}]}`))

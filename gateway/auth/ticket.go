@@ -8,8 +8,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// tickets signs and checks tickets. A ticket is a JSON Web Token of our own, signed with a key that signs
-// nothing else, so that neither a ticket is taken for a token nor a token for a ticket.
+// tickets signs and checks tickets. A ticket is a JSON Web Token of our own, signed with a key that
+// signs nothing else, so that neither a ticket is taken for a token nor a token for a ticket.
 type tickets struct {
 	key  []byte
 	life time.Duration
@@ -44,8 +44,9 @@ func (t tickets) sign(c Caller, request lifecycle.Ref) (string, error) {
 // What a ticket's times mean is decided by caller: beginning and going on have each their own.
 var ticketParser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 
-// caller returns who is behind a ticket, and the id of the API key that it rests on, "" for none. resumes tells
-// whether the call goes on with following a request, for which a ticket is good as long as what it rests on; nil: it does not.
+// caller returns who is behind a ticket, and the id of the API key that it rests on, "" for none.
+// resumes tells whether the call goes on with following a request, for which a ticket is good as
+// long as what it rests on; nil: it does not.
 func (t tickets) caller(text string, resumes func(request string) bool) (c Caller, keyID string, err error) {
 	var claims ticketClaims
 	_, err = ticketParser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return t.key, nil })

@@ -32,7 +32,8 @@ type TokenOptions struct {
 	JWKS     string // URL of a set of public keys (RFC 7517)
 	Issuer   string // that the claim iss must name; "" for any
 	Audience string // that the claim aud must name; "" for any
-	// Roles is the claim with the caller's roles: its name, which may have dots in it, or the way to it, its parts divided by dots; default "roles".
+	// Roles is the claim with the caller's roles: its name, which may have dots in it, or the way
+	// to it, its parts divided by dots; default "roles".
 	Roles string
 	// RequireExpiry refuses tokens without the claim exp.
 	RequireExpiry bool
@@ -40,16 +41,17 @@ type TokenOptions struct {
 
 func (o TokenOptions) any() bool { return len(o.Secret) > 0 || o.KeyFile != "" || o.JWKS != "" }
 
-// skew is how far the clock of who issued a token may be ahead of ours: what it says of nbf and iat may be that far in the future. No
-// token is taken for longer than exp says.
+// skew is how far the clock of who issued a token may be ahead of ours: what it says of nbf and iat
+// may be that far in the future. No token is taken for longer than exp says.
 const skew = 30 * time.Second
 
-// lastDate is the end of the year 9999, in seconds: no claim that is a time may be later, because what is made of larger numbers is
-// chance. They are no times, but mistakes, as of milliseconds for seconds.
+// lastDate is the end of the year 9999, in seconds: no claim that is a time may be later, because
+// what is made of larger numbers is chance. They are no times, but mistakes, as of milliseconds for
+// seconds.
 const lastDate = 253402300799
 
-// tokens checks JSON Web Tokens. What signs symmetrically and what does not have separate keys, so that a public
-// key is never taken for a secret (RFC 8725, section 2.1).
+// tokens checks JSON Web Tokens. What signs symmetrically and what does not have separate keys, so
+// that a public key is never taken for a secret (RFC 8725, section 2.1).
 type tokens struct {
 	parser    *jwt.Parser
 	secret    []byte
@@ -149,8 +151,8 @@ func (t *tokens) check(text string) (Caller, error) {
 	return c, nil
 }
 
-// exactClaims refuses a token whose parts can be read in more than one way (RFC 7519, section 4), or hold what is no Unicode: two subjects
-// would be one.
+// exactClaims refuses a token whose parts can be read in more than one way (RFC 7519, section 4),
+// or hold what is no Unicode: two subjects would be one.
 func exactClaims(text string) error {
 	header, rest, _ := strings.Cut(text, ".")
 	payload, _, _ := strings.Cut(rest, ".")
@@ -227,8 +229,8 @@ func refusal(err error) error {
 	return &TokenError{detail}
 }
 
-// rolesIn returns the roles that a claim names: a list, or a text with spaces between. Names that are no
-// role are meant for others. A token that does not say is that of a client.
+// rolesIn returns the roles that a claim names: a list, or a text with spaces between. Names that
+// are no role are meant for others. A token that does not say is that of a client.
 func rolesIn(claims jwt.MapClaims, path []string) []lifecycle.Role {
 	var names []string
 	switch v := claimAt(map[string]any(claims), path).(type) {
@@ -252,8 +254,9 @@ func rolesIn(claims jwt.MapClaims, path []string) []lifecycle.Role {
 	return roles
 }
 
-// claimAt returns what stands at the end of a path, nil if nothing does. Names may have dots in them, as those that are URLs
-// (RFC 7519, section 4.2): of the names that the path may begin with the longest that is there counts.
+// claimAt returns what stands at the end of a path, nil if nothing does. Names may have dots in
+// them, as those that are URLs (RFC 7519, section 4.2): of the names that the path may begin with
+// the longest that is there counts.
 func claimAt(object map[string]any, path []string) any {
 	for n := len(path); n > 0; n-- {
 		value, ok := object[strings.Join(path[:n], ".")]

@@ -1,4 +1,5 @@
-// Package authority says what may stand behind the scheme of an http or https URL (RFC 3986, section 3.2; RFC 9110, section 4.2).
+// Package authority says what may stand behind the scheme of an http or https URL (RFC 3986,
+// section 3.2; RFC 9110, section 4.2).
 package authority
 
 import (
@@ -7,8 +8,9 @@ import (
 	"strings"
 )
 
-// Valid reports whether text is a host, with a port or without, as clients find it in a URL: a name in ASCII, an IPv4 address,
-// or an IPv6 address in brackets. What is not, a client refuses, or takes for something else.
+// Valid reports whether text is a host, with a port or without, as clients find it in a URL: a name
+// in ASCII, an IPv4 address, or an IPv6 address in brackets. What is not, a client refuses, or
+// takes for something else.
 func Valid(text string) bool {
 	if text == "" || strings.ContainsAny(text, "/?#@\\%, <>\"") || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return false
@@ -27,7 +29,8 @@ func Valid(text string) bool {
 	return err == nil && port > 0
 }
 
-// Plain returns a host without the port that its scheme has anyway (RFC 3986, section 6.2.3): who compares two has to leave it out of both.
+// Plain returns a host without the port that its scheme has anyway (RFC 3986, section 6.2.3): who
+// compares two has to leave it out of both.
 func Plain(scheme, host string) string {
 	switch scheme {
 	case "http":

@@ -7,7 +7,8 @@ import (
 	"github.com/hark-push/hark/gateway/authority"
 )
 
-// FuzzValid: what is taken for a host is the host of the URL that is made of it, and nothing else of it.
+// FuzzValid: what is taken for a host is the host of the URL that is made of it, and nothing else
+// of it.
 func FuzzValid(f *testing.F) {
 	for _, s := range []string{"localhost", "localhost:80", "[::1]:8080", "a@b", "a/b", "1.2.3.4", "::1", "a:0", "a:", "xn--bcher-kva.example"} {
 		f.Add(s)

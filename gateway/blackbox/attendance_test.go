@@ -35,7 +35,8 @@ func (s *server) unserved() []string {
 	return routes
 }
 
-// TestNoProcessor: who submits where nobody works is told in the answer, and nowhere else; it ends when somebody comes.
+// TestNoProcessor: who submits where nobody works is told in the answer, and nowhere else; it ends
+// when somebody comes.
 func TestNoProcessor(t *testing.T) {
 	s := start(t, "--routes=default,other,sleep", "--samples")
 	s.eventually(func() bool { return slices.Equal(s.unserved(), []string{"default", "other"}) })

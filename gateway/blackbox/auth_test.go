@@ -97,8 +97,8 @@ func token(t testing.TB, subject string, expires time.Time, roles ...string) str
 	return text
 }
 
-// TestNewKeyOfTokens: a token of a key that was published a moment ago is taken, one of a key that is not there is refused, and while that
-// cannot be told the caller is told to come again.
+// TestNewKeyOfTokens: a token of a key that was published a moment ago is taken, one of a key that
+// is not there is refused, and while that cannot be told the caller is told to come again.
 func TestNewKeyOfTokens(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -235,7 +235,8 @@ func TestOwners(t *testing.T) {
 	admin.call("DELETE", path, nil).want(204)
 }
 
-// TestTakenIDs: what is told of an id that is taken is the same, whoever has it, also with what its owner has sent.
+// TestTakenIDs: what is told of an id that is taken is the same, whoever has it, also with what its
+// owner has sent.
 func TestTakenIDs(t *testing.T) {
 	s, _ := startKeyed(t)
 	alice, bob := s.as(aliceKey), s.as(bobKey)
@@ -267,7 +268,8 @@ func links(doc map[string]any) map[string]string {
 	return found
 }
 
-// TestTickets: with a ticket somebody who can send no header follows one request, and does nothing else.
+// TestTickets: with a ticket somebody who can send no header follows one request, and does nothing
+// else.
 func TestTickets(t *testing.T) {
 	s, _ := startKeyed(t)
 	alice := s.as(aliceKey)
@@ -315,7 +317,8 @@ func TestTickets(t *testing.T) {
 	}
 	s.call("GET", path+"/events?ticket="+ticket[:len(ticket)-2]+"AA", nil).problem(401, "unauthenticated")
 
-	// With the submission, and with its repetition; what is stored of the answer has no ticket in it.
+	// With the submission, and with its repetition; what is stored of the answer has no ticket in
+	// it.
 	submit := func(query string) map[string]string {
 		return links(alice.call("POST", "/v1/requests"+query, `{"content":{"href":"/v1/ws"}}`, async, "Idempotency-Key: t").want(202).json())
 	}
@@ -331,8 +334,9 @@ func TestTickets(t *testing.T) {
 	}
 }
 
-// TestTicketsLetComeBack: an EventSource comes back by itself, to the URL that it has, however old the ticket in it is. So a
-// ticket that is too old to begin with is taken with a cursor, until its request is gone, and no longer than what it rests on.
+// TestTicketsLetComeBack: an EventSource comes back by itself, to the URL that it has, however old
+// the ticket in it is. So a ticket that is too old to begin with is taken with a cursor, until its
+// request is gone, and no longer than what it rests on.
 func TestTicketsLetComeBack(t *testing.T) {
 	s, file := startKeyed(t, "--ticket-life=3s") // in whole seconds: at least two
 	alice := s.as(aliceKey)
@@ -417,7 +421,8 @@ func TestTicketsLetComeBack(t *testing.T) {
 	}
 }
 
-// TestTicketsOfAnOpenGateway are made, too, so that a page need not know which kind of gateway it has.
+// TestTicketsOfAnOpenGateway are made, too, so that a page need not know which kind of gateway it
+// has.
 func TestTicketsOfAnOpenGateway(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1)
@@ -525,7 +530,8 @@ func TestSocketAsksWhoCalls(t *testing.T) {
 		first.want("event")
 		first.want("subscribed")
 	}
-	// A page cannot see the status of a handshake: who speaks the protocol is told in it, others by HTTP.
+	// A page cannot see the status of a handshake: who speaks the protocol is told in it, others by
+	// HTTP.
 	late := time.Now().Add(-time.Minute)
 	for name, c := range map[string]struct {
 		proof  string // in the Authorization, or in the list of subprotocols
@@ -604,7 +610,8 @@ func TestSocketAsksWhoCalls(t *testing.T) {
 	stranger.want("pong")
 }
 
-// TestConnectionsEndWithTheirToken, or live on with a newer one; an EventSource that comes back is told to stay away.
+// TestConnectionsEndWithTheirToken, or live on with a newer one; an EventSource that comes back is
+// told to stay away.
 func TestConnectionsEndWithTheirToken(t *testing.T) {
 	s, _ := startKeyed(t)
 	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
@@ -634,7 +641,8 @@ func TestConnectionsEndWithTheirToken(t *testing.T) {
 	stays.want("subscribed")
 }
 
-// TestRevokedKey: when a key goes from the file its calls are refused and its connections closed; others notice nothing.
+// TestRevokedKey: when a key goes from the file its calls are refused and its connections closed;
+// others notice nothing.
 func TestRevokedKey(t *testing.T) {
 	s, file := startKeyed(t, "--max-wait=1m") // and a heartbeat that is far away
 	alice, worker := s.as(aliceKey), s.as(workerKey)

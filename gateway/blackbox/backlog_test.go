@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBacklog: more requests than a queue keeps in memory wait through the death of the process, and each is
-// worked on once, the older first.
+// TestBacklog: more requests than a queue keeps in memory wait through the death of the process,
+// and each is worked on once, the older first.
 func TestBacklog(t *testing.T) {
 	data := t.TempDir()
 	p := spawn(t, data, "--samples=false", "--routes=echo")

@@ -33,8 +33,8 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// TestBatchSurvivesKills kills the gateway while it stores the requests of batches, and again and again while those end. Started again it goes
-// on with them by itself; each end counts once.
+// TestBatchSurvivesKills kills the gateway while it stores the requests of batches, and again and
+// again while those end. Started again it goes on with them by itself; each end counts once.
 func TestBatchSurvivesKills(t *testing.T) {
 	const requests = 500
 	data := t.TempDir()
@@ -105,7 +105,8 @@ func TestBatchSurvivesKills(t *testing.T) {
 	}
 }
 
-// TestBatchRefused: the broker takes some of a batch's requests and then no more. Nothing of the batch stays behind, and it may be submitted again.
+// TestBatchRefused: the broker takes some of a batch's requests and then no more. Nothing of the
+// batch stays behind, and it may be submitted again.
 func TestBatchRefused(t *testing.T) {
 	s := startServers(t)
 	g := start(t, s.args(s.proxy.Addr, "--samples=false", "--requeue=1m")...) // nobody else goes on with what it has begun
@@ -144,7 +145,8 @@ func TestBatchRefused(t *testing.T) {
 		}
 		return again.status == 202
 	})
-	// RabbitMQ may have taken one request and refused the next. If that one has begun, the batch is not taken back: whoever tends to batches queues the rest.
+	// RabbitMQ may have taken one request and refused the next. If that one has begun, the batch is
+	// not taken back: whoever tends to batches queues the rest.
 	g.within(2*time.Minute, func() bool {
 		return g.call("GET", "/v1/batches/b", nil, "Prefer: wait=10").want(200).json()["endedAt"] != nil
 	})
@@ -171,7 +173,8 @@ func TestBatchRefused(t *testing.T) {
 	g.eventually(func() bool { return g.call("POST", "/v1/batches", batchOf(id, "default", "1", "2", "3")).status == 202 })
 }
 
-// TestBatchOnManyNodes: gateways and workers die while a batch is worked on that was submitted at another node than it is read at.
+// TestBatchOnManyNodes: gateways and workers die while a batch is worked on that was submitted at
+// another node than it is read at.
 func TestBatchOnManyNodes(t *testing.T) {
 	c := newCluster(t, 2, 2)
 	const requests = 600

@@ -38,7 +38,8 @@ func counts(doc map[string]any) [6]int {
 	return all
 }
 
-// ended waits until a batch has ended and returns its document, after it has held that against its requests.
+// ended waits until a batch has ended and returns its document, after it has held that against its
+// requests.
 func (s *server) ended(id string) map[string]any {
 	s.t.Helper()
 	s.eventually(func() bool {
@@ -321,8 +322,8 @@ func TestBatchCanceled(t *testing.T) {
 	}
 }
 
-// TestBatchOfMany: many processors end a thousand requests at once, and each end counts once. Who follows sees the counts rise without
-// a gap, and the end.
+// TestBatchOfMany: many processors end a thousand requests at once, and each end counts once. Who
+// follows sees the counts rise without a gap, and the end.
 func TestBatchOfMany(t *testing.T) {
 	s := start(t, "--samples=false")
 	contents := make([]string, 1000)

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestWorkBeginsOnce: requests that have one attempt only, half of them delayed, are worked on by calls that come and go. None is
-// begun twice, on RabbitMQ, where a call that ends gives back what it has not begun.
+// TestWorkBeginsOnce: requests that have one attempt only, half of them delayed, are worked on by
+// calls that come and go. None is begun twice, on RabbitMQ, where a call that ends gives back what
+// it has not begun.
 func TestWorkBeginsOnce(t *testing.T) {
 	servers := startServers(t)
 	nodes := []*server{
@@ -58,8 +59,8 @@ func TestWorkBeginsOnce(t *testing.T) {
 	}
 }
 
-// TestJobsLeaveWithTheirRequests: jobs of requests that have ended leave their queue although nobody consumes the route, and the others
-// are worked on when somebody does.
+// TestJobsLeaveWithTheirRequests: jobs of requests that have ended leave their queue although
+// nobody consumes the route, and the others are worked on when somebody does.
 func TestJobsLeaveWithTheirRequests(t *testing.T) {
 	servers := startServers(t)
 	s := start(t, servers.args(servers.rabbit.Addr, "--samples=false")...)

@@ -76,8 +76,8 @@ func (l *line) closed() {
 	}
 }
 
-// TestHeadDecides: what the head of a call decides is answered before anything of the body was sent, whether the client
-// waits for leave to send it or not, and what it does not decide is read.
+// TestHeadDecides: what the head of a call decides is answered before anything of the body was
+// sent, whether the client waits for leave to send it or not, and what it does not decide is read.
 func TestHeadDecides(t *testing.T) {
 	s, _ := startKeyed(t, "--max-body=2000000")
 	const host = "\nHost: localhost"
@@ -164,8 +164,9 @@ func (l *line) endWrite() {
 	}
 }
 
-// TestBodyNobodyReads: a short one is dropped and the connection used again; a long one is dropped too, so that the
-// answer arrives at a client that reads it when it has sent everything, and then the connection ends.
+// TestBodyNobodyReads: a short one is dropped and the connection used again; a long one is dropped
+// too, so that the answer arrives at a client that reads it when it has sent everything, and then
+// the connection ends.
 func TestBodyNobodyReads(t *testing.T) {
 	s, _ := startKeyed(t, "--max-body=1048576")
 	const host = "\nHost: localhost"
@@ -210,7 +211,8 @@ func TestBodyNobodyReads(t *testing.T) {
 	}
 }
 
-// TestRefusalThroughProxy: a proxy that is still sending a body sees the refusal, and does not take the gateway for one that has failed.
+// TestRefusalThroughProxy: a proxy that is still sending a body sees the refusal, and does not take
+// the gateway for one that has failed.
 func TestRefusalThroughProxy(t *testing.T) {
 	program, err := exec.LookPath("nginx")
 	if err != nil {
@@ -360,7 +362,8 @@ func (p *process) resident() (now, most int) {
 	return now, most
 }
 
-// TestMemoryOfBodies: bodies of strangers cost nothing, and what somebody announces costs nothing before it arrives.
+// TestMemoryOfBodies: bodies of strangers cost nothing, and what somebody announces costs nothing
+// before it arrives.
 func TestMemoryOfBodies(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	writeKeys(t, file, allKeys)

@@ -37,8 +37,9 @@ type cluster struct {
 	longest                  atomic.Int64 // ns without an answer
 }
 
-// newCluster starts a cluster on servers of its own. The gateways are given further arguments. Redis syncs before it answers, because it may
-// be killed: with everysec it answers before it has written while an earlier sync is under way.
+// newCluster starts a cluster on servers of its own. The gateways are given further arguments.
+// Redis syncs before it answers, because it may be killed: with everysec it answers before it has
+// written while an earlier sync is under way.
 func newCluster(t testing.TB, nodes, workers int, options ...string) *cluster {
 	t.Helper()
 	c := emptyCluster(t)

@@ -41,10 +41,10 @@ var runElsewhere = map[string]string{
 }
 
 // TestDocuments runs what README.md and the documents of docs/ show for a shell, block after block,
-// as it stands there but for addresses: every call has to be answered with 2xx or 3xx, every command
-// has to end with 0, and what is shown as printed has to be. A block that is one gateway or worker
-// goes on while those behind it run, as in another shell; a document without one finds a gateway
-// that runs already.
+// as it stands there but for addresses: every call has to be answered with 2xx or 3xx, every
+// command has to end with 0, and what is shown as printed has to be. A block that is one gateway or
+// worker goes on while those behind it run, as in another shell; a document without one finds a
+// gateway that runs already.
 func TestDocuments(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("each document says what it runs on")

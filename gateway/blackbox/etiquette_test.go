@@ -45,7 +45,8 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// TestRetryAfter: whoever has too much to do is left alone for as long as it says, with all that waits.
+// TestRetryAfter: whoever has too much to do is left alone for as long as it says, with all that
+// waits.
 func TestRetryAfter(t *testing.T) {
 	for _, code := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		t.Run(http.StatusText(code), func(t *testing.T) {
@@ -129,8 +130,8 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestDisabledAndRecovered: an endpoint that fails for too long is disabled; once it was repaired and
-// resumed, recovery brings what was given up and what was never enqueued.
+// TestDisabledAndRecovered: an endpoint that fails for too long is disabled; once it was repaired
+// and resumed, recovery brings what was given up and what was never enqueued.
 func TestDisabledAndRecovered(t *testing.T) {
 	s := startHooks(t, "--webhook-disable-after=2s")
 	began := time.Now().Add(-time.Second).UTC().Format(time.RFC3339)
@@ -245,7 +246,8 @@ func TestCoalesce(t *testing.T) {
 	}
 }
 
-// TestWebhookDrain: a gateway that is told to stop settles what is under way, and sends nothing twice.
+// TestWebhookDrain: a gateway that is told to stop settles what is under way, and sends nothing
+// twice.
 func TestWebhookDrain(t *testing.T) {
 	data := t.TempDir()
 	arrived, answer := make(chan struct{}), make(chan struct{})

@@ -200,7 +200,8 @@ func TestStreamResumes(t *testing.T) {
 	if b, err := live.block(); err != nil || !live.begun || b.name != "start" || b.data != `{"offset":0}` || b.id != "0" || b.retry == "" {
 		t.Errorf("first block: %+v %v", b, err)
 	}
-	// Whoever comes back is told of what it knows: WebKit loses the first block behind an event that was torn, and may have taken half of its id.
+	// Whoever comes back is told of what it knows: WebKit loses the first block behind an event
+	// that was torn, and may have taken half of its id.
 	if b, err := s.stream(path, "Last-Event-ID: 0").block(); err != nil || b.name != "start" || b.data != `{"offset":0}` || b.id != "0" {
 		t.Errorf("first block of who comes back: %+v %v", b, err)
 	}
@@ -272,7 +273,8 @@ func TestHistoryThatIsGoneIsTold(t *testing.T) {
 	}
 }
 
-// TestHistoryTellsWhatIsGone: who polls is told that events are missing between what it knows and what it gets, as a stream tells by a reset.
+// TestHistoryTellsWhatIsGone: who polls is told that events are missing between what it knows and
+// what it gets, as a stream tells by a reset.
 func TestHistoryTellsWhatIsGone(t *testing.T) {
 	s := start(t, "--history=16", "--feed-history=24")
 	empty := s.call("GET", "/v1/topics/none/history", nil).want(200)
@@ -628,8 +630,8 @@ func TestForeignPageMayNotConnect(t *testing.T) {
 	}
 }
 
-// TestPagesOfOtherOrigins: pages of an origin that is named may send what clients send, see what is answered, refusals included, and use
-// credentials; others may not.
+// TestPagesOfOtherOrigins: pages of an origin that is named may send what clients send, see what is
+// answered, refusals included, and use credentials; others may not.
 func TestPagesOfOtherOrigins(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	writeKeys(t, file, allKeys)
@@ -748,8 +750,8 @@ func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
 	}
 }
 
-// TestStreamWithABody: what a client sends behind the head of a GET does not keep it from its stream, however late it comes; in front of the
-// frames of a WebSocket it has no place.
+// TestStreamWithABody: what a client sends behind the head of a GET does not keep it from its
+// stream, however late it comes; in front of the frames of a WebSocket it has no place.
 func TestStreamWithABody(t *testing.T) {
 	s := start(t, "--samples=false")
 	id := s.submit("default", 1)

@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// exactly sends a head as it is, with a body if there is one, and returns the status and the pointers of what is wrong.
+// exactly sends a head as it is, with a body if there is one, and returns the status and the
+// pointers of what is wrong.
 func (s *server) exactly(head, body string) (status int, pointers []string) {
 	s.t.Helper()
 	l := s.line()
@@ -39,7 +40,8 @@ func (s *server) exactly(head, body string) (status int, pointers []string) {
 	return res.StatusCode, pointers
 }
 
-// TestExactPaths: a path is the bytes that were sent, in either form of a target, so that no rule of a proxy is walked around.
+// TestExactPaths: a path is the bytes that were sent, in either form of a target, so that no rule
+// of a proxy is walked around.
 func TestExactPaths(t *testing.T) {
 	s := start(t)
 	for target, status := range map[string]int{
@@ -65,7 +67,8 @@ func TestExactPaths(t *testing.T) {
 	}
 }
 
-// TestOtherPagesMayNot: what a route does decides whether the page of another origin may have it done, not what its method is called.
+// TestOtherPagesMayNot: what a route does decides whether the page of another origin may have it
+// done, not what its method is called.
 func TestOtherPagesMayNot(t *testing.T) {
 	s := start(t, "--origins=https://friend.example")
 	const upgrade = "\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
@@ -214,8 +217,8 @@ func TestOneMeaning(t *testing.T) {
 	}
 }
 
-// TestConnectionsThatClose: a client that says in any way that it sends nothing more has its connection
-// closed behind the answer; one that says nothing of it keeps it.
+// TestConnectionsThatClose: a client that says in any way that it sends nothing more has its
+// connection closed behind the answer; one that says nothing of it keeps it.
 func TestConnectionsThatClose(t *testing.T) {
 	s := start(t)
 	answers := func(field string) (closed bool) {

@@ -77,7 +77,8 @@ func TestHeadOfAStream(t *testing.T) {
 	}
 }
 
-// TestOnlyTheEndCompletesAStream: by HTTP/1.1 an answer is complete behind the end and in no other case; HTTP/1.0 has no way to say that.
+// TestOnlyTheEndCompletesAStream: by HTTP/1.1 an answer is complete behind the end and in no other
+// case; HTTP/1.0 has no way to say that.
 func TestOnlyTheEndCompletesAStream(t *testing.T) {
 	for _, version := range []string{"1.0", "1.1"} {
 		cut := io.ErrUnexpectedEOF

@@ -47,7 +47,8 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// TestFullDisk: when the disk is full the gateway says so, keeps what it has accepted and nothing else, and goes on when there is room.
+// TestFullDisk: when the disk is full the gateway says so, keeps what it has accepted and nothing
+// else, and goes on when there is room.
 func TestFullDisk(t *testing.T) {
 	for _, disk := range []struct {
 		name string

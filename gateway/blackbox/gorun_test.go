@@ -39,8 +39,8 @@ func untilClosed(t *testing.T, pipe *os.File) {
 	}
 }
 
-// TestEndsWithGoRun kills `go run` by its process id and waits for the end of the gateway that it has started, which alone holds
-// the other end of the pipe then.
+// TestEndsWithGoRun kills `go run` by its process id and waits for the end of the gateway that it
+// has started, which alone holds the other end of the pipe then.
 func TestEndsWithGoRun(t *testing.T) {
 	cmd := exec.Command("go", "run", "..", "--listen=127.0.0.1:0", "--data="+t.TempDir(), "--drain=200ms", "--log-level=error")
 	out, err := cmd.StdoutPipe()
@@ -58,8 +58,9 @@ func TestEndsWithGoRun(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 }
 
-// TestLivesOnWithoutItsParent has a shell start two gateways in the background and end, as daemons are started. The one that lies
-// where go run puts its programs ends as well, and the other one answers still when it has.
+// TestLivesOnWithoutItsParent has a shell start two gateways in the background and end, as daemons
+// are started. The one that lies where go run puts its programs ends as well, and the other one
+// answers still when it has.
 func TestLivesOnWithoutItsParent(t *testing.T) {
 	path, err := binary()
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestContentTypeOfDeliveries: the media type is what the endpoint asks for, with the same body, and a receiver that does not take it is no riddle.
+// TestContentTypeOfDeliveries: the media type is what the endpoint asks for, with the same body,
+// and a receiver that does not take it is no riddle.
 func TestContentTypeOfDeliveries(t *testing.T) {
 	s := startHooks(t)
 	picky := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
@@ -66,7 +67,8 @@ func TestContentTypeOfDeliveries(t *testing.T) {
 	s.call("POST", "/v1/requests", `{"content":1,"webhook":{"url":"`+once.url+`","contentType":"text/plain"}}`).pointers(t, "/webhook/contentType")
 }
 
-// TestHandshakeGoesOn: who allowed an origin is shown it with every delivery (CloudEvents HTTP 1.1 Web Hooks 1.0.2, section 2.1), and is not sent more than it allowed.
+// TestHandshakeGoesOn: who allowed an origin is shown it with every delivery (CloudEvents HTTP 1.1
+// Web Hooks 1.0.2, section 2.1), and is not sent more than it allowed.
 func TestHandshakeGoesOn(t *testing.T) {
 	s := startHooks(t, "--webhook-origin=hooks.example.org")
 	asked := make(chan http.Header, 8)

@@ -10,8 +10,8 @@ import (
 	"github.com/hark-push/hark/servertest"
 )
 
-// TestDeadEndpoints: while a third of all endpoints is dead, each in its own way, and takes up what it
-// can, the others get all that is for them.
+// TestDeadEndpoints: while a third of all endpoints is dead, each in its own way, and takes up what
+// it can, the others get all that is for them.
 func TestDeadEndpoints(t *testing.T) {
 	const healthy, requests = 28, 10
 	over := make(chan struct{})

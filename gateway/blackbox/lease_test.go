@@ -187,8 +187,8 @@ func TestLeaseWaits(t *testing.T) {
 	}
 }
 
-// TestLeaseOfASilentWorker: the work of a worker that falls silent goes to another one, and the first is fenced off; one that
-// reports in time keeps it.
+// TestLeaseOfASilentWorker: the work of a worker that falls silent goes to another one, and the
+// first is fenced off; one that reports in time keeps it.
 func TestLeaseOfASilentWorker(t *testing.T) {
 	s := start(t, "--samples=false")
 	id := s.submit("default", 1)
@@ -215,7 +215,8 @@ func TestLeaseOfASilentWorker(t *testing.T) {
 	}
 }
 
-// TestLeaseEnds: a lease ends with its attempt, however that ends, and what needs nobody is not handed out.
+// TestLeaseEnds: a lease ends with its attempt, however that ends, and what needs nobody is not
+// handed out.
 func TestLeaseEnds(t *testing.T) {
 	s := start(t, "--samples=false", "--retry-delay=1ms")
 	ended := func(what string) {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestLeaseWhenKilled: a gateway that dies takes no work with it. Who has the work goes on when it is back, or somebody else does if
-// it is silent.
+// TestLeaseWhenKilled: a gateway that dies takes no work with it. Who has the work goes on when it
+// is back, or somebody else does if it is silent.
 func TestLeaseWhenKilled(t *testing.T) {
 	data := t.TempDir()
 	p := spawn(t, data, "--samples=false")
@@ -36,7 +36,8 @@ func TestLeaseWhenKilled(t *testing.T) {
 	}
 }
 
-// TestLeaseDrain: calls that wait are answered at once when the gateway is told to stop, and what is out is not lost.
+// TestLeaseDrain: calls that wait are answered at once when the gateway is told to stop, and what
+// is out is not lost.
 func TestLeaseDrain(t *testing.T) {
 	data := t.TempDir()
 	s := startOn(t, data, "--samples=false")
@@ -66,7 +67,8 @@ func TestLeaseDrain(t *testing.T) {
 	}
 }
 
-// TestLeaseOnManyNodes: a lease is renewed and ended by reports to another node than the one that holds it.
+// TestLeaseOnManyNodes: a lease is renewed and ended by reports to another node than the one that
+// holds it.
 func TestLeaseOnManyNodes(t *testing.T) {
 	servers := startServers(t)
 	args := servers.args(servers.rabbit.Addr, "--samples=false", "--requeue=1m")
@@ -104,7 +106,8 @@ func TestLeaseOnManyNodes(t *testing.T) {
 	holder.eventually(func() bool { return holder.metric("hark_leases") == 0 })
 }
 
-// TestLeaseWhileServersAreAway: no work is lost, and none costs an attempt, because it could not be started.
+// TestLeaseWhileServersAreAway: no work is lost, and none costs an attempt, because it could not be
+// started.
 func TestLeaseWhileServersAreAway(t *testing.T) {
 	servers := startServers(t)
 	s := start(t, servers.args(servers.proxy.Addr, "--samples=false", "--requeue=1h")...)

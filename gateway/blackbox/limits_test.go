@@ -24,7 +24,8 @@ func few(t *testing.T, files int, args ...string) *process {
 	return listening(t, exec.Command("bash", append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, files), "-", path}, args...)...))
 }
 
-// hold opens so many connections from an address and says the same on each. It returns what has been opened.
+// hold opens so many connections from an address and says the same on each. It returns what has
+// been opened.
 func hold(t testing.TB, from, to string, n int, say string) []net.Conn {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
@@ -41,8 +42,9 @@ func hold(t testing.TB, from, to string, n int, say string) []net.Conn {
 	return held
 }
 
-// TestDescriptorsRunOut: more connections than there are descriptors for end nothing: silent ones, half heads and streams of one address leave room for
-// calls and streams of others, and for its own.
+// TestDescriptorsRunOut: more connections than there are descriptors for end nothing: silent ones,
+// half heads and streams of one address leave room for calls and streams of others, and for its
+// own.
 func TestDescriptorsRunOut(t *testing.T) {
 	p := few(t, 512)
 	p.http.Timeout = 15 * time.Second

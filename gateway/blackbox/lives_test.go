@@ -27,7 +27,8 @@ func (s *server) again(id, fields string, known map[any]bool) string {
 	return doc["life"].(string)
 }
 
-// reports returns where a worker reports on what it has leased, as it is told to: with the attempt and the life.
+// reports returns where a worker reports on what it has leased, as it is told to: with the attempt
+// and the life.
 func (w leased) reports(rest string) string { return w.path(rest) + "&life=" + w.Life }
 
 // TestLivesOfWebhooks: each run of an id that is used day after day is delivered.
@@ -117,7 +118,8 @@ func TestLivesOfJobs(t *testing.T) {
 	}
 }
 
-// TestLivesApart: whatever a client or a worker has kept of a former life finds nothing of the present one.
+// TestLivesApart: whatever a client or a worker has kept of a former life finds nothing of the
+// present one.
 func TestLivesApart(t *testing.T) {
 	s := start(t, "--samples=false")
 	known := make(map[any]bool)
@@ -261,7 +263,8 @@ func TestLivesApart(t *testing.T) {
 	})
 }
 
-// TestLifeOfAnIDThatHarkMade: it has none, and who says so reports on no request of a client that has chosen the same id since.
+// TestLifeOfAnIDThatHarkMade: it has none, and who says so reports on no request of a client that
+// has chosen the same id since.
 func TestLifeOfAnIDThatHarkMade(t *testing.T) {
 	s := start(t, "--samples=false")
 	id := s.submit("default", 1)
@@ -278,7 +281,8 @@ func TestLifeOfAnIDThatHarkMade(t *testing.T) {
 	s.call("PUT", now.reports("result"), `"new"`).want(200)
 }
 
-// TestLivesOfKeys: an idempotency key names the request that it came with, or met, and no later one with that id.
+// TestLivesOfKeys: an idempotency key names the request that it came with, or met, and no later one
+// with that id.
 func TestLivesOfKeys(t *testing.T) {
 	s := start(t, "--samples=false")
 	known := make(map[any]bool)
@@ -365,7 +369,8 @@ func TestLivesOfBatches(t *testing.T) {
 	}
 }
 
-// TestReportAgain: a report whose answer was lost is made again and answered as the first time; another one is refused.
+// TestReportAgain: a report whose answer was lost is made again and answered as the first time;
+// another one is refused.
 func TestReportAgain(t *testing.T) {
 	s := start(t, "--samples=false")
 	s.submit("default", 1)

@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// lives is what a client knows of all requests that it has submitted with a few ids, again and again. Each has a token, which is its
-// content and comes back in its result, so whatever arrives anywhere can be told to be of that life or of another.
+// lives is what a client knows of all requests that it has submitted with a few ids, again and
+// again. Each has a token, which is its content and comes back in its result, so whatever arrives
+// anywhere can be told to be of that life or of another.
 type lives struct {
 	t    *testing.T
 	once string // URL of a receiver that requests name
@@ -229,7 +230,8 @@ func (l *lives) followsFeed() {
 	}
 }
 
-// followsRequests follows ids by their streams, coming back with the id of the last event, also when the id has begun another life.
+// followsRequests follows ids by their streams, coming back with the id of the last event, also
+// when the id has begun another life.
 func (l *lives) followsRequests(random *rand.Rand, ids int) {
 	for !l.stopped.Load() {
 		id, cursor, life, at := fmt.Sprint("again-", random.IntN(ids)), "", "", 0
@@ -306,8 +308,9 @@ func (l *lives) receives(where string, q *http.Request) {
 	l.check("webhook", d)
 }
 
-// TestLivesModel: ids are used again at random moments, after their retention, DELETE, a cancellation, as members of batches, while gateways
-// are killed, and nothing that anybody keeps or is told of one life is ever taken for one of another: work, reports, feeds, streams, webhooks.
+// TestLivesModel: ids are used again at random moments, after their retention, DELETE, a
+// cancellation, as members of batches, while gateways are killed, and nothing that anybody keeps or
+// is told of one life is ever taken for one of another: work, reports, feeds, streams, webhooks.
 func TestLivesModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("HARK_SEED"); text != "" {
@@ -366,7 +369,8 @@ func TestLivesModel(t *testing.T) {
 	running.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Each life that was accepted is in the feed, from its first event on, and those before the last few are delivered whole.
+	// Each life that was accepted is in the feed, from its first event on, and those before the
+	// last few are delivered whole.
 	missing := 0
 	for ref := range l.tokens {
 		if l.feed[ref] == 0 {

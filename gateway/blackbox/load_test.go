@@ -210,7 +210,8 @@ func (c *cluster) report(requests int, ended *atomic.Int64, began time.Time) {
 		requests, ended.Load(), c.again.Load(), c.resumed.Load(), c.resets.Load(), c.refused.Load(), time.Duration(c.longest.Load()).Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
-// offsetOf is the offset in the id of a server-sent event, of a request whose id was chosen in front of its life.
+// offsetOf is the offset in the id of a server-sent event, of a request whose id was chosen in
+// front of its life.
 func offsetOf(id string) string {
 	offset, _, _ := strings.Cut(id, "-")
 	return offset

@@ -23,8 +23,8 @@ func (r *record) startingAt() string {
 	return at[1]
 }
 
-// TestRedisComesLater: a gateway and a worker that start before Redis wait for it, and say so; then all goes as if it had been there. Nobody who
-// calls meanwhile is turned away at the door.
+// TestRedisComesLater: a gateway and a worker that start before Redis wait for it, and say so; then
+// all goes as if it had been there. Nobody who calls meanwhile is turned away at the door.
 func TestRedisComesLater(t *testing.T) {
 	s := startServers(t)
 	s.redis.Stop()
@@ -102,7 +102,8 @@ func TestRedisComesLater(t *testing.T) {
 	}
 }
 
-// TestToldToEndWhileWaiting: whoever waits for Redis ends at once when told to, as if nothing had been wrong.
+// TestToldToEndWhileWaiting: whoever waits for Redis ends at once when told to, as if nothing had
+// been wrong.
 func TestToldToEndWhileWaiting(t *testing.T) {
 	path, err := binary()
 	if err != nil {
@@ -130,7 +131,8 @@ func TestToldToEndWhileWaiting(t *testing.T) {
 	}
 }
 
-// TestServersThatRefuse: what waiting does not mend ends the process, and says which option is meant, never the password.
+// TestServersThatRefuse: what waiting does not mend ends the process, and says which option is
+// meant, never the password.
 func TestServersThatRefuse(t *testing.T) {
 	s := startServers(t)
 	if _, err := s.rabbit.Ctl("add_user", s.prefix, "s3cret"); err != nil { // it may nothing in no virtual host
@@ -157,7 +159,8 @@ func TestServersThatRefuse(t *testing.T) {
 	}
 }
 
-// TestNotReadySaysOfWhat: what a node that runs cannot work without is told where readiness is asked for.
+// TestNotReadySaysOfWhat: what a node that runs cannot work without is told where readiness is
+// asked for.
 func TestNotReadySaysOfWhat(t *testing.T) {
 	s := startServers(t)
 	g := start(t, s.args(s.proxy.Addr, "--samples=false")...)

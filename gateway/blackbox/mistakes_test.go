@@ -28,8 +28,8 @@ func says(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// TestUnlabeledJSON: a JSON object under a media type that a client sets by itself is refused with what to send; what is a form or a
-// text is work, and so is an object whose type somebody chose.
+// TestUnlabeledJSON: a JSON object under a media type that a client sets by itself is refused with
+// what to send; what is a form or a text is work, and so is an object whose type somebody chose.
 func TestUnlabeledJSON(t *testing.T) {
 	s := start(t)
 	const envelope = `{"route":"sleep","content":{"steps":1,"duration":"0s"}}`
@@ -77,8 +77,9 @@ func headers(field string) []string {
 	return []string{field}
 }
 
-// TestUnknownOptions: an option of a query that a resource does not have is refused wherever options are read, with a pointer to it; the query
-// of a call is the processor's, and what is not of the API takes any.
+// TestUnknownOptions: an option of a query that a resource does not have is refused wherever
+// options are read, with a pointer to it; the query of a call is the processor's, and what is not
+// of the API takes any.
 func TestUnknownOptions(t *testing.T) {
 	s := startHooks(t)
 	id := s.submit("default", 1)

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// typesOf waits until a number of events arrived and returns their types, in the order of their sequence.
+// typesOf waits until a number of events arrived and returns their types, in the order of their
+// sequence.
 func (r *receiver) typesOf(s *server, n int) string {
 	r.t.Helper()
 	s.eventually(func() bool { return r.count() >= n })
@@ -86,8 +87,8 @@ func TestOneOff(t *testing.T) {
 	s.call("POST", "/v1/requests", `{"content":1,"webhook":null}`, async).want(202)
 }
 
-// TestOneOffThatIsDead has no influence on its request; and to name one again that answered 410 is to
-// want it again.
+// TestOneOffThatIsDead has no influence on its request; and to name one again that answered 410 is
+// to want it again.
 func TestOneOffThatIsDead(t *testing.T) {
 	s := startHooks(t)
 	gone := newReceiver(t, status(http.StatusGone))

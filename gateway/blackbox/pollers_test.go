@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestLocations: absolute where the address is known that clients call, else paths. Links in documents stay paths, which no proxy breaks.
+// TestLocations: absolute where the address is known that clients call, else paths. Links in
+// documents stay paths, which no proxy breaks.
 func TestLocations(t *testing.T) {
 	const submission = `{"content":1,"route":"default"}`
 	locations := func(s *server, want string, headers ...string) {
@@ -62,7 +63,8 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// TestExpiredAsFailed: pollers that know three ends only see one of them, if they ask for it where they submit.
+// TestExpiredAsFailed: pollers that know three ends only see one of them, if they ask for it where
+// they submit.
 func TestExpiredAsFailed(t *testing.T) {
 	s := start(t)
 	s.call("POST", "/v1/requests?expired=gone", `{"content":1}`).problem(422, "invalid-request")
@@ -93,7 +95,8 @@ func TestExpiredAsFailed(t *testing.T) {
 	}
 }
 
-// TestRetryAfterGoesBy: what a poller is told is from now, and not beyond the time that the request has.
+// TestRetryAfterGoesBy: what a poller is told is from now, and not beyond the time that the request
+// has.
 func TestRetryAfterGoesBy(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1, "timeout=20s")
@@ -118,7 +121,8 @@ func TestRetryAfterGoesBy(t *testing.T) {
 	s.eventually(func() bool { return poll() < first })
 }
 
-// TestJoinsTheFirstCall: who repeats a call because it gave up waiting, and does not want to wait, gets the links of what the first one made.
+// TestJoinsTheFirstCall: who repeats a call because it gave up waiting, and does not want to wait,
+// gets the links of what the first one made.
 func TestJoinsTheFirstCall(t *testing.T) {
 	s := start(t)
 	const body = `{"content":3,"id":"slow"}`

@@ -10,7 +10,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// TestPositions: work is handed out in the order that the positions told of, also where the queue does not know all priorities.
+// TestPositions: work is handed out in the order that the positions told of, also where the queue
+// does not know all priorities.
 func TestPositions(t *testing.T) {
 	s := start(t)
 	const n = 8
@@ -45,7 +46,8 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// twoRanks reports whether the work is carried by a RabbitMQ that tells two priorities apart and mixes them.
+// twoRanks reports whether the work is carried by a RabbitMQ that tells two priorities apart and
+// mixes them.
 func twoRanks(t *testing.T) bool {
 	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
 		return false

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestNothingIsCached: what a cache in front may keep by default is for none. The fields that answers go by are in no cache's key: the 204 that ends
-// an EventSource would be everybody's.
+// TestNothingIsCached: what a cache in front may keep by default is for none. The fields that
+// answers go by are in no cache's key: the 204 that ends an EventSource would be everybody's.
 func TestNothingIsCached(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1)
@@ -36,8 +36,9 @@ func TestNothingIsCached(t *testing.T) {
 	}
 }
 
-// TestCompressedTag: a proxy that compresses an answer changes its tag, and hands the changed one on when the client asks again: mod_deflate of Apache 2.4 and of
-// lighttpd 1.4.85 make "3" to "3-gzip".
+// TestCompressedTag: a proxy that compresses an answer changes its tag, and hands the changed one
+// on when the client asks again: mod_deflate of Apache 2.4 and of lighttpd 1.4.85 make "3" to
+// "3-gzip".
 func TestCompressedTag(t *testing.T) {
 	s := start(t)
 	for _, id := range []string{s.submit("default", 1), s.submit("default", 1, "id=nightly")} {
@@ -61,7 +62,8 @@ func TestCompressedTag(t *testing.T) {
 		tag = s.call("GET", path, nil).want(200).header.Get("ETag")
 		coded := strings.TrimSuffix(tag, `"`) + `-gzip"`
 		s.call("GET", path, nil, "If-None-Match: "+coded).want(304)
-		// The bytes of a compressed answer are others: a range of them, or a condition on them, is not of these.
+		// The bytes of a compressed answer are others: a range of them, or a condition on them, is
+		// not of these.
 		s.call("GET", path, nil, "If-Match: "+coded).problem(412, "precondition-failed")
 		if a := s.call("GET", path, nil, "Range: bytes=0-0", "If-Range: "+coded).want(200); string(a.body) != "done" {
 			t.Errorf("If-Range: %q", a.body)
@@ -69,7 +71,8 @@ func TestCompressedTag(t *testing.T) {
 	}
 }
 
-// TestHosts: a probe that says no host is no browser, and a page that is refused is told which names did not agree.
+// TestHosts: a probe that says no host is no browser, and a page that is refused is told which
+// names did not agree.
 func TestHosts(t *testing.T) {
 	s := start(t, "--origins=https://friend.example")
 	for head, status := range map[string]int{
@@ -104,7 +107,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestRefusedHandshakeIsTheLast: a proxy that only copies bytes behind a handshake would pass on what follows, without looking at it.
+// TestRefusedHandshakeIsTheLast: a proxy that only copies bytes behind a handshake would pass on
+// what follows, without looking at it.
 func TestRefusedHandshakeIsTheLast(t *testing.T) {
 	s := start(t)
 	for head, status := range map[string]int{

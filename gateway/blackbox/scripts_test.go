@@ -18,14 +18,16 @@ import (
 	"github.com/hark-push/hark/servertest"
 )
 
-// TestMistakes runs the mistakes of newcomers, each a script: what they type, and what is printed. Beside the commands of testscript there are
+// TestMistakes runs the mistakes of newcomers, each a script: what they type, and what is printed.
+// Beside the commands of testscript there are
 //
 //	starts PROGRAM …   runs it with --listen=127.0.0.1:0 and a folder of data, and goes on when it says where it listens, as $HARK_URL
 //	starting …         the same for one that waits for a server first
 //	said REGEXP        waits until the last one of these has said it
 //	bytes FILE N       makes a file of N bytes
 //
-// $REDIS and $RABBITMQ are servers that run, nobody listens at $NOWHERE, and somebody else at $TAKEN.
+// $REDIS and $RABBITMQ are servers that run, nobody listens at $NOWHERE, and somebody else at
+// $TAKEN.
 func TestMistakes(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("each script says what it runs on")

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// waiters makes so many calls that wait, each on a connection of its own, and returns when the gateway has them.
+// waiters makes so many calls that wait, each on a connection of its own, and returns when the
+// gateway has them.
 func (s *server) waiters(n int, call func(i int) string) []net.Conn {
 	s.t.Helper()
 	var all []net.Conn
@@ -20,8 +21,8 @@ func (s *server) waiters(n int, call func(i int) string) []net.Conn {
 	return all
 }
 
-// holdAll makes calls that wait, until they have all places. Whoever asks whether they have takes one for a moment, too, so
-// that one of them may be refused; then all are made again.
+// holdAll makes calls that wait, until they have all places. Whoever asks whether they have takes
+// one for a moment, too, so that one of them may be refused; then all are made again.
 func (s *server) holdAll(hold func() []net.Conn, taken func() bool) (held []net.Conn) {
 	s.t.Helper()
 	s.eventually(func() bool {
@@ -50,8 +51,9 @@ func post(path, key, body string, fields ...string) string {
 
 const waited = `{"route":"default","content":1}`
 
-// TestCallShares: calls that wait take a share of a caller, and of an address, and no more; what is left says the field RateLimit; health and
-// metrics are answered whatever waits; and a hang-up gives back what its call took at once.
+// TestCallShares: calls that wait take a share of a caller, and of an address, and no more; what is
+// left says the field RateLimit; health and metrics are answered whatever waits; and a hang-up
+// gives back what its call took at once.
 func TestCallShares(t *testing.T) {
 	s, _ := startKeyed(t, "--samples=false", "--max-calls=8", "--ratelimit-fields")
 	alice, bob := s.as(aliceKey), s.as(bobKey)
@@ -128,8 +130,8 @@ func TestCallShares(t *testing.T) {
 	s.eventually(func() bool { return root.call("GET", "/v1/requests", nil).status == 200 })
 }
 
-// TestCallShareOfAnAddress: an address takes no more than its share, with whatever keys; who comes through a trusted proxy has the client's, and of IPv6
-// a whole /64 is one.
+// TestCallShareOfAnAddress: an address takes no more than its share, with whatever keys; who comes
+// through a trusted proxy has the client's, and of IPv6 a whole /64 is one.
 func TestCallShareOfAnAddress(t *testing.T) {
 	s := start(t, "--samples=false", "--max-calls=40", "--max-calls-per-address=2", "--trusted-proxies=127.0.0.9/32")
 	call := func(from string) string { return post("/v1/requests", "none", waited, "Prefer: wait=25", from) }
@@ -181,7 +183,8 @@ func TestCallShareOfAnAddress(t *testing.T) {
 	together.Wait()
 }
 
-// TestQuotas: what is stored for a caller is bounded, each limit with a problem of its own, and others do not notice.
+// TestQuotas: what is stored for a caller is bounded, each limit with a problem of its own, and
+// others do not notice.
 func TestQuotas(t *testing.T) {
 	s, _ := startKeyed(t, "--samples=false", "--max-open-per-caller=4", "--max-stored-per-caller=3000", "--max-endpoints-per-caller=1", "--max-batch=3",
 		"--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")

@@ -22,8 +22,8 @@ import (
 	"github.com/hark-push/hark/webhook"
 )
 
-// TestReferenceReceivers: receivers that were written with the libraries of the standard, in Go and in
-// Node, take every delivery, and refuse it with another body, time or key.
+// TestReferenceReceivers: receivers that were written with the libraries of the standard, in Go and
+// in Node, take every delivery, and refuse it with another body, time or key.
 func TestReferenceReceivers(t *testing.T) {
 	s := startHooks(t)
 	t.Run("go", func(t *testing.T) { testReferenceReceiver(t, s, standardReceiver) })

@@ -174,7 +174,8 @@ func TestSameIDIsSameRequest(t *testing.T) {
 func TestIdempotencyKey(t *testing.T) {
 	s := start(t)
 	body := `{"content":1}`
-	// Warnings are of the moment, as tickets are, so somebody is to work on the route from the beginning.
+	// Warnings are of the moment, as tickets are, so somebody is to work on the route from the
+	// beginning.
 	s.call("POST", "/v1/work/lease", `{"routes":["default"],"wait":0}`).want(200)
 	first := s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k1").want(202)
 	s.call("POST", "/v1/work/"+first.json()["id"].(string)+"/start", nil).want(200)
@@ -328,7 +329,8 @@ func TestCallPath(t *testing.T) {
 	s.call("PUT", "/v1/call/default/a%2Fb", []byte("x"), async, "Idempotency-Key: k").want(202)
 }
 
-// TestSegments: %2F is no slash in any path, and no target says under which name a gateway is called.
+// TestSegments: %2F is no slash in any path, and no target says under which name a gateway is
+// called.
 func TestSegments(t *testing.T) {
 	s := start(t)
 	id := s.submit("default", 1)

@@ -63,8 +63,8 @@ func (s *spans) of(trace string) map[string][]*tracepb.Span {
 	return found
 }
 
-// TestTrace follows one request from its call over the queue and its processing to its followers and its webhook, all in the trace of who
-// submitted it.
+// TestTrace follows one request from its call over the queue and its processing to its followers
+// and its webhook, all in the trace of who submitted it.
 func TestTrace(t *testing.T) {
 	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	spans := newSpans(t)

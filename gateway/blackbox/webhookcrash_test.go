@@ -118,8 +118,8 @@ func (b *backlog) check(s *server, most int) {
 	}
 }
 
-// TestWebhooksWhenKilled: the gateway is killed while it delivers and started again, twice. Every delivery arrives,
-// and none again but what was under way.
+// TestWebhooksWhenKilled: the gateway is killed while it delivers and started again, twice. Every
+// delivery arrives, and none again but what was under way.
 func TestWebhooksWhenKilled(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("TestWebhooksTakenOver is about servers that are shared")
@@ -139,8 +139,8 @@ func TestWebhooksWhenKilled(t *testing.T) {
 	b.check(p.server, kills*backlogEndpoints*backlogConcurrency)
 }
 
-// TestWebhooksTakenOver: of two gateways one is killed while both deliver, and then Redis. The other one
-// delivers what is left, and what the dead one had under way when its leases end.
+// TestWebhooksTakenOver: of two gateways one is killed while both deliver, and then Redis. The
+// other one delivers what is left, and what the dead one had under way when its leases end.
 func TestWebhooksTakenOver(t *testing.T) {
 	c := newCluster(t, 2, 0, allowed...)
 	b := newBacklog(t, c.node(1).server)

@@ -284,7 +284,8 @@ func TestSecretsAreSealed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A secret is stored in JSON as bytes, so it stands there in base64 of one of three alignments.
+		// A secret is stored in JSON as bytes, so it stands there in base64 of one of three
+		// alignments.
 		text, open := []byte(h.secret), false
 		for shift := range 3 {
 			encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), text...))

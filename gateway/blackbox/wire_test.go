@@ -21,8 +21,8 @@ import (
 
 var recordWire = flag.Bool("record-wire", false, "write testdata/wire.txt anew, for a change of the wire that is meant")
 
-// TestWire: what clients get is what testdata/wire.txt has, which was recorded: each byte of heads and
-// bodies, streams and messages, but for times, names that are made up, and addresses.
+// TestWire: what clients get is what testdata/wire.txt has, which was recorded: each byte of heads
+// and bodies, streams and messages, but for times, names that are made up, and addresses.
 func TestWire(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("recorded with the embedded store")
@@ -157,7 +157,8 @@ func (w *wire) call(what, line, body string, fields ...string) {
 	w.write(what+": "+line, ordered(string(answer)))
 }
 
-// ordered returns an answer with the fields of its head in order: theirs has no meaning (RFC 9110, section 5.3).
+// ordered returns an answer with the fields of its head in order: theirs has no meaning (RFC 9110,
+// section 5.3).
 func ordered(answer string) string {
 	head, body, _ := strings.Cut(answer, "\r\n\r\n")
 	fields := strings.Split(head, "\r\n")

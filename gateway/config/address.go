@@ -17,7 +17,8 @@ func (c *Config) checkAddress() error {
 			u.RawQuery != "" || u.ForceQuery || strings.Contains(c.PublicURL, "#") {
 			return settings.NotAllowed("public-url", c.PublicURL, "scheme and host, like https://push.example.org, a name of other letters as it is in DNS (xn--…); the gateway's paths begin behind them, with /v1")
 		}
-		// Origin fields never say the port that their scheme has anyway, and are compared with this.
+		// Origin fields never say the port that their scheme has anyway, and are compared with
+		// this.
 		c.PublicURL = u.Scheme + "://" + authority.Plain(u.Scheme, u.Host)
 	}
 	return checkNetworks("trusted-proxies", c.TrustedProxies)

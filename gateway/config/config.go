@@ -140,7 +140,8 @@ func Parse(args []string, out io.Writer) (Config, error) {
 	return c, c.check()
 }
 
-// checkArguments refuses a flag whose value is empty, as a variable of a shell that is not set leaves it.
+// checkArguments refuses a flag whose value is empty, as a variable of a shell that is not set
+// leaves it.
 func checkArguments(args []string) error {
 	for i, arg := range args {
 		name, value, given := strings.Cut(arg, "=")

@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 )
 
-// TestStrays: a variable that nobody reads is told with the one that was meant; those of the house, of Docker and of Kubernetes are not.
+// TestStrays: a variable that nobody reads is told with the one that was meant; those of the house,
+// of Docker and of Kubernetes are not.
 func TestStrays(t *testing.T) {
 	environment := []string{
 		"PATH=/bin", "HARK_LISTEN=x", "HARK_LISEN=secret", "HARK_MAXBODY=1", "HARK_COLOR=red", "hark_listen=x", "HARK_TEST_BACKENDS=shared", "HARK_REQUIRE_SERVERS=1",

@@ -8,7 +8,8 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 )
 
-// TestSetButEmpty: what is there and says nothing is refused, wherever it stands: its default may be the opposite of what was meant.
+// TestSetButEmpty: what is there and says nothing is refused, wherever it stands: its default may
+// be the opposite of what was meant.
 func TestSetButEmpty(t *testing.T) {
 	tried := 0
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
@@ -43,7 +44,8 @@ func TestSetButEmpty(t *testing.T) {
 	}
 }
 
-// TestFileIsTakenAsItStands: what YAML would make another value of is the text that stands there, and what it would pass over is refused.
+// TestFileIsTakenAsItStands: what YAML would make another value of is the text that stands there,
+// and what it would pass over is refused.
 func TestFileIsTakenAsItStands(t *testing.T) {
 	secret := strings.Repeat("1234567890", 4)
 	c, err := parse(t, "--config", file(t, "jwt-secret: "+secret+"\njwt-issuer: 1.10\njwt-audience: 0o17\nwebhook-origin: &name 1e3\nprefix: *name\nsamples: False\nroutes: [010, yes]\n"))

@@ -6,8 +6,9 @@ import (
 	"github.com/hark-push/hark/settings"
 )
 
-// Shares are what one caller, and one address, may take of what there is for all, so that nobody takes everybody's place. An address is that of the
-// client where a trusted proxy tells it, and of IPv6 a /64. Where 0 stands for a part of something that is 0 itself, there is no limit.
+// Shares are what one caller, and one address, may take of what there is for all, so that nobody
+// takes everybody's place. An address is that of the client where a trusted proxy tells it, and of
+// IPv6 a /64. Where 0 stands for a part of something that is 0 itself, there is no limit.
 type Shares struct {
 	MaxHTTP           int `env:"HARK_MAX_HTTP" name:"max-http" default:"0" help:"Connections of this node at most that are no streams; where there is no room, the one that has been idle for longest is closed. 0: half of what the limit of open files allows."`
 	MaxHTTPPerAddress int `env:"HARK_MAX_HTTP_PER_ADDRESS" name:"max-http-per-address" default:"0" help:"Of these from one address at most. Trusted proxies have no such limit. 0: half of them."`

@@ -27,8 +27,8 @@ type Conn struct {
 // UnsafeConn returns the connection beneath, by the name that fasthttp's wrappers have for it.
 func (c *Conn) UnsafeConn() net.Conn { return c.Conn }
 
-// Read waits for a place first if there was none yet when the connection came, for a second at most. If there
-// is none then either, the client has been told so, and the error is net.ErrClosed.
+// Read waits for a place first if there was none yet when the connection came, for a second at
+// most. If there is none then either, the client has been told so, and the error is net.ErrClosed.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.held.Load() {
 		if err := c.listener.settle(c); err != nil {
@@ -73,7 +73,8 @@ func (c *Conn) End() {
 	c.listener.free() // who waits may have it
 }
 
-// Release takes the connection out of the count, because it is somebody else's who counts it himself.
+// Release takes the connection out of the count, because it is somebody else's who counts it
+// himself.
 func (c *Conn) Release() {
 	if c == nil {
 		return
@@ -84,8 +85,8 @@ func (c *Conn) Release() {
 	c.listener.leave(c)
 }
 
-// Of returns what counts a connection, which may be wrapped, by TLS too; nil if nothing does. The methods of a nil Conn do nothing,
-// but for those of [net.Conn].
+// Of returns what counts a connection, which may be wrapped, by TLS too; nil if nothing does. The
+// methods of a nil Conn do nothing, but for those of [net.Conn].
 func Of(c net.Conn) *Conn {
 	for {
 		if found, ok := c.(*Conn); ok {

@@ -1,6 +1,7 @@
-// Package intake accepts connections and counts those that speak plain HTTP, in all and for each address, so that
-// nobody who only connects takes the descriptors that everything else needs. A connection on which no call is under way is
-// idle, whether it has said something before or not; where there is no room, the one that has been idle for longest is closed.
+// Package intake accepts connections and counts those that speak plain HTTP, in all and for each
+// address, so that nobody who only connects takes the descriptors that everything else needs. A
+// connection on which no call is under way is idle, whether it has said something before or not;
+// where there is no room, the one that has been idle for longest is closed.
 package intake
 
 import (
@@ -22,18 +23,21 @@ import (
 type Options struct {
 	Most       int // connections that it counts, at a time
 	PerAddress int // of these, from one address (IPv6: from one /64)
-	// Beside tells how many descriptors others hold of those that all connections share, and All how many these are: connections that
-	// were released are not counted here any more, but there all the same.
+	// Beside tells how many descriptors others hold of those that all connections share, and All
+	// how many these are: connections that were released are not counted here any more, but there
+	// all the same.
 	Beside func() int
 	All    int
-	// Exempt tells of addresses that have no share of their own: proxies, behind which are many. nil: none is.
+	// Exempt tells of addresses that have no share of their own: proxies, behind which are many.
+	// nil: none is.
 	Exempt func(netip.Addr) bool
 	// Secured says that what is accepted speaks TLS, so that it cannot be told why it is refused.
 	Secured bool
 	Logger  *slog.Logger
 }
 
-// Listener hands out connections of another listener, as far as there is room. Accept is called by one goroutine at a time.
+// Listener hands out connections of another listener, as far as there is room. Accept is called by
+// one goroutine at a time.
 type Listener struct {
 	net.Listener
 	opts   Options
@@ -68,9 +72,11 @@ type Stats struct {
 
 // Times of the intake.
 const (
-	// grace is how long a connection is left alone without a call: its client may be about to say something.
+	// grace is how long a connection is left alone without a call: its client may be about to say
+	// something.
 	grace = 100 * time.Millisecond
-	// hurry is how long it is if its address has its share, and what its client has said has been read: so who floods waits for himself alone.
+	// hurry is how long it is if its address has its share, and what its client has said has been
+	// read: so who floods waits for himself alone.
 	hurry = 10 * time.Millisecond
 	// patience is how long a new connection waits for a place when nothing is idle.
 	patience = time.Second
@@ -107,8 +113,9 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Accept returns the next connection for which there is room. What fails for want of something that comes back, like descriptors,
-// is tried again after a pause, as net/http does; the errors that it returns are final, or those of a deadline.
+// Accept returns the next connection for which there is room. What fails for want of something that
+// comes back, like descriptors, is tried again after a pause, as net/http does; the errors that it
+// returns are final, or those of a deadline.
 func (l *Listener) Accept() (net.Conn, error) {
 	var pause time.Duration
 	for {
@@ -168,7 +175,8 @@ func (l *Listener) fail(err error) {
 	}
 }
 
-// wait returns false if the listener was closed meanwhile. It ends early when something becomes free.
+// wait returns false if the listener was closed meanwhile. It ends early when something becomes
+// free.
 func (l *Listener) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -190,9 +198,9 @@ const (
 	refuse         // there is none
 )
 
-// admit returns the connection, counted, or nil if it was refused. One for which there may be room in a
-// moment is returned uncounted and held, see [Conn.Read]: whoever comes behind it does not wait for that,
-// unless there are too many of them.
+// admit returns the connection, counted, or nil if it was refused. One for which there may be room
+// in a moment is returned uncounted and held, see [Conn.Read]: whoever comes behind it does not
+// wait for that, unless there are too many of them.
 func (l *Listener) admit(raw net.Conn) *Conn {
 	c := &Conn{Conn: raw, listener: l, from: l.share(raw.RemoteAddr())}
 	for {
@@ -223,8 +231,8 @@ func (l *Listener) admit(raw net.Conn) *Conn {
 	}
 }
 
-// settle waits until there is room for a connection that is held, and counts it; net.ErrClosed if there
-// was none in time, and the client was told so.
+// settle waits until there is room for a connection that is held, and counts it; net.ErrClosed if
+// there was none in time, and the client was told so.
 func (l *Listener) settle(c *Conn) error {
 	for end := time.Now().Add(patience); ; {
 		l.mu.Lock()
@@ -275,8 +283,8 @@ func (l *Listener) share(peer net.Addr) netip.Addr {
 	return authority.Network(from.Addr())
 }
 
-// place counts a connection if there is room for it, or if closing the victim makes some; else it says how long to wait for that,
-// or why it is refused. Called under l.mu.
+// place counts a connection if there is room for it, or if closing the victim makes some; else it
+// says how long to wait for that, or why it is refused. Called under l.mu.
 func (l *Listener) place(c *Conn, now time.Time) (v verdict, pause time.Duration, victim *Conn, why *refusal) {
 	a := l.addresses[c.from]
 	full := l.opts.Most > 0 && l.open >= l.opts.Most
@@ -325,8 +333,9 @@ func idleOf(a *address) *list.List {
 	return &a.idle
 }
 
-// evict takes the connection that has been idle for longest off the list and out of the count, and returns it for who calls to close it, without
-// the lock; nil if none has been idle for that long. Called under l.mu.
+// evict takes the connection that has been idle for longest off the list and out of the count, and
+// returns it for who calls to close it, without the lock; nil if none has been idle for that long.
+// Called under l.mu.
 func (l *Listener) evict(among *list.List, atLeast time.Duration) *Conn {
 	oldest := among.Front()
 	if oldest == nil {

@@ -101,7 +101,8 @@ func gone(client net.Conn) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// TestAcceptErrors: what passes is waited out, also ECONNABORTED and whatever the network says; what does not is returned.
+// TestAcceptErrors: what passes is waited out, also ECONNABORTED and whatever the network says;
+// what does not is returned.
 func TestAcceptErrors(t *testing.T) {
 	s := open(t, intake.Options{})
 	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPROTO, syscall.EHOSTUNREACH}
@@ -127,8 +128,8 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-// TestIdleMakesRoom: the connection that has been idle for longest is closed for a new one, of the same address if that has its share, and none
-// with a call under way.
+// TestIdleMakesRoom: the connection that has been idle for longest is closed for a new one, of the
+// same address if that has its share, and none with a call under way.
 func TestIdleMakesRoom(t *testing.T) {
 	s := open(t, intake.Options{Most: 4, PerAddress: 2})
 	busy, first := s.dial("192.0.2.1")
@@ -189,8 +190,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsBehind: a connection whose address has its share waits for a place of that by itself; one
-// of another address, which comes behind it, is served meanwhile.
+// TestNobodyWaitsBehind: a connection whose address has its share waits for a place of that by
+// itself; one of another address, which comes behind it, is served meanwhile.
 func TestNobodyWaitsBehind(t *testing.T) {
 	s := open(t, intake.Options{Most: 10, PerAddress: 1})
 	_, first := s.dial("192.0.2.1") // idle, and not for long enough
@@ -256,8 +257,8 @@ func TestOf(t *testing.T) {
 	none.Release()
 }
 
-// TestGivenUp: a connection that its client has reset before anybody came to it is no more work; one of which
-// only a half is closed is.
+// TestGivenUp: a connection that its client has reset before anybody came to it is no more work;
+// one of which only a half is closed is.
 func TestGivenUp(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("it is not known there")

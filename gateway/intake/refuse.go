@@ -14,7 +14,8 @@ var (
 	inAll      = newRefusal("503 Service Unavailable", "unavailable", "Temporarily unavailable", "The gateway has as many connections as it can serve.")
 )
 
-// newRefusal writes problem details (RFC 9457) as the API does, for a client that has not asked anything yet.
+// newRefusal writes problem details (RFC 9457) as the API does, for a client that has not asked
+// anything yet.
 func newRefusal(status, name, title, detail string) *refusal {
 	body := `{"type":"/problems/` + name + `","title":"` + title + `","status":` + status[:3] + `,"detail":"` + detail + `"}`
 	return &refusal{[]byte("HTTP/1.1 " + status + "\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\nRetry-After: 1\r\n" +
@@ -27,7 +28,8 @@ const (
 	refuseTime = 500 * time.Millisecond
 )
 
-// refuse closes a connection. As long as there are not too many of them, it is told why, by somebody else.
+// refuse closes a connection. As long as there are not too many of them, it is told why, by
+// somebody else.
 func (l *Listener) refuse(c net.Conn, why *refusal) {
 	if l.tells(why) {
 		l.gates.Go(func() { l.say(c, why) })
@@ -58,8 +60,8 @@ func (l *Listener) tells(why *refusal) bool {
 	}
 }
 
-// say tells a client why it is refused, and closes the connection. What the client has sent is read, because
-// closing with bytes unread takes the answer away (RFC 9112, section 9.6).
+// say tells a client why it is refused, and closes the connection. What the client has sent is
+// read, because closing with bytes unread takes the answer away (RFC 9112, section 9.6).
 func (l *Listener) say(c net.Conn, why *refusal) {
 	defer func() { <-l.turned }()
 	defer func() { _ = c.Close() }()

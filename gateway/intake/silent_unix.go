@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reset reports whether the client has given a connection up, so that nothing can be answered on it any more.
-// One that has only closed its half still waits. It does not block (poll(2)).
+// reset reports whether the client has given a connection up, so that nothing can be answered on it
+// any more. One that has only closed its half still waits. It does not block (poll(2)).
 func reset(c net.Conn) (gone bool) {
 	s, ok := c.(syscall.Conn)
 	if !ok {

@@ -2,7 +2,8 @@ package lease
 
 import "time"
 
-// attention is for how long a processor over HTTP counts as there after its last call: it may do other things between two of them.
+// attention is for how long a processor over HTTP counts as there after its last call: it may do
+// other things between two of them.
 const attention = 2 * time.Minute
 
 // attended is what is known of the processors of a route.
@@ -11,8 +12,8 @@ type attended struct {
 	last time.Time // when a processor was last heard of, if now is 0
 }
 
-// Attended reports whether a processor over HTTP works on a route: it looks for work here now, has some, or has called within
-// the last two minutes.
+// Attended reports whether a processor over HTTP works on a route: it looks for work here now, has
+// some, or has called within the last two minutes.
 func (l *Leases) Attended(route string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestAttended: a route is attended while a call looks for its work, while a lease is out, and for a while after.
+// TestAttended: a route is attended while a call looks for its work, while a lease is out, and for
+// a while after.
 func TestAttended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Options{})

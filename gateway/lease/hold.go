@@ -102,8 +102,9 @@ func (l *Leases) hold(h *held) {
 // codeSilent is the code of the failure of an attempt whose lease ran out.
 const codeSilent = "silent"
 
-// fail ends an attempt that is silent, and reports whether its delivery is done with: the request waits for another attempt, for which the
-// service has handed it to the queue, or it has ended; or somebody was faster.
+// fail ends an attempt that is silent, and reports whether its delivery is done with: the request
+// waits for another attempt, for which the service has handed it to the queue, or it has ended; or
+// somebody was faster.
 func (l *Leases) fail(h *held) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
@@ -165,8 +166,8 @@ func (l *Leases) load(h *held) state {
 	now := time.Now()
 	if r.Sequence != h.sequence {
 		h.sequence = r.Sequence
-		// The store's clock rules, so its two times are compared with each other. Should it have been set meanwhile, no
-		// lease gets shorter, and none longer than it is from now.
+		// The store's clock rules, so its two times are compared with each other. Should it have
+		// been set meanwhile, no lease gets shorter, and none longer than it is from now.
 		reported := h.began.Add(r.UpdatedAt.Sub(h.stored))
 		h.expires = later(h.expires, earlier(reported, now).Add(h.lease))
 	}

@@ -1,13 +1,15 @@
-// Package lease hands work to processors that have nothing but HTTP. What was handed out is leased: the broker's delivery
-// stays with this process until the request has ended or waits again. When the attempt has been silent for too long it is
-// failed in its processor's stead, so that the request waits for another one, or ends if none is left.
+// Package lease hands work to processors that have nothing but HTTP. What was handed out is leased:
+// the broker's delivery stays with this process until the request has ended or waits again. When
+// the attempt has been silent for too long it is failed in its processor's stead, so that the
+// request waits for another one, or ends if none is left.
 //
 // A report renews the lease at whichever node it comes in, because the holder goes by what is
 // stored: a notification of the channel of a request says when to load that, and it is loaded once
 // more before it takes a lease for run out.
 //
-// A processor over HTTP outlives the gateway that handed it the work. So what comes back from the broker because its holder is gone is
-// not started again while the attempt goes on reporting: it is held as if it had been leased here.
+// A processor over HTTP outlives the gateway that handed it the work. So what comes back from the
+// broker because its holder is gone is not started again while the attempt goes on reporting: it is
+// held as if it had been leased here.
 package lease
 
 import (
@@ -27,31 +29,35 @@ import (
 
 // Lifecycle is where attempts start; [*lifecycle.Service] is one.
 type Lifecycle interface {
-	// Start begins an attempt and returns what it works on. A [*lifecycle.TransitionError] or lifecycle.ErrNotFound
-	// means that this work needs nobody any more, or, with ReasonAlive, that somebody is at it.
+	// Start begins an attempt and returns what it works on. A [*lifecycle.TransitionError] or
+	// lifecycle.ErrNotFound means that this work needs nobody any more, or, with ReasonAlive, that
+	// somebody is at it.
 	Start(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error)
-	// Report makes a change that a processor reports; here that it is silent. Its errors are those of Start.
+	// Report makes a change that a processor reports; here that it is silent. Its errors are those
+	// of Start.
 	Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error)
 }
 
-// Requests is where the holder of a lease sees what became of the attempt; a [lifecycle.Store] is one.
+// Requests is where the holder of a lease sees what became of the attempt; a [lifecycle.Store] is
+// one.
 type Requests interface {
 	Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error)
 }
 
-// Subscribe returns a channel that gets a value after something happened to a request, on whichever node; values may be missing and
-// are not queued up. stop ends that.
+// Subscribe returns a channel that gets a value after something happened to a request, on whichever
+// node; values may be missing and are not queued up. stop ends that.
 type Subscribe func(ctx context.Context, request lifecycle.Ref) (notifications <-chan struct{}, stop func(), err error)
 
 // Options of [Leases]. The zero value works.
 type Options struct {
-	// Least is how long a call looks for work if it does not want to wait: a broker between processes needs a
-	// moment to say what it has. Default 250 ms.
+	// Least is how long a call looks for work if it does not want to wait: a broker between
+	// processes needs a moment to say what it has. Default 250 ms.
 	Least time.Duration
-	// Calls bounds the calls that wait or whose work is out. With RabbitMQ each has a channel of its own, of which a
-	// connection has 2,047 by default. 0: any number.
+	// Calls bounds the calls that wait or whose work is out. With RabbitMQ each has a channel of
+	// its own, of which a connection has 2,047 by default. 0: any number.
 	Calls int
-	// Bytes is how much content one call may be given: when there is that much, it starts no more. Default 32 MiB.
+	// Bytes is how much content one call may be given: when there is that much, it starts no more.
+	// Default 32 MiB.
 	Bytes int64
 	// Now is the time on the store's clock. Default time.Now.
 	Now func() time.Time
@@ -107,8 +113,9 @@ func (l *Leases) Stats() Stats {
 	return Stats{Waiting: l.waiting.Load(), Out: l.out.Load(), Handed: l.handed.Load(), Expired: l.expired.Load()}
 }
 
-// Drain refuses further calls, keeps what is out until it is settled or ctx ends, then gives back what is left, and
-// returns when every goroutine has ended. Calls that wait do not end by it, but by their own context.
+// Drain refuses further calls, keeps what is out until it is settled or ctx ends, then gives back
+// what is left, and returns when every goroutine has ended. Calls that wait do not end by it, but
+// by their own context.
 func (l *Leases) Drain(ctx context.Context) {
 	l.mu.Lock()
 	if l.closed {

@@ -18,7 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a store of requests whose clock is ahead, and a queue of them. It stands in for the lifecycle.
+// world is a store of requests whose clock is ahead, and a queue of them. It stands in for the
+// lifecycle.
 type world struct {
 	*Leases
 	t     *testing.T
@@ -190,7 +191,8 @@ func (w *world) takeAny(o Order) []Work {
 	return work
 }
 
-// settled waits until nothing moves and checks how many jobs wait in the queue and how many leases are out.
+// settled waits until nothing moves and checks how many jobs wait in the queue and how many leases
+// are out.
 func (w *world) settled(waiting int, out int64) {
 	w.t.Helper()
 	synctest.Wait()

@@ -28,16 +28,17 @@ type Work struct {
 }
 
 const (
-	// quiet is how long nothing more has to come until what came is all that is at hand. RabbitMQ sends what it has
-	// in one go.
+	// quiet is how long nothing more has to come until what came is all that is at hand. RabbitMQ
+	// sends what it has in one go.
 	quiet = 5 * time.Millisecond
 	// starts is how many attempts of one call are started at the same time.
 	starts = 8
 )
 
-// Take waits for work and starts it. It returns as soon as there is some, with what more is at hand; with none after
-// o.Wait, or when ctx ends. Jobs are taken from the broker only meanwhile, and none that is returned here or put back is
-// lost: what was taken and not started goes back, which costs no attempt.
+// Take waits for work and starts it. It returns as soon as there is some, with what more is at
+// hand; with none after o.Wait, or when ctx ends. Jobs are taken from the broker only meanwhile,
+// and none that is returned here or put back is lost: what was taken and not started goes back,
+// which costs no attempt.
 //
 // An error comes with no work and wraps lifecycle.ErrUnavailable, or is the broker's.
 func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
@@ -83,7 +84,8 @@ func (l *Leases) reachable(ctx context.Context) error {
 	return nil
 }
 
-// take is one call that takes work. Its deliveries run in goroutines of the broker's, each until its lease is settled.
+// take is one call that takes work. Its deliveries run in goroutines of the broker's, each until
+// its lease is settled.
 type take struct {
 	*Leases
 	order     Order
@@ -122,7 +124,8 @@ func (t *take) gather(ctx context.Context) {
 	for {
 		t.mu.Lock()
 		some := len(t.work) > 0 && t.starting == 0
-		// What is watched takes a place in the queue's hands, so the caller has to come again for more.
+		// What is watched takes a place in the queue's hands, so the caller has to come again for
+		// more.
 		complete := t.err != nil || t.full || t.starting == 0 && len(t.work)+t.watched >= t.order.Max
 		t.mu.Unlock()
 		if complete {
@@ -189,7 +192,8 @@ func (t *take) deliver(d broker.Delivery) {
 	settle(d)
 }
 
-// start starts an attempt and returns what it works on, nil if there is none, and how the delivery is to be settled.
+// start starts an attempt and returns what it works on, nil if there is none, and how the delivery
+// is to be settled.
 func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	t.mu.Lock()
 	over := t.full || t.err != nil
@@ -231,7 +235,8 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 	return nil, t.putBack
 }
 
-// watch returns what holds a delivery that comes back although its attempt goes on: it has reported within its lease.
+// watch returns what holds a delivery that comes back although its attempt goes on: it has reported
+// within its lease.
 func (t *take) watch(ctx context.Context, d broker.Delivery) (*held, error) {
 	r, err := t.requests.Get(ctx, refOf(d))
 	if err != nil {
@@ -241,7 +246,8 @@ func (t *take) watch(ctx context.Context, d broker.Delivery) (*held, error) {
 	return newHeld(d, &r, r.Lease, time.Now().Add(-silence)), nil
 }
 
-// putBack returns a delivery when the call takes no more: it would be given the same one again at once.
+// putBack returns a delivery when the call takes no more: it would be given the same one again at
+// once.
 func (t *take) putBack(d broker.Delivery) {
 	<-t.consuming.Done()
 	t.giveBack(d)

@@ -159,7 +159,8 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// TestComesBack: what a node gives back, or loses, is left to the attempt that works on it as long as that reports.
+// TestComesBack: what a node gives back, or loses, is left to the attempt that works on it as long
+// as that reports.
 func TestComesBack(t *testing.T) {
 	const minute = time.Minute
 	for name, run := range map[string]func(t *testing.T, w *world, other *Leases, take func(...string) []Work){

@@ -10,8 +10,8 @@ import (
 	"github.com/hark-push/hark/gateway/lease"
 )
 
-// attendance tells on which routes somebody works: sample processors of this process, processors over HTTP, or, with RabbitMQ, whoever
-// consumes the queue of the route, in any process.
+// attendance tells on which routes somebody works: sample processors of this process, processors
+// over HTTP, or, with RabbitMQ, whoever consumes the queue of the route, in any process.
 type attendance struct {
 	inside map[string]bool // routes of the samples
 	leases *lease.Leases
@@ -34,13 +34,14 @@ type sighting struct {
 }
 
 const (
-	// fresh is how old what the server said may be, at least; with many routes it is longer, so that it is asked no more than
-	// fifty times a second.
+	// fresh is how old what the server said may be, at least; with many routes it is longer, so
+	// that it is asked no more than fifty times a second.
 	fresh     = 5 * time.Second
 	freshEach = 20 * time.Millisecond
 	// queryTime is what a call waits for the server.
 	queryTime = 500 * time.Millisecond
-	// lingering is for how long somebody counts as there who has consumed: processors over HTTP at other gateways consume only while they wait.
+	// lingering is for how long somebody counts as there who has consumed: processors over HTTP at
+	// other gateways consume only while they wait.
 	lingering = 2 * time.Minute
 )
 
@@ -52,8 +53,8 @@ func newAttendance(samples []string, leases *lease.Leases, consumers func(string
 	return a
 }
 
-// unserved returns those of the routes of which it is known that nobody works on them. It waits for the server, but not for long: what that has not
-// said is not known.
+// unserved returns those of the routes of which it is known that nobody works on them. It waits for
+// the server, but not for long: what that has not said is not known.
 func (a *attendance) unserved(routes ...string) []string {
 	var open []string
 	for _, route := range routes {

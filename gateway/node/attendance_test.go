@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/gateway/lease"
 )
 
-// TestAttendanceAsksSeldom: the server is asked again after some seconds, whoever submits meanwhile, and what it does not say is not known.
+// TestAttendanceAsksSeldom: the server is asked again after some seconds, whoever submits
+// meanwhile, and what it does not say is not known.
 func TestAttendanceAsksSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked, consumers atomic.Int64

@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 )
 
-// guard returns what tells who calls. The key of tickets is made once and kept in the store, because a
-// ticket of one node is good at all.
+// guard returns what tells who calls. The key of tickets is made once and kept in the store,
+// because a ticket of one node is good at all.
 func guard(ctx context.Context, s backends.Store, c config.Config, log *slog.Logger) (*auth.Guard, error) {
 	fresh := make([]byte, 32)
 	_, _ = rand.Read(fresh) // never fails, see crypto/rand

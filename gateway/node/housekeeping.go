@@ -109,9 +109,10 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 	}
 }
 
-// prune takes jobs of requests that have ended, or wait for another message, out of queues that nobody consumes: whoever does
-// would notice that their start is refused. Every job of such a queue has to be looked at, so it is done when a good part of them is
-// needless, and now and then. due is how many requests of each route may start, pruned when a queue was last gone through.
+// prune takes jobs of requests that have ended, or wait for another message, out of queues that
+// nobody consumes: whoever does would notice that their start is refused. Every job of such a queue
+// has to be looked at, so it is done when a good part of them is needless, and now and then. due is
+// how many requests of each route may start, pruned when a queue was last gone through.
 func (g *Node) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
 	const part, often = 10, 10 * time.Minute
 	for _, route := range g.config.Routes {
@@ -135,7 +136,8 @@ func (g *Node) prune(ctx context.Context, due map[string]int, pruned map[string]
 	}
 }
 
-// needed reports for each job whether its request waits for it, or runs by it. Of several for one wait the first is enough.
+// needed reports for each job whether its request waits for it, or runs by it. Of several for one
+// wait the first is enough.
 func (g *Node) needed(ctx context.Context, jobs []broker.Job, seen map[broker.Job]bool) ([]bool, error) {
 	needed := make([]bool, len(jobs))
 	for i, j := range jobs {

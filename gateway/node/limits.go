@@ -13,8 +13,9 @@ import (
 	"github.com/hark-push/hark/hub"
 )
 
-// places says how many connections of which kind a node takes on, 0 any number. Those of all kinds together leave a reserve of the
-// process's descriptors to the store, the queue, webhooks and whatever else opens something.
+// places says how many connections of which kind a node takes on, 0 any number. Those of all kinds
+// together leave a reserve of the process's descriptors to the store, the queue, webhooks and
+// whatever else opens something.
 type places struct {
 	push      int // streams and WebSockets
 	plain     int // plain HTTP, whoever is about to become a stream included
@@ -27,7 +28,8 @@ type places struct {
 // leastFiles is how many descriptors a gateway needs to be of any use.
 const leastFiles = 256
 
-// allot divides what a limit of open files allows. push and webhooks are what was configured, push 0 if that is left to this.
+// allot divides what a limit of open files allows. push and webhooks are what was configured, push
+// 0 if that is left to this.
 func allot(limit uint64, known bool, push, webhooks int) (places, error) {
 	if !known {
 		return places{push: push, webhooks: webhooks}, nil
@@ -70,8 +72,8 @@ func placesOf(c config.Config, log *slog.Logger) (places, error) {
 	return p, nil
 }
 
-// share is a part of a whole that is for one caller or one address, if it was not configured: the rest is always left to others. What has no
-// limit has no shares.
+// share is a part of a whole that is for one caller or one address, if it was not configured: the
+// rest is always left to others. What has no limit has no shares.
 func share(configured, whole, part, of int) int {
 	if configured > 0 || whole <= 0 {
 		return configured
@@ -100,7 +102,8 @@ func (g *Node) pushed() int {
 	return h.Open()
 }
 
-// room reports whether the process has a descriptor for one more push connection, which nobody counts at the moment.
+// room reports whether the process has a descriptor for one more push connection, which nobody
+// counts at the moment.
 func (g *Node) room() bool {
 	return g.places.all == 0 || g.intake.Stats().Open+g.pushed() < g.places.all
 }

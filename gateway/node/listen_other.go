@@ -2,5 +2,6 @@
 
 package node
 
-// noticeVanished leaves it to the system, which gives up on data that a peer does not acknowledge after some minutes.
+// noticeVanished leaves it to the system, which gives up on data that a peer does not acknowledge
+// after some minutes.
 func noticeVanished(uintptr) error { return nil }

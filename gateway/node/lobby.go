@@ -14,8 +14,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// lobby answers calls while the gateway cannot yet: it waits for a server without which there is nothing to say. The listener is only
-// borrowed: whatever is not accepted by then is the gateway's.
+// lobby answers calls while the gateway cannot yet: it waits for a server without which there is
+// nothing to say. The listener is only borrowed: whatever is not accepted by then is the gateway's.
 type lobby struct {
 	listener net.Listener
 	tcp      *net.TCPListener // beneath it, maybe the same
@@ -69,8 +69,9 @@ func (l *lobby) until(ctx context.Context, f func() error) error {
 	}
 }
 
-// leave gives the listener back. Connections that have been accepted before, and on which nothing was asked yet, are still answered here, or closed
-// after some seconds, as idle ones are anywhere; end waits for that.
+// leave gives the listener back. Connections that have been accepted before, and on which nothing
+// was asked yet, are still answered here, or closed after some seconds, as idle ones are anywhere;
+// end waits for that.
 func (l *lobby) leave() {
 	l.once.Do(func() {}) // it does not open any more
 	if l.server == nil || l.left != nil {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// releaseMemory gives memory back to the system when the process is idle. The
-// runtime keeps up to as much again as is in use for the next allocations; after thousands of
-// connections have been made, and wait, that would be most of what they cost. held returns how many bytes bodies have: these
-// give no room to garbage, see memoryLimit.
+// releaseMemory gives memory back to the system when the process is idle. The runtime keeps up to
+// as much again as is in use for the next allocations; after thousands of connections have been
+// made, and wait, that would be most of what they cost. held returns how many bytes bodies have:
+// these give no room to garbage, see memoryLimit.
 func releaseMemory(ctx context.Context, held func() int64) {
 	const (
 		interval = time.Second
@@ -83,9 +83,11 @@ func gcPercent(live uint64) int {
 	return max(percent/100*100, 100) // in steps, because each change stops the world
 }
 
-// memoryLimit is up to how much memory the heap may grow before it is collected, whatever its pace is, in a process with so
-// many live bytes, of which bodies of calls have held, and so many beside the heap. Large bodies come and go, and are copied on their way: if a heap
-// could double by them, each would cost several times what it has. They hold no pointers, so a collection costs little for them.
+// memoryLimit is up to how much memory the heap may grow before it is collected, whatever its pace
+// is, in a process with so many live bytes, of which bodies of calls have held, and so many beside
+// the heap. Large bodies come and go, and are copied on their way: if a heap could double by them,
+// each would cost several times what it has. They hold no pointers, so a collection costs little
+// for them.
 func memoryLimit(live, held, beside uint64) int64 {
 	const room, step = 128 << 20, 8 << 20
 	rest := live - min(live, held)

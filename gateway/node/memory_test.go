@@ -13,7 +13,8 @@ func TestGCPercent(t *testing.T) {
 	}
 }
 
-// TestMemoryLimit: bodies add what they have to the room of a heap, and do not double it, which everything else may.
+// TestMemoryLimit: bodies add what they have to the room of a heap, and do not double it, which
+// everything else may.
 func TestMemoryLimit(t *testing.T) {
 	const mb = 1 << 20
 	for _, c := range []struct{ live, held, beside, want uint64 }{

@@ -14,8 +14,8 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// metrics returns the handler of /metrics: what the hub, the leases, the backends and the dispatcher
-// of webhooks count, and the process.
+// metrics returns the handler of /metrics: what the hub, the leases, the backends and the
+// dispatcher of webhooks count, and the process.
 func (g *Node) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(

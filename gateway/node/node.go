@@ -62,8 +62,8 @@ type Node struct {
 	debug      *http.Server           // nil unless asked for
 }
 
-// Open opens what the configuration names, in the order of the flow. It waits for servers that are away until ctx ends, and says so meanwhile to
-// whoever calls. On an error nothing stays open.
+// Open opens what the configuration names, in the order of the flow. It waits for servers that are
+// away until ctx ends, and says so meanwhile to whoever calls. On an error nothing stays open.
 func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err error) {
 	g := &Node{config: c, log: log}
 	defer func() {

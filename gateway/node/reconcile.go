@@ -10,9 +10,10 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// reconcile goes on with batches that others have left: whoever was storing the requests of one may have died, and so may whoever knew that
-// one of them had ended. Those that are found at start have been left, unless there are other nodes. Any other one is looked at when it has
-// been there for an age, and then every second age; that reads all of its requests that have not ended.
+// reconcile goes on with batches that others have left: whoever was storing the requests of one may
+// have died, and so may whoever knew that one of them had ended. Those that are found at start have
+// been left, unless there are other nodes. Any other one is looked at when it has been there for an
+// age, and then every second age; that reads all of its requests that have not ended.
 func (g *Node) reconcile(ctx context.Context, age time.Duration) {
 	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))

@@ -1,6 +1,7 @@
-// Package strictjson tells what encoding/json passes over in silence, because two programs that read
-// the same text may then take it for two different things (RFC 8259, sections 4 and 8.2): members
-// of one object that have the same name, and strings that are no Unicode. It imports nothing of ours.
+// Package strictjson tells what encoding/json passes over in silence, because two programs that
+// read the same text may then take it for two different things (RFC 8259, sections 4 and 8.2):
+// members of one object that have the same name, and strings that are no Unicode. It imports
+// nothing of ours.
 package strictjson
 
 import (
@@ -24,10 +25,10 @@ const (
 	Halved  = "holds half of a surrogate pair, which is no Unicode: write the character itself, or both halves"
 )
 
-// Object splits an object into its members, by name, and tells what is wrong with their names. What is in
-// the values is not looked at. text must be valid JSON, as json.Valid says; of anything but an
-// object there are no members, which are nil then. It stops behind the member that makes most of them, because
-// what is kept of one takes more memory than it has in a text.
+// Object splits an object into its members, by name, and tells what is wrong with their names. What
+// is in the values is not looked at. text must be valid JSON, as json.Valid says; of anything but
+// an object there are no members, which are nil then. It stops behind the member that makes most of
+// them, because what is kept of one takes more memory than it has in a text.
 func Object(text []byte, most int) (members map[string]json.RawMessage, faults []Fault) {
 	text = space(text)
 	if len(text) == 0 || text[0] != '{' {
@@ -50,14 +51,15 @@ func Object(text []byte, most int) (members map[string]json.RawMessage, faults [
 	return members, faults
 }
 
-// Elements calls f with each element of an array, or each value of an object, until f returns false, and reports whether it
-// did. text must be valid JSON, as json.Valid says, and an array or an object.
+// Elements calls f with each element of an array, or each value of an object, until f returns
+// false, and reports whether it did. text must be valid JSON, as json.Valid says, and an array or
+// an object.
 func Elements(text []byte, f func(value json.RawMessage) bool) (stopped bool) {
 	return each(space(text), func(_, value []byte) bool { return f(value) })
 }
 
-// Check tells what is wrong anywhere in a text, most things at most. text must be valid JSON, as json.Valid
-// says. at is what the pointers begin with.
+// Check tells what is wrong anywhere in a text, most things at most. text must be valid JSON, as
+// json.Valid says. at is what the pointers begin with.
 func Check(text []byte, at string, most int) []Fault {
 	c := checker{most: most, at: at}
 	if text = space(text); len(text) > 0 {
@@ -66,8 +68,8 @@ func Check(text []byte, at string, most int) []Fault {
 	return c.faults
 }
 
-// maxNames is how many names of an object are remembered, to tell that one comes twice: what is larger is no object that
-// anybody interprets, and must not take many times the memory of its text.
+// maxNames is how many names of an object are remembered, to tell that one comes twice: what is
+// larger is no object that anybody interprets, and must not take many times the memory of its text.
 const maxNames = 10_000
 
 // checker goes through a text once, however deep it is.
@@ -179,8 +181,8 @@ const (
 	longestPointer = 1000
 )
 
-// Escape returns a name as a part of a JSON pointer (RFC 6901, section 3). A long name is cut, and ends
-// with an ellipsis.
+// Escape returns a name as a part of a JSON pointer (RFC 6901, section 3). A long name is cut, and
+// ends with an ellipsis.
 func Escape(name string) string {
 	if len(name) > longestName {
 		end := longestName
@@ -195,8 +197,9 @@ func Escape(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
-// each calls f with the members of an object, or the elements of an array, which have no name, until f returns false, and
-// reports whether it did. text is valid JSON, and what is behind the value is not looked at.
+// each calls f with the members of an object, or the elements of an array, which have no name,
+// until f returns false, and reports whether it did. text is valid JSON, and what is behind the
+// value is not looked at.
 func each(text []byte, f func(name, value []byte) bool) (stopped bool) {
 	object := text[0] == '{'
 	rest := space(text[1:])
@@ -258,7 +261,8 @@ func stringEnd(b []byte) int {
 	return len(b)
 }
 
-// unquote returns what a string stands for, as encoding/json has it, and what that has replaced in it.
+// unquote returns what a string stands for, as encoding/json has it, and what that has replaced in
+// it.
 func unquote(quoted []byte) (text, fault string) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		text = string(quoted[1 : len(quoted)-1])

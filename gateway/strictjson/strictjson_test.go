@@ -11,7 +11,8 @@ import (
 	"github.com/hark-push/hark/gateway/strictjson"
 )
 
-// TestCheck: what encoding/json would overlook is told with a pointer, however deep and however it is written, and nothing else is.
+// TestCheck: what encoding/json would overlook is told with a pointer, however deep and however it
+// is written, and nothing else is.
 func TestCheck(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{}`: nil, `[]`: nil, ` 1 `: nil, `"a"`: nil, `null`: nil, `{"a":{"b":1},"c":{"b":1}}`: nil, `[{"a":1},{"a":1}]`: nil,
@@ -58,8 +59,8 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// BenchmarkCheck looks at texts of the same length, flat and nested as deep as encoding/json reads them: they
-// cost about the same.
+// BenchmarkCheck looks at texts of the same length, flat and nested as deep as encoding/json reads
+// them: they cost about the same.
 func BenchmarkCheck(b *testing.B) {
 	const size = 1 << 20
 	for name, text := range map[string]string{
@@ -77,7 +78,8 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// FuzzCheck: of whatever is valid JSON the members are those that encoding/json finds, and a name that stands there twice is told.
+// FuzzCheck: of whatever is valid JSON the members are those that encoding/json finds, and a name
+// that stands there twice is told.
 func FuzzCheck(f *testing.F) {
 	for _, text := range []string{`{}`, `{"a":1,"b":[true,{"c":null}]}`, `{"a":1,"\u0061":2}`, `{"x":"\ud800"}`, ` [ 1 , "}" ] `, `{"a":{"b":"\"]"}}`, `-1.5e+3`, "{\"\xff\xfe\":1}", "{\"\xff\\u0061\xe2\x82\":1}"} {
 		f.Add([]byte(text))

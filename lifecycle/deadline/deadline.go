@@ -1,5 +1,5 @@
-// Package deadline bounds calls of which thousands begin every second: those that begin at about the same time share
-// a context, so that none of them has to start a timer and to stop it again.
+// Package deadline bounds calls of which thousands begin every second: those that begin at about
+// the same time share a context, so that none of them has to start a timer and to stop it again.
 package deadline
 
 import (
@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Limit is how long calls may take. The zero value is of no use, see [New]. It may be used by many goroutines.
+// Limit is how long calls may take. The zero value is of no use, see [New]. It may be used by many
+// goroutines.
 type Limit struct {
 	time time.Duration
 	from shared
@@ -17,14 +18,15 @@ type Limit struct {
 // New returns a limit of a time.
 func New(limit time.Duration) *Limit { return &Limit{time: limit} }
 
-// Context returns a context that ends when the limit is over, or a little later, 1/64 of it at most. Others have
-// it too, so it cannot be canceled, and nothing that lives longer than a call may be derived from it.
+// Context returns a context that ends when the limit is over, or a little later, 1/64 of it at
+// most. Others have it too, so it cannot be canceled, and nothing that lives longer than a call may
+// be derived from it.
 func (l *Limit) Context() context.Context {
 	return l.from.within(context.Background(), l.time)
 }
 
-// Within returns ctx with a time limit, with [context.DeadlineExceeded] as usual, and what frees it, as [context.WithTimeout] does. It is
-// shared too if ctx is: then it ends up to 1/64 later.
+// Within returns ctx with a time limit, with [context.DeadlineExceeded] as usual, and what frees
+// it, as [context.WithTimeout] does. It is shared too if ctx is: then it ends up to 1/64 later.
 func Within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if c, ok := ctx.(*sharedContext); ok {
 		return c.derived.within(c, limit), func() {}
@@ -46,7 +48,8 @@ type shared struct {
 	until  time.Time // as long as it is given out
 }
 
-// within returns a context that ends after limit, or a little later. Whoever asks for another limit each time gets his own each time.
+// within returns a context that ends after limit, or a little later. Whoever asks for another limit
+// each time gets his own each time.
 func (s *shared) within(parent context.Context, limit time.Duration) context.Context {
 	now := time.Now()
 	s.mu.Lock()

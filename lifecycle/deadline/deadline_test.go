@@ -64,7 +64,8 @@ func TestWithinShared(t *testing.T) {
 // start is when the clock of a bubble of synctest begins.
 var start = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// TestWithinOwn: who brings a context of his own is heard when he cancels it, and gets nobody else's.
+// TestWithinOwn: who brings a context of his own is heard when he cancels it, and gets nobody
+// else's.
 func TestWithinOwn(t *testing.T) {
 	own, cancel := context.WithCancel(t.Context())
 	first, free := Within(own, limit)
@@ -83,7 +84,8 @@ func TestWithinOwn(t *testing.T) {
 	}
 }
 
-// TestDerivedOfOwn: what is derived from a shared one by other means ends with it, and can be canceled alone.
+// TestDerivedOfOwn: what is derived from a shared one by other means ends with it, and can be
+// canceled alone.
 func TestDerived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := New(limit).Context()

@@ -1,4 +1,5 @@
-// Package suggest finds the name that was meant by one that is not known, so that an error can say so.
+// Package suggest finds the name that was meant by one that is not known, so that an error can say
+// so.
 package suggest
 
 import (
@@ -10,8 +11,9 @@ import (
 // longest is how many bytes of a name are looked at: nobody mistypes a longer one.
 const longest = 64
 
-// Name returns the one of the known names that somebody who wrote got is likely to have meant; "" if none is close. Case, hyphens and
-// underscores make no difference, so max_attempts is close to maxAttempts. Of several that are as close the first is returned.
+// Name returns the one of the known names that somebody who wrote got is likely to have meant; ""
+// if none is close. Case, hyphens and underscores make no difference, so max_attempts is close to
+// maxAttempts. Of several that are as close the first is returned.
 func Name(got string, known []string) string {
 	plain := fold(got)
 	if plain == "" || len(plain) > longest {
@@ -26,7 +28,8 @@ func Name(got string, known []string) string {
 	return best
 }
 
-// Mean returns a question that can stand behind an error, ` (did you mean "listen"?)`, or "" if no known name is close.
+// Mean returns a question that can stand behind an error, ` (did you mean "listen"?)`, or "" if no
+// known name is close.
 func Mean(got string, known []string) string {
 	if name := Name(got, known); name != "" {
 		return " (did you mean " + strconv.Quote(name) + "?)"
@@ -49,8 +52,8 @@ func fold(name string) string {
 	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 }
 
-// distance counts how many bytes have to be inserted, left out or replaced, or neighbors swapped, to make b of a: the
-// optimal string alignment.
+// distance counts how many bytes have to be inserted, left out or replaced, or neighbors swapped,
+// to make b of a: the optimal string alignment.
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -42,7 +42,8 @@ func newFanout(size int) (*fanout, error) {
 	return f, nil
 }
 
-// follow takes a connection away from the Go runtime, which would keep more of it than its descriptor.
+// follow takes a connection away from the Go runtime, which would keep more of it than its
+// descriptor.
 func (f *fanout) follow(conn *net.TCPConn, name, key string) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -1,12 +1,14 @@
 //go:build linux
 
-// Command bare is the floor under every push server: it keeps raw connections and, when told to publish,
-// writes the same bytes to each that follows the channel, with one write(2) each that does not block.
+// Command bare is the floor under every push server: it keeps raw connections and, when told to
+// publish, writes the same bytes to each that follows the channel, with one write(2) each that does
+// not block.
 //
 //	bare HOST:PORT BYTES
 //
-// BYTES is the length of a message on the wire, with the framing of server-sent events or of a WebSocket.
-// It stores nothing, checks nothing and sends no heartbeats; whoever does not take a message whole is cut off.
+// BYTES is the length of a message on the wire, with the framing of server-sent events or of a
+// WebSocket. It stores nothing, checks nothing and sends no heartbeats; whoever does not take a
+// message whole is cut off.
 //
 //	GET  /CHANNEL    follow, by server-sent events or, with the handshake, by WebSocket
 //	POST /CHANNEL/N  publish message N; answered when it is written to all

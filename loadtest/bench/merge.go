@@ -52,8 +52,8 @@ func merge(runs []Run) *Run {
 	return &m
 }
 
-// middle returns the medians of curves along the same x, else the curve that is the middle one by its highest point but for
-// the last tenth, as curves of percentiles end in single events.
+// middle returns the medians of curves along the same x, else the curve that is the middle one by
+// its highest point but for the last tenth, as curves of percentiles end in single events.
 func middle(curves []Series) Series {
 	first := curves[0]
 	for _, c := range curves[1:] {

@@ -1,5 +1,6 @@
-// Package bench holds what load tests have measured side by side: it reads results files, takes the medians
-// of rounds, puts servers into tables with their ratios to Hark, and says which promises hold. It measures nothing.
+// Package bench holds what load tests have measured side by side: it reads results files, takes the
+// medians of rounds, puts servers into tables with their ratios to Hark, and says which promises
+// hold. It measures nothing.
 package bench
 
 import (
@@ -125,7 +126,8 @@ func Read(paths ...string) (*Results, error) {
 	return all, nil
 }
 
-// Write writes a results file, a line for each run and each point of its header, so that versions of it can be compared.
+// Write writes a results file, a line for each run and each point of its header, so that versions
+// of it can be compared.
 func (r *Results) Write(w io.Writer) error {
 	text, err := json.MarshalIndent(r.Header, "", "\t")
 	if err != nil {

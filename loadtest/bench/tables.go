@@ -113,7 +113,8 @@ func (r *Results) Tables() []Table {
 	return append(tables, growthTables(runs)...)
 }
 
-// ByScene returns the tables with those that differ by wire only together. What grows has one for itself.
+// ByScene returns the tables with those that differ by wire only together. What grows has one for
+// itself.
 func (r *Results) ByScene() (scenes [][]Table) {
 	tables := r.Tables()
 	for len(tables) > 0 {
@@ -154,7 +155,8 @@ func (t *Table) fill(runs []*Run, columns []column) {
 	}
 }
 
-// nameOf returns the name of a run in its row. The floor is told by the length of its messages, which moves with Hark's.
+// nameOf returns the name of a run in its row. The floor is told by the length of its messages,
+// which moves with Hark's.
 func nameOf(r, hark *Run) string {
 	switch {
 	case r.Server != "bare":
@@ -177,8 +179,8 @@ func isFloor(r, hark *Run) bool {
 	return ok1 && ok2 && b > 0.98*h && b < 1.02*h
 }
 
-// baselines are what a run may have measured beside itself, by the names of their figures, and what they are called in tables.
-// Further figures of a baseline have its name and a colon before theirs.
+// baselines are what a run may have measured beside itself, by the names of their figures, and what
+// they are called in tables. Further figures of a baseline have its name and a colon before theirs.
 var baselines = []struct{ figure, name string }{
 	{"RabbitMQ alone", "RabbitMQ alone"},
 	{"asynq", "asynq"},

@@ -184,8 +184,9 @@ func (t *targets) storm() {
 	t.say(promise, fmt.Sprintf("%s of %s, %.2f reads", Number(back), Number(streams), reads), ok && back == streams && reads <= 1)
 }
 
-// growth judges whether a delivery's own cost stays the same: no step from ten on may be above the median of these steps by
-// more than a quarter, and by more than three times the deviation of its rounds, which is the noise.
+// growth judges whether a delivery's own cost stays the same: no step from ten on may be above the
+// median of these steps by more than a quarter, and by more than three times the deviation of its
+// rounds, which is the noise.
 func (t *targets) growth() {
 	promise := func(kind string) string {
 		return "a delivery costs the same however many there are, " + kind

@@ -40,7 +40,8 @@ func thinned(points []Point) []Point {
 	return kept
 }
 
-// roundedX rounds an x. High percentiles differ far behind the point, so what they are short of 100 is rounded by itself.
+// roundedX rounds an x. High percentiles differ far behind the point, so what they are short of 100
+// is rounded by itself.
 func roundedX(x float64) float64 {
 	if x <= 90 || x >= 100 {
 		return rounded(x)

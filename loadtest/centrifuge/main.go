@@ -1,9 +1,11 @@
-// Command centrifuge stands in for Centrifugo where that is not installed: it serves as much of its public
-// wire as a load test speaks, on the library that Centrifugo is built upon, and reads its configuration.
+// Command centrifuge stands in for Centrifugo where that is not installed: it serves as much of its
+// public wire as a load test speaks, on the library that Centrifugo is built upon, and reads its
+// configuration.
 //
 //	centrifuge --config FILE
 //
-// Served are /connection/uni_sse, /connection/websocket and /api/publish. The library has its defaults, as in Centrifugo.
+// Served are /connection/uni_sse, /connection/websocket and /api/publish. The library has its
+// defaults, as in Centrifugo.
 //
 // It is a module of its own, so that the comparison adds nothing to what Hark requires.
 package main

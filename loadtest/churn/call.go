@@ -72,9 +72,10 @@ func (c *churn) try(ctx context.Context, gateway int, key string, k call) (a ans
 	return answer{status: res.StatusCode, header: res.Header, body: body}, err
 }
 
-// ask makes a call until it is answered with something else than 503, each time at any of the gateways, as a client does that knows
-// several and repeats what is safe to repeat. A key that was changed meanwhile is changed here too. The error is that of ctx, or
-// tells that nobody answered for too long, which is a violation.
+// ask makes a call until it is answered with something else than 503, each time at any of the
+// gateways, as a client does that knows several and repeats what is safe to repeat. A key that was
+// changed meanwhile is changed here too. The error is that of ctx, or tells that nobody answered
+// for too long, which is a violation.
 func (c *churn) ask(ctx context.Context, r *rand.Rand, who *caller, k call) (answer, error) {
 	const patience = 2 * time.Minute
 	unknown := 0

@@ -48,11 +48,13 @@ const (
 	superseded = "live attempts superseded"
 )
 
-// loose reports whether a call to submit that was not answered may have made a request beside the one that was told in the end: nothing says
-// that the two are one, or the first may be forgotten already.
+// loose reports whether a call to submit that was not answered may have made a request beside the
+// one that was told in the end: nothing says that the two are one, or the first may be forgotten
+// already.
 func (s *submission) loose() bool { return s.slot || s.id == "" && !s.keyed }
 
-// withdrawn reports whether a life is that of a submission which was refused after it had been stored.
+// withdrawn reports whether a life is that of a submission which was refused after it had been
+// stored.
 func (v *life) withdrawn() bool {
 	return v.ended != 0 && v.events[v.ended].code == "withdrawn"
 }

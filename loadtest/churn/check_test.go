@@ -136,7 +136,8 @@ func (c *churn) life(t *testing.T, of ref, steps []step) {
 	}
 }
 
-// TestPlace: a follower's sequence has neither gaps nor repetitions, and is of one life, unless it is told otherwise.
+// TestPlace: a follower's sequence has neither gaps nor repetitions, and is of one life, unless it
+// is told otherwise.
 func TestPlace(t *testing.T) {
 	a, b := ref{"a", "0123456789"}, ref{"a", "9876543210"}
 	type shown struct {

@@ -1,11 +1,13 @@
-// Package churn drives a gateway, or several with their workers, with everything that clients, processors and operators
-// may do at the same time, while all of them die, fall silent, are cut off and come back, and then checks that every request
-// ended once and as it was asked to, that every follower's sequence was whole, and that nothing was left behind.
+// Package churn drives a gateway, or several with their workers, with everything that clients,
+// processors and operators may do at the same time, while all of them die, fall silent, are cut off
+// and come back, and then checks that every request ended once and as it was asked to, that every
+// follower's sequence was whole, and that nothing was left behind.
 //
-// It is a check and no benchmark: nothing in it depends on how fast anything is. It speaks the public wires only. What is
-// to happen to a request is chosen when it is submitted, from a seed, and stands in a plan that the client keeps; HTTP
-// workers, which are part of the client, read their part there. Whatever anybody sees of a request goes into one ledger,
-// which is held against the plans when all has ended.
+// It is a check and no benchmark: nothing in it depends on how fast anything is. It speaks the
+// public wires only. What is to happen to a request is chosen when it is submitted, from a seed,
+// and stands in a plan that the client keeps; HTTP workers, which are part of the client, read
+// their part there. Whatever anybody sees of a request goes into one ledger, which is held against
+// the plans when all has ended.
 package churn
 
 import (
@@ -22,11 +24,12 @@ import (
 type System struct {
 	Gateways []*Process
 	Workers  []*Process // processes of the SDK; none if they run inside the gateway
-	// Mortal is how many of the workers, from the first, may be killed. The others live, so that an attempt of theirs that is
-	// superseded is a fault.
+	// Mortal is how many of the workers, from the first, may be killed. The others live, so that an
+	// attempt of theirs that is superseded is a fault.
 	Mortal int
 	Keys   string // path of the gateways' file of keys, which is written here
-	// Queues returns how many messages are in the queues behind the gateways, by name; nil if there are none.
+	// Queues returns how many messages are in the queues behind the gateways, by name; nil if there
+	// are none.
 	Queues func() (map[string]int, error)
 	// Memory returns the bytes that the gateways hold.
 	Memory func() (float64, error)
@@ -102,8 +105,8 @@ type churn struct {
 	under     sync.WaitGroup  // goroutines of single requests: cancels, followers, checks
 }
 
-// Run drives a system whose processes have not been started. It returns an error only if it could not be driven at all, or ctx has ended. All that
-// it has started is over when it returns.
+// Run drives a system whose processes have not been started. It returns an error only if it could
+// not be driven at all, or ctx has ended. All that it has started is over when it returns.
 func Run(ctx context.Context, s System, o Options) (r Report, err error) {
 	if o.Duration <= 0 {
 		o.Duration = time.Minute

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// drain waits until all that is under way is done: requests have ended, whoever follows has seen it, and webhooks have arrived.
+// drain waits until all that is under way is done: requests have ended, whoever follows has seen
+// it, and webhooks have arrived.
 func (c *churn) drain(ctx context.Context, feeds []*follower) {
 	done := make(chan struct{})
 	go func() {
@@ -68,7 +69,8 @@ func (c *churn) unfinished() {
 	}
 }
 
-// calm submits some more requests while nothing is disturbed, and compares what the gateways count with what was seen here.
+// calm submits some more requests while nothing is disturbed, and compares what the gateways count
+// with what was seen here.
 func (c *churn) calm(ctx context.Context, feeds []*follower) {
 	before, err := c.scrape(ctx)
 	if err != nil {
@@ -179,7 +181,8 @@ func total(all []map[string]float64, name string) (sum float64) {
 	return sum
 }
 
-// atRest waits until nothing is left of what was: no connection, no lease, no message, and no more goroutines than before.
+// atRest waits until nothing is left of what was: no connection, no lease, no message, and no more
+// goroutines than before.
 func (c *churn) atRest(ctx context.Context, baseline []map[string]float64) {
 	c.calls.CloseIdleConnections()
 	c.receiver.server.SetKeepAlivesEnabled(false) // closes those that dispatchers keep, which have goroutines
@@ -227,8 +230,9 @@ func (c *churn) atRest(ctx context.Context, baseline []map[string]float64) {
 // memoryBound is what the gateways may hold at rest if they held so much the first time.
 func memoryBound(first float64) float64 { return 2*first + 64<<20 }
 
-// held returns what the gateways hold at rest. They give back what is free some time after a burst, so one that has been
-// compared before is waited for as long as it is more than it may be. It returns zero if nobody knows.
+// held returns what the gateways hold at rest. They give back what is free some time after a burst,
+// so one that has been compared before is waited for as long as it is more than it may be. It
+// returns zero if nobody knows.
 func (c *churn) held(ctx context.Context, before []float64) (n float64, err error) {
 	if c.Memory == nil {
 		return 0, nil
@@ -242,7 +246,8 @@ func (c *churn) held(ctx context.Context, before []float64) (n float64, err erro
 	return n, err
 }
 
-// checkMemory compares what the gateways hold behind the first part with what they hold behind the last.
+// checkMemory compares what the gateways hold behind the first part with what they hold behind the
+// last.
 func (c *churn) checkMemory(rounds []float64) {
 	if len(rounds) < 2 {
 		return

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// follower follows a request or a feed over as many connections as it takes, now by Server-Sent Events and now by WebSocket, each time
-// from where it was. Everything is its goroutine's until run has returned, but for what says mu.
+// follower follows a request or a feed over as many connections as it takes, now by Server-Sent
+// Events and now by WebSocket, each time from where it was. Everything is its goroutine's until run
+// has returned, but for what says mu.
 type follower struct {
 	*churn
 	who     *caller
@@ -24,8 +25,8 @@ type follower struct {
 	feed   bool
 	topic  string // of a feed; "" for all of the owner's
 	steady bool   // it reads at once and leaves of itself never, so that it misses nothing
-	// before are lives from before it began, of which the feed may have forgotten events. Nil: it was there
-	// from the first.
+	// before are lives from before it began, of which the feed may have forgotten events. Nil: it
+	// was there from the first.
 	before map[ref]bool
 
 	sub    *submission // that is followed, if it is one
@@ -89,7 +90,8 @@ func (c *churn) followRequest(ctx context.Context, seed uint64, s *submission) {
 	c.under.Go(func() { f.run(ctx) })
 }
 
-// followFormer follows a request with a cursor of one that had its id before. It has to be told so, and is shown nothing of that.
+// followFormer follows a request with a cursor of one that had its id before. It has to be told so,
+// and is shown nothing of that.
 func (c *churn) followFormer(ctx context.Context, seed uint64, s *submission, former ref) {
 	f := &follower{
 		churn: c, who: c.owners[s.owner], random: rand.New(rand.NewPCG(c.Seed, seed)), sub: s, name: fmt.Sprintf("follower of n=%d %s with the cursor of %s", s.n, s.id, former),
@@ -99,7 +101,8 @@ func (c *churn) followFormer(ctx context.Context, seed uint64, s *submission, fo
 	c.under.Go(func() { f.run(ctx) })
 }
 
-// feeds starts followers of every owner's feed, a steady one and one that is not, and of topics, which go on until ctx ends.
+// feeds starts followers of every owner's feed, a steady one and one that is not, and of topics,
+// which go on until ctx ends.
 func (c *churn) feeds(ctx context.Context, round int, running *sync.WaitGroup) (all []*follower) {
 	for i, who := range c.owners {
 		for _, kind := range []struct {
@@ -175,7 +178,8 @@ func (f *follower) finish() {
 	f.ledger.finished = append(f.ledger.finished, finished{f.name, f.of, f.at, gaps})
 }
 
-// finished is a follower that was told of the end, which may have been by its status alone, before anybody was shown its event.
+// finished is a follower that was told of the end, which may have been by its status alone, before
+// anybody was shown its event.
 type finished struct {
 	name string
 	of   ref
@@ -219,7 +223,8 @@ func (f *follower) hold(key string) func() {
 	}
 }
 
-// moods are when a connection is left, and when it is not read for a while, by the number of events.
+// moods are when a connection is left, and when it is not read for a while, by the number of
+// events.
 type moods struct {
 	leave, silence int
 }
@@ -350,7 +355,8 @@ func (f *follower) place(s said, of ref, seq int, kind string) error {
 	return nil
 }
 
-// cursorOf returns where to go on behind a message of a WebSocket: its offset, with the life of its request if the id was chosen.
+// cursorOf returns where to go on behind a message of a WebSocket: its offset, with the life of its
+// request if the id was chosen.
 func (f *follower) cursorOf(text []byte, offset int) string {
 	if f.feed {
 		return strconv.Itoa(offset)

@@ -70,8 +70,8 @@ func (r *receiver) close() {
 	r.served.Wait()
 }
 
-// stand makes the endpoints that stand all the time: of each owner one for everything, one that wants some topics in order, and
-// one that fails, is slow, and is paused now and then.
+// stand makes the endpoints that stand all the time: of each owner one for everything, one that
+// wants some topics in order, and one that fails, is slow, and is paused now and then.
 func (r *receiver) stand(ctx context.Context) error {
 	a, err := r.ask(ctx, r.random("stand"), r.owners[0], call{method: "GET", path: "/v1/webhooks/public-key"})
 	if err != nil {
@@ -104,7 +104,8 @@ func (r *receiver) stand(ctx context.Context) error {
 	return nil
 }
 
-// make registers an endpoint. Its secret is its own, so that one which was made twice because an answer was lost is no other.
+// make registers an endpoint. Its secret is its own, so that one which was made twice because an
+// answer was lost is no other.
 func (r *receiver) make(ctx context.Context, random *rand.Rand, e *endpoint) error {
 	e.key, e.got, e.next = webhook.NewSecret(), make(map[ref]map[int]bool), make(map[ref]int)
 	r.mu.Lock()
@@ -263,7 +264,8 @@ func (r *receiver) receiveSingle(w http.ResponseWriter, q *http.Request, number 
 	r.single[n][key] = true
 }
 
-// weather has the moody endpoints fail, be slow, and be paused. In the end they stand as the others.
+// weather has the moody endpoints fail, be slow, and be paused. In the end they stand as the
+// others.
 func (r *receiver) weather(ctx context.Context, random *rand.Rand) {
 	var moody []*endpoint
 	for _, e := range r.stands {
@@ -320,7 +322,8 @@ func (e *endpoint) want(v *life, ev *event) bool {
 	return v.owner == e.owner.subject && (len(e.kinds) == 0 || slices.Contains(e.kinds, ev.kind)) && strings.HasPrefix(ev.topic, e.topics)
 }
 
-// missing returns what should have arrived at endpoints that stood all the time, and has not, and how much has.
+// missing returns what should have arrived at endpoints that stood all the time, and has not, and
+// how much has.
 func (r *receiver) missing() (missing []string, arrived int) {
 	l := r.ledger
 	r.mu.Lock()

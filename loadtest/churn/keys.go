@@ -48,8 +48,9 @@ func (c *churn) writeKeys(who *caller, more string) error {
 	return os.Rename(next, c.Keys)
 }
 
-// rotateKeys changes keys, one at a time: the new one is put beside the old one, everybody goes over to it when all gateways know
-// it, and the old one is taken out. From then on it is refused, and what was opened with it is closed.
+// rotateKeys changes keys, one at a time: the new one is put beside the old one, everybody goes
+// over to it when all gateways know it, and the old one is taken out. From then on it is refused,
+// and what was opened with it is closed.
 func (c *churn) rotateKeys(ctx context.Context, r *rand.Rand) {
 	all := append(append([]*caller(nil), c.owners...), c.workers...)
 	for pause(ctx, between(r, time.Second, 4*time.Second)) {
@@ -78,8 +79,9 @@ func (c *churn) rotateKeys(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// keyTime is how long a gateway may take to learn of a changed file, and to close what was opened with a key that is gone. It looks at the file every
-// two seconds, and closes with the next heartbeat, which here comes every other second, so this is long also on a machine that is busy.
+// keyTime is how long a gateway may take to learn of a changed file, and to close what was opened
+// with a key that is gone. It looks at the file every two seconds, and closes with the next
+// heartbeat, which here comes every other second, so this is long also on a machine that is busy.
 const keyTime = time.Minute
 
 // everywhere waits until a key is taken, or refused, by all gateways that run.
@@ -102,7 +104,8 @@ func (c *churn) everywhere(ctx context.Context, who *caller, key string, taken b
 	return true
 }
 
-// closedFor waits until no follower has a connection with a revoked key. One that does not read cannot see that it is closed.
+// closedFor waits until no follower has a connection with a revoked key. One that does not read
+// cannot see that it is closed.
 func (c *churn) closedFor(ctx context.Context, who *caller, key string) {
 	ctx, cancel := context.WithTimeout(ctx, keyTime)
 	defer cancel()

@@ -132,7 +132,8 @@ func (l *ledger) count(name string) {
 	l.done[name]++
 }
 
-// checked counts something that was looked at and found right, or, if it was not, was told otherwise.
+// checked counts something that was looked at and found right, or, if it was not, was told
+// otherwise.
 func (l *ledger) checked(name string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -205,7 +206,8 @@ func (v *life) marked(text string) {
 	}
 }
 
-// observe notes an event that somebody was shown, who is one of its owner's. It returns whose it is, and its type.
+// observe notes an event that somebody was shown, who is one of its owner's. It returns whose it
+// is, and its type.
 func (l *ledger) observe(from, owner string, raw []byte) (of ref, seq int, kind string, err error) {
 	var m message
 	if err := json.Unmarshal(raw, &m); err != nil {

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// The routes. Those of the samples are worked on by processes of the SDK, the others over HTTP by the client, but for idle.
+// The routes. Those of the samples are worked on by processes of the SDK, the others over HTTP by
+// the client, but for idle.
 const (
 	routeLeased = "leased" // by workers that report as they should
 	routeQuiet  = "quiet"  // by some that fall silent, come late and hang up
@@ -37,7 +38,8 @@ func leaseOf(route string) time.Duration {
 	return 0
 }
 
-// plan is what is asked for, and what the workers over HTTP are to do. It is not changed once it is made.
+// plan is what is asked for, and what the workers over HTTP are to do. It is not changed once it is
+// made.
 type plan struct {
 	n     int
 	name  string // of its kind
@@ -57,7 +59,8 @@ type plan struct {
 	batch       bool   // it is a batch
 	slot        bool   // its id is used again and again
 
-	// For HTTP workers, by attempt: so many are silent, then so many fail and want another, then this.
+	// For HTTP workers, by attempt: so many are silent, then so many fail and want another, then
+	// this.
 	silent, again int
 	late          bool // a silent one reports when its lease has run out
 	steps         int  // progress before the end
@@ -96,7 +99,8 @@ func bytesFor(n, size int) []byte {
 // mark is what texts of a submission hold, so that one which is seen elsewhere can be told.
 func mark(n int) string { return fmt.Sprintf("n=%d;", n) }
 
-// size returns the bytes of a result: mostly few, sometimes around what matters to Hark, seldom many.
+// size returns the bytes of a result: mostly few, sometimes around what matters to Hark, seldom
+// many.
 func (c *churn) size(r *rand.Rand) int {
 	switch k := r.IntN(200); {
 	case k < 20:
@@ -216,7 +220,8 @@ func (p *plan) document(c *churn) []byte {
 	return body
 }
 
-// call is the submission as a call: JSON, or, if the content is something else, its bytes with the options in the query.
+// call is the submission as a call: JSON, or, if the content is something else, its bytes with the
+// options in the query.
 func (p *plan) call(c *churn) call {
 	if p.contentType == "application/json" {
 		return call{method: "POST", path: "/v1/requests", contentType: p.contentType, body: p.document(c)}

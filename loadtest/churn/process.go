@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Process is a program that can be stopped, killed and started again. Fields are not changed once it runs.
+// Process is a program that can be stopped, killed and started again. Fields are not changed once
+// it runs.
 type Process struct {
 	Name    string
 	Addr    string // host:port of a gateway
@@ -147,7 +148,8 @@ func (l *logs) tail() string {
 	return strings.Join(l.last, "\n")
 }
 
-// disturbProcesses stops and kills gateways and mortal workers, one at a time, and starts them again.
+// disturbProcesses stops and kills gateways and mortal workers, one at a time, and starts them
+// again.
 func (c *churn) disturbProcesses(ctx context.Context, r *rand.Rand) {
 	mortal := append(append([]*Process(nil), c.Gateways...), c.Workers[:c.Mortal]...)
 	for turn := 0; pause(ctx, between(r, 2*time.Second, 6*time.Second)); turn++ {

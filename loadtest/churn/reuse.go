@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// reuse returns an actor that uses one id again and again: it submits, waits for the end, has the request forgotten, and begins anew.
+// reuse returns an actor that uses one id again and again: it submits, waits for the end, has the
+// request forgotten, and begins anew.
 func (c *churn) reuse(number int) func(context.Context, *rand.Rand) {
 	return func(disturbing context.Context, r *rand.Rand) {
 		id := fmt.Sprintf("again-%d-%d", c.Seed%1000, number)
@@ -105,7 +106,8 @@ func (c *churn) forget(ctx context.Context, r *rand.Rand, s *submission) bool {
 	return false
 }
 
-// haunt has those come that are left of a request's former life: a worker that reports, and a follower with its cursor.
+// haunt has those come that are left of a request's former life: a worker that reports, and a
+// follower with its cursor.
 func (c *churn) haunt(ctx context.Context, r *rand.Rand, former, now *submission) {
 	was, _ := c.ledger.outcome(former)
 	is, _ := c.ledger.outcome(now)

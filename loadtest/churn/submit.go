@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// submitSingles submits requests at the rate until ctx ends, and has others do with each what comes to clients' minds.
+// submitSingles submits requests at the rate until ctx ends, and has others do with each what comes
+// to clients' minds.
 func (c *churn) submitSingles(ctx context.Context, r *rand.Rand) {
 	gap := time.Duration(float64(time.Second) / c.Rate)
 	slots := make(chan struct{}, 64)
@@ -146,7 +147,8 @@ func (c *churn) answered(s *submission, a answer) bool {
 	return true
 }
 
-// repeat submits with the same key again, which has to be answered as the first time, and with the key and another body, which is refused.
+// repeat submits with the same key again, which has to be answered as the first time, and with the
+// key and another body, which is refused.
 func (c *churn) repeat(ctx context.Context, r *rand.Rand, s *submission) {
 	c.ledger.count("idempotency keys repeated")
 	k := s.call(c)

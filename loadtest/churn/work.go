@@ -40,7 +40,8 @@ type leased struct {
 	Content                 json.RawMessage
 }
 
-// ref is the life that the attempt is of, as documents name it: to a worker an id that the gateway has made has the life "none".
+// ref is the life that the attempt is of, as documents name it: to a worker an id that the gateway
+// has made has the life "none".
 func (k *leased) ref() ref {
 	if k.Life == "none" {
 		return ref{k.ID, ""}
@@ -184,7 +185,8 @@ func (w *worker) finish(ctx context.Context, r *rand.Rand, s *submission, k leas
 	}
 	w.ledger.count("reports made twice")
 	pause(ctx, between(r, 0, 500*time.Millisecond))
-	// The same once more, as of somebody who has not got the answer. It is no error, unless another attempt has ended since, or the request is gone.
+	// The same once more, as of somebody who has not got the answer. It is no error, unless another
+	// attempt has ended since, or the request is gone.
 	again := a
 	if a, err = w.report(ctx, r, k, last); err != nil {
 		return

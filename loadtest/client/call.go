@@ -1,4 +1,5 @@
-// Package client speaks HTTP, server-sent events and WebSocket, and costs little beside a server that is measured.
+// Package client speaks HTTP, server-sent events and WebSocket, and costs little beside a server
+// that is measured.
 package client
 
 import (
@@ -16,9 +17,9 @@ import (
 	"time"
 )
 
-// Client makes calls to servers, each on a connection that it keeps for a later one. It has no goroutines
-// between caller and connection, as the Transport of net/http has: a client that shares the machine with what it
-// measures should cost little. Methods may be called concurrently.
+// Client makes calls to servers, each on a connection that it keeps for a later one. It has no
+// goroutines between caller and connection, as the Transport of net/http has: a client that shares
+// the machine with what it measures should cost little. Methods may be called concurrently.
 type Client struct {
 	From net.IP // the address that it calls from; nil: as the kernel chooses
 
@@ -69,8 +70,9 @@ func (c *Client) Get(url string) (answer []byte, err error) {
 	return c.Do(http.MethodGet, url, nil, nil)
 }
 
-// Do makes a call. headers are names and values in turn; with a body Content-Length has to be one of them. If the
-// connection turns out to have been closed meanwhile, the call is made again on a new one.
+// Do makes a call. headers are names and values in turn; with a body Content-Length has to be one
+// of them. If the connection turns out to have been closed meanwhile, the call is made again on a
+// new one.
 func (c *Client) Do(method, target string, body []byte, headers []string) (answer []byte, err error) {
 	at, err := url.Parse(target)
 	if err != nil {

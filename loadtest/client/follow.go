@@ -123,7 +123,8 @@ func (f *Follower) Next() (int, error) {
 	return n, nil
 }
 
-// Receive returns the next message of the channel, and its id if the wire has one. Both hold until the next call.
+// Receive returns the next message of the channel, and its id if the wire has one. Both hold until
+// the next call.
 func (f *Follower) Receive() (id, message []byte, err error) {
 	for {
 		id, message, err = f.Message(f)
@@ -133,8 +134,8 @@ func (f *Follower) Receive() (id, message []byte, err error) {
 	}
 }
 
-// event reads a server-sent event of one data line, of which the id may stand in front or behind. What it returns holds
-// until the next call.
+// event reads a server-sent event of one data line, of which the id may stand in front or behind.
+// What it returns holds until the next call.
 func (f *Follower) event() (id, data []byte, err error) {
 	f.data, f.Named = f.data[:0], false
 	for got := false; ; {

@@ -99,7 +99,8 @@ func (g *gateway) follow(c *fasthttp.RequestCtx) {
 	})
 }
 
-// push makes the event of a record and writes it to who follows its topic. That the follower has gone is no failure of the gateway's.
+// push makes the event of a record and writes it to who follows its topic. That the follower has
+// gone is no failure of the gateway's.
 func (g *gateway) push(record string) {
 	id, step, ok := readRecord(record)
 	if !ok {
@@ -136,7 +137,8 @@ func between(text []byte, before, behind string) string {
 	return string(found)
 }
 
-// topicOf returns the topic of a request, with which its id begins: so the worker, which has only the id, need not look it up.
+// topicOf returns the topic of a request, with which its id begins: so the worker, which has only
+// the id, need not look it up.
 func topicOf(id string) string { return id[:max(0, strings.LastIndexByte(id, '-'))] }
 
 // steps of a request.
@@ -146,7 +148,8 @@ const (
 	succeeded
 )
 
-// steps says how long the record is that is kept of each step, and the event that is pushed: as long as Hark's in this scene.
+// steps says how long the record is that is kept of each step, and the event that is pushed: as
+// long as Hark's in this scene.
 var steps = []struct {
 	kind          string
 	record, event int
@@ -162,7 +165,8 @@ const (
 	resultBytes = 184
 )
 
-// newRecord returns what is kept of a step, which is all that its event needs. It is at least as long as it has to be.
+// newRecord returns what is kept of a step, which is all that its event needs. It is at least as
+// long as it has to be.
 func newRecord(id string, step int) string {
 	record := id + "/" + strconv.Itoa(step) + "/"
 	return record + padding[:max(0, steps[step].record-len(record))]

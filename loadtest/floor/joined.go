@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// joined is a connection on which what is written while a write is under way leaves together in the next one, as on
-// that of broker/rabbitmq: the library makes a system call for each message otherwise.
+// joined is a connection on which what is written while a write is under way leaves together in the
+// next one, as on that of broker/rabbitmq: the library makes a system call for each message
+// otherwise.
 type joined struct {
 	net.Conn
 

@@ -1,12 +1,14 @@
-// Command floor is the floor under Hark on Redis and RabbitMQ: the least that a gateway and a worker must do for a request that
-// comes over HTTP, is kept in Redis, is carried to the worker by RabbitMQ, and of which three events are pushed.
+// Command floor is the floor under Hark on Redis and RabbitMQ: the least that a gateway and a
+// worker must do for a request that comes over HTTP, is kept in Redis, is carried to the worker by
+// RabbitMQ, and of which three events are pushed.
 //
 //	floor gateway HOST:PORT
 //	floor worker
 //
-// HARK_REDIS and HARK_AMQP name the servers, as they do for Hark. Both processes use the libraries that Hark uses and
-// write as many bytes, and they decide nothing: there is no state machine, no check, no idempotency, no feed, no position in
-// a queue and no expiry. The worker does not even read what was submitted.
+// HARK_REDIS and HARK_AMQP name the servers, as they do for Hark. Both processes use the libraries
+// that Hark uses and write as many bytes, and they decide nothing: there is no state machine, no
+// check, no idempotency, no feed, no position in a queue and no expiry. The worker does not even
+// read what was submitted.
 //
 //	POST /…               accept a request: its state and an event are written to Redis in one round trip, its id is confirmed by RabbitMQ; 202
 //	GET  /v1/topics/NAME/events   follow the requests whose ids are NAME-… by server-sent events, one follower for each topic
@@ -26,7 +28,8 @@ import (
 )
 
 func main() {
-	// A small heap would be collected many times a second otherwise. Hark's gateway sees to that as well.
+	// A small heap would be collected many times a second otherwise. Hark's gateway sees to that as
+	// well.
 	debug.SetGCPercent(400)
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM, os.Interrupt)

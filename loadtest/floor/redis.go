@@ -11,8 +11,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// pipe sends the commands of many callers together: whatever waits when the answers to the last have come. It has one connection: with
-// two, as store/redis has, less travels together, and everybody has more to do for each request.
+// pipe sends the commands of many callers together: whatever waits when the answers to the last
+// have come. It has one connection: with two, as store/redis has, less travels together, and
+// everybody has more to do for each request.
 type pipe struct {
 	client *redis.Client
 	calls  chan *call
@@ -43,7 +44,8 @@ func openRedis(url string) (*pipe, error) {
 	return p, nil
 }
 
-// step writes the record of a step, as state and as event, at first what was submitted too, in the end the result, and tells of it.
+// step writes the record of a step, as state and as event, at first what was submitted too, in the
+// end the result, and tells of it.
 func (p *pipe) step(id string, step int) error {
 	record := newRecord(id, step)
 	c := &call{done: make(chan error, 1), add: func(pipeline redis.Pipeliner) {
@@ -106,7 +108,8 @@ func (p *pipe) subscribe() (func(hear func(record string)) error, error) {
 	}, nil
 }
 
-// tidy removes everything, from the append-only file too: else that would have to be rewritten earlier while the next one runs.
+// tidy removes everything, from the append-only file too: else that would have to be rewritten
+// earlier while the next one runs.
 func (p *pipe) tidy(ctx context.Context) error {
 	if err := p.client.FlushDB(ctx).Err(); err != nil {
 		return err

@@ -14,8 +14,9 @@ import (
 	"github.com/hark-push/hark/loadtest/client"
 )
 
-// centrifugo is Centrifugo, version 6, or its stand-in (see loadtest/centrifuge), which speaks the same
-// wire. A follower is subscribed to the channels in its token; it could recover after a loss, as Hark's can.
+// centrifugo is Centrifugo, version 6, or its stand-in (see loadtest/centrifuge), which speaks the
+// same wire. A follower is subscribed to the channels in its token; it could recover after a loss,
+// as Hark's can.
 type centrifugo struct {
 	addr   string
 	client *client.Client
@@ -82,8 +83,8 @@ func startCentrifugo(standIn, shared bool, bytes int) (_ *Target, err error) {
 	return t, reachable(c.addr)
 }
 
-// centrifugoConfig returns the configuration for an address, with the Redis engine if there is a URL.
-// What is not said has its default.
+// centrifugoConfig returns the configuration for an address, with the Redis engine if there is a
+// URL. What is not said has its default.
 func centrifugoConfig(addr, redis string) ([]byte, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

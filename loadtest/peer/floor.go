@@ -8,7 +8,8 @@ import (
 	"github.com/hark-push/hark/loadtest/client"
 )
 
-// StartFloor starts a gateway and a worker that do the least that there is to do, on the servers behind Hark. Those count as its own. See loadtest/floor.
+// StartFloor starts a gateway and a worker that do the least that there is to do, on the servers
+// behind Hark. Those count as its own. See loadtest/floor.
 func StartFloor(behind *Target, h *Hark) (_ *Target, err error) {
 	t := &Target{Name: "floor"}
 	defer t.StopUnless(&err)

@@ -150,7 +150,8 @@ func Ready(ctx context.Context, c *client.Client, addr string) error {
 	}
 }
 
-// Post makes a call with a body of JSON, and fails unless that is a success. headers are names and values in turn.
+// Post makes a call with a body of JSON, and fails unless that is a success. headers are names and
+// values in turn.
 func (h *Hark) Post(path string, body any, headers ...string) error {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -244,8 +245,8 @@ func (h *Hark) OpenAfter(wire, path string, offset int64) (*client.Follower, err
 	return f, err
 }
 
-// offsetOf returns the offset in the id of a server-sent event, which is followed by the life of the request if its id is one
-// that may be used again: 7-k3m9p2q4rz.
+// offsetOf returns the offset in the id of a server-sent event, which is followed by the life of
+// the request if its id is one that may be used again: 7-k3m9p2q4rz.
 func offsetOf(id []byte) (int, bool) {
 	digits, _, _ := bytes.Cut(id, []byte("-"))
 	offset, err := strconv.Atoi(string(digits))

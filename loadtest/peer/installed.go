@@ -11,7 +11,8 @@ import (
 	"github.com/hark-push/hark/loadtest/bench"
 )
 
-// Prepare builds what is built of this repository, and returns what cannot be compared with, by server, and why.
+// Prepare builds what is built of this repository, and returns what cannot be compared with, by
+// server, and why.
 func Prepare() (absent map[string]string, err error) {
 	absent = make(map[string]string)
 	for _, path := range []string{"./gateway", "./processor/cmd/worker", "./loadtest/bare", "./loadtest/floor"} {

@@ -14,7 +14,8 @@ import (
 	"github.com/hark-push/hark/loadtest/client"
 )
 
-// mercure is a Mercure.rocks hub, with server-sent events only. It keeps its history in bbolt, as Hark does.
+// mercure is a Mercure.rocks hub, with server-sent events only. It keeps its history in bbolt, as
+// Hark does.
 type mercure struct {
 	addr   string
 	client *client.Client
@@ -26,7 +27,8 @@ type mercure struct {
 // mercureKey signs tokens. A shorter one would not do for HS256.
 const mercureKey = "load-test-key-of-at-least-32-bytes"
 
-// mercureConfig is a Caddyfile. Streams are not cut now and then (write_timeout), and heartbeats come as often as Hark's.
+// mercureConfig is a Caddyfile. Streams are not cut now and then (write_timeout), and heartbeats
+// come as often as Hark's.
 const mercureConfig = `{
 	admin off
 	auto_https off
@@ -99,7 +101,8 @@ func startMercure(shared bool, bytes int) (_ *Target, err error) {
 	return t, reachable(m.addr)
 }
 
-// mercureModern says whether what the hub prints as its version is 1 or later. A development build is taken for one.
+// mercureModern says whether what the hub prints as its version is 1 or later. A development build
+// is taken for one.
 func mercureModern(version []byte) bool {
 	number := regexp.MustCompile(`v?(\d+)\.\d+\.\d+`).FindSubmatch(version)
 	return number == nil || !bytes.Equal(number[1], []byte("0"))

@@ -60,8 +60,8 @@ func (t *Target) Memory() (float64, error) {
 	return sum, nil
 }
 
-// Memory returns the bytes that the process holds for itself, and its share of what it
-// shares with its siblings. What is mapped from files (the program, a store) is the kernel's to drop.
+// Memory returns the bytes that the process holds for itself, and its share of what it shares with
+// its siblings. What is mapped from files (the program, a store) is the kernel's to drop.
 func (p Process) Memory() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.PID))
 	if err != nil {
@@ -81,8 +81,8 @@ func (p Process) Memory() (float64, error) {
 	return sum, nil
 }
 
-// cpu returns the seconds of user and system time that the process has used, of all its
-// threads. The kernel keeps it in nanoseconds on a clock of the process, while /proc counts ticks of 10 ms.
+// cpu returns the seconds of user and system time that the process has used, of all its threads.
+// The kernel keeps it in nanoseconds on a clock of the process, while /proc counts ticks of 10 ms.
 func (p Process) cpu() (float64, error) {
 	const schedule = 2 // CPUCLOCK_SCHED; see clock_getcpuclockid(3)
 	var used unix.Timespec

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Progress tells where a run is: by a bar on a terminal, else by a line for each phase. The zero value says nothing.
+// Progress tells where a run is: by a bar on a terminal, else by a line for each phase. The zero
+// value says nothing.
 type Progress struct {
 	out      io.Writer
 	terminal bool
@@ -23,7 +24,8 @@ type Progress struct {
 	draws sync.WaitGroup
 }
 
-// redraw is how often a bar is drawn. Nothing else looks at the steps meanwhile, so that a step costs no more than its counting.
+// redraw is how often a bar is drawn. Nothing else looks at the steps meanwhile, so that a step
+// costs no more than its counting.
 const redraw = 200 * time.Millisecond
 
 // Show tells it on standard error.
@@ -31,8 +33,8 @@ func (p *Progress) Show(name string) {
 	p.out, p.terminal, p.name = os.Stderr, term.IsTerminal(int(os.Stderr.Fd())), name
 }
 
-// Phase begins a part of the run of so many steps, zero if they are not counted, and ends the part before.
-// Not to be called concurrently.
+// Phase begins a part of the run of so many steps, zero if they are not counted, and ends the part
+// before. Not to be called concurrently.
 func (t *Target) Phase(name string, steps int) {
 	p := &t.Progress
 	p.steps.Store(0)

@@ -1,5 +1,6 @@
-// Package scene has the kinds of load: each makes channels, follows and publishes in its own way, checks
-// that everything arrives once and in order, and says what that took. Their exported fields are flags.
+// Package scene has the kinds of load: each makes channels, follows and publishes in its own way,
+// checks that everything arrives once and in order, and says what that took. Their exported fields
+// are flags.
 package scene
 
 import (

@@ -21,8 +21,9 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Churn is a check and no measurement: see package churn. It starts processes of its own, a gateway with everything
-// inside, or two gateways and three workers on Redis and RabbitMQ, of which two workers are never killed.
+// Churn is a check and no measurement: see package churn. It starts processes of its own, a gateway
+// with everything inside, or two gateways and three workers on Redis and RabbitMQ, of which two
+// workers are never killed.
 type Churn struct {
 	Minutes float64       `default:"1" help:"How long things are disturbed. What is under way then is waited for."`
 	Seed    uint64        `default:"1" help:"Of all choices; the same seed makes the same ones."`
@@ -35,7 +36,8 @@ type Churn struct {
 	system churn.System
 }
 
-// Start makes everything ready but the gateways and workers, which are the check's to start and to end.
+// Start makes everything ready but the gateways and workers, which are the check's to start and to
+// end.
 func (s *Churn) Start(o *peer.Options) (_ *peer.Target, err error) {
 	shared := o.Backends == "shared"
 	t := &peer.Target{Name: "Hark, embedded"}

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestTogether: as many as were asked for are at work at the same time, however many that are: each waits for all others.
+// TestTogether: as many as were asked for are at work at the same time, however many that are: each
+// waits for all others.
 func TestTogether(t *testing.T) {
 	const n = 300
 	var all sync.WaitGroup

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Crowd is followers in a process of their own, because one process may not have as many open files as a load
-// test has followers. It takes orders as JSON from its standard input and answers each on its standard output.
+// Crowd is followers in a process of their own, because one process may not have as many open files
+// as a load test has followers. It takes orders as JSON from its standard input and answers each on
+// its standard output.
 type Crowd struct {
 	addrs []string
 	seats []*seat
@@ -41,8 +42,8 @@ type crowdSeat struct {
 	Seats    int    `json:"seats"`
 }
 
-// expected is how many events the channels of a group have: Base, and Each for everything that was published to them in
-// turn, which is Full to all of them, and one more to the first Rest.
+// expected is how many events the channels of a group have: Base, and Each for everything that was
+// published to them in turn, which is Full to all of them, and one more to the first Rest.
 type expected struct {
 	Base, Each, Full, Rest int
 }

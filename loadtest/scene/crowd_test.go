@@ -17,7 +17,8 @@ import (
 // message returns a short one in a frame, as gateways send it.
 func message(text string) string { return string([]byte{0x81, byte(len(text))}) + text }
 
-// TestCrowd has followers of both wires, whom the server cuts off once each, get all events in order.
+// TestCrowd has followers of both wires, whom the server cuts off once each, get all events in
+// order.
 func TestCrowd(t *testing.T) {
 	const events = 5
 	var mu sync.Mutex

@@ -11,12 +11,14 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Growth tells whether a delivery costs the same however many there are: one channel with more and more
-// followers, and more and more channels with a follower each. Every step makes as many deliveries a second.
+// Growth tells whether a delivery costs the same however many there are: one channel with more and
+// more followers, and more and more channels with a follower each. Every step makes as many
+// deliveries a second.
 //
-// A publication costs something as well, so each round also publishes as much, at the same pace, to as many
-// channels that nobody follows; what remains is the deliveries' own. What the kernel takes to wake up a
-// client that waits is in there, and is shared by few deliveries or many: hold it against the same of --on=bare.
+// A publication costs something as well, so each round also publishes as much, at the same pace, to
+// as many channels that nobody follows; what remains is the deliveries' own. What the kernel takes
+// to wake up a client that waits is in there, and is shared by few deliveries or many: hold it
+// against the same of --on=bare.
 type Growth struct {
 	Followers  []int  `default:"1,10,100,1000,10000" help:"Followers of one channel, step by step."`
 	Channels   []int  `default:"1,10,100,1000,5000,15000" help:"Channels with a follower each, step by step."`

@@ -16,8 +16,8 @@ type lane struct {
 	published atomic.Int64
 }
 
-// laneChannel is how much was published to a channel. Unless the server numbers messages itself, one
-// has to be there before the next one is sent.
+// laneChannel is how much was published to a channel. Unless the server numbers messages itself,
+// one has to be there before the next one is sent.
 type laneChannel struct {
 	mu sync.Mutex
 	n  atomic.Int64

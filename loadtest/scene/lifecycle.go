@@ -18,8 +18,9 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Lifecycle has producers that submit a request each, wait until its success has been
-// pushed to them, and submit the next. Beside it runs what queues do alone, and the floor, if the servers for that are there.
+// Lifecycle has producers that submit a request each, wait until its success has been pushed to
+// them, and submit the next. Beside it runs what queues do alone, and the floor, if the servers for
+// that are there.
 type Lifecycle struct {
 	Producers int           `default:"64" help:"Requests at the same time."`
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
@@ -99,7 +100,8 @@ func (s *Lifecycle) load(t *peer.Target, h *peer.Hark) (measure.Results, error) 
 
 const completedPerSecond = "completed per second"
 
-// lifeTime is how long a request may take: one whose event is lost would else be waited for for ever.
+// lifeTime is how long a request may take: one whose event is lost would else be waited for for
+// ever.
 const lifeTime = time.Minute
 
 // lives reads all events of a request, which come one after the other: accepted,
@@ -120,15 +122,17 @@ func lives(f *client.Follower, id string) error {
 	return nil
 }
 
-// isEvent tells whether an event of Hark is the one with a sequence of a request, whose life may stand between them in its id.
+// isEvent tells whether an event of Hark is the one with a sequence of a request, whose life may
+// stand between them in its id.
 func isEvent(event []byte, id string, sequence int) bool {
 	_, rest, ok := bytes.Cut(event, []byte(`"id":"`+id+`/`))
 	tail, _, closed := bytes.Cut(rest, []byte(`"`))
 	return ok && closed && string(tail[bytes.LastIndexByte(tail, '/')+1:]) == strconv.Itoa(sequence)
 }
 
-// baselines measures, on the servers behind the gateway, what queues do alone, where nobody submits over HTTP, nothing is
-// stored and nobody is told, and what is the least that a gateway and a worker must do.
+// baselines measures, on the servers behind the gateway, what queues do alone, where nobody submits
+// over HTTP, nothing is stored and nobody is told, and what is the least that a gateway and a
+// worker must do.
 func (s *Lifecycle) baselines(t *peer.Target, h *peer.Hark) ([]bench.Figure, error) {
 	if h.Redis == "" {
 		return nil, nil

@@ -127,7 +127,8 @@ func (s *samples) results() (r measure.Results) {
 	return r
 }
 
-// ends returns the medians of the first tenth of the values and of the last, and the highest of all.
+// ends returns the medians of the first tenth of the values and of the last, and the highest of
+// all.
 func ends(points []bench.Point) (first, last, most float64) {
 	values := make([]float64, len(points))
 	for i, p := range points {

@@ -12,7 +12,8 @@ import (
 )
 
 // Slow broadcasts to followers who all read at once, and to as many of which a share reads slowly,
-// in turns, so that what else the machine does meets both. It tells by how much the others' latency moves.
+// in turns, so that what else the machine does meets both. It tells by how much the others' latency
+// moves.
 type Slow struct {
 	Followers int           `default:"2000" help:"How many."`
 	Share     float64       `default:"0.1" help:"Share of them that read slowly."`

@@ -13,10 +13,11 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Soak lets a gateway, or several, live with many followers for long, half of them by server-sent events and half by
-// WebSocket: most of a request of their own, some of channels with many followers, some of feeds in which requests live
-// and end; all the while some leave and come back. Whatever is published has to reach every follower once and
-// in order, and memory and goroutines should not grow.
+// Soak lets a gateway, or several, live with many followers for long, half of them by server-sent
+// events and half by WebSocket: most of a request of their own, some of channels with many
+// followers, some of feeds in which requests live and end; all the while some leave and come back.
+// Whatever is published has to reach every follower once and in order, and memory and goroutines
+// should not grow.
 type Soak struct {
 	Connections int           `help:"How many, over all gateways; 19,000 each if it is not said." placeholder:"N"`
 	Rate        float64       `default:"100" help:"Reports per second to requests with one follower."`

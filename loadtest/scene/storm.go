@@ -14,8 +14,9 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Storm restarts the gateway under many streams, each on a request of its own. All come back with their
-// cursors as they were told to, and nothing that was reported meanwhile or afterwards is lost.
+// Storm restarts the gateway under many streams, each on a request of its own. All come back with
+// their cursors as they were told to, and nothing that was reported meanwhile or afterwards is
+// lost.
 type Storm struct {
 	Connections int           `default:"15000" help:"How many."`
 	Retry       time.Duration `default:"2s" help:"How long clients wait before they come back, give or take a third."`

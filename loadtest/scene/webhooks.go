@@ -23,7 +23,8 @@ import (
 
 // Webhooks registers endpoints, each for a topic of its own, and reports progress on a request in
 // each topic, at a rate. It does so twice: with the healthy ones alone (for the other topics there
-// is none, so that as much is reported), and with dead ones beside them, which refuse, fail, answer never or one byte a second. Then it reports as fast as it can.
+// is none, so that as much is reported), and with dead ones beside them, which refuse, fail, answer
+// never or one byte a second. Then it reports as fast as it can.
 type Webhooks struct {
 	Endpoints int           `default:"200" help:"How many, the dead ones included."`
 	Dead      float64       `default:"0.3" help:"Share of them that are dead in the second round."`
@@ -84,7 +85,8 @@ func (s *Webhooks) Run(t *peer.Target) (measure.Results, error) {
 	return measured, nil
 }
 
-// round has topics of its own, and endpoints for those that are alive, or, if ill, for all. It returns when all that the healthy ones are to get has arrived.
+// round has topics of its own, and endpoints for those that are alive, or, if ill, for all. It
+// returns when all that the healthy ones are to get has arrived.
 func (s *Webhooks) round(t *peer.Target, h *peer.Hark, r *receiver, name string, alive, dead int, ill bool) (latency *hdrhistogram.Histogram, n int, used cost, err error) {
 	t.Phase("making endpoints", alive+dead)
 	inboxes := make([]*inbox, alive+dead)

@@ -54,9 +54,9 @@ type Fetch struct {
 // are connected to, checked after the name was resolved and again at every
 // redirect, of which there may be five.
 //
-// Codes of failures: "bad-url", "bad-content", "bad-options" (a field or an option that there is not), "blocked-address" (not public),
-// "unreachable" (tried again; why is not told), "bad-status" (tried again from
-// 500 and for 429), "not-a-page" (neither HTML nor text), "too-large".
+// Codes of failures: "bad-url", "bad-content", "bad-options" (a field or an option that there is
+// not), "blocked-address" (not public), "unreachable" (tried again; why is not told), "bad-status"
+// (tried again from 500 and for 429), "not-a-page" (neither HTML nor text), "too-large".
 func NewFetch(o FetchOptions) *Fetch {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: newGuard(o).Control}
 	return &Fetch{

@@ -13,9 +13,10 @@ import (
 	"github.com/hark-push/hark/processor"
 )
 
-// decode reads the content of a job into what v points to, as [processor.Job.Decode] does, but refuses a field that v does not have: it
-// would be passed over, and the work would be another one than was meant. sample is the name of the sample, and
-// slips says of words that are not close to a field which one is likely to be meant.
+// decode reads the content of a job into what v points to, as [processor.Job.Decode] does, but
+// refuses a field that v does not have: it would be passed over, and the work would be another one
+// than was meant. sample is the name of the sample, and slips says of words that are not close to a
+// field which one is likely to be meant.
 func decode(job *processor.Job, v any, sample string, slips map[string]string) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(job.Content.Data, &fields) == nil { // else it is no object, which Decode has words for

@@ -119,7 +119,8 @@ func FuzzSleepOptions(f *testing.F) {
 	})
 }
 
-// TestSamplesRefuseWhatTheyDoNotKnow: content or a query with a field that a sample has not is refused, with its name and those that there are.
+// TestSamplesRefuseWhatTheyDoNotKnow: content or a query with a field that a sample has not is
+// refused, with its name and those that there are.
 func TestSamplesRefuseWhatTheyDoNotKnow(t *testing.T) {
 	handlers := Handlers(Options{})
 	for _, c := range []struct {

@@ -36,10 +36,10 @@ var sleepSlips = map[string]string{
 //
 //	{"steps": 5, "duration": "1s", "fail": false, "failAt": 0, "result": {"any": "value"}}
 //
-// Every field is optional, and others are refused. duration is that of one step, as a Go string or a number of
-// seconds; there are at most 1000 steps, and an hour in all. fail lets the
-// request fail at the end, failAt in that step; the code is then "asked-to-fail".
-// Other codes: "bad-content", "bad-options".
+// Every field is optional, and others are refused. duration is that of one step, as a Go string or
+// a number of seconds; there are at most 1000 steps, and an hour in all. fail lets the request fail
+// at the end, failAt in that step; the code is then "asked-to-fail". Other codes: "bad-content",
+// "bad-options".
 func Sleep(ctx context.Context, job *processor.Job) (processor.Result, error) {
 	order, err := parseSleep(job)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package traced makes attempts spans of OpenTelemetry. It is apart from package processor so that only those who trace
-// need what that needs.
+// Package traced makes attempts spans of OpenTelemetry. It is apart from package processor so that
+// only those who trace need what that needs.
 package traced
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/tracing"
 )
 
-// Handler returns a handler whose attempts are spans, children of the call that submitted their requests; the span is the current one of
-// the context that h gets. A nil tracer returns h.
+// Handler returns a handler whose attempts are spans, children of the call that submitted their
+// requests; the span is the current one of the context that h gets. A nil tracer returns h.
 func Handler(tracer trace.Tracer, h processor.Handler) processor.Handler {
 	if tracer == nil {
 		return h

@@ -1,12 +1,13 @@
-// Command cross says whether the gateway and the worker compile for every system that Hark is for, in seconds: it type-checks
-// them, and all that they import, from source.
+// Command cross says whether the gateway and the worker compile for every system that Hark is for,
+// in seconds: it type-checks them, and all that they import, from source.
 //
 //	go run ./scripts/cross            every target
 //	go run ./scripts/cross -build     builds them instead, into bin/GOOS-GOARCH
 //
-// A build of one target takes some two minutes of CPU, since the standard library is compiled for each too, and that is what makes
-// it wrong for each change. What a compiler refuses beyond the types, such as a function that only assembly has, is in no package
-// of this module. Of the standard library the declarations are checked and not the bodies: its own tests do that.
+// A build of one target takes some two minutes of CPU, since the standard library is compiled for
+// each too, and that is what makes it wrong for each change. What a compiler refuses beyond the
+// types, such as a function that only assembly has, is in no package of this module. Of the
+// standard library the declarations are checked and not the bodies: its own tests do that.
 package main
 
 import (
@@ -99,7 +100,8 @@ type checker struct {
 	trees map[string]*ast.File // by path
 }
 
-// check type-checks the programs for a target, the packages in the order in which they need each other.
+// check type-checks the programs for a target, the packages in the order in which they need each
+// other.
 func (c *checker) check(ctx context.Context, system, architecture string) (said string, err error) {
 	list := goTool(ctx, system, architecture, append([]string{"list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap,Standard,Module"}, c.programs...)...)
 	list.Dir = c.dir

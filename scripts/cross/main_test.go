@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestTellsWhereItDoesNotCompile: what only Linux has is missed elsewhere, in a function's body too, and named with its place.
+// TestTellsWhereItDoesNotCompile: what only Linux has is missed elsewhere, in a function's body
+// too, and named with its place.
 func TestTellsWhereItDoesNotCompile(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -34,7 +35,8 @@ func TestTellsWhereItDoesNotCompile(t *testing.T) {
 	}
 }
 
-// TestOfThisModule: a target that is not the machine's own. All of them are what the command is for.
+// TestOfThisModule: a target that is not the machine's own. All of them are what the command is
+// for.
 func TestOfThisModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")

@@ -11,10 +11,11 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// A large body is written ahead of the step that it belongs to, a part of it in a batch: everybody who
-// writes waits for the batch that has one. Only one is at a time. All of its pieces are there then but the
-// first, without which there is no body, whoever reads; that comes with the step. Until then a mark in kept
-// says whose pieces these are, so that they go if the process ends before.
+// A large body is written ahead of the step that it belongs to, a part of it in a batch: everybody
+// who writes waits for the batch that has one. Only one is at a time. All of its pieces are there
+// then but the first, without which there is no body, whoever reads; that comes with the step.
+// Until then a mark in kept says whose pieces these are, so that they go if the process ends
+// before.
 const (
 	largeBody = 256 << 10        // bytes from which on a body is large
 	aheadStep = 64               // pieces that are written in a batch
@@ -80,7 +81,8 @@ func (w *written) piece(n int) []byte {
 // errAhead: what an operation would store is being written ahead by another one.
 var errAhead = errors.New("its body is being stored")
 
-// writeBody is write for an operation that stores a body, which may run more than once: as w.phase says.
+// writeBody is write for an operation that stores a body, which may run more than once: as w.phase
+// says.
 func (s *Store) writeBody(ctx context.Context, w *written, run func(*batch) error) error {
 	if len(w.body) < largeBody {
 		err := s.write(ctx, func(b *batch) error {
@@ -140,7 +142,8 @@ func (s *Store) writeAhead(ctx context.Context, w *written, run func(*batch) err
 	if err == nil && !w.asked { // finished
 		return nil
 	}
-	// The step has failed, or it stores nothing any more. What cannot be taken back goes at the next start.
+	// The step has failed, or it stores nothing any more. What cannot be taken back goes at the
+	// next start.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unAhead)
 	defer cancel()
 	_ = s.write(ctx, func(b *batch) error { b.endAhead(w); return nil })

@@ -32,8 +32,8 @@ func leftAhead(t *testing.T, s *Store) (left []string) {
 	return left
 }
 
-// TestAhead: a large content, and a large result, come back as they were, and are written in more than one
-// batch; others are answered between these.
+// TestAhead: a large content, and a large result, come back as they were, and are written in more
+// than one batch; others are answered between these.
 func TestAhead(t *testing.T) {
 	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
 	large := largeRequest("large")
@@ -89,8 +89,8 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestAheadInVain: what was written ahead of a request goes when that is not stored: for want of time, of
-// room, or because the process ended.
+// TestAheadInVain: what was written ahead of a request goes when that is not stored: for want of
+// time, of room, or because the process ended.
 func TestAheadInVain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -131,8 +131,8 @@ func TestAheadInVain(t *testing.T) {
 	}
 }
 
-// TestAheadAndOthers: who submits the same id meanwhile, with a small content, finds the request that was
-// first.
+// TestAheadAndOthers: who submits the same id meanwhile, with a small content, finds the request
+// that was first.
 func TestAheadAndOthers(t *testing.T) {
 	s := openLogged(t, filepath.Join(t.TempDir(), "hark.db"))
 	log := hold(s)

@@ -13,8 +13,8 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in turn; while one is
-// in flight, nobody changes it.
+// batch is the work of one frame. It belongs to the writer's goroutine, which uses two of them in
+// turn; while one is in flight, nobody changes it.
 //
 // An error of the database stays in err and fails the whole batch, so operations need
 // not look at it. What is read holds until the next change only.
@@ -66,8 +66,8 @@ func newBatch(s *Store) *batch {
 	}
 }
 
-// apply runs operations, while nobody reads. Each of them has its own error of the domain afterwards; an error of the
-// batch is that of all.
+// apply runs operations, while nobody reads. Each of them has its own error of the domain
+// afterwards; an error of the batch is that of all.
 func (b *batch) apply(ops []*op) {
 	defer recoverDamage(&b.err)
 	ran := len(b.ops)
@@ -111,8 +111,9 @@ func (b *batch) revert() {
 	clear(b.s.feeds) // read again when next needed
 }
 
-// answer tells the outcome of b: when it is durable, what it changed becomes visible, then the notifications are sent, then the callers
-// return. With an error it was taken back, and nobody has heard of it.
+// answer tells the outcome of b: when it is durable, what it changed becomes visible, then the
+// notifications are sent, then the callers return. With an error it was taken back, and nobody has
+// heard of it.
 func (b *batch) answer(err error) {
 	if len(b.ops) == 0 {
 		return
@@ -218,7 +219,8 @@ func (b *batch) findRequest(of lifecycle.Ref) (*record, error) {
 	return r, err
 }
 
-// load returns a request as the operations before left it, in this batch, in the one in flight, or earlier.
+// load returns a request as the operations before left it, in this batch, in the one in flight, or
+// earlier.
 func (b *batch) load(id string) (*record, error) {
 	for at := b; at != nil; at = at.before {
 		if r, ok := at.changed[id]; ok {

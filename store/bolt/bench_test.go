@@ -110,8 +110,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliver creates requests of an owner who has an endpoint, and claims and settles what is to
-// be delivered.
+// BenchmarkDeliver creates requests of an owner who has an endpoint, and claims and settles what is
+// to be delivered.
 func BenchmarkDeliver(b *testing.B) {
 	for _, writers := range benchWriters {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {

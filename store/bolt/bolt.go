@@ -1,12 +1,14 @@
 // Package bolt keeps requests, their events, webhooks and all their indexes in one bbolt file:
 // the store of a single process that needs no server beside it.
 //
-// One goroutine writes. It takes whatever operations wait and runs them as one batch; another one writes that to a log, syncs
-// the log once, and then answers all of them, while the next batch is run. An operation that has been answered survives
-// the death of the process and of the machine. From time to time what the log holds is committed to the file.
+// One goroutine writes. It takes whatever operations wait and runs them as one batch; another one
+// writes that to a log, syncs the log once, and then answers all of them, while the next batch is
+// run. An operation that has been answered survives the death of the process and of the machine.
+// From time to time what the log holds is committed to the file.
 //
-// A file belongs to one process at a time; opening it a second time fails. The log is beside it, with "-wal" behind its
-// name, and belongs to it: only a store that was closed is in the file alone.
+// A file belongs to one process at a time; opening it a second time fails. The log is beside it,
+// with "-wal" behind its name, and belongs to it: only a store that was closed is in the file
+// alone.
 package bolt
 
 import (
@@ -49,13 +51,14 @@ type Options struct {
 	// endpoint after it was last named; the next Sweep after it forgets them. Default 7 days.
 	WebhookRetention time.Duration
 
-	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused
-	// with lifecycle.ErrUnavailable before it is reached, so that room is left
-	// to finish and to forget what is stored. Some megabytes are the least that makes sense, and some
-	// tens of them for a file that was made without a bound, whose pages are larger.
+	// MaxSize bounds the file in bytes; 0 for no bound. New requests are refused with
+	// lifecycle.ErrUnavailable before it is reached, so that room is left to finish and to forget
+	// what is stored. Some megabytes are the least that makes sense, and some tens of them for a
+	// file that was made without a bound, whose pages are larger.
 	MaxSize int
 
-	// CheckpointAfter is how long after the last change what is in the log is committed to the file. Default one second.
+	// CheckpointAfter is how long after the last change what is in the log is committed to the
+	// file. Default one second.
 	CheckpointAfter time.Duration
 
 	// Stall says for how long no request expires and no claim of a delivery ends. Nil: never.
@@ -191,8 +194,8 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 // lifecycle.ErrUnavailable.
 func (s *Store) Close() error { return s.close() }
 
-// pageSize is that of new files without a bound; others keep theirs. A checkpoint writes each page that has changed on its own,
-// and the fewer, the sooner it is done.
+// pageSize is that of new files without a bound; others keep theirs. A checkpoint writes each page
+// that has changed on its own, and the fewer, the sooner it is done.
 const pageSize = 16 << 10
 
 // openFile opens the database for reading and writing.
@@ -228,7 +231,8 @@ func openFile(path string, o Options) (*bolt.DB, error) {
 	return db, nil
 }
 
-// still returns an error if another file has taken the place of the one that is open: it was waited for whoever did that.
+// still returns an error if another file has taken the place of the one that is open: it was waited
+// for whoever did that.
 func still(path string, opened *os.File) error {
 	is, err := os.Stat(path)
 	if err != nil {
@@ -252,7 +256,8 @@ func begin(path string, o Options, steps []migration) error {
 	return settle(path, o, steps)
 }
 
-// begun returns nil if there is something at path, and fs.ErrNotExist if there is nothing of a store.
+// begun returns nil if there is something at path, and fs.ErrNotExist if there is nothing of a
+// store.
 func begun(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -267,7 +272,8 @@ func begun(path string) error {
 	return err
 }
 
-// openWhole opens the database of a file in which each page in use is whole. bbolt would panic over one that is not.
+// openWhole opens the database of a file in which each page in use is whole. bbolt would panic over
+// one that is not.
 func openWhole(path string, o Options) (*bolt.DB, firstPages, error) {
 	lock, err := openToRead(path)
 	if err != nil {

@@ -2,8 +2,8 @@ package bolt
 
 import "sync"
 
-// cache holds the records of requests that have not ended, as they are durable, so that the next change need not read
-// and decode them.
+// cache holds the records of requests that have not ended, as they are durable, so that the next
+// change need not read and decode them.
 type cache struct {
 	mu      sync.RWMutex
 	records map[string]*record

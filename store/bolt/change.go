@@ -202,8 +202,8 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 	return changed, nil
 }
 
-// Begin implements lifecycle.Store. The content is read by the operation: it is there before the start, and a reader would have to
-// wait for the batch after it.
+// Begin implements lifecycle.Store. The content is read by the operation: it is there before the
+// start, and a reader would have to wait for the batch after it.
 func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
 	var r lifecycle.Request
 	var content lifecycle.Content

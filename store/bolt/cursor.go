@@ -6,8 +6,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Going backwards. A page whose entries have all been deleted is in the tree until the transaction is committed. bbolt's cursor
-// takes it for the beginning in Prev, and does not come back from Last if there are only such pages.
+// Going backwards. A page whose entries have all been deleted is in the tree until the transaction
+// is committed. bbolt's cursor takes it for the beginning in Prev, and does not come back from Last
+// if there are only such pages.
 
 // seekBefore moves a cursor to the last entry before a key.
 func seekBefore(c *bolt.Cursor, end []byte) (key, value []byte) {

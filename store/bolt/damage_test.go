@@ -409,9 +409,9 @@ func TestDamagedBody(t *testing.T) {
 	}
 }
 
-// TestDamagedFirstPages: whichever byte of one of the first two pages is damaged, of a file that was
-// closed, killed or compacted, nothing is lost: it is told by the start and by a check, and the page
-// is written anew.
+// TestDamagedFirstPages: whichever byte of one of the first two pages is damaged, of a file that
+// was closed, killed or compacted, nothing is lost: it is told by the start and by a check, and the
+// page is written anew.
 func TestDamagedFirstPages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	made := openLogged(t, path)

@@ -132,8 +132,8 @@ func (b *batch) attempts(e *endpoint, d *delivery) ([]dispatch.Attempt, error) {
 	return log, nil
 }
 
-// logAttempt adds an attempt to the log of a delivery. In a file that is nearly full it does without
-// what was answered.
+// logAttempt adds an attempt to the log of a delivery. In a file that is nearly full it does
+// without what was answered.
 func (b *batch) logAttempt(e *endpoint, d *delivery, a dispatch.Attempt) {
 	if !b.spare(len(a.Response), reserveChange) {
 		a.Response = nil

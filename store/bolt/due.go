@@ -125,7 +125,8 @@ func (b *batch) fileAll(e *endpoint) {
 	}
 }
 
-// firstDue returns the delivery that is due first and not lent, and when; 0 and never if there is none.
+// firstDue returns the delivery that is due first and not lent, and when; 0 and never if there is
+// none.
 func (b *batch) firstDue(e *endpoint, now int64) (serial uint64, due int64) {
 	prefix := position(nil, e.serial)
 	cursor := b.bucket(dueBucket).Cursor()

@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// feed is where a feed stands, with what is not durable yet. The writer keeps it from batch to batch.
+// feed is where a feed stands, with what is not durable yet. The writer keeps it from batch to
+// batch.
 type feed struct {
 	key    string // of the channel
 	prefix []byte
@@ -94,7 +95,8 @@ func (b *batch) append(c lifecycle.Channel, at uint64, event *lifecycle.Event) {
 // floorKey is where in keptBucket the highest offset is that a feed had which is gone.
 var floorKey = []byte("\x00feeds")
 
-// floor returns what stands there. If that is damaged the batch fails, because offsets would come twice.
+// floor returns what stands there. If that is damaged the batch fails, because offsets would come
+// twice.
 func (b *batch) floor() uint64 {
 	value, err := b.read(keptBucket, floorKey)
 	if err != nil {
@@ -103,7 +105,8 @@ func (b *batch) floor() uint64 {
 	return positionOf(value)
 }
 
-// beginValue, of one byte, stands in feeds in the place of the event before the first one of a feed that began behind others.
+// beginValue, of one byte, stands in feeds in the place of the event before the first one of a feed
+// that began behind others.
 var beginValue = []byte{1}
 
 func isBegin(value []byte) bool { return len(value) == len(beginValue) }
@@ -191,7 +194,8 @@ func appendPlace(dst, key []byte, at uint64) []byte {
 	return binary.BigEndian.AppendUint32(dst, sealSum(marks[&feedsBucket[0]], key, dst[from:]))
 }
 
-// place reads the value of an entry of feeds: 0 if it only keeps the top, or a beginning. Up to version 5 there was no sum.
+// place reads the value of an entry of feeds: 0 if it only keeps the top, or a beginning. Up to
+// version 5 there was no sum.
 func (j *journal) place(key, value []byte) (uint64, error) {
 	switch {
 	case len(value) == 0, bytes.Equal(value, beginValue):

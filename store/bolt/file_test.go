@@ -143,7 +143,8 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestPageSizes: a file keeps the pages that it was made with, and is used whatever bound there is later.
+// TestPageSizes: a file keeps the pages that it was made with, and is used whatever bound there is
+// later.
 func TestPageSizes(t *testing.T) {
 	for _, made := range []int{0, 64 << 20} {
 		path := filepath.Join(t.TempDir(), "hark.db")

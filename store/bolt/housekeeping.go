@@ -22,8 +22,8 @@ const (
 // damagedAgain is when a damaged request that is due is looked at again.
 const damagedAgain = time.Hour
 
-// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from
-// feeds, and what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
+// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from feeds, and
+// what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	var all lifecycle.Swept
 	for {
@@ -118,8 +118,8 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, err
 	}
 }
 
-// Waiting yields the requests that are pending on a route with a priority, the one that has waited for
-// longest first.
+// Waiting yields the requests that are pending on a route with a priority, the one that has waited
+// for longest first.
 func (s *Store) Waiting(ctx context.Context, route string, priority int) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
 		s.eachOf(ctx, pendingBucket, pendingPrefix(route, priority), lifecycle.Pending, yield)

@@ -12,22 +12,24 @@ import (
 	"github.com/hark-push/hark/store/bolt/wal"
 )
 
-// journal makes batches durable. What they change is in one transaction of bbolt that stays open over many of them,
-// and each is written to the log, with one write and one sync, while the next one is applied. When the log is full, or after a time without a
-// change, the transaction is committed, which is a checkpoint: a page that was changed a hundred times is written once.
-// A process that begins finds in the log what the file does not have yet, and changes that again.
+// journal makes batches durable. What they change is in one transaction of bbolt that stays open
+// over many of them, and each is written to the log, with one write and one sync, while the next
+// one is applied. When the log is full, or after a time without a change, the transaction is
+// committed, which is a checkpoint: a page that was changed a hundred times is written once. A
+// process that begins finds in the log what the file does not have yet, and changes that again.
 //
-// The log is not needed to make a batch durable, only to do so fast: what it cannot take is committed to the
-// file at once. And it is kept in memory as it is on disk, so that a batch that fails can be taken back: its
-// transaction ends, and a new one gets all the others.
+// The log is not needed to make a batch durable, only to do so fast: what it cannot take is
+// committed to the file at once. And it is kept in memory as it is on disk, so that a batch that
+// fails can be taken back: its transaction ends, and a new one gets all the others.
 type journal struct {
 	db       *bolt.DB
 	wal      *wal.Log
 	capacity int // of the log, in bytes
 	most     int // bound of the file, 0 if there is none
 
-	// mu is held by the writer while it changes tx, and while it commits it or takes it back. Who reads under it may see batches
-	// that are not durable yet, the newest of them the last, and waits for its outcome afterwards: see view.
+	// mu is held by the writer while it changes tx, and while it commits it or takes it back. Who
+	// reads under it may see batches that are not durable yet, the newest of them the last, and
+	// waits for its outcome afterwards: see view.
 	mu     sync.RWMutex
 	tx     *bolt.Tx // nil: closed, or the file cannot be used
 	tables map[*byte]table
@@ -70,9 +72,11 @@ type table struct {
 	sealed bool
 }
 
-// logCapacity is how large the log becomes. The larger, the more rarely a page of the file is written that changes often, and
-// the more is read and changed again at start after a crash, and held in memory under load, where bbolt's search and the
-// collection of garbage take longer then: twice as large is slower already. In a bounded file it is a 64th of the bound at most, see journal.tight.
+// logCapacity is how large the log becomes. The larger, the more rarely a page of the file is
+// written that changes often, and the more is read and changed again at start after a crash, and
+// held in memory under load, where bbolt's search and the collection of garbage take longer then:
+// twice as large is slower already. In a bounded file it is a 64th of the bound at most, see
+// journal.tight.
 const logCapacity = 2 << 20
 
 // spareImage is how much memory for the log is kept when there is nothing in it.
@@ -230,8 +234,8 @@ func (j *journal) room() int {
 	return max(j.most-j.db.AllocSize-int(j.tx.Size()), 0) + j.db.Stats().FreeAlloc
 }
 
-// view runs f on what is durable: if f may have seen more, view waits until that is durable, and if it was taken back instead, f
-// runs again. Many may at once.
+// view runs f on what is durable: if f may have seen more, view waits until that is durable, and if
+// it was taken back instead, f runs again. Many may at once.
 func (j *journal) view(f func(*bolt.Tx) error) error {
 	for {
 		seen, err := j.snapshot(f)
@@ -273,7 +277,8 @@ func (j *journal) seal() []byte {
 	return frame
 }
 
-// log makes the batch in flight durable. If it returns an error, that is still to be done: see refuse.
+// log makes the batch in flight durable. If it returns an error, that is still to be done: see
+// refuse.
 func (j *journal) log(frame []byte) error {
 	if err := j.wal.Write(frame, int64(j.logged)); err != nil {
 		return err
@@ -296,9 +301,10 @@ func (j *journal) refuse() {
 	j.broken = true // it may be there all the same, so that no other may follow it
 }
 
-// checkpoint commits the transaction, with everything up to a batch, and begins the log anew. If it returns an error, what is
-// in the log is still there, but not in a transaction: see takeBack. The file may have it all the same, when only the last
-// sync has failed: a frame that is logged after that would have a number that counts as old.
+// checkpoint commits the transaction, with everything up to a batch, and begins the log anew. If it
+// returns an error, what is in the log is still there, but not in a transaction: see takeBack. The
+// file may have it all the same, when only the last sync has failed: a frame that is logged after
+// that would have a number that counts as old.
 func (j *journal) checkpoint(number uint64) (err error) {
 	defer recoverDamage(&err)
 	j.broken = true
@@ -360,7 +366,8 @@ func (j *journal) emptyLog() error {
 	return nil
 }
 
-// close empties the log into the file and removes it. If the file cannot take it, nothing is lost: the log stays.
+// close empties the log into the file and removes it. If the file cannot take it, nothing is lost:
+// the log stays.
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

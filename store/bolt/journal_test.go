@@ -96,7 +96,8 @@ func lives(t *testing.T, s *Store, from, to int, after func()) {
 	}
 }
 
-// TestCutLog: wherever the log ends after a crash, what is there is what was made durable before, batch by batch.
+// TestCutLog: wherever the log ends after a crash, what is there is what was made durable before,
+// batch by batch.
 func TestCutLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -123,7 +124,8 @@ func TestCutLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	// upTo is the log as it is left when the machine dies while a batch is written, of which that much is there.
+	// upTo is the log as it is left when the machine dies while a batch is written, of which that
+	// much is there.
 	upTo := func(acknowledged, end int) []byte {
 		h := *wal.DecodeHeader(log)
 		h.Sealed, h.Turn = h.Base+uint64(acknowledged), h.Turn+1
@@ -173,7 +175,8 @@ func TestCutLog(t *testing.T) {
 	}
 }
 
-// TestCrashAroundCheckpoints: crashes at any time, checkpoints and the log of before among them, lose nothing.
+// TestCrashAroundCheckpoints: crashes at any time, checkpoints and the log of before among them,
+// lose nothing.
 func TestCrashAroundCheckpoints(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -204,8 +207,8 @@ func TestCrashAroundCheckpoints(t *testing.T) {
 	}
 }
 
-// TestLogIsFull: what the log has no room for goes to the file, together with what is in the log; so does
-// one batch that is larger than the log.
+// TestLogIsFull: what the log has no room for goes to the file, together with what is in the log;
+// so does one batch that is larger than the log.
 func TestLogIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -237,8 +240,9 @@ func TestLogIsFull(t *testing.T) {
 	}
 }
 
-// TestClosedStoreIsOneFile: after Close the log is gone, and without it nothing is missing. So it is in the file some
-// time after the last change, but that can only be said by whoever gives the log up.
+// TestClosedStoreIsOneFile: after Close the log is gone, and without it nothing is missing. So it
+// is in the file some time after the last change, but that can only be said by whoever gives the
+// log up.
 func TestClosedStoreIsOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -281,7 +285,8 @@ func TestClosedStoreIsOneFile(t *testing.T) {
 	}
 }
 
-// TestLogOfAnother: the log of another store is none, and that of a newer copy of this one is an error.
+// TestLogOfAnother: the log of another store is none, and that of a newer copy of this one is an
+// error.
 func TestLogOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.db"), filepath.Join(dir, "b.db")
@@ -336,8 +341,8 @@ func (f *faulty) Sync() error {
 	return f.File.Sync()
 }
 
-// TestLogFails: if the log cannot be written, the file is; if neither can, nothing of the batch is there, and all goes on
-// when one of them can again.
+// TestLogFails: if the log cannot be written, the file is; if neither can, nothing of the batch is
+// there, and all goes on when one of them can again.
 func TestLogFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)
@@ -490,8 +495,8 @@ func TestBackwards(t *testing.T) {
 	}
 }
 
-// FuzzLog: whatever is in a log, it is read without a panic, and what is taken of it is a beginning of it that reads
-// the same again.
+// FuzzLog: whatever is in a log, it is read without a panic, and what is taken of it is a beginning
+// of it that reads the same again.
 func FuzzLog(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "hark.db")
 	s, err := Open(path, Options{NoSync: true, CheckpointAfter: time.Hour})

@@ -18,18 +18,18 @@ import (
 var (
 	// requests: id → record.
 	requestsBucket = []byte("requests")
-	// events: position → event, the record as it is after it. A log to which all channels refer, so that an event is
-	// written once and next to the others of its commit.
+	// events: position → event, the record as it is after it. A log to which all channels refer, so
+	// that an event is written once and next to the others of its commit.
 	eventsBucket = []byte("events")
 	// refs: position → how many channels still refer to the event, once it is not
 	// as many as at first.
 	refsBucket = []byte("refs")
 	// bodies: id 0x00 part → length of the type, type, bytes. Of files from before version 6.
 	bodiesBucket = []byte("bodies")
-	// feeds: channel key 0x00 offset → position, sum (since version 6). The newest key of a feed that is followed is not
-	// deleted, its value is emptied instead: it keeps the top. When the last event of one has aged
-	// that nobody follows, the feed goes, and begins, if it does, behind all offsets that were
-	// given (see open and drop).
+	// feeds: channel key 0x00 offset → position, sum (since version 6). The newest key of a feed
+	// that is followed is not deleted, its value is emptied instead: it keeps the top. When the
+	// last event of one has aged that nobody follows, the feed goes, and begins, if it does, behind
+	// all offsets that were given (see open and drop).
 	feedsBucket = []byte("feeds")
 	// aging: end of a span of time, channel key → nothing: the feed got events in that span.
 	agingBucket = []byte("aging")
@@ -40,12 +40,14 @@ var (
 	expiryBucket = []byte("expiry")
 	// pending: route 0x00 inverse priority, ticket → id. The order of work.
 	pendingBucket = []byte("pending")
-	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first in pending, too.
+	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first
+	// in pending, too.
 	processingBucket = []byte("processing")
 	// keys: codec.KeyDigest → keyRecord as JSON.
 	keysBucket = []byte("keys")
 
-	// Since version 2, webhooks. Endpoints and deliveries are named by serials, of which none is ever given twice.
+	// Since version 2, webhooks. Endpoints and deliveries are named by serials, of which none is
+	// ever given twice.
 
 	// endpoints: id → serial, endpoint as JSON.
 	endpointsBucket = []byte("endpoints")
@@ -67,7 +69,8 @@ var (
 	dueBucket = []byte("due")
 	// settled: time, endpoint, delivery → nothing, from when it was settled.
 	settledBucket = []byte("settled")
-	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone; usage 0x00 owner → what the owner takes, see usage.go.
+	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone; usage 0x00
+	// owner → what the owner takes, see usage.go.
 	keptBucket = []byte("kept")
 
 	// Since version 5, lives of requests, which their records name.
@@ -77,12 +80,13 @@ var (
 
 	// Since version 6, bodies in pieces, and values with a sum, see seal.go.
 
-	// pieces: id 0x00 part, number of the piece → a part of the body as bodies had it; in front of the first, how long all of it is.
+	// pieces: id 0x00 part, number of the piece → a part of the body as bodies had it; in front of
+	// the first, how long all of it is.
 	piecesBucket = []byte("pieces")
 )
 
-// tableNames are the buckets that batches change. Their places are what stands for them in the log: new ones
-// come at the end.
+// tableNames are the buckets that batches change. Their places are what stands for them in the log:
+// new ones come at the end.
 var tableNames = [][]byte{
 	requestsBucket, eventsBucket, refsBucket, bodiesBucket, feedsBucket, agingBucket, ownersBucket,
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
@@ -113,8 +117,9 @@ type record struct {
 	Positions eventPositions `json:"_trail"`           // its events
 }
 
-// append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, eventPositions (oldest, newest, length of the steps, steps), codec.AppendRecord.
-// Up to version 3 it was JSON behind the letter.
+// append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, eventPositions
+// (oldest, newest, length of the steps, steps), codec.AppendRecord. Up to version 3 it was JSON
+// behind the letter.
 func (r *record) append(dst []byte) []byte {
 	dst = append(append(dst, codec.StatusLetter(r.Status)...), 0x00)
 	dst = binary.AppendUvarint(dst, r.Serial)
@@ -183,9 +188,9 @@ func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
 	return append(append(append(dst, id...), 0x00), byte(p))
 }
 
-// An event's value: when it was stored (Unix nanoseconds), how many channels referred to it at first, and its JSON, or, with a mark at the
-// count, what is needed to make that: see appendEvent. Up to version 3 all were JSON. Of one whose
-// request is forgotten only the header is left.
+// An event's value: when it was stored (Unix nanoseconds), how many channels referred to it at
+// first, and its JSON, or, with a mark at the count, what is needed to make that: see appendEvent.
+// Up to version 3 all were JSON. Of one whose request is forgotten only the header is left.
 const (
 	eventHeader  = 9
 	eventRefs    = 8
@@ -196,8 +201,9 @@ func appendEventHeader(dst []byte, now time.Time, refs byte) []byte {
 	return append(binary.BigEndian.AppendUint64(dst, uint64(nanos(now))), refs)
 }
 
-// appendEvent appends the value of an event that tells of r: behind the header the letter of its type, the position that it tells of and one more
-// (0: none), the length of the request's id, that, and codec.AppendRecord.
+// appendEvent appends the value of an event that tells of r: behind the header the letter of its
+// type, the position that it tells of and one more (0: none), the length of the request's id, that,
+// and codec.AppendRecord.
 func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now time.Time, refs byte) []byte {
 	dst = append(appendEventHeader(dst, now, refs|eventCompact), codec.EventLetter(t))
 	ahead := uint64(0)

@@ -43,8 +43,9 @@ func (s *Store) ReadContent(
 	return max(n, 0), err
 }
 
-// readPieces fills p with bytes of a body, from an offset on, and returns how many that were; -1 if there are no pieces of it. It reads the first
-// piece, which tells where the others are, and those that are asked for.
+// readPieces fills p with bytes of a body, from an offset on, and returns how many that were; -1 if
+// there are no pieces of it. It reads the first piece, which tells where the others are, and those
+// that are asked for.
 func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte, offset int64) (int, error) {
 	cursor := tx.Bucket(piecesBucket).Cursor()
 	var buf [128]byte
@@ -109,7 +110,7 @@ func (j *journal) touched(n int) {
 	if err != nil {
 		return
 	}
-	// What is let go must be mapped. bbolt maps all pages that a transaction has, and all of the file
-	// that was there when it mapped it; a damaged file may claim to have more than that.
+	// What is let go must be mapped. bbolt maps all pages that a transaction has, and all of the
+	// file that was there when it mapped it; a damaged file may claim to have more than that.
 	letGo(j.db.Info().Data, int(min(info.Size(), j.tx.Size())))
 }

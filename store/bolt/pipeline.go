@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
-// pipeline is how batches become durable, in two stages: while the flusher puts the frame of one batch into the log and syncs it, the
-// writer runs operations in the next one. One batch is in flight at most; what waits meanwhile joins the one that is
-// running, which follows as soon as the one before is on disk.
+// pipeline is how batches become durable, in two stages: while the flusher puts the frame of one
+// batch into the log and syncs it, the writer runs operations in the next one. One batch is in
+// flight at most; what waits meanwhile joins the one that is running, which follows as soon as the
+// one before is on disk.
 //
-// All is the writer's but for the batch in flight: when that is on disk, the flusher makes it known, so that its callers
-// do not wait for the writer. What cannot go to the log waits until nothing is in flight, and the writer commits it to the file.
+// All is the writer's but for the batch in flight: when that is on disk, the flusher makes it
+// known, so that its callers do not wait for the writer. What cannot go to the log waits until
+// nothing is in flight, and the writer commits it to the file.
 type pipeline struct {
 	s        *Store
 	running  *batch
@@ -125,8 +127,9 @@ func (p *pipeline) advance() {
 	}
 }
 
-// save commits to the file what is in the transaction, and with it batches that are not in the log, the oldest
-// first. If the file does not take them either, or one of them has failed, all are taken back, the newest first. Nobody reads.
+// save commits to the file what is in the transaction, and with it batches that are not in the log,
+// the oldest first. If the file does not take them either, or one of them has failed, all are taken
+// back, the newest first. Nobody reads.
 func (p *pipeline) save(batches ...*batch) {
 	j := p.s.journal
 	var err error

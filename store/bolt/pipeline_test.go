@@ -167,8 +167,9 @@ func tickets(p *positions) map[string][]uint64 {
 	return all
 }
 
-// TestNextBatchMeanwhile: while a batch is synced, the next one is applied, sees it, and waits; so does who reads
-// that. When the first is on disk, it is made known though the next one is still running.
+// TestNextBatchMeanwhile: while a batch is synced, the next one is applied, sees it, and waits; so
+// does who reads that. When the first is on disk, it is made known though the next one is still
+// running.
 func TestNextBatchMeanwhile(t *testing.T) { synctest.Test(t, nextBatchMeanwhile) }
 
 func nextBatchMeanwhile(t *testing.T) {
@@ -240,7 +241,8 @@ func nextBatchMeanwhile(t *testing.T) {
 	}
 }
 
-// TestBeginWaitsForItsBatchOnly: who begins gets the content with the batch of the start, whatever is applied behind it.
+// TestBeginWaitsForItsBatchOnly: who begins gets the content with the batch of the start, whatever
+// is applied behind it.
 func TestBeginWaitsForItsBatchOnly(t *testing.T) { synctest.Test(t, beginWaitsForItsBatchOnly) }
 
 func beginWaitsForItsBatchOnly(t *testing.T) {
@@ -272,8 +274,8 @@ func beginWaitsForItsBatchOnly(t *testing.T) {
 	}
 }
 
-// TestRefusalWaits: what is refused because of a batch that is not on disk yet is answered when that is, and not
-// refused if that is taken back.
+// TestRefusalWaits: what is refused because of a batch that is not on disk yet is answered when
+// that is, and not refused if that is taken back.
 func TestRefusalWaits(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		for _, writes := range []bool{false, true} { // in the batch of the refusal
@@ -338,8 +340,8 @@ func TestRefusalWaits(t *testing.T) {
 	}
 }
 
-// TestRefusedFrame: if the log refuses a batch, that and the one that was applied meanwhile go to the file, or both are
-// taken back; who had read them reads again.
+// TestRefusedFrame: if the log refuses a batch, that and the one that was applied meanwhile go to
+// the file, or both are taken back; who had read them reads again.
 func TestRefusedFrame(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		bubble(t, fmt.Sprintf("lost=%v", lost), func(t *testing.T) {
@@ -439,8 +441,8 @@ func TestRefusedFrame(t *testing.T) {
 	}
 }
 
-// TestFailedBatchAlone: a batch that fails while the one before is in flight takes nothing of that with it, unless
-// the log refuses that.
+// TestFailedBatchAlone: a batch that fails while the one before is in flight takes nothing of that
+// with it, unless the log refuses that.
 func TestFailedBatchAlone(t *testing.T) { synctest.Test(t, failedBatchAlone) }
 
 func failedBatchAlone(t *testing.T) {
@@ -557,8 +559,8 @@ func fullLogWaits(t *testing.T) {
 	}
 }
 
-// TestNearlyFullFile: what is in a file without much room goes there at once, without the log, so that each answer shows
-// that it fits.
+// TestNearlyFullFile: what is in a file without much room goes there at once, without the log, so
+// that each answer shows that it fits.
 func TestNearlyFullFile(t *testing.T) { synctest.Test(t, nearlyFullFile) }
 
 func nearlyFullFile(t *testing.T) {
@@ -617,8 +619,9 @@ func closeWithBatchInFlight(t *testing.T) {
 	}
 }
 
-// TestPipelineAtRandom: under changes from many sides, while the log and batches fail now and then, what was answered is
-// there, what was not is not, who reads never sees anything go back, and notifications have no gap. So it is after a crash at any time.
+// TestPipelineAtRandom: under changes from many sides, while the log and batches fail now and then,
+// what was answered is there, what was not is not, who reads never sees anything go back, and
+// notifications have no gap. So it is after a crash at any time.
 func TestPipelineAtRandom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)

@@ -32,8 +32,8 @@ func (b *batch) prune(limit int) (through bool) {
 	return false
 }
 
-// pruneOneOffs deletes the one-off endpoints whose time has passed. It looks through all of them, so
-// not at every sweep.
+// pruneOneOffs deletes the one-off endpoints whose time has passed. It looks through all of them,
+// so not at every sweep.
 func (b *batch) pruneOneOffs() {
 	endpoints, now, retention := &b.s.endpoints, nanos(b.now), int64(b.s.options.WebhookRetention)
 	if now < endpoints.pruned+retention/24 {

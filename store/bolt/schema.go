@@ -20,8 +20,8 @@ var (
 	formatKey  = []byte("format")
 	formatName = []byte("hark")
 	versionKey = []byte("version")
-	// Since version 3: what tells the log of this file from that of another, and the number of the last batch
-	// that the file has.
+	// Since version 3: what tells the log of this file from that of another, and the number of the
+	// last batch that the file has.
 	identityKey = []byte("identity")
 	batchKey    = []byte("batch")
 )
@@ -155,14 +155,16 @@ func createLog(tx *bolt.Tx) error {
 	return errors.Join(tx.Bucket(metaBucket).Put(identityKey, identity), tx.Bucket(metaBucket).Put(batchKey, position(nil, 0)))
 }
 
-// compactRecords makes a program that knows only JSON refuse the file. What is JSON in it is read as it is.
+// compactRecords makes a program that knows only JSON refuse the file. What is JSON in it is read
+// as it is.
 func compactRecords(*bolt.Tx) error { return nil }
 
-// createLives makes a program that would drop the lives of requests refuse the file. What is in it without one goes on as it is.
+// createLives makes a program that would drop the lives of requests refuse the file. What is in it
+// without one goes on as it is.
 func createLives(tx *bolt.Tx) error { return create(tx, requestKeysBucket) }
 
-// createPieces makes a program refuse the file that takes a missing log for an empty one, and does not know bodies in pieces, nor values with a
-// sum. Whatever is without a sum is read as it is.
+// createPieces makes a program refuse the file that takes a missing log for an empty one, and does
+// not know bodies in pieces, nor values with a sum. Whatever is without a sum is read as it is.
 func createPieces(tx *bolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if err := errors.Join(

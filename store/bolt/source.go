@@ -92,7 +92,8 @@ type page struct {
 	limit  int
 	size   int
 	key    [8]byte // scratch
-	// lost makes what is told in the place of an event that is damaged; ours reports whether an event of a request belongs to the channel.
+	// lost makes what is told in the place of an event that is damaged; ours reports whether an
+	// event of a request belongs to the channel.
 	lost func(offset uint64) *lifecycle.Event
 	ours belongs
 
@@ -102,8 +103,9 @@ type page struct {
 	kept map[lifecycle.Ref]bool // whether a request is there, of those that were looked for
 }
 
-// tells returns errForgotten if an event of a feed is not told, because its request is not there: forgetting does not find what has left the
-// channel of its request before, nor what webhook deliveries have yet to send.
+// tells returns errForgotten if an event of a feed is not told, because its request is not there:
+// forgetting does not find what has left the channel of its request before, nor what webhook
+// deliveries have yet to send.
 func (p *page) tells(e *lifecycle.Event) error {
 	if e.Request.ID == "" {
 		return nil
@@ -134,8 +136,8 @@ func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
 	return p
 }
 
-// add adds the event at a position of the log and reports whether there is room for it. In the place of one that is damaged a
-// loss is told.
+// add adds the event at a position of the log and reports whether there is room for it. In the
+// place of one that is damaged a loss is told.
 func (p *page) add(offset, at uint64, last bool) bool {
 	if len(p.Messages) >= p.limit {
 		return false

@@ -13,8 +13,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// full are the errors of a disk, a quota or a limit on files that has no space left; fullWindows those of Windows, where the others are inventions
-// of package syscall.
+// full are the errors of a disk, a quota or a limit on files that has no space left; fullWindows
+// those of Windows, where the others are inventions of package syscall.
 var (
 	full        = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
 	fullWindows = []syscall.Errno{112, 39} // ERROR_DISK_FULL, ERROR_HANDLE_DISK_FULL
@@ -46,11 +46,13 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: store: %w", lifecycle.ErrUnavailable, err)
 }
 
-// probeSize is how much Probe writes, in bytes: as much room as a request without content takes, which changes a dozen pages.
+// probeSize is how much Probe writes, in bytes: as much room as a request without content takes,
+// which changes a dozen pages.
 const probeSize = 64 << 10
 
-// Probe returns nil while changes can be made durable, as far as is known. After one could not, it makes one that means nothing: else nobody would
-// notice that it can again where calls come only while it can.
+// Probe returns nil while changes can be made durable, as far as is known. After one could not, it
+// makes one that means nothing: else nobody would notice that it can again where calls come only
+// while it can.
 func (s *Store) Probe(ctx context.Context) error {
 	if s.isClosed() {
 		return unavailable(errClosed)

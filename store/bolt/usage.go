@@ -9,7 +9,8 @@ import (
 // usageKey is where in kept stands what an owner takes, as two varints.
 func usageKey(owner string) []byte { return append([]byte("usage\x00"), owner...) }
 
-// usage returns what an owner takes. What is damaged counts for nothing, which is told: it only keeps shares fair.
+// usage returns what an owner takes. What is damaged counts for nothing, which is told: it only
+// keeps shares fair.
 func (b *batch) usage(owner string) (u lifecycle.Usage) {
 	value, err := b.read(keptBucket, usageKey(owner))
 	if err != nil {

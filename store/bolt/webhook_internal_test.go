@@ -147,8 +147,9 @@ func checkWebhooks(t *testing.T, s *Store) {
 	}
 }
 
-// TestWebhookIndexes does things at random, several to a commit, of which some fail, and checks that
-// all indexes fit, that what failed has left nothing, and in the end that nothing is left at all.
+// TestWebhookIndexes does things at random, several to a commit, of which some fail, and checks
+// that all indexes fit, that what failed has left nothing, and in the end that nothing is left at
+// all.
 func TestWebhookIndexes(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{

@@ -71,7 +71,8 @@ func (s *Store) write(ctx context.Context, run func(*batch) error) error {
 	return o.err
 }
 
-// writer runs until Close, and answers everything that was queued before. It is the first stage of the pipeline.
+// writer runs until Close, and answers everything that was queued before. It is the first stage of
+// the pipeline.
 func (s *Store) writer() {
 	defer close(s.done)
 	p := newPipeline(s)
@@ -135,7 +136,8 @@ func (s *Store) emptyLog() error {
 	return s.journal.emptyLog()
 }
 
-// view runs f on what is durable. f must not keep what it reads, and begins anew when it runs again, see journal.view.
+// view runs f on what is durable. f must not keep what it reads, and begins anew when it runs
+// again, see journal.view.
 func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err

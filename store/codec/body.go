@@ -7,7 +7,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// EncodeBody returns a body as it is stored: the length of its type, the type, the bytes. It is never empty.
+// EncodeBody returns a body as it is stored: the length of its type, the type, the bytes. It is
+// never empty.
 func EncodeBody(c lifecycle.Content) []byte {
 	return appendBody(make([]byte, 0, binary.MaxVarintLen32+len(c.Type)+len(c.Data)), c)
 }
@@ -18,10 +19,12 @@ func appendBody(dst []byte, c lifecycle.Content) []byte {
 	return append(dst, c.Data...)
 }
 
-// MaxBodyHead is how many bytes of what EncodeBody wrote tell where those of the body begin, if its type is as long as the API takes it.
+// MaxBodyHead is how many bytes of what EncodeBody wrote tell where those of the body begin, if its
+// type is as long as the API takes it.
 const MaxBodyHead = 512
 
-// BodyBegin returns where in what EncodeBody wrote the bytes of the body begin. It reads no more than the head.
+// BodyBegin returns where in what EncodeBody wrote the bytes of the body begin. It reads no more
+// than the head.
 func BodyBegin(head []byte) (int, error) {
 	length, n := binary.Uvarint(head)
 	if n <= 0 || length > uint64(len(head)-n) {

@@ -1,4 +1,5 @@
-// Package codec holds what both stores write and read in the same form: records, bodies, sums; and what else they are both made of.
+// Package codec holds what both stores write and read in the same form: records, bodies, sums; and
+// what else they are both made of.
 package codec
 
 import (

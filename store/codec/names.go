@@ -36,8 +36,8 @@ func CutOwnerEntry(entry []byte) (id, route, topic []byte) {
 }
 
 // KeyDigest names an idempotency key, which has no bound that a store would hold, among those of
-// all owners. What is not UTF-8 is taken as JSON reads it back, so that a stored request still finds
-// its key.
+// all owners. What is not UTF-8 is taken as JSON reads it back, so that a stored request still
+// finds its key.
 func KeyDigest(owner, key string) [sha256.Size]byte {
 	if !utf8.ValidString(key) {
 		key = string([]rune(key))

@@ -13,12 +13,13 @@ import (
 )
 
 // A record is a request as stores keep it: a message in the wire format of Protocol Buffers
-// (https://protobuf.dev/programming-guides/encoding/), so that fields can be added, and what an older program does not know
-// is skipped. What a request mostly has comes first: numbers up to 15 take one byte. A field that has
-// its zero value is not there. A request's id is not in it, because stores have it as the key, nor is its position, which is never
-// stored.
+// (https://protobuf.dev/programming-guides/encoding/), so that fields can be added, and what an
+// older program does not know is skipped. What a request mostly has comes first: numbers up to 15
+// take one byte. A field that has its zero value is not there. A request's id is not in it, because
+// stores have it as the key, nor is its position, which is never stored.
 //
-// It is written and read by hand because it runs for every step of every request. A test fails when a field is forgotten here.
+// It is written and read by hand because it runs for every step of every request. A test fails when
+// a field is forgotten here.
 const (
 	fieldOwner = 1 + iota
 	fieldRoute
@@ -243,14 +244,16 @@ func appendTime(dst []byte, field uint64, t, epoch time.Time) []byte {
 	return binary.AppendVarint(appendTag(dst, field, wireVarint), t.UnixNano()-epoch.UnixNano())
 }
 
-// appendNested appends a message in the message. It is written first and its length put before it then: nested messages are rare.
+// appendNested appends a message in the message. It is written first and its length put before it
+// then: nested messages are rare.
 func appendNested(dst []byte, field uint64, write func([]byte) []byte) []byte {
 	return appendBytes(dst, field, string(write(nil)))
 }
 
 var errDamaged = errors.New("the record is damaged")
 
-// DecodeRecord reads what AppendRecord wrote into r, which is zero but for its id. The strings in it are parts of data.
+// DecodeRecord reads what AppendRecord wrote into r, which is zero but for its id. The strings in
+// it are parts of data.
 func DecodeRecord(data string, r *lifecycle.Request) error {
 	var epoch int64
 	for m := (message{data}); m.rest != ""; {

@@ -58,8 +58,8 @@ func DecodeSummed(head, data string, r *lifecycle.Request) error {
 	return DecodeRecord(rest, r)
 }
 
-// SealBody returns a body as it is stored with sums: mark, sum of the rest of the head, length of its type, the type, how many chunks there are, the
-// sum of each; and behind this head the bytes.
+// SealBody returns a body as it is stored with sums: mark, sum of the rest of the head, length of
+// its type, the type, how many chunks there are, the sum of each; and behind this head the bytes.
 func SealBody(c lifecycle.Content) []byte {
 	chunks := (len(c.Data) + BodyChunk - 1) / BodyChunk
 	value := make([]byte, bodyStart, bodyStart+2*binary.MaxVarintLen32+len(c.Type)+4*chunks+len(c.Data))
@@ -82,8 +82,8 @@ type BodyHead struct {
 	older bool   // it is from before there were any
 }
 
-// ReadBodyHead reads the head of what SealBody or EncodeBody wrote. If value has not all of it, need is how many bytes it takes, at least;
-// otherwise 0.
+// ReadBodyHead reads the head of what SealBody or EncodeBody wrote. If value has not all of it,
+// need is how many bytes it takes, at least; otherwise 0.
 func ReadBodyHead(value []byte) (h BodyHead, need int, err error) {
 	marked, damaged := hasMark(value)
 	if damaged {
@@ -129,7 +129,8 @@ func ReadBodyHead(value []byte) (h BodyHead, need int, err error) {
 	return h, 0, nil
 }
 
-// hasMark reports whether a body begins with the mark, or with what was it once: one from before there were sums has nothing like it.
+// hasMark reports whether a body begins with the mark, or with what was it once: one from before
+// there were sums has nothing like it.
 func hasMark(value []byte) (marked, damaged bool) {
 	same := 0
 	for i := range min(len(value), len(bodyMark)) {
@@ -143,13 +144,14 @@ func hasMark(value []byte) (marked, damaged bool) {
 // maxTypeSize is more than any type of a body has.
 const maxTypeSize = 1 << 20
 
-// Chunks returns which bytes have to be read to hold those from an offset to an end against their sums: from where, and to where. The end is not
-// bounded by that of the body.
+// Chunks returns which bytes have to be read to hold those from an offset to an end against their
+// sums: from where, and to where. The end is not bounded by that of the body.
 func (h *BodyHead) Chunks(offset, end int64) (from, to int64) {
 	return offset / BodyChunk * BodyChunk, (end + BodyChunk - 1) / BodyChunk * BodyChunk
 }
 
-// Check holds bytes of a body, from a whole chunk on, against their sums. whole: they go to its end.
+// Check holds bytes of a body, from a whole chunk on, against their sums. whole: they go to its
+// end.
 func (h *BodyHead) Check(data []byte, from int64, whole bool) error {
 	if h.older {
 		return nil

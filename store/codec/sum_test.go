@@ -8,7 +8,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// TestSealedBody: whatever byte of a stored body is changed, or missing, it is told, whether the body is read as a whole or by pieces.
+// TestSealedBody: whatever byte of a stored body is changed, or missing, it is told, whether the
+// body is read as a whole or by pieces.
 func TestSealedBody(t *testing.T) {
 	for _, size := range []int{0, 1, BodyChunk - 1, BodyChunk, BodyChunk + 1, 3*BodyChunk + 7} {
 		c := lifecycle.Content{Type: "text/plain; charset=utf-8", Data: bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]}
@@ -38,7 +39,8 @@ func TestSealedBody(t *testing.T) {
 	}
 }
 
-// readHead reads the head of a body with no more than what is asked for, and returns how much that was.
+// readHead reads the head of a body with no more than what is asked for, and returns how much that
+// was.
 func readHead(t *testing.T, stored []byte) int {
 	t.Helper()
 	have := 16

@@ -116,8 +116,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkLifecycle takes requests from their creation to their success, each caller those of a topic
-// that is followed. An op is a request.
+// BenchmarkLifecycle takes requests from their creation to their success, each caller those of a
+// topic that is followed. An op is a request.
 func BenchmarkLifecycle(b *testing.B) {
 	for _, callers := range benchCallers {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {

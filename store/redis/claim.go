@@ -13,10 +13,10 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// Claim implements dispatch.Queue. With several partitions it first asks each when something may be claimed,
-// then those where that is now, another one first each time. One that does not answer is left out
-// for a while, so that the others do not wait for it. If an answer is lost, what was lent in
-// it comes back when the lease ends.
+// Claim implements dispatch.Queue. With several partitions it first asks each when something may be
+// claimed, then those where that is now, another one first each time. One that does not answer is
+// left out for a while, so that the others do not wait for it. If an answer is lost, what was lent
+// in it comes back when the lease ends.
 func (s *Store) Claim(ctx context.Context, limit int, grace time.Duration) ([]dispatch.Claim, time.Duration, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err

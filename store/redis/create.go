@@ -171,8 +171,8 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 }
 
-// snapshot returns what is there already; the first time that nothing is, without asking, but with a count
-// below zero, if the time is known.
+// snapshot returns what is there already; the first time that nothing is, without asking, but with
+// a count below zero, if the time is known.
 func (c *creation) snapshot(ctx context.Context, key, queue string) (snapshot, error) {
 	if c.blind {
 		c.blind = false

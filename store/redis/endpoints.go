@@ -77,8 +77,8 @@ func (s *Store) hook(ctx context.Context, script *goredis.Script, owner string, 
 	}
 }
 
-// CreateEndpoint implements dispatch.Endpoints. Ids are unique over all owners, so one is first kept
-// for its owner, in the partition of the id.
+// CreateEndpoint implements dispatch.Endpoints. Ids are unique over all owners, so one is first
+// kept for its owner, in the partition of the id.
 func (s *Store) CreateEndpoint(ctx context.Context, e dispatch.Endpoint) (dispatch.Endpoint, error) {
 	token := newToken()
 	created, err := s.storeEndpoint(ctx, &e, 0, token, false)
@@ -134,7 +134,8 @@ func (s *Store) storeEndpoint(ctx context.Context, e *dispatch.Endpoint, version
 	return &stored, failed(ctx, err)
 }
 
-// decodeEndpoint reads what hook_store.lua answers: JSON, version, time of creation, time of the last change.
+// decodeEndpoint reads what hook_store.lua answers: JSON, version, time of creation, time of the
+// last change.
 func decodeEndpoint(answer link.Answer) (dispatch.Endpoint, error) {
 	var e dispatch.Endpoint
 	if err := json.Unmarshal([]byte(answer.Text(0)), &e); err != nil {
@@ -209,7 +210,8 @@ func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit in
 	return endpoints, nil
 }
 
-// DeleteEndpoint implements dispatch.Endpoints. What is left when it breaks off is forgotten by Sweep.
+// DeleteEndpoint implements dispatch.Endpoints. What is left when it breaks off is forgotten by
+// Sweep.
 func (s *Store) DeleteEndpoint(ctx context.Context, owner, id string) error {
 	if _, err := s.hook(ctx, hooks.delete, owner, owner, id); err != nil {
 		return err
@@ -220,8 +222,8 @@ func (s *Store) DeleteEndpoint(ctx context.Context, owner, id string) error {
 	return s.purge(ctx, s.ownerHome(owner))
 }
 
-// unname frees the id of an endpoint that was forgotten. If that does not happen, only its owner can
-// use it again.
+// unname frees the id of an endpoint that was forgotten. If that does not happen, only its owner
+// can use it again.
 func (s *Store) unname(ctx context.Context, id string) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()

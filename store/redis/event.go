@@ -44,7 +44,8 @@ func decodeEvent(value string) (event, error) {
 	return event{codec.Event(&r.Request, r.event, len(value)), r.Sequence, r.event.Terminal(), r.token}, nil
 }
 
-// records are for one event each: what it is made of is large, and not needed any more when it is made.
+// records are for one event each: what it is made of is large, and not needed any more when it is
+// made.
 var records = sync.Pool{New: func() any { return new(record) }}
 
 // bodyOf reads the body of a webhook delivery as it is stored: it is an event, or came as it is.

@@ -39,8 +39,8 @@ func (b before) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Pr
 	return next
 }
 
-// TestForgottenWhileRead: a body that is forgotten between two commands of a read is not there, which is no
-// damage.
+// TestForgottenWhileRead: a body that is forgotten between two commands of a read is not there,
+// which is no damage.
 func TestForgottenWhileRead(t *testing.T) {
 	server := servertest.Redis(t)
 	damages := codec.NewDamages(slog.New(slog.DiscardHandler))

@@ -15,8 +15,8 @@ const forgetBatch = 500
 // exchange. What is on its way arrives.
 func (s *Store) forgetDeliveries(ctx context.Context, r *record) error {
 	if _, _, outboxes := s.feeds(&r.Request, s.partition(r.ID)); len(outboxes) > 0 {
-		// What has not got to its feeds yet would make deliveries later. A server without memory takes nothing into feeds, and
-		// what makes room goes on.
+		// What has not got to its feeds yet would make deliveries later. A server without memory
+		// takes nothing into feeds, and what makes room goes on.
 		for _, to := range outboxes {
 			if err := s.relayAll(ctx, route{s.partition(r.ID), to}); err != nil && !link.Full(err) {
 				return err

@@ -18,7 +18,8 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// executed counts what the server executes while f runs: scripts, and commands inside and outside them.
+// executed counts what the server executes while f runs: scripts, and commands inside and outside
+// them.
 func executed(t *testing.T, server *servertest.Server, f func()) (scripts, inside int) {
 	t.Helper()
 	admin := client(t, server)
@@ -47,7 +48,8 @@ func executed(t *testing.T, server *servertest.Server, f func()) (scripts, insid
 	return got["evalsha"], inside
 }
 
-// TestNoStepInVain: those who change one request at once wait for each other, so that each does so in one script.
+// TestNoStepInVain: those who change one request at once wait for each other, so that each does so
+// in one script.
 func TestNoStepInVain(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{})

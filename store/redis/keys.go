@@ -138,8 +138,8 @@ func (s *Store) void(ctx context.Context, id, token string) (*record, error) {
 // withdrawTime bounds the attempt to free a claimed key after a failure.
 const withdrawTime = time.Second
 
-// withdraw gives the claimed key back after a creation that did not happen, or is
-// not known to have happened, and returns why. What cannot be told now is told when the key's lock has passed.
+// withdraw gives the claimed key back after a creation that did not happen, or is not known to have
+// happened, and returns why. What cannot be told now is told when the key's lock has passed.
 func (c *creation) withdraw(ctx context.Context, token string, failure error) error {
 	s := c.s
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTime)

@@ -51,12 +51,14 @@ import (
 //	w:…          webhooks, see below
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
-// and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed, b:callback: the token of who
-// is to take from callback:events, '' for anybody, and b:due when webhook deliveries become due.
-// Without a tag: meta (how the store was made) and cancel, a channel that carries names.
+// and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed,
+// b:callback: the token of who is to take from callback:events, '' for anybody, and b:due when
+// webhook deliveries become due. Without a tag: meta (how the store was made) and cancel, a channel
+// that carries names.
 //
-// Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an endpoint, a
-// ticket that it got when it was made, so that what is left of one that is gone is nobody's:
+// Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an
+// endpoint, a ticket that it got when it was made, so that what is left of one that is gone is
+// nobody's:
 //
 //	w:e:<id>     endpoint: json, version, token of the last write, owner, number, created, updated, what is needed of
 //	             it to schedule (status, concurrency, interval, coalesce, timeout, once, hold, rated: next time its rate allows),
@@ -99,8 +101,10 @@ type record struct {
 	event  lifecycle.EventType // which the last write stored; "" if it stored none
 }
 
-// Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the event is: the position that it tells of, if it
-// does, codec.EventLetter of its type, name '/' sequence '/' topic and a line feed. The rest is what codec.AppendSummed writes; its sum begins at the letter.
+// Columns of the header. The queue and a line feed follow. Then, for scripts as well, what the
+// event is: the position that it tells of, if it does, codec.EventLetter of its type, name '/'
+// sequence '/' topic and a line feed. The rest is what codec.AppendSummed writes; its sum begins at
+// the letter.
 const (
 	tokenSize  = 16
 	statusAt   = tokenSize
@@ -128,7 +132,8 @@ func decodeRecord(id, value string) (*record, error) {
 	return r, nil
 }
 
-// decode reads what append wrote, with the position that an event tells of. The strings in r are parts of value.
+// decode reads what append wrote, with the position that an event tells of. The strings in r are
+// parts of value.
 func (r *record) decode(value string) error {
 	end := strings.IndexByte(value, '\n')
 	if end < queueAt {
@@ -198,8 +203,9 @@ func (r *record) appendRest(dst []byte) []byte {
 // member is the record's entry in pending.
 func (r *record) member() string { return r.queue + r.ticket + r.ID }
 
-// RankBy says by which of the ranks from 0 to 9 work of a priority is handed out, so that positions are those of the queue that carries it. It counts for
-// what is stored from then on. Default: the priority itself.
+// RankBy says by which of the ranks from 0 to 9 work of a priority is handed out, so that positions
+// are those of the queue that carries it. It counts for what is stored from then on. Default: the
+// priority itself.
 func (s *Store) RankBy(rank func(priority int) int) { s.rankBy.Store(&rank) }
 
 func (s *Store) rank(priority int) int {

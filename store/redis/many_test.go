@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/store/redis"
 )
 
-// TestTogether: steps of many callers that come at the same time are made by few scripts, and what is
-// wrong with one of them is not the others' matter.
+// TestTogether: steps of many callers that come at the same time are made by few scripts, and what
+// is wrong with one of them is not the others' matter.
 func TestTogether(t *testing.T) {
 	server := servertest.Redis(t)
 	s, admin := open(t, server.URL, redis.Options{}), client(t, server)

@@ -54,8 +54,8 @@ func (s *Store) ReadContent(
 	return copy(p, data[min(offset-from, int64(len(data))):]), nil
 }
 
-// brokenOff answers for a body that does not fit its sums. It may have been forgotten between two of
-// the reads, of which the second found nothing: then it is not there, and not damaged.
+// brokenOff answers for a body that does not fit its sums. It may have been forgotten between two
+// of the reads, of which the second found nothing: then it is not there, and not damaged.
 func (s *Store) brokenOff(
 	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, key string, p []byte, offset int64, broken error,
 ) (int, error) {
@@ -70,7 +70,8 @@ func (s *Store) brokenOff(
 	}
 }
 
-// readInRecord reads from a body that is not kept by itself, because the record has it or there is none.
+// readInRecord reads from a body that is not kept by itself, because the record has it or there is
+// none.
 func (s *Store) readInRecord(
 	ctx context.Context, of lifecycle.Ref, part lifecycle.Part, p []byte, offset int64,
 ) (int, error) {

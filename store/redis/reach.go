@@ -12,9 +12,10 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// OpenPatiently is [Open], but waits while Redis is away, and ends without it only when ctx does. away is called with what is the matter
-// after each attempt that was in vain; nil for nobody. What waiting does not mend it returns: a URL that is none, a password that is
-// wrong, a store of other partitions.
+// OpenPatiently is [Open], but waits while Redis is away, and ends without it only when ctx does.
+// away is called with what is the matter after each attempt that was in vain; nil for nobody. What
+// waiting does not mend it returns: a URL that is none, a password that is wrong, a store of other
+// partitions.
 func OpenPatiently(ctx context.Context, url string, o Options, away func(error)) (*Store, error) {
 	log := o.withDefaults().Logger
 	for try := 0; ; try++ {
@@ -46,7 +47,8 @@ func OpenPatiently(ctx context.Context, url string, o Options, away func(error))
 	}
 }
 
-// reachAgain is the pause after an attempt: 100 ms, doubled up to 5 s, with a quarter of jitter either way.
+// reachAgain is the pause after an attempt: 100 ms, doubled up to 5 s, with a quarter of jitter
+// either way.
 func reachAgain(try int) time.Duration {
 	d := min(100*time.Millisecond<<min(try, 6), 5*time.Second)
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))

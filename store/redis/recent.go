@@ -6,9 +6,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// recent are the records of requests that this process reported something of lately. Whoever reports
-// again needs not read the record first: a script that finds another one in the store refuses, and answers
-// with it. So one that is stale costs a round trip, and nothing else.
+// recent are the records of requests that this process reported something of lately. Whoever
+// reports again needs not read the record first: a script that finds another one in the store
+// refuses, and answers with it. So one that is stale costs a round trip, and nothing else.
 //
 // The zero value is ready. Methods may be called concurrently.
 type recent struct {

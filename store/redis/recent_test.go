@@ -9,7 +9,8 @@ import (
 	"github.com/hark-push/hark/store/redis"
 )
 
-// TestReportsOfOthers: a process that knows a request from its own reports learns of what others did to it.
+// TestReportsOfOthers: a process that knows a request from its own reports learns of what others
+// did to it.
 func TestReportsOfOthers(t *testing.T) {
 	server := servertest.Redis(t)
 	mine, other := open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})

@@ -146,9 +146,10 @@ var (
 	_ dispatch.Store          = (*Store)(nil)
 )
 
-// Open connects to Redis and opens the store in it; an empty database becomes a
-// new store. See [link.ParseURL] for the forms of url. It fails if Redis cannot be reached, with lifecycle.ErrUnavailable (see [OpenPatiently]), is older
-// than 6.2, or holds a store of a newer layout or of other partitions. Close the store.
+// Open connects to Redis and opens the store in it; an empty database becomes a new store. See
+// [link.ParseURL] for the forms of url. It fails if Redis cannot be reached, with
+// lifecycle.ErrUnavailable (see [OpenPatiently]), is older than 6.2, or holds a store of a newer
+// layout or of other partitions. Close the store.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	how := o.Client

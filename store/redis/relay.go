@@ -29,8 +29,8 @@ type turn struct {
 	err    error // or how the round went
 }
 
-// relayNow empties the outboxes that a step has put something into. It returns
-// when what was in them is in the feeds, or when that fails: then it is done by the next step or sweep.
+// relayNow empties the outboxes that a step has put something into. It returns when what was in
+// them is in the feeds, or when that fails: then it is done by the next step or sweep.
 func (s *Store) relayNow(ctx context.Context, from int, outboxes []int) {
 	if len(outboxes) == 0 {
 		return

@@ -126,8 +126,8 @@ func (s *Store) check(ctx context.Context) {
 	}
 }
 
-// compare notifies the listener of the newest message of each channel of which less was received, and
-// of those that have lost their end.
+// compare notifies the listener of the newest message of each channel of which less was received,
+// and of those that have lost their end.
 func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 	type asked struct {
 		w       *watched
@@ -175,7 +175,8 @@ func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 	return nil
 }
 
-// newestOf reads the newest event of a channel. If it has aged away, what tells of the loss is in its place.
+// newestOf reads the newest event of a channel. If it has aged away, what tells of the loss is in
+// its place.
 func newestOf(c lifecycle.Channel, id, value string) (event, error) {
 	if value != "" {
 		return channelEvent(c, id, value)

@@ -116,8 +116,8 @@ var scripts = struct {
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
-// writers are the scripts that append to feeds. A store has its own, with its settings in their text: an argument costs
-// the server more each time than a constant does.
+// writers are the scripts that append to feeds. A store has its own, with its settings in their
+// text: an argument costs the server more each time than a constant does.
 type writers struct{ change, create, relay *goredis.Script }
 
 func (s *Store) newWriters() writers {
@@ -132,8 +132,8 @@ local function handover(...)
 	}
 }
 
-// exchange are the scripts of what is collected for the callback exchange, but for the one that adds to it: that is part
-// of the writers.
+// exchange are the scripts of what is collected for the callback exchange, but for the one that
+// adds to it: that is part of the writers.
 var exchange = struct{ collect, forget, release, take *goredis.Script }{
 	collect: script(exchangeLeaseScript, exchangeCollectScript),
 	forget:  script(exchangeForgetScript),
@@ -181,7 +181,8 @@ func (s *Store) runAll(ctx context.Context, script *goredis.Script, args func(pa
 	return answers, nil
 }
 
-// runOn runs a script on some partitions, in one round trip to each server. Each has an answer or an error.
+// runOn runs a script on some partitions, in one round trip to each server. Each has an answer or
+// an error.
 func (s *Store) runOn(ctx context.Context, script *goredis.Script, partitions []int, args func(partition int) []any) ([]link.Answer, []error) {
 	tags := make([]string, len(partitions))
 	for i, partition := range partitions {

@@ -40,8 +40,8 @@ func (s *Store) Hold(ctx context.Context, owner, endpoint string, d time.Duratio
 	return err
 }
 
-// OnDue implements dispatch.Queue. It waits for the subscriptions as OnCancel does; f runs on a goroutine
-// that reads from Redis.
+// OnDue implements dispatch.Queue. It waits for the subscriptions as OnCancel does; f runs on a
+// goroutine that reads from Redis.
 func (s *Store) OnDue(f func()) (stop func()) {
 	stop = s.due.Add(func(string) { f() })
 	subscribed := make([]<-chan struct{}, len(s.tags))

@@ -12,9 +12,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from
-// feeds, forgets webhook deliveries and relays what others could not, which next does not tell of: sweep every few
-// minutes in any case.
+// Sweep implements lifecycle.Housekeeping. It also drops events that are too old from feeds,
+// forgets webhook deliveries and relays what others could not, which next does not tell of: sweep
+// every few minutes in any case.
 func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
 	var swept lifecycle.Swept
 	if err := ctx.Err(); err != nil {
@@ -123,8 +123,8 @@ func (s *Store) age(ctx context.Context, partition int) error {
 // damagedAgain is when a damaged request that is due is looked at again.
 const damagedAgain = time.Hour
 
-// expireOrForget expires or forgets one request, and notes it if it was this call that did. patient: none
-// expires.
+// expireOrForget expires or forgets one request, and notes it if it was this call that did.
+// patient: none expires.
 func (s *Store) expireOrForget(ctx context.Context, id string, patient bool, swept *lifecycle.Swept) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()

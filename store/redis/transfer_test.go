@@ -75,8 +75,8 @@ func furnish(t *testing.T, s anyStore) {
 	}
 }
 
-// lines returns an export, and its lines in an order that does not depend on partitions, without the
-// last one, whose sum does.
+// lines returns an export, and its lines in an order that does not depend on partitions, without
+// the last one, whose sum does.
 func lines(t *testing.T, s transfer.Source) (export string, sorted []string) {
 	t.Helper()
 	var out strings.Builder

@@ -12,8 +12,8 @@ import (
 	"github.com/hark-push/hark/store/redis"
 )
 
-// TestLayout1: a store that has requests and events of the first layout is read, and gone on with, and is
-// closed to programs that know no other from then on.
+// TestLayout1: a store that has requests and events of the first layout is read, and gone on with,
+// and is closed to programs that know no other from then on.
 func TestLayout1(t *testing.T) {
 	server := servertest.Redis(t)
 	admin := client(t, server)

@@ -13,11 +13,14 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// What an owner takes is counted in each partition, in the scripts that change it. On a single server that is exact. Of more partitions each may be
-// filled up to half of its part without asking the others. Who takes more in one of them is held against the sum of all from then on, which is read again
-// when it is a second old: by then other nodes may have stored more. Who chooses ids by their partition may take half more than its quota at most.
+// What an owner takes is counted in each partition, in the scripts that change it. On a single
+// server that is exact. Of more partitions each may be filled up to half of its part without asking
+// the others. Who takes more in one of them is held against the sum of all from then on, which is
+// read again when it is a second old: by then other nodes may have stored more. Who chooses ids by
+// their partition may take half more than its quota at most.
 
-// usages is what a node knows of owners that take more than half of their part somewhere. It may be used by many goroutines.
+// usages is what a node knows of owners that take more than half of their part somewhere. It may be
+// used by many goroutines.
 type usages struct {
 	partitions int
 
@@ -25,20 +28,23 @@ type usages struct {
 	of map[string]*spread
 }
 
-// spread is what an owner takes in each partition, as it was read, and what this node has changed since.
+// spread is what an owner takes in each partition, as it was read, and what this node has changed
+// since.
 type spread struct {
 	read time.Time
 	by   []lifecycle.Usage
 }
 
-// usageAge is for how long that counts, nearTime for how long the owner is held against it, usageMost how many owners there are of whom that is known.
+// usageAge is for how long that counts, nearTime for how long the owner is held against it,
+// usageMost how many owners there are of whom that is known.
 const (
 	usageAge  = time.Second
 	nearTime  = time.Minute
 	usageMost = 1000
 )
 
-// allowed returns what a submission's owner may take in a partition, or false if the others have to be asked for that.
+// allowed returns what a submission's owner may take in a partition, or false if the others have to
+// be asked for that.
 func (u *usages) allowed(sub *lifecycle.Submission, partition int) (lifecycle.Quota, bool) {
 	q := sub.Quota
 	if u.partitions == 1 || q == (lifecycle.Quota{}) {
@@ -124,8 +130,8 @@ func (u *usages) put(owner string, by []lifecycle.Usage) {
 	u.of[owner] = &spread{read: time.Now(), by: by}
 }
 
-// beyond says what a creation comes to that a partition has refused: an error of the quota, or errConflict if it is to be tried again, by
-// what was read of the other partitions.
+// beyond says what a creation comes to that a partition has refused: an error of the quota, or
+// errConflict if it is to be tried again, by what was read of the other partitions.
 func (c *creation) beyond(ctx context.Context, answer link.Answer, takes lifecycle.Usage) error {
 	here, err := answer.Numbers(1, 2)
 	if err != nil {

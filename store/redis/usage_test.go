@@ -13,7 +13,8 @@ import (
 	"github.com/hark-push/hark/store/redis"
 )
 
-// TestQuotaOverNodes: of what comes to several nodes at once, exactly what is allowed is stored, and what ends on one node leaves room on the others.
+// TestQuotaOverNodes: of what comes to several nodes at once, exactly what is allowed is stored,
+// and what ends on one node leaves room on the others.
 func TestQuotaOverNodes(t *testing.T) {
 	server := servertest.Redis(t)
 	nodes := []*redis.Store{open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})}

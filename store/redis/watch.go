@@ -58,7 +58,8 @@ type watched struct {
 	key   string // of the channel
 	feed  bool   // whether it is a feed
 
-	// mu is held while the listener runs, so that it is notified in order; before that of the subscriber.
+	// mu is held while the listener runs, so that it is notified in order; before that of the
+	// subscriber.
 	mu   sync.Mutex
 	seen seen
 }
@@ -99,8 +100,8 @@ func (w *watched) Message(payload string) {
 // Missed implements link.Handler.
 func (w *watched) Missed() { w.store.stale.add(w.key, w.known()) }
 
-// published reads what is published in a channel: in that of a request the event alone, which says what it is;
-// in a feed the event has another offset, which stands before it.
+// published reads what is published in a channel: in that of a request the event alone, which says
+// what it is; in a feed the event has another offset, which stands before it.
 func published(payload string, feed bool) (event, error) {
 	if !feed {
 		return decodeEvent(payload)

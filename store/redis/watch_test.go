@@ -95,8 +95,8 @@ func TestInterest(t *testing.T) {
 	}
 }
 
-// TestFeedsOfNobody: an event is published in a feed if somebody watches that, whichever partition it comes from
-// and whoever watches it, and otherwise it is not.
+// TestFeedsOfNobody: an event is published in a feed if somebody watches that, whichever partition
+// it comes from and whoever watches it, and otherwise it is not.
 func TestFeedsOfNobody(t *testing.T) {
 	server := servertest.Redis(t)
 	admin := client(t, server)

@@ -132,8 +132,8 @@ func TestDeliveriesOfOutbox(t *testing.T) {
 	}
 }
 
-// TestClaimsOfManyPartitions: whatever partitions the owners are in, all are claimed, none twice, and
-// none has to wait for the others.
+// TestClaimsOfManyPartitions: whatever partitions the owners are in, all are claimed, none twice,
+// and none has to wait for the others.
 func TestClaimsOfManyPartitions(t *testing.T) {
 	server := servertest.Redis(t)
 	nodes := []*redis.Store{open(t, server.URL, redis.Options{Partitions: 7})}

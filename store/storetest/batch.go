@@ -46,7 +46,8 @@ func (s *suite) intoBatch(id string, status lifecycle.Status) lifecycle.Request 
 	return r
 }
 
-// testBatchMachine tries every change from every status of a batch, and the changes of batches on a request that is none.
+// testBatchMachine tries every change from every status of a batch, and the changes of batches on a
+// request that is none.
 func testBatchMachine(s *suite) {
 	changes := []struct {
 		name   string

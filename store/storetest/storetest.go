@@ -39,7 +39,8 @@ type Instance struct {
 	// Reopen closes the store and opens it again with what it holds, as after
 	// a restart. Nil if the driver has nothing of its own that could be lost.
 	Reopen func() Store
-	// Approximate says that what an owner takes is not counted in one place, so that calls of one moment may go beyond its quota.
+	// Approximate says that what an owner takes is not counted in one place, so that calls of one
+	// moment may go beyond its quota.
 	Approximate bool
 }
 

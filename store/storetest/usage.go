@@ -31,8 +31,8 @@ func (s *suite) beyond(policy string, sub lifecycle.Submission) {
 	}
 }
 
-// testUsage: what an owner takes rises with what is stored for it, once, and falls when that ends, is deleted, expires or is forgotten; what others
-// take is no matter.
+// testUsage: what an owner takes rises with what is stored for it, once, and falls when that ends,
+// is deleted, expires or is forgotten; what others take is no matter.
 func testUsage(s *suite) {
 	open, stored := lifecycle.Quota{Open: 3}, lifecycle.Quota{Bytes: 100}
 	for _, id := range []string{"a", "b", "c"} {
@@ -94,7 +94,8 @@ func testUsage(s *suite) {
 	s.beyond(lifecycle.PolicyOpen, limited("n", 0, lifecycle.Quota{Open: 3}))
 }
 
-// testUsageConcurrently: of many that are submitted at once, no more are taken than are allowed, and all of those.
+// testUsageConcurrently: of many that are submitted at once, no more are taken than are allowed,
+// and all of those.
 func testUsageConcurrently(s *suite) {
 	const most, calls = 10, 60
 	var taken, refused atomic.Int32

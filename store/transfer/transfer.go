@@ -2,8 +2,9 @@
 // (https://jsonlines.org), so that another one can take it in: the same driver's or the other's.
 //
 // The first line says what it is, the last one how many there were, and CRC-32C of all before it: a
-// file that was cut or changed is told from a whole one. Between them come, for each request, itself, its bodies, its events; then what
-// names requests, feeds, webhooks, and what is kept by name. Secrets are among them.
+// file that was cut or changed is told from a whole one. Between them come, for each request,
+// itself, its bodies, its events; then what names requests, feeds, webhooks, and what is kept by
+// name. Secrets are among them.
 package transfer
 
 import (

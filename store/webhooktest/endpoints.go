@@ -370,7 +370,8 @@ func testDeleteEndpoint(s *suite) {
 	s.sweep()
 }
 
-// testEndpointQuota: an owner has no more endpoints than it may, one-off ones counted apart, and others have their own.
+// testEndpointQuota: an owner has no more endpoints than it may, one-off ones counted apart, and
+// others have their own.
 func testEndpointQuota(s *suite) {
 	add := func(owner, id string, oneOff bool) error {
 		_, err := s.CreateEndpoint(s.ctx, dispatch.Endpoint{ID: id, Owner: owner, Status: dispatch.Active, OneOff: oneOff, Quota: 2})

@@ -54,9 +54,9 @@ func testEvents(s *suite) {
 	}
 }
 
-// testEventsWanted: each endpoint gets what it wants, and its owner's only. The same cases are put to
-// dispatch.Endpoint.Takes, so that a store which decides for itself, in another language, decides
-// likewise.
+// testEventsWanted: each endpoint gets what it wants, and its owner's only. The same cases are put
+// to dispatch.Endpoint.Takes, so that a store which decides for itself, in another language,
+// decides likewise.
 func testEventsWanted(s *suite) {
 	type event struct {
 		of lifecycle.Request

@@ -210,7 +210,8 @@ func message(id, lane string) dispatch.Message {
 	return dispatch.Message{ID: id, Lane: lane, Type: "request.succeeded", Body: []byte(`{"id":"` + id + `"}`)}
 }
 
-// enqueue gives messages, each in a lane of its own, to an endpoint of Alice's, one after the other.
+// enqueue gives messages, each in a lane of its own, to an endpoint of Alice's, one after the
+// other.
 func (s *suite) enqueue(endpoint string, ids ...string) {
 	s.Helper()
 	for _, id := range ids {

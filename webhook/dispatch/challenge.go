@@ -19,8 +19,8 @@ type Challenge string
 // The challenges.
 const (
 	ChallengeNone Challenge = "none"
-	// ChallengeHandshake is the abuse protection of the CloudEvents specification "HTTP 1.1 Web Hooks for Event
-	// Delivery", section 4: OPTIONS with our origin, which the answer has to allow.
+	// ChallengeHandshake is the abuse protection of the CloudEvents specification "HTTP 1.1 Web
+	// Hooks for Event Delivery", section 4: OPTIONS with our origin, which the answer has to allow.
 	ChallengeHandshake Challenge = "handshake"
 	// ChallengeEcho sends a signed event of type webhook.challenge; the answer has to
 	// hold its challenge as JSON: {"challenge": "…"}.
@@ -30,7 +30,8 @@ const (
 // EventChallenge is the type of the event of a ChallengeEcho.
 const EventChallenge = "webhook.challenge"
 
-// The fields of the handshake. What was allowed has the origin in every delivery, too (CloudEvents HTTP 1.1 Web Hooks 1.0.2, section 2.1).
+// The fields of the handshake. What was allowed has the origin in every delivery, too (CloudEvents
+// HTTP 1.1 Web Hooks 1.0.2, section 2.1).
 const (
 	headerOrigin        = "WebHook-Request-Origin"
 	headerRate          = "WebHook-Request-Rate" // a minute
@@ -94,7 +95,8 @@ func (s *Service) Verify(ctx context.Context, owner, id string) (Endpoint, error
 // exceeds reports whether an endpoint may be sent more than its receiver has allowed.
 func (e *Endpoint) exceeds() bool { return e.Allowed > 0 && (e.Rate == 0 || e.Rate > e.Allowed) }
 
-// handshake asks for leave to deliver, and returns how many deliveries a second are allowed, 0 for any number.
+// handshake asks for leave to deliver, and returns how many deliveries a second are allowed, 0 for
+// any number.
 func (s *Service) handshake(ctx context.Context, e *Endpoint) (rate float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()

@@ -27,9 +27,9 @@ type Dispatcher struct {
 	failing  failing
 }
 
-// grace is for how much longer than its endpoint's timeout a delivery is lent. Within it the rest of the answer
-// is read and the outcome is stored, or it is sent again; and as much later than that others take over
-// what a dispatcher had that died.
+// grace is for how much longer than its endpoint's timeout a delivery is lent. Within it the rest
+// of the answer is read and the outcome is stored, or it is sent again; and as much later than that
+// others take over what a dispatcher had that died.
 const grace = readTime + settleTime + 4*time.Second
 
 // settleTime bounds how long the outcome of an attempt is tried to be stored, and awayTime how long
@@ -87,8 +87,9 @@ const (
 	claimBatch  = 64
 )
 
-// claim takes what is due and sends it. It returns when to look again. It does not end with Run's context either:
-// what a store has lent while nobody listens any more would be missing until its lease ends.
+// claim takes what is due and sends it. It returns when to look again. It does not end with Run's
+// context either: what a store has lent while nobody listens any more would be missing until its
+// lease ends.
 func (d *Dispatcher) claim(ctx context.Context, running *sync.WaitGroup, freed func()) time.Duration {
 	free := d.slots - int(d.sending.Load())
 	if free <= 0 {

@@ -58,7 +58,8 @@ type Endpoint struct {
 
 // The media types that deliveries may have. Their body is the same.
 const (
-	// TypeCloudEvent is that of a CloudEvent in structured mode (CloudEvents HTTP Protocol Binding 1.0.2, section 3.2).
+	// TypeCloudEvent is that of a CloudEvent in structured mode (CloudEvents HTTP Protocol Binding
+	// 1.0.2, section 3.2).
 	TypeCloudEvent = "application/cloudevents+json"
 	// TypeJSON is for receivers whose framework reads no other JSON.
 	TypeJSON = "application/json"
@@ -86,9 +87,9 @@ type Secret struct {
 	Until time.Time `json:"until,omitzero"` // it signs until then beside the current one
 }
 
-// What follows decides for every store. That of Redis has to decide some of it in its scripts, where
-// store/redis/scripts/deliveries.lua names the functions that it follows; store/webhooktest holds
-// both to the same cases.
+// What follows decides for every store. That of Redis has to decide some of it in its scripts,
+// where store/redis/scripts/deliveries.lua names the functions that it follows; store/webhooktest
+// holds both to the same cases.
 
 // Wants reports whether an event of this type, route and topic is enqueued for e. A OneOff endpoint
 // wants nothing by itself. In deliveries.lua: wants, of an endpoint that [Endpoint.Listens].
@@ -156,8 +157,8 @@ func (h Health) After(state State, at time.Time) Health {
 	return h
 }
 
-// MessageID returns the id of the message that carries an event of a request: one of its own for each event of each
-// life. It has no dot, which separates it from the rest in what is signed.
+// MessageID returns the id of the message that carries an event of a request: one of its own for
+// each event of each life. It has no dot, which separates it from the rest in what is signed.
 func MessageID(of lifecycle.Ref, sequence uint64) string {
 	id := of.ID + "_"
 	if of.Life != "" {

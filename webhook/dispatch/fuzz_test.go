@@ -12,7 +12,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// FuzzRetryAfter: whatever an answer says, nobody waits longer than is allowed, or for less than nothing.
+// FuzzRetryAfter: whatever an answer says, nobody waits longer than is allowed, or for less than
+// nothing.
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"120", "99999999999999999999", "Fri, 31 Dec 1999 23:59:59 GMT", "Friday, 31-Dec-99 23:59:59 GMT", "-1", ""} {
 		f.Add(s)
@@ -25,7 +26,8 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// FuzzQuiet: an error about a call to a URL is told without its query and its user, whatever they are.
+// FuzzQuiet: an error about a call to a URL is told without its query and its user, whatever they
+// are.
 func FuzzQuiet(f *testing.F) {
 	f.Add("https", "example.org", "/hook", "token=s3cret")
 	f.Add("http", "example.org:8080", "/a b", "s3cret&x=%zz")
@@ -76,7 +78,8 @@ func FuzzFilters(f *testing.F) {
 	})
 }
 
-// FuzzRecovered: whatever stands in a feed, only an event of a request that says whose it is becomes a delivery.
+// FuzzRecovered: whatever stands in a feed, only an event of a request that says whose it is
+// becomes a delivery.
 func FuzzRecovered(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a/1","source":"/v1/requests/a","type":"request.succeeded","time":"2026-01-01T00:00:00Z","sequence":"0000000001","data":{"id":"a","route":"default"}}`))
 	f.Add([]byte(`{}`))

@@ -105,9 +105,10 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	return s.do(ctx, r)
 }
 
-// repeatable tells net/http that the call may be made again on another connection, if a kept one broke before a byte of an answer came: the receiver
-// was just closing it, which is no failure of his. A field without values is not sent, see [http.Transport]. Deliveries are
-// at least once, and bear the same webhook-id.
+// repeatable tells net/http that the call may be made again on another connection, if a kept one
+// broke before a byte of an answer came: the receiver was just closing it, which is no failure of
+// his. A field without values is not sent, see [http.Transport]. Deliveries are at least once, and
+// bear the same webhook-id.
 func repeatable(h http.Header) {
 	const key = "Idempotency-Key"
 	if _, ok := h[key]; !ok { // the endpoint may have one of its own
@@ -178,8 +179,9 @@ func isDNS(err error) bool {
 // maxRetryAfter is how long an endpoint can ask us to wait.
 const maxRetryAfter = time.Hour
 
-// retryAfter reads the header of that name (RFC 9110, section 10.2.3): digits, which are seconds, or a date in one of the three
-// forms of section 5.6.7. It returns at most maxRetryAfter, however large the number; 0 for what is over, or says nothing.
+// retryAfter reads the header of that name (RFC 9110, section 10.2.3): digits, which are seconds,
+// or a date in one of the three forms of section 5.6.7. It returns at most maxRetryAfter, however
+// large the number; 0 for what is over, or says nothing.
 func retryAfter(value string, now time.Time) time.Duration {
 	if value != "" && strings.Trim(value, "0123456789") == "" {
 		seconds, err := strconv.ParseUint(value, 10, 64)
@@ -198,8 +200,8 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
-// inCentury returns a time whose year had two digits in the century that is meant: not more than 50 years from now, else
-// the last one that ended so (RFC 9110, section 5.6.7).
+// inCentury returns a time whose year had two digits in the century that is meant: not more than 50
+// years from now, else the last one that ended so (RFC 9110, section 5.6.7).
 func inCentury(at, now time.Time) time.Time {
 	at = at.AddDate((now.Year()-at.Year())/100*100, 0, 0)
 	if at.Before(now.AddDate(-50, 0, 0)) {

@@ -167,8 +167,8 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
-// TestForgedURLs: nothing but public addresses is reached, neither when an endpoint is made nor when
-// it is delivered to, and the owner does not learn why.
+// TestForgedURLs: nothing but public addresses is reached, neither when an endpoint is made nor
+// when it is delivered to, and the owner does not learn why.
 func TestForgedURLs(t *testing.T) {
 	hit := false
 	server := receiver(t, func(http.ResponseWriter, *http.Request) { hit = true })
@@ -285,8 +285,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestConnectionThatIsJustClosed: a receiver that closes a kept connection as the next POST begins gets that on another one, once, and it
-// is no failure.
+// TestConnectionThatIsJustClosed: a receiver that closes a kept connection as the next POST begins
+// gets that on another one, once, and it is no failure.
 func TestConnectionThatIsJustClosed(t *testing.T) {
 	const rounds = 200
 	var mu sync.Mutex
@@ -339,7 +339,8 @@ func TestConnectionThatIsJustClosed(t *testing.T) {
 	}
 }
 
-// TestAnswerThatBreaks: what was begun to be answered is not sent again by itself, nor what broke on a new connection.
+// TestAnswerThatBreaks: what was begun to be answered is not sent again by itself, nor what broke
+// on a new connection.
 func TestAnswerThatBreaks(t *testing.T) {
 	for name, began := range map[string]string{"in the head": "HTTP/1.1 20", "at once": ""} {
 		t.Run(name, func(t *testing.T) {

@@ -61,9 +61,10 @@ type InvalidError struct {
 
 func (e *InvalidError) Error() string { return e.Field + ": " + e.Detail }
 
-// Create makes an endpoint and returns it with its secret, which is shown only now. e's
-// Owner and URL must be set; zero options take the defaults. Without a secret one is made. An endpoint that is to
-// prove its ownership is Pending until it has. The error is an [*InvalidError] if e is not allowed.
+// Create makes an endpoint and returns it with its secret, which is shown only now. e's Owner and
+// URL must be set; zero options take the defaults. Without a secret one is made. An endpoint that
+// is to prove its ownership is Pending until it has. The error is an [*InvalidError] if e is not
+// allowed.
 func (s *Service) Create(ctx context.Context, e Endpoint, secret string, challenge Challenge) (Endpoint, string, error) {
 	if err := s.check(ctx, &e); err != nil {
 		return Endpoint{}, "", err
@@ -107,11 +108,11 @@ func checkSecret(text string) error {
 // newName returns 24 characters that nobody guesses, without a dot.
 func newName() string { return strings.ToLower(rand.Text())[:24] }
 
-// OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner
-// with the same URL, secret and media type share it, so that if it is dead it costs one slot. Without
-// a secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The error is
-// an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all have to, and ErrOneOffs if
-// its owner has as many as it may.
+// OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner with
+// the same URL, secret and media type share it, so that if it is dead it costs one slot. Without a
+// secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The
+// error is an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all
+// have to, and ErrOneOffs if its owner has as many as it may.
 func (s *Service) OneOff(ctx context.Context, owner, url, secret, contentType string) (string, error) {
 	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active, ContentType: contentType, Quota: s.options.OneOffPerOwner}
 	if s.options.Challenge != ChallengeNone {
@@ -180,8 +181,8 @@ func (s *Service) Delete(ctx context.Context, owner, id string) error {
 const updates = 20
 
 // Update changes an endpoint by f, which may be called more than once. The error is an
-// [*InvalidError] if what comes out is not allowed. Only Active and Paused may be set as a Status, and not
-// while it is Pending: that is ErrConflict.
+// [*InvalidError] if what comes out is not allowed. Only Active and Paused may be set as a Status,
+// and not while it is Pending: that is ErrConflict.
 func (s *Service) Update(ctx context.Context, owner, id string, f func(*Endpoint) error) (Endpoint, error) {
 	for range updates {
 		was, _, err := s.store.Endpoint(ctx, owner, id)
@@ -288,8 +289,8 @@ const (
 	EventDisabled = "webhook.disabled"
 )
 
-// Test enqueues an event of its own type to an endpoint, whatever that wants, and returns
-// the id of its delivery: it takes the way that all take. ErrConflict unless the endpoint is Active.
+// Test enqueues an event of its own type to an endpoint, whatever that wants, and returns the id of
+// its delivery: it takes the way that all take. ErrConflict unless the endpoint is Active.
 func (s *Service) Test(ctx context.Context, owner, id string) (string, error) {
 	e, _, err := s.store.Endpoint(ctx, owner, id)
 	if err != nil {

@@ -25,19 +25,22 @@ type Store interface {
 
 // Endpoints is where endpoints are kept. Each belongs to an owner, and nobody else sees it.
 type Endpoints interface {
-	// CreateEndpoint stores a new endpoint, its Version 1, and returns it with its
-	// times. If there is one with its id, that is ErrExists, unless both are OneOff and of
-	// one owner: then that one is returned, and lives on for its time from now. ErrQuota if its owner has as many of its kind as its Quota.
+	// CreateEndpoint stores a new endpoint, its Version 1, and returns it with its times. If there
+	// is one with its id, that is ErrExists, unless both are OneOff and of one owner: then that one
+	// is returned, and lives on for its time from now. ErrQuota if its owner has as many of its
+	// kind as its Quota.
 	CreateEndpoint(ctx context.Context, e Endpoint) (Endpoint, error)
 
 	// Endpoint returns an endpoint and how it fares. ErrNotFound.
 	Endpoint(ctx context.Context, owner, id string) (Endpoint, Health, error)
 
-	// EndpointOwner returns whose endpoint an id names: ids are unique over all owners. ErrNotFound.
+	// EndpointOwner returns whose endpoint an id names: ids are unique over all owners.
+	// ErrNotFound.
 	EndpointOwner(ctx context.Context, id string) (string, error)
 
-	// ListEndpoints returns the endpoints of an owner that are Listed, newest first. after is the id
-	// of the last one of the page before, "" for the first page; ErrNotFound if that one is gone.
+	// ListEndpoints returns the endpoints of an owner that are Listed, newest first. after is the
+	// id of the last one of the page before, "" for the first page; ErrNotFound if that one is
+	// gone.
 	ListEndpoints(ctx context.Context, owner, after string, limit int) ([]Endpoint, error)
 
 	// UpdateEndpoint replaces an endpoint as it was read: ErrConflict if its Version
@@ -49,8 +52,8 @@ type Endpoints interface {
 	// DeleteEndpoint forgets an endpoint with its deliveries, also those under way. ErrNotFound.
 	DeleteEndpoint(ctx context.Context, owner, id string) error
 
-	// PutIfAbsent stores a value under a name for good, unless there is one already, and returns the
-	// one that is there.
+	// PutIfAbsent stores a value under a name for good, unless there is one already, and returns
+	// the one that is there.
 	PutIfAbsent(ctx context.Context, name string, value []byte) ([]byte, error)
 }
 
@@ -72,17 +75,18 @@ type Deliveries interface {
 	// Delivery returns a delivery with its attempts, oldest first. ErrNotFound.
 	Delivery(ctx context.Context, owner, endpoint, id string) (Delivery, error)
 
-	// Resend makes a delivery due at once, whatever its state, with its schedule
-	// beginning anew; its attempts stay in the log, and it keeps its place in its lane. While it is being
-	// sent that is ErrConflict. ErrNotFound.
+	// Resend makes a delivery due at once, whatever its state, with its schedule beginning anew;
+	// its attempts stay in the log, and it keeps its place in its lane. While it is being sent that
+	// is ErrConflict. ErrNotFound.
 	Resend(ctx context.Context, owner, endpoint, id string) error
 }
 
 // Queue hands deliveries out to dispatchers.
 type Queue interface {
-	// Claim takes deliveries that are due, at most limit, and lends them to the
-	// caller, each for its endpoint's Timeout and a grace: as long as the lease has not run out, nobody else gets them; when it has and
-	// they are not settled, they are due again at once. Of an endpoint it takes
+	// Claim takes deliveries that are due, at most limit, and lends them to the caller, each for
+	// its endpoint's Timeout and a grace: as long as the lease has not run out, nobody else gets
+	// them; when it has and they are not settled, they are due again at once. Of an endpoint it
+	// takes
 	//
 	//   - none unless it is Active, and none while it is held;
 	//   - no more than its Concurrency at a time, all dispatchers together, and no more than

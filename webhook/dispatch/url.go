@@ -27,8 +27,8 @@ const urlRefused = "its host must be on the public internet, or in a network tha
 // plainRefused is what an owner learns of an http URL.
 const plainRefused = "want https; http is possible if the gateway runs with --webhook-allow-http, and hosts that are not public with --webhook-allow-cidrs"
 
-// checkURL refuses a URL that deliveries must not go to. What it resolves to is checked again at every
-// connection, so this is a courtesy to whoever mistypes it.
+// checkURL refuses a URL that deliveries must not go to. What it resolves to is checked again at
+// every connection, so this is a courtesy to whoever mistypes it.
 func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 	refuse := func(detail string) *InvalidError { return &InvalidError{Field: "url", Detail: detail} }
 	u, err := url.Parse(text)
@@ -59,8 +59,8 @@ func (s *sender) checkURL(ctx context.Context, text string) *InvalidError {
 	return nil
 }
 
-// plainURL returns a URL as it may be logged, and told to others than its owner: without a query and a user, which may hold what
-// opens it.
+// plainURL returns a URL as it may be logged, and told to others than its owner: without a query
+// and a user, which may hold what opens it.
 func plainURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -70,7 +70,8 @@ func plainURL(text string) string {
 	return u.String()
 }
 
-// quietError is an error of net/http or net/url, whose text has the URL in it, and of a redirect that of the answer: only the plain ones are shown.
+// quietError is an error of net/http or net/url, whose text has the URL in it, and of a redirect
+// that of the answer: only the plain ones are shown.
 type quietError struct {
 	error
 	text string

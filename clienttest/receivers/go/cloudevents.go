@@ -14,7 +14,8 @@ import (
 	"github.com/hark-push/hark/webhook"
 )
 
-// startReceiver has the SDK of CloudEvents receive, as it shows it, with its own answer to the handshake. It verifies no signature.
+// startReceiver has the SDK of CloudEvents receive, as it shows it, with its own answer to the
+// handshake. It verifies no signature.
 func startReceiver(listener net.Listener, note events) error {
 	type origin struct{}
 	client, err := cloudevents.NewClientHTTP(

@@ -1,10 +1,11 @@
-// Command go is what the tests of clienttest/receivers need in Go: receivers of webhooks, and a poller.
+// Command go is what the tests of clienttest/receivers need in Go: receivers of webhooks, and a
+// poller.
 //
 //	go serve        serves every receiver on a port of its own, and prints a JSON object with the URL of each; ends with its standard input
 //	go poll URL     polls what was submitted, see poll.go
 //
-// HARK_SECRET is the secret of the endpoints. Whatever a receiver is handed is a line of the file with its name in the folder HARK_SEEN
-// before it answers.
+// HARK_SECRET is the secret of the endpoints. Whatever a receiver is handed is a line of the file
+// with its name in the folder HARK_SEEN before it answers.
 package main
 
 import (

@@ -16,7 +16,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 )
 
-// bound is how often the status expired is answered before polling is given up, which nothing else ends.
+// bound is how often the status expired is answered before polling is given up, which nothing else
+// ends.
 const bound = 3
 
 // outcome is what polling came to, as a line of the standard output.
@@ -57,7 +58,8 @@ func (w *watch) Do(q *policy.Request) (*http.Response, error) {
 	return response, err
 }
 
-// poll submits what its standard input holds with azcore, as an SDK that is made with it does, and polls until the end.
+// poll submits what its standard input holds with azcore, as an SDK that is made with it does, and
+// polls until the end.
 func poll(url string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

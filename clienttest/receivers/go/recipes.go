@@ -14,7 +14,8 @@ import (
 	"github.com/hark-push/hark/webhook"
 )
 
-// receivers are the recipes of docs/webhooks.md, which has every word between the marks, and the frameworks' own ways.
+// receivers are the recipes of docs/webhooks.md, which has every word between the marks, and the
+// frameworks' own ways.
 func receivers(secret string, key webhook.Key, note func(name string) events) map[string]http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	return map[string]http.Handler{

@@ -1,5 +1,5 @@
-// Package field reads single values that callers send: in header fields, in queries, and in JSON. It
-// knows nothing of a call.
+// Package field reads single values that callers send: in header fields, in queries, and in JSON.
+// It knows nothing of a call.
 package field
 
 import (

@@ -15,7 +15,8 @@ var ErrDuration = errors.New(`want a duration like "90s", "1h30m" or "PT90S"`)
 
 var errSeconds = errors.New(`want a whole number of seconds, or a duration like "90s", "1h30m" or "PT90S"`)
 
-// ParseSeconds reads a duration in JSON: a string that ParseDuration reads, or a whole number of seconds.
+// ParseSeconds reads a duration in JSON: a string that ParseDuration reads, or a whole number of
+// seconds.
 func ParseSeconds(raw []byte) (time.Duration, error) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -32,8 +33,8 @@ func ParseSeconds(raw []byte) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// DurationForm is what a duration looks like, as openapi.yaml has it: without a sign, and in ISO 8601 with
-// a fraction of seconds only, and weeks by themselves.
+// DurationForm is what a duration looks like, as openapi.yaml has it: without a sign, and in ISO
+// 8601 with a fraction of seconds only, and weeks by themselves.
 var DurationForm = regexp.MustCompile(`^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+|` +
 	`P([0-9]+W|([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+([.,][0-9]+)?S)?)?))$`)
 

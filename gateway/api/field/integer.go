@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// Integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one kind of number; so does JSON Schema).
+// Integer is a whole number in JSON, where 1.0 and 1e1 are some too (RFC 8259, section 6, has one
+// kind of number; so does JSON Schema).
 type Integer int
 
 // UnmarshalJSON implements [json.Unmarshaler]. Its errors are those of an int.

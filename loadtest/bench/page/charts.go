@@ -30,8 +30,9 @@ type drawing interface {
 	JSON() map[string]any
 }
 
-// newChart takes what ECharts is told. In JSON nothing looks like the end of a script, whatever the names are that come from files;
-// only functions, which are put between marks, stand there as they are: by their names in the layout.
+// newChart takes what ECharts is told. In JSON nothing looks like the end of a script, whatever the
+// names are that come from files; only functions, which are put between marks, stand there as they
+// are: by their names in the layout.
 func newChart(title, caption string, height int, d drawing) (*chart, error) {
 	d.Validate()
 	option, err := json.Marshal(d.JSON())
@@ -59,7 +60,8 @@ func common(title string, legend bool) []charts.GlobalOpts {
 	}
 }
 
-// bars returns a chart for each figure by which servers are compared, with a bar for each server and wire.
+// bars returns a chart for each figure by which servers are compared, with a bar for each server
+// and wire.
 func bars(wires []bench.Table) (all []*chart, err error) {
 	for column, c := range wires[0].Columns {
 		if !c.Compared {
@@ -113,7 +115,8 @@ func known(wires []bench.Table, column int) []string {
 	})
 }
 
-// percentiles returns, for each wire, the latencies of all servers, over percentiles that get finer towards the end.
+// percentiles returns, for each wire, the latencies of all servers, over percentiles that get finer
+// towards the end.
 func percentiles(wires []bench.Table) (all []*chart, err error) {
 	for _, t := range wires {
 		l := charts.NewLine()

@@ -1,4 +1,5 @@
-// Package page shows what load tests have measured as a page of charts and tables that needs no network.
+// Package page shows what load tests have measured as a page of charts and tables that needs no
+// network.
 package page
 
 import (

@@ -52,7 +52,8 @@ func rendered(t *testing.T) string {
 func TestPageNeedsNoNetwork(t *testing.T) {
 	page := rendered(t)
 	for _, what := range []string{`(?i)\b(src|href|srcset|action|data)\s*=`, `(?i)@import`, `(?i)<(link|img|iframe|object)\b`} {
-		// In the script of ECharts there are assignments to properties of such names, but no address.
+		// In the script of ECharts there are assignments to properties of such names, but no
+		// address.
 		markup := regexp.MustCompile(`(?s)<script>.*?</script>`).ReplaceAllString(page, "")
 		if found := regexp.MustCompile(what).FindString(markup); found != "" {
 			t.Errorf("the page has %q", found)

@@ -14,8 +14,8 @@ import (
 	"github.com/hark-push/hark/backends"
 )
 
-// health answers, on an address of its own, whether the worker lives, whether it can work, and what it
-// counts. It is there before Redis is.
+// health answers, on an address of its own, whether the worker lives, whether it can work, and what
+// it counts. It is there before Redis is.
 type health struct {
 	server   *http.Server
 	backends atomic.Pointer[backends.Backends] // nil: they are not there yet

@@ -7,7 +7,8 @@ import (
 )
 
 // Entry is a change to a table. A frame holds them one behind the other: the kind, the mark of the
-// table, and the key and the value with their lengths in front, as varints; of a Sequence the number.
+// table, and the key and the value with their lengths in front, as varints; of a Sequence the
+// number.
 type Entry struct {
 	Kind   byte
 	Table  byte // its mark

@@ -16,17 +16,17 @@ import (
 
 // Log is the file of a log: frames, one behind the other, each of which is durable or not as a
 // whole. After a checkpoint, when the other file has what all of them hold, the next frame is
-// written at the beginning again, over those that are not needed any more, so the log stays as large
-// as it is and a sync has data to write but nothing of the file system. Which frames count is known
-// by their numbers, which rise by one from frame to frame and never begin again.
+// written at the beginning again, over those that are not needed any more, so the log stays as
+// large as it is and a sync has data to write but nothing of the file system. Which frames count is
+// known by their numbers, which rise by one from frame to frame and never begin again.
 //
 // In front of the frames stands who the log belongs to and how far it was known to reach, see
 // [Header]: so it is told whether frames are missing that were acknowledged.
 //
 // A frame is the length of what it holds (4 bytes), a CRC-32C (4) over the identity of the other
-// file, the number and what it holds, and the number (8). It is written, and synced, before the next
-// one is begun: after a crash only the last one can be torn, and nobody was told of that. Offsets
-// are those behind the header.
+// file, the number and what it holds, and the number (8). It is written, and synced, before the
+// next one is begun: after a crash only the last one can be torn, and nobody was told of that.
+// Offsets are those behind the header.
 //
 // It is used by one goroutine at a time.
 type Log struct {
@@ -47,8 +47,8 @@ type File interface {
 const (
 	// FrameHeader is what stands in front of what a frame holds, in bytes.
 	FrameHeader = 16
-	// LayBytes is how much of the file is laid out at a time: with zeros, because to find blocks for
-	// a hole and to journal that takes the file system longer than the data does.
+	// LayBytes is how much of the file is laid out at a time: with zeros, because to find blocks
+	// for a hole and to journal that takes the file system longer than the data does.
 	LayBytes = 1 << 20
 )
 
@@ -131,8 +131,8 @@ func Create(path string, h Header) (*Log, error) {
 	return l, nil
 }
 
-// introduce writes the header, which is durable with the next sync. If it cannot be written, the one
-// before is left.
+// introduce writes the header, which is durable with the next sync. If it cannot be written, the
+// one before is left.
 func (l *Log) introduce() error {
 	l.Turn++
 	_, err := l.File.WriteAt(l.Append(l.scratch[:0]), int64(l.Turn%2)*HeaderSlot)
@@ -189,14 +189,15 @@ func (l *Log) Cut(frames []byte) (frame []byte, number uint64) {
 	return frames[:size], binary.BigEndian.Uint64(frames[8:])
 }
 
-// Scan returns up to where there are the frames that follow on one, without a gap, and the number of
-// the last. It is an error if there must have been more: ErrMissing, ErrLater.
+// Scan returns up to where there are the frames that follow on one, without a gap, and the number
+// of the last. It is an error if there must have been more: ErrMissing, ErrLater.
 func (l *Log) Scan(frames []byte, after uint64) (end int, last uint64, err error) {
 	for {
 		frame, number := l.Cut(frames[end:])
 		switch {
 		case frame == nil:
-			// Torn, or an old frame that was written over in part, unless the one after it is there.
+			// Torn, or an old frame that was written over in part, unless the one after it is
+			// there.
 			if l.Has(frames[end:], after+2) {
 				return 0, 0, ErrMissing
 			}

@@ -16,8 +16,8 @@ func frameOf(l *Log, number uint64, held string) []byte {
 	return frame
 }
 
-// three makes a log with the frames 6 to 8, of which those up to 7 are acknowledged, and returns the
-// content of its file, and where the first frame begins and each ends.
+// three makes a log with the frames 6 to 8, of which those up to 7 are acknowledged, and returns
+// the content of its file, and where the first frame begins and each ends.
 func three(t *testing.T, path string) (content []byte, ends []int) {
 	t.Helper()
 	l, err := Create(path, Header{Identity: [IdentitySize]byte{1}, Generation: 10, Next: 11, Base: 5, Sealed: 5})

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// dataFile syncs with fdatasync(2): a file that is written over only does not have its times journaled then.
+// dataFile syncs with fdatasync(2): a file that is written over only does not have its times
+// journaled then.
 type dataFile struct{ *os.File }
 
 func (f dataFile) Sync() error {

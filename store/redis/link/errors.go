@@ -11,10 +11,12 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// passing are the words with which a server answers that will not answer so for ever: it starts, elects a master, or is full.
+// passing are the words with which a server answers that will not answer so for ever: it starts,
+// elects a master, or is full.
 var passing = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "NOREPLICAS", "MISCONF", "OOM", "ERR max number of clients reached"}
 
-// MayPass reports whether waiting may mend what is the matter: a server that cannot be reached, or that cannot answer yet.
+// MayPass reports whether waiting may mend what is the matter: a server that cannot be reached, or
+// that cannot answer yet.
 func MayPass(err error) bool {
 	_, unreachable := errors.AsType[net.Error](err)
 	unreachable = unreachable || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||

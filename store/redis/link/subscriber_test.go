@@ -11,7 +11,8 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// recorder is a handler that passes on what it is told: what was published, or that something was missed.
+// recorder is a handler that passes on what it is told: what was published, or that something was
+// missed.
 type recorder chan string
 
 func (r recorder) Message(payload string) { r <- payload }
@@ -50,8 +51,8 @@ func connect(t *testing.T, url string) (*link.Client, *link.Subscriber) {
 	return client, s
 }
 
-// TestSubscriber: a handler gets what is published once its subscription is confirmed, is told when the
-// connection was lost, and is kept by a channel that is wanted again soon.
+// TestSubscriber: a handler gets what is published once its subscription is confirmed, is told when
+// the connection was lost, and is kept by a channel that is wanted again soon.
 func TestSubscriber(t *testing.T) {
 	client, s := connect(t, servertest.Redis(t).URL)
 	ctx := t.Context()
