@@ -65,7 +65,7 @@ func TestBacklog(t *testing.T) {
 		s := &stored{fail: 3}
 		b := memory.New([]string{"a", "b"}, memory.Options{Backlog: s.backlog, MaxKept: 10})
 		defer b.Close()
-		var want, given = make(map[string][]string), make(map[string][]string)
+		want, given := make(map[string][]string), make(map[string][]string)
 		n := 0
 		submit := func(many int) {
 			for range many {

@@ -118,11 +118,18 @@ func wireStory(t *testing.T) string {
 	w.call("a bad endpoint", "POST /v1/webhooks", `{"url":"ftp://127.0.0.1/","colour":1}`, asJSON)
 
 	for _, wrong := range [][]string{
-		{"no such path", "GET /v1/nothing", ""}, {"no such method", "PUT /v1/requests", "", asJSON}, {"no such request", "GET /v1/requests/none", ""},
-		{"no such route", "POST /v1/requests", `{"route":"ecko","content":1}`, asJSON}, {"no JSON", "POST /v1/requests", `{"content":`, asJSON},
-		{"unknown members", "POST /v1/requests", `{"content":1,"piority":3}`, asJSON}, {"an unknown option", "POST /v1/requests?piority=3", "x", "Content-Type: text/plain"},
-		{"no type", "POST /v1/requests", `{"content":1}`}, {"no percent-encoding", "GET /v1/requests?topic=%zz", ""}, {"a bad cursor", "GET /v1/requests?cursor=x", ""},
-		{"no such work", "POST /v1/work/none/start", ""}, {"no stream", "GET /v1/events", "", "Accept: image/png"},
+		{"no such path", "GET /v1/nothing", ""},
+		{"no such method", "PUT /v1/requests", "", asJSON},
+		{"no such request", "GET /v1/requests/none", ""},
+		{"no such route", "POST /v1/requests", `{"route":"ecko","content":1}`, asJSON},
+		{"no JSON", "POST /v1/requests", `{"content":`, asJSON},
+		{"unknown members", "POST /v1/requests", `{"content":1,"piority":3}`, asJSON},
+		{"an unknown option", "POST /v1/requests?piority=3", "x", "Content-Type: text/plain"},
+		{"no type", "POST /v1/requests", `{"content":1}`},
+		{"no percent-encoding", "GET /v1/requests?topic=%zz", ""},
+		{"a bad cursor", "GET /v1/requests?cursor=x", ""},
+		{"no such work", "POST /v1/work/none/start", ""},
+		{"no stream", "GET /v1/events", "", "Accept: image/png"},
 	} {
 		w.call(wrong[0], wrong[1], wrong[2], wrong[3:]...)
 	}
@@ -140,14 +147,15 @@ func (w *wire) call(what, line, body string, fields ...string) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	method, _, _ := strings.Cut(line, " ")
-	head := line + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+	var head strings.Builder
+	head.WriteString(line + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
 	for _, f := range fields {
-		head += f + "\r\n"
+		head.WriteString(f + "\r\n")
 	}
 	if body != "" || method == http.MethodPost || method == http.MethodPut {
-		head += fmt.Sprintf("Content-Length: %d\r\n", len(body))
+		_, _ = fmt.Fprintf(&head, "Content-Length: %d\r\n", len(body))
 	}
-	if _, err := io.WriteString(conn, head+"\r\n"+body); err != nil {
+	if _, err := io.WriteString(conn, head.String()+"\r\n"+body); err != nil {
 		w.t.Fatal(err)
 	}
 	answer, err := io.ReadAll(bufio.NewReader(conn))

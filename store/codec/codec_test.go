@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -32,12 +33,12 @@ func TestListeners(t *testing.T) {
 
 // TestNames: what stands in stores stays as it is.
 func TestNames(t *testing.T) {
-	letters := ""
+	var letters strings.Builder
 	for _, status := range append([]lifecycle.Status{""}, lifecycle.Statuses...) {
-		letters += StatusLetter(status) + " "
+		letters.WriteString(StatusLetter(status) + " ")
 	}
-	if letters != " p r s f c e " {
-		t.Errorf("status letters %q", letters)
+	if letters.String() != " p r s f c e " {
+		t.Errorf("status letters %q", letters.String())
 	}
 	entry := OwnerEntry(&lifecycle.Request{ID: "a", Route: "images", Topic: "order-42"})
 	id, route, topic := CutOwnerEntry([]byte(entry))
