@@ -71,7 +71,7 @@ type Service struct {
 	limits      Limits
 	log         *slog.Logger
 	completions completions
-	creating    crowd
+	creating    ownerLimit
 }
 
 // Options of a [Service]. The zero value works.

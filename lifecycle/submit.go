@@ -76,7 +76,7 @@ func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 	return Created{}, fmt.Errorf("%w: the request keeps changing", ErrUnavailable)
 }
 
-// create stores what was submitted, when its owner's crowd admits it.
+// create stores what was submitted, when its owner's limit lets it.
 func (s *Service) create(ctx context.Context, sub Submission) (Created, error) {
 	if err := s.creating.enter(ctx, sub.Owner); err != nil {
 		return Created{}, err

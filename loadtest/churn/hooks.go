@@ -142,7 +142,39 @@ func (r *receiver) make(ctx context.Context, random *rand.Rand, e *endpoint) err
 		return fmt.Errorf("%w: webhook %v", errStatus, a)
 	}
 	e.id = made.ID
+	if a.unknown > 0 { // one whose answer was lost may have been made, too
+		return r.dropTwins(ctx, random, e)
+	}
 	return nil
+}
+
+// dropTwins deletes the endpoints of an owner that have the URL of another one.
+func (r *receiver) dropTwins(ctx context.Context, random *rand.Rand, of *endpoint) error {
+	for cursor := ""; ; {
+		a, err := r.ask(ctx, random, of.owner, call{method: "GET", path: "/v1/webhooks?limit=200" + cursor})
+		if err != nil {
+			return err
+		}
+		var page struct {
+			Webhooks []struct{ ID, URL string }
+			Next     string
+		}
+		if err := json.Unmarshal(a.body, &page); err != nil || a.status != http.StatusOK {
+			return fmt.Errorf("%w: webhooks %v", errStatus, a)
+		}
+		for _, w := range page.Webhooks {
+			if w.URL == r.url+of.path && w.ID != of.id {
+				r.ledger.count("endpoints made twice")
+				twin := *of
+				twin.id = w.ID
+				r.change(ctx, random, &twin, "DELETE", "")
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		cursor = "&cursor=" + page.Next
+	}
 }
 
 // ServeHTTP implements [http.Handler].

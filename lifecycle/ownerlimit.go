@@ -18,9 +18,10 @@ const (
 	company = time.Second
 )
 
-// crowd bounds how many of each owner are inside; who comes beyond that waits outside, in order of
-// arrival. It may be used by many goroutines, and keeps nothing of owners who have nobody there.
-type crowd struct {
+// ownerLimit bounds how many of each owner are inside; who comes beyond that waits outside, in
+// order of arrival. It may be used by many goroutines, and keeps nothing of owners who have nobody
+// there.
+type ownerLimit struct {
 	mu     sync.Mutex
 	owners map[string]*group
 	last   string    // owner who came last
@@ -35,7 +36,7 @@ type group struct {
 }
 
 // enter returns when there is room; ErrUnavailable when ctx ends before.
-func (c *crowd) enter(ctx context.Context, owner string) error {
+func (c *ownerLimit) enter(ctx context.Context, owner string) error {
 	c.mu.Lock()
 	now := time.Now()
 	if owner != c.last && now.Sub(c.came) < company {
@@ -75,7 +76,7 @@ func (c *crowd) enter(ctx context.Context, owner string) error {
 }
 
 // leave makes room for the next ones of an owner, or more of them, or fewer, as it is alone or not.
-func (c *crowd) leave(owner string) {
+func (c *ownerLimit) leave(owner string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := c.owners[owner]
@@ -89,7 +90,7 @@ func (c *crowd) leave(owner string) {
 	}
 }
 
-func (c *crowd) most(now time.Time) int {
+func (c *ownerLimit) most(now time.Time) int {
 	if now.Sub(c.mixed) < company {
 		return mostBesideOthers
 	}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// TestCrowd: an owner has all the room alone, and a share of it from when another one comes until
-// that one has stayed away for a while; nobody waits for another owner's.
-func TestCrowd(t *testing.T) {
+// TestOwnerLimit: an owner has all the room alone, and a share of it from when another one comes
+// until that one has stayed away for a while; nobody waits for another owner's.
+func TestOwnerLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c crowd
+		var c ownerLimit
 		var inside atomic.Int32 // of a
 		come := func(owner string) {
 			if err := c.enter(t.Context(), owner); err != nil {
@@ -66,10 +66,10 @@ func TestCrowd(t *testing.T) {
 	})
 }
 
-// TestCrowdEnds: who is outside when its call ends has not entered, and keeps nobody from it.
-func TestCrowdEnds(t *testing.T) {
+// TestOwnerLimitEnds: who is outside when its call ends has not entered, and keeps nobody from it.
+func TestOwnerLimitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c crowd
+		var c ownerLimit
 		for range mostAlone {
 			if err := c.enter(t.Context(), "a"); err != nil {
 				t.Fatal(err)
