@@ -34,7 +34,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 	}
 	batch.errs = append(batch.errs, faults...)
 	requests := batch.readRequests(fields["requests"], a.MaxBatch)
-	for name, raw := range fields {
+	for name, raw := range inOrder(fields) {
 		switch name {
 		case "requests":
 		case "id", "topic", "retention":

@@ -73,7 +73,7 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 // decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is
 // what a pointer to one begins with.
 func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
-	for name, raw := range fields {
+	for name, raw := range inOrder(fields) {
 		if string(raw) == `""` && name != "description" && fieldName(into, name) {
 			errs = append(errs, fieldError{at + strictjson.Escape(name), "is empty: say what is meant, or leave it out"})
 			continue

@@ -74,7 +74,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 	wrong := func(pointer, format string, args ...any) {
 		errs = append(errs, fieldError{pointer, fmt.Sprintf(format, args...)})
 	}
-	for name, raw := range fields {
+	for name, raw := range inOrder(fields) {
 		if string(raw) == "null" && slices.Contains(leaseFields, name) {
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -44,12 +46,24 @@ func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMe
 		faults = slices.DeleteFunc(strictjson.Check(body, "", maxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
 		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8.", errors: fieldErrors(faults, at)}
 	}
-	for name, raw := range fields {
+	for name, raw := range inOrder(fields) {
 		if !slices.Contains(opaque, name) {
 			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), maxErrors)...)
 		}
 	}
 	return fields, fieldErrors(faults[:min(len(faults), maxErrors)], at), nil
+}
+
+// inOrder yields members in the order of their names, so that the same body gets the same errors in
+// the same order.
+func inOrder(fields map[string]json.RawMessage) iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			if !yield(name, fields[name]) {
+				return
+			}
+		}
+	}
 }
 
 // fieldErrors returns faults as clients see them. at is what their pointers begin with.

@@ -180,7 +180,7 @@ func (r *reader) envelope(body []byte) error {
 		r.wrong("/content", "is required: the work to be done, any JSON value")
 	}
 	r.sub.Content = lifecycle.Content{Type: "application/json", Data: raw}
-	for name, raw := range fields {
+	for name, raw := range inOrder(fields) {
 		switch {
 		case name == "content":
 		case name == "webhook":

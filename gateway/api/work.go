@@ -280,7 +280,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	if err != nil {
 		return err
 	}
-	for name := range fields {
+	for name := range inOrder(fields) {
 		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
 			errs = append(errs, fieldError{"/" + strictjson.Escape(name), "is not a field of this report" + suggest.Mean(name, suggest.Fields(into))})
 		}

@@ -123,7 +123,7 @@ func wireStory(t *testing.T) string {
 		{"no such request", "GET /v1/requests/none", ""},
 		{"no such route", "POST /v1/requests", `{"route":"ecko","content":1}`, asJSON},
 		{"no JSON", "POST /v1/requests", `{"content":`, asJSON},
-		{"unknown members", "POST /v1/requests", `{"content":1,"piority":3}`, asJSON},
+		{"unknown members", "POST /v1/requests", `{"content":1,"piority":3,"delay":-1}`, asJSON},
 		{"an unknown option", "POST /v1/requests?piority=3", "x", "Content-Type: text/plain"},
 		{"no type", "POST /v1/requests", `{"content":1}`},
 		{"no percent-encoding", "GET /v1/requests?topic=%zz", ""},
