@@ -2,6 +2,8 @@ package blackbox_test
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -9,6 +11,9 @@ import (
 // TestBacklog: more requests than a queue keeps in memory wait through the death of the process,
 // and each is worked on once, the older first.
 func TestBacklog(t *testing.T) {
+	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+		t.Skip("RabbitMQ keeps its queues by itself")
+	}
 	data := t.TempDir()
 	p := spawn(t, data, "--samples=false", "--routes=echo")
 	const batches, members = 6, 1000
@@ -22,7 +27,7 @@ func TestBacklog(t *testing.T) {
 	}
 	last := p.submit("echo", "last")
 	work := p.call("POST", "/v1/work/lease", `{"routes":["echo"],"max":1,"wait":"1s","lease":"2s"}`).want(200).json()["work"].([]any)
-	if len(work) != 1 || work[0].(map[string]any)["id"] != p.members("b0")[0]["id"] {
+	if len(work) != 1 || !slices.ContainsFunc(p.members("b0"), func(r map[string]any) bool { return r["id"] == work[0].(map[string]any)["id"] }) {
 		t.Fatalf("the first work is %v", work)
 	}
 	p.kill()
