@@ -17,9 +17,9 @@ func placeOf(it *item) place { return place{it.job.Route, it.level(), it.job.Own
 
 // left says that jobs of a place are in the backlog alone. There is none where all are kept.
 type left struct {
-	jobs    int               // that have been left there, ever
-	reading bool              // somebody reads the backlog for the place
-	settled map[name]struct{} // since that one began, so that what it has read of them is no news
+	jobs    int             // that have been left there, ever
+	reading bool            // somebody reads the backlog for the place
+	settled map[name]uint64 // sequences of those since that one began: what it has read of them is no news
 }
 
 // againAfter is how long it takes until the backlog is read again after it has failed.
@@ -58,7 +58,7 @@ func (b *Broker) refill(at place) {
 	if l == nil || l.reading || b.closed || b.kept(at) > b.options.MaxKept/2 {
 		return
 	}
-	l.reading, l.settled = true, make(map[name]struct{})
+	l.reading, l.settled = true, make(map[name]uint64)
 	b.reading.Go(func() { b.read(at, l) })
 }
 
@@ -113,14 +113,15 @@ func (b *Broker) readOnce(at place, l *left) (full bool, err error) {
 }
 
 // keep puts a job of the backlog into its line, unless it waits there, is out or was settled
-// meanwhile, and reports whether there is no room.
+// meanwhile, and reports whether there is no room. One that waits again since is none of these.
 func (b *Broker) keep(j broker.Job, l *left) (full bool) {
 	if b.closed {
 		return true
 	}
 	it := &item{job: j}
 	at := placeOf(it)
-	if _, settled := l.settled[nameOf(j)]; settled || b.waiting[nameOf(j)] != nil || b.out(j) {
+	sequence, settled := l.settled[nameOf(j)]
+	if settled && sequence >= j.Sequence || b.waiting[nameOf(j)] != nil || b.out(j) {
 		return false
 	}
 	if b.kept(at) >= b.options.MaxKept {
@@ -135,11 +136,12 @@ func (b *Broker) keep(j broker.Job, l *left) (full bool) {
 	return false
 }
 
-// out reports whether a job has been handed out and not been settled.
+// out reports whether a job, or a newer one for the same request, has been handed out and not been
+// settled.
 func (b *Broker) out(j broker.Job) bool {
 	for _, c := range b.routes[j.Route].consumers {
 		for d := range c.holds {
-			if nameOf(d.item.job) == nameOf(j) {
+			if nameOf(d.item.job) == nameOf(j) && d.item.job.Sequence >= j.Sequence {
 				return true
 			}
 		}

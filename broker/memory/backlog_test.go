@@ -169,6 +169,39 @@ func TestBacklogOfMany(t *testing.T) {
 	})
 }
 
+// TestAgainWhileOut: a request that waits again before its delivery is settled is handed out once
+// more, also if the backlog is read in between.
+func TestAgainWhileOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stored{fail: 1} // so that it is read again while the first delivery is out
+		b := memory.New([]string{"a"}, memory.Options{Backlog: s.backlog, MaxKept: 2})
+		defer b.Close()
+		for i := range 3 {
+			j := of("o", fmt.Sprint("j", i))
+			s.add(j)
+			publish(t, b, j)
+		}
+		var given []string
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.Consume(ctx, []string{"a"}, 1, func(d broker.Delivery) {
+			j := d.Job()
+			given = append(given, fmt.Sprint(j.ID, "@", j.Sequence))
+			s.done(j.ID)
+			if j.ID == "j0" && j.Sequence == 0 {
+				j.Sequence = 1
+				s.add(j)
+				publish(t, b, j)
+				time.Sleep(10 * time.Second)
+			}
+			d.Ack()
+		}); err != nil {
+			t.Error(err)
+		}
+		expect(t, given, "j0@0", "j1@0", "j2@0", "j0@1")
+	})
+}
+
 // TestRecoverLeaves: at a start those that were handed out are kept, and of the others as many as
 // always.
 func TestRecoverLeaves(t *testing.T) {

@@ -140,7 +140,7 @@ func (d *delivery) settle(back bool) error {
 	if back {
 		b.putBack(d.item.job)
 	} else if l := b.left[placeOf(d.item)]; l != nil && l.reading {
-		l.settled[nameOf(d.item.job)] = struct{}{}
+		l.settled[nameOf(d.item.job)] = d.item.job.Sequence
 	}
 	d.release()
 	if b.closed {
