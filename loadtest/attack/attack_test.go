@@ -12,7 +12,7 @@ import (
 
 // attackOf returns a row whose calls all took so long before and during an attack.
 func attackOf(before, during time.Duration) attackRow {
-	r := attackRow{Name: "x", Before: measure.NewHistogram(), During: measure.NewHistogram(), Alive: true}
+	r := attackRow{Name: "x", Before: measure.NewHistogram(), During: measure.NewHistogram(), Disk: measure.NewHistogram(), Alive: true}
 	measure.Record(r.Before, before)
 	measure.Record(r.During, during)
 	r.Memory.Before, r.Memory.Peak, r.Memory.After = 20<<20, 20<<20, 20<<20
@@ -45,6 +45,27 @@ func TestAttackVerdict(t *testing.T) {
 		attackTable{r}.print(&out)
 		if verdict := strings.Contains(out.String(), " NOT "); verdict != (c.says != "") {
 			t.Errorf("%s: the table says %s", name, out.String())
+		}
+	}
+}
+
+// TestDisturbed: an attack is made again only if callers were late, and the disk stood still for
+// much of that.
+func TestDisturbed(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, during, disk time.Duration
+		want                 bool
+	}{
+		"late by the disk":            {10 * time.Millisecond, 500 * time.Millisecond, 400 * time.Millisecond, true},
+		"late by itself":              {10 * time.Millisecond, 500 * time.Millisecond, 20 * time.Millisecond, false},
+		"late by much more":           {10 * time.Millisecond, 500 * time.Millisecond, 150 * time.Millisecond, false},
+		"late, on a disk that works":  {10 * time.Millisecond, 60 * time.Millisecond, 60 * time.Millisecond, false},
+		"in time for all of the disk": {100 * time.Millisecond, 400 * time.Millisecond, 400 * time.Millisecond, false},
+	} {
+		r := attackOf(c.before, c.during)
+		measure.Record(r.Disk, c.disk)
+		if got := r.disturbed(); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
 	}
 }
