@@ -25,7 +25,7 @@ import (
 type compare struct {
 	Quick   bool     `help:"Small sizes: to see that it works, in less than two minutes."`
 	Scenes  []string `placeholder:"NAME" help:"Only these: idle, broadcast, unicast, lifecycle, slow, storm, growth."`
-	Servers []string `placeholder:"NAME" help:"Only these: hark, nchan, centrifugo, centrifuge, mercure, bare."`
+	Servers []string `placeholder:"NAME" help:"Only these: hark, base (another version of it, which needs --base and is not among all), nchan, centrifugo, centrifuge, mercure, bare."`
 	Rounds  int      `help:"How often the servers take turns in broadcast, unicast and lifecycle: 3 times if not given, with --quick once. The other scenes compare no speed, or have rounds of their own."`
 }
 
@@ -34,11 +34,15 @@ type comparison struct {
 	ctx     context.Context //nolint:containedctx // lives as long as the call
 	folder  string          // temporary
 	results *bench.Results
+	base    string         // folder of the programs of another version
 	bytes   map[string]int // of a delivery of Hark's, by wire
 }
 
 // Run plays everything. It fails if Hark fails a scene.
 func (s *compare) Run(o *options) error {
+	if slices.Contains(s.Servers, "base") != (o.Base != "") {
+		return errors.New("--base and base among --servers go together: --servers=hark,base --base=FOLDER")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	folder, err := os.MkdirTemp("", "hark-loadtest-")
@@ -50,7 +54,7 @@ func (s *compare) Run(o *options) error {
 	if err := os.Mkdir(peer.Programs, 0o700); err != nil {
 		return err
 	}
-	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, bytes: make(map[string]int)}
+	c := &comparison{ctx: ctx, folder: folder, results: &bench.Results{Header: bench.Here()}, base: o.Base, bytes: make(map[string]int)}
 	c.results.Args = slices.DeleteFunc(withoutOutput(os.Args[1:]), func(arg string) bool { return arg == "compare" })
 	c.results.Rounds, c.results.Quick = s.Rounds, s.Quick
 	switch {
@@ -122,6 +126,9 @@ func (c *comparison) one(p planned) error {
 	}
 	if p.shared {
 		args = append(args, "--backends=shared")
+	}
+	if p.server == "base" {
+		args = append(args, "--base="+c.base)
 	}
 	if p.floor {
 		if c.bytes[p.wire] == 0 {

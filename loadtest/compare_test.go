@@ -43,6 +43,12 @@ func TestPlan(t *testing.T) {
 	if runs, _ := plan([]string{"unicast"}, []string{"hark"}, false, nil); len(runs) != 4 || !runs[2].shared || runs[2].rounds(3) != 3 {
 		t.Error(runs)
 	}
+	if runs, _ := plan([]string{"unicast"}, []string{"hark", "base"}, false, nil); len(runs) != 8 || runs[1].server != "base" || !runs[1].same(runs[0]) {
+		t.Error(runs)
+	}
+	if runs, _ := plan([]string{"lifecycle"}, nil, false, nil); slices.ContainsFunc(runs, func(p planned) bool { return p.server == "base" }) {
+		t.Error("the other version is among all")
+	}
 	if runs, _ := plan([]string{"growth"}, nil, false, nil); len(runs) != 1 || runs[0].rounds(3) != 1 { // it has rounds of its own
 		t.Error(runs)
 	}

@@ -87,10 +87,11 @@ var plannedScenes = []struct {
 	},
 }
 
-// plan returns all runs of some scenes on some servers, in order; no names mean all of them. What
+// plan returns all runs of some scenes on some servers, in order; no names mean all of them but the
+// other version of Hark, which is everywhere where Hark is, if it is asked for by its name. What
 // cannot run has a reason in absent, by server.
 func plan(scenes, servers []string, quick bool, absent map[string]string) ([]planned, error) {
-	known := []string{"redis"}
+	known := []string{"redis", "base"}
 	var runs []planned
 	wanted := func(name string, names []string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	var sceneNames []string
@@ -133,6 +134,9 @@ func plan(scenes, servers []string, quick bool, absent map[string]string) ([]pla
 				}
 				for _, server := range names {
 					add(server, wire, shared)
+					if server == "hark" && slices.Contains(servers, "base") {
+						add("base", wire, shared)
+					}
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,21 +38,37 @@ type Hark struct {
 // BeforeProgress is how many events a request has before the first report: accepted and started.
 const BeforeProgress = 2
 
-func startHark(shared bool, nodes int, args []string) (_ *Target, err error) {
-	if nodes > 1 && !shared {
+func startHark(o *Options) (_ *Target, err error) {
+	shared := o.Backends == "shared"
+	if o.Nodes > 1 && !shared {
 		return nil, errors.New("several gateways need --backends=shared")
 	}
 	t, h := &Target{Name: "Hark, embedded"}, &Hark{client: client.New()}
+	if shared {
+		t.Name = "Hark on Redis and RabbitMQ"
+	}
+	program := Build
+	if o.On == "base" {
+		if o.Base == "" {
+			return nil, errors.New("--on=base needs --base, a folder with programs of another version")
+		}
+		t.Name += ", base"
+		program = func(_, path string, _ ...string) (string, error) {
+			name := filepath.Join(o.Base, filepath.Base(path))
+			_, err := os.Stat(name)
+			return name, err
+		}
+	}
 	t.Peer = h
 	defer t.StopUnless(&err)
 	dir, err := t.Folder()
 	if err != nil {
 		return nil, err
 	}
-	if h.binary, err = Build(dir, "./gateway"); err != nil {
+	if h.binary, err = program(dir, "./gateway"); err != nil {
 		return nil, err
 	}
-	ports, err := FreePorts(max(nodes, 1))
+	ports, err := FreePorts(max(o.Nodes, 1))
 	if err != nil {
 		return nil, err
 	}
@@ -59,20 +76,19 @@ func startHark(shared bool, nodes int, args []string) (_ *Target, err error) {
 		h.Addrs = append(h.Addrs, "127.0.0.1:"+port)
 	}
 	h.Addr = h.Addrs[0]
-	args = append([]string{
+	args := append([]string{
 		"--listen=" + h.Addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
 		"--max-per-address=10000000", "--max-http-per-address=1000000", "--max-calls-per-address=1000000", // all of the load comes from one
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
-	}, args...)
+	}, o.Args...)
 	if shared {
-		t.Name = "Hark on Redis and RabbitMQ"
 		s, err := t.Servers("epmd rabbitmq redis")
 		if err != nil {
 			return nil, err
 		}
 		h.Redis, h.AMQP = s.Redis, s.AMQP
 		h.environment = []string{"HARK_REDIS=" + s.Redis, "HARK_AMQP=" + s.AMQP}
-		worker, err := Build(dir, "./processor/cmd/worker")
+		worker, err := program(dir, "./processor/cmd/worker")
 		if err != nil {
 			return nil, err
 		}

@@ -13,7 +13,8 @@ import (
 
 // Options say what is put under load; they are flags of every scene.
 type Options struct {
-	On           string   `default:"hark" enum:"hark,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
+	On           string   `default:"hark" enum:"hark,base,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; base (another version of it, see --base); centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
+	Base         string   `placeholder:"FOLDER" help:"Folder with the programs gateway and worker of another version of Hark, as make build leaves them in bin."`
 	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
 	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
@@ -61,7 +62,7 @@ func Start(o *Options) (*Target, error) {
 	case "nchan":
 		return startNchan(o.MessageBytes)
 	default:
-		return startHark(o.Backends == "shared", o.Nodes, o.Args)
+		return startHark(o)
 	}
 }
 
