@@ -24,6 +24,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/gateway/intake"
@@ -283,7 +284,7 @@ func (a *API) limitCalls(c *fiber.Ctx) error {
 	under := a.calls.Add(1)
 	defer a.calls.Add(-1)
 	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
-		return &problem{kind: kindUnavailable, detail: "The gateway has too many calls under way.", retryAfter: 1 + rand.IntN(5)}
+		return &problem.Details{Kind: problem.Unavailable, Detail: "The gateway has too many calls under way.", RetryAfter: 1 + rand.IntN(5)}
 	}
 	return c.Next()
 }
@@ -293,7 +294,7 @@ func (a *API) recoverPanic(c *fiber.Ctx) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			a.log.Error("panic in a handler", slog.Any("panic", v), slog.String("path", c.Path()))
-			err = &problem{kind: kindInternal, detail: "Something went wrong inside the gateway."}
+			err = &problem.Details{Kind: problem.Internal, Detail: "Something went wrong inside the gateway."}
 		}
 	}()
 	return c.Next()

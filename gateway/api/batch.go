@@ -9,16 +9,14 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
-const (
-	maxBatch  = 1000 // requests of a batch, whatever is configured
-	maxErrors = 100  // things wrong with one that are told at once
-)
+const maxBatch = 1000 // requests of a batch, whatever is configured
 
 // readBatch reads the body of POST /v1/batches: the batch, and its requests, as they would be
 // submitted one by one.
@@ -51,7 +49,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 	}
 	batch.distinct(requests)
 	for _, r := range requests {
-		room := max(maxErrors-len(batch.errs), 0)
+		room := max(problem.MaxErrors-len(batch.errs), 0)
 		batch.more += r.more + max(len(r.errs)-room, 0)
 		batch.errs = append(batch.errs, r.errs[:min(room, len(r.errs))]...)
 	}
@@ -95,8 +93,8 @@ func (r *reader) readRequests(raw json.RawMessage, most int) []*reader {
 		switch err := one.object(body); {
 		case err == nil:
 			one.complete()
-		case len(err.errors) > 0: // an object that is none of ours
-			one.wrong("", "%s", err.errors[0].Detail)
+		case len(err.Errors) > 0: // an object that is none of ours
+			one.wrong("", "%s", err.Errors[0].Detail)
 		default:
 			one.wrong("", "must be an object: a request with its content and options")
 		}
@@ -107,8 +105,8 @@ func (r *reader) readRequests(raw json.RawMessage, most int) []*reader {
 }
 
 // object reads one request of a batch.
-func (r *reader) object(body json.RawMessage) *problem {
-	p, _ := errors.AsType[*problem](r.envelope(body))
+func (r *reader) object(body json.RawMessage) *problem.Details {
+	p, _ := errors.AsType[*problem.Details](r.envelope(body))
 	return p
 }
 

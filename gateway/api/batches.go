@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -55,22 +56,22 @@ func (a *API) getBatch(c *fiber.Ctx, caller auth.Caller) error {
 // batchRequests answers GET /v1/batches/{id}/requests.
 func (a *API) batchRequests(c *fiber.Ctx, caller auth.Caller) error {
 	of, from, limit := named(c), hub.Cursor{}, 50
-	var errs []fieldError
+	var errs []problem.FieldError
 	if s := c.Query("cursor"); s != "" {
 		var err error
 		from, err = hub.ParseCursor(s)
 		if of.Life = cmp.Or(from.Epoch, of.Life); err != nil || from.Offset < 1 || from.Offset > maxBatch || from.String() != s {
-			errs = append(errs, fieldError{"?cursor", "is not a cursor of this list"})
+			errs = append(errs, problem.At("?cursor", "is not a cursor of this list"))
 		}
 	}
 	if s := c.Query("limit"); s != "" {
 		var err error
 		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > 200 {
-			errs = append(errs, fieldError{"?limit", "must be a whole number from 1 to 200"})
+			errs = append(errs, problem.At("?limit", "must be a whole number from 1 to 200"))
 		}
 	}
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	members, life, next, err := a.Service.Members(a.storeContext(), caller.Principal, of, int(from.Offset), limit)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/budget"
 )
 
@@ -186,19 +187,19 @@ func (b *body) take(c *conn, p []byte) (int, error) {
 	return n, err
 }
 
-func tooLarge(most int) *problem {
-	return &problem{kind: kindTooLarge, detail: fmt.Sprintf("The body may have at most %d bytes here.", most)}
+func tooLarge(most int) *problem.Details {
+	return &problem.Details{Kind: problem.TooLarge, Detail: fmt.Sprintf("The body may have at most %d bytes here.", most)}
 }
 
 // brokenBody is the problem of a body that did not arrive.
-func brokenBody(c *conn, err error) *problem {
+func brokenBody(c *conn, err error) *problem.Details {
 	if c.body.reservation.Slow() {
-		return &problem{kind: kindTimeout, detail: "The body came so slowly that others had to wait for its room. Send it again, in smaller parts if the line is slow."}
+		return &problem.Details{Kind: problem.Timeout, Detail: "The body came so slowly that others had to wait for its room. Send it again, in smaller parts if the line is slow."}
 	}
 	if timeout, ok := errors.AsType[net.Error](err); c.late || ok && timeout.Timeout() {
-		return &problem{kind: kindTimeout, detail: "The body stood still, or came too slowly. Send it again, in smaller parts if the line is slow."}
+		return &problem.Details{Kind: problem.Timeout, Detail: "The body stood still, or came too slowly. Send it again, in smaller parts if the line is slow."}
 	}
-	return &problem{kind: kindMalformed, detail: "The body ended early, or its chunks are broken."}
+	return &problem.Details{Kind: problem.Malformed, Detail: "The body ended early, or its chunks are broken."}
 }
 
 // What is dropped of a body that nobody wanted, so that the connection can be used again.

@@ -7,16 +7,18 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/hark-push/hark/gateway/api/problem"
 )
 
 func TestBrokenBody(t *testing.T) {
 	for err, want := range map[error]string{
-		io.ErrUnexpectedEOF:                       kindMalformed.Name,
-		errors.New("broken chunk"):                kindMalformed.Name,
-		os.ErrDeadlineExceeded:                    kindTimeout.Name,
-		&net.OpError{Err: os.ErrDeadlineExceeded}: kindTimeout.Name,
+		io.ErrUnexpectedEOF:                       problem.Malformed.Name,
+		errors.New("broken chunk"):                problem.Malformed.Name,
+		os.ErrDeadlineExceeded:                    problem.Timeout.Name,
+		&net.OpError{Err: os.ErrDeadlineExceeded}: problem.Timeout.Name,
 	} {
-		if got := brokenBody(new(conn), err); got.kind.Name != want || got.detail == "" {
+		if got := brokenBody(new(conn), err); got.Kind.Name != want || got.Detail == "" {
 			t.Errorf("%v: %+v, want %s", err, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -63,7 +64,7 @@ func (a *API) followerWho(c *fiber.Ctx, resumes func(request string) bool) (auth
 // only the resources that ask for a follower take tickets, and only for that request.
 func may(caller auth.Caller, role lifecycle.Role) error {
 	if !caller.Is(role) && caller.Request.ID == "" {
-		return &problem{kind: kindForbidden, detail: "This call needs the role " + string(role) + "."}
+		return &problem.Details{Kind: problem.Forbidden, Detail: "This call needs the role " + string(role) + "."}
 	}
 	return nil
 }
@@ -71,14 +72,14 @@ func may(caller auth.Caller, role lifecycle.Role) error {
 // challenge says with an error how to prove who one is (RFC 6750, section 3).
 func (a *API) challenge(c *fiber.Ctx, err error) error {
 	const scheme = `Bearer realm="hark"`
-	p, _ := errors.AsType[*problem](err)
+	p, _ := errors.AsType[*problem.Details](err)
 	token, _ := errors.AsType[*auth.TokenError](err)
 	switch {
 	case token != nil:
 		c.Set(fiber.HeaderWWWAuthenticate, scheme+`, error="invalid_token", error_description="`+token.Detail+`"`)
 	case errors.Is(err, auth.ErrUnauthenticated):
 		c.Set(fiber.HeaderWWWAuthenticate, scheme)
-	case p != nil && p.kind.Name == kindForbidden.Name && !a.Guard.Open():
+	case p != nil && p.Kind.Name == problem.Forbidden.Name && !a.Guard.Open():
 		c.Set(fiber.HeaderWWWAuthenticate, scheme+`, error="insufficient_scope"`)
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -86,10 +87,10 @@ func (a *API) listDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	switch q.State {
 	case "", dispatch.Waiting, dispatch.Sending, dispatch.Delivered, dispatch.Dead, dispatch.Superseded:
 	default:
-		return invalid(fieldError{"?state", "must be one of waiting, sending, delivered, dead, superseded"})
+		return problem.InvalidFields(problem.At("?state", "must be one of waiting, sending, delivered, dead, superseded"))
 	}
 	if q.Type != "" && !dispatch.ValidType(q.Type) {
-		return invalid(fieldError{"?type", "is not the type of an event that is delivered"})
+		return problem.InvalidFields(problem.At("?type", "is not the type of an event that is delivered"))
 	}
 	owner, id, err := a.ownerOf(c, caller)
 	if err != nil {
@@ -134,7 +135,7 @@ func (a *API) resendDelivery(c *fiber.Ctx, caller auth.Caller) error {
 	ctx, message := a.storeContext(), param(c, "message")
 	err = a.Webhooks.Resend(ctx, owner, id, message)
 	if errors.Is(err, dispatch.ErrConflict) {
-		return &problem{kind: kindWebhookState, detail: "The delivery is being sent. Try again when this attempt is over, at the latest after the endpoint's timeout.", retryAfter: 1}
+		return &problem.Details{Kind: problem.WebhookState, Detail: "The delivery is being sent. Try again when this attempt is over, at the latest after the endpoint's timeout.", RetryAfter: 1}
 	}
 	if err != nil {
 		return err
@@ -150,7 +151,7 @@ func (a *API) resendDelivery(c *fiber.Ctx, caller auth.Caller) error {
 func (a *API) recoverDeliveries(c *fiber.Ctx, caller auth.Caller) error {
 	since, err := time.Parse(time.RFC3339, query(c, "since"))
 	if err != nil {
-		return invalid(fieldError{"?since", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"})
+		return problem.InvalidFields(problem.At("?since", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"))
 	}
 	owner, id, err := a.ownerOf(c, caller)
 	if err != nil {

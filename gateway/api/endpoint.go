@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -65,22 +66,22 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 		return err
 	}
 	if errs = append(errs, decodeFields(fields, "/", into)...); len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	return nil
 }
 
 // decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is
 // what a pointer to one begins with.
-func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []fieldError) {
+func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []problem.FieldError) {
 	for name, raw := range inOrder(fields) {
 		if string(raw) == `""` && name != "description" && fieldName(into, name) {
-			errs = append(errs, fieldError{at + strictjson.Escape(name), "is empty: say what is meant, or leave it out"})
+			errs = append(errs, problem.At(at+strictjson.Escape(name), "is empty: say what is meant, or leave it out"))
 			continue
 		}
 		var err error = &unknownFieldError{name, into}
 		if why := crowded(raw); why != "" {
-			errs = append(errs, fieldError{at + strictjson.Escape(name), why})
+			errs = append(errs, problem.At(at+strictjson.Escape(name), why))
 			continue
 		}
 		if fieldName(into, name) {
@@ -92,7 +93,7 @@ func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs 
 			}
 		}
 		if err != nil {
-			errs = append(errs, fieldError{at + strictjson.Escape(name), wrongField(err)})
+			errs = append(errs, problem.At(at+strictjson.Escape(name), wrongField(err)))
 		}
 	}
 	return errs
@@ -127,22 +128,22 @@ func wrongField(err error) string {
 
 // wrong are the fields that were given as nothing, which is not the same as not to give them, and
 // filters that nothing passes.
-func (in *endpointInput) wrong(routes map[string]bool) (errs []fieldError) {
+func (in *endpointInput) wrong(routes map[string]bool) (errs []problem.FieldError) {
 	if in.Timeout != nil && *in.Timeout == 0 {
-		errs = append(errs, fieldError{"/timeout", "want 1s to 60s"})
+		errs = append(errs, problem.At("/timeout", "want 1s to 60s"))
 	}
 	if in.Concurrency != nil && *in.Concurrency == 0 {
-		errs = append(errs, fieldError{"/concurrency", "want 1 to 64"})
+		errs = append(errs, problem.At("/concurrency", "want 1 to 64"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
 		if in.Headers[name] == nil {
-			errs = append(errs, fieldError{"/headers/" + strictjson.Escape(name), "must be a string"})
+			errs = append(errs, problem.At("/headers/"+strictjson.Escape(name), "must be a string"))
 		}
 	}
 	if in.Routes != nil {
 		for i, route := range *in.Routes {
-			if !routes[route] && len(errs) < maxErrors {
-				errs = append(errs, fieldError{"/routes/" + strconv.Itoa(i), unknownRoute(route, routes)})
+			if !routes[route] && len(errs) < problem.MaxErrors {
+				errs = append(errs, problem.At("/routes/"+strconv.Itoa(i), unknownRoute(route, routes)))
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/hub"
@@ -67,7 +68,7 @@ func (a *API) events(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	case "application/json":
 		return a.history(c, caller, channel, r)
 	default:
-		return &problem{kind: kindNotAcceptable, detail: "Events come as text/event-stream or application/json."}
+		return &problem.Details{Kind: problem.NotAcceptable, Detail: "Events come as text/event-stream or application/json."}
 	}
 }
 
@@ -114,7 +115,7 @@ func wantsHeartbeats(c *fiber.Ctx) (bool, error) {
 	case "event":
 		return true, nil
 	}
-	return false, invalid(fieldError{"?heartbeat", "must be comment or event"})
+	return false, problem.InvalidFields(problem.At("?heartbeat", "must be comment or event"))
 }
 
 // headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section
@@ -172,7 +173,7 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 	if text, at, what := cursorText(c); text != "" {
 		var err error
 		if after, err = hub.ParseCursor(text); err != nil {
-			return invalid(fieldError{at, what + " must be an offset"})
+			return problem.InvalidFields(problem.At(at, what+" must be an offset"))
 		}
 	}
 	elsewhere := after.Epoch != "" && after.Epoch != channel.Life // of another life: all of this one is new
@@ -183,7 +184,7 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 	if text := c.Query("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > limit {
-			return invalid(fieldError{"?limit", "must be a whole number from 1 to " + strconv.Itoa(maxHistory)})
+			return problem.InvalidFields(problem.At("?limit", "must be a whole number from 1 to "+strconv.Itoa(maxHistory)))
 		}
 		limit = n
 	}

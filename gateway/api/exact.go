@@ -9,18 +9,13 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/authority"
 )
 
 // What can be read in more than one way is refused, because whoever stands in front of the gateway
 // (a proxy with rules, a log, another library) may read it in the other one. A path is the bytes
 // that were sent: nothing is unescaped, joined or folded before a route is looked for.
-
-// malformed is the problem of a call that cannot be read at a place: a name of a header field,
-// ?name of an option, or {name} of a part of the path.
-func malformed(at, detail string) *problem {
-	return &problem{kind: kindMalformed, detail: "The call cannot be read: see errors.", errors: []fieldError{{at, detail}}}
-}
 
 // onceFields are the header fields that the gateway reads and that have one value (RFC 9110,
 // section 5.3), and manyFields those that are lists or are passed on.
@@ -77,8 +72,8 @@ func closes(fields [][]byte) bool {
 
 // exactTarget checks a request target (RFC 9112, section 3.2): a path, or an http or https URL,
 // which is taken for its path.
-func exactTarget(target []byte) *problem {
-	wrong := func(detail string) *problem { return &problem{kind: kindMalformed, detail: detail} }
+func exactTarget(target []byte) *problem.Details {
+	wrong := func(detail string) *problem.Details { return &problem.Details{Kind: problem.Malformed, Detail: detail} }
 	if bytes.IndexByte(target, '#') >= 0 {
 		return wrong("The target of the call has a #. Write it as %23: a fragment is never sent.")
 	}
@@ -103,14 +98,14 @@ func exactTarget(target []byte) *problem {
 }
 
 // exactQuery checks the query of a call, as it was sent.
-func exactQuery(query []byte) *problem {
+func exactQuery(query []byte) *problem.Details {
 	for pair := range bytes.SplitSeq(query, []byte{'&'}) {
 		name, _, _ := bytes.Cut(pair, []byte{'='})
 		if !utf8.Valid(pair) {
-			return malformed("?"+readable(name), "is not UTF-8: write it with % and two hexadecimal digits for each byte")
+			return problem.MalformedAt("?"+readable(name), "is not UTF-8: write it with % and two hexadecimal digits for each byte")
 		}
 		if _, err := url.QueryUnescape(string(pair)); err != nil {
-			return malformed("?"+readable(name), "has a % that is not followed by two hexadecimal digits: write it as %25")
+			return problem.MalformedAt("?"+readable(name), "has a % that is not followed by two hexadecimal digits: write it as %25")
 		}
 	}
 	return nil
@@ -144,7 +139,7 @@ var tokenBytes = func() (is [256]bool) {
 
 // exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the
 // gateway does not read may hold what they like.
-func exactHead(head []byte) *problem {
+func exactHead(head []byte) *problem.Details {
 	var once [16]string // those that were seen
 	seen := once[:0]
 	length, coding := false, false
@@ -155,7 +150,7 @@ func exactHead(head []byte) *problem {
 		if ok && !token(name) {
 			// Whoever stands in front may take it for another name, or for the line before going
 			// on.
-			return &problem{kind: kindMalformed, detail: "The head of the call has a field whose name is not one: it has a space, or another character that none may have (RFC 9110, section 5.1)."}
+			return &problem.Details{Kind: problem.Malformed, Detail: "The head of the call has a field whose name is not one: it has a space, or another character that none may have (RFC 9110, section 5.1)."}
 		}
 		if !ok || len(name) > 32 {
 			continue
@@ -173,24 +168,24 @@ func exactHead(head []byte) *problem {
 			length = true
 		case "transfer-encoding":
 			if coding = true; !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")) {
-				return malformed(string(name), "must be chunked: no other coding is understood here (RFC 9112, section 6.1)")
+				return problem.MalformedAt(string(name), "must be chunked: no other coding is understood here (RFC 9112, section 6.1)")
 			}
 		}
 		if length && coding {
-			return malformed("Transfer-Encoding", "stands beside a Content-Length, and they may say two things (RFC 9112, section 6.3): send one of them")
+			return problem.MalformedAt("Transfer-Encoding", "stands beside a Content-Length, and they may say two things (RFC 9112, section 6.3): send one of them")
 		}
 		single, read := fieldsRead[string(lower)]
 		if !read {
 			continue
 		}
 		if !utf8.Valid(value) {
-			return malformed(string(name), "is not UTF-8")
+			return problem.MalformedAt(string(name), "is not UTF-8")
 		}
 		if !single {
 			continue
 		}
 		if slices.Contains(seen, string(lower)) {
-			return malformed(string(name), "is a field that has one value, and stands there twice")
+			return problem.MalformedAt(string(name), "is a field that has one value, and stands there twice")
 		}
 		seen = append(seen, string(lower))
 	}
@@ -210,29 +205,10 @@ func checkParams(c *fiber.Ctx) error {
 		text, err := url.PathUnescape(raw)
 		switch {
 		case err != nil:
-			return malformed("{"+name+"}", "has a % that is not followed by two hexadecimal digits: write it as %25")
+			return problem.MalformedAt("{"+name+"}", "has a % that is not followed by two hexadecimal digits: write it as %25")
 		case !utf8.ValidString(text):
-			return malformed("{"+name+"}", "is not UTF-8")
+			return problem.MalformedAt("{"+name+"}", "is not UTF-8")
 		}
 	}
 	return nil
-}
-
-// instance returns a path as a URI reference (RFC 9457, section 3.1.5): as it was sent, with the
-// bytes escaped that none may have.
-func instance(path []byte) string {
-	if !bytes.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"<>\^{|}`+"`", r) }) {
-		return string(path)
-	}
-	var b strings.Builder
-	const digits = "0123456789ABCDEF"
-	for _, c := range path {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^{|}`+"`", c) >= 0 {
-			b.WriteByte('%')
-			b.WriteByte(digits[c>>4])
-			c = digits[c&0xf]
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -103,7 +104,7 @@ func FuzzTarget(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, target []byte) {
-		_ = instance(target)
+		_ = problem.Instance(target)
 		if exactTarget(target) != nil {
 			return
 		}
@@ -125,9 +126,9 @@ func FuzzInstance(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, path []byte) {
-		for _, c := range []byte(instance(path)) {
+		for _, c := range []byte(problem.Instance(path)) {
 			if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^{|}`+"`", c) >= 0 {
-				t.Fatalf("%q is %q", path, instance(path))
+				t.Fatalf("%q is %q", path, problem.Instance(path))
 			}
 		}
 	})
@@ -175,7 +176,7 @@ func FuzzFields(f *testing.F) {
 		if m, err := mediaType(c); err == nil && (m == "" || len(m) > 256) {
 			t.Errorf("%q is the type %q", mediatype, m)
 		}
-		var errs []fieldError
+		var errs []problem.FieldError
 		if n := readAttempt(c, nil, &errs); len(errs) == 0 && n < 0 {
 			t.Errorf("%q is the attempt %d", attempt, n)
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/strictjson"
 )
 
@@ -27,31 +28,31 @@ const (
 // there twice, and strings that are no Unicode. at is what the pointers to those begin with. In the
 // members that are opaque, which are somebody else's, only UTF-8 counts. The fields share the bytes
 // of the body.
-func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []fieldError, error) {
+func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []problem.FieldError, error) {
 	if !json.Valid(body) {
 		detail := "The body is not JSON."
 		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, new(json.RawMessage))); ok {
 			detail = fmt.Sprintf("The body is not JSON: at byte %d: %v.", syntax.Offset, syntax)
 		}
-		return nil, nil, &problem{kind: kindMalformed, detail: detail}
+		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: detail}
 	}
 	fields, faults := strictjson.Object(body, maxMembers)
 	switch {
 	case fields == nil:
-		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not a JSON object."}
+		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: "The body is not a JSON object."}
 	case len(fields)+len(faults) >= maxMembers:
-		return nil, nil, invalid(fieldError{at, "has " + strconv.Itoa(maxMembers) + " members or more: no such object has as many"})
+		return nil, nil, problem.InvalidFields(problem.At(at, "has "+strconv.Itoa(maxMembers)+" members or more: no such object has as many"))
 	}
 	if !utf8.Valid(body) {
-		faults = slices.DeleteFunc(strictjson.Check(body, "", maxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
-		return nil, nil, &problem{kind: kindMalformed, detail: "The body is not UTF-8.", errors: fieldErrors(faults, at)}
+		faults = slices.DeleteFunc(strictjson.Check(body, "", problem.MaxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
+		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: "The body is not UTF-8.", Errors: fieldErrors(faults, at)}
 	}
 	for name, raw := range inOrder(fields) {
 		if !slices.Contains(opaque, name) {
-			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), maxErrors)...)
+			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), problem.MaxErrors)...)
 		}
 	}
-	return fields, fieldErrors(faults[:min(len(faults), maxErrors)], at), nil
+	return fields, fieldErrors(faults[:min(len(faults), problem.MaxErrors)], at), nil
 }
 
 // inOrder yields members in the order of their names, so that the same body gets the same errors in
@@ -67,10 +68,10 @@ func inOrder(fields map[string]json.RawMessage) iter.Seq2[string, json.RawMessag
 }
 
 // fieldErrors returns faults as clients see them. at is what their pointers begin with.
-func fieldErrors(faults []strictjson.Fault, at string) []fieldError {
-	errs := make([]fieldError, len(faults))
+func fieldErrors(faults []strictjson.Fault, at string) []problem.FieldError {
+	errs := make([]problem.FieldError, len(faults))
 	for i, f := range faults {
-		errs[i] = fieldError{at + f.Pointer, f.Detail}
+		errs[i] = problem.At(at+f.Pointer, f.Detail)
 	}
 	return errs
 }

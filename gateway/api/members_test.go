@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/strictjson"
 )
 
@@ -79,14 +80,14 @@ func TestCrowd(t *testing.T) {
 		}
 	}
 	var r reader
-	for range maxErrors + 7 {
+	for range problem.MaxErrors + 7 {
 		r.wrong("/a", "is wrong")
 	}
-	if p := invalid(r.errs...); len(p.errors) != maxErrors || r.more != 7 {
-		t.Errorf("%d are told, and %d more counted", len(p.errors), r.more)
+	if p := problem.InvalidFields(r.errs...); len(p.Errors) != problem.MaxErrors || r.more != 7 {
+		t.Errorf("%d are told, and %d more counted", len(p.Errors), r.more)
 	}
-	p := invalid(make([]fieldError, maxErrors+3)...)
-	if len(p.errors) != maxErrors || !strings.Contains(string(p.body("")), `"moreErrors":3`) {
-		t.Errorf("%d are told: %s", len(p.errors), p.body(""))
+	p := problem.InvalidFields(make([]problem.FieldError, problem.MaxErrors+3)...)
+	if len(p.Errors) != problem.MaxErrors || !strings.Contains(string(p.JSON("")), `"moreErrors":3`) {
+		t.Errorf("%d are told: %s", len(p.Errors), p.JSON(""))
 	}
 }

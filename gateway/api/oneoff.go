@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -34,7 +35,7 @@ func (a *API) oneOff(caller auth.Caller, w *oneOff) (*lifecycle.Webhook, error) 
 	defer cancel()
 	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret, w.Type)
 	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
-		return nil, invalid(fieldError{w.pointer(wrong.Field), wrong.Detail})
+		return nil, problem.InvalidFields(problem.At(w.pointer(wrong.Field), wrong.Detail))
 	}
 	return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
 }
@@ -52,7 +53,7 @@ func (r *reader) readWebhook(raw json.RawMessage) {
 	}
 	errs := decodeFields(fields, w.at, w)
 	if w.URL == nil && len(errs) == 0 {
-		errs = []fieldError{{w.pointer("url"), "is required: where deliveries go"}}
+		errs = []problem.FieldError{problem.At(w.pointer("url"), "is required: where deliveries go")}
 	}
 	for _, e := range errs {
 		r.wrong(strings.TrimPrefix(e.Pointer, r.at), "%s", e.Detail)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -96,7 +97,7 @@ func checkOptions(c *fiber.Ctx, options []string) error {
 	if p := exactQuery(c.Request().URI().QueryString()); p != nil {
 		return p
 	}
-	var errs []fieldError
+	var errs []problem.FieldError
 	args := c.Context().QueryArgs()
 	for key, value := range args.All() {
 		name := string(key)
@@ -116,28 +117,28 @@ func checkOptions(c *fiber.Ctx, options []string) error {
 		default:
 			continue
 		}
-		if len(errs) == maxErrors {
+		if len(errs) == problem.MaxErrors {
 			break
 		}
 		at := "?" + strings.ToValidUTF8(name[:min(len(name), 100)], "\uFFFD")
-		if n := len(errs); n == 0 || detail != twice || !slices.Contains(errs, fieldError{at, twice}) {
-			errs = append(errs, fieldError{at, detail})
+		if n := len(errs); n == 0 || detail != twice || !slices.Contains(errs, problem.At(at, twice)) {
+			errs = append(errs, problem.At(at, detail))
 		}
 	}
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	return nil
 }
 
 // wantsTrue reads an option that is true or false, and is false where it is not given.
-func wantsTrue(c *fiber.Ctx, name string, errs *[]fieldError) bool {
+func wantsTrue(c *fiber.Ctx, name string, errs *[]problem.FieldError) bool {
 	switch c.Query(name) {
 	case "true":
 		return true
 	case "", "false":
 	default:
-		*errs = append(*errs, fieldError{"?" + name, "must be true or false"})
+		*errs = append(*errs, problem.At("?"+name, "must be true or false"))
 	}
 	return false
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/authority"
 )
 
@@ -16,7 +17,7 @@ func (a *API) guardHost(c *fiber.Ctx) error {
 	host := strings.ToLower(string(c.Request().Host()))
 	// Browsers always say the host; who speaks HTTP/1.0 need not, as the probes of some proxies.
 	if len(a.Hosts) > 0 && host != "" && !slices.Contains(a.Hosts, hostname(host)) {
-		return &problem{kind: kindOrigin, detail: "This gateway does not go by the host name " + quoted(host) + ". It runs without keys and therefore answers to loopback names only."}
+		return &problem.Details{Kind: problem.Origin, Detail: "This gateway does not go by the host name " + quoted(host) + ". It runs without keys and therefore answers to loopback names only."}
 	}
 	return c.Next()
 }
@@ -58,7 +59,7 @@ func (a *API) elsewhere(c *fiber.Ctx) error {
 		foreign = true
 	}
 	if foreign {
-		return &problem{kind: kindOrigin, detail: fmt.Sprintf("A page from another origin may not do this: Host says %s, Origin %s and Sec-Fetch-Site %s. "+
+		return &problem.Details{Kind: problem.Origin, Detail: fmt.Sprintf("A page from another origin may not do this: Host says %s, Origin %s and Sec-Fetch-Site %s. "+
 			"A proxy in front has to pass Host on as it came, with its port; pages of other origins are allowed with --origins.", quoted(host), quoted(origin), quoted(site))}
 	}
 	return nil

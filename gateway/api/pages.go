@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 )
 
 // OpenAPI and AsyncAPI are the documents that describe this package's interface.
@@ -56,7 +57,7 @@ func (a *API) live(c *fiber.Ctx) error {
 // submitted there waits.
 func (a *API) ready(c *fiber.Ctx) error {
 	if a.ctx.Err() != nil {
-		return &problem{kind: kindUnavailable, detail: "The node is shutting down.", retryAfter: 5}
+		return &problem.Details{Kind: problem.Unavailable, Detail: "The node is shutting down.", RetryAfter: 5}
 	}
 	if a.Ready != nil {
 		ctx := a.storeContext()
@@ -97,7 +98,7 @@ var problemTemplate = template.Must(template.New("problem").Parse(`<!doctype htm
 
 // problemPage explains a problem type to a person who followed its URI.
 func (a *API) problemPage(c *fiber.Ctx) error {
-	for _, k := range kinds {
+	for _, k := range problem.All {
 		if k.Name == c.Params("name") {
 			c.Set(fiber.HeaderContentType, "text/html; charset=utf-8")
 			c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; style-src 'unsafe-inline'")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -19,17 +20,17 @@ type poll struct {
 
 // pollOf reads ?ticket= and ?expired=.
 func pollOf(c *fiber.Ctx) (poll, error) {
-	var errs []fieldError
+	var errs []problem.FieldError
 	p := poll{ticket: wantsTrue(c, "ticket", &errs)}
 	switch c.Query("expired") {
 	case "", string(lifecycle.Expired):
 	case string(lifecycle.Failed):
 		p.failed = true
 	default:
-		errs = append(errs, fieldError{"?expired", "must be failed, for clients that do not know the status expired, or expired"})
+		errs = append(errs, problem.At("?expired", "must be failed, for clients that do not know the status expired, or expired"))
 	}
 	if len(errs) > 0 {
-		return p, invalid(errs...)
+		return p, problem.InvalidFields(errs...)
 	}
 	return p, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"github.com/hark-push/hark/gateway/api/problem"
 )
 
 // sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http, which reads of
@@ -39,11 +41,11 @@ func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified ti
 	switch answer.status {
 	case http.StatusPreconditionFailed:
 		answer.leave()
-		return &problem{kind: kindPrecondition, detail: "The result is another one than the call is conditional on."}
+		return &problem.Details{Kind: problem.Precondition, Detail: "The result is another one than the call is conditional on."}
 	case http.StatusRequestedRangeNotSatisfiable:
 		answer.leave()
 		c.Set(fiber.HeaderContentRange, "bytes */"+strconv.FormatInt(body.end, 10))
-		return &problem{kind: kindRange, detail: "The result has " + strconv.FormatInt(body.end, 10) + " bytes."}
+		return &problem.Details{Kind: problem.Range, Detail: "The result has " + strconv.FormatInt(body.end, 10) + " bytes."}
 	}
 	c.Status(answer.status)
 	for name, values := range answer.header {

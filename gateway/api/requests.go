@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -102,29 +103,29 @@ func uncoded(candidate, tag string) string {
 // list answers GET /v1/requests.
 func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	q := lifecycle.Query{Route: query(c, "route"), Topic: query(c, "topic"), Cursor: query(c, "cursor"), Limit: 50}
-	var errs []fieldError
+	var errs []problem.FieldError
 	if s := c.Query("status"); s != "" {
 		var err error
 		if q.Status, err = lifecycle.ParseStatus(s); err != nil {
-			errs = append(errs, fieldError{"?status", "must be one of pending, processing, succeeded, failed, canceled, expired"})
+			errs = append(errs, problem.At("?status", "must be one of pending, processing, succeeded, failed, canceled, expired"))
 		}
 	}
 	if s := c.Query("limit"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 200 {
-			errs = append(errs, fieldError{"?limit", "must be a whole number from 1 to 200"})
+			errs = append(errs, problem.At("?limit", "must be a whole number from 1 to 200"))
 		}
 		q.Limit = n
 	}
 	// What no request can have would be answered with an empty list.
 	if q.Route != "" && !lifecycle.ValidRoute(q.Route) {
-		errs = append(errs, fieldError{"?route", "must be the name of a route: 1 to 64 of the characters A-Z a-z 0-9 . _ -"})
+		errs = append(errs, problem.At("?route", "must be the name of a route: 1 to 64 of the characters A-Z a-z 0-9 . _ -"))
 	}
 	if q.Topic != "" && !lifecycle.ValidTopic(q.Topic) {
-		errs = append(errs, fieldError{"?topic", "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -"})
+		errs = append(errs, problem.At("?topic", "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -"))
 	}
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	ctx := a.storeContext()
 	page, err := a.Service.List(ctx, caller.Principal, q)
@@ -193,8 +194,8 @@ func (a *API) result(c *fiber.Ctx, caller auth.Caller) error {
 func (a *API) sendResult(c *fiber.Ctx, r *lifecycle.Request, whole bool) error {
 	switch {
 	case !r.Status.Terminal():
-		p := &problem{kind: kindNotReady, detail: "The request is " + string(r.Status) + ".", members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
-		p.retryAfter, _ = strconv.Atoi(a.retryAfter(r))
+		p := &problem.Details{Kind: problem.NotReady, Detail: "The request is " + string(r.Status) + ".", Members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
+		p.RetryAfter, _ = strconv.Atoi(a.retryAfter(r))
 		return p
 	case r.Status != lifecycle.Succeeded:
 		return outcomeProblem(r)

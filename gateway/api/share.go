@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/lifecycle"
@@ -100,10 +101,10 @@ func (a *API) byCaller(c *fiber.Ctx, caller auth.Caller, h handler) error {
 	return h(c, caller)
 }
 
-func tooManyCalls(policy, whose string) *problem {
-	return &problem{
-		kind: kindCalls, detail: "There are as many calls " + whose + " under way as there may be, those that wait included.",
-		retryAfter: 1 + rand.IntN(5), members: map[string]any{"violated-policies": []string{policy}},
+func tooManyCalls(policy, whose string) *problem.Details {
+	return &problem.Details{
+		Kind: problem.Calls, Detail: "There are as many calls " + whose + " under way as there may be, those that wait included.",
+		RetryAfter: 1 + rand.IntN(5), Members: map[string]any{"violated-policies": []string{policy}},
 	}
 }
 
@@ -159,12 +160,12 @@ func forwardedFor(c *fiber.Ctx) []string {
 const quotaRetry = 30
 
 // overQuota is the problem of a submission for which its owner has no room.
-func overQuota(q *lifecycle.QuotaError) *problem {
-	p := &problem{kind: kindOpen, retryAfter: quotaRetry, members: map[string]any{"violated-policies": []string{q.Policy}}}
-	p.detail = "With it you would have " + strconv.FormatInt(q.Wanted, 10) + " requests that have not ended, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
+func overQuota(q *lifecycle.QuotaError) *problem.Details {
+	p := &problem.Details{Kind: problem.Open, RetryAfter: quotaRetry, Members: map[string]any{"violated-policies": []string{q.Policy}}}
+	p.Detail = "With it you would have " + strconv.FormatInt(q.Wanted, 10) + " requests that have not ended, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
 	if q.Policy == lifecycle.PolicyStored {
-		p.kind = kindStored
-		p.detail = "With it " + strconv.FormatInt(q.Wanted, 10) + " bytes would be kept for you, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
+		p.Kind = problem.Stored
+		p.Detail = "With it " + strconv.FormatInt(q.Wanted, 10) + " bytes would be kept for you, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
 	}
 	return p
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -22,15 +23,15 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 	if !c.Context().Request.Header.ConnectionUpgrade() || !strings.EqualFold(c.Get(fiber.HeaderUpgrade), "websocket") {
 		c.Set(fiber.HeaderConnection, "Upgrade")
 		c.Set(fiber.HeaderUpgrade, "websocket")
-		return &problem{kind: kindUpgrade, detail: "Connect with a WebSocket client."}
+		return &problem.Details{Kind: problem.Upgrade, Detail: "Connect with a WebSocket client."}
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(c.Get("Sec-WebSocket-Key")))
 	if c.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16 {
 		c.Set("Sec-WebSocket-Version", "13")
-		return &problem{kind: kindMalformed, detail: "The handshake is not that of RFC 6455, version 13."}
+		return &problem.Details{Kind: problem.Malformed, Detail: "The handshake is not that of RFC 6455, version 13."}
 	}
 	if hasBody(c) { // it would stand in front of the client's first frame
-		return &problem{kind: kindMalformed, detail: "A WebSocket handshake has no body."}
+		return &problem.Details{Kind: problem.Malformed, Detail: "A WebSocket handshake has no body."}
 	}
 	subscribe, err := readSubscriptions(c)
 	if err != nil {
@@ -66,13 +67,13 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 // inProtocol returns an error of who may not connect as the hub's protocol tells it, nil if it has
 // no words for it.
 func inProtocol(err error) error {
-	p, _ := errors.AsType[*problem](err)
+	p, _ := errors.AsType[*problem.Details](err)
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return fmt.Errorf("%w: %w", hub.ErrExpired, err)
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return fmt.Errorf("%w: %w", hub.ErrUnproven, err)
-	case p != nil && p.kind.Name == kindForbidden.Name:
+	case p != nil && p.Kind.Name == problem.Forbidden.Name:
 		return fmt.Errorf("%w: %w", hub.ErrForbidden, err)
 	}
 	return nil
@@ -85,7 +86,7 @@ func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
 	afters := args.PeekMulti("after")
 	for _, text := range afters { // also one that no channel stands in front of
 		if _, err := hub.ParseCursor(string(text)); len(text) > 0 && err != nil {
-			return nil, invalid(fieldError{"?after", "must be an offset"})
+			return nil, problem.InvalidFields(problem.At("?after", "must be an offset"))
 		}
 	}
 	for i, name := range args.PeekMulti("channel") {
@@ -93,7 +94,7 @@ func readSubscriptions(c *fiber.Ctx) ([]hub.Subscribe, error) {
 		if i < len(afters) && len(afters[i]) > 0 {
 			after, err := hub.ParseCursor(string(afters[i]))
 			if err != nil {
-				return nil, invalid(fieldError{"?after", "must be an offset"})
+				return nil, problem.InvalidFields(problem.At("?after", "must be an offset"))
 			}
 			want.After = &after
 		}
@@ -158,7 +159,7 @@ type session struct {
 }
 
 // Problem implements [hub.Session].
-func (s *session) Problem(err error) []byte { return s.api.asProblem(err).body("") }
+func (s *session) Problem(err error) []byte { return s.api.asProblem(err).JSON("") }
 
 // Authenticate implements [hub.Session]. A newer token must be of the same subject: what is
 // subscribed to is that one's.
@@ -171,7 +172,7 @@ func (s *session) Authenticate(token string) (hub.Identity, error) {
 		err = may(caller, lifecycle.RoleClient)
 	}
 	if err == nil && !s.unproven && caller.Subject != s.caller.Subject {
-		err = &problem{kind: kindForbidden, detail: "The token is that of another caller."}
+		err = &problem.Details{Kind: problem.Forbidden, Detail: "The token is that of another caller."}
 	}
 	if err != nil {
 		if refused := inProtocol(err); refused != nil {

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"strconv"
+
+	"github.com/hark-push/hark/gateway/api/problem"
 )
 
 // startingAgain is after how many seconds a call may be repeated that came too early.
@@ -19,10 +21,10 @@ func Starting(detail func() string) http.Handler {
 			_, _ = w.Write([]byte(`{"status":"ok"}`))
 			return
 		}
-		p := problem{kind: kindUnavailable, detail: detail()}
+		p := problem.Details{Kind: problem.Unavailable, Detail: detail()}
 		header.Set("Retry-After", strconv.Itoa(startingAgain))
 		header.Set("Content-Type", "application/problem+json")
-		w.WriteHeader(p.kind.Status)
-		_, _ = w.Write(p.body(r.URL.Path))
+		w.WriteHeader(p.Kind.Status)
+		_, _ = w.Write(p.JSON(r.URL.Path))
 	})
 }

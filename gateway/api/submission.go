@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
@@ -33,9 +34,9 @@ type reader struct {
 	routes map[string]bool
 	at     string // pointer to the submission in the body, "" if it is the body
 	sub    lifecycle.Submission
-	errs   []fieldError // at most maxErrors with those that others of a batch have
-	more   int          // things wrong beyond these
-	told   int          // errors of others of the batch
+	errs   []problem.FieldError // at most problem.MaxErrors with those that others of a batch have
+	more   int                  // things wrong beyond these
+	told   int                  // errors of others of the batch
 
 	delayAt string  // pointer to the delay
 	webhook *oneOff // nil: none was asked for
@@ -46,11 +47,11 @@ func (r *reader) wrong(pointer, format string, args ...any) {
 		r.more++
 		return
 	}
-	r.errs = append(r.errs, fieldError{r.at + pointer, fmt.Sprintf(format, args...)})
+	r.errs = append(r.errs, problem.At(r.at+pointer, fmt.Sprintf(format, args...)))
 }
 
 // full reports whether so much is wrong that what comes is only counted.
-func (r *reader) full() bool { return len(r.errs)+r.told >= maxErrors }
+func (r *reader) full() bool { return len(r.errs)+r.told >= problem.MaxErrors }
 
 // failed reports whether anything is wrong.
 func (r *reader) failed() bool { return len(r.errs)+r.more > 0 }
@@ -101,7 +102,7 @@ func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
 	if data := bytes.TrimLeft(content.Data, " \t\r\n"); len(data) == 0 || data[0] != '{' || !json.Valid(data) {
 		return nil
 	}
-	return &problem{kind: kindMediaType, detail: "The body is a JSON object, but the call says " + says + ". " + sendJSONHint +
+	return &problem.Details{Kind: problem.MediaType, Detail: "The body is a JSON object, but the call says " + says + ". " + sendJSONHint +
 		" If the object as a whole is the work, say application/octet-stream, or a type of your own, and put the options into the query."}
 }
 
@@ -130,7 +131,7 @@ func readContent(c *fiber.Ctx, most int) (content lifecycle.Content, err error) 
 func mediaType(c *fiber.Ctx) (string, error) {
 	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
 		c.Set(fiber.HeaderAcceptEncoding, "identity")
-		return "", &problem{kind: kindMediaType, detail: "Send the body without a content encoding."}
+		return "", &problem.Details{Kind: problem.MediaType, Detail: "Send the body without a content encoding."}
 	}
 	text := strings.Clone(c.Get(fiber.HeaderContentType))
 	switch {
@@ -139,14 +140,14 @@ func mediaType(c *fiber.Ctx) (string, error) {
 	case text == "application/json": // as nearly all say it
 		return text, nil
 	case len(text) > 256:
-		return "", &problem{kind: kindMediaType, detail: "The Content-Type is too long."}
+		return "", &problem.Details{Kind: problem.MediaType, Detail: "The Content-Type is too long."}
 	}
 	t, params, err := mime.ParseMediaType(text)
 	if err != nil || !strings.Contains(t, "/") {
-		return "", &problem{kind: kindMediaType, detail: "The Content-Type is not a media type."}
+		return "", &problem.Details{Kind: problem.MediaType, Detail: "The Content-Type is not a media type."}
 	}
 	if charset := params["charset"]; charset != "" && lifecycle.IsJSON(text) && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
-		return "", &problem{kind: kindMediaType, detail: "JSON is sent in UTF-8 (RFC 8259)."}
+		return "", &problem.Details{Kind: problem.MediaType, Detail: "JSON is sent in UTF-8 (RFC 8259)."}
 	}
 	return text, nil
 }
@@ -159,7 +160,7 @@ func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
 		return nil, err
 	}
 	if !isPlainJSON(t) {
-		return nil, &problem{kind: kindMediaType, detail: detail + " " + sendJSONHint}
+		return nil, &problem.Details{Kind: problem.MediaType, Detail: detail + " " + sendJSONHint}
 	}
 	return readBody(c, most)
 }
@@ -292,9 +293,9 @@ func (r *reader) finish() (lifecycle.Submission, error) {
 }
 
 // invalid is the problem of what is wrong.
-func (r *reader) invalid() *problem {
-	p := invalid(r.errs...)
-	p.more += r.more
+func (r *reader) invalid() *problem.Details {
+	p := problem.InvalidFields(r.errs...)
+	p.More += r.more
 	return p
 }
 
@@ -405,7 +406,7 @@ func readKey(c *fiber.Ctx) (string, error) {
 		return "", nil
 	}
 	if key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", malformed("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+		return "", problem.MalformedAt("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
 	}
 	return strings.Clone(key), nil
 }

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/tracing"
 )
 
@@ -43,10 +44,10 @@ func (a *API) trace(c *fiber.Ctx) error {
 
 // status returns the status that an error is answered with.
 func (a *API) status(err error) int {
-	if p, ok := errors.AsType[*problem](err); ok {
-		return p.kind.Status
+	if p, ok := errors.AsType[*problem.Details](err); ok {
+		return p.Kind.Status
 	}
-	return a.asProblem(err).kind.Status
+	return a.asProblem(err).Kind.Status
 }
 
 // traced puts the span of a call into the headers that a request keeps of it, so that what follows

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/budget"
 )
 
@@ -90,17 +91,17 @@ func roomFor(c *fiber.Ctx) func(size int64) error {
 }
 
 // noRoom is the problem of a call that has found no room in the budget.
-func noRoom(err error) *problem {
+func noRoom(err error) *problem.Details {
 	if errors.Is(err, budget.ErrShare) {
-		return &problem{
-			kind: kindBytes, retryAfter: comeBack(),
-			detail: "Other calls of yours, or from your address, have as many bytes under way as may be. " +
+		return &problem.Details{
+			Kind: problem.Bytes, RetryAfter: comeBack(),
+			Detail: "Other calls of yours, or from your address, have as many bytes under way as may be. " +
 				"Make the call again when some of them are done, or fewer at the same time.",
 		}
 	}
-	return &problem{
-		kind: kindUnavailable, retryAfter: comeBack(),
-		detail: "The gateway has as many bytes of bodies under way as it can hold. " +
+	return &problem.Details{
+		Kind: problem.Unavailable, RetryAfter: comeBack(),
+		Detail: "The gateway has as many bytes of bodies under way as it can hold. " +
 			"Nothing was changed; make the call again.",
 	}
 }

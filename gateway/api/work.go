@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
@@ -42,12 +43,12 @@ type assignment struct {
 // start answers POST /v1/work/{id}/start: with a new attempt, or again with the one of the query
 // that runs.
 func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
-	var errs []fieldError
+	var errs []problem.FieldError
 	attempt := queryAttempt(c, "attempt", &errs)
 	dead, redelivered := queryAttempt(c, "supersede", &errs), wantsTrue(c, "redelivered", &errs)
 	of := lifecycle.Ref{ID: param(c, "id"), Life: readLife(c, nil, &errs)}
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	var r lifecycle.Request
 	var content lifecycle.Content
@@ -71,14 +72,14 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 }
 
 // queryAttempt returns the attempt that an option of the query names, 0 if it is not there.
-func queryAttempt(c *fiber.Ctx, name string, errs *[]fieldError) int {
+func queryAttempt(c *fiber.Ctx, name string, errs *[]problem.FieldError) int {
 	text := c.Query(name)
 	if text == "" {
 		return 0
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		*errs = append(*errs, fieldError{"?" + name, "must be the number of an attempt"})
+		*errs = append(*errs, problem.At("?"+name, "must be the number of an attempt"))
 	}
 	return n
 }
@@ -150,11 +151,11 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	if err := readReport(c, a.maxDocument(), &body, body.set); err != nil {
 		return err
 	}
-	var errs []fieldError
+	var errs []problem.FieldError
 	tooLong(&errs, "/step", body.Step, 200)
 	tooLong(&errs, "/message", body.Message, 2000)
 	if body.Percent != nil && (*body.Percent < 0 || *body.Percent > 100) {
-		errs = append(errs, fieldError{"/percent", "must be from 0 to 100"})
+		errs = append(errs, problem.At("/percent", "must be from 0 to 100"))
 	}
 	change := lifecycle.Progress{Step: body.Step, Percent: body.Percent, Message: body.Message}
 	if body.Timeout != nil {
@@ -162,16 +163,16 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 		d, err := field.ParseDuration(*body.Timeout)
 		switch {
 		case err != nil:
-			errs = append(errs, fieldError{"/timeout", err.Error()})
+			errs = append(errs, problem.At("/timeout", err.Error()))
 		case d < time.Millisecond || d > most:
-			errs = append(errs, fieldError{"/timeout", "must be from 1ms to " + most.String()})
+			errs = append(errs, problem.At("/timeout", "must be from 1ms to "+most.String()))
 		}
 		change.Extend = d
 	}
 	change.Attempt = readAttempt(c, body.Attempt, &errs)
 	life := readLife(c, body.Life, &errs)
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	r, err := a.report(c, life, change)
 	if err != nil {
@@ -197,10 +198,10 @@ func (a *API) complete(c *fiber.Ctx, caller auth.Caller) error {
 }
 
 func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int) lifecycle.Change) error {
-	var errs []fieldError
+	var errs []problem.FieldError
 	attempt, life := readAttempt(c, nil, &errs), readLife(c, nil, &errs)
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	r, err := a.report(c, life, change(attempt))
 	if err != nil {
@@ -223,9 +224,9 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	if err := readReport(c, a.maxDocument(), &body, nil); err != nil {
 		return err
 	}
-	var errs []fieldError
+	var errs []problem.FieldError
 	if body.Message == nil || *body.Message == "" {
-		errs = append(errs, fieldError{"/message", "is required: what to tell the user"})
+		errs = append(errs, problem.At("/message", "is required: what to tell the user"))
 	}
 	tooLong(&errs, "/code", &body.Code, 100)
 	tooLong(&errs, "/message", body.Message, 2000)
@@ -233,7 +234,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	tooLong(&errs, "/trace", &body.Trace, 64000)
 	attempt, life := readAttempt(c, body.Attempt, &errs), readLife(c, body.Life, &errs)
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	if body.Code == "" {
 		body.Code = "error"
@@ -266,7 +267,7 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 		return err
 	}
 	if announced(c) && c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(t) {
-		return &problem{kind: kindMediaType, detail: "A report is application/json. " + sendJSONHint}
+		return &problem.Details{Kind: problem.MediaType, Detail: "A report is application/json. " + sendJSONHint}
 	}
 	data, err := readBody(c, most)
 	if err != nil || len(data) == 0 {
@@ -282,29 +283,29 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	}
 	for name := range inOrder(fields) {
 		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
-			errs = append(errs, fieldError{"/" + strictjson.Escape(name), "is not a field of this report" + suggest.Mean(name, suggest.Fields(into))})
+			errs = append(errs, problem.At("/"+strictjson.Escape(name), "is not a field of this report"+suggest.Mean(name, suggest.Fields(into))))
 		}
 	}
 	if len(errs) > 0 {
-		return invalid(errs[:min(len(errs), maxErrors)]...)
+		return problem.InvalidFields(errs[:min(len(errs), problem.MaxErrors)]...)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return invalid(fieldError{"/" + t.Field, "must not be a " + t.Value})
+			return problem.InvalidFields(problem.At("/"+t.Field, "must not be a "+t.Value))
 		}
 		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return invalid(fieldError{"/" + strictjson.Escape(strings.Trim(name, `"`)), "is not a field of this report"})
+			return problem.InvalidFields(problem.At("/"+strictjson.Escape(strings.Trim(name, `"`)), "is not a field of this report"))
 		}
-		return &problem{kind: kindMalformed, detail: "The body is not JSON."}
+		return &problem.Details{Kind: problem.Malformed, Detail: "The body is not JSON."}
 	}
 	return nil
 }
 
 // readAttempt returns the attempt that reports: from the query, the header
 // Hark-Attempt or the body; 0 if it does not say.
-func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]fieldError) int {
+func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]problem.FieldError) int {
 	text, pointer, what := c.Query("attempt"), "?attempt", ""
 	if text == "" {
 		text, pointer, what = c.Get("Hark-Attempt"), "Hark-Attempt", "Hark-Attempt "
@@ -312,7 +313,7 @@ func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]fieldError) int {
 	if text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			*errs = append(*errs, fieldError{pointer, what + "must be the number of an attempt"})
+			*errs = append(*errs, problem.At(pointer, what+"must be the number of an attempt"))
 		}
 		return n
 	}
@@ -320,7 +321,7 @@ func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]fieldError) int {
 		return 0
 	}
 	if *body < 1 { // 0 is what is left when a processor forgets to say, and would get past the fence
-		*errs = append(*errs, fieldError{"/attempt", "must be the number of an attempt"})
+		*errs = append(*errs, problem.At("/attempt", "must be the number of an attempt"))
 	}
 	return int(*body)
 }
@@ -331,14 +332,14 @@ const noLife = "none"
 
 // readLife returns which life of the request's id is meant: from the query, the header Hark-Life or
 // the body; any if it does not say.
-func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
+func readLife(c *fiber.Ctx, body *string, errs *[]problem.FieldError) string {
 	text, pointer := query(c, "life"), "?life"
 	if text == "" {
 		text, pointer = strings.Clone(c.Get("Hark-Life")), "Hark-Life"
 	}
 	if text == "" && body != nil {
 		if text, pointer = *body, "/life"; text == "" {
-			*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it; leave it out if any is meant"})
+			*errs = append(*errs, problem.At(pointer, "must be the life of the request, as the start answered it; leave it out if any is meant"))
 		}
 	}
 	switch text {
@@ -348,13 +349,13 @@ func readLife(c *fiber.Ctx, body *string, errs *[]fieldError) string {
 		return ""
 	}
 	if !lifecycle.ValidLife(text) {
-		*errs = append(*errs, fieldError{pointer, "must be the life of the request, as the start answered it"})
+		*errs = append(*errs, problem.At(pointer, "must be the life of the request, as the start answered it"))
 	}
 	return text
 }
 
-func tooLong(errs *[]fieldError, pointer string, s *string, most int) {
+func tooLong(errs *[]problem.FieldError, pointer string, s *string, most int) {
 	if s != nil && utf8.RuneCountInString(*s) > most {
-		*errs = append(*errs, fieldError{pointer, "must have at most " + strconv.Itoa(most) + " characters"})
+		*errs = append(*errs, problem.At(pointer, "must have at most "+strconv.Itoa(most)+" characters"))
 	}
 }
