@@ -58,17 +58,18 @@ var rooms = map[string][]string{
 	"web-demo":            {},
 	"gateway":             {"lifecycle", "store", "backends"},
 	"gateway/api": {
-		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/intake",
-		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io", "golang.org/x",
+		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
+		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
 	},
 	"gateway/api/field":   {},
 	"gateway/api/problem": {"lifecycle"},
-	"gateway/auth":      {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
-	"gateway/authority": {},
-	"gateway/budget":    {},
+	"gateway/auth":        {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
+	"gateway/authority":   {},
+	"gateway/budget":      {},
 	"gateway/config": {
 		"lifecycle", "broker/rabbitmq", "backends", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "github.com/alecthomas", "gopkg.in",
 	},
+	"gateway/hangup": {"golang.org/x/sys"},
 	"gateway/intake": {"gateway/authority", "golang.org/x"},
 	"gateway/lease":  {"lifecycle", "broker"},
 	"gateway/node": {

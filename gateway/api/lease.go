@@ -9,7 +9,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
@@ -32,12 +34,12 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	order, errs := parseLease(fields, a.routes)
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	order.Wait = min(order.Wait, a.MaxWait)
 	ctx, release := caller.Until(a.ctx)
 	defer release()
-	ctx, stop := a.present(ctx, c)
+	ctx, stop := hangup.Watch(ctx, connOf(c.Context()))
 	defer stop()
 	work, err := a.Leases.Take(ctx, order)
 	if err != nil {
@@ -68,11 +70,11 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 var leaseFields = []string{"routes", "max", "wait", "lease"}
 
 // parseLease reads the fields of a lease. Null is as good as absent.
-func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (lease.Order, []fieldError) {
+func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (lease.Order, []problem.FieldError) {
 	o := lease.Order{Max: 1, Wait: leaseWait, Lease: leaseTime}
-	var errs []fieldError
+	var errs []problem.FieldError
 	wrong := func(pointer, format string, args ...any) {
-		errs = append(errs, fieldError{pointer, fmt.Sprintf(format, args...)})
+		errs = append(errs, problem.At(pointer, fmt.Sprintf(format, args...)))
 	}
 	for name, raw := range inOrder(fields) {
 		if string(raw) == "null" && slices.Contains(leaseFields, name) {

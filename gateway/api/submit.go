@@ -10,7 +10,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -38,12 +40,12 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 	route := param(c, "route")
 	r.option("", "route", route)
 	if len(r.errs) > 0 {
-		return &problem{kind: kindNotFound, detail: "The path names a route: " + quoted(route) + " " + unknownRoute(route, a.routes) + "."}
+		return &problem.Details{Kind: problem.NotFound, Detail: "The path names a route: " + quoted(route) + " " + unknownRoute(route, a.routes) + "."}
 	}
 	raw := rawPath(c)
 	path, err := url.PathUnescape(raw)
 	if err != nil {
-		return &problem{kind: kindMalformed, detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
+		return &problem.Details{Kind: problem.Malformed, Detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
 	}
 	content := lifecycle.Content{}
 	if announced(c) {
@@ -222,7 +224,7 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 	if err := load(); err != nil || done(&r) {
 		return r, err
 	}
-	present, stop := a.present(ctx, c)
+	present, stop := hangup.Watch(ctx, connOf(c.Context()))
 	defer stop()
 	for {
 		select {

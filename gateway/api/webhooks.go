@@ -9,7 +9,9 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -49,23 +51,23 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	errs := in.wrong(a.routes)
 	if in.URL == nil {
-		errs = append(errs, fieldError{"/url", "is required: where deliveries go"})
+		errs = append(errs, problem.At("/url", "is required: where deliveries go"))
 	}
 	challenge, ok := dispatch.ParseChallenge(in.Challenge)
 	if !ok {
-		errs = append(errs, fieldError{"/challenge", "must be one of none, handshake, echo"})
+		errs = append(errs, problem.At("/challenge", "must be one of none, handshake, echo"))
 	}
 	if in.Status != nil {
-		errs = append(errs, fieldError{"/status", "cannot be set when it is made"})
+		errs = append(errs, problem.At("/status", "cannot be set when it is made"))
 	}
 	if len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	e := dispatch.Endpoint{Owner: caller.Subject}
 	in.fill(&e)
 	ctx, cancel := challengeContext()
 	defer cancel()
-	ctx, stop := a.present(ctx, c) // the challenge may take long
+	ctx, stop := hangup.Watch(ctx, connOf(c.Context())) // the challenge may take long
 	defer stop()
 	e, secret, err := a.Webhooks.Create(ctx, e, in.Secret, challenge)
 	if err != nil {
@@ -84,14 +86,14 @@ func (a *API) listEndpoints(c *fiber.Ctx, caller auth.Caller) error {
 	owner := caller.Subject
 	if of := query(c, "owner"); of != "" && of != owner {
 		if !caller.Is(lifecycle.RoleAdmin) {
-			return a.challenge(c, &problem{kind: kindForbidden, detail: "The webhooks of others are for the role admin."})
+			return a.challenge(c, &problem.Details{Kind: problem.Forbidden, Detail: "The webhooks of others are for the role admin."})
 		}
 		owner = of
 	}
 	ctx := a.storeContext()
 	endpoints, err := a.Webhooks.List(ctx, owner, query(c, "cursor"), limit)
 	if errors.Is(err, dispatch.ErrNotFound) {
-		return invalid(fieldError{"?cursor", "is not a cursor of this list"})
+		return problem.InvalidFields(problem.At("?cursor", "is not a cursor of this list"))
 	}
 	if err != nil {
 		return err
@@ -116,7 +118,7 @@ func limitOf(c *fiber.Ctx) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 200 {
-		return 0, invalid(fieldError{"?limit", "must be a whole number from 1 to 200"})
+		return 0, problem.InvalidFields(problem.At("?limit", "must be a whole number from 1 to 200"))
 	}
 	return n, nil
 }
@@ -142,14 +144,14 @@ func (a *API) patchEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	switch {
 	case in.Secret != "":
-		return invalid(fieldError{"/secret", "is changed by rotate"})
+		return problem.InvalidFields(problem.At("/secret", "is changed by rotate"))
 	case in.Challenge != "":
-		return invalid(fieldError{"/challenge", "cannot be changed"})
+		return problem.InvalidFields(problem.At("/challenge", "cannot be changed"))
 	case in.Status != nil && *in.Status != dispatch.Active && *in.Status != dispatch.Paused:
-		return invalid(fieldError{"/status", "must be active or paused"})
+		return problem.InvalidFields(problem.At("/status", "must be active or paused"))
 	}
 	if errs := in.wrong(a.routes); len(errs) > 0 {
-		return invalid(errs...)
+		return problem.InvalidFields(errs...)
 	}
 	return a.changeEndpoint(c, caller, func(e *dispatch.Endpoint) error {
 		in.fill(e)
@@ -236,7 +238,7 @@ func (a *API) verifyEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	ctx, cancel := challengeContext()
 	defer cancel()
-	ctx, stop := a.present(ctx, c)
+	ctx, stop := hangup.Watch(ctx, connOf(c.Context()))
 	defer stop()
 	e, err := a.Webhooks.Verify(ctx, owner, id)
 	if err != nil {

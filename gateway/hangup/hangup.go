@@ -1,4 +1,5 @@
-package api
+// Package hangup notices when the client of a call has gone that is being answered.
+package hangup
 
 import (
 	"context"
@@ -6,21 +7,18 @@ import (
 	"net"
 	"syscall"
 	"time"
-
-	"github.com/gofiber/fiber/v2"
 )
 
 // goneEvery is how often it is looked whether a client has gone that has sent more than the call
 // that it waits for: that stands in front of the end, and nobody may read it yet.
 const goneEvery = 200 * time.Millisecond
 
-// present returns a context that ends with ctx, or as soon as the client of a call has hung up, so
-// that nobody waits for an answer that nobody reads. A client that has only closed its half is
-// taken for gone, as by most servers and proxies. stop has to be called before anything is read
-// from the connection.
-func (a *API) present(ctx context.Context, c *fiber.Ctx) (_ context.Context, stop func()) {
+// Watch returns a context that ends with ctx, or as soon as the client at the other end of a
+// connection has hung up, so that nobody waits for an answer that nobody reads. A client that has
+// only closed its half is taken for gone, as by most servers and proxies. stop has to be called
+// before anything is read from the connection.
+func Watch(ctx context.Context, conn net.Conn) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	conn := connOf(c.Context())
 	raw := socketOf(conn)
 	if raw == nil {
 		return ctx, cancel
