@@ -61,7 +61,10 @@ var rooms = map[string][]string{
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
 		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
 	},
-	"gateway/api/field":   {},
+	"gateway/api/field": {},
+	"gateway/api/httpbody": {
+		"lifecycle", "gateway/api/problem", "gateway/budget", "gateway/intake", "github.com/gofiber", "github.com/valyala",
+	},
 	"gateway/api/problem": {"lifecycle"},
 	"gateway/auth":        {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
 	"gateway/authority":   {},

@@ -5,7 +5,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -24,10 +23,10 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/budget"
-	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -91,7 +90,7 @@ type API struct {
 	routes map[string]bool
 	takes  map[string][]string // by method and path: the options of the query
 	calls  atomic.Int64        // under way
-	bodies *uploads
+	bodies *httpbody.Bounds
 
 	callers   inFlight[string]
 	addresses inFlight[netip.Addr]
@@ -123,7 +122,7 @@ func New(o Options) *API {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
-	a.bodies = &uploads{Budget: budget.New(budget.Options{Bytes: o.BodyBudget}), Stall: o.BodyStall, storing: make(chan struct{}, 1)}
+	a.bodies = httpbody.NewBounds(o.BodyBudget, o.BodyStall)
 	a.callers.most, a.addresses.most = o.Shares.PerCaller, o.Shares.PerAddress
 	for _, route := range o.Routes {
 		a.routes[route] = true
@@ -133,13 +132,13 @@ func New(o Options) *API {
 		AppName:               "hark",
 		StrictRouting:         true, // /metrics/ is not /metrics, nor is /METRICS: a rule of a proxy would be walked around
 		CaseSensitive:         true,
-		StreamRequestBody:     true,     // see body.go, which bounds it, too
+		StreamRequestBody:     true,     // see package httpbody, which bounds it, too
 		ReadBufferSize:        16 << 10, // bounds the header of a request
 		DisableStartupMessage: true,
 		DisableDefaultDate:    false,
 		ErrorHandler:          a.fail,
 		IdleTimeout:           2 * time.Minute,
-		ReadTimeout:           headTime, // of the head of a request; see uploads.go for its body
+		ReadTimeout:           httpbody.HeadTime, // of the head of a request; see package httpbody for its body
 		// A form is work like any other bytes: parsed, it would come out in another order, or be
 		// refused.
 		DisablePreParseMultipartForm: true,
@@ -147,26 +146,9 @@ func New(o Options) *API {
 	server := a.app.Server()
 	// The hub keeps the connections that it is handed.
 	server.KeepHijackedConns = true
-	server.HeaderReceived, server.ExpectHandler = receiveHead, expect
-	server.ConnState = func(c net.Conn, state fasthttp.ConnState) {
-		if state == fasthttp.StateIdle {
-			intake.Of(c).End()
-		}
-	}
 	a.route()
-	refuse := server.ErrorHandler
-	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
-		refuse(ctx, withoutText(err))
-		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any
-		// longer.
-		timeout, ok := errors.AsType[net.Error](err)
-		connOf(ctx).unread.Store(!ok || !timeout.Timeout())
-	}
 	handle := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
-		c := open(ctx)
-		c.place.Begin()
-		defer c.finish(ctx)
 		// Fiber answers a method that it has no name for in plain text. No resource knows
 		// that method, just as none knows TRACE, which gets the answer that this deserves.
 		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
@@ -185,6 +167,7 @@ func New(o Options) *API {
 			ctx.SetConnectionClose()
 		}
 	}
+	httpbody.SetUp(server)
 	return a
 }
 
@@ -193,7 +176,9 @@ func New(o Options) *API {
 func (a *API) BodyBytes() (bytes int64, waiting int) { return a.bodies.Budget.Used() }
 
 // Serve answers the calls that come to a listener, until Shutdown.
-func (a *API) Serve(l net.Listener) error { return a.app.Listener(listener{l, a.bodies, a.Stall}) }
+func (a *API) Serve(l net.Listener) error {
+	return a.app.Listener(httpbody.Listen(l, a.bodies, a.Stall))
+}
 
 // route is the table of all resources.
 func (a *API) route() {

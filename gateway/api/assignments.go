@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -34,7 +35,7 @@ func (a *assignments) add(work assignment, of lifecycle.Ref, content lifecycle.C
 	}
 	head = bytes.TrimSuffix(bytes.TrimSpace(head), []byte("}")) // it has members
 	size, data := len(content.Data), io.WriterTo(bytes.NewReader(content.Data))
-	if size > pieceSize {
+	if size > httpbody.PieceSize {
 		data = a.api.contentOf(of, lifecycle.Input, int64(size))
 	}
 	if lifecycle.IsJSON(content.Type) && json.Valid(content.Data) && utf8.Valid(content.Data) {
@@ -53,18 +54,7 @@ func (a *assignments) add(work assignment, of lifecycle.Ref, content lifecycle.C
 func (a *assignments) send(c *fiber.Ctx) error {
 	a.text([]byte("\n"))
 	c.Set(fiber.HeaderContentType, "application/json")
-	c.Status(fiber.StatusOK)
-	if a.size > pieceSize {
-		c.Context().Response.SetBodyStream(&held{parts: a.parts}, a.size)
-		return nil
-	}
-	body := bytes.NewBuffer(make([]byte, 0, a.size))
-	for _, part := range a.parts {
-		if _, err := part.WriteTo(body); err != nil {
-			return err
-		}
-	}
-	return c.Send(body.Bytes())
+	return httpbody.SendParts(c, a.parts, a.size)
 }
 
 // encoded writes what something writes in base64.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -22,7 +23,7 @@ const maxBatch = 1000 // requests of a batch, whatever is configured
 // submitted one by one.
 func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, []lifecycle.Submission, error) {
 	batch := &reader{limits: a.Service.Limits(), routes: a.routes}
-	data, err := readPlainJSON(c, a.MaxBody, "A batch is application/json.")
+	data, err := httpbody.ReadJSON(c, a.MaxBody, "A batch is application/json.")
 	if err != nil {
 		return batch.sub, nil, err
 	}

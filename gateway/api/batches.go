@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
@@ -42,7 +43,7 @@ func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	if applied := prefer.Applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))
 }
 
 // getBatch answers GET /v1/batches/{id} as GET /v1/requests/{id} is.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
@@ -26,7 +27,7 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 				return a.challenge(c, err)
 			}
 			if !a.Guard.Open() { // else all are the same
-				connOf(c.Context()).caller = "caller " + caller.Subject
+				httpbody.ConnOf(c.Context()).Caller = "caller " + caller.Subject
 			}
 			err = a.byCaller(c, caller, h)
 			if errors.Is(err, auth.ErrUnauthenticated) { // what proved it has ended meanwhile

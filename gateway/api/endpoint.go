@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle/suggest"
@@ -57,7 +58,7 @@ func (d duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Durat
 
 // decode reads a JSON object into a struct, and says which field is wrong.
 func (a *API) decode(c *fiber.Ctx, into any) error {
-	data, err := readPlainJSON(c, a.maxDocument(), "The body is to be application/json.")
+	data, err := httpbody.ReadJSON(c, a.maxDocument(), "The body is to be application/json.")
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/intake"
@@ -197,14 +198,14 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 	}
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	if events.ended {
-		return sendJSON(c, fiber.StatusOK, events.made)
+		return httpbody.SendJSON(c, fiber.StatusOK, events.made)
 	}
 	if !c.Request().Header.IsHTTP11() { // which has no chunks, so that its length must be known
 		body, err := io.ReadAll(events)
 		if err != nil {
 			return err
 		}
-		return sendJSON(c, fiber.StatusOK, body)
+		return httpbody.SendJSON(c, fiber.StatusOK, body)
 	}
 	c.Set(fiber.HeaderContentType, "application/json")
 	if c.Method() == fiber.MethodHead { // to which a stream would write the end of its chunks

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -57,7 +58,7 @@ func (h *history) fill() error {
 		h.began = true
 		h.made = append(h.made, `{"events":[`...)
 	}
-	for !h.ended && len(h.made) < pieceSize {
+	for !h.ended && len(h.made) < httpbody.PieceSize {
 		if err := h.page(); err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (h *history) page() error {
 		h.n++
 	}
 	each := (len(h.made)-before)/len(page.Messages) + 1
-	h.next = min(pieceSize/each+1, mostEvents)
+	h.next = min(httpbody.PieceSize/each+1, mostEvents)
 	if h.offset >= page.Top {
 		h.end()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/hangup"
@@ -39,7 +40,7 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 	order.Wait = min(order.Wait, a.MaxWait)
 	ctx, release := caller.Until(a.ctx)
 	defer release()
-	ctx, stop := hangup.Watch(ctx, connOf(c.Context()))
+	ctx, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context()))
 	defer stop()
 	work, err := a.Leases.Take(ctx, order)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 )
 
@@ -49,7 +50,7 @@ func sendYAML(c *fiber.Ctx, document []byte) error {
 
 // live answers whether the process runs.
 func (a *API) live(c *fiber.Ctx) error {
-	return sendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
+	return httpbody.SendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
 }
 
 // ready answers whether the node should get calls: not while it drains, and not while the store or
@@ -80,11 +81,11 @@ func (a *API) ready(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusOK, body)
+	return httpbody.SendJSON(c, fiber.StatusOK, body)
 }
 
 func (a *API) metrics(c *fiber.Ctx) error {
-	forgetBody(c)
+	httpbody.Forget(c)
 	fasthttpadaptor.NewFastHTTPHandler(a.Metrics)(c.Context())
 	return nil
 }

@@ -3,13 +3,14 @@ package api
 import (
 	"context"
 	"io"
-	"math"
+	"log/slog"
 	"strconv"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
@@ -64,7 +65,7 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	case known != "" && matches(known, etag(&r)):
 		return c.Status(fiber.StatusNotModified).Send(nil)
 	}
-	return sendJSON(c, fiber.StatusOK, document)
+	return httpbody.SendJSON(c, fiber.StatusOK, document)
 }
 
 // etag is weak, because the queue position changes without an event.
@@ -150,7 +151,7 @@ func sendPage(c *fiber.Ctx, caller auth.Caller, page lifecycle.Page) error {
 		body = append(append(append(body, `],"next":"`...), page.Next...), `"}`...)
 	}
 	c.Set(fiber.HeaderCacheControl, "no-cache")
-	return sendJSON(c, fiber.StatusOK, body)
+	return httpbody.SendJSON(c, fiber.StatusOK, body)
 }
 
 // cancel answers POST /v1/requests/{id}/cancel.
@@ -166,7 +167,7 @@ func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 		c.Set(fiber.HeaderLocation, a.address(c, "/v1/requests/"+r.ID))
 		c.Set(fiber.HeaderRetryAfter, a.retryAfter(&r))
 	}
-	return sendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
 }
 
 // forget answers DELETE /v1/requests/{id}.
@@ -208,85 +209,40 @@ func (a *API) sendResult(c *fiber.Ctx, r *lifecycle.Request, whole bool) error {
 	tag := `"` + r.ID + "-" + version(r) + `"`
 	body := a.contentOf(r.Ref(), lifecycle.Output, r.Result.Size)
 	// Before anything is answered it is known whether it is there.
-	first := make([]byte, min(r.Result.Size, pieceSize))
-	if n, err := body.read(first, 0); err != nil {
+	first := make([]byte, min(r.Result.Size, httpbody.PieceSize))
+	if n, err := body.Head(first); err != nil {
 		return err
 	} else if n < len(first) {
 		return io.ErrUnexpectedEOF
 	}
 	if !whole {
-		setRange(c, int(r.Result.Size))
+		httpbody.SetRange(c, int(r.Result.Size))
 		knownTags(c, tag)
 		if c.Get(fiber.HeaderRange) != "" || c.Get(fiber.HeaderIfNoneMatch) != "" || c.Get(fiber.HeaderIfMatch) != "" {
-			return sendRange(c, body, r.Result.Type, tag, r.EndedAt)
+			return httpbody.SendRange(c, body, r.Result.Type, tag, r.EndedAt)
 		}
 		c.Set(fiber.HeaderAcceptRanges, "bytes")
 	}
 	c.Set(fiber.HeaderETag, tag)
 	c.Set(fiber.HeaderContentType, r.Result.Type)
 	c.Status(fiber.StatusOK)
-	if int64(len(first)) == body.end {
+	if int64(len(first)) == r.Result.Size {
 		return c.Send(first)
 	}
-	c.Context().Response.SetBodyStream(body, int(body.end))
+	c.Context().Response.SetBodyStream(body, int(r.Result.Size))
 	return nil
 }
 
-// setRange leaves a Range in a call that net/http reads right, or none: of a method other than GET,
-// or of a unit that is not understood, it is ignored (RFC 9110, section 14.2).
-func setRange(c *fiber.Ctx, size int) {
-	unit, set, ok := strings.Cut(c.Get(fiber.HeaderRange), "=")
-	if c.Method() != fiber.MethodGet || !ok || !strings.EqualFold(unit, "bytes") {
-		c.Request().Header.Del(fiber.HeaderRange)
-		return
-	}
-	c.Request().Header.Set(fiber.HeaderRange, "bytes="+byteRanges(set, int64(size)))
-}
-
-// byteRanges returns a set of ranges of bytes (RFC 9110, section 14.1.2) so that net/http, which
-// takes the last 0 bytes for a range and no position that is larger than an int64, answers rightly.
-// If one of them is none the whole is none.
-func byteRanges(set string, size int64) string {
-	const none = "x" // which is answered with 416
-	var all []string
-	for spec := range strings.SplitSeq(set, ",") {
-		spec = strings.Trim(spec, " \t")
-		if spec == "" {
-			continue // a list may have empty elements (section 5.6.1)
+// contentOf returns so many bytes of what was submitted with a request or came out of it, to be
+// read while they are sent.
+func (a *API) contentOf(of lifecycle.Ref, part lifecycle.Part, size int64) *httpbody.Section {
+	return httpbody.NewSection(size, func(p []byte, offset int64) (int, error) {
+		n, err := a.Service.ReadContent(a.storeContext(), of, part, p, offset)
+		if err != nil {
+			a.log.Warn("a body could not be sent to its end", slog.String("request", of.ID), slog.Any("error", err))
 		}
-		first, last, ok := strings.Cut(spec, "-")
-		from, fromOK := position(first)
-		to, toOK := position(last)
-		switch {
-		case !ok || !fromOK || !toOK || first == "" && last == "" || first != "" && last != "" && to < from:
-			return none
-		case first == "" && to == 0: // the last 0 bytes, which nothing satisfies
-			spec = strconv.FormatInt(size, 10) + "-"
-		case first == "":
-			spec = "-" + strconv.FormatInt(to, 10)
-		case last == "":
-			spec = strconv.FormatInt(from, 10) + "-"
-		default:
-			spec = strconv.FormatInt(from, 10) + "-" + strconv.FormatInt(to, 10)
-		}
-		all = append(all, spec)
-	}
-	if len(all) == 0 {
-		return none
-	}
-	return strings.Join(all, ",")
-}
-
-// position reads the digits of a range; those that are too many mean a place beyond every end.
-func position(digits string) (int64, bool) {
-	if strings.Trim(digits, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil && digits != "" {
-		n = math.MaxInt64
-	}
-	return n, true
+		return n, err
+	})
 }
 
 // knownTags leaves If-None-Match in a call as net/http compares it.

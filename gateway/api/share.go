@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/authority"
@@ -77,7 +78,7 @@ func always(path string) bool {
 // byAddress lets a call through as one of its address.
 func (a *API) byAddress(c *fiber.Ctx) error {
 	from := a.client(c)
-	connOf(c.Context()).from = from
+	httpbody.ConnOf(c.Context()).From = from
 	if !from.IsValid() || always(c.Path()) {
 		return c.Next()
 	}

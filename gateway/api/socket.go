@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/hub"
@@ -30,7 +31,7 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 		c.Set("Sec-WebSocket-Version", "13")
 		return &problem.Details{Kind: problem.Malformed, Detail: "The handshake is not that of RFC 6455, version 13."}
 	}
-	if hasBody(c) { // it would stand in front of the client's first frame
+	if httpbody.Pending(c) { // it would stand in front of the client's first frame
 		return &problem.Details{Kind: problem.Malformed, Detail: "A WebSocket handshake has no body."}
 	}
 	subscribe, err := readSubscriptions(c)

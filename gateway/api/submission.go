@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -59,14 +60,14 @@ func (r *reader) failed() bool { return len(r.errs)+r.more > 0 }
 // readSubmission reads the body of POST /v1/requests and, for options, its query.
 func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, error) {
 	r := reader{limits: a.Service.Limits(), routes: a.routes}
-	content, err := readContent(c, a.MaxBody)
+	content, err := httpbody.ReadContent(c, a.MaxBody)
 	if err != nil {
 		return r.sub, err
 	}
 	for key, value := range c.Context().QueryArgs().All() {
 		r.option("?", string(key), string(value))
 	}
-	if lifecycle.IsJSON(content.Type) && isPlainJSON(content.Type) {
+	if lifecycle.IsJSON(content.Type) && httpbody.IsJSON(content.Type) {
 		if err := r.envelope(content.Data); err != nil {
 			return r.sub, err
 		}
@@ -102,67 +103,8 @@ func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
 	if data := bytes.TrimLeft(content.Data, " \t\r\n"); len(data) == 0 || data[0] != '{' || !json.Valid(data) {
 		return nil
 	}
-	return &problem.Details{Kind: problem.MediaType, Detail: "The body is a JSON object, but the call says " + says + ". " + sendJSONHint +
+	return &problem.Details{Kind: problem.MediaType, Detail: "The body is a JSON object, but the call says " + says + ". " + httpbody.JSONHint +
 		" If the object as a whole is the work, say application/octet-stream, or a type of your own, and put the options into the query."}
-}
-
-// sendJSONHint says how a body is sent that has to be JSON.
-const sendJSONHint = "Send it with -H 'Content-Type: application/json', as curl writes the field."
-
-// isPlainJSON tells application/json, which is an envelope, from the +json types,
-// which are work like any other bytes.
-func isPlainJSON(mediaType string) bool {
-	t, _, _ := strings.Cut(mediaType, ";")
-	return strings.EqualFold(strings.TrimSpace(t), "application/json")
-}
-
-// readContent returns a body of at most so many bytes with its media type.
-func readContent(c *fiber.Ctx, most int) (content lifecycle.Content, err error) {
-	if content.Type, err = mediaType(c); err != nil {
-		return lifecycle.Content{}, err
-	}
-	content.Data, err = readBody(c, most)
-	return content, err
-}
-
-// mediaType returns the media type of a body as its head says it; a body without one is
-// application/octet-stream (RFC 9110, section 8.3). The error is a problem if it cannot be taken as
-// it is.
-func mediaType(c *fiber.Ctx) (string, error) {
-	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
-		c.Set(fiber.HeaderAcceptEncoding, "identity")
-		return "", &problem.Details{Kind: problem.MediaType, Detail: "Send the body without a content encoding."}
-	}
-	text := strings.Clone(c.Get(fiber.HeaderContentType))
-	switch {
-	case text == "":
-		return "application/octet-stream", nil
-	case text == "application/json": // as nearly all say it
-		return text, nil
-	case len(text) > 256:
-		return "", &problem.Details{Kind: problem.MediaType, Detail: "The Content-Type is too long."}
-	}
-	t, params, err := mime.ParseMediaType(text)
-	if err != nil || !strings.Contains(t, "/") {
-		return "", &problem.Details{Kind: problem.MediaType, Detail: "The Content-Type is not a media type."}
-	}
-	if charset := params["charset"]; charset != "" && lifecycle.IsJSON(text) && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
-		return "", &problem.Details{Kind: problem.MediaType, Detail: "JSON is sent in UTF-8 (RFC 8259)."}
-	}
-	return text, nil
-}
-
-// readPlainJSON returns a body that has to be application/json; else the problem has that detail,
-// and how it is sent.
-func readPlainJSON(c *fiber.Ctx, most int, detail string) ([]byte, error) {
-	t, err := mediaType(c)
-	if err != nil {
-		return nil, err
-	}
-	if !isPlainJSON(t) {
-		return nil, &problem.Details{Kind: problem.MediaType, Detail: detail + " " + sendJSONHint}
-	}
-	return readBody(c, most)
 }
 
 // maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself:

@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/hangup"
@@ -48,8 +49,8 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 		return &problem.Details{Kind: problem.Malformed, Detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
 	}
 	content := lifecycle.Content{}
-	if announced(c) {
-		if content, err = readContent(c, a.MaxBody); err != nil {
+	if httpbody.Announced(c) {
+		if content, err = httpbody.ReadContent(c, a.MaxBody); err != nil {
 			return err
 		}
 		if len(content.Data) == 0 {
@@ -119,14 +120,14 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 	// Who does not want to wait needs no answer of the first call: the links are what it would get.
 	sub.Join = wait == 0
 
-	stored := storing(c)
+	stored := httpbody.Storing(c)
 	created, err := o.submit(a.storeContext(), sub)
 	stored()
 	if err != nil {
 		return err
 	}
 	o.submit = nil // who waits needs no memory for what it has handed over
-	released(c)
+	httpbody.Released(c)
 	r := created.Request
 	if created.Existed && created.Reply != nil {
 		c.Set("Idempotency-Replayed", "true")
@@ -188,7 +189,7 @@ func (a *API) answerAccepted(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Requ
 	if applied := prefer.Applied(true); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return sendJSON(c, fiber.StatusAccepted, document)
+	return httpbody.SendJSON(c, fiber.StatusAccepted, document)
 }
 
 // outcome answers with what became of a request that has ended.
@@ -224,7 +225,7 @@ func (a *API) waitFor(c *fiber.Ctx, caller auth.Caller, r lifecycle.Request, lim
 	if err := load(); err != nil || done(&r) {
 		return r, err
 	}
-	present, stop := hangup.Watch(ctx, connOf(c.Context()))
+	present, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context()))
 	defer stop()
 	for {
 		select {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/hangup"
@@ -40,7 +41,7 @@ func send(c *fiber.Ctx, status int, document any) error {
 		return err
 	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return sendJSON(c, status, body)
+	return httpbody.SendJSON(c, status, body)
 }
 
 // createEndpoint answers POST /v1/webhooks.
@@ -67,7 +68,7 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	in.fill(&e)
 	ctx, cancel := challengeContext()
 	defer cancel()
-	ctx, stop := hangup.Watch(ctx, connOf(c.Context())) // the challenge may take long
+	ctx, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context())) // the challenge may take long
 	defer stop()
 	e, secret, err := a.Webhooks.Create(ctx, e, in.Secret, challenge)
 	if err != nil {
@@ -199,7 +200,7 @@ func (a *API) rotateEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 		Secret  string   `json:"secret"`
 		Overlap duration `json:"overlap"`
 	}{Overlap: duration(24 * time.Hour)}
-	if announced(c) {
+	if httpbody.Announced(c) {
 		if err := a.decode(c, &in); err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (a *API) verifyEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	}
 	ctx, cancel := challengeContext()
 	defer cancel()
-	ctx, stop := hangup.Watch(ctx, connOf(c.Context()))
+	ctx, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context()))
 	defer stop()
 	e, err := a.Webhooks.Verify(ctx, owner, id)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/field"
+	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -54,7 +55,7 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	var content lifecycle.Content
 	var err error
 	if attempt > 0 {
-		r, content, err = a.Service.Running(a.storeContext(), of, attempt, roomFor(c))
+		r, content, err = a.Service.Running(a.storeContext(), of, attempt, httpbody.RoomFor(c))
 	} else {
 		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{
 			Redelivered: dead > 0 || redelivered, Attempt: dead, Insist: dead == 0,
@@ -178,12 +179,12 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusOK, append(strconv.AppendBool([]byte(`{"cancel":`), r.CancelRequested), '}'))
+	return httpbody.SendJSON(c, fiber.StatusOK, append(strconv.AppendBool([]byte(`{"cancel":`), r.CancelRequested), '}'))
 }
 
 // succeed answers PUT /v1/work/{id}/result.
 func (a *API) succeed(c *fiber.Ctx, caller auth.Caller) error {
-	content, err := readContent(c, a.MaxBody)
+	content, err := httpbody.ReadContent(c, a.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int)
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
 }
 
 // failWork answers PUT /v1/work/{id}/error.
@@ -246,11 +247,11 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
 }
 
 func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {
-	defer storing(c)()
+	defer httpbody.Storing(c)()
 	ctx := a.storeContext()
 	r, err := a.Service.Report(ctx, lifecycle.Ref{ID: param(c, "id"), Life: life}, change)
 	if err == nil {
@@ -262,14 +263,14 @@ func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecy
 // readReport reads a JSON object of at most so many bytes into a struct. An empty body is an empty
 // object. set, which may be nil, is how the struct takes the fields of a plain one.
 func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []byte, text bool) bool) error {
-	t, err := mediaType(c)
+	t, err := httpbody.MediaType(c)
 	if err != nil {
 		return err
 	}
-	if announced(c) && c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(t) {
-		return &problem.Details{Kind: problem.MediaType, Detail: "A report is application/json. " + sendJSONHint}
+	if httpbody.Announced(c) && c.Get(fiber.HeaderContentType) != "" && !lifecycle.IsJSON(t) {
+		return &problem.Details{Kind: problem.MediaType, Detail: "A report is application/json. " + httpbody.JSONHint}
 	}
-	data, err := readBody(c, most)
+	data, err := httpbody.Read(c, most)
 	if err != nil || len(data) == 0 {
 		return err
 	}

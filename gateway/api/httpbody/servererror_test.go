@@ -1,4 +1,4 @@
-package api
+package httpbody
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package api
+package httpbody
 
 import (
 	"bytes"
@@ -18,11 +18,44 @@ import (
 	"github.com/hark-push/hark/lifecycle/stall"
 )
 
-// listener makes a [conn] of each connection.
+// SetUp has a server read bodies when they are asked for, and tell how what it cannot read ends. It
+// is called last: what handles calls is wrapped by it. The listener is to be one of
+// [Listen].
+func SetUp(server *fasthttp.Server) {
+	server.HeaderReceived, server.ExpectHandler = receiveHead, expect
+	server.ConnState = func(c net.Conn, state fasthttp.ConnState) {
+		if state == fasthttp.StateIdle {
+			intake.Of(c).End()
+		}
+	}
+	refuse := server.ErrorHandler
+	server.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
+		refuse(ctx, withoutText(err))
+		// What cannot be read has an end that nobody knows. Who says nothing is not waited for any
+		// longer.
+		timeout, ok := errors.AsType[net.Error](err)
+		ConnOf(ctx).unread.Store(!ok || !timeout.Timeout())
+	}
+	handle := server.Handler
+	server.Handler = func(ctx *fasthttp.RequestCtx) {
+		c := open(ctx)
+		c.place.Begin()
+		defer c.finish(ctx)
+		handle(ctx)
+	}
+}
+
+// Listen returns a listener whose connections keep to bounds. stall, which may be
+// nil, says for how long what has come is read although its time was over.
+func Listen(l net.Listener, u *Bounds, stall *stall.Watch) net.Listener {
+	return listener{l, u, stall}
+}
+
+// listener makes a [Conn] of each connection.
 type listener struct {
 	net.Listener
-	uploads *uploads
-	stall   *stall.Watch
+	bounds *Bounds
+	stall  *stall.Watch
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -30,19 +63,22 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, place: intake.Of(c), uploads: l.uploads, stall: l.stall}, nil
+	return &Conn{Conn: c, place: intake.Of(c), bounds: l.bounds, stall: l.stall}, nil
 }
 
-// conn is a connection to a client. It knows the body of the call that is under way, and what is to
+// Conn is a connection to a client. It knows the body of the call that is under way, and what is to
 // happen to one that was not read. One goroutine uses it, but for Close.
-type conn struct {
+type Conn struct {
 	net.Conn
 	place   *intake.Conn // nil if nobody counts it
-	uploads *uploads
+	bounds  *Bounds
 	stall   *stall.Watch
 	body    body
-	caller  string     // whose share of the bytes the call takes, "" if that is not known
-	from    netip.Addr // the network of its client, the zero value if that is not known
+
+	// Caller is whose share of the bytes the call takes, "" if that is not known, and From the
+	// network of its client, the zero value if that is not known. Each call begins without.
+	Caller string
+	From   netip.Addr
 
 	held    bool        // the next 100 (Continue) of the server is kept back
 	hurried bool        // a read returns at once
@@ -51,9 +87,9 @@ type conn struct {
 	unread  atomic.Bool // something of a request may still come, which nobody reads
 }
 
-// connOf returns the connection of a call.
-func connOf(ctx *fasthttp.RequestCtx) *conn {
-	c, ok := ctx.Conn().(*conn)
+// ConnOf returns the connection of a call.
+func ConnOf(ctx *fasthttp.RequestCtx) *Conn {
+	c, ok := ctx.Conn().(*Conn)
 	if !ok {
 		panic("the API is served by something else than its Serve")
 	}
@@ -61,13 +97,13 @@ func connOf(ctx *fasthttp.RequestCtx) *conn {
 }
 
 // SetReadDeadline notes whether only what is there is to be read.
-func (c *conn) SetReadDeadline(t time.Time) error {
+func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.hurried = !t.IsZero() && time.Since(t) > time.Hour
 	return c.Conn.SetReadDeadline(t)
 }
 
 // UnsafeConn returns the connection beneath, as fasthttp's own wrapper does.
-func (c *conn) UnsafeConn() net.Conn { return c.Conn }
+func (c *Conn) UnsafeConn() net.Conn { return c.Conn }
 
 // settled is how long what has come to a connection while this process stood still may take to be
 // read.
@@ -75,7 +111,7 @@ const settled = 2 * time.Second
 
 // Read notices the end and a deadline, which fasthttp's reader of chunks does not tell from others.
 // A deadline that passed while this process stood still ends nothing that has come meanwhile.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !c.hurried && c.stall.Left() > 0 && c.Conn.SetReadDeadline(time.Now().Add(settled)) == nil {
 		n, err = c.Conn.Read(p)
@@ -95,7 +131,7 @@ var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it,
 // when a body is wanted.
-func (c *conn) Write(p []byte) (int, error) {
+func (c *Conn) Write(p []byte) (int, error) {
 	if !c.held {
 		return c.send(p)
 	}
@@ -115,17 +151,17 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // send writes what a client may read slowly, but not stop to read. What is short may wait in the
 // buffers of the system, and of the server.
-func (c *conn) send(p []byte) (n int, err error) {
+func (c *Conn) send(p []byte) (n int, err error) {
 	const short = 4 << 10
 	if len(p) < short {
 		return c.Conn.Write(p)
 	}
 	for len(p) > 0 && err == nil {
-		if err = c.SetWriteDeadline(time.Now().Add(c.uploads.Stall)); err != nil {
+		if err = c.SetWriteDeadline(time.Now().Add(c.bounds.Stall)); err != nil {
 			return n, err
 		}
 		var m int
-		m, err = c.Conn.Write(p[:min(len(p), pieceSize)])
+		m, err = c.Conn.Write(p[:min(len(p), PieceSize)])
 		p, n = p[m:], n+m
 	}
 	if err == nil {
@@ -135,7 +171,7 @@ func (c *conn) send(p []byte) (n int, err error) {
 }
 
 // Close closes the connection, in a way that lets the client see the last answer.
-func (c *conn) Close() error {
+func (c *Conn) Close() error {
 	if c.unread.Load() {
 		c.linger()
 	}
@@ -154,7 +190,7 @@ var lingerBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 // linger says that nothing will follow, and drops what still comes, within bounds. To close a
 // connection while there are bytes that nobody has read resets it, and the client, or the proxy in
 // front, may lose the answer (RFC 9112, section 9.6).
-func (c *conn) linger() {
+func (c *Conn) linger() {
 	raw := c.Conn
 	if secured, ok := raw.(*tls.Conn); ok {
 		_ = secured.CloseWrite()

@@ -1,4 +1,4 @@
-package api
+package httpbody
 
 import (
 	"errors"
@@ -12,29 +12,34 @@ import (
 	"github.com/hark-push/hark/gateway/budget"
 )
 
-// uploads are the bounds on bodies of all calls together.
-type uploads struct {
+// Bounds are those on bodies of all calls together.
+type Bounds struct {
 	Budget *budget.Budget // of their memory
 	Stall  time.Duration  // how long one may stand still
 
 	storing chan struct{} // holds one while a large body is stored
 }
 
-// storing waits until a large body may be stored, and returns what to do when it is. Stores copy
+// NewBounds returns bounds of so many bytes for all together.
+func NewBounds(bytes int64, stall time.Duration) *Bounds {
+	return &Bounds{Budget: budget.New(budget.Options{Bytes: bytes}), Stall: stall, storing: make(chan struct{}, 1)}
+}
+
+// Storing waits until a large body may be stored, and returns what to do when it is. Stores copy
 // what they are given, some more than once, and write one after the other anyway; so of large ones
 // they get one at a time.
-func storing(c *fiber.Ctx) (stored func()) {
+func Storing(c *fiber.Ctx) (stored func()) {
 	const large = 1 << 20
-	conn := connOf(c.Context())
+	conn := ConnOf(c.Context())
 	if conn.body.got <= large {
 		return func() {}
 	}
-	conn.uploads.storing <- struct{}{}
-	return func() { <-conn.uploads.storing }
+	conn.bounds.storing <- struct{}{}
+	return func() { <-conn.bounds.storing }
 }
 
-// headTime is how long the head of a call may take to arrive.
-const headTime = time.Minute
+// HeadTime is how long the head of a call may take to arrive.
+const HeadTime = time.Minute
 
 // What is taken for a body, in bytes.
 const (
@@ -55,13 +60,13 @@ func nextRoom(have, room int) int {
 // reserveRoom reserves memory for the body of the call before it is taken. A large body reserves
 // what it has announced, or what it may have if it comes in chunks: what has begun can be ended,
 // and nobody who holds much waits for somebody who does.
-func (c *conn) reserveRoom(next, room int) error {
+func (c *Conn) reserveRoom(next, room int) error {
 	b := &c.body
 	if next > budget.Small {
 		next = room
 	}
 	if b.reservation == nil {
-		b.reservation = c.uploads.Budget.Reserve(c.interrupt, c.caller, c.address())
+		b.reservation = c.bounds.Budget.Reserve(c.interrupt, c.Caller, c.address())
 	}
 	err := b.reservation.Grow(int64(next))
 	if errors.Is(err, budget.ErrSlow) {
@@ -73,15 +78,15 @@ func (c *conn) reserveRoom(next, room int) error {
 	return nil
 }
 
-// roomFor returns what reserves memory for something else that a call holds until it is answered.
-func roomFor(c *fiber.Ctx) func(size int64) error {
-	conn := connOf(c.Context())
+// RoomFor returns what reserves memory for something else that a call holds until it is answered.
+func RoomFor(c *fiber.Ctx) func(size int64) error {
+	conn := ConnOf(c.Context())
 	return func(size int64) error {
 		if size <= unreserved {
 			return nil
 		}
 		if conn.body.reservation == nil {
-			conn.body.reservation = conn.uploads.Budget.Reserve(nil, conn.caller, conn.address())
+			conn.body.reservation = conn.bounds.Budget.Reserve(nil, conn.Caller, conn.address())
 		}
 		if err := conn.body.reservation.Grow(size); err != nil {
 			return noRoom(err)
@@ -111,15 +116,15 @@ func noRoom(err error) *problem.Details {
 func comeBack() int { return 1 + rand.IntN(5) }
 
 // interrupt ends a read of the body of the call under way.
-func (c *conn) interrupt() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
+func (c *Conn) interrupt() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 
 // address is whose share of the bytes the call takes by where it comes from; "" if only proxies are
 // known.
-func (c *conn) address() string {
-	if !c.from.IsValid() {
+func (c *Conn) address() string {
+	if !c.From.IsValid() {
 		return ""
 	}
-	return "address " + c.from.String()
+	return "address " + c.From.String()
 }
 
 // release gives back what was reserved for a body. What was read must not be held any longer.
@@ -128,8 +133,8 @@ func (b *body) release() {
 	b.reservation = nil
 }
 
-// released gives the room of the body of a call to others before the call ends.
-func released(c *fiber.Ctx) { connOf(c.Context()).body.release() }
+// Released gives the room of the body of a call to others before the call ends.
+func Released(c *fiber.Ctx) { ConnOf(c.Context()).body.release() }
 
 // pace is how fast a body comes.
 type pace struct {
@@ -139,18 +144,18 @@ type pace struct {
 }
 
 // leastRate is how many bytes of a body have to come in a second, in each stretch of
-// [uploads.Stall].
+// [Bounds.Stall].
 const leastRate = 1 << 10
 
 // before sets the deadline of the next read, of a body of which so much is here. The error says
 // that it came too slowly.
-func (p *pace) before(c *conn, have int) error {
+func (p *pace) before(c *Conn, have int) error {
 	now := time.Now()
 	least := int(leastRate * p.limit / time.Second)
 	switch {
 	case p.began.IsZero():
 		p.began, p.had = now, have
-		if p.limit >= headTime { // what the server has set when the head began is no later
+		if p.limit >= HeadTime { // what the server has set when the head began is no later
 			return nil
 		}
 	case now.Sub(p.began) < p.limit:

@@ -1,43 +1,50 @@
-package api
+package httpbody
 
 import (
 	"bytes"
 	"errors"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/budget"
-	"github.com/hark-push/hark/lifecycle"
 )
 
 // What an answer costs while a slow client reads it is bounded, too. Results are read from the
 // store piece by piece, as they are sent; stored events are made as they are sent; what has to be
 // made as a whole reserves its bytes from the budget of the bodies until it is gone.
 
-// pieceSize is how much of an answer is in memory, and given to the socket, at a time, in bytes.
+// PieceSize is how much of an answer is in memory, and given to the socket, at a time, in bytes.
 // Answers that are not larger are made as a whole.
-const pieceSize = 64 << 10
+const PieceSize = 64 << 10
 
-var pieceBuffers = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+var pieceBuffers = sync.Pool{New: func() any { return new([PieceSize]byte) }}
 
 // errCut ends an answer that has begun and cannot be ended: the connection is closed, so that
 // nobody takes it for whole.
 var errCut = errors.New("the answer cannot be ended")
 
-// section is a part of a body that is read from somewhere piece by piece, from at until end. One
+// Section is a part of a body that is read from somewhere piece by piece, from at until end. One
 // goroutine uses it.
-type section struct {
+type Section struct {
 	read    func(p []byte, offset int64) (int, error) // fills p, or less of it at the end only
 	at, end int64
 	from    int64 // where it began
 }
 
+// NewSection returns a body of so many bytes. read fills what it is given from an offset, or less
+// of it at the end only.
+func NewSection(size int64, read func(p []byte, offset int64) (int, error)) *Section {
+	return &Section{end: size, read: read}
+}
+
+// Head reads its beginning, which is read again when it is sent.
+func (s *Section) Head(p []byte) (int, error) { return s.read(p, 0) }
+
 // Read implements [io.Reader].
-func (s *section) Read(p []byte) (int, error) {
+func (s *Section) Read(p []byte) (int, error) {
 	if s.at >= s.end {
 		return 0, io.EOF
 	}
@@ -51,7 +58,7 @@ func (s *section) Read(p []byte) (int, error) {
 }
 
 // Seek implements [io.Seeker].
-func (s *section) Seek(offset int64, whence int) (int64, error) {
+func (s *Section) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
 		offset += s.at - s.from
@@ -66,8 +73,8 @@ func (s *section) Seek(offset int64, whence int) (int64, error) {
 }
 
 // WriteTo implements [io.WriterTo], with one buffer for all of it.
-func (s *section) WriteTo(w io.Writer) (total int64, err error) {
-	buffer := pieceBuffers.Get().(*[pieceSize]byte) //nolint:forcetypeassert // it makes nothing else
+func (s *Section) WriteTo(w io.Writer) (total int64, err error) {
+	buffer := pieceBuffers.Get().(*[PieceSize]byte) //nolint:forcetypeassert // it makes nothing else
 	defer pieceBuffers.Put(buffer)
 	for {
 		n, err := s.Read(buffer[:])
@@ -83,18 +90,6 @@ func (s *section) WriteTo(w io.Writer) (total int64, err error) {
 			return total, err
 		}
 	}
-}
-
-// contentOf returns so many bytes of what was submitted with a request or came out of it, to be
-// read while they are sent.
-func (a *API) contentOf(of lifecycle.Ref, part lifecycle.Part, size int64) *section {
-	return &section{end: size, read: func(p []byte, offset int64) (int, error) {
-		n, err := a.Service.ReadContent(a.storeContext(), of, part, p, offset)
-		if err != nil {
-			a.log.Warn("a body could not be sent to its end", slog.String("request", of.ID), slog.Any("error", err))
-		}
-		return n, err
-	}}
 }
 
 // held is an answer of several parts, one behind the other.
@@ -127,7 +122,7 @@ func (c counted) Write(p []byte) (n int, err error) {
 			return n, errCut
 		}
 		var m int
-		m, err = c.w.Write(p[:min(len(p), pieceSize)])
+		m, err = c.w.Write(p[:min(len(p), PieceSize)])
 		p, n = p[m:], n+m
 		c.sent += int64(m)
 		c.reservation.Fill(c.sent)
@@ -145,15 +140,32 @@ func (h *held) Close() error {
 	return nil
 }
 
-// sendJSON answers with JSON that was made as a whole.
-func sendJSON(c *fiber.Ctx, status int, body []byte) error {
+// SendParts answers with parts of a body of so many bytes, one behind the other. If they are many
+// bytes each part is written while it is sent.
+func SendParts(c *fiber.Ctx, parts []io.WriterTo, size int) error {
+	c.Status(fiber.StatusOK)
+	if size > PieceSize {
+		c.Context().Response.SetBodyStream(&held{parts: parts}, size)
+		return nil
+	}
+	body := bytes.NewBuffer(make([]byte, 0, size))
+	for _, part := range parts {
+		if _, err := part.WriteTo(body); err != nil {
+			return err
+		}
+	}
+	return c.Send(body.Bytes())
+}
+
+// SendJSON answers with JSON that was made as a whole.
+func SendJSON(c *fiber.Ctx, status int, body []byte) error {
 	c.Set(fiber.HeaderContentType, "application/json")
-	if len(body) <= pieceSize {
+	if len(body) <= PieceSize {
 		return c.Status(status).Send(body)
 	}
-	conn := connOf(c.Context())
+	conn := ConnOf(c.Context())
 	cut := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // see conn.send
-	reservation := conn.uploads.Budget.Reserve(cut, conn.caller, conn.address())
+	reservation := conn.bounds.Budget.Reserve(cut, conn.Caller, conn.address())
 	if err := reservation.Grow(int64(len(body))); err != nil {
 		return noRoom(err)
 	}

@@ -1,4 +1,7 @@
-package api
+// Package httpbody is how bodies come in and leave: read when a handler asks for them, within what
+// all calls together may take, and sent piece by piece to who takes them slowly. It knows the
+// connections of the server, and nothing of what bodies are about.
+package httpbody
 
 import (
 	"bytes"
@@ -86,14 +89,14 @@ func hasField(head []byte, name string) bool {
 
 // expect answers Expect: 100-continue, or so the server thinks: see conn.Write.
 func expect(ctx *fasthttp.RequestCtx) int {
-	connOf(ctx).held = true
+	ConnOf(ctx).held = true
 	return fasthttp.StatusContinue
 }
 
 // open begins a call.
-func open(ctx *fasthttp.RequestCtx) *conn {
-	c, h := connOf(ctx), &ctx.Request.Header
-	c.caller, c.from, c.late = "", netip.Addr{}, false
+func open(ctx *fasthttp.RequestCtx) *Conn {
+	c, h := ConnOf(ctx), &ctx.Request.Header
+	c.Caller, c.From, c.late = "", netip.Addr{}, false
 	length := h.ContentLength()
 	if length == unknownLength {
 		if announced := h.Peek(lengthField); len(announced) > 0 {
@@ -110,20 +113,20 @@ func open(ctx *fasthttp.RequestCtx) *conn {
 }
 
 // bodyOf returns the body of a call, which has not been read.
-func bodyOf(c *fiber.Ctx) *body { return &connOf(c.Context()).body }
+func bodyOf(c *fiber.Ctx) *body { return &ConnOf(c.Context()).body }
 
-// announced reports whether there is a body, as far as its head tells: one in chunks may turn out
+// Announced reports whether there is a body, as far as its head tells: one in chunks may turn out
 // to be empty.
-func announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
+func Announced(c *fiber.Ctx) bool { return bodyOf(c).length != 0 }
 
-// readBody reads the body of a call, once. What it returns is the caller's. It may have at most
+// Read reads the body of a call, once. What it returns is the caller's. It may have at most
 // that many bytes: a larger one is refused by its length if it says that, else when the bound is
 // passed. Errors are problems.
 //
 // The memory is reserved before it is taken, and what is reserved held until the call ends, or
-// [released].
-func readBody(c *fiber.Ctx, most int) ([]byte, error) {
-	conn := connOf(c.Context())
+// [Released].
+func Read(c *fiber.Ctx, most int) ([]byte, error) {
+	conn := ConnOf(c.Context())
 	b := &conn.body
 	if b.length > most {
 		return nil, tooLarge(most)
@@ -143,7 +146,7 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 		room = most + 1 // with the byte that is one too many
 	}
 	data := make([]byte, 0, min(room, unreserved))
-	pace := pace{limit: conn.uploads.Stall}
+	pace := pace{limit: conn.bounds.Stall}
 	for {
 		if len(data) == cap(data) && len(data) < room {
 			next := nextRoom(len(data), room)
@@ -172,7 +175,7 @@ func readBody(c *fiber.Ctx, most int) ([]byte, error) {
 }
 
 // take reads some of the body. Nothing is left when it is whole.
-func (b *body) take(c *conn, p []byte) (int, error) {
+func (b *body) take(c *Conn, p []byte) (int, error) {
 	n, err := b.stream.Read(p)
 	b.got += n
 	switch {
@@ -192,7 +195,7 @@ func tooLarge(most int) *problem.Details {
 }
 
 // brokenBody is the problem of a body that did not arrive.
-func brokenBody(c *conn, err error) *problem.Details {
+func brokenBody(c *Conn, err error) *problem.Details {
 	if c.body.reservation.Slow() {
 		return &problem.Details{Kind: problem.Timeout, Detail: "The body came so slowly that others had to wait for its room. Send it again, in smaller parts if the line is slow."}
 	}
@@ -210,7 +213,7 @@ const (
 
 // finish ends a call. Of a body that nobody read a short rest is dropped; if there is more of it,
 // the connection is closed after the answer, because the next request stands behind it.
-func (c *conn) finish(ctx *fasthttp.RequestCtx) {
+func (c *Conn) finish(ctx *fasthttp.RequestCtx) {
 	c.body.release()
 	if c.body.whole || c.body.drop(c) {
 		c.body = body{}
@@ -225,7 +228,7 @@ func (c *conn) finish(ctx *fasthttp.RequestCtx) {
 }
 
 // drop reads the rest and reports whether it was short.
-func (b *body) drop(c *conn) bool {
+func (b *body) drop(c *Conn) bool {
 	if b.failed || b.awaited || b.length-b.got > dropBytes || c.SetReadDeadline(time.Now().Add(dropTime)) != nil {
 		return false
 	}
@@ -239,12 +242,12 @@ func (b *body) drop(c *conn) bool {
 	return b.whole
 }
 
-// hasBody reports whether a call has a body, or says that one comes.
-func hasBody(c *fiber.Ctx) bool { return !connOf(c.Context()).body.whole }
+// Pending reports whether a call has a body, or says that one comes.
+func Pending(c *fiber.Ctx) bool { return !ConnOf(c.Context()).body.whole }
 
-// forgetBody drops what nobody reads before something else does that would read all of it.
-func forgetBody(c *fiber.Ctx) {
-	conn := connOf(c.Context())
+// Forget drops what nobody reads before something else does that would read all of it.
+func Forget(c *fiber.Ctx) {
+	conn := ConnOf(c.Context())
 	conn.finish(c.Context())
 	conn.body.whole = true
 	c.Request().ResetBody()

@@ -1,4 +1,4 @@
-package api
+package httpbody
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ func TestBrokenBody(t *testing.T) {
 		os.ErrDeadlineExceeded:                    problem.Timeout.Name,
 		&net.OpError{Err: os.ErrDeadlineExceeded}: problem.Timeout.Name,
 	} {
-		if got := brokenBody(new(conn), err); got.Kind.Name != want || got.Detail == "" {
+		if got := brokenBody(new(Conn), err); got.Kind.Name != want || got.Detail == "" {
 			t.Errorf("%v: %+v, want %s", err, got, want)
 		}
 	}

@@ -1,7 +1,8 @@
-package api
+package httpbody
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,9 +13,9 @@ import (
 	"github.com/hark-push/hark/gateway/api/problem"
 )
 
-// sendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http, which reads of
+// SendRange leaves ranges and conditions (RFC 9110, sections 13 and 14) to net/http, which reads of
 // the body only what it sends.
-func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified time.Time) error {
+func SendRange(c *fiber.Ctx, body *Section, contentType, tag string, modified time.Time) error {
 	call := &http.Request{Method: http.MethodGet, Header: make(http.Header)}
 	if c.Method() == fiber.MethodHead {
 		call.Method = http.MethodHead
@@ -69,7 +70,7 @@ func sendRange(c *fiber.Ctx, body *section, contentType, tag string, modified ti
 	case answer.body != nil:
 		c.Context().Response.SetBodyStream(answer.body, size)
 	default: // to HEAD
-		c.Context().Response.SetBodyStream(&section{}, size)
+		c.Context().Response.SetBodyStream(&Section{}, size)
 	}
 	return nil
 }
@@ -128,7 +129,7 @@ type limited struct{ *io.LimitedReader }
 
 // WriteTo implements [io.WriterTo].
 func (l limited) WriteTo(w io.Writer) (int64, error) {
-	body, ok := l.R.(*section)
+	body, ok := l.R.(*Section)
 	if !ok {
 		return io.Copy(w, l.LimitedReader)
 	}
@@ -141,4 +142,61 @@ func (s *served) leave() {
 	if s.pipe != nil {
 		_ = s.pipe.Close()
 	}
+}
+
+// SetRange leaves a Range in a call that net/http reads right, or none: of a method other than GET,
+// or of a unit that is not understood, it is ignored (RFC 9110, section 14.2).
+func SetRange(c *fiber.Ctx, size int) {
+	unit, set, ok := strings.Cut(c.Get(fiber.HeaderRange), "=")
+	if c.Method() != fiber.MethodGet || !ok || !strings.EqualFold(unit, "bytes") {
+		c.Request().Header.Del(fiber.HeaderRange)
+		return
+	}
+	c.Request().Header.Set(fiber.HeaderRange, "bytes="+byteRanges(set, int64(size)))
+}
+
+// byteRanges returns a set of ranges of bytes (RFC 9110, section 14.1.2) so that net/http, which
+// takes the last 0 bytes for a range and no position that is larger than an int64, answers rightly.
+// If one of them is none the whole is none.
+func byteRanges(set string, size int64) string {
+	const none = "x" // which is answered with 416
+	var all []string
+	for spec := range strings.SplitSeq(set, ",") {
+		spec = strings.Trim(spec, " \t")
+		if spec == "" {
+			continue // a list may have empty elements (section 5.6.1)
+		}
+		first, last, ok := strings.Cut(spec, "-")
+		from, fromOK := position(first)
+		to, toOK := position(last)
+		switch {
+		case !ok || !fromOK || !toOK || first == "" && last == "" || first != "" && last != "" && to < from:
+			return none
+		case first == "" && to == 0: // the last 0 bytes, which nothing satisfies
+			spec = strconv.FormatInt(size, 10) + "-"
+		case first == "":
+			spec = "-" + strconv.FormatInt(to, 10)
+		case last == "":
+			spec = strconv.FormatInt(from, 10) + "-"
+		default:
+			spec = strconv.FormatInt(from, 10) + "-" + strconv.FormatInt(to, 10)
+		}
+		all = append(all, spec)
+	}
+	if len(all) == 0 {
+		return none
+	}
+	return strings.Join(all, ",")
+}
+
+// position reads the digits of a range; those that are too many mean a place beyond every end.
+func position(digits string) (int64, bool) {
+	if strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil && digits != "" {
+		n = math.MaxInt64
+	}
+	return n, true
 }
