@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/store/redis"
 )
@@ -129,8 +129,8 @@ func (p *publisher) run(ctx context.Context) {
 		case err != nil && ctx.Err() == nil:
 			p.failures.Add(1)
 			p.failure.Store(&err)
-			wait, wake = backoff(failed), nil // a notification does not make it work
 			failed++
+			wait, wake = backoff.Exponential(failed, 100*time.Millisecond, 5*time.Second), nil // a notification does not make it work
 		case err == nil:
 			failed = 0
 		}
@@ -199,10 +199,4 @@ func (p *publisher) release(ctx context.Context) {
 // eventOf is an event as the exchange gets it.
 func eventOf(e redis.CallbackEvent) rabbitmq.Event {
 	return rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Topic: e.Topic, Body: e.JSON}
-}
-
-// backoff is the pause after a failure: 100 ms, doubled up to 5 s, up to a quarter less.
-func backoff(failures int) time.Duration {
-	d := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
-	return d - rand.N(d/4)
 }

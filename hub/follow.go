@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 // join puts a subscription into its channel. Messages are held back for it until
@@ -193,25 +195,25 @@ func (s *subscription) release(at uint64) bool {
 	return true
 }
 
+// resyncTries is how often a history is read again that could not be: six seconds in all.
+const resyncTries = 7
+
 // resync catches a live subscription up that missed a notification, or whose messages do not
 // hold any more. Called under ch.mu.
 func (h *Hub) resync(s *subscription) {
 	h.stats.resyncs.Add(1)
 	at := s.last
 	h.tasks.Go(func() {
-		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		for failures := 1; ; failures++ {
 			err := h.catchUp(h.ctx, s, cursor{after: &at})
 			if err == nil {
 				return
 			}
-			if wait >= 5*time.Second || h.ctx.Err() != nil {
+			if failures > resyncTries || h.ctx.Err() != nil {
 				s.to.broken(s, err)
 				return
 			}
-			select {
-			case <-time.After(wait):
-			case <-h.ctx.Done():
-			}
+			_ = backoff.Wait(h.ctx, backoff.Exponential(failures, 50*time.Millisecond, 5*time.Second))
 		}
 	})
 }

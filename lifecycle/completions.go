@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 const (
@@ -91,7 +93,8 @@ func (t *completions) run(s *Service, batch Ref, w *waiting) {
 		case err == nil:
 			tries, pause, w.open = 0, countPause, r.Batch.Open()
 		case errors.Is(err, ErrUnavailable) && tries < countTries && !t.closed:
-			tries, pause, w.open = tries+1, pause*2, 0
+			tries, w.open = tries+1, 0
+			pause = backoff.Exponential(tries, countPause, time.Minute)
 			w.Ends = append(next.Ends, w.Ends...)
 			w.extend(next.Until)
 		}

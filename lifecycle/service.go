@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 // Queue is where the service hands work over to the processors.
@@ -285,7 +286,7 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		if err != nil {
 			return Request{}, err
 		}
-		f.Delay = s.backoff(r.Failures + 1)
+		f.Delay = backoff.Exponential(r.Failures+1, s.limits.RetryBase, s.limits.RetryMax)
 		c = f
 	}
 	if p, ok := c.(Progress); ok && p.Extend > s.limits.MaxTimeout {
@@ -312,18 +313,3 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 
 // enqueueTime bounds the hand-over of work that waits again.
 const enqueueTime = 10 * time.Second
-
-// backoff returns the delay after the n-th failure: the base doubled each time up
-// to the maximum, with a quarter of jitter either way, so that what failed
-// together does not come back together.
-func (s *Service) backoff(failures int) time.Duration {
-	delay := s.limits.RetryBase
-	for range failures - 1 {
-		if delay >= s.limits.RetryMax {
-			break
-		}
-		delay *= 2
-	}
-	delay = min(delay, s.limits.RetryMax)
-	return time.Duration(float64(delay) * (0.75 + rand.Float64()/2))
-}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -104,7 +104,7 @@ func (r *run) deliver(d broker.Delivery) {
 		r.outages.Store(0)
 	case alive(err): // whoever gets it next looks again
 		r.outages.Store(0)
-		wait(r.stopping, alivePause)
+		_ = backoff.Wait(r.stopping, alivePause)
 		r.giveBack(d)
 		return
 	case needless(err):
@@ -151,7 +151,7 @@ func (r *run) report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) 
 // lasts: the broker hands it out again at once. The slot that it holds meanwhile
 // keeps the pressure off.
 func (r *run) pause() {
-	wait(r.stopping, backoff(int(r.outages.Add(1))))
+	_ = backoff.Wait(r.stopping, again(int(r.outages.Add(1))))
 }
 
 func (r *run) ack(d broker.Delivery) {
@@ -181,19 +181,5 @@ func needless(err error) bool {
 	return refused || errors.Is(err, lifecycle.ErrNotFound)
 }
 
-// backoff is the pause after the n-th failure of a call in a row: 100 ms, doubled
-// up to 5 s, with a quarter of jitter either way.
-func backoff(n int) time.Duration {
-	d := 100 * time.Millisecond << min(max(n-1, 0), 6)
-	return time.Duration(float64(min(d, 5*time.Second)) * (0.75 + rand.Float64()/2))
-}
-
-// wait returns after d, or earlier when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
+// again is the pause after the n-th failure of a call in a row.
+func again(n int) time.Duration { return backoff.Exponential(n, 100*time.Millisecond, 5*time.Second) }

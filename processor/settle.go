@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -36,7 +37,7 @@ func (a *attempt) settle(c lifecycle.Change) (done bool) {
 		if deadline, ok := a.ctx.Deadline(); ok && !time.Now().Before(deadline) {
 			return true
 		}
-		wait(a.run.work, backoff(try))
+		_ = backoff.Wait(a.run.work, again(try))
 	}
 }
 
@@ -57,7 +58,7 @@ func (a *attempt) finalReport(c lifecycle.Change) error {
 func (a *attempt) settleOtherwise(c lifecycle.Change, err error) (done bool) {
 	a.run.log.Error("final report was refused", slog.String("request", a.of.ID), slog.Any("error", err))
 	if _, ok := c.(lifecycle.Succeed); !ok {
-		wait(a.run.work, backoff(1))
+		_ = backoff.Wait(a.run.work, again(1))
 		return false
 	}
 	return a.settle(lifecycle.Fail{

@@ -54,7 +54,7 @@ func (b *Broker) Consume(ctx context.Context, routes []string, prefetch int, han
 		if try++; time.Since(start) > 10*time.Second {
 			try = 1
 		}
-		pause(work, backoff(try-1))
+		pause(work, try)
 	}
 	c.running.Wait()
 	if ctx.Err() == nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 // link keeps one connection: a goroutine makes it, waits for its end, and makes the
@@ -85,8 +87,8 @@ func (l *link) run(ctx context.Context) {
 			if ctx.Err() == nil && (try < 3 || try%20 == 0) {
 				log.Warn("RabbitMQ cannot be reached", slog.String("server", s.addr), slog.Int("try", try+1), slog.Any("error", err))
 			}
-			pause(ctx, backoff(try))
 			try++
+			pause(ctx, try)
 			continue
 		}
 		log.Info("connected to RabbitMQ", append(l.broker.note(g.conn), slog.String("server", s.addr))...)
@@ -103,7 +105,7 @@ func (l *link) run(ctx context.Context) {
 		if try++; time.Since(made) > 10*time.Second {
 			try = 1
 		}
-		pause(ctx, backoff(try-1))
+		pause(ctx, try)
 	}
 }
 
@@ -298,19 +300,7 @@ func (g *generation) onChannel(f func(*amqp.Channel) error) error {
 	return errors.Join(f(ch), g.call(ch.Close))
 }
 
-// backoff is the pause after a failure: 100 ms, doubled up to 10 s, with a quarter
-// of jitter either way.
-func backoff(failures int) time.Duration {
-	d := min(100*time.Millisecond<<min(failures, 7), 10*time.Second)
-	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
-}
-
-// pause returns after d, or earlier when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+// pause waits after the n-th failure in a row, until ctx ends at the latest.
+func pause(ctx context.Context, n int) {
+	_ = backoff.Wait(ctx, backoff.Exponential(n, 100*time.Millisecond, 10*time.Second))
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/gateway/authority"
 )
 
@@ -117,7 +118,7 @@ func (l *Listener) Close() error {
 // comes back, like descriptors, is tried again after a pause, as net/http does; the errors that it
 // returns are final, or those of a deadline.
 func (l *Listener) Accept() (net.Conn, error) {
-	var pause time.Duration
+	failures := 0 // in a row
 	for {
 		c, err := l.Listener.Accept()
 		switch {
@@ -127,17 +128,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 			} else if conn := l.admit(c); conn != nil {
 				return conn, nil
 			}
-			pause = 0
+			failures = 0
 			continue
 		case final(err):
 			return nil, err
 		}
-		if pause == 0 {
+		if failures++; failures == 1 {
 			l.opts.Logger.Warn("a connection could not be accepted; it is tried again", slog.Any("error", err))
 		}
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		l.fail(err)
-		if !l.wait(pause) {
+		if !l.wait(backoff.Exponential(failures, 5*time.Millisecond, time.Second)) {
 			return nil, net.ErrClosed
 		}
 	}

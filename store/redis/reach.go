@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis/link"
 )
@@ -37,21 +37,10 @@ func OpenPatiently(ctx context.Context, url string, o Options, away func(error))
 		if away != nil {
 			away(err)
 		}
-		wait := time.NewTimer(reachAgain(try))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if backoff.Wait(ctx, backoff.Exponential(try+1, 100*time.Millisecond, 5*time.Second)) != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// reachAgain is the pause after an attempt: 100 ms, doubled up to 5 s, with a quarter of jitter
-// either way.
-func reachAgain(try int) time.Duration {
-	d := min(100*time.Millisecond<<min(try, 6), 5*time.Second)
-	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
 
 // opening wraps why a store cannot be opened: as lifecycle.ErrUnavailable if that may pass.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis/link"
 )
@@ -61,23 +62,22 @@ func (s *Store) resync(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for wait := 50 * time.Millisecond; ; {
+		for failures := 0; ; {
 			channels := s.stale.take(resyncBatch)
 			if len(channels) == 0 {
 				break
 			}
 			err := s.compare(ctx, channels)
 			if err == nil {
+				failures = 0
 				continue
 			}
 			for key, before := range channels {
 				s.stale.add(key, before)
 			}
 			s.log.LogAttrs(ctx, slog.LevelWarn, "channels may be behind", slog.Int("channels", len(channels)), slog.Any("error", err))
-			select {
-			case <-time.After(wait):
-				wait = min(2*wait, 5*time.Second)
-			case <-ctx.Done():
+			failures++
+			if backoff.Wait(ctx, backoff.Exponential(failures, 50*time.Millisecond, 5*time.Second)) != nil {
 				return
 			}
 		}
@@ -117,9 +117,7 @@ func (s *Store) check(ctx context.Context) {
 				}
 				watching = watching[n:]
 			}
-			select {
-			case <-time.After(pace):
-			case <-ctx.Done():
+			if backoff.Wait(ctx, pace) != nil {
 				return
 			}
 		}

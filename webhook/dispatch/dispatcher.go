@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook"
 )
@@ -153,7 +154,7 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 // delivery would be sent again.
 func (d *Dispatcher) settle(ctx context.Context, c Claim, o Outcome) (Health, error) {
 	began := time.Now()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for failures := 1; ; failures++ {
 		bound, cancel := context.WithTimeout(ctx, settleTime)
 		health, err := d.queue.Settle(bound, c, o)
 		cancel()
@@ -167,9 +168,7 @@ func (d *Dispatcher) settle(ctx context.Context, c Claim, o Outcome) (Health, er
 		if time.Since(began) >= most {
 			return health, err
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if backoff.Wait(ctx, backoff.Exponential(failures, 50*time.Millisecond, time.Second)) != nil {
 			return health, err
 		}
 	}

@@ -1,9 +1,10 @@
 package dispatch
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 // verdict is what follows from an answer.
@@ -46,17 +47,11 @@ func judge(c *Claim, a answer) verdict {
 		v.outcome.State = Dead
 		return v
 	}
-	v.outcome.After = max(jitter(c.Endpoint.Schedule[c.Attempt-1]), v.hold)
+	v.outcome.After = max(backoff.Jitter(c.Endpoint.Schedule[c.Attempt-1]), v.hold)
 	if a.status == http.StatusRequestEntityTooLarge { // about this body, not about all (RFC 9110, section 15.5.14)
 		v.outcome.After = max(v.outcome.After, a.retryAfter)
 	}
 	return v
-}
-
-// jitter moves a duration by up to a fifth either way, so that what failed together does
-// not come back together.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
 // The circuit breaker: after so many failures in a row an endpoint is left alone for a
@@ -72,9 +67,5 @@ func breaker(failures int) time.Duration {
 	if failures < breakerAfter {
 		return 0
 	}
-	d := breakerFirst
-	for n := breakerAfter; n < failures && d < breakerMost; n++ {
-		d *= 2
-	}
-	return jitter(min(d, breakerMost))
+	return backoff.Exponential(failures-breakerAfter+1, breakerFirst, breakerMost)
 }

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/backoff"
 )
 
 // read takes what comes from Redis and hands it on at once. After as long without a
 // message as a call may take, the connection is tried, and after twice that it is given up.
 func (s *Subscriber) read(ctx context.Context) {
-	quiet, wait := 0, 50*time.Millisecond
+	quiet, failures := 0, 0
 	for ctx.Err() == nil {
 		pubsub := s.current()
 		if pubsub == nil {
@@ -24,7 +26,7 @@ func (s *Subscriber) read(ctx context.Context) {
 		}
 		m, err := pubsub.ReceiveTimeout(ctx, s.timeout)
 		if err == nil {
-			quiet, wait = 0, 50*time.Millisecond
+			quiet, failures = 0, 0
 			switch m := m.(type) {
 			case *goredis.Message:
 				if h := s.Handler(m.Channel); h != nil {
@@ -54,11 +56,8 @@ func (s *Subscriber) read(ctx context.Context) {
 		default: // the PubSub connects again by itself
 			s.log.LogAttrs(ctx, slog.LevelDebug, "bell is interrupted", slog.Any("error", err))
 		}
-		select {
-		case <-time.After(wait):
-			wait = min(2*wait, time.Second)
-		case <-ctx.Done():
-		}
+		failures++
+		_ = backoff.Wait(ctx, backoff.Exponential(failures, 50*time.Millisecond, time.Second))
 	}
 }
 
