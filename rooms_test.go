@@ -67,9 +67,10 @@ var rooms = map[string][]string{
 		"lifecycle", "gateway/api/problem", "gateway/budget", "gateway/intake", "github.com/gofiber", "github.com/valyala",
 	},
 	"gateway/api/problem": {"lifecycle"},
-	"gateway/auth":        {"lifecycle", "hub", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
+	"gateway/auth":        {"lifecycle", "hub", "gateway/filewatch", "gateway/strictjson", "github.com/MicahParks", "github.com/golang-jwt", "gopkg.in"},
 	"gateway/authority":   {},
 	"gateway/budget":      {},
+	"gateway/filewatch":   {},
 	"gateway/config": {
 		"lifecycle", "broker/rabbitmq", "backends", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "github.com/alecthomas", "gopkg.in",
 	},
@@ -78,7 +79,7 @@ var rooms = map[string][]string{
 	"gateway/lease":  {"lifecycle", "broker"},
 	"gateway/node": {
 		"lifecycle", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
-		"gateway/api", "gateway/auth", "gateway/config", "gateway/intake", "gateway/lease",
+		"gateway/api", "gateway/auth", "gateway/config", "gateway/filewatch", "gateway/intake", "gateway/lease",
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/strictjson": {},

@@ -26,7 +26,6 @@ import (
 
 // keys are the API keys of a file.
 type keys struct {
-	path  string
 	log   *slog.Logger
 	known atomic.Pointer[keySet]
 	watched

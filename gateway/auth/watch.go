@@ -3,11 +3,12 @@ package auth
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/hark-push/hark/gateway/filewatch"
 )
 
 // pollEvery is how often the file of keys is polled: a key that is gone from it ends what came with
@@ -17,14 +18,11 @@ var pollEvery = 500 * time.Millisecond // tests have less time
 // remindEvery is how often it is said again that the file cannot be taken.
 const remindEvery = time.Minute
 
-// settles is how long ago a file has to have changed for its time to tell a further change.
-const settles = time.Second
-
 // watched is what the watcher knows of the file.
 type watched struct {
-	read     os.FileInfo // when it was read last
-	failing  int         // polls in a row that found no file that can be taken
-	why      error       // the last time
+	file     filewatch.File
+	failing  int   // polls in a row that found no file that can be taken
+	why      error // the last time
 	reminded time.Time
 	trouble  atomic.Pointer[Trouble]
 }
@@ -43,7 +41,7 @@ func (t *Trouble) Detail() string {
 }
 
 func openKeys(path string, log *slog.Logger) (*keys, error) {
-	s := &keys{path: path, log: log}
+	s := &keys{log: log, watched: watched{file: filewatch.New(path)}}
 	s.known.Store(&keySet{})
 	_, err := s.load()
 	return s, err
@@ -65,24 +63,18 @@ func (s *keys) watch(ctx context.Context) {
 
 // load reads the file if it may have changed, and reports whether it has taken other keys from it.
 func (s *keys) load() (changed bool, err error) {
-	file, err := os.Open(s.path) // what cannot be opened may look as it was
-	if err != nil {
-		s.read = nil
-		return false, err
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
+	changed, err = s.file.Changed()
 	if err != nil {
 		return false, err
 	}
-	if was := s.read; was != nil && os.SameFile(was, info) && was.Size() == info.Size() && was.ModTime().Equal(info.ModTime()) && time.Since(info.ModTime()) > settles {
+	if !changed {
 		return false, s.why
 	}
-	text, err := io.ReadAll(file)
+	text, err := os.ReadFile(s.file.Path())
 	if err != nil {
+		s.file.Forget()
 		return false, err
 	}
-	s.read = info // before it was read, so that no change is missed
 	return s.take(text)
 }
 
@@ -113,14 +105,14 @@ func (s *keys) tell(changed bool, err error) {
 	}
 	s.reminded = now
 	s.log.Error("the file of keys cannot be taken: it is gone, empty or wrong. The keys that were read before hold on, and none of them can be revoked until it is right",
-		slog.String("file", s.path), slog.Any("error", err), slog.Int("keys", t.Keys), slog.Time("read", t.Read), slog.Time("since", t.Since))
+		slog.String("file", s.file.Path()), slog.Any("error", err), slog.Int("keys", t.Keys), slog.Time("read", t.Read), slog.Time("since", t.Since))
 }
 
 // take reads the text of the file, and revokes the keys that are not in it any more.
 func (s *keys) take(text []byte) (changed bool, err error) {
 	next, err := parseKeys(text)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", s.path, err)
+		return false, fmt.Errorf("%s: %w", s.file.Path(), err)
 	}
 	next.read = time.Now()
 	before := s.known.Load()
