@@ -178,9 +178,13 @@ func (s *Service) tell(r Request) {
 	}
 }
 
-// Delete forgets one of the caller's requests that has ended.
+// Delete forgets one of the caller's requests that has ended. If its record is damaged, nobody
+// knows whose it was and whether it has ended: then only an admin may.
 func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	r, err := s.Get(ctx, caller, of)
+	if _, damaged := errors.AsType[*DamageError](err); damaged && caller.Is(RoleAdmin) {
+		return s.deleteDamaged(ctx, caller, of.ID)
+	}
 	if err != nil {
 		return err
 	}
@@ -191,6 +195,19 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 		}
 	}
 	return s.store.Delete(ctx, r.Ref())
+}
+
+// deleteDamaged forgets a request whose record is damaged. If it was a member of a batch, whoever
+// reconciles that finds it lost.
+func (s *Service) deleteDamaged(ctx context.Context, caller Principal, id string) error {
+	r, err := s.store.DeleteDamaged(ctx, id)
+	if err != nil {
+		return err
+	}
+	s.log.LogAttrs(ctx, slog.LevelWarn, "a request whose record was damaged was deleted",
+		slog.String("request", id), slog.String("owner", r.Owner), slog.String("by", caller.Subject))
+	s.queue.Discard(r)
+	return nil
 }
 
 // Follow returns the channel that a caller may follow, of a request that of the life that it has

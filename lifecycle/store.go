@@ -73,6 +73,12 @@ type Store interface {
 	// and idempotency key. What it put into feeds stays there until it ages out.
 	// ErrNotFound, or ErrNotEnded.
 	Delete(ctx context.Context, of Ref) error
+
+	// DeleteDamaged forgets a request whose record is damaged, which Delete cannot read, in
+	// whatever state it was, and returns what its events still say of it: at the least its id.
+	// What is found by the id goes, and what is found by those events. ErrNotFound if there is no
+	// such request, or its record is whole.
+	DeleteDamaged(ctx context.Context, id string) (Request, error)
 }
 
 // Pieces is what a [Store] can do besides, so that large bodies need not be in memory as a whole.

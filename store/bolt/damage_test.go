@@ -573,3 +573,105 @@ func layStore(t *testing.T, path string, files map[string][]byte) {
 		}
 	}
 }
+
+// TestDeleteDamaged: requests whose records are damaged can be deleted in whatever state they are,
+// nothing of them is left that a check or a start would find, and nobody else is concerned.
+func TestDeleteDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hark.db")
+	s, err := Open(path, Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	furnish(t, s)
+	ids := []string{"r00", "r01", "r02", "r03", "r04", "r16"}
+	for _, id := range []string{"r33", "r34"} { // an id that was somebody else's before
+		if err := s.Delete(t.Context(), lifecycle.Named(id)); err != nil {
+			t.Fatal(err)
+		}
+		sub := request(id)
+		sub.Life, sub.Owner, sub.Topic = lifecycle.NewLife(), "alice", "cats"
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(func(tx *bolt.Tx) error {
+		for _, id := range ids {
+			value := bytes.Clone(tx.Bucket(requestsBucket).Get([]byte(id)))
+			value[len(value)-1] ^= 1
+			if err := tx.Bucket(requestsBucket).Put([]byte(id), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(path, Options{NoSync: true, Damages: codec.NewDamages(discard)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := s.unfinished
+	for _, id := range ids {
+		if _, ok := errors.AsType[*lifecycle.DamageError](s.Delete(t.Context(), lifecycle.Named(id))); !ok {
+			t.Errorf("%s is deleted, damaged as it is", id)
+		}
+		if r, err := s.DeleteDamaged(t.Context(), id); err != nil || r.ID != id || r.Owner == "" {
+			t.Errorf("%s: %+v, %v", id, r, err)
+		}
+		if _, err := s.DeleteDamaged(t.Context(), id); !errors.Is(err, lifecycle.ErrNotFound) {
+			t.Errorf("%s again: %v", id, err)
+		}
+	}
+	if _, err := s.DeleteDamaged(t.Context(), "r05"); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Errorf("one that is whole: %v", err)
+	}
+	if n := before - s.unfinished; n != 6 { // r03 and r04 have ended
+		t.Errorf("%d are not unfinished any more", n)
+	}
+	again := request("r00")
+	again.Owner, again.Key, again.KeyLock, again.Fingerprint = "alice", "key-r00", time.Minute, "another"
+	if c, err := s.Create(t.Context(), again); err != nil || c.Existed {
+		t.Errorf("its id and its key again: %+v, %v", c, err)
+	}
+	page, err := s.List(t.Context(), lifecycle.Query{Owner: "bob", Limit: 100})
+	if err != nil || len(page.Requests) != 17 { // of 20 that are bob's
+		t.Errorf("bob has %d, %v", len(page.Requests), err)
+	}
+	for _, owner := range []string{"alice", "bob"} {
+		var want lifecycle.Usage
+		for r, err := range s.Unfinished(t.Context()) {
+			if err == nil && r.Owner == owner {
+				want.Open++
+			}
+		}
+		if err := s.write(t.Context(), func(b *batch) error {
+			if got := b.usage(owner); got.Open != want.Open {
+				t.Errorf("%s takes %d, want %d", owner, got.Open, want.Open)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Check(path, func(err error) { t.Errorf("a check says %v", err) }); err != nil {
+		t.Error(err)
+	}
+	if s, err = Open(path, Options{NoSync: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -247,31 +247,41 @@ func decodeEvent(value []byte, ours belongs) (*lifecycle.Event, error) {
 		e, _ := lifecycle.ParseEvent(bytes.Clone(rest))
 		return e, nil
 	}
-	if len(rest) == 0 || codec.EventType(rest[0]) == "" {
-		return nil, errDamagedEvent
-	}
-	t := codec.EventType(rest[0])
-	ahead, n := binary.Uvarint(rest[1:])
-	if n <= 0 {
-		return nil, errDamagedEvent
-	}
-	rest = rest[1+n:]
-	length, n := binary.Uvarint(rest)
-	if n <= 0 || length > uint64(len(rest)-n) {
-		return nil, errDamagedEvent
-	}
-	text := string(rest[n:])
-	r := lifecycle.Request{ID: text[:length]}
-	if ahead > 0 {
-		r.Position = new(int(ahead - 1))
-	}
-	if err := codec.DecodeRecord(text[length:], &r); err != nil {
-		return nil, errDamagedEvent
+	r, t, err := eventRecord(rest)
+	if err != nil {
+		return nil, err
 	}
 	if ours != nil && !ours(r.Ref(), r.Owner, r.Topic) {
 		return nil, errOther
 	}
-	return codec.Event(&r, t, len(value)), nil
+	return codec.Event(r, t, len(value)), nil
+}
+
+// eventRecord reads what stands behind the header of an event: its request as it was then, with the
+// position that the event tells of.
+func eventRecord(rest []byte) (*lifecycle.Request, lifecycle.EventType, error) {
+	if len(rest) == 0 || codec.EventType(rest[0]) == "" {
+		return nil, "", errDamagedEvent
+	}
+	t := codec.EventType(rest[0])
+	ahead, n := binary.Uvarint(rest[1:])
+	if n <= 0 {
+		return nil, "", errDamagedEvent
+	}
+	rest = rest[1+n:]
+	length, n := binary.Uvarint(rest)
+	if n <= 0 || length > uint64(len(rest)-n) {
+		return nil, "", errDamagedEvent
+	}
+	text := string(rest[n:])
+	r := &lifecycle.Request{ID: text[:length]}
+	if ahead > 0 {
+		r.Position = new(int(ahead - 1))
+	}
+	if err := codec.DecodeRecord(text[length:], r); err != nil {
+		return nil, "", errDamagedEvent
+	}
+	return r, t, nil
 }
 
 var (

@@ -323,6 +323,12 @@ func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
 // forget removes a request that has ended. It reports false if somebody else
 // changed or forgot it.
 func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
+	return s.forgetAs(ctx, r, r.Usage())
+}
+
+// forgetAs is forget of a request that counts for so much. Of one whose record is damaged, damaged
+// is that and the entries that there may be in pending.
+func (s *Store) forgetAs(ctx context.Context, r *record, takes lifecycle.Usage, damaged ...any) (bool, error) {
 	partition, d := s.partition(r.ID), digest(r.Owner, r.Key)
 	localKey := ""
 	if d != "" && s.partition(d) == partition {
@@ -336,14 +342,17 @@ func (s *Store) forget(ctx context.Context, r *record) (bool, error) {
 	}
 	opened, stored := "", ""
 	if r.Counted {
-		less := lifecycle.Usage{}.Minus(r.Usage())
+		less := lifecycle.Usage{}.Minus(takes)
 		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
 	}
-	answer, err := s.run(ctx, scripts.forget, partition, r.ID, r.token, r.Owner, codec.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored)
+	args := append([]any{
+		r.ID, r.token, r.Owner, codec.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored,
+	}, damaged...)
+	answer, err := s.run(ctx, scripts.forget, partition, args...)
 	if err != nil || answer.Verdict() != "ok" {
 		return false, err
 	}
-	s.usages.taken(r.Owner, partition, lifecycle.Usage{}.Minus(r.Usage()))
+	s.usages.taken(r.Owner, partition, lifecycle.Usage{}.Minus(takes))
 	if d != "" && localKey == "" {
 		// If this does not happen, the key names nothing and is free all the same.
 		_, err = s.run(ctx, scripts.unclaim, s.partition(d), d, r.ID, r.Life, "")

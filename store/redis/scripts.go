@@ -99,6 +99,8 @@ var (
 	replyScript string
 	//go:embed scripts/snapshot.lua
 	snapshotScript string
+	//go:embed scripts/seek.lua
+	seekScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
@@ -108,11 +110,11 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, seek, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
-	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript),
+	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"path/filepath"
@@ -219,5 +220,110 @@ func TestDamaged(t *testing.T) {
 	var found []string
 	if err := s.Export(func(transfer.Line) error { return nil }, func(err error) { found = append(found, err.Error()) }); err != nil || len(found) != 3 {
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// TestDeleteDamaged: requests whose records are damaged can be deleted in whatever state they are,
+// with all keys and entries that are theirs, and nobody else is concerned.
+func TestDeleteDamaged(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	for _, partitions := range []int{1, 7} {
+		o := redis.Options{Prefix: fmt.Sprint("in", partitions), Partitions: partitions, Damages: codec.NewDamages(discard)}
+		s := open(t, server.URL, o)
+		furnish(t, s)
+		sub := lifecycle.Submission{
+			ID: "again", Life: lifecycle.NewLife(), Owner: "alice", Route: "images", MaxAttempts: 3, Timeout: time.Hour, Retention: time.Hour,
+			Content: lifecycle.Content{Data: []byte("x")},
+		}
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+		keys := func(pattern string) []string {
+			t.Helper()
+			found, err := admin.Keys(t.Context(), o.Prefix+":{p*}:"+pattern).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		ids := []string{"r00", "r01", "r02", "r03", "again"}
+		for i, id := range ids {
+			at := keys("r:" + id)
+			if len(at) != 1 {
+				t.Fatal(id, at)
+			}
+			value, err := admin.Get(t.Context(), at[0]).Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			value[len(value)-1] ^= 1
+			if i == 0 { // and nothing of it can be read
+				value = []byte("?")
+			}
+			if err := admin.Set(t.Context(), at[0], value, 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Delete(t.Context(), lifecycle.Named(id)); err == nil {
+				t.Errorf("%s is deleted, damaged as it is", id)
+			}
+			if r, err := s.DeleteDamaged(t.Context(), id); err != nil || r.ID != id || r.Owner == "" {
+				t.Errorf("%s: %+v, %v", id, r, err)
+			}
+			if _, err := s.DeleteDamaged(t.Context(), id); !errors.Is(err, lifecycle.ErrNotFound) {
+				t.Errorf("%s again: %v", id, err)
+			}
+			if left := keys("[rhioe]:" + id + "*"); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
+		}
+		if _, err := s.DeleteDamaged(t.Context(), "r05"); !errors.Is(err, lifecycle.ErrNotFound) {
+			t.Errorf("one that is whole: %v", err)
+		}
+		for _, index := range []string{"pending", "processing", "expiry", "own:*"} {
+			for _, key := range keys(index) {
+				entries, err := admin.ZRange(t.Context(), key, 0, -1).Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, entry := range entries {
+					for _, id := range ids {
+						if entry == id || strings.HasSuffix(entry, id) || strings.HasPrefix(entry, id+"\x00") {
+							t.Errorf("%s has %q", key, entry)
+						}
+					}
+				}
+			}
+		}
+		open := map[string]int64{}
+		for r, err := range s.Unfinished(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			open[r.Owner]++
+		}
+		for owner, want := range open {
+			var got int64
+			for _, key := range keys("use:" + owner) {
+				n, err := admin.HGet(t.Context(), key, "o").Int64()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += n
+			}
+			if got != want {
+				t.Errorf("%s takes %d, want %d", owner, got, want)
+			}
+		}
+		sub = lifecycle.Submission{
+			ID: "r00", Owner: "alice", Route: "images", MaxAttempts: 3, Timeout: time.Hour, Retention: time.Hour, Fingerprint: "another",
+			Key: "key-r00", KeyLock: time.Minute, Content: lifecycle.Content{Data: []byte("x")},
+		}
+		if c, err := s.Create(t.Context(), sub); err != nil || c.Existed {
+			t.Errorf("its id and its key again: %+v, %v", c, err)
+		}
+		if err := s.Export(func(transfer.Line) error { return nil }, func(err error) { t.Errorf("a check says %v", err) }); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,13 +1,17 @@
 -- Forgets a request that has not been changed meanwhile.
 -- ARGV: id, expected token, owner, its entry in the owner's list, digest of its key or '', name and name of its life, the feeds of its owner
 -- and topic, '' for one that is in another partition or that it has not; how much less its owner takes: open requests and bytes, '' if it
--- was not counted.
+-- was not counted; of one whose record is damaged, which may not have ended: that, and what there is of it in pending.
 local id, name = ARGV[1], ARGV[6]
 local old = call('GET', tag .. 'r:' .. id)
 if not old then
   return { 'gone' }
 end
-if header(old) ~= ARGV[2] then
+if ARGV[12] then
+  if old ~= ARGV[12] then
+    return { 'conflict' }
+  end
+elseif header(old) ~= ARGV[2] then
   return { 'conflict' }
 end
 local events = call('LRANGE', tag .. 'h:' .. name, 0, -1)
@@ -35,6 +39,12 @@ for i = 2, #events, 2 do
   wipe(ARGV[9], of_topic)
 end
 call('ZREM', tag .. 'expiry', id)
+if ARGV[12] then
+  call('ZREM', tag .. 'processing', id)
+  for i = 13, #ARGV do
+    call('ZREM', tag .. 'pending', ARGV[i])
+  end
+end
 call('ZREM', tag .. 'own:' .. ARGV[3], ARGV[4])
 if ARGV[5] ~= '' then
   local known = call('HMGET', tag .. 'k:' .. ARGV[5], 'r', 'v')
