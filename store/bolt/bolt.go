@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -417,11 +418,43 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 	return s.consistent(tx)
 }
 
-// recoverDamage turns a panic of bbolt over a damaged page into an error.
+// recoverDamage turns a panic of bbolt over a damaged page into an error. It is deferred itself. A
+// panic that did not come up in bbolt is a fault of this program and no damage: it goes on.
 func recoverDamage(err *error) {
-	if recover() != nil {
-		*err = errPage
+	v := recover()
+	if v == nil {
+		return
 	}
+	if !cameUpInBbolt() {
+		panic(v) // the stack still has where it came up
+	}
+	*err = errPage
+}
+
+// cameUpInBbolt reports whether the panic that recoverDamage has recovered came up in bbolt, or in
+// what the standard library did for it. A function of ours that bbolt calls is not bbolt.
+func cameUpInBbolt() bool {
+	var callers [64]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers[:])])
+	for panicking := false; ; {
+		frame, more := frames.Next()
+		switch name := frame.Function; {
+		case name == "runtime.gopanic":
+			panicking = true // what is above it is this recovery
+		case panicking && !standard(name):
+			return strings.HasPrefix(name, "go.etcd.io/bbolt")
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// standard reports whether a function, as the runtime names it, is of the standard library: the
+// path of no package of that begins with the name of a host.
+func standard(function string) bool {
+	first, _, inFolder := strings.Cut(function, "/")
+	return !inFolder && !strings.HasPrefix(first, "main.") || inFolder && !strings.Contains(first, ".")
 }
 
 // errPage is what bbolt has come upon, whose own words are of no help.

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -673,5 +674,52 @@ func TestDeleteDamaged(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPanics: a panic that comes up in bbolt is told as damage of the file, and one that comes up
+// in what runs on it goes on, also where bbolt has called it.
+func TestPanics(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "hark.db"), Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	furnish(t, s)
+	view := func(f func(tx *bolt.Tx)) (panicked any, err error) {
+		defer func() { panicked = recover() }()
+		return nil, s.view(t.Context(), func(tx *bolt.Tx) error { f(tx); return nil })
+	}
+	var none []byte
+	for _, c := range []struct {
+		name   string
+		do     func(tx *bolt.Tx)
+		damage bool
+	}{
+		{"an assertion of bbolt", func(*bolt.Tx) {
+			other, err := s.journal.db.Begin(false)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			cursor := other.Bucket(requestsBucket).Cursor()
+			_ = other.Rollback()
+			cursor.First()
+		}, true},
+		{"a nil pointer in bbolt", func(tx *bolt.Tx) { tx.Bucket([]byte("none")).Get(none) }, true},
+		{"an index out of range", func(*bolt.Tx) { none[len(none)] = 0 }, false},
+		{"one that the standard library looks at", func(*bolt.Tx) { binary.BigEndian.Uint64(none) }, false},
+		{"one in what bbolt calls", func(tx *bolt.Tx) {
+			_ = tx.Bucket(requestsBucket).ForEach(func(_, _ []byte) error { none[len(none)] = 0; return nil })
+		}, false},
+		{"words of our own", func(*bolt.Tx) { panic("ours") }, false},
+	} {
+		panicked, err := view(c.do)
+		if c.damage && (!errors.Is(err, errPage) || panicked != nil) || !c.damage && panicked == nil {
+			t.Errorf("%s: %v, panic %v", c.name, err, panicked)
+		}
+	}
+	if _, err := s.Get(t.Context(), lifecycle.Named("r00")); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
