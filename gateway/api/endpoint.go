@@ -3,6 +3,8 @@ package api
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -149,6 +151,16 @@ func (in *endpointInput) wrong(routes map[string]bool) (errs []problem.FieldErro
 		}
 	}
 	return errs
+}
+
+// fingerprint identifies what was asked for, so that a repetition can be told from a conflict.
+func (in *endpointInput) fingerprint() (string, error) {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
 // fill writes what was given into an endpoint.

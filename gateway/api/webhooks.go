@@ -46,6 +46,10 @@ func send(c *fiber.Ctx, status int, document any) error {
 
 // createEndpoint answers POST /v1/webhooks.
 func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
+	key, err := readKey(c)
+	if err != nil {
+		return err
+	}
 	var in endpointInput
 	if err := a.decode(c, &in); err != nil {
 		return err
@@ -70,7 +74,19 @@ func (a *API) createEndpoint(c *fiber.Ctx, caller auth.Caller) error {
 	defer cancel()
 	ctx, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context())) // the challenge may take long
 	defer stop()
-	e, secret, err := a.Webhooks.Create(ctx, e, in.Secret, challenge)
+	var secret string
+	if key == "" {
+		e, secret, err = a.Webhooks.Create(ctx, e, in.Secret, challenge)
+	} else {
+		var fingerprint string
+		if fingerprint, err = in.fingerprint(); err != nil {
+			return err
+		}
+		var existed bool
+		if e, secret, existed, err = a.Webhooks.CreateOnce(ctx, e, in.Secret, challenge, key, fingerprint); existed {
+			c.Set("Idempotency-Replayed", "true")
+		}
+	}
 	if err != nil {
 		return err
 	}

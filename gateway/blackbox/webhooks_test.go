@@ -14,6 +14,53 @@ import (
 	"github.com/hark-push/hark/webhook"
 )
 
+// TestEndpointOnce: calls with the same key and body make one endpoint, at once or one after the
+// other, and are all answered with it and its secret. Another body is refused, and the key is free
+// again when the endpoint is deleted.
+func TestEndpointOnce(t *testing.T) {
+	s := startHooks(t)
+	r := newReceiver(t, nil)
+	body := map[string]any{"url": r.url, "events": []string{"request.succeeded"}}
+	answers := make(chan answer, 8)
+	for range cap(answers) {
+		go func() { answers <- s.call("POST", "/v1/webhooks", body, "Idempotency-Key: once") }()
+	}
+	made := make(map[string]int)
+	fresh := 0
+	for range cap(answers) {
+		a := (<-answers).want(201)
+		doc := a.json()
+		made[fmt.Sprint(doc["id"], doc["secret"], a.header.Get("Location"))]++
+		if a.header.Get("Idempotency-Replayed") == "" {
+			fresh++
+		}
+	}
+	if len(made) != 1 || fresh != 1 {
+		t.Errorf("%d were made, of which %d are new: %v", len(made), fresh, made)
+	}
+	all := s.call("GET", "/v1/webhooks", nil).want(200).json()["webhooks"].([]any)
+	if len(all) != 1 {
+		t.Fatal(all)
+	}
+	s.call("PATCH", "/v1/webhooks/"+all[0].(map[string]any)["id"].(string), `{"description":"mine"}`).want(200)
+	a := s.call("POST", "/v1/webhooks", body, `Idempotency-Key: "once"`).want(201)
+	if a.header.Get("Idempotency-Replayed") != "true" || a.json()["description"] != "mine" || a.json()["secret"] == nil {
+		t.Errorf("again: %s", a.body)
+	}
+	path := a.header.Get("Location")
+	body["rate"] = 5
+	s.call("POST", "/v1/webhooks", body, "Idempotency-Key: once").problem(422, "idempotency-key-reused")
+	if other := s.call("POST", "/v1/webhooks", body, "Idempotency-Key: twice").want(201); other.header.Get("Location") == path {
+		t.Error("another key has the same endpoint")
+	}
+	s.call("DELETE", path, nil).want(204)
+	again := s.call("POST", "/v1/webhooks", body, "Idempotency-Key: once").want(201)
+	if again.header.Get("Idempotency-Replayed") != "" || again.json()["rate"] != 5.0 || again.json()["secret"] == a.json()["secret"] {
+		t.Errorf("after it was deleted: %s", again.body)
+	}
+	s.call("POST", "/v1/webhooks", body, "Idempotency-Key: "+strings.Repeat("x", 256)).problem(400, "malformed-request")
+}
+
 // TestEndpoint: what can be done with an endpoint, and what cannot.
 func TestEndpoint(t *testing.T) {
 	s := startHooks(t)

@@ -50,6 +50,10 @@ type Endpoint struct {
 	// of it can still be delivered, see [Endpoint.Holds], Sweep forgets it with what waits for it.
 	OneOff bool `json:"oneOff,omitempty"`
 
+	// Once identifies what made the endpoint, if that came with an idempotency key, see
+	// [Service.CreateOnce]. It is sealed, because the secret is a part of that.
+	Once []byte `json:"once,omitempty"`
+
 	Challenge string    `json:"challenge,omitempty"` // what proves it, while Pending
 	Version   uint64    `json:"version"`
 	CreatedAt time.Time `json:"createdAt"`

@@ -1,9 +1,11 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -75,6 +77,61 @@ func (s *Service) Create(ctx context.Context, e Endpoint, secret string, challen
 		return Endpoint{}, "", err
 	}
 	e.ID = "ep_" + newName()
+	return s.create(ctx, e, secret, challenge)
+}
+
+// CreateOnce is Create for calls that are made again because their answer was lost: all of an owner
+// with the same key and fingerprint make one endpoint, which it returns as it is now, with the
+// secret that it has now, and that it existed, to all but the first. Another fingerprint with the
+// key of an endpoint that is there is lifecycle.ErrKeyReused. The key is free again when the
+// endpoint is deleted.
+func (s *Service) CreateOnce(
+	ctx context.Context, e Endpoint, secret string, challenge Challenge, key, fingerprint string,
+) (made Endpoint, shown string, existed bool, err error) {
+	sum := sha256.Sum256([]byte(e.Owner + "\x00" + key)) // an owner has no NUL
+	e.ID = "ep_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
+	for range updates {
+		made, shown, err = s.repeated(ctx, e.Owner, e.ID, fingerprint)
+		if !errors.Is(err, ErrNotFound) {
+			return made, shown, err == nil, err
+		}
+		next := e
+		if err := s.check(ctx, &next); err != nil {
+			return Endpoint{}, "", false, err
+		}
+		if secret != "" {
+			if err := checkSecret(secret); err != nil {
+				return Endpoint{}, "", false, err
+			}
+		}
+		next.Once = s.vault.seal(fingerprint, e.ID)
+		made, shown, err = s.create(ctx, next, cmp.Or(secret, webhook.NewSecret().String()), challenge)
+		if !errors.Is(err, ErrExists) {
+			return made, shown, false, err
+		}
+	}
+	return Endpoint{}, "", false, ErrConflict
+}
+
+// repeated returns the endpoint that a call with a key has made before, and its secret.
+func (s *Service) repeated(ctx context.Context, owner, id, fingerprint string) (Endpoint, string, error) {
+	e, _, err := s.store.Endpoint(ctx, owner, id)
+	if err != nil {
+		return Endpoint{}, "", err
+	}
+	was, err := s.vault.open(e.Once, id)
+	if err != nil {
+		return Endpoint{}, "", err
+	}
+	if was != fingerprint || len(e.Secrets) == 0 {
+		return Endpoint{}, "", lifecycle.ErrKeyReused
+	}
+	secret, err := s.vault.open(e.Secrets[0].Value, id)
+	return e, secret, err
+}
+
+// create makes an endpoint that has been checked and named.
+func (s *Service) create(ctx context.Context, e Endpoint, secret string, challenge Challenge) (Endpoint, string, error) {
 	e.Status, e.Quota = Active, s.options.PerOwner
 	e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
 	challenge = challenge.strictest(s.options.Challenge)
