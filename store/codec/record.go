@@ -75,7 +75,11 @@ const (
 )
 
 // AppendRecord appends the record of r to dst.
-func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
+func AppendRecord(dst []byte, r *lifecycle.Request) []byte { return AppendReferring(dst, r, 0) }
+
+// AppendReferring is AppendRecord for a store that keeps the value of the result out of line: unless
+// it is 0, a mark in the place of the value says where. The store in Redis keeps values in line.
+func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendText(dst, fieldOwner, r.Owner)
 	dst = appendText(dst, fieldRoute, r.Route)
 	dst = appendNumber(dst, fieldStatus, int64(slices.Index(statuses[:], r.Status)))
@@ -105,7 +109,10 @@ func AppendRecord(dst []byte, r *lifecycle.Request) []byte {
 	if r.Result != nil {
 		dst = appendNested(dst, fieldResult, func(dst []byte) []byte {
 			dst = appendNumber(appendText(dst, 1, r.Result.Type), 2, r.Result.Size)
-			if r.Result.Value != nil {
+			switch {
+			case mark != 0:
+				dst = appendNumber(dst, 4, int64(mark))
+			case r.Result.Value != nil:
 				dst = appendBytes(dst, 3, string(r.Result.Value))
 			}
 			return dst
@@ -253,13 +260,25 @@ func appendNested(dst []byte, field uint64, write func([]byte) []byte) []byte {
 var errDamaged = errors.New("the record is damaged")
 
 // DecodeRecord reads what AppendRecord wrote into r, which is zero but for its id. The strings in
-// it are parts of data.
+// it are parts of data. A value that is out of line is an error: it would be missing.
 func DecodeRecord(data string, r *lifecycle.Request) error {
+	mark, err := DecodeReferring(data, r)
+	if err == nil && mark != 0 {
+		err = errOutOfLine
+	}
+	return err
+}
+
+var errOutOfLine = errors.New("the value of the result is not in the record")
+
+// DecodeReferring is DecodeRecord for what AppendReferring wrote, and returns the mark.
+func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 	var epoch int64
+	var outOfLine uint64
 	for m := (message{data}); m.rest != ""; {
 		f, ok := m.next()
 		if !ok {
-			return errDamaged
+			return 0, errDamaged
 		}
 		switch f.number {
 		case fieldOwner:
@@ -268,7 +287,7 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			r.Route = f.bytes
 		case fieldStatus:
 			if f.varint >= uint64(len(statuses)) {
-				return errDamaged
+				return 0, errDamaged
 			}
 			r.Status = statuses[f.varint]
 		case fieldStep:
@@ -305,7 +324,7 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 		case fieldEnded:
 			r.EndedAt = f.time(epoch)
 		case fieldResult:
-			r.Result = new(lifecycle.Result)
+			r.Result, outOfLine = new(lifecycle.Result), 0
 			ok = f.nested(func(f field) {
 				switch f.number {
 				case 1:
@@ -314,8 +333,11 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 					r.Result.Size = f.int64()
 				case 3:
 					r.Result.Value = json.RawMessage(f.bytes)
+				case 4:
+					outOfLine = f.varint
 				}
 			})
+			ok = ok && outOfLine <= math.MaxUint8 && (outOfLine == 0 || r.Result.Value == nil)
 		case fieldPriority:
 			r.Priority = f.int()
 		case fieldFailures:
@@ -379,10 +401,10 @@ func DecodeRecord(data string, r *lifecycle.Request) error {
 			})
 		}
 		if !ok {
-			return errDamaged
+			return 0, errDamaged
 		}
 	}
-	return nil
+	return byte(outOfLine), nil
 }
 
 // message is what is left of one.

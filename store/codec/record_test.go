@@ -44,6 +44,29 @@ func sameRecord(t *testing.T, r *lifecycle.Request) {
 	}
 }
 
+// TestReferring: of a record whose value is out of line all else is read back, with where the value
+// is; and nobody reads it without noticing.
+func TestReferring(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(rand.Uint64(), 1))
+	for _, mark := range []byte{1, 0x7f, 0x80, 0xff} {
+		var r lifecycle.Request
+		fill(t, rnd, 1, reflect.ValueOf(&r).Elem())
+		record := string(codec.AppendReferring(nil, &r, mark))
+		want, got := r, lifecycle.Request{ID: r.ID}
+		want.Position, want.Result = nil, &lifecycle.Result{ContentInfo: r.Result.ContentInfo}
+		if read, err := codec.DecodeReferring(record, &got); err != nil || read != mark || !reflect.DeepEqual(got, want) {
+			t.Errorf("%d, %v,\n%+v, want %d and\n%+v", read, err, got, mark, want)
+		}
+		if err := codec.DecodeRecord(record, new(lifecycle.Request)); err == nil {
+			t.Errorf("%d: it was read without the value", mark)
+		}
+	}
+	var r lifecycle.Request
+	if mark, err := codec.DecodeReferring("\xa2\x01\x05\x1a\x01x\x20\x01", &r); err == nil {
+		t.Errorf("a result with a value and a mark: %d, %+v", mark, r.Result)
+	}
+}
+
 // fill sets a share of everything in v.
 func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 	t.Helper()
@@ -117,14 +140,16 @@ func FuzzRecord(f *testing.F) {
 	})))
 	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
 	f.Add("\x82\x01\x01")
+	f.Add(string(codec.AppendReferring(nil, &lifecycle.Request{Result: &lifecycle.Result{}}, 0x80)))
 	f.Fuzz(func(t *testing.T, data string) {
 		var r lifecycle.Request
-		if codec.DecodeRecord(data, &r) != nil || r.Percent != nil && *r.Percent != *r.Percent {
+		mark, err := codec.DecodeReferring(data, &r)
+		if err != nil || r.Percent != nil && *r.Percent != *r.Percent {
 			return
 		}
 		var again lifecycle.Request
-		if err := codec.DecodeRecord(string(codec.AppendRecord(nil, &r)), &again); err != nil || !reflect.DeepEqual(r, again) {
-			t.Errorf("%+v became %+v, %v", r, again, err)
+		if same, err := codec.DecodeReferring(string(codec.AppendReferring(nil, &r, mark)), &again); err != nil || same != mark || !reflect.DeepEqual(r, again) {
+			t.Errorf("%+v, %d became %+v, %d, %v", r, mark, again, same, err)
 		}
 	})
 }
