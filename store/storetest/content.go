@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -53,6 +54,25 @@ func testContent(s *suite) {
 	}
 	if r := s.get("r4"); string(r.Result.Value) != `{"spaces":"<kept>"}` {
 		s.Errorf("inlined result: %s", r.Result.Value)
+	}
+	for i, size := range []int{500, 600, 4000, lifecycle.InlineLimit - 40} { // as it is, whatever a store does with it
+		value := `{"is":[1,"` + strings.Repeat("<\u00fc>", size/5) + `"]}`
+		for j, data := range []string{value, strings.Replace(value, ":", " :\n ", 1)} {
+			id := fmt.Sprintf("value%d%d", i, j)
+			s.into(id, lifecycle.Processing)
+			s.apply(id, lifecycle.Succeed{Result: &lifecycle.Content{Type: "application/json", Data: []byte(data)}})
+			r := s.get(id)
+			page, err := s.List(s.ctx, lifecycle.Query{Owner: r.Owner, Limit: 1})
+			h, unread := s.Read(s.ctx, "request:"+r.Ref().String(), r.Sequence-1, 10)
+			if err != nil || unread != nil || len(page.Requests) != 1 || len(h.Messages) != 1 {
+				s.Fatalf("%s: %+v, %v, %+v, %v", id, page, err, h, unread)
+			}
+			listed := page.Requests[0]
+			if string(r.Result.Value) != value || listed.ID != id || string(listed.Result.Value) != value ||
+				!strings.Contains(string(h.Messages[0].Event), `"value":`+value) {
+				s.Errorf("%s: %.80q, listed %s %.80q, event %.80q; want %.80q", id, r.Result.Value, listed.ID, listed.Result.Value, h.Messages[0].Event, value)
+			}
+		}
 	}
 	s.into("without", lifecycle.Succeeded)
 	if _, err := s.Content(s.ctx, lifecycle.Named("without"), lifecycle.Output); !errors.Is(err, lifecycle.ErrNotFound) {

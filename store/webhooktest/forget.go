@@ -67,6 +67,46 @@ func testRetention(s *suite) {
 	}
 }
 
+// testRetentionOfValue: a delivery that waits has the event whole, with the value of the result,
+// when the request is forgotten, and when its id is another request's.
+func testRetentionOfValue(s *suite) {
+	s.add(dispatch.Endpoint{ID: "paused", Status: dispatch.Paused, Types: []string{"request.succeeded"}})
+	bodies := make(map[string]string)
+	for range 3 {
+		sub := submission("r")
+		sub.Life = lifecycle.NewLife()
+		s.create(sub)
+		s.apply("r", lifecycle.Start{})
+		value := `["` + sub.Life + strings.Repeat("v", 12<<10) + `"]`
+		r := s.apply("r", lifecycle.Succeed{Result: &lifecycle.Content{Type: "application/json", Data: []byte(value)}})
+		id := dispatch.MessageID(r.Ref(), r.Sequence)
+		if bodies[id] = string(s.delivery("paused", id).Body); !strings.Contains(bodies[id], value) {
+			s.Fatalf("the body of %s is %.120s", id, bodies[id])
+		}
+		s.in.Advance(2 * time.Hour)
+		s.sweep()
+		if _, err := s.Get(s.ctx, r.Ref()); !errors.Is(err, lifecycle.ErrNotFound) {
+			s.Fatalf("its retention has passed: %v", err)
+		}
+	}
+	if s.in.Reopen != nil {
+		s.Store = s.in.Reopen()
+	}
+	for id, want := range bodies {
+		if got := string(s.delivery("paused", id).Body); got != want {
+			s.Errorf("the body of %s is %.120s", id, got)
+		}
+	}
+	s.setStatus("paused", dispatch.Active)
+	for range bodies {
+		claims, _, err := s.Claim(s.ctx, 1, lease-timeout)
+		if err != nil || len(claims) != 1 || string(claims[0].Body) != bodies[claims[0].ID] {
+			s.Fatalf("%.200v, %v", claims, err)
+		}
+		s.settle(claims[0], dispatch.Delivered, 0)
+	}
+}
+
 func testReopen(s *suite) {
 	if s.in.Reopen == nil {
 		s.Skip("nothing of its own that could be lost")

@@ -95,6 +95,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"ListDeliveries", Config{}, testListDeliveries},
 		{"DeleteRequest", Config{}, testDeleteRequest},
 		{"Retention", Config{WebhookRetention: time.Hour}, testRetention},
+		{"RetentionOfValue", Config{}, testRetentionOfValue},
 		{"Reopen", Config{}, testReopen},
 		{"ManyClaimers", Config{}, testManyClaimers},
 		{"AgainstModel", Config{}, testAgainstModel},
