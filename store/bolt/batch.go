@@ -219,6 +219,15 @@ func (b *batch) findRequest(of lifecycle.Ref) (*record, error) {
 	return r, err
 }
 
+// findWhole is findRequest for a request that is handed out.
+func (b *batch) findWhole(of lifecycle.Ref) (*record, error) {
+	r, err := b.findRequest(of)
+	if err != nil {
+		return nil, err
+	}
+	return b.s.whole(b.s.journal.tx, r)
+}
+
 // load returns a request as the operations before left it, in this batch, in the one in flight, or
 // earlier.
 func (b *batch) load(id string) (*record, error) {
@@ -249,7 +258,10 @@ func (b *batch) forget(r *record) {
 	roomy := b.roomy(len(r.Positions.Steps))
 	for sequence, at := range r.Positions.all() {
 		b.unref(at)
-		if roomy && !b.posted(dispatch.MessageID(r.Ref(), sequence)) {
+		switch posted := b.posted(dispatch.MessageID(r.Ref(), sequence)); {
+		case posted && r.outOfLine != 0:
+			b.complete(at)
+		case !posted && roomy:
 			b.wipe(at)
 		}
 	}
@@ -311,6 +323,12 @@ func (b *batch) unref(at uint64) {
 func (b *batch) roomy(events int) bool {
 	j, most := b.s.journal, b.s.options.MaxSize
 	return most <= 0 || j.room() > most/reserveChange+2*j.grown+events*j.db.Info().PageSize
+}
+
+// holds reports whether a bounded file has room to write n bytes into an event.
+func (b *batch) holds(n int) bool {
+	j := b.s.journal
+	return b.s.options.MaxSize <= 0 || j.room() > 2*(j.grown+n)
 }
 
 // wipe takes out of an event, if it is there, what it tells.

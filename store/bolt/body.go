@@ -65,10 +65,10 @@ func cursorAt(b *bolt.Bucket, key []byte) (*bolt.Cursor, []byte) {
 
 // partName is how a part is called in errors.
 func partName(p lifecycle.Part) string {
-	if p == lifecycle.Output {
-		return "the result"
+	if p == lifecycle.Input {
+		return "the content"
 	}
-	return "the content"
+	return "the result"
 }
 
 var errPieces = errors.New("a piece of it is missing")

@@ -75,7 +75,7 @@ func (b *batch) found(sub *lifecycle.Submission) (found lifecycle.Found, err err
 
 // named returns a request as it is handed out, nil if there is none.
 func (b *batch) named(of lifecycle.Ref) (*lifecycle.Request, error) {
-	r, err := b.findRequest(of)
+	r, err := b.findWhole(of)
 	if errors.Is(err, lifecycle.ErrNotFound) {
 		return nil, nil
 	}
@@ -222,7 +222,7 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 
 // change applies c. output is the result of a Succeed, nil if there is none.
 func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output *written) (lifecycle.Request, error) {
-	was, err := b.findRequest(of)
+	was, err := b.findWhole(of)
 	if err != nil {
 		return lifecycle.Request{}, err
 	}
@@ -245,6 +245,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output *written) (l
 	b.use(r.Owner, was.Usage(), r.Usage())
 	if output != nil {
 		b.putBody(output)
+		b.moveOut(r, lifecycle.OutputOf(c).Data)
 	}
 	if effect.Asked {
 		b.canceled = append(b.canceled, r.Ref().String())
@@ -317,8 +318,12 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	if len(takers) > 0 && !b.posted(dispatch.MessageID(r.Ref(), r.Sequence)) {
 		refs++ // deliverEvent's
 	}
-	b.encoded = appendEvent(b.encoded[:0], &out, t, b.now, refs)
-	event := codec.Event(&out, t, len(b.encoded))
+	b.encoded = appendEvent(b.encoded[:0], &out, r.outOfLine, t, b.now, refs)
+	stored := len(b.encoded)
+	if r.outOfLine != 0 {
+		stored += len(out.Result.Value)
+	}
+	event := codec.Event(&out, t, stored)
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)

@@ -53,8 +53,8 @@ func (c *checker) has(bucket, key []byte) bool {
 	return bytes.Equal(found, key)
 }
 
-// whole returns a record, nil if it is damaged.
-func whole(key, stored []byte) *record {
+// readable returns a record, nil if it is damaged.
+func readable(key, stored []byte) *record {
 	value, err := unseal(true, requestsBucket, key, stored)
 	if err != nil {
 		return nil
@@ -78,7 +78,7 @@ func (c *checker) requests() error {
 	var serial, ticket uint64
 	if err := c.tx.Bucket(requestsBucket).ForEach(func(key, stored []byte) error {
 		c.all++
-		r := whole(key, stored)
+		r := readable(key, stored)
 		if r == nil {
 			c.damaged++
 			return nil

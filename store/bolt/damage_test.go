@@ -51,10 +51,14 @@ func furnish(t *testing.T, s *Store) {
 		if _, err := s.Create(ctx, sub); err != nil {
 			t.Fatal(err)
 		}
+		result := &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("="+sub.ID), 1+i*37)}
+		if i%3 > 0 { // in documents and events, too
+			result, _ = words(sub.ID, 1+i*i*10, i%3 == 1)
+		}
 		changes := []lifecycle.Change{
 			lifecycle.Start{},
 			lifecycle.Progress{Percent: new(5.0)},
-			lifecycle.Succeed{Result: &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte("="+sub.ID), 1+i*37)}},
+			lifecycle.Succeed{Result: result},
 		}
 		for _, c := range changes[:min(i%5, 3)] {
 			if _, err := s.Apply(ctx, lifecycle.Named(sub.ID), c); err != nil {
@@ -87,7 +91,11 @@ func answers(t *testing.T, s *Store) map[string]string {
 	for i := range 41 { // the last one is not there
 		id := fmt.Sprintf("r%02d", i)
 		r, err := s.Get(t.Context(), lifecycle.Named(id))
-		note("get "+id, err, fmt.Sprintf("%s %s %s %d %s", r.Owner, r.Topic, r.Status, r.Sequence, r.UpdatedAt))
+		value := ""
+		if r.Result != nil {
+			value = string(r.Result.Value)
+		}
+		note("get "+id, err, fmt.Sprintf("%s %s %s %d %s %s", r.Owner, r.Topic, r.Status, r.Sequence, r.UpdatedAt, value))
 		for _, p := range []lifecycle.Part{lifecycle.Input, lifecycle.Output} {
 			c, err := s.Content(t.Context(), lifecycle.Named(id), p)
 			note(fmt.Sprintf("content %s %d", id, p), err, c.Type, string(c.Data))

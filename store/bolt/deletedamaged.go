@@ -172,7 +172,7 @@ func (b *batch) eventsOf(found *remains) (events []told) {
 		}
 		var r *lifecycle.Request
 		if value[eventRefs]&eventCompact != 0 {
-			r, _, err = eventRecord(value[eventHeader:])
+			r, _, _, err = eventRecord(value[eventHeader:])
 		} else {
 			e, _ := lifecycle.ParseEvent(bytes.Clone(value[eventHeader:]))
 			r = &lifecycle.Request{ID: e.Request.ID, Life: e.Request.Life, Topic: e.Topic, Sequence: e.Sequence}

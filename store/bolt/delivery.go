@@ -157,7 +157,7 @@ func (b *batch) body(id string) (*lifecycle.Event, error) {
 	}
 	var event *lifecycle.Event
 	if err == nil {
-		event, err = b.s.event(b.bucket(eventsBucket), value[:8])
+		event, err = b.s.event(b.s.journal.tx, value[:8])
 	}
 	if err != nil {
 		return nil, b.s.damaged("", "the body of webhook message "+id, err)

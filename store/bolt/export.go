@@ -95,7 +95,14 @@ func (e *exporter) requests() error {
 	})
 }
 
+// request writes a request; without the value of its result, and the result, if that is damaged.
 func (e *exporter) request(r *record) error {
+	whole, unread := e.s.whole(e.tx, r)
+	if unread == nil {
+		r = whole
+	} else if err := e.lost(unread); err != nil {
+		return err
+	}
 	l := transfer.Line{Kind: transfer.Request, Request: (*transfer.Record)(&r.Request), Serial: r.Serial}
 	if r.Status == lifecycle.Pending {
 		l.Ticket = r.Ticket
@@ -107,7 +114,7 @@ func (e *exporter) request(r *record) error {
 		lifecycle.Part
 		name string
 	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}} {
-		if part.Part == lifecycle.Output && r.Result == nil {
+		if part.Part == lifecycle.Output && (r.Result == nil || unread != nil && r.outOfLine == lifecycle.Output) {
 			continue
 		}
 		c, err := e.s.body(e.tx, r.ID, part.Part, true)
@@ -132,7 +139,7 @@ func (e *exporter) request(r *record) error {
 // event writes the event at a position.
 func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
 	key := position(nil, at)
-	event, err := e.s.event(e.tx.Bucket(eventsBucket), key)
+	event, err := e.s.event(e.tx, key)
 	line := transfer.Line{Kind: kind, Offset: offset}
 	switch {
 	case err == nil:
@@ -254,7 +261,7 @@ func (e *exporter) delivery(key, stored []byte) error {
 	value, err := e.s.journal.read(e.tx, messagesBucket, []byte(d.ID))
 	if err == nil && len(value) == 16 {
 		var event *lifecycle.Event
-		if event, err = e.s.event(e.tx.Bucket(eventsBucket), value[:8]); err == nil {
+		if event, err = e.s.event(e.tx, value[:8]); err == nil {
 			m.Body = event.JSON
 		}
 	}

@@ -19,6 +19,13 @@ const (
 	sweepEvents   = 1024
 )
 
+// How many bytes of values Sweep writes into events in one commit, and when it looks again at what
+// waits because a bounded file has no room for one.
+const (
+	sweepValues = 256 << 10
+	roomAgain   = time.Minute
+)
+
 // damagedAgain is when a damaged request that is due is looked at again.
 const damagedAgain = time.Hour
 
@@ -61,6 +68,7 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 		id  string
 	}
 	now, patience, patient := nanos(b.now), b.s.options.Stall.Left(), false
+	values, waits := 0, false
 	due := make([]entry, 0, sweepRequests) // gathered first: a cursor does not outlive a change
 	cursor := b.bucket(expiryBucket).Cursor()
 	for key, _ := cursor.First(); key != nil && len(due) < limit; key, _ = cursor.Next() {
@@ -84,6 +92,12 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 			b.schedule(moved)
 			b.save(moved)
 		case r.Status.Terminal():
+			owed := b.owes(r)
+			if owed > 0 && (values > sweepValues || !b.holds(owed)) { // the others go first
+				waits = true
+				continue
+			}
+			values += owed
 			b.forget(r)
 			swept.Add(r.Request, true)
 		case patience > 0: // its end may have been reported, and is about to be read
@@ -98,8 +112,11 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 	}
 	if key, _ := b.bucket(expiryBucket).Cursor().First(); key != nil {
 		at := int64(binary.BigEndian.Uint64(key))
-		if patient { // what stands there now is looked at again then
+		switch { // when what stands there now is looked at again
+		case patient:
 			at = now + int64(patience)
+		case waits && swept.Done == 0:
+			at = now + int64(roomAgain)
 		}
 		swept.Next = time.Unix(0, at).UTC()
 		return swept, at <= now

@@ -123,7 +123,15 @@ func (i *importer) line(l *transfer.Line) error {
 			return errLine
 		}
 		w := &written{id: i.request.ID, part: part, body: codec.EncodeBody(lifecycle.Content{Type: l.Type, Data: l.Data})}
-		return i.do(len(w.body), func(b *batch) error { b.putBody(w); return nil })
+		r, data := i.request, l.Data
+		return i.do(len(w.body), func(b *batch) error {
+			b.putBody(w)
+			if part == lifecycle.Output {
+				b.moveOut(r, data)
+				b.save(r)
+			}
+			return nil
+		})
 	case transfer.Event:
 		return i.addEvent(l)
 	case transfer.Key:
@@ -233,7 +241,7 @@ func (b *batch) share(event []byte) uint64 {
 		if sequence != e.Sequence {
 			continue
 		}
-		if stored, err := b.s.event(b.bucket(eventsBucket), position(nil, at)); err == nil && bytes.Equal(stored.JSON, event) {
+		if stored, err := b.s.event(b.s.journal.tx, position(nil, at)); err == nil && bytes.Equal(stored.JSON, event) {
 			return at
 		}
 	}

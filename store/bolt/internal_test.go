@@ -196,17 +196,24 @@ func FuzzStored(f *testing.F) {
 		Serial:  7, Ticket: 9, Due: now.UnixNano(), Positions: eventPositions{Oldest: 1, Newest: 5, Steps: []byte{5, 1}},
 	}
 	f.Add(r.append(nil))
-	f.Add(appendEvent(nil, &r.Request, lifecycle.EventRetrying, now, 2))
+	f.Add(appendEvent(nil, &r.Request, 0, lifecycle.EventRetrying, now, 2))
 	f.Add(append(appendEventHeader(nil, now, 2), "{}"...))
 	f.Add([]byte(`p{"id":"a"}`))
+	r.Result, r.outOfLine = &lifecycle.Result{}, compacted
+	f.Add(r.append(nil))
+	f.Add(appendEvent(nil, &r.Request, compacted, lifecycle.EventSucceeded, now, 2))
+	s := new(Store)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if r, err := decodeRecord("a", value); err == nil && value[1] == 0 && r.Status != "" && !(r.Percent != nil && *r.Percent != *r.Percent) {
 			if again, err := decodeRecord("a", r.append(nil)); err != nil || !reflect.DeepEqual(r, again) {
 				t.Errorf("%+v became %+v, %v", r, again, err)
 			}
 		}
-		if event, err := decodeEvent(value, nil); err == nil && len(value) > eventHeader && len(event.JSON) == 0 {
-			t.Errorf("%q became nothing", value)
+		var event storedEvent
+		if err := event.decode(value, nil); err == nil && event.outOfLine == 0 {
+			if told, err := s.told(nil, &event); err != nil || len(told.JSON) == 0 {
+				t.Errorf("%q became nothing, %v", value, err)
+			}
 		}
 	})
 }

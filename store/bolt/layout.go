@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 6. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 7. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -81,7 +81,7 @@ var (
 	// Since version 6, bodies in pieces, and values with a sum, see seal.go.
 
 	// pieces: id 0x00 part, number of the piece → a part of the body as bodies had it; in front of
-	// the first, how long all of it is.
+	// the first, how long all of it is. Since version 7 also values of results, see outofline.go.
 	piecesBucket = []byte("pieces")
 )
 
@@ -115,10 +115,12 @@ type record struct {
 	Ticket    uint64         `json:"_ticket,omitzero"` // its place in pending, while it is
 	Due       int64          `json:"_due"`             // its place in expiry
 	Positions eventPositions `json:"_trail"`           // its events
+
+	outOfLine lifecycle.Part // where the value of its result is stored, if not in it, see outofline.go
 }
 
 // append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, eventPositions
-// (oldest, newest, length of the steps, steps), codec.AppendRecord. Up to version 3 it was JSON
+// (oldest, newest, length of the steps, steps), codec.AppendReferring. Up to version 3 it was JSON
 // behind the letter.
 func (r *record) append(dst []byte) []byte {
 	dst = append(append(dst, codec.StatusLetter(r.Status)...), 0x00)
@@ -129,7 +131,7 @@ func (r *record) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, r.Positions.Newest)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Positions.Steps)))
 	dst = append(dst, r.Positions.Steps...)
-	return codec.AppendRecord(dst, &r.Request)
+	return codec.AppendReferring(dst, &r.Request, byte(r.outOfLine))
 }
 
 // decodeRecord returns a record that shares nothing with value.
@@ -181,7 +183,9 @@ func (r *record) decode(rest []byte) error {
 		return errDamaged
 	}
 	r.Positions.Steps = bytes.Clone(rest[:steps])
-	return codec.DecodeRecord(string(rest[steps:]), &r.Request)
+	mark, err := codec.DecodeReferring(string(rest[steps:]), &r.Request)
+	r.outOfLine = lifecycle.Part(mark)
+	return err
 }
 
 func bodyKey(dst []byte, id string, p lifecycle.Part) []byte {
@@ -203,9 +207,16 @@ func appendEventHeader(dst []byte, now time.Time, refs byte) []byte {
 
 // appendEvent appends the value of an event that tells of r: behind the header the letter of its
 // type, the position that it tells of and one more (0: none), the length of the request's id, that,
-// and codec.AppendRecord.
-func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now time.Time, refs byte) []byte {
-	dst = append(appendEventHeader(dst, now, refs|eventCompact), codec.EventLetter(t))
+// and codec.AppendReferring.
+func appendEvent(
+	dst []byte, r *lifecycle.Request, outOfLine lifecycle.Part, t lifecycle.EventType, now time.Time, refs byte,
+) []byte {
+	return appendTold(appendEventHeader(dst, now, refs|eventCompact), r, outOfLine, t)
+}
+
+// appendTold appends what stands behind the header.
+func appendTold(dst []byte, r *lifecycle.Request, outOfLine lifecycle.Part, t lifecycle.EventType) []byte {
+	dst = append(dst, codec.EventLetter(t))
 	ahead := uint64(0)
 	if r.Position != nil {
 		ahead = uint64(*r.Position) + 1
@@ -213,7 +224,7 @@ func appendEvent(dst []byte, r *lifecycle.Request, t lifecycle.EventType, now ti
 	dst = binary.AppendUvarint(dst, ahead)
 	dst = binary.AppendUvarint(dst, uint64(len(r.ID)))
 	dst = append(dst, r.ID...)
-	return codec.AppendRecord(dst, r)
+	return codec.AppendReferring(dst, r, byte(outOfLine))
 }
 
 var (
@@ -224,64 +235,112 @@ var (
 // belongs reports whether the events of a request are in a channel.
 type belongs func(of lifecycle.Ref, owner, topic string) bool
 
-// event reads an event.
-func (s *Store) event(events *bolt.Bucket, key []byte) (*lifecycle.Event, error) {
-	value, err := unseal(s.journal.strict, eventsBucket, key, events.Get(key))
-	if err != nil {
-		return nil, err
-	}
-	return decodeEvent(value, nil)
+// storedEvent is an event as it was read.
+type storedEvent struct {
+	of        lifecycle.Request // as it was after it
+	kind      lifecycle.EventType
+	outOfLine lifecycle.Part   // where the value of the result is stored, if not in it
+	size      int              // bytes that are stored of it, the value included
+	whole     *lifecycle.Event // one that was stored as JSON, of which nothing else is known
 }
 
-// decodeEvent makes an event of its value, with which it shares nothing; errForgotten if it tells
-// nothing any more. If it is of a request that is not ours, it is an error.
-func decodeEvent(value []byte, ours belongs) (*lifecycle.Event, error) {
-	switch {
-	case len(value) < eventHeader:
-		return nil, errGone
-	case len(value) == eventHeader:
-		return nil, errForgotten
+// request names what the event tells of, the zero value if that is not known.
+func (e *storedEvent) request() lifecycle.Ref {
+	if e.whole != nil {
+		return e.whole.Request
 	}
-	rest := value[eventHeader:]
-	if value[eventRefs]&eventCompact == 0 {
-		e, _ := lifecycle.ParseEvent(bytes.Clone(rest))
-		return e, nil
-	}
-	r, t, err := eventRecord(rest)
+	return e.of.Ref()
+}
+
+// event reads an event, which may be of a request that is forgotten.
+func (s *Store) event(tx *bolt.Tx, key []byte) (*lifecycle.Event, error) {
+	value, err := unseal(s.journal.strict, eventsBucket, key, tx.Bucket(eventsBucket).Get(key))
 	if err != nil {
 		return nil, err
 	}
-	if ours != nil && !ours(r.Ref(), r.Owner, r.Topic) {
-		return nil, errOther
+	var e storedEvent
+	if err := e.decode(value, nil); err != nil {
+		return nil, err
 	}
-	return codec.Event(r, t, len(value)), nil
+	if e.outOfLine != 0 { // the value belongs to whichever request is there
+		if _, err := s.readRecord(tx, e.request()); err != nil {
+			return nil, err
+		}
+	}
+	return s.told(tx, &e)
+}
+
+// told returns an event of a request that is there as clients get it.
+func (s *Store) told(tx *bolt.Tx, e *storedEvent) (*lifecycle.Event, error) {
+	if e.whole != nil {
+		return e.whole, nil
+	}
+	if e.outOfLine != 0 {
+		value, err := s.value(tx, e.of.ID, e.outOfLine)
+		if err != nil {
+			return nil, err
+		}
+		e.of.Result.Value = value
+	}
+	return codec.Event(&e.of, e.kind, e.size), nil
+}
+
+// decode reads an event of its value into e, which is zero and shares nothing with it; errForgotten
+// if it tells nothing any more. If it is of a request that is not ours, it is an error.
+func (e *storedEvent) decode(value []byte, ours belongs) error {
+	switch {
+	case len(value) < eventHeader:
+		return errGone
+	case len(value) == eventHeader:
+		return errForgotten
+	}
+	e.size = len(value)
+	rest := value[eventHeader:]
+	if value[eventRefs]&eventCompact == 0 {
+		e.whole, _ = lifecycle.ParseEvent(bytes.Clone(rest))
+		return nil
+	}
+	r, t, mark, err := eventRecord(rest)
+	if err != nil {
+		return err
+	}
+	e.of, e.kind = *r, t
+	if e.outOfLine = lifecycle.Part(mark); mark != 0 {
+		e.size += valueSize(&e.of)
+	}
+	if ours != nil && !ours(e.of.Ref(), e.of.Owner, e.of.Topic) {
+		return errOther
+	}
+	return nil
 }
 
 // eventRecord reads what stands behind the header of an event: its request as it was then, with the
-// position that the event tells of.
-func eventRecord(rest []byte) (*lifecycle.Request, lifecycle.EventType, error) {
+// position that the event tells of, and which part of it the value of its result is, if that is out
+// of line.
+func eventRecord(rest []byte) (*lifecycle.Request, lifecycle.EventType, byte, error) {
 	if len(rest) == 0 || codec.EventType(rest[0]) == "" {
-		return nil, "", errDamagedEvent
+		return nil, "", 0, errDamagedEvent
 	}
 	t := codec.EventType(rest[0])
 	ahead, n := binary.Uvarint(rest[1:])
 	if n <= 0 {
-		return nil, "", errDamagedEvent
+		return nil, "", 0, errDamagedEvent
 	}
 	rest = rest[1+n:]
 	length, n := binary.Uvarint(rest)
 	if n <= 0 || length > uint64(len(rest)-n) {
-		return nil, "", errDamagedEvent
+		return nil, "", 0, errDamagedEvent
 	}
 	text := string(rest[n:])
 	r := &lifecycle.Request{ID: text[:length]}
 	if ahead > 0 {
 		r.Position = new(int(ahead - 1))
 	}
-	if err := codec.DecodeRecord(text[length:], r); err != nil {
-		return nil, "", errDamagedEvent
+	mark, err := codec.DecodeReferring(text[length:], r)
+	if err != nil {
+		return nil, "", 0, errDamagedEvent
 	}
-	return r, t, nil
+	return r, t, mark, nil
 }
 
 var (

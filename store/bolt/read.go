@@ -83,6 +83,9 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 				return err
 			}
 			if r != nil {
+				if r, err = s.whole(tx, r); err != nil {
+					return err
+				}
 				page.Requests = append(page.Requests, s.present(r))
 			}
 		}

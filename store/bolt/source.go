@@ -42,7 +42,13 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 	}
 	p := s.newPage(tx, r.Sequence, after, limit)
 	p.Ended = r.Status.Terminal()
-	p.lost = func(uint64) *lifecycle.Event { return lifecycle.NewEvent(nil, &r.Request, lifecycle.EventReset) }
+	p.lost = func(uint64) (*lifecycle.Event, error) {
+		whole, err := s.whole(tx, r)
+		if err != nil {
+			return nil, err
+		}
+		return lifecycle.NewEvent(nil, &whole.Request, lifecycle.EventReset), nil
+	}
 	p.ours = func(of lifecycle.Ref, _, _ string) bool { return of.ID == r.ID && of.Life == r.Life }
 	for sequence, at := range r.Positions.all() {
 		last := sequence == r.Sequence && p.Ended
@@ -50,7 +56,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 			break
 		}
 	}
-	return p.History, nil
+	return p.History, p.err
 }
 
 func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (hub.History, error) {
@@ -58,7 +64,7 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	cursor := tx.Bucket(feedsBucket).Cursor()
 	top, _, _ := newest(cursor, prefix)
 	p := s.newPage(tx, top, after, limit)
-	p.lost = func(offset uint64) *lifecycle.Event { return lifecycle.FeedReset(c, offset) }
+	p.lost = func(offset uint64) (*lifecycle.Event, error) { return lifecycle.FeedReset(c, offset), nil }
 	p.ours = func(_ lifecycle.Ref, owner, topic string) bool {
 		return c.Kind == lifecycle.OwnerChannel && owner == c.Name ||
 			c.Kind == lifecycle.TopicChannel && owner == c.Owner && topic == c.Name
@@ -66,7 +72,7 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	if after >= top {
 		return p.History, nil
 	}
-	p.tx, p.feed = tx, c
+	p.feed = c
 	key, value := cursor.Seek(binary.BigEndian.AppendUint64(bytes.Clone(prefix), after+1))
 	if within(key, prefix) && isBegin(value) {
 		p.Begin = offsetOf(key)
@@ -88,31 +94,32 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 type page struct {
 	hub.History
 	s      *Store
+	tx     *bolt.Tx
 	events *bolt.Bucket
 	limit  int
 	size   int
+	err    error
 	key    [8]byte // scratch
 	// lost makes what is told in the place of an event that is damaged; ours reports whether an
 	// event of a request belongs to the channel.
-	lost func(offset uint64) *lifecycle.Event
+	lost func(offset uint64) (*lifecycle.Event, error)
 	ours belongs
 
 	// Of a feed.
-	tx   *bolt.Tx
 	feed lifecycle.Channel
 	kept map[lifecycle.Ref]bool // whether a request is there, of those that were looked for
 }
 
-// tells returns errForgotten if an event of a feed is not told, because its request is not there:
+// tells returns errForgotten if events of a request are not told in a feed, because it is not there:
 // forgetting does not find what has left the channel of its request before, nor what webhook
 // deliveries have yet to send.
-func (p *page) tells(e *lifecycle.Event) error {
-	if e.Request.ID == "" {
+func (p *page) tells(of lifecycle.Ref) error {
+	if of.ID == "" {
 		return nil
 	}
-	kept, known := p.kept[e.Request]
+	kept, known := p.kept[of]
 	if !known {
-		_, err := p.s.readRecord(p.tx, e.Request)
+		_, err := p.s.readRecord(p.tx, of)
 		if err != nil && !errors.Is(err, lifecycle.ErrNotFound) {
 			return err
 		}
@@ -120,7 +127,7 @@ func (p *page) tells(e *lifecycle.Event) error {
 			p.kept = make(map[lifecycle.Ref]bool)
 		}
 		kept = err == nil
-		p.kept[e.Request] = kept
+		p.kept[of] = kept
 	}
 	if !kept {
 		return errForgotten
@@ -129,7 +136,7 @@ func (p *page) tells(e *lifecycle.Event) error {
 }
 
 func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
-	p := &page{History: hub.History{Top: top}, s: s, events: tx.Bucket(eventsBucket), limit: limit}
+	p := &page{History: hub.History{Top: top}, s: s, tx: tx, events: tx.Bucket(eventsBucket), limit: limit}
 	if after < top && limit > 0 {
 		p.Messages = make([]hub.Message, 0, min(uint64(limit), top-after, 1024))
 	}
@@ -137,30 +144,40 @@ func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
 }
 
 // add adds the event at a position of the log and reports whether there is room for it. In the
-// place of one that is damaged a loss is told.
+// place of one that is damaged a loss is told; if that cannot be, err says why.
 func (p *page) add(offset, at uint64, last bool) bool {
 	if len(p.Messages) >= p.limit {
 		return false
 	}
 	key := position(p.key[:0], at)
 	value, err := unseal(p.s.journal.strict, eventsBucket, key, p.events.Get(key))
-	if p.size += len(value); p.size > hub.PageBytes && len(p.Messages) > 0 {
+	if p.size+len(value) > hub.PageBytes && len(p.Messages) > 0 {
 		return false
+	}
+	stored := storedEvent{size: len(value)}
+	if err == nil {
+		err = stored.decode(value, p.ours)
+	}
+	if p.size += stored.size; p.size > hub.PageBytes && len(p.Messages) > 0 {
+		return false
+	}
+	feed := p.feed != (lifecycle.Channel{})
+	if err == nil && feed {
+		err = p.tells(stored.request())
 	}
 	var event *lifecycle.Event
 	if err == nil {
-		event, err = decodeEvent(value, p.ours)
-	}
-	if err == nil && p.tx != nil {
-		err = p.tells(event)
+		event, err = p.s.told(p.tx, &stored)
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, errForgotten) && p.tx != nil:
+	case errors.Is(err, errForgotten) && feed:
 		event = lifecycle.Forgotten(p.feed, offset)
 	default:
 		_ = p.s.damaged("", fmt.Sprintf("event %d", at), err)
-		event = p.lost(offset)
+		if event, p.err = p.lost(offset); p.err != nil {
+			return false
+		}
 	}
 	p.Messages = append(p.Messages, message(offset, event, last))
 	return true

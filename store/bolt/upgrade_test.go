@@ -17,11 +17,14 @@ import (
 )
 
 // layout5 lays out a store that the version before sums wrote (testdata), and was killed.
-func layout5(t *testing.T) (path string) {
+func layout5(t *testing.T) (path string) { return layout(t, "layout5") }
+
+// layout lays out a store of testdata.
+func layout(t *testing.T, name string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "hark.db")
 	for _, suffix := range []string{"", "-wal"} {
-		packed, err := os.Open("testdata/layout5.db" + suffix + ".gz")
+		packed, err := os.Open("testdata/" + name + ".db" + suffix + ".gz")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,5 +130,55 @@ func TestLayout5Log(t *testing.T) {
 		if left, err := os.ReadFile(walPath(path)); err != nil || !bytes.Equal(left, log) {
 			t.Errorf("%s: the log was changed, %v", name, err)
 		}
+	}
+}
+
+// TestLayout6: of a store that a version left, killed, which kept values in records and events, all
+// have their values, and what ends from now on keeps its value once.
+func TestLayout6(t *testing.T) {
+	path := layout(t, "layout6")
+	if _, err := Check(path, func(err error) { t.Error(err) }); err != nil {
+		t.Fatal(err)
+	}
+	s := openLogged(t, path)
+	same := func() {
+		t.Helper()
+		for i := range 6 {
+			id := fmt.Sprintf("r%02d", i)
+			value := fmt.Sprintf(`{"of":"%s","is":"%s"}`, id, strings.Repeat("v", i*i*600))
+			r, err := s.Get(t.Context(), lifecycle.Named(id))
+			if err != nil || r.Result == nil || string(r.Result.Value) != value {
+				t.Errorf("%s: %+v, %v", id, r.Result, err)
+			}
+			h, err := s.Read(t.Context(), "request:"+r.Ref().String(), 2, 10)
+			if err != nil || len(h.Messages) != 1 || !strings.Contains(string(h.Messages[0].Event), value) {
+				t.Errorf("%s: %+v, %v", id, h, err)
+			}
+			if got, err := body(t, s, r.Ref()); err != nil || !strings.Contains(got, value) {
+				t.Errorf("delivery of %s: %.80s, %v", id, got, err)
+			}
+		}
+	}
+	same()
+	result, value := words("new", 10<<10, false)
+	r := succeed(t, s, request("new"), result)
+	if n := count(t, s, eventsBucket, `"of":"new"`); n > 0 || string(r.Result.Value) != value {
+		t.Errorf("a new value is in %d events, %+v", n, r.Result)
+	}
+	export := exported(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(path, Options{}, migrations[:6]); err == nil || !strings.Contains(err.Error(), "run the program that wrote it, or a newer one") {
+		t.Errorf("an older program: %v", err)
+	}
+	s = openLogged(t, path)
+	same()
+	made := filepath.Join(t.TempDir(), "hark.db")
+	if err := Import(made, transfer.Read(strings.NewReader(export), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if again := exported(t, openLogged(t, made)); again != export {
+		t.Error("the export of the import is another one")
 	}
 }

@@ -159,7 +159,9 @@ func (s *Store) load(ctx context.Context, id string) (*record, error) {
 	}
 	var r *record
 	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
-		r, err = s.readRecord(tx, lifecycle.Named(id))
+		if r, err = s.readRecord(tx, lifecycle.Named(id)); err == nil {
+			r, err = s.whole(tx, r)
+		}
 		return err
 	})
 	return r, err
@@ -183,7 +185,8 @@ func (s *Store) readRecord(tx *bolt.Tx, of lifecycle.Ref) (*record, error) {
 	return r, err
 }
 
-// record returns the record of a request, lifecycle.ErrNotFound if there is none.
+// record returns the record of a request, lifecycle.ErrNotFound if there is none. It may lack the
+// value of the result, see whole.
 func (s *Store) record(tx *bolt.Tx, id string) (*record, error) {
 	value, err := s.journal.read(tx, requestsBucket, []byte(id))
 	if value == nil && err == nil {
