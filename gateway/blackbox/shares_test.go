@@ -231,3 +231,32 @@ func TestQuotas(t *testing.T) {
 	policy(alice.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}), "too-many-webhooks", "webhooks-per-caller")
 	bob.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}).want(201)
 }
+
+// TestOneOffShare: a caller names no more URLs for requests alone than it may, in whichever way it
+// submits; what it has named it may name again, and others have their own.
+func TestOneOffShare(t *testing.T) {
+	s, _ := startKeyed(t, "--samples=false", "--max-one-offs-per-caller=2", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
+	alice, bob := s.as(aliceKey), s.as(bobKey)
+	url := func(n int) string { return fmt.Sprintf("http://127.0.0.1:1/%d", n) }
+	body := func(n int) map[string]any {
+		return map[string]any{"route": "default", "content": 1, "webhook": map[string]any{"url": url(n)}}
+	}
+	refused := func(a answer) {
+		t.Helper()
+		p := a.problem(429, "too-many-webhooks")
+		if fmt.Sprint(p["violated-policies"]) != "[one-off-webhooks-per-caller]" || a.header.Get("Retry-After") == "" {
+			t.Errorf("%v %v", p, a.header)
+		}
+	}
+	alice.call("POST", "/v1/requests", body(1), async).want(202)
+	alice.call("POST", "/v1/requests?route=default&webhook="+url(2), "x", async, "Content-Type: text/plain").want(202)
+	refused(alice.call("POST", "/v1/requests", body(3), async))
+	refused(alice.call("POST", "/v1/requests?route=default&webhook="+url(3), "x", async, "Content-Type: text/plain"))
+	refused(alice.call("POST", "/v1/batches", map[string]any{"requests": []any{body(1), body(3)}}, async))
+	if n := len(alice.call("GET", "/v1/requests", nil).want(200).json()["requests"].([]any)); n != 2 {
+		t.Errorf("%d requests are stored", n)
+	}
+	alice.call("POST", "/v1/requests", body(2), async).want(202)
+	alice.call("POST", "/v1/webhooks", map[string]any{"url": url(3)}).want(201) // which lasts, and is another kind
+	bob.call("POST", "/v1/requests", body(3), async).want(202)
+}

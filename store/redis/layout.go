@@ -67,7 +67,7 @@ import (
 //	w:own:<owner>    its endpoints by ticket, of the one-off ones those that are disabled
 //	w:wants:<owner>  what is enqueued by itself: id to filter, JSON
 //	w:once       one-off endpoints by the time until which they are named
-//	w:ones:<owner>   those of an owner by ticket, made since they are counted
+//	w:ones:<owner>   those of an owner by ticket, made or named by a submission since they are counted
 //	w:due        endpoints by when something of theirs may be claimed
 //	w:d:<n>:<message>  delivery: s state (w, s, d, x dead, p superseded), l lane, y type, b digest of the body, c created,
 //	             d due, z settled, o order, n attempts since it was enqueued or resent, a attempts, t token

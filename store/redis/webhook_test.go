@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -292,5 +293,32 @@ func TestWebhooksLeaveNothing(t *testing.T) {
 				t.Errorf("%d keys are left: %q", len(found), found[:min(len(found), 10)])
 			}
 		})
+	}
+}
+
+// TestOneOffsOfBefore: one-off endpoints that a version made which did not count them are counted
+// when they are named again.
+func TestOneOffsOfBefore(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{})
+	name := func(id string) error {
+		_, err := s.CreateEndpoint(t.Context(), dispatch.Endpoint{ID: id, Owner: "alice", Status: dispatch.Active, OneOff: true, Quota: 2})
+		return err
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := name(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := client(t, server).Del(t.Context(), "hark:{p0}:w:ones:alice").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "a"} {
+		if err := name(id); err != nil {
+			t.Errorf("%s, which is there: %v", id, err)
+		}
+	}
+	if err := name("c"); !errors.Is(err, dispatch.ErrQuota) {
+		t.Errorf("one more than it may: %v", err)
 	}
 }

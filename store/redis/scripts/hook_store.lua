@@ -19,6 +19,7 @@ if version == 0 and its_owner then
     return { 'exists' }
   end
   call('ZADD', tag .. 'w:once', 'GT', digits(now), id)
+  call('ZADD', tag .. 'w:ones:' .. owner, 'NX', call('HGET', key, 'number'), id) -- a version that did not count has made it
   return answer('known')
 elseif version == 0 and ARGV[16] ~= '0' and call('ZCARD', tag .. (once == '1' and 'w:ones:' or 'w:own:') .. owner) >= tonumber(ARGV[16]) then
   return { 'full' }
