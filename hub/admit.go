@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // admission decides whether one more connection is taken on. What is shed is told so in the form
@@ -18,12 +20,12 @@ type admission struct {
 	seed   maphash.Seed
 
 	mu         sync.Mutex
-	callers    map[string]*caller // those with connections, if PerCaller is set
-	addresses  map[seat]int       // connections by address, if PerAddress is set
-	unproven   int                // connections that have yet to say who they are
-	unprovenOf map[seat]int       // of these by address
-	rate       bucket
-	rates      map[uint64]*bucket // of callers and addresses that came lately
+	callers    map[string]*caller       // those with connections, if PerCaller is set
+	addresses  map[seat]int             // connections by address, if PerAddress is set
+	unproven   int                      // connections that have yet to say who they are
+	unprovenOf map[seat]int             // of these by address
+	rate       *rate.Limiter            // of all, nil for none
+	rates      map[uint64]*rate.Limiter // of callers and addresses that came lately
 	swept      time.Time
 }
 
@@ -36,12 +38,6 @@ type seat uint16
 type caller struct {
 	name string
 	open int
-}
-
-// bucket is what is left of a rate: a token bucket that holds one second's.
-type bucket struct {
-	tokens float64
-	filled time.Time
 }
 
 // limit is one that a connection has met; nil: none.
@@ -63,13 +59,20 @@ var (
 )
 
 func newAdmission(o Options) *admission {
-	return &admission{
+	a := &admission{
 		opts:   o,
 		counts: o.PerCaller > 0 || o.PerAddress > 0 || o.ConnectRate > 0 || o.RatePerCaller > 0 || o.RatePerAddress > 0,
 		seed:   maphash.MakeSeed(), callers: make(map[string]*caller), addresses: make(map[seat]int), unprovenOf: make(map[seat]int),
-		rates: make(map[uint64]*bucket),
+		rates: make(map[uint64]*rate.Limiter),
 	}
+	if o.ConnectRate > 0 {
+		a.rate = perSecond(o.ConnectRate)
+	}
+	return a
 }
+
+// perSecond returns a token bucket that holds what comes in a second, and is full.
+func perSecond(n float64) *rate.Limiter { return rate.NewLimiter(rate.Limit(n), int(max(n, 1))) }
 
 // place is what a connection takes of what is counted, to be given back to leave when it ends.
 type place struct {
@@ -193,40 +196,35 @@ func (a *admission) leave(p place) {
 func (a *admission) within(name string, from seat) *limit {
 	now := time.Now()
 	a.sweep(now)
-	var taken [3]*bucket
-	n := 0
-	for _, r := range []struct {
-		of    *bucket
-		rate  float64
+	rates := [...]struct {
+		of    *rate.Limiter
 		limit *limit
 	}{
-		{a.rateOf(maphash.String(a.seed, name)|1, name != "" && a.opts.RatePerCaller > 0), a.opts.RatePerCaller, limitRateCaller},
-		{a.rateOf(uint64(from)<<1, from != 0 && a.opts.RatePerAddress > 0), a.opts.RatePerAddress, limitRateAddress},
-		{&a.rate, a.opts.ConnectRate, limitRate},
-	} {
-		if r.of == nil || r.rate <= 0 {
-			continue
-		}
-		if !r.of.has(r.rate, now) {
+		{a.rateOf(maphash.String(a.seed, name)|1, name != "", a.opts.RatePerCaller), limitRateCaller},
+		{a.rateOf(uint64(from)<<1, from != 0, a.opts.RatePerAddress), limitRateAddress},
+		{a.rate, limitRate},
+	}
+	for _, r := range rates {
+		if r.of != nil && r.of.TokensAt(now) < 1 {
 			return r.limit
 		}
-		taken[n] = r.of
-		n++
 	}
-	for _, b := range taken[:n] {
-		b.tokens--
+	for _, r := range rates {
+		if r.of != nil {
+			r.of.AllowN(now, 1) // it has one, and nobody else takes it under the lock
+		}
 	}
 	return nil
 }
 
 // rateOf returns the bucket of a caller or an address, nil if it needs none.
-func (a *admission) rateOf(key uint64, needed bool) *bucket {
-	if !needed {
+func (a *admission) rateOf(key uint64, known bool, n float64) *rate.Limiter {
+	if !known || n <= 0 {
 		return nil
 	}
 	b := a.rates[key]
 	if b == nil {
-		b = new(bucket)
+		b = perSecond(n)
 		a.rates[key] = b
 	}
 	return b
@@ -239,22 +237,10 @@ func (a *admission) sweep(now time.Time) {
 	}
 	a.swept = now
 	for key, b := range a.rates {
-		if now.Sub(b.filled) > time.Minute {
+		if b.TokensAt(now) >= float64(b.Burst()) {
 			delete(a.rates, key)
 		}
 	}
-}
-
-// has fills the bucket and reports whether there is a token in it. A new one is full.
-func (b *bucket) has(rate float64, now time.Time) bool {
-	most := max(rate, 1)
-	if b.filled.IsZero() {
-		b.tokens = most
-	} else {
-		b.tokens = min(most, b.tokens+now.Sub(b.filled).Seconds()*rate)
-	}
-	b.filled = now
-	return b.tokens >= 1
 }
 
 // shedRetry is how long a client that was shed should stay away: ten to twenty times as long as

@@ -16,6 +16,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
 
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -31,10 +32,9 @@ type published struct {
 
 	known atomic.Pointer[keysRead] // nil until they were read once
 
-	mu      sync.Mutex // held while they are read: one at a time
-	began   time.Time  // when the last read that brought keys began
-	credit  time.Duration
-	counted time.Time                       // when credit was
+	mu      sync.Mutex                      // held while they are read: one at a time
+	began   time.Time                       // when the last read that brought keys began
+	reads   *rate.Limiter                   // those that tokens may cause
 	missing map[[sha256.Size]byte]time.Time // names that a read did not bring, and when; by digest
 }
 
@@ -74,7 +74,7 @@ func (e *UnreadError) Unwrap() error { return lifecycle.ErrUnavailable }
 func newPublished(url string, log *slog.Logger) *published {
 	return &published{
 		url: url, log: log, http: &http.Client{Timeout: 5 * time.Second}, now: time.Now,
-		credit: readBurst * readAtLeast, counted: time.Now(), missing: make(map[[sha256.Size]byte]time.Time),
+		reads: rate.NewLimiter(rate.Every(readAtLeast), readBurst), missing: make(map[[sha256.Size]byte]time.Time),
 	}
 }
 
@@ -191,7 +191,9 @@ func (p *published) fetchFor(token *jwt.Token, id string) ([]jwt.VerificationKey
 	if at, ok := p.missing[name]; ok && now.Sub(at) < readAtLeast {
 		return nil, nil
 	}
-	if wait := p.spend(now); wait > 0 {
+	read := p.reads.ReserveN(now, 1)
+	if wait := read.DelayFrom(now); wait > 0 {
+		read.CancelAt(now)
 		return nil, &UnreadError{wait}
 	}
 	if p.refresh(context.Background()) != nil { // bounded by the client's timeout
@@ -204,18 +206,6 @@ func (p *published) fetchFor(token *jwt.Token, id string) ([]jwt.VerificationKey
 		p.missing[name] = now
 	}
 	return found, nil
-}
-
-// spend takes one of the reads that tokens may cause: readBurst at once, and one more in each
-// readAtLeast. It returns how long to wait if there is none. mu is held.
-func (p *published) spend(now time.Time) time.Duration {
-	p.credit = min(p.credit+now.Sub(p.counted), readBurst*readAtLeast)
-	p.counted = now
-	if p.credit < readAtLeast {
-		return readAtLeast - p.credit
-	}
-	p.credit -= readAtLeast
-	return 0
 }
 
 // find returns the known keys that may have signed a token. useless: there are none, but what it
