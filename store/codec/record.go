@@ -18,8 +18,9 @@ import (
 // take one byte. A field that has its zero value is not there. A request's id is not in it, because
 // stores have it as the key, nor is its position, which is never stored.
 //
-// It is written and read by hand because it runs for every step of every request. A test fails when
-// a field is forgotten here.
+// It is written and read by hand because it runs for every step of every request: with protowire,
+// the library of the format, both took a sixth longer. A test holds what is written against that,
+// and another one fails when a field is forgotten here.
 const (
 	fieldOwner = 1 + iota
 	fieldRoute

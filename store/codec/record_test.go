@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 )
@@ -25,6 +27,60 @@ func TestRecord(t *testing.T) {
 		sameRecord(t, &r)
 		if t.Failed() {
 			t.Fatalf("seed %d, request %d", seed, n)
+		}
+	}
+}
+
+// TestWireFormat: the library of the wire format takes a record apart into the fields that were
+// written, and puts together what is read.
+func TestWireFormat(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	for n := range 500 {
+		var r lifecycle.Request
+		fill(t, rnd, rnd.Float64(), reflect.ValueOf(&r).Elem())
+		record := codec.AppendRecord(nil, &r)
+		var again []byte
+		for rest := record; len(rest) > 0; {
+			number, wire, tag := protowire.ConsumeTag(rest)
+			if tag < 0 {
+				t.Fatalf("seed %d, request %d: %v before %x", seed, n, protowire.ParseError(tag), rest)
+			}
+			again = protowire.AppendTag(again, number, wire)
+			rest = rest[tag:]
+			size := 0
+			switch wire {
+			case protowire.VarintType:
+				var value uint64
+				value, size = protowire.ConsumeVarint(rest)
+				again = protowire.AppendVarint(again, value)
+			case protowire.Fixed64Type:
+				var value uint64
+				value, size = protowire.ConsumeFixed64(rest)
+				again = protowire.AppendFixed64(again, value)
+			case protowire.BytesType:
+				var value []byte
+				value, size = protowire.ConsumeBytes(rest)
+				again = protowire.AppendBytes(again, value)
+			default:
+				t.Fatalf("seed %d, request %d: wire type %d", seed, n, wire)
+			}
+			if size < 0 {
+				t.Fatalf("seed %d, request %d: %v in field %d", seed, n, protowire.ParseError(size), number)
+			}
+			rest = rest[size:]
+		}
+		if string(again) != string(record) {
+			t.Fatalf("seed %d, request %d:\n%x, want\n%x", seed, n, record, again)
+		}
+		again = protowire.AppendTag(again, 1000, protowire.BytesType) // as a newer program may write
+		again = protowire.AppendString(again, "unknown")
+		read, plain := lifecycle.Request{}, lifecycle.Request{}
+		if err := codec.DecodeRecord(string(again), &read); err != nil {
+			t.Fatal(err)
+		}
+		if err := codec.DecodeRecord(string(record), &plain); err != nil || !reflect.DeepEqual(read, plain) {
+			t.Fatalf("seed %d, request %d: %+v, want %+v, %v", seed, n, read, plain, err)
 		}
 	}
 }
