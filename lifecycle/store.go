@@ -74,10 +74,10 @@ type Store interface {
 	// ErrNotFound, or ErrNotEnded.
 	Delete(ctx context.Context, of Ref) error
 
-	// DeleteDamaged forgets a request whose record is damaged, which Delete cannot read, in
-	// whatever state it was, and returns what its events still say of it: at the least its id.
-	// What is found by the id goes, and what is found by those events. ErrNotFound if there is no
-	// such request, or its record is whole.
+	// DeleteDamaged forgets a request that Get cannot read because it is damaged, in whatever state
+	// it was, and returns what its events still say of it: at the least its id. What is found by
+	// the id goes, and what is found by those events. ErrNotFound if there is no such request, or
+	// Get can read it.
 	DeleteDamaged(ctx context.Context, id string) (Request, error)
 }
 

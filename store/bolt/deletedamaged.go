@@ -102,13 +102,23 @@ func (s *Store) DeleteDamaged(ctx context.Context, id string) (lifecycle.Request
 }
 
 func (b *batch) deleteDamaged(found *remains) (lifecycle.Request, error) {
-	_, err := b.load(found.id)
-	if _, damaged := errors.AsType[*lifecycle.DamageError](err); !damaged {
-		if err == nil {
-			err = lifecycle.ErrNotFound
+	r, err := b.load(found.id)
+	if err == nil { // then the value of its result may be damaged, which is out of line
+		if _, err := b.s.whole(b.s.journal.tx, r); err == nil {
+			return lifecycle.Request{}, lifecycle.ErrNotFound
 		}
+		b.forgetDeliveries(&r.Request)
+		b.forget(r)
+		return r.Request, nil
+	}
+	if _, damaged := errors.AsType[*lifecycle.DamageError](err); !damaged {
 		return lifecycle.Request{}, err
 	}
+	return b.deleteRemains(found)
+}
+
+// deleteRemains deletes a request whose record cannot be read.
+func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 	for _, key := range found.expires {
 		if at, _ := b.bucket(expiryBucket).Cursor().Seek(key); !bytes.Equal(at, key) {
 			return lifecycle.Request{}, errMoved

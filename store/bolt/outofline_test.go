@@ -405,8 +405,11 @@ func TestValueDamaged(t *testing.T) {
 		t.Error("nothing was counted")
 	}
 
-	if err := s.Delete(t.Context(), refs["deleted"]); err != nil {
-		t.Error(err)
+	if r, err := s.DeleteDamaged(t.Context(), "deleted"); err != nil || r.Status != lifecycle.Succeeded {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := s.DeleteDamaged(t.Context(), "well"); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Errorf("what is well is deleted as damaged: %v", err)
 	}
 	now = now.Add(2 * time.Hour)
 	if swept, err := s.Sweep(t.Context(), 10); err != nil || swept.Done != 2 {

@@ -110,8 +110,8 @@ type page struct {
 	kept map[lifecycle.Ref]bool // whether a request is there, of those that were looked for
 }
 
-// tells returns errForgotten if events of a request are not told in a feed, because it is not there:
-// forgetting does not find what has left the channel of its request before, nor what webhook
+// tells returns errForgotten if events of a request are not told in a feed, because it is not
+// there: forgetting does not find what has left the channel of its request before, nor what webhook
 // deliveries have yet to send.
 func (p *page) tells(of lifecycle.Ref) error {
 	if of.ID == "" {

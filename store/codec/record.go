@@ -78,8 +78,9 @@ const (
 // AppendRecord appends the record of r to dst.
 func AppendRecord(dst []byte, r *lifecycle.Request) []byte { return AppendReferring(dst, r, 0) }
 
-// AppendReferring is AppendRecord for a store that keeps the value of the result out of line: unless
-// it is 0, a mark in the place of the value says where. The store in Redis keeps values in line.
+// AppendReferring is AppendRecord for a store that keeps the value of the result out of line:
+// unless it is 0, a mark in the place of the value says where. The store in Redis keeps values in
+// line.
 func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendText(dst, fieldOwner, r.Owner)
 	dst = appendText(dst, fieldRoute, r.Route)
