@@ -142,4 +142,6 @@ func (s *Service) Close() {
 	}
 	t.mu.Unlock()
 	t.running.Wait()
+	s.notWithdrawn.tellMore(s.log, true)
+	s.notQueued.tellMore(s.log, true)
 }

@@ -48,3 +48,30 @@ func TestDeleteDamaged(t *testing.T) {
 		}
 	}
 }
+
+// fullStore stores, and then takes nothing more.
+type fullStore struct{ lifecycle.Store }
+
+func (fullStore) Create(_ context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+	return lifecycle.Created{Request: lifecycle.Request{ID: sub.ID, Owner: sub.Owner, Status: lifecycle.Pending}}, nil
+}
+
+func (fullStore) Apply(context.Context, lifecycle.Ref, lifecycle.Change) (lifecycle.Request, error) {
+	return lifecycle.Request{}, lifecycle.ErrUnavailable
+}
+
+// TestWithdrawnInOneBurst: when queue and store fail together, the log has a line for all requests
+// that could not be withdrawn, and their number at the end.
+func TestWithdrawnInOneBurst(t *testing.T) {
+	var log strings.Builder
+	s := lifecycle.New(fullStore{}, &brokenQueue{enqueue: errors.New("down")}, lifecycle.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := s.Submit(t.Context(), client, lifecycle.Submission{ID: id, Route: "r"}); !errors.Is(err, lifecycle.ErrUnavailable) {
+			t.Errorf("submit: %v", err)
+		}
+	}
+	s.Close()
+	if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "request=a") || !strings.Contains(lines[1], "more=2 request=c") {
+		t.Errorf("the log has\n%s", &log)
+	}
+}

@@ -73,6 +73,8 @@ type Service struct {
 	log         *slog.Logger
 	completions completions
 	creating    ownerLimit
+
+	notWithdrawn, notQueued burst
 }
 
 // Options of a [Service]. The zero value works.
@@ -88,7 +90,9 @@ func New(store Store, queue Queue, o Options) *Service {
 	}
 	return &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
-		completions: completions{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
+		completions:  completions{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
+		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
+		notQueued:    burst{level: slog.LevelWarn, text: "retry could not be queued yet"},
 	}
 }
 
@@ -323,7 +327,7 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 	if err := s.queue.Enqueue(ctx, r); err != nil {
 		// The request is stored as pending, so the work is not lost: it is
 		// queued again when the unfinished requests are next gone through.
-		s.log.LogAttrs(ctx, slog.LevelWarn, "retry could not be queued yet", slog.String("request", r.ID), slog.Any("error", err))
+		s.notQueued.tell(s.log, r.ID, err)
 	}
 	return r, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -114,7 +113,7 @@ func (s *Service) withdraw(ctx context.Context, of Ref) bool {
 		err = s.store.Delete(ctx, of)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotEnded) { // not ended: it was submitted again since
-		s.log.LogAttrs(ctx, slog.LevelError, "request could not be withdrawn", slog.String("request", of.ID), slog.Any("error", err))
+		s.notWithdrawn.tell(s.log, of.ID, err)
 	}
 	return true
 }
