@@ -2,13 +2,18 @@ package redis_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -168,4 +173,165 @@ func TestSweepAfterStall(t *testing.T) {
 		t.Error("nobody is told of the stall")
 	}
 	apply(t, s, "r", lifecycle.Succeed{})
+}
+
+// holdFirst holds the first commands that are sent together and name something with a prefix, until
+// released says so of their number.
+type holdFirst struct {
+	prefix   string
+	held     *atomic.Bool
+	released func(commands int)
+}
+
+func (h holdFirst) DialHook(next goredis.DialHook) goredis.DialHook          { return next }
+func (h holdFirst) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook { return next }
+
+func (h holdFirst) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []goredis.Cmder) error {
+		for _, command := range commands {
+			for _, arg := range command.Args() {
+				if text, ok := arg.(string); ok && strings.HasPrefix(text, h.prefix) && h.held.CompareAndSwap(false, true) {
+					h.released(len(commands))
+				}
+			}
+		}
+		return next(ctx, commands)
+	}
+}
+
+// TestSweepAtOnce: a request about which a server does not answer for long keeps others that are
+// due from being forgotten no longer than they take themselves.
+func TestSweepAtOnce(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	s := open(t, server.URL, redis.Options{})
+	const n = 40
+	for i := range n {
+		if _, err := s.Create(t.Context(), submission(fmt.Sprint("late-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Advance(time.Hour)
+	if swept, err := s.Sweep(t.Context(), n); err != nil || swept.Done != n {
+		t.Fatal(swept, err)
+	}
+	s.Advance(25 * time.Hour)
+	redis.Hook(s, holdFirst{"late-", new(atomic.Bool), func(commands int) {
+		for ctx := t.Context(); ; {
+			left, err := admin.Keys(ctx, "hark:{p0}:r:*").Result()
+			if err != nil || len(left) <= commands {
+				return
+			}
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}})
+	if swept, err := s.Sweep(t.Context(), n); err != nil || swept.Done != n {
+		t.Errorf("%d are forgotten, %v", swept.Done, err)
+	}
+}
+
+// TestReuseAgainstSweep: whatever nodes do with ids that are used again and again, each request
+// that is there expires when it says, and when the time of all has come nothing is left of any.
+func TestReuseAgainstSweep(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	for _, partitions := range []int{1, 3} {
+		o := redis.Options{Prefix: fmt.Sprint("reuse", partitions), Partitions: partitions}
+		nodes := []*redis.Store{open(t, server.URL, o), open(t, server.URL, o), open(t, server.URL, o)}
+		keys := func(pattern string) []string {
+			t.Helper()
+			found, err := admin.Keys(t.Context(), o.Prefix+":{p*}:"+pattern).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("seed %d", seed)
+		rounds := 30
+		if testing.Short() {
+			rounds = 8
+		}
+		for round := range rounds {
+			var acting sync.WaitGroup
+			for actor := range 12 {
+				acting.Go(func() {
+					r := rand.New(rand.NewPCG(seed, uint64(100*round+actor)))
+					for range 25 {
+						reuse(t, nodes[r.IntN(len(nodes))], r, fmt.Sprint("again", r.IntN(6)))
+					}
+				})
+			}
+			acting.Wait()
+			expires := make(map[string]float64)
+			for _, key := range keys("expiry") {
+				entries, err := admin.ZRangeWithScores(t.Context(), key, 0, -1).Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, z := range entries {
+					expires[z.Member.(string)] = z.Score
+				}
+			}
+			there := keys("r:*")
+			for _, key := range there {
+				_, id, _ := strings.Cut(key, "}:r:")
+				r, err := nodes[0].Get(t.Context(), lifecycle.Named(id))
+				if err != nil || expires[id] != float64(r.ExpiresAt.UnixMicro()) {
+					t.Fatalf("round %d: %s expires at %s and is noted at %f, %v", round, id, r.ExpiresAt, expires[id], err)
+				}
+			}
+			if len(there) != len(expires) {
+				t.Fatalf("round %d: %d are there, %d expire", round, len(there), len(expires))
+			}
+			ahead := time.Duration(rand.New(rand.NewPCG(seed, uint64(round))).IntN(1500)) * time.Millisecond
+			for _, s := range nodes {
+				s.Advance(ahead)
+			}
+		}
+		for range 2 { // what expires now ends now, and is forgotten a second later
+			for _, s := range nodes {
+				s.Advance(time.Hour)
+			}
+			if _, err := nodes[0].Sweep(t.Context(), 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, pattern := range []string{"[rhioe]:*", "own:*", "use:*", "expiry", "pending", "processing"} {
+			if left := keys(pattern); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
+		}
+	}
+}
+
+// reuse does something to a request with an id, or to all whose time has come. That there is none,
+// or that it does not stand where that is possible, is as good an answer as any.
+func reuse(t *testing.T, s *redis.Store, r *rand.Rand, id string) {
+	var err error
+	switch r.IntN(7) {
+	case 0, 1:
+		sub := submission(id)
+		sub.Life, sub.Fingerprint = lifecycle.NewLife(), fmt.Sprint(r.Uint64())
+		sub.Timeout, sub.Retention = time.Duration(1+r.IntN(3))*time.Second, time.Second
+		_, err = s.Create(t.Context(), sub)
+	case 2:
+		_, _, err = s.Begin(t.Context(), lifecycle.Named(id), lifecycle.Start{})
+	case 3:
+		_, err = s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Succeed{Result: &lifecycle.Content{Data: []byte("done")}})
+	case 4:
+		_, err = s.Apply(t.Context(), lifecycle.Named(id), lifecycle.Progress{Extend: time.Duration(r.IntN(4)) * time.Second})
+	case 5:
+		err = s.Delete(t.Context(), lifecycle.Named(id))
+	case 6:
+		_, err = s.Sweep(t.Context(), 1+r.IntN(20))
+	}
+	_, refused := errors.AsType[*lifecycle.TransitionError](err)
+	if err != nil && !refused && !errors.Is(err, lifecycle.ErrNotFound) && !errors.Is(err, lifecycle.ErrNotEnded) && !errors.Is(err, lifecycle.ErrIDTaken) {
+		t.Error(err)
+	}
 }
