@@ -10,30 +10,31 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
-	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
-const maxBatch = 1000 // requests of a batch, whatever is configured
+// maxBatch is how many requests a batch may have, whatever is configured.
+const maxBatch = 1000
 
 // readBatch reads the body of POST /v1/batches: the batch, and its requests, as they would be
 // submitted one by one.
-func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, []lifecycle.Submission, error) {
-	batch := &reader{limits: a.Service.Limits(), routes: a.routes}
-	data, err := httpbody.ReadJSON(c, a.MaxBody, "A batch is application/json.")
+func (rules rules) readBatch(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.Webhook, error)) (lifecycle.Submission, []lifecycle.Submission, error) {
+	batch := rules.reader()
+	data, err := httpbody.ReadJSON(c, rules.MaxBody, "A batch is application/json.")
 	if err != nil {
 		return batch.sub, nil, err
 	}
-	fields, faults, err := readObject(data, "", "requests") // each of which is read like this
+	fields, faults, err := jsonobject.Read(data, "", "requests") // each of which is read like this
 	if err != nil {
 		return batch.sub, nil, err
 	}
 	batch.errs = append(batch.errs, faults...)
-	requests := batch.readRequests(fields["requests"], a.MaxBatch)
-	for name, raw := range inOrder(fields) {
+	requests := batch.readRequests(fields["requests"], rules.MaxBatch)
+	for name, raw := range jsonobject.InOrder(fields) {
 		switch name {
 		case "requests":
 		case "id", "topic", "retention":
@@ -58,7 +59,7 @@ func (a *API) readBatch(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission,
 		return batch.sub, nil, batch.invalid()
 	}
 	batch.fingerprintAll(requests)
-	if err := a.oneOffs(caller, append([]*reader{batch}, requests...)); err != nil {
+	if err := makeOneOffs(endpoint, append([]*reader{batch}, requests...)); err != nil {
 		return batch.sub, nil, err
 	}
 	members := make([]lifecycle.Submission, len(requests))
@@ -140,8 +141,8 @@ func (r *reader) fingerprintAll(requests []*reader) {
 	r.sub.Fingerprint = fingerprint(&whole, r.webhook)
 }
 
-// oneOffs makes the endpoints that are named, the same one once.
-func (a *API) oneOffs(caller auth.Caller, all []*reader) error {
+// makeOneOffs makes the endpoints that are named, the same one once.
+func makeOneOffs(endpoint func(*oneOff) (*lifecycle.Webhook, error), all []*reader) error {
 	made := make(map[[2]string]string)
 	for _, r := range all {
 		if r.webhook == nil {
@@ -153,7 +154,7 @@ func (a *API) oneOffs(caller auth.Caller, all []*reader) error {
 			continue
 		}
 		var err error
-		if r.sub.Webhook, err = a.oneOff(caller, r.webhook); err != nil {
+		if r.sub.Webhook, err = endpoint(r.webhook); err != nil {
 			return err
 		}
 		made[which] = r.sub.Webhook.Endpoint

@@ -21,7 +21,7 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	sub, members, err := a.readBatch(c, caller)
+	sub, members, err := a.submissions().readBatch(c, a.oneOffs(caller))
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -17,9 +14,9 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/strictjson"
-	"github.com/hark-push/hark/lifecycle/suggest"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -64,69 +61,14 @@ func (a *API) decode(c *fiber.Ctx, into any) error {
 	if err != nil {
 		return err
 	}
-	fields, errs, err := readObject(data, "")
+	fields, errs, err := jsonobject.Read(data, "")
 	if err != nil {
 		return err
 	}
-	if errs = append(errs, decodeFields(fields, "/", into)...); len(errs) > 0 {
+	if errs = append(errs, jsonobject.Decode(fields, "/", into)...); len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
 	return nil
-}
-
-// decodeFields reads fields into a struct, one by one, so that each that is wrong is told. at is
-// what a pointer to one begins with.
-func decodeFields(fields map[string]json.RawMessage, at string, into any) (errs []problem.FieldError) {
-	for name, raw := range inOrder(fields) {
-		if string(raw) == `""` && name != "description" && fieldName(into, name) {
-			errs = append(errs, problem.At(at+strictjson.Escape(name), "is empty: say what is meant, or leave it out"))
-			continue
-		}
-		var err error = &unknownFieldError{name, into}
-		if why := crowded(raw); why != "" {
-			errs = append(errs, problem.At(at+strictjson.Escape(name), why))
-			continue
-		}
-		if fieldName(into, name) {
-			var one []byte
-			if one, err = json.Marshal(map[string]json.RawMessage{name: raw}); err == nil {
-				decoder := json.NewDecoder(bytes.NewReader(one))
-				decoder.DisallowUnknownFields()
-				err = decoder.Decode(into)
-			}
-		}
-		if err != nil {
-			errs = append(errs, problem.At(at+strictjson.Escape(name), wrongField(err)))
-		}
-	}
-	return errs
-}
-
-// unknownFieldError is a field that a struct does not have.
-type unknownFieldError struct {
-	name string
-	of   any // a pointer to the struct
-}
-
-func (e *unknownFieldError) Error() string { return "unknown field " + e.name }
-
-// fieldName reports whether what a pointer leads to has a field of exactly that name: of a struct
-// encoding/json would take URL for url, and of the two whichever comes last.
-func fieldName(of any, name string) bool {
-	return reflect.TypeOf(of).Elem().Kind() == reflect.Map || slices.Contains(suggest.Fields(of), name)
-}
-
-func wrongField(err error) string {
-	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return "must not be a JSON " + mistyped.Value
-	}
-	if errors.Is(err, field.ErrDuration) {
-		return field.ErrDuration.Error()
-	}
-	if unknown, ok := errors.AsType[*unknownFieldError](err); ok {
-		return "is not a field of this resource" + suggest.Mean(unknown.name, suggest.Fields(unknown.of))
-	}
-	return "is not a field of this resource"
 }
 
 // wrong are the fields that were given as nothing, which is not the same as not to give them, and
@@ -146,7 +88,7 @@ func (in *endpointInput) wrong(routes map[string]bool) (errs []problem.FieldErro
 	if in.Routes != nil {
 		for i, route := range *in.Routes {
 			if !routes[route] && len(errs) < problem.MaxErrors {
-				errs = append(errs, problem.At("/routes/"+strconv.Itoa(i), unknownRoute(route, routes)))
+				errs = append(errs, problem.At("/routes/"+strconv.Itoa(i), field.UnknownRoute(route, routes)))
 			}
 		}
 	}

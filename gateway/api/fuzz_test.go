@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/authority"
 	"github.com/hark-push/hark/lifecycle"
@@ -183,11 +184,11 @@ func FuzzEndpointBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, into := range []any{new(endpointInput), new(oneOff)} {
-			fields, errs, err := readObject(body, "")
+			fields, errs, err := jsonobject.Read(body, "")
 			if err != nil {
 				return
 			}
-			errs = append(errs, decodeFields(fields, "/", into)...)
+			errs = append(errs, jsonobject.Decode(fields, "/", into)...)
 			if in, ok := into.(*endpointInput); ok && len(errs) == 0 {
 				if errs = in.wrong(map[string]bool{"default": true}); len(errs) == 0 {
 					e := endpointOf(in)
@@ -216,29 +217,6 @@ func endpointOf(in *endpointInput) string {
 	e.Headers = in.Headers
 	text, _ := json.Marshal(e)
 	return string(text)
-}
-
-// FuzzBatchBody: each request of a batch is read as it would be by itself, and what is wrong with
-// one points into it.
-func FuzzBatchBody(f *testing.F) {
-	for _, s := range []string{`[{"content":1},{"content":2,"id":"a"}]`, `[{"content":1,"content":2},null,7]`, `[{"content":1,"webhook":{"url":""}}]`, `{}`, `[]`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if !json.Valid(body) {
-			return
-		}
-		batch := reader{limits: lifecycle.Limits{}.WithDefaults(), routes: map[string]bool{"default": true}}
-		requests := batch.readRequests(body, maxBatch)
-		batch.distinct(requests)
-		for _, one := range requests {
-			for _, e := range one.errs {
-				if e.Detail == "" || !strings.HasPrefix(e.Pointer, one.at) {
-					t.Errorf("%q: %+v in %s", body, e, one.at)
-				}
-			}
-		}
-	})
 }
 
 // FuzzSocketHeader: whether a client speaks the protocol is told from whatever it sends.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/hangup"
@@ -77,13 +78,13 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 	wrong := func(pointer, format string, args ...any) {
 		errs = append(errs, problem.At(pointer, fmt.Sprintf(format, args...)))
 	}
-	for name, raw := range inOrder(fields) {
+	for name, raw := range jsonobject.InOrder(fields) {
 		if string(raw) == "null" && slices.Contains(leaseFields, name) {
 			continue
 		}
 		switch name {
 		case "routes":
-			if why := crowded(raw); why != "" {
+			if why := jsonobject.Crowded(raw); why != "" {
 				wrong("/routes", "%s", why)
 			} else if json.Unmarshal(raw, &o.Routes) != nil {
 				o.Routes = nil
@@ -119,7 +120,7 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 	default:
 		for i, route := range o.Routes {
 			if !routes[route] {
-				wrong(fmt.Sprintf("/routes/%d", i), "%s", unknownRoute(route, routes))
+				wrong(fmt.Sprintf("/routes/%d", i), "%s", field.UnknownRoute(route, routes))
 			}
 		}
 	}

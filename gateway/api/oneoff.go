@@ -2,14 +2,12 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
-	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/lifecycle"
-	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // oneOff is an endpoint for one request alone.
@@ -29,29 +27,18 @@ func (w *oneOff) pointer(field string) string {
 	return w.at + field
 }
 
-// oneOff makes the endpoint of a request that names one of its own.
-func (a *API) oneOff(caller auth.Caller, w *oneOff) (*lifecycle.Webhook, error) {
-	ctx, cancel := challengeContext()
-	defer cancel()
-	id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret, w.Type)
-	if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
-		return nil, problem.InvalidFields(problem.At(w.pointer(wrong.Field), wrong.Detail))
-	}
-	return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
-}
-
 // readWebhook reads the field of that name.
 func (r *reader) readWebhook(raw json.RawMessage) {
 	if string(raw) == "null" {
 		return
 	}
 	w := &oneOff{at: r.at + "/webhook/"}
-	fields, _, err := readObject(raw, "") // whose faults are told with those of the submission
+	fields, _, err := jsonobject.Read(raw, "") // whose faults are told with those of the submission
 	if err != nil {
 		r.wrong("/webhook", `must be an object like {"url": "https://…", "secret": "whsec_…", "events": ["request.succeeded"]}`)
 		return
 	}
-	errs := decodeFields(fields, w.at, w)
+	errs := jsonobject.Decode(fields, w.at, w)
 	if w.URL == nil && len(errs) == 0 {
 		errs = []problem.FieldError{problem.At(w.pointer("url"), "is required: where deliveries go")}
 	}

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 )
 
 // TestPlainObject: what is plain is taken, what is not is left to encoding/json.
@@ -45,7 +47,7 @@ func TestPlainObject(t *testing.T) {
 		`{`:                         false,
 	} {
 		var p progressReport
-		if got := plainObject([]byte(body), p.set); got != plain {
+		if got := jsonobject.Plain([]byte(body), p.set); got != plain {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
@@ -57,7 +59,7 @@ func FuzzPlainObject(f *testing.F) {
 	f.Add([]byte(` {"percent" : -0 , "step":""} `))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var plain, read progressReport
-		if !utf8.Valid(body) || !plainObject(body, plain.set) {
+		if !utf8.Valid(body) || !jsonobject.Plain(body, plain.set) {
 			return
 		}
 		decoder := json.NewDecoder(bytes.NewReader(body))
@@ -74,7 +76,7 @@ func BenchmarkReport(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var p progressReport
-			if !plainObject(body, p.set) {
+			if !jsonobject.Plain(body, p.set) {
 				b.Fatal("not plain")
 			}
 		}
@@ -83,7 +85,7 @@ func BenchmarkReport(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var p progressReport
-			if _, _, err := readObject(body, ""); err != nil {
+			if _, _, err := jsonobject.Read(body, ""); err != nil {
 				b.Fatal(err)
 			}
 			decoder := json.NewDecoder(bytes.NewReader(body))

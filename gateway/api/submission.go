@@ -2,16 +2,12 @@ package api
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"mime"
+	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,12 +17,22 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
-	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
+
+// rules are what a gateway takes.
+type rules struct {
+	Limits   lifecycle.Limits
+	Routes   map[string]bool // those that exist
+	MaxBody  int             // bytes
+	MaxBatch int             // requests
+}
+
+func (r rules) reader() *reader { return &reader{limits: r.Limits, routes: r.Routes} }
 
 // reader collects what is wrong with a submission, so that a client learns all of it
 // at once.
@@ -57,10 +63,11 @@ func (r *reader) full() bool { return len(r.errs)+r.told >= problem.MaxErrors }
 // failed reports whether anything is wrong.
 func (r *reader) failed() bool { return len(r.errs)+r.more > 0 }
 
-// readSubmission reads the body of POST /v1/requests and, for options, its query.
-func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submission, error) {
-	r := reader{limits: a.Service.Limits(), routes: a.routes}
-	content, err := httpbody.ReadContent(c, a.MaxBody)
+// read reads the body of POST /v1/requests and, for options, its query. endpoint makes the webhook
+// of a request that names one of its own.
+func (rules rules) read(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.Webhook, error)) (lifecycle.Submission, error) {
+	r := rules.reader()
+	content, err := httpbody.ReadContent(c, rules.MaxBody)
 	if err != nil {
 		return r.sub, err
 	}
@@ -84,8 +91,45 @@ func (a *API) readSubmission(c *fiber.Ctx, caller auth.Caller) (lifecycle.Submis
 	if err != nil || r.webhook == nil {
 		return sub, err
 	}
-	sub.Webhook, err = a.oneOff(caller, r.webhook)
+	sub.Webhook, err = endpoint(r.webhook)
 	return sub, err
+}
+
+// readCall reads a call of a route, whose path begins with it: a request made of the HTTP call
+// itself.
+func (rules rules) readCall(c *fiber.Ctx, route string) (lifecycle.Submission, error) {
+	r := rules.reader()
+	r.option("", "route", route)
+	raw := rawPath(c)
+	path, err := url.PathUnescape(raw)
+	if err != nil {
+		return r.sub, &problem.Details{Kind: problem.Malformed, Detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
+	}
+	content := lifecycle.Content{}
+	if httpbody.Announced(c) {
+		if content, err = httpbody.ReadContent(c, rules.MaxBody); err != nil {
+			return r.sub, err
+		}
+		if len(content.Data) == 0 {
+			content = lifecycle.Content{}
+		}
+	}
+	r.sub.Content = content
+	r.sub.Call = &lifecycle.Call{
+		Method: strings.Clone(c.Method()), Path: path, RawPath: raw,
+		Query: string(c.Request().URI().QueryString()),
+	}
+	return r.finish()
+}
+
+// rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there
+// is nothing.
+func rawPath(c *fiber.Ctx) string {
+	rest := string(c.Request().URI().PathOriginal())
+	for range 4 { // "", v1, call, the route
+		_, rest, _ = strings.Cut(rest, "/")
+	}
+	return "/" + rest
 }
 
 // unlabeled refuses a JSON object whose media type nobody chose: curl -d says that it is a form,
@@ -107,13 +151,9 @@ func unlabeled(c *fiber.Ctx, content lifecycle.Content) error {
 		" If the object as a whole is the work, say application/octet-stream, or a type of your own, and put the options into the query."}
 }
 
-// maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself:
-// a report, an order of work, an endpoint.
-func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
-
 // envelope reads a JSON body.
 func (r *reader) envelope(body []byte) error {
-	fields, faults, err := readObject(body, r.at, "content")
+	fields, faults, err := jsonobject.Read(body, r.at, "content")
 	if err != nil {
 		return err
 	}
@@ -123,7 +163,7 @@ func (r *reader) envelope(body []byte) error {
 		r.wrong("/content", "is required: the work to be done, any JSON value")
 	}
 	r.sub.Content = lifecycle.Content{Type: "application/json", Data: raw}
-	for name, raw := range inOrder(fields) {
+	for name, raw := range jsonobject.InOrder(fields) {
 		switch {
 		case name == "content":
 		case name == "webhook":
@@ -174,7 +214,7 @@ func (r *reader) option(where, name, text string) {
 	case "route":
 		r.sub.Route = text
 		if !r.routes[text] {
-			r.wrong(at, "%s", unknownRoute(text, r.routes))
+			r.wrong(at, "%s", field.UnknownRoute(text, r.routes))
 		}
 	case "topic":
 		r.sub.Topic = text
@@ -195,12 +235,6 @@ func (r *reader) option(where, name, text string) {
 	case "webhook": // in a query: the URL alone
 		r.webhook = &oneOff{URL: &text, at: at}
 	}
-}
-
-// unknownRoute says of a name that it is no route, and which there are.
-func unknownRoute(name string, routes map[string]bool) string {
-	all := slices.Sorted(maps.Keys(routes))
-	return "is not a route of this gateway" + suggest.Mean(name, all) + "; its routes, which --routes names, are " + names(all)
 }
 
 func (r *reader) integer(at, text string, least, most int) int {
@@ -252,7 +286,7 @@ func (r *reader) complete() {
 	if r.sub.Route == "" {
 		r.sub.Route = "default"
 		if !r.routes["default"] {
-			r.wrong("/route", "is required: this gateway has no route named default; its routes are %s", names(slices.Sorted(maps.Keys(r.routes))))
+			r.wrong("/route", "is required: this gateway has no route named default; its routes are %s", field.Names(slices.Sorted(maps.Keys(r.routes))))
 			return
 		}
 	}
@@ -274,50 +308,6 @@ func (r *reader) name() error {
 	}
 	r.sub.ID = id.String()
 	return nil
-}
-
-// fingerprint identifies what was asked for, so that a repetition can be told from
-// a conflict. White space in JSON does not matter.
-func fingerprint(s *lifecycle.Submission, w *oneOff) string {
-	hash := sha256.New()
-	length := func(n int) { // of each part, so that they cannot run into each other
-		var b [8]byte
-		binary.BigEndian.PutUint64(b[:], uint64(n))
-		hash.Write(b[:])
-	}
-	part := func(b []byte) {
-		length(len(b))
-		hash.Write(b)
-	}
-	part([]byte(s.Content.Type))
-	if data := s.Content.Data; lifecycle.IsJSON(s.Content.Type) && json.Valid(data) {
-		length(compact(io.Discard, data))
-		compact(hash, data)
-	} else {
-		part(data)
-	}
-	part([]byte(s.ID))
-	part([]byte(s.Route))
-	part([]byte(s.Topic))
-	for _, n := range []int64{int64(s.Priority), int64(s.MaxAttempts), int64(s.Delay), int64(s.Timeout), int64(s.Retention)} {
-		part(strconv.AppendInt(nil, n, 10))
-	}
-	if w != nil {
-		part([]byte(*w.URL))
-		part([]byte(w.Secret))
-		for _, t := range w.Events {
-			part([]byte(t))
-		}
-	}
-	if s.Call != nil {
-		part([]byte(s.Call.Method))
-		part([]byte(s.Call.Path))
-		part([]byte(s.Call.Query))
-		if s.Call.RawPath != s.Call.Path {
-			part([]byte(s.Call.RawPath))
-		}
-	}
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
 }
 
 // safeHeaders are the header fields that a processor gets to see: nothing that

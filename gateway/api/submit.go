@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,6 +14,7 @@ import (
 	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // storeTime bounds what a call waits for the store and the queue.
@@ -27,7 +26,7 @@ func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	sub, err := a.readSubmission(c, caller)
+	sub, err := a.submissions().read(c, a.oneOffs(caller))
 	if err != nil {
 		return err
 	}
@@ -37,46 +36,33 @@ func (a *API) submit(c *fiber.Ctx, caller auth.Caller) error {
 // call answers any method on /v1/call/{route}/{path…}: a request made of the HTTP
 // call itself.
 func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
-	r := reader{limits: a.Service.Limits(), routes: a.routes}
 	route := param(c, "route")
-	r.option("", "route", route)
-	if len(r.errs) > 0 {
-		return &problem.Details{Kind: problem.NotFound, Detail: "The path names a route: " + quoted(route) + " " + unknownRoute(route, a.routes) + "."}
+	if !a.routes[route] {
+		return &problem.Details{Kind: problem.NotFound, Detail: "The path names a route: " + quoted(route) + " " + field.UnknownRoute(route, a.routes) + "."}
 	}
-	raw := rawPath(c)
-	path, err := url.PathUnescape(raw)
-	if err != nil {
-		return &problem.Details{Kind: problem.Malformed, Detail: "The path has a % that is not followed by two hexadecimal digits. Write it as %25."}
-	}
-	content := lifecycle.Content{}
-	if httpbody.Announced(c) {
-		if content, err = httpbody.ReadContent(c, a.MaxBody); err != nil {
-			return err
-		}
-		if len(content.Data) == 0 {
-			content = lifecycle.Content{}
-		}
-	}
-	r.sub.Content = content
-	r.sub.Call = &lifecycle.Call{
-		Method: strings.Clone(c.Method()), Path: path, RawPath: raw,
-		Query: string(c.Request().URI().QueryString()),
-	}
-	sub, err := r.finish()
+	sub, err := a.submissions().readCall(c, route)
 	if err != nil {
 		return err
 	}
 	return a.submitRequest(c, caller, sub, poll{}) // whose query is the processor's
 }
 
-// rawPath returns what stands behind the route in the path of a call, as it was sent; "/" if there
-// is nothing.
-func rawPath(c *fiber.Ctx) string {
-	rest := string(c.Request().URI().PathOriginal())
-	for range 4 { // "", v1, call, the route
-		_, rest, _ = strings.Cut(rest, "/")
+// submissions returns what is taken for one.
+func (a *API) submissions() rules {
+	return rules{Limits: a.Service.Limits(), Routes: a.routes, MaxBody: a.MaxBody, MaxBatch: a.MaxBatch}
+}
+
+// oneOffs returns what makes the endpoint of a request that names one of its own.
+func (a *API) oneOffs(caller auth.Caller) func(*oneOff) (*lifecycle.Webhook, error) {
+	return func(w *oneOff) (*lifecycle.Webhook, error) {
+		ctx, cancel := challengeContext()
+		defer cancel()
+		id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret, w.Type)
+		if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
+			return nil, problem.InvalidFields(problem.At(w.pointer(wrong.Field), wrong.Detail))
+		}
+		return &lifecycle.Webhook{Endpoint: id, Types: w.Events}, err
 	}
-	return "/" + rest
 }
 
 // submitRequest stores a submission and answers when it has ended, when the client or the

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -36,7 +36,7 @@ func (a *API) unserved(routes []string) []warning {
 	served := slices.DeleteFunc(slices.Clone(a.Routes), func(route string) bool { return slices.Contains(all, route) })
 	elsewhere := "No route has one."
 	if len(served) > 0 {
-		elsewhere = "Routes that have one: " + names(served) + "."
+		elsewhere = "Routes that have one: " + field.Names(served) + "."
 	}
 	warnings := make([]warning, len(without))
 	for i, route := range without {
@@ -44,15 +44,6 @@ func (a *API) unserved(routes []string) []warning {
 			"Processors take work by POST /v1/work/lease or with the Go SDK. %s", route, elsewhere)}
 	}
 	return warnings
-}
-
-// names lists names, the first of them if there are many.
-func names(all []string) string {
-	const most = 20
-	if len(all) > most {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)
-	}
-	return strings.Join(all, ", ")
 }
 
 // withWarnings puts warnings into a status document.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/api/httpbody"
+	"github.com/hark-push/hark/gateway/api/jsonobject"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
@@ -72,6 +73,10 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	return out.send(c)
 }
 
+// maxDocument is how large a body may be, in bytes, that says what to do and is no work by itself:
+// a report, an order of work, an endpoint.
+func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
+
 // queryAttempt returns the attempt that an option of the query names, 0 if it is not there.
 func queryAttempt(c *fiber.Ctx, name string, errs *[]problem.FieldError) int {
 	text := c.Query(name)
@@ -116,7 +121,7 @@ type progressReport struct {
 	Timeout *string        `json:"timeout"`
 }
 
-// set takes a field of a plainObject, unless it stands there twice.
+// set takes a field of what [jsonobject.Plain] reads, unless it stands there twice.
 func (p *progressReport) set(name, value []byte, text bool) bool {
 	var first bool
 	take := func(to **string) {
@@ -274,16 +279,16 @@ func readReport[T any](c *fiber.Ctx, most int, into *T, set func(name, value []b
 	if err != nil || len(data) == 0 {
 		return err
 	}
-	if set != nil && utf8.Valid(data) && plainObject(data, set) {
+	if set != nil && utf8.Valid(data) && jsonobject.Plain(data, set) {
 		return nil
 	}
-	*into = *new(T) // plainObject may have begun
-	fields, errs, err := readObject(data, "")
+	*into = *new(T) // which may have begun
+	fields, errs, err := jsonobject.Read(data, "")
 	if err != nil {
 		return err
 	}
-	for name := range inOrder(fields) {
-		if !fieldName(into, name) { // encoding/json would take Attempt for attempt
+	for name := range jsonobject.InOrder(fields) {
+		if !jsonobject.HasField(into, name) { // encoding/json would take Attempt for attempt
 			errs = append(errs, problem.At("/"+strictjson.Escape(name), "is not a field of this report"+suggest.Mean(name, suggest.Fields(into))))
 		}
 	}

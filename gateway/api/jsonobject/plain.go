@@ -1,13 +1,13 @@
-package api
+package jsonobject
 
 import "bytes"
 
-// plainObject reads a JSON object (RFC 8259) as reports mostly are, many thousand a second: of
+// Plain reads a JSON object (RFC 8259) as reports mostly are, many thousand a second: of
 // strings without escapes, and of numbers. It calls set with each name and value. If the object is
 // another one, or is none, or set does not take a field, it returns false, and what was set does
 // not count: the body is to be read by encoding/json, which also knows what is wrong with it. body
 // is valid UTF-8.
-func plainObject(body []byte, set func(name, value []byte, text bool) bool) bool {
+func Plain(body []byte, set func(name, value []byte, text bool) bool) bool {
 	rest, ok := bytes.CutPrefix(space(body), []byte{'{'})
 	if !ok {
 		return false

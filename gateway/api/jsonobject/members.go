@@ -1,11 +1,12 @@
-package api
+// Package jsonobject reads JSON objects that callers send, so that all that is wrong with one is
+// told, each with a pointer to it.
+package jsonobject
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"slices"
@@ -20,15 +21,15 @@ import (
 // megabytes can have as many millions of members, and what is kept of each takes more memory than
 // it has itself. No resource knows nearly as many.
 const (
-	maxMembers  = 256  // of an object
-	maxElements = 1000 // of an array
+	MaxMembers  = 256  // of an object
+	MaxElements = 1000 // of an array
 )
 
-// readObject reads a JSON object, and tells what in it does not mean one thing: members that stand
+// Read reads a JSON object, and tells what in it does not mean one thing: members that stand
 // there twice, and strings that are no Unicode. at is what the pointers to those begin with. In the
 // members that are opaque, which are somebody else's, only UTF-8 counts. The fields share the bytes
 // of the body.
-func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []problem.FieldError, error) {
+func Read(body []byte, at string, opaque ...string) (map[string]json.RawMessage, []problem.FieldError, error) {
 	if !json.Valid(body) {
 		detail := "The body is not JSON."
 		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, new(json.RawMessage))); ok {
@@ -36,18 +37,18 @@ func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMe
 		}
 		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: detail}
 	}
-	fields, faults := strictjson.Object(body, maxMembers)
+	fields, faults := strictjson.Object(body, MaxMembers)
 	switch {
 	case fields == nil:
 		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: "The body is not a JSON object."}
-	case len(fields)+len(faults) >= maxMembers:
-		return nil, nil, problem.InvalidFields(problem.At(at, "has "+strconv.Itoa(maxMembers)+" members or more: no such object has as many"))
+	case len(fields)+len(faults) >= MaxMembers:
+		return nil, nil, problem.InvalidFields(problem.At(at, "has "+strconv.Itoa(MaxMembers)+" members or more: no such object has as many"))
 	}
 	if !utf8.Valid(body) {
 		faults = slices.DeleteFunc(strictjson.Check(body, "", problem.MaxErrors), func(f strictjson.Fault) bool { return f.Detail != strictjson.NotUTF8 })
 		return nil, nil, &problem.Details{Kind: problem.Malformed, Detail: "The body is not UTF-8.", Errors: fieldErrors(faults, at)}
 	}
-	for name, raw := range inOrder(fields) {
+	for name, raw := range InOrder(fields) {
 		if !slices.Contains(opaque, name) {
 			faults = append(faults, strictjson.Check(raw, "/"+strictjson.Escape(name), problem.MaxErrors)...)
 		}
@@ -55,9 +56,9 @@ func readObject(body []byte, at string, opaque ...string) (map[string]json.RawMe
 	return fields, fieldErrors(faults[:min(len(faults), problem.MaxErrors)], at), nil
 }
 
-// inOrder yields members in the order of their names, so that the same body gets the same errors in
+// InOrder yields members in the order of their names, so that the same body gets the same errors in
 // the same order.
-func inOrder(fields map[string]json.RawMessage) iter.Seq2[string, json.RawMessage] {
+func InOrder(fields map[string]json.RawMessage) iter.Seq2[string, json.RawMessage] {
 	return func(yield func(string, json.RawMessage) bool) {
 		for _, name := range slices.Sorted(maps.Keys(fields)) {
 			if !yield(name, fields[name]) {
@@ -76,16 +77,16 @@ func fieldErrors(faults []strictjson.Fault, at string) []problem.FieldError {
 	return errs
 }
 
-// crowded says of a value that it has more elements or members than may be told apart; "" if it has
+// Crowded says of a value that it has more elements or members than may be told apart; "" if it has
 // not. It is valid JSON.
-func crowded(value json.RawMessage) string {
+func Crowded(value json.RawMessage) string {
 	var most int
 	var what string
 	switch {
 	case bytes.HasPrefix(value, []byte("[")):
-		most, what = maxElements, " elements"
+		most, what = MaxElements, " elements"
 	case bytes.HasPrefix(value, []byte("{")):
-		most, what = maxMembers, " members"
+		most, what = MaxMembers, " members"
 	default:
 		return ""
 	}
@@ -94,27 +95,4 @@ func crowded(value json.RawMessage) string {
 		return "must have at most " + strconv.Itoa(most) + what
 	}
 	return ""
-}
-
-// compact writes valid JSON without the white space in which it may differ from the same JSON, as
-// json.Compact does, and returns how many bytes that were. It takes no memory.
-func compact(w io.Writer, text []byte) (n int) {
-	quoted, from := false, 0
-	write := func(to int) {
-		_, _ = w.Write(text[from:to]) // a hash, or nothing
-		n += to - from
-	}
-	for i := 0; i < len(text); i++ {
-		switch b := text[i]; {
-		case quoted && b == '\\':
-			i++
-		case b == '"':
-			quoted = !quoted
-		case !quoted && (b == ' ' || b == '\n' || b == '\r' || b == '\t'):
-			write(i)
-			from = i + 1
-		}
-	}
-	write(len(text))
-	return n
 }
