@@ -223,10 +223,11 @@ func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
 	return r.end(Failed, now), nil
 }
 
-// Release hands work back that a processor cannot finish because it shuts down:
+// Release hands work back that a processor puts off, or cannot finish because it shuts down:
 // processing → pending. It costs none of the allowed attempts.
 type Release struct {
 	Attempt int
+	Delay   time.Duration // before the next attempt
 }
 
 func (Release) name() string { return "release" }
@@ -243,7 +244,7 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 	if r.CancelRequested {
 		return r.end(Canceled, now), nil
 	}
-	return r.wait(now), nil
+	return r.wait(now.Add(max(c.Delay, 0))), nil
 }
 
 // Repeat tells of a second submission of a request that waits. Both may be answered,

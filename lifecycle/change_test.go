@@ -81,6 +81,8 @@ func TestEffects(t *testing.T) {
 		{"a failure in the stead of who is alive", leased, lifecycle.Fail{Silent: true}, refused},
 		{"a release", running, lifecycle.Release{Attempt: 1}, "request.retrying"},
 		{"a release, told again", after(running, lifecycle.Release{Attempt: 1}), lifecycle.Release{Attempt: 1}, none},
+		{"a release with a delay", running, lifecycle.Release{Attempt: 1, Delay: time.Minute}, "request.retrying"},
+		{"a release, told again with another delay", after(running, lifecycle.Release{Attempt: 1}), lifecycle.Release{Attempt: 1, Delay: time.Hour}, none},
 		{"a release of what is not wanted", asked, lifecycle.Release{}, "request.canceled"},
 		{"a repetition", waiting, lifecycle.Repeat{}, stored},
 		{"another repetition", repeated, lifecycle.Repeat{}, none},

@@ -38,6 +38,7 @@ func (c Fail) report() Reported {
 	return reportOf(c.Attempt, nil, kind, c.Failure.Code, c.Failure.Message, c.Failure.Detail, c.Failure.Trace)
 }
 
+// report leaves the delay out, as that of Fail does.
 func (c Release) report() Reported { return reportOf(c.Attempt, nil, "release") }
 
 // reportOf hashes what a report says, each part behind its length.

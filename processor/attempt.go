@@ -126,7 +126,7 @@ func (a *attempt) outcome(result Result, err, cause error) lifecycle.Change {
 	if p, ok := errors.AsType[*panicError](err); ok {
 		a.run.log.Error("handler did not return", slog.String("request", a.of.ID), slog.Any("error", err), slog.String("stack", string(p.stack)))
 	}
-	return fail(number, err)
+	return ending(number, err)
 }
 
 // call runs the handler in a goroutine of its own, which nothing that the handler

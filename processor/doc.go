@@ -17,6 +17,15 @@
 // Result for success without one. [Job.Decode] reads JSON content, and its error is fit
 // to be shown to the user.
 //
+// For JSON that comes and goes [Handle] does both, and the function has the types:
+//
+//	func greet(ctx context.Context, job *processor.Job, in Person) (Greeting, error)
+//
+//	processor.Routes{"greet": processor.Handle(greet)}
+//
+// What several handlers have around them is [Middleware]; [Routes.With] puts it there, the
+// outermost first.
+//
 // # Running it
 //
 // A [Processor] takes the work of its routes from a broker and runs the handlers:
@@ -33,12 +42,18 @@
 //
 // How an attempt ended is told by the error. A plain error is tried again with a
 // backoff while attempts are left; users read a general message and developers
-// its text. The same goes for a panic. [Fail] ends the request at once with a code
-// and a message of the handler's choice; [RetryAfter] decides when the next
-// attempt begins.
+// its text. The same goes for a panic, which also passes through all middleware and
+// is recovered outside of it. [Fail] ends the request at once with a code
+// and a message of the handler's choice, [ErrSkipRetry] with neither; [RetryAfter]
+// decides when the next attempt begins. [Snooze] hands the request back for a while,
+// which costs no attempt.
 //
 //	return processor.Result{}, processor.Fail("not-an-image", "This is not an image.", err)
 //	return processor.Result{}, processor.RetryAfter(time.Minute, err)
+//	return processor.Result{}, processor.Snooze(time.Minute)
+//
+// Errors that wrap these mean the same, and [errors.Is] and [errors.As] find what they
+// were made of.
 //
 // # Telling how far it is
 //

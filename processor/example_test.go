@@ -14,7 +14,7 @@ import (
 // demo lets a handler do one request in a gateway in memory and returns the
 // request as it is in the end. In a program, a lifecycle.Service, a store and a
 // broker stand where the demo has its own.
-func demo(h processor.HandlerFunc, mediaType, content string) lifecycle.Request {
+func demo(h processor.Handler, mediaType, content string) lifecycle.Request {
 	w := newWorld()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := processor.New(w, w, w.queue, processor.Routes{"work": h}, processor.Options{})
@@ -32,7 +32,7 @@ func Example() {
 	shout := func(_ context.Context, job *processor.Job) (processor.Result, error) {
 		return processor.Bytes("text/plain", []byte(strings.ToUpper(string(job.Content.Data)))), nil
 	}
-	r := demo(shout, "text/plain", "hello")
+	r := demo(processor.HandlerFunc(shout), "text/plain", "hello")
 	fmt.Println(r.Status, r.Result.Type, r.Result.Size)
 	// Output: succeeded text/plain 5
 }
@@ -41,7 +41,7 @@ func ExampleJSON() {
 	count := func(_ context.Context, job *processor.Job) (processor.Result, error) {
 		return processor.JSON(map[string]int{"words": len(strings.Fields(string(job.Content.Data)))})
 	}
-	r := demo(count, "text/plain", "to be or not to be")
+	r := demo(processor.HandlerFunc(count), "text/plain", "to be or not to be")
 	fmt.Println(r.Status, string(r.Result.Value))
 	// Output: succeeded {"words":6}
 }
@@ -56,13 +56,68 @@ func ExampleJob_Decode() {
 		}
 		return processor.JSON("hello " + order.Name)
 	}
-	r := demo(greet, "application/json", `{"name":"Ada"}`)
+	r := demo(processor.HandlerFunc(greet), "application/json", `{"name":"Ada"}`)
 	fmt.Println(r.Status, string(r.Result.Value))
-	r = demo(greet, "application/json", `{"name":42}`)
+	r = demo(processor.HandlerFunc(greet), "application/json", `{"name":42}`)
 	fmt.Println(r.Status, r.Error)
 	// Output:
 	// succeeded "hello Ada"
 	// failed bad-content: The field "name" must not be a JSON number.
+}
+
+// A typed function is a handler: what was submitted is read for it, and what it returns is encoded.
+func ExampleHandle() {
+	type person struct {
+		Name string `json:"name"`
+	}
+	type greeting struct {
+		Text string `json:"text"`
+	}
+	greet := func(_ context.Context, _ *processor.Job, in person) (greeting, error) {
+		if in.Name == "" {
+			return greeting{}, processor.Fail("nameless", "Whom shall I greet?", nil)
+		}
+		return greeting{"hello " + in.Name}, nil
+	}
+	h := processor.Handle(greet)
+	r := demo(h, "application/json", `{"name":"Ada"}`)
+	fmt.Println(r.Status, string(r.Result.Value))
+	r = demo(h, "application/json", `{"name":42}`)
+	fmt.Println(r.Status, r.Error)
+	r = demo(h, "text/plain", "Ada")
+	fmt.Println(r.Status, r.Error)
+	// Output:
+	// succeeded {"text":"hello Ada"}
+	// failed bad-content: The field "name" must not be a JSON number.
+	// failed bad-content: This route takes JSON, not text/plain.
+}
+
+// Middleware is what several handlers have around them.
+func ExampleRoutes_With() {
+	named := func(name string) processor.Middleware {
+		return func(next processor.Handler) processor.Handler {
+			return processor.HandlerFunc(func(ctx context.Context, job *processor.Job) (processor.Result, error) {
+				fmt.Println(name, "begins")
+				result, err := next.Process(ctx, job)
+				fmt.Println(name, "saw:", err)
+				return result, err
+			})
+		}
+	}
+	work := func(_ context.Context, _ *processor.Job, in string) (processor.Result, error) {
+		fmt.Println("the work of", in)
+		return processor.Result{}, processor.Fail("closed", "We are closed.", nil)
+	}
+	routes := processor.Routes{"work": processor.Handle(work)}.With(named("outer"), named("inner"))
+	r := demo(routes["work"], "application/json", `"Ada"`)
+	fmt.Println(r.Status)
+	// Output:
+	// outer begins
+	// inner begins
+	// the work of Ada
+	// inner saw: closed: We are closed.
+	// outer saw: closed: We are closed.
+	// failed
 }
 
 func ExampleFail() {
@@ -76,7 +131,7 @@ func ExampleFail() {
 		}
 		return processor.JSON(1 / by)
 	}
-	r := demo(divide, "application/json", "0")
+	r := demo(processor.HandlerFunc(divide), "application/json", "0")
 	fmt.Println(r.Status, "in attempt", r.Attempt)
 	fmt.Println(r.Error.Code)
 	fmt.Println(r.Error.Message)
@@ -93,9 +148,24 @@ func ExampleRetryAfter() {
 		}
 		return processor.Result{}, nil
 	}
-	r := demo(flaky, "", "")
+	r := demo(processor.HandlerFunc(flaky), "", "")
 	fmt.Println(r.Status, "in attempt", r.Attempt)
 	// Output: succeeded in attempt 2
+}
+
+// What cannot be begun now is put off, which costs no attempt.
+func ExampleSnooze() {
+	open := false
+	shop := func(context.Context, *processor.Job) (processor.Result, error) {
+		if !open {
+			open = true
+			return processor.Result{}, processor.Snooze(10 * time.Millisecond)
+		}
+		return processor.Result{}, nil
+	}
+	r := demo(processor.HandlerFunc(shop), "", "")
+	fmt.Println(r.Status, "in attempt", r.Attempt, "after", r.Failures, "failures")
+	// Output: succeeded in attempt 2 after 0 failures
 }
 
 func ExampleJob_Progress() {
@@ -107,7 +177,7 @@ func ExampleJob_Progress() {
 		}
 		return processor.Result{}, nil
 	}
-	r := demo(steps, "", "")
+	r := demo(processor.HandlerFunc(steps), "", "")
 	fmt.Println(r.Status, r.Step, *r.Percent)
 	// Output: succeeded saving 100
 }

@@ -10,10 +10,14 @@ import "context"
 //   - a nil error: the request succeeds with the [Result], which may be empty;
 //   - an error from [Fail], or any that wraps a [lifecycle.Failure]: the request
 //     fails with that code and message, and is not tried again;
+//   - an error that wraps [ErrSkipRetry]: it fails, and is not tried again;
 //   - an error from [RetryAfter]: tried again after that delay while attempts are
 //     left;
+//   - an error from [Snooze]: handed back until that delay has passed, at no cost;
 //   - any other error, a panic or [runtime.Goexit]: tried again after a backoff
 //     while attempts are left.
+//
+// Each may be wrapped by others. If they disagree, the outermost decides.
 //
 // ctx ends when nobody needs the answer any more; [context.Cause] tells why: one
 // of [ErrCanceled], [ErrSuperseded], [ErrEnded], [ErrShutdown], or

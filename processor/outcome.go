@@ -23,6 +23,12 @@ var (
 	ErrShutdown = errors.New("processor is shutting down")
 )
 
+// ErrSkipRetry ends the request as failed, without another attempt, if an error that a handler
+// returns wraps it. It is the short way for what nobody words for users; [Fail] is the other one.
+//
+//	return fmt.Errorf("%w: the account is closed", processor.ErrSkipRetry)
+var ErrSkipRetry = errors.New("not to be tried again")
+
 // The codes of failures that the package itself reports. Handlers choose their
 // own for [Fail].
 const (
@@ -71,7 +77,8 @@ func (e *failError) Unwrap() []error {
 // RetryAfter returns an error that ends the attempt, to be followed by another
 // one not before d has passed, if one is left; the attempt counts like every
 // failed one. With d of zero or less the usual backoff decides. If err is one of
-// [Fail], its code and message are what users see meanwhile, and at the end.
+// [Fail], its code and message are what users see meanwhile, and at the end. See
+// [Snooze] for what did not fail.
 func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		err = errors.New("to be tried again")
@@ -87,6 +94,16 @@ type retryError struct {
 func (e *retryError) Error() string { return e.err.Error() }
 func (e *retryError) Unwrap() error { return e.err }
 
+// Snooze returns an error that hands the request back, to be started again not before d has passed,
+// or at once if d is not positive. It says that the work cannot be begun now, not that it went
+// wrong: the attempt has a number, but does not count as a failed one, however often it happens.
+// The request's time goes on; if it runs out before d has passed, the request becomes expired.
+func Snooze(d time.Duration) error { return &snoozeError{d} }
+
+type snoozeError struct{ after time.Duration }
+
+func (e *snoozeError) Error() string { return fmt.Sprintf("put off for %v", e.after) }
+
 // panicError is how a handler ended that did not return.
 type panicError struct {
 	value any    // nil for runtime.Goexit
@@ -100,20 +117,34 @@ func (e *panicError) Error() string {
 	return fmt.Sprintf("panic: %v", e.value)
 }
 
-// fail returns the change that reports a handler's error.
-func fail(attempt int, err error) lifecycle.Fail {
-	c := lifecycle.Fail{Attempt: attempt, Retry: true}
+// ending returns the change that reports a handler's error. If errors in it disagree, the outermost
+// decides, since whoever wraps one knows it; of those side by side the one without another attempt.
+func ending(attempt int, err error) lifecycle.Change {
+	retry, again := errors.AsType[*retryError](err)
+	failure, worded := errors.AsType[*lifecycle.Failure](err)
+	final := worded || errors.Is(err, ErrSkipRetry)
+	if put, ok := errors.AsType[*snoozeError](err); ok && !again && !final {
+		return lifecycle.Release{Attempt: attempt, Delay: put.after}
+	}
+	if again { // what is for good within it is overruled, what is around it is not
+		inner, ok := errors.AsType[*lifecycle.Failure](retry)
+		final = worded && (!ok || inner != failure) || errors.Is(err, ErrSkipRetry) && !errors.Is(retry, ErrSkipRetry)
+	}
+	return fail(attempt, err, failure, retry, final)
+}
+
+// fail returns the report of a failure, of which failure and retry are parts of err, or nil.
+func fail(attempt int, err error, failure *lifecycle.Failure, retry *retryError, final bool) lifecycle.Fail {
+	c := lifecycle.Fail{Attempt: attempt, Retry: !final}
 	if p, ok := errors.AsType[*panicError](err); ok {
 		c.Failure = lifecycle.Failure{Code: CodePanic, Message: plainMessage, Detail: p.Error(), Trace: string(p.stack)}
-	} else if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
-		c.Failure = *f
-		c.Retry = false
+	} else if failure != nil {
+		c.Failure = *failure
 	} else {
 		c.Failure = lifecycle.Failure{Code: CodeError, Message: plainMessage, Detail: err.Error()}
 	}
-	if r, ok := errors.AsType[*retryError](err); ok {
-		c.Retry = true
-		c.Delay = r.after
+	if retry != nil && c.Retry {
+		c.Delay = retry.after
 	}
 	c.Failure.Detail = clip(c.Failure.Detail, maxDetail)
 	c.Failure.Trace = clip(c.Failure.Trace, maxTrace)

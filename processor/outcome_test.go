@@ -86,6 +86,55 @@ func TestOutcomes(t *testing.T) {
 			status: lifecycle.Failed, attempts: 3, after: 2 * time.Second,
 			failure: lifecycle.Failure{Code: "busy", Message: "The printer is busy."},
 		},
+		"for good, unworded": {
+			handle: always(none, fmt.Errorf("step 2: %w: no such account", processor.ErrSkipRetry)),
+			status: lifecycle.Failed, attempts: 1,
+			failure: lifecycle.Failure{Code: "error", Message: "The work could not be done.", Detail: "step 2: not to be tried again: no such account"},
+		},
+		"retry after, wrapped": {
+			handle: always(none, fmt.Errorf("step 2: %w", processor.RetryAfter(time.Minute, errors.New("busy")))),
+			status: lifecycle.Failed, attempts: 3, after: 2 * time.Minute,
+			failure: lifecycle.Failure{Code: "error", Message: "The work could not be done.", Detail: "step 2: busy"},
+		},
+		"retry after what was for good": {
+			handle: always(none, processor.RetryAfter(time.Minute, processor.ErrSkipRetry)),
+			status: lifecycle.Failed, attempts: 3, after: 2 * time.Minute,
+			failure: lifecycle.Failure{Code: "error", Message: "The work could not be done.", Detail: "not to be tried again"},
+		},
+		"for good what was to be retried": {
+			handle: always(none, processor.Fail("given-up", "It was busy.", processor.RetryAfter(time.Minute, errors.New("busy")))),
+			status: lifecycle.Failed, attempts: 1,
+			failure: lifecycle.Failure{Code: "given-up", Message: "It was busy.", Detail: "busy"},
+		},
+		"for good, unworded, what was to be retried, worded": {
+			handle: always(none, fmt.Errorf("%w: %w", processor.ErrSkipRetry, processor.RetryAfter(time.Minute, processor.Fail("busy", "It was busy.", nil)))),
+			status: lifecycle.Failed, attempts: 1,
+			failure: lifecycle.Failure{Code: "busy", Message: "It was busy."},
+		},
+		"snooze, five times, which is more than there are attempts": {
+			handle: func(n int) (processor.Result, error) {
+				if n <= 5 {
+					return none, fmt.Errorf("not yet: %w", processor.Snooze(time.Minute))
+				}
+				return json, nil
+			},
+			status: lifecycle.Succeeded, attempts: 6, after: 5 * time.Minute, output: `application/json {"n":1}`,
+		},
+		"snooze between failures": {
+			handle: func(n int) (processor.Result, error) {
+				if n%2 == 0 {
+					return none, processor.Snooze(0)
+				}
+				return none, errors.New("no luck")
+			},
+			status: lifecycle.Failed, attempts: 5, after: 2 * time.Second,
+			failure: lifecycle.Failure{Code: "error", Message: "The work could not be done.", Detail: "no luck"},
+		},
+		"for good what was put off": {
+			handle: always(none, processor.Fail("given-up", "It never came.", processor.Snooze(time.Minute))),
+			status: lifecycle.Failed, attempts: 1,
+			failure: lifecycle.Failure{Code: "given-up", Message: "It never came.", Detail: "put off for 1m0s"},
+		},
 		"panic": {
 			handle: func(int) (processor.Result, error) { panic("oh") },
 			status: lifecycle.Failed, attempts: 3, after: 2 * time.Second,
@@ -170,4 +219,20 @@ func TestErrorsUnwrap(t *testing.T) {
 	if f, ok := errors.AsType[*lifecycle.Failure](err); !ok || f.Code != "c" {
 		t.Error("the failure is lost")
 	}
+}
+
+// TestSnoozeOfWhatIsNotWanted: what was canceled is not put off but ends.
+func TestSnoozeOfWhatIsNotWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.submit(lifecycle.Request{ID: "r"}, lifecycle.Content{})
+		stop := w.run(handle(func(int) (processor.Result, error) {
+			w.cancel("r", false)
+			return processor.Result{}, processor.Snooze(time.Minute)
+		}), processor.Options{})
+		defer stop()
+		if r := w.await("r"); r.Status != lifecycle.Canceled || r.Attempt != 1 {
+			t.Errorf("%s in attempt %d", r.Status, r.Attempt)
+		}
+	})
 }

@@ -82,7 +82,7 @@ type Stats struct {
 	Running   int64 // now
 	Succeeded int64
 	Failed    int64 // those that are tried again, too
-	Returned  int64 // handed back at shutdown
+	Returned  int64 // handed back: at shutdown, or by [Snooze]
 	Overtaken int64 // which did not count any more when they ended: expired, canceled, superseded, or forgotten
 }
 
