@@ -5,6 +5,7 @@ package backoff
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -17,6 +18,12 @@ func Exponential(n int, base, most time.Duration) time.Duration {
 		d *= 2
 	}
 	return Jitter(min(d, most))
+}
+
+// Geometric is Exponential with a factor of its own, of at least one, instead of two.
+func Geometric(n int, base, most time.Duration, factor float64) time.Duration {
+	d := float64(base) * math.Pow(factor, float64(max(n-1, 0)))
+	return Jitter(time.Duration(min(d, float64(most)))) // which d may exceed by far
 }
 
 // Jitter returns a duration that is up to a fifth shorter or longer than d.

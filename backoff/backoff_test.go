@@ -31,6 +31,21 @@ func TestExponential(t *testing.T) {
 	}
 }
 
+// TestGeometric: pauses grow by the factor from the base up to the bound, however often something
+// fails, and a factor of one leaves them as they are.
+func TestGeometric(t *testing.T) {
+	for _, test := range []struct {
+		n      int
+		factor float64
+		want   time.Duration
+	}{{0, 3, time.Second}, {1, 3, time.Second}, {2, 3, 3 * time.Second}, {4, 3, 27 * time.Second}, {5, 3, time.Minute}, {1 << 40, 3, time.Minute}, {1 << 40, 1, time.Second}} {
+		d := backoff.Geometric(test.n, time.Second, time.Minute, test.factor)
+		if d < test.want*8/10 || d > test.want*12/10 {
+			t.Errorf("after %d failures %v, want %v give or take a fifth", test.n, d, test.want)
+		}
+	}
+}
+
 // TestWait: a pause lasts as long as it says, or as its context.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -188,12 +188,13 @@ func (c Succeed) apply(r *Request, now time.Time) (EventType, error) {
 	return r.end(Succeeded, now), nil
 }
 
-// Fail ends the running attempt, and the request unless it may be tried again.
-// A request whose cancellation was asked for ends as canceled.
+// Fail ends the running attempt, and the request unless it may be tried again. It may not if its
+// time would be over before the next attempt: to wait for that would only hide why it failed. A
+// request whose cancellation was asked for ends as canceled.
 type Fail struct {
 	Attempt int
 	Failure Failure
-	Retry   bool          // back to pending if an attempt is left
+	Retry   bool          // back to pending if an attempt is left, and time for it
 	Delay   time.Duration // before the next attempt
 	Silent  bool          // somebody else reports it, because the attempt's lease has run out; it is refused if it has not
 }
@@ -217,8 +218,10 @@ func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
 	if r.CancelRequested {
 		return r.end(Canceled, now), nil
 	}
-	if c.Retry && r.Failures < r.MaxAttempts {
-		return r.wait(now.Add(c.Delay)), nil
+	again := now.Add(c.Delay)
+	inTime := r.ExpiresAt.IsZero() || again.Before(r.ExpiresAt)
+	if c.Retry && r.Failures < r.MaxAttempts && inTime {
+		return r.wait(again), nil
 	}
 	return r.end(Failed, now), nil
 }

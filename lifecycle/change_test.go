@@ -77,6 +77,8 @@ func TestEffects(t *testing.T) {
 		{"a failure, told again", after(running, lifecycle.Fail{Attempt: 1}), lifecycle.Fail{Attempt: 1}, none},
 		{"a failure with a retry", running, lifecycle.Fail{Retry: true}, "request.retrying"},
 		{"a failure of the last try", lastTry, lifecycle.Fail{Retry: true}, "request.failed"},
+		{"a failure with a retry that is just in time", running, lifecycle.Fail{Retry: true, Delay: time.Minute - 1}, "request.retrying"},
+		{"a failure with a retry that would be too late", running, lifecycle.Fail{Retry: true, Delay: time.Minute}, "request.failed"},
 		{"a failure of what is not wanted", asked, lifecycle.Fail{Retry: true}, "request.canceled"},
 		{"a failure in the stead of who is alive", leased, lifecycle.Fail{Silent: true}, refused},
 		{"a release", running, lifecycle.Release{Attempt: 1}, "request.retrying"},

@@ -21,6 +21,7 @@ type memberOptions struct {
 	Timeout     time.Duration `json:"timeout"`
 	Retention   time.Duration `json:"retention"`
 	MaxAttempts int           `json:"maxAttempts"`
+	RetryDelay  time.Duration `json:"retryDelay,omitzero"`
 	Type        string        `json:"type"` // of its content
 	Webhook     *Webhook      `json:"webhook,omitzero"`
 }
@@ -36,7 +37,7 @@ func encodeMembers(members []Submission) (Content, error) {
 		m := &members[i]
 		options, err := json.Marshal(memberOptions{
 			ID: m.ID, Route: m.Route, Topic: m.Topic, Priority: m.Priority, Delay: m.Delay, Timeout: m.Timeout,
-			Retention: m.Retention, MaxAttempts: m.MaxAttempts, Type: m.Content.Type, Webhook: m.Webhook,
+			Retention: m.Retention, MaxAttempts: m.MaxAttempts, RetryDelay: m.RetryDelay, Type: m.Content.Type, Webhook: m.Webhook,
 		})
 		if err != nil {
 			return Content{}, fmt.Errorf("options of a batch's request: %w", err)
@@ -77,7 +78,7 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		}
 		members = append(members, Submission{
 			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
-			Retention: o.Retention, MaxAttempts: o.MaxAttempts, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
+			Retention: o.Retention, MaxAttempts: o.MaxAttempts, RetryDelay: o.RetryDelay, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
 			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
 	}

@@ -31,6 +31,7 @@ type Request struct {
 	Reported        Reported      `json:"reported,omitzero"`    // the last report that ended an attempt
 	Failures        int           `json:"failures,omitzero"`    // attempts that failed or died
 	MaxAttempts     int           `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
+	RetryDelay      time.Duration `json:"retryDelay,omitzero"`  // before the second attempt, doubled for each further one; 0: the default
 	CancelRequested bool          `json:"cancelRequested,omitzero"`
 	Repeated        bool          `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
 	Counted         bool          `json:"counted,omitzero"`  // in what its owner takes, see [Request.Usage]

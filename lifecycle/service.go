@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ type Limits struct {
 	Attempts     int           // default number of attempts; 3
 	MaxAttempts  int           // 20
 	RetryBase    time.Duration // delay before the second attempt, doubled for each further one; 1 second
-	RetryMax     time.Duration // 5 minutes
+	RetryMax     time.Duration // the longest of these, unless the first is longer; 5 minutes
 	Quota        Quota         // of each owner; none
 }
 
@@ -297,7 +298,8 @@ func (s *Service) Running(ctx context.Context, of Ref, attempt int, room func(si
 
 // Report makes a change that a processor reports: [Progress], [Succeed], [Fail]
 // or [Release]. Work that goes back to pending is handed to the queue again.
-// A Fail that retries without a delay of its own gets the next backoff.
+// A Fail that retries without a delay of its own gets the next backoff, from the delay that the
+// request asked for, else from the default.
 //
 // A report of which the answer was lost may be made again; as long as no further attempt has ended,
 // it changes nothing and is answered with the request as it is now.
@@ -307,7 +309,8 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		if err != nil {
 			return Request{}, err
 		}
-		f.Delay = backoff.Exponential(r.Failures+1, s.limits.RetryBase, s.limits.RetryMax)
+		base := cmp.Or(r.RetryDelay, s.limits.RetryBase)
+		f.Delay = backoff.Exponential(r.Failures+1, base, max(base, s.limits.RetryMax))
 		c = f
 	}
 	if p, ok := c.(Progress); ok && p.Extend > s.limits.MaxTimeout {

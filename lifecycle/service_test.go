@@ -167,6 +167,43 @@ func TestWithdrawnIsReplaced(t *testing.T) {
 	}
 }
 
+// TestBackoff: a retry without a delay of its own waits for the one that its request asked for,
+// else for the default; doubled with each failure, up to the longest, unless the first is longer.
+func TestBackoff(t *testing.T) {
+	for name, test := range map[string]struct {
+		asked time.Duration
+		said  time.Duration // by the report
+		want  []time.Duration
+	}{
+		"the default":            {want: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}},
+		"the request's":          {asked: 2 * time.Minute, want: []time.Duration{2 * time.Minute, 4 * time.Minute, 5 * time.Minute}},
+		"one beyond the longest": {asked: 10 * time.Minute, want: []time.Duration{10 * time.Minute, 10 * time.Minute}},
+		"what the report says":   {asked: 2 * time.Minute, said: time.Hour, want: []time.Duration{time.Hour, time.Hour}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newService(t, new(brokenQueue))
+			if _, err := s.Submit(t.Context(), client, lifecycle.Submission{
+				ID: "a", Route: "r", Fingerprint: "f", MaxAttempts: 9, RetryDelay: test.asked, Timeout: 24 * time.Hour,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for i, want := range test.want {
+				if _, _, err := s.Start(t.Context(), a, lifecycle.Start{}); err != nil {
+					t.Fatal(err)
+				}
+				r, err := s.Report(t.Context(), a, lifecycle.Fail{Retry: true, Delay: test.said})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := r.NotBefore.Sub(r.UpdatedAt)
+				if least, most := want*8/10, want*12/10; got < least || got > most || test.said > 0 && got != want {
+					t.Errorf("after %d failures %v, want %v", i+1, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestOnlyTheOwnerReads(t *testing.T) {
 	s, _ := newService(t, new(brokenQueue))
 	if _, err := s.Submit(t.Context(), client, lifecycle.Submission{ID: "a", Route: "r", Topic: "t", Fingerprint: "f"}); err != nil {

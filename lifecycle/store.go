@@ -153,6 +153,7 @@ type Submission struct {
 	Timeout     time.Duration // from now until it expires
 	Retention   time.Duration // after its end
 	MaxAttempts int
+	RetryDelay  time.Duration // before the second attempt, see [Request]; 0: the default
 	Content     Content
 	Call        *Call
 	Headers     map[string]string

@@ -74,8 +74,8 @@ func (a *attempt) observe(r lifecycle.Request) {
 }
 
 // process runs the handler and reports how it ended. It returns true if the
-// delivery is done with, false if it has to go back.
-func (a *attempt) process(h Handler, job *Job) (done bool) {
+// delivery is done with, false if it has to go back. request is as it was at the start.
+func (a *attempt) process(h Handler, request *lifecycle.Request, job *Job) (done bool) {
 	defer a.silence()
 	a.run.running.Add(1)
 	defer a.run.running.Add(-1)
@@ -88,6 +88,10 @@ func (a *attempt) process(h Handler, job *Job) (done bool) {
 	last, held := progress.close()
 
 	change := a.outcome(result, err, cause)
+	if f, ok := change.(lifecycle.Fail); ok && f.Retry && f.Delay <= 0 {
+		f.Delay = a.run.options.delay(request)
+		change = f
+	}
 	a.run.count(change)
 	if change == nil {
 		return true

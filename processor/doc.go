@@ -52,6 +52,9 @@
 //	return processor.Result{}, processor.RetryAfter(time.Minute, err)
 //	return processor.Result{}, processor.Snooze(time.Minute)
 //
+// How long the backoff is can be said by route, with a [RetryPolicy]. A request whose
+// time would be over before its next attempt fails at once, with the error that it has.
+//
 // Errors that wrap these mean the same, and [errors.Is] and [errors.As] find what they
 // were made of.
 //

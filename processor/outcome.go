@@ -76,7 +76,8 @@ func (e *failError) Unwrap() []error {
 
 // RetryAfter returns an error that ends the attempt, to be followed by another
 // one not before d has passed, if one is left; the attempt counts like every
-// failed one. With d of zero or less the usual backoff decides. If err is one of
+// failed one. With d of zero or less the usual backoff decides. If the request's
+// time is over before d has passed, it fails at once. If err is one of
 // [Fail], its code and message are what users see meanwhile, and at the end. See
 // [Snooze] for what did not fail.
 func RetryAfter(d time.Duration, err error) error {

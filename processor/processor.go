@@ -42,6 +42,10 @@ type Options struct {
 	// longer is left behind: its goroutine goes on, but its work goes back and
 	// whatever it reports is refused.
 	Grace time.Duration
+	// Retry says, by route, how long to wait after an attempt that failed. What a handler says by
+	// [RetryAfter] goes before it, and so does the delay that a request asks for itself. What no
+	// policy is for waits as the [Lifecycle] has it: [lifecycle.Limits] for all routes.
+	Retry map[string]RetryPolicy
 	// ProgressInterval is the least time between two progress reports of one
 	// attempt that do not change the step, see [Job.Progress]. Default 100
 	// milliseconds.
@@ -111,7 +115,8 @@ func (p *Processor) count(end lifecycle.Change) {
 
 // New returns a processor that serves the given routes. cancels tells of
 // cancellations as they are asked for; with nil a handler learns of one when it
-// next reports progress. It panics if there is no route or a handler is nil.
+// next reports progress. It panics if there is no route, a handler is nil, or a
+// [RetryPolicy] is of no route or not one.
 func New(life Lifecycle, cancels lifecycle.Cancellations, b broker.Broker, routes Routes, o Options) *Processor {
 	if len(routes) == 0 {
 		panic("processor: no routes")
@@ -120,6 +125,13 @@ func New(life Lifecycle, cancels lifecycle.Cancellations, b broker.Broker, route
 		if h == nil {
 			panic("processor: no handler for route " + route)
 		}
+	}
+	o.Retry = maps.Clone(o.Retry)
+	for route, policy := range o.Retry {
+		if routes[route] == nil {
+			panic("processor: a retry policy for route " + route + ", which has no handler")
+		}
+		o.Retry[route] = policy.withDefaults(route)
 	}
 	o = o.withDefaults()
 	return &Processor{life: life, cancels: cancels, broker: b, routes: maps.Clone(routes), options: o, log: o.Logger}

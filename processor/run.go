@@ -119,7 +119,7 @@ func (r *run) deliver(d broker.Delivery) {
 	}
 
 	r.begin(a, request)
-	if a.process(handler, newJob(request, content)) {
+	if a.process(handler, &request, newJob(request, content)) {
 		r.ack(d)
 	} else {
 		r.giveBack(d)

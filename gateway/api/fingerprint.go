@@ -37,6 +37,10 @@ func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 	for _, n := range []int64{int64(s.Priority), int64(s.MaxAttempts), int64(s.Delay), int64(s.Timeout), int64(s.Retention)} {
 		part(strconv.AppendInt(nil, n, 10))
 	}
+	if s.RetryDelay > 0 { // named, so that what was submitted before there was one stays the same
+		part([]byte("retryDelay"))
+		part(strconv.AppendInt(nil, int64(s.RetryDelay), 10))
+	}
 	if w != nil {
 		part([]byte(*w.URL))
 		part([]byte(w.Secret))

@@ -195,7 +195,7 @@ func (r *reader) field(name string, raw json.RawMessage) {
 // submissionOptions are the options of a submission, which may stand in its body and in its query;
 // submissionFields what else stands in the body, too.
 var (
-	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "delay", "timeout", "retention"}
+	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "retryDelay", "delay", "timeout", "retention"}
 	submissionFields  = append(slices.Clone(submissionOptions), "content", "webhook")
 )
 
@@ -225,6 +225,8 @@ func (r *reader) option(where, name, text string) {
 		r.sub.Priority = r.integer(at, text, 0, 9)
 	case "maxAttempts":
 		r.sub.MaxAttempts = r.integer(at, text, 1, r.limits.MaxAttempts)
+	case "retryDelay":
+		r.sub.RetryDelay = r.duration(at, text, time.Millisecond, r.limits.MaxDelay)
 	case "delay":
 		r.delayAt = at
 		r.sub.Delay = r.duration(at, text, 0, r.limits.MaxDelay)

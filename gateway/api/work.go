@@ -165,15 +165,7 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 	}
 	change := lifecycle.Progress{Step: body.Step, Percent: body.Percent, Message: body.Message}
 	if body.Timeout != nil {
-		most := a.Service.Limits().MaxTimeout
-		d, err := field.ParseDuration(*body.Timeout)
-		switch {
-		case err != nil:
-			errs = append(errs, problem.At("/timeout", err.Error()))
-		case d < time.Millisecond || d > most:
-			errs = append(errs, problem.At("/timeout", "must be from 1ms to "+most.String()))
-		}
-		change.Extend = d
+		change.Extend = readDuration("/timeout", *body.Timeout, a.Service.Limits().MaxTimeout, &errs)
 	}
 	change.Attempt = readAttempt(c, body.Attempt, &errs)
 	life := readLife(c, body.Life, &errs)
@@ -185,6 +177,18 @@ func (a *API) progress(c *fiber.Ctx, _ auth.Caller) error {
 		return err
 	}
 	return httpbody.SendJSON(c, fiber.StatusOK, append(strconv.AppendBool([]byte(`{"cancel":`), r.CancelRequested), '}'))
+}
+
+// readDuration reads a duration of a report, from 1ms to the given one.
+func readDuration(pointer, text string, most time.Duration, errs *[]problem.FieldError) time.Duration {
+	d, err := field.ParseDuration(text)
+	switch {
+	case err != nil:
+		*errs = append(*errs, problem.At(pointer, err.Error()))
+	case d < time.Millisecond || d > most:
+		*errs = append(*errs, problem.At(pointer, "must be from 1ms to "+most.String()))
+	}
+	return d
 }
 
 // succeed answers PUT /v1/work/{id}/result.
@@ -219,13 +223,14 @@ func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int)
 // failWork answers PUT /v1/work/{id}/error.
 func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	var body struct {
-		Code    string         `json:"code"`
-		Message *string        `json:"message"`
-		Detail  string         `json:"detail"`
-		Trace   string         `json:"trace"`
-		Retry   bool           `json:"retry"`
-		Attempt *field.Integer `json:"attempt"`
-		Life    *string        `json:"life"`
+		Code       string         `json:"code"`
+		Message    *string        `json:"message"`
+		Detail     string         `json:"detail"`
+		Trace      string         `json:"trace"`
+		Retry      *bool          `json:"retry"`
+		RetryAfter *string        `json:"retryAfter"`
+		Attempt    *field.Integer `json:"attempt"`
+		Life       *string        `json:"life"`
 	}
 	if err := readReport(c, a.maxDocument(), &body, nil); err != nil {
 		return err
@@ -238,17 +243,23 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	tooLong(&errs, "/message", body.Message, 2000)
 	tooLong(&errs, "/detail", &body.Detail, 8000)
 	tooLong(&errs, "/trace", &body.Trace, 64000)
-	attempt, life := readAttempt(c, body.Attempt, &errs), readLife(c, body.Life, &errs)
+	change := lifecycle.Fail{Retry: body.Retry != nil && *body.Retry}
+	if body.RetryAfter != nil {
+		change.Retry, change.Delay = true, readDuration("/retryAfter", *body.RetryAfter, a.Service.Limits().MaxDelay, &errs)
+		if body.Retry != nil && !*body.Retry {
+			errs = append(errs, problem.At("/retryAfter", "must not stand beside retry: false"))
+		}
+	}
+	change.Attempt = readAttempt(c, body.Attempt, &errs)
+	life := readLife(c, body.Life, &errs)
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
 	if body.Code == "" {
 		body.Code = "error"
 	}
-	r, err := a.report(c, life, lifecycle.Fail{
-		Attempt: attempt, Retry: body.Retry,
-		Failure: lifecycle.Failure{Code: body.Code, Message: *body.Message, Detail: body.Detail, Trace: body.Trace},
-	})
+	change.Failure = lifecycle.Failure{Code: body.Code, Message: *body.Message, Detail: body.Detail, Trace: body.Trace}
+	r, err := a.report(c, life, change)
 	if err != nil {
 		return err
 	}

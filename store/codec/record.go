@@ -61,6 +61,7 @@ const (
 	fieldLease // ns
 	fieldReported
 	fieldCounted
+	fieldRetryDelay // ns
 )
 
 // statuses are those of a request by what stands for them.
@@ -160,6 +161,7 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendText(dst, fieldBatchLife, r.BatchLife)
 	dst = appendText(dst, fieldStartedBy, r.StartedBy)
 	dst = appendNumber(dst, fieldLease, int64(r.Lease))
+	dst = appendNumber(dst, fieldRetryDelay, int64(r.RetryDelay))
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -392,6 +394,8 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.StartedBy = f.bytes
 		case fieldLease:
 			r.Lease = time.Duration(f.int64())
+		case fieldRetryDelay:
+			r.RetryDelay = time.Duration(f.int64())
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {

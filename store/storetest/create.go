@@ -15,12 +15,13 @@ import (
 func testCreate(s *suite) {
 	sub := submission("a")
 	sub.Topic, sub.Priority, sub.Delay = "order-42", 5, time.Minute
+	sub.RetryDelay = 90 * time.Second
 	sub.Call = &lifecycle.Call{Method: "PUT", Path: "/x/\x00y", Query: "y=1", RawPath: "/x%2F%00y"}
 	sub.Headers = map[string]string{"Traceparent": "00-1-2-3"}
 	r := s.create(sub)
 	switch {
 	case r.ID != "a", r.Owner != alice, r.Route != "images", r.Topic != "order-42", r.Priority != 5,
-		r.Status != lifecycle.Pending, r.Sequence != 1, r.Attempt != 0, r.MaxAttempts != 3,
+		r.Status != lifecycle.Pending, r.Sequence != 1, r.Attempt != 0, r.MaxAttempts != 3, r.RetryDelay != 90*time.Second,
 		r.Retention != 24*time.Hour, r.Fingerprint != sub.Fingerprint, r.Key != "",
 		r.Input != (lifecycle.ContentInfo{Type: "application/json", Size: 7}),
 		!reflect.DeepEqual(r.Call, sub.Call), !reflect.DeepEqual(r.Headers, sub.Headers):
