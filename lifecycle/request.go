@@ -55,7 +55,7 @@ type Request struct {
 
 	Input   ContentInfo       `json:"input"`
 	Call    *Call             `json:"call,omitzero"`
-	Headers map[string]string `json:"headers,omitzero"` // safe-listed headers of the submission, trace context included
+	Headers map[string]string `json:"headers,omitzero"` // of the submission: safe-listed, trace context included, and what the gateway forwards besides
 
 	Webhook *Webhook `json:"webhook,omitzero"` // the one-off endpoint that its events are delivered to, besides its owner's
 

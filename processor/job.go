@@ -33,7 +33,8 @@ type Job struct {
 	// submitted as a document.
 	Call *lifecycle.Call
 	// Headers are the safe-listed headers of the submission, those of the trace
-	// context included; never credentials. See Header.
+	// context included, and those that the gateway forwards besides
+	// (--forward-headers); never credentials. See Header.
 	Headers map[string]string
 
 	send func(context.Context, lifecycle.Progress) error // nil: reports go nowhere
@@ -70,7 +71,7 @@ func newJob(r lifecycle.Request, content lifecycle.Content) *Job {
 }
 
 // Header returns a header of the submission by its name in any case, "" if it
-// was not sent or is not on the safe-list.
+// was not sent or is not passed on.
 func (j *Job) Header(name string) string {
 	if v, ok := j.Headers[name]; ok {
 		return v

@@ -65,6 +65,10 @@ type Options struct {
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 
+	// ForwardHeaders are fields of a submission that processors get beside the safe ones. None of
+	// them may prove who the caller is.
+	ForwardHeaders []string
+
 	// Stall says for how long what has come to a connection is read although its time was over.
 	// Nil: never.
 	Stall *stall.Watch
@@ -88,6 +92,7 @@ type API struct {
 	ctx    context.Context // ends when the server begins to drain: nobody waits any longer
 	drain  context.CancelFunc
 	routes map[string]bool
+	fields map[string]bool     // of headers that are read, see exact.go
 	takes  map[string][]string // by method and path: the options of the query
 	calls  atomic.Int64        // under way
 	bodies *httpbody.Bounds
@@ -123,6 +128,7 @@ func New(o Options) *API {
 	}
 	a := &API{Options: o, log: o.Logger, routes: make(map[string]bool, len(o.Routes)), takes: make(map[string][]string), stored: deadline.New(storeTime)}
 	a.bodies = httpbody.NewBounds(o.BodyBudget, o.BodyStall)
+	a.fields = fieldsReadWith(o.ForwardHeaders)
 	a.callers.most, a.addresses.most = o.Shares.PerCaller, o.Shares.PerAddress
 	for _, route := range o.Routes {
 		a.routes[route] = true

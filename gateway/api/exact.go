@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func (a *API) exact(c *fiber.Ctx) error {
 	if p := exactTarget(h.RequestURI()); p != nil {
 		return p
 	}
-	if p := exactHead(h.RawHeaders()); p != nil {
+	if p := exactHead(h.RawHeaders(), a.fields); p != nil {
 		return p
 	}
 	if closes(h.PeekAll(fiber.HeaderConnection)) {
@@ -137,9 +138,25 @@ var tokenBytes = func() (is [256]bool) {
 	return is
 }()
 
-// exactHead checks a head as it was sent, whose Host the server has seen to. Fields that the
-// gateway does not read may hold what they like.
-func exactHead(head []byte) *problem.Details {
+// fieldsReadWith are fieldsRead, and those that are passed on because the operator wants it, once
+// each.
+func fieldsReadWith(forward []string) map[string]bool {
+	read := maps.Clone(fieldsRead)
+	for _, name := range forward {
+		lower := strings.ToLower(name)
+		if _, known := read[lower]; !known {
+			read[lower] = true
+		}
+	}
+	return read
+}
+
+// longestField is how long the name of a field may be that is read.
+const longestField = 64
+
+// exactHead checks a head as it was sent, whose Host the server has seen to. Fields that are not
+// read may hold what they like. fields has those that are: true if they may stand there once only.
+func exactHead(head []byte, fields map[string]bool) *problem.Details {
 	var once [16]string // those that were seen
 	seen := once[:0]
 	length, coding := false, false
@@ -152,10 +169,10 @@ func exactHead(head []byte) *problem.Details {
 			// on.
 			return &problem.Details{Kind: problem.Malformed, Detail: "The head of the call has a field whose name is not one: it has a space, or another character that none may have (RFC 9110, section 5.1)."}
 		}
-		if !ok || len(name) > 32 {
+		if !ok || len(name) > longestField {
 			continue
 		}
-		var room [32]byte
+		var room [longestField]byte
 		lower := room[:len(name)]
 		for i, b := range name {
 			if 'A' <= b && b <= 'Z' {
@@ -174,7 +191,7 @@ func exactHead(head []byte) *problem.Details {
 		if length && coding {
 			return problem.MalformedAt("Transfer-Encoding", "stands beside a Content-Length, and they may say two things (RFC 9112, section 6.3): send one of them")
 		}
-		single, read := fieldsRead[string(lower)]
+		single, read := fields[string(lower)]
 		if !read {
 			continue
 		}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"mime"
+	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -319,10 +321,33 @@ var safeHeaders = []string{
 	"X-Request-Id", "X-Correlation-Id", "Traceparent", "Tracestate", "Baggage",
 }
 
-func readHeaders(c *fiber.Ctx) map[string]string {
+// longestHeader is how long a field may be that is passed on, in bytes.
+const longestHeader = 1024
+
+// readHeaders returns the fields that a processor gets to see. One that the operator wants there is
+// not left out because it is too long: work may go to the wrong tenant without it.
+func (a *API) readHeaders(c *fiber.Ctx) (map[string]string, error) {
+	headers := readSafe(c)
+	for _, name := range a.ForwardHeaders {
+		v := c.Get(name)
+		if v == "" {
+			continue
+		}
+		if len(v) > longestHeader {
+			return nil, problem.MalformedAt(name, "must have at most "+strconv.Itoa(longestHeader)+" bytes: it is kept with the request")
+		}
+		if headers == nil {
+			headers = make(map[string]string)
+		}
+		headers[http.CanonicalHeaderKey(name)] = strings.Clone(v)
+	}
+	return headers, nil
+}
+
+func readSafe(c *fiber.Ctx) map[string]string {
 	var headers map[string]string
 	for _, name := range safeHeaders {
-		if v := c.Get(name); v != "" && len(v) <= 1024 && utf8.ValidString(v) {
+		if v := c.Get(name); v != "" && len(v) <= longestHeader && utf8.ValidString(v) {
 			if headers == nil {
 				headers = make(map[string]string)
 			}

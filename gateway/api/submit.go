@@ -101,7 +101,11 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 	if prefer.Wait != nil {
 		wait = *prefer.Wait
 	}
-	sub.Headers = a.traced(c, readHeaders(c))
+	headers, err := a.readHeaders(c)
+	if err != nil {
+		return err
+	}
+	sub.Headers = a.traced(c, headers)
 	sub.Key, sub.KeyLock = key, wait+storeTime
 	// Who does not want to wait needs no answer of the first call: the links are what it would get.
 	sub.Join = wait == 0

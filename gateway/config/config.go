@@ -56,6 +56,8 @@ type Config struct {
 	Insecure bool     `env:"HARK_INSECURE" help:"Listen beyond loopback although everybody may do everything, because there are no keys."`
 	Origins  []string `env:"HARK_ORIGINS" placeholder:"ORIGIN,…" help:"Other origins whose pages may call, like https://app.example."`
 
+	ForwardHeaders []string `env:"HARK_FORWARD_HEADERS" placeholder:"NAME,…" help:"Header fields of a submission that processors see beside those that are always passed on, like X-Tenant. None that proves who the caller is."`
+
 	PublicURL      string   `env:"HARK_PUBLIC_URL" name:"public-url" placeholder:"URL" help:"How clients reach the gateways, like https://push.example.org; Location fields are absolute then."`
 	TrustedProxies []string `env:"HARK_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Networks of proxies that are believed when they say how clients reach the gateways (X-Forwarded-Proto, X-Forwarded-Host, Forwarded)."`
 
@@ -300,6 +302,9 @@ func (c *Config) check() error {
 		if !ok || (scheme != "http" && scheme != "https") || rest == "" || strings.ContainsAny(rest, "/*") {
 			return settings.NotAllowed("origins", origin, "scheme://host or scheme://host:port")
 		}
+	}
+	if err := c.checkForwardHeaders(); err != nil {
+		return err
 	}
 	if err := c.checkAddress(); err != nil {
 		return err
