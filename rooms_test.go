@@ -39,6 +39,7 @@ var rooms = map[string][]string{
 		"github.com/prometheus",
 	},
 	"processor/cmd":     {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
+	"examples":          {"lifecycle", "processor", "backends", "github.com/alecthomas"},
 	"processor/traced":  {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples": {"lifecycle", "processor", "egress", "golang.org/x"},
 	"tracing":           {"lifecycle", "hub", "go.opentelemetry.io"},
