@@ -65,7 +65,7 @@ var rooms = map[string][]string{
 	},
 	"gateway/api/field": {"lifecycle/suggest"},
 	"gateway/api/httpbody": {
-		"lifecycle", "gateway/api/problem", "gateway/budget", "gateway/intake", "github.com/gofiber", "github.com/valyala",
+		"lifecycle", "gateway/api/problem", "gateway/budget", "gateway/hangup", "gateway/intake", "github.com/gofiber", "github.com/valyala",
 	},
 	"gateway/api/jsonobject": {"gateway/api/problem", "gateway/api/field", "gateway/strictjson", "lifecycle/suggest"},
 	"gateway/api/problem":    {"lifecycle"},

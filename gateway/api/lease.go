@@ -39,18 +39,33 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 		return problem.InvalidFields(errs...)
 	}
 	order.Wait = min(order.Wait, a.MaxWait)
-	ctx, release := caller.Until(a.ctx)
+	allowed, release := caller.Until(a.ctx)
 	defer release()
-	ctx, stop := hangup.Watch(ctx, httpbody.ConnOf(c.Context()))
+	conn := httpbody.ConnOf(c.Context())
+	present, stop := hangup.Watch(allowed, conn)
 	defer stop()
-	work, err := a.Leases.Take(ctx, order)
+	work, err := a.Leases.Take(present, order)
 	if err != nil {
 		return err
 	}
-	// What was begun in the same moment comes back when its lease runs out.
+	conn.Await(func() { a.Leases.HandBack(work) })
+	if present.Err() != nil && allowed.Err() == nil { // the caller has hung up
+		conn.Missed()
+		work = nil // should it read on all the same, it has got none
+	}
 	if err := caller.Ended(); err != nil {
+		conn.Missed()
 		return err
 	}
+	if err := a.answerLease(c, work); err != nil {
+		conn.Missed()
+		return err
+	}
+	return nil
+}
+
+// answerLease answers with work that has been started.
+func (a *API) answerLease(c *fiber.Ctx, work []lease.Work) error {
 	out := assignments{api: a}
 	out.text([]byte(`{"work":[`))
 	for i, w := range work {

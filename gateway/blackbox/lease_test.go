@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -288,5 +291,79 @@ func TestLeaseOfACallerThatHungUp(t *testing.T) {
 	id := s.submit("default", 1)
 	if w := s.leaseOne(""); w.ID != id || w.Attempt != 1 {
 		t.Errorf("%+v", w)
+	}
+}
+
+// leaseHead is that of a call for work by the line.
+func leaseHead(body string) string {
+	return fmt.Sprintf("POST /v1/work/lease HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: %d", len(body))
+}
+
+// TestLeaseWhoseCallerLeft: work whose caller hung up before it was answered waits for somebody
+// else at once, and that costs no attempt.
+func TestLeaseWhoseCallerLeft(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a hang-up is not noticed there")
+	}
+	s := start(t, "--samples=false")
+	const order, rounds = `{"routes":["default"],"lease":"1h"}`, 20
+	late := 0
+	for range rounds {
+		id := s.call("POST", "/v1/requests", `{"content":1,"route":"default","maxAttempts":1}`, async).want(202).json()["id"].(string)
+		l := s.line()
+		l.send(leaseHead(order), order)
+		if err := l.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(l)
+		_ = l.Close()
+		w := leased{ID: id, Attempt: 1}
+		if strings.Contains(string(answer), id) {
+			late++ // this process was slow to hang up
+		} else if w = s.leaseOne(`,"lease":"1h"`); w.ID != id {
+			t.Errorf("%+v", w)
+		}
+		s.call("PUT", w.path("result"), "1").want(200)
+	}
+	if late == rounds {
+		t.Error("no hang-up was noticed")
+	}
+	s.eventually(func() bool { return s.metric("hark_leases") == 0 && s.metric("hark_lease_calls") == 0 })
+	if n := s.metric("hark_leases_expired_total"); n != 0 {
+		t.Errorf("%d leases ran out", n)
+	}
+	t.Logf("%d of %d were handed back when they had begun, %d were delivered", s.metric("hark_leases_undelivered_total"), rounds, late)
+}
+
+// TestLeaseWhoseAnswerWasCut: work of which the caller took a part only, because its connection
+// broke, waits for somebody else at once, and that costs no attempt.
+func TestLeaseWhoseAnswerWasCut(t *testing.T) {
+	s := start(t, "--samples=false")
+	id := s.call("POST", "/v1/requests", `{"content":"`+strings.Repeat("x", 16<<20)+`","route":"default","maxAttempts":1}`, async).want(202).json()["id"].(string)
+	const order = `{"routes":["default"],"wait":"30s","lease":"1h"}`
+	l := s.line()
+	if err := l.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the answer stands still
+		t.Fatal(err)
+	}
+	l.send(leaseHead(order), order)
+	if _, err := io.ReadFull(l, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.metric("hark_leases"); n != 1 {
+		t.Fatalf("%d are leased", n)
+	}
+	_ = l.Close()
+	w := s.leaseOne(`,"lease":"1h"`)
+	if w.ID != id || w.Attempt != 2 {
+		t.Errorf("%s, attempt %d", w.ID, w.Attempt)
+	}
+	if doc := s.call("GET", "/v1/requests/"+id, nil).want(200).json(); doc["error"] != nil {
+		t.Errorf("it says %v", doc["error"])
+	}
+	s.call("PUT", "/v1/work/"+id+"/result?attempt=1", "1").problem(409, "attempt-superseded")
+	s.call("PUT", w.path("result"), "2").want(200)
+	s.eventually(func() bool { return s.metric("hark_leases") == 0 })
+	if n := s.metric("hark_leases_undelivered_total"); n != 1 {
+		t.Errorf("%d were handed back", n)
 	}
 }

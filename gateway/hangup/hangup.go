@@ -39,6 +39,13 @@ func Watch(ctx context.Context, conn net.Conn) (_ context.Context, stop func()) 
 	}
 }
 
+// Left reports whether the client at the other end of a connection has gone, as far as that can be
+// seen now. It reads nothing.
+func Left(conn net.Conn) bool {
+	raw := socketOf(conn)
+	return raw != nil && hasLeft(raw)
+}
+
 // socketOf returns the socket beneath a connection, nil if there is none.
 func socketOf(c net.Conn) syscall.RawConn {
 	for {

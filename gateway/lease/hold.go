@@ -19,6 +19,9 @@ type held struct {
 	began    time.Time // when the attempt had begun, or last reported before it was held, by this process
 	stored   time.Time // the same by the store
 	expires  time.Time // by this process
+
+	undelivered <-chan struct{}    // closed when its caller did not get it; nil if another call began it
+	back        *lifecycle.Release // why it is to be handed back, nil if it is not
 }
 
 func newHeld(d broker.Delivery, r *lifecycle.Request, lease time.Duration, began time.Time) *held {
@@ -58,8 +61,15 @@ func (l *Leases) hold(h *held) {
 		case <-notifications:
 			notified = true
 			continue
+		case <-h.undelivered:
+			h.undelivered, h.back = nil, &lifecycle.Release{Attempt: h.attempt}
+			l.undelivered.Add(1)
 		case <-l.ending:
 			l.giveBack(h.delivery)
+			return
+		}
+		if h.back != nil && l.release(h) {
+			l.ack(h.delivery)
 			return
 		}
 		notified, next = false, time.Now().Add(pace)
@@ -77,6 +87,9 @@ func (l *Leases) hold(h *held) {
 			if left := l.options.Stall.LeftOf(h.lease); left > 0 {
 				state, h.expires = working, time.Now().Add(left)
 			}
+		}
+		if state == working && h.back != nil {
+			notified, next = true, time.Now().Add(time.Second)
 		}
 		switch state {
 		case over:
@@ -125,6 +138,26 @@ func (l *Leases) fail(h *held) bool {
 	}
 	l.expired.Add(1)
 	l.log.Info("lease ran out", slog.String("request", id), slog.Int("attempt", h.attempt))
+	return true
+}
+
+// release hands an attempt back whose processor does not have it, and reports whether its delivery
+// is done with: the service has handed the request to the queue again. What is refused needs no
+// release any more, and the request says why.
+func (l *Leases) release(h *held) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	id := h.delivery.Job().ID
+	_, err := l.life.Report(ctx, refOf(h.delivery), *h.back)
+	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {
+		h.back = nil
+		return false
+	}
+	if err != nil {
+		l.log.Warn("leased request could not be handed back", slog.String("request", id), slog.Any("error", err))
+		return false
+	}
+	l.log.Info("lease was handed back", slog.String("request", id), slog.Int("attempt", h.attempt))
 	return true
 }
 

@@ -83,8 +83,8 @@ type Leases struct {
 	running sync.WaitGroup // the calls' consumers, which wait for what they have out
 	ending  chan struct{}  // closed when what is still out goes back
 
-	waiting, out    atomic.Int64
-	handed, expired atomic.Uint64
+	waiting, out                 atomic.Int64
+	handed, expired, undelivered atomic.Uint64
 }
 
 // New returns leases of a broker's work.
@@ -102,15 +102,19 @@ func New(life Lifecycle, requests Requests, b broker.Broker, subscribe Subscribe
 
 // Stats are figures of [Leases].
 type Stats struct {
-	Waiting int64  // calls that look for work now
-	Out     int64  // leases now
-	Handed  uint64 // leases given
-	Expired uint64 // leases that ran out
+	Waiting     int64  // calls that look for work now
+	Out         int64  // leases now
+	Handed      uint64 // leases given
+	Expired     uint64 // leases that ran out
+	Undelivered uint64 // leases that were handed back because their work did not reach its caller
 }
 
 // Stats returns the figures.
 func (l *Leases) Stats() Stats {
-	return Stats{Waiting: l.waiting.Load(), Out: l.out.Load(), Handed: l.handed.Load(), Expired: l.expired.Load()}
+	return Stats{
+		Waiting: l.waiting.Load(), Out: l.out.Load(), Handed: l.handed.Load(), Expired: l.expired.Load(),
+		Undelivered: l.undelivered.Load(),
+	}
 }
 
 // Drain refuses further calls, keeps what is out until it is settled or ctx ends, then gives back

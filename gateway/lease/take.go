@@ -25,6 +25,17 @@ type Work struct {
 	Request lifecycle.Request
 	Content lifecycle.Content
 	Expires time.Time // by the store's clock, if nothing is reported until then
+
+	take *take // the call that started it
+}
+
+// HandBack says that work of one call was not delivered, as far as that can be known: its client
+// has gone, or what was written did not reach it. All of it is handed to the queue again at once,
+// which costs no attempt, and whoever has it all the same is fenced off.
+func (l *Leases) HandBack(work []Work) {
+	if len(work) > 0 {
+		work[0].take.handBack()
+	}
 }
 
 const (
@@ -48,7 +59,11 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	l.waiting.Add(1)
 	defer l.waiting.Add(-1)
 	defer l.attend(o.Routes...)()
-	t := &take{Leases: l, order: o, changed: make(chan struct{}, 1), slots: make(chan struct{}, starts)}
+	t := &take{
+		Leases: l, order: o, changed: make(chan struct{}, 1), slots: make(chan struct{}, starts),
+		undelivered: make(chan struct{}),
+	}
+	t.handBack = sync.OnceFunc(func() { close(t.undelivered) })
 	var stop context.CancelFunc
 	t.consuming, stop = context.WithCancel(context.Background()) // the call's own context would cut off what has begun
 	defer stop()
@@ -92,6 +107,9 @@ type take struct {
 	consuming context.Context
 	changed   chan struct{} // holds a value when something below has changed
 	slots     chan struct{} // holds one for each start under way
+
+	undelivered chan struct{} // closed when what it has begun did not reach its caller
+	handBack    func()        // closes that
 
 	mu       sync.Mutex
 	closed   bool  // nothing more is begun
@@ -222,9 +240,11 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 		began := time.Now()
 		t.handed.Add(1)
 		t.out.Add(1)
-		return &Work{Request: r, Content: content, Expires: r.UpdatedAt.Add(t.order.Lease)}, func(d broker.Delivery) {
+		return &Work{Request: r, Content: content, Expires: r.UpdatedAt.Add(t.order.Lease), take: t}, func(d broker.Delivery) {
 			defer t.out.Add(-1)
-			t.hold(newHeld(d, &r, t.order.Lease, began))
+			h := newHeld(d, &r, t.order.Lease, began)
+			h.undelivered = t.undelivered
+			t.hold(h)
 		}
 	}
 	if _, refused := errors.AsType[*lifecycle.TransitionError](err); refused || errors.Is(err, lifecycle.ErrNotFound) {

@@ -103,6 +103,47 @@ func TestTake(t *testing.T) {
 				t.Errorf("%v %v", work, err)
 			}
 		},
+		"what did not reach its caller": func(t *testing.T) {
+			w := newWorld(t, Options{})
+			w.submit("1", "2", "3")
+			work := w.takeAny(Order{Max: 2, Lease: time.Hour})
+			other := w.takeAny(Order{Max: 1, Lease: time.Hour})
+			w.HandBack(work)
+			w.HandBack(work)
+			w.HandBack(nil)
+			w.settled(2, 1)
+			for _, one := range w.takeAny(Order{Max: 3, Lease: time.Hour}) {
+				if one.Request.Attempt != 2 || one.Request.Failures != 0 {
+					t.Errorf("%+v", one.Request)
+				}
+			}
+			if err := w.change(other[0].Request.ID, lifecycle.Progress{Attempt: 1}); err != nil {
+				t.Errorf("work of another call went back, too: %v", err)
+			}
+			w.settled(0, 3)
+		},
+		"what did not reach its caller, while the store is away": func(t *testing.T) {
+			w := newWorld(t, Options{})
+			w.submit("1", "2")
+			work := w.takeAny(Order{Max: 2, Lease: time.Hour})
+			w.fail(lifecycle.ErrUnavailable)
+			w.HandBack(work)
+			time.Sleep(time.Minute)
+			w.settled(0, 2)
+			w.fail(nil)
+			time.Sleep(time.Second)
+			w.settled(2, 0)
+		},
+		"what did not reach its caller, and has ended all the same": func(t *testing.T) {
+			w := newWorld(t, Options{})
+			w.submit("1")
+			work := w.takeAny(Order{Max: 1, Lease: time.Hour})
+			w.deafen()
+			_ = w.change("1", lifecycle.Succeed{Attempt: 1})
+			w.settled(0, 1)
+			w.HandBack(work)
+			w.settled(0, 0)
+		},
 		"too many calls": func(t *testing.T) {
 			w := newWorld(t, Options{Calls: 2})
 			w.submit("1")

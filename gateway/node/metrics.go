@@ -54,6 +54,7 @@ var leaseSeries = []metrics.Series[lease.Stats]{
 	metrics.Gauge("hark_leases", "Attempts that this gateway holds the lease of now.", func(s lease.Stats) int64 { return s.Out }),
 	metrics.Counter("hark_leases_total", "Attempts that were leased.", func(s lease.Stats) uint64 { return s.Handed }),
 	metrics.Counter("hark_leases_expired_total", "Leases that ran out, so that the work was handed out again.", func(s lease.Stats) uint64 { return s.Expired }),
+	metrics.Counter("hark_leases_undelivered_total", "Leases whose work did not reach its caller, so that it was handed back.", func(s lease.Stats) uint64 { return s.Undelivered }),
 }
 
 var nodeSeries = []metrics.Series[*Node]{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/lifecycle/stall"
 )
@@ -24,6 +25,9 @@ import (
 func SetUp(server *fasthttp.Server) {
 	server.HeaderReceived, server.ExpectHandler = receiveHead, expect
 	server.ConnState = func(c net.Conn, state fasthttp.ConnState) {
+		if own, ok := c.(*Conn); ok && (state == fasthttp.StateIdle || state == fasthttp.StateClosed) {
+			own.answered()
+		}
 		if state == fasthttp.StateIdle {
 			intake.Of(c).End()
 		}
@@ -70,10 +74,10 @@ func (l listener) Accept() (net.Conn, error) {
 // happen to one that was not read. One goroutine uses it, but for Close.
 type Conn struct {
 	net.Conn
-	place   *intake.Conn // nil if nobody counts it
-	bounds  *Bounds
-	stall   *stall.Watch
-	body    body
+	place  *intake.Conn // nil if nobody counts it
+	bounds *Bounds
+	stall  *stall.Watch
+	body   body
 
 	// Caller is whose share of the bytes the call takes, "" if that is not known, and From the
 	// network of its client, the zero value if that is not known. Each call begins without.
@@ -85,6 +89,9 @@ type Conn struct {
 	ended   bool        // the client will send no more
 	late    bool        // a read has waited until its deadline
 	unread  atomic.Bool // something of a request may still come, which nobody reads
+
+	undelivered func() // to be called if the client does not get the answer; nil: nobody wants to know
+	begun       bool   // something of that answer was written
 }
 
 // ConnOf returns the connection of a call.
@@ -131,7 +138,45 @@ var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // Write keeps back the 100 (Continue) that the server writes of its own accord: body.read sends it,
 // when a body is wanted.
-func (c *Conn) Write(p []byte) (int, error) {
+func (c *Conn) Write(p []byte) (n int, err error) {
+	if c.undelivered == nil {
+		return c.write(p)
+	}
+	// The system takes what is written to a client that has closed its end, and finds out later.
+	if hangup.Left(c) {
+		c.Missed()
+		return 0, net.ErrClosed
+	}
+	if n, err = c.write(p); err != nil {
+		c.Missed()
+	}
+	c.begun = true
+	return n, err
+}
+
+// Await has a function called if the client does not get the answer to the call that is under way,
+// as far as that can be known: it has hung up before something was written, or the connection did
+// not take all of it. What the connection took and the client never read is not noticed.
+func (c *Conn) Await(undelivered func()) { c.undelivered, c.begun = undelivered, false }
+
+// Missed says that the client does not get the answer that is under way.
+func (c *Conn) Missed() {
+	if f := c.undelivered; f != nil {
+		c.undelivered = nil
+		f()
+	}
+}
+
+// answered says that the answer to a call has been written, or that the connection is closed and
+// nothing more will be.
+func (c *Conn) answered() {
+	if !c.begun {
+		c.Missed()
+	}
+	c.undelivered = nil
+}
+
+func (c *Conn) write(p []byte) (int, error) {
 	if !c.held {
 		return c.send(p)
 	}

@@ -96,6 +96,7 @@ func (s *Section) WriteTo(w io.Writer) (total int64, err error) {
 type held struct {
 	parts       []io.WriterTo
 	reservation *budget.Reservation // on what they hold; nil: they read it from the store
+	cut         func()              // called if it is not sent to its end; may be nil
 	sent        int64
 }
 
@@ -135,6 +136,9 @@ func (h *held) Read([]byte) (int, error) { return 0, errCut }
 
 // Close implements [io.Closer]: the answer is gone, or will not be sent.
 func (h *held) Close() error {
+	if h.parts != nil && h.cut != nil {
+		h.cut()
+	}
 	h.parts = nil
 	h.reservation.Release()
 	return nil
@@ -145,7 +149,7 @@ func (h *held) Close() error {
 func SendParts(c *fiber.Ctx, parts []io.WriterTo, size int) error {
 	c.Status(fiber.StatusOK)
 	if size > PieceSize {
-		c.Context().Response.SetBodyStream(&held{parts: parts}, size)
+		c.Context().Response.SetBodyStream(&held{parts: parts, cut: ConnOf(c.Context()).Missed}, size)
 		return nil
 	}
 	body := bytes.NewBuffer(make([]byte, 0, size))
