@@ -231,7 +231,15 @@ func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
 type Release struct {
 	Attempt int
 	Delay   time.Duration // before the next attempt
+	// Lost says that somebody else hands it back, because the processor is gone. What it did until
+	// then may have had effects, and may be what ended it. So that costs nothing only as often as
+	// the request may be tried again; then it is a failure, as it always is of a request that
+	// allows one attempt.
+	Lost bool
 }
+
+// codeLost is the code of the failure of an attempt whose processor was lost once too often.
+const codeLost = "processor-lost"
 
 func (Release) name() string { return "release" }
 
@@ -244,8 +252,16 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 		return "", err
 	}
 	r.reported(report)
-	if r.CancelRequested {
+	// All attempts but those that failed were handed back, or will be with this one.
+	if c.Lost && r.Attempt-r.Failures >= r.MaxAttempts {
+		r.Failures++
+		r.Error = &Failure{Code: codeLost, Message: "The processor was started again before it had answered."}
+	}
+	switch {
+	case r.CancelRequested:
 		return r.end(Canceled, now), nil
+	case c.Lost && r.Failures >= r.MaxAttempts:
+		return r.end(Failed, now), nil
 	}
 	return r.wait(now.Add(max(c.Delay, 0))), nil
 }

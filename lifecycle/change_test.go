@@ -86,6 +86,8 @@ func TestEffects(t *testing.T) {
 		{"a release with a delay", running, lifecycle.Release{Attempt: 1, Delay: time.Minute}, "request.retrying"},
 		{"a release, told again with another delay", after(running, lifecycle.Release{Attempt: 1}), lifecycle.Release{Attempt: 1, Delay: time.Hour}, none},
 		{"a release of what is not wanted", asked, lifecycle.Release{}, "request.canceled"},
+		{"a lost processor", running, lifecycle.Release{Attempt: 1, Lost: true}, "request.retrying"},
+		{"a lost processor of what is not wanted", asked, lifecycle.Release{Lost: true}, "request.canceled"},
 		{"a repetition", waiting, lifecycle.Repeat{}, stored},
 		{"another repetition", repeated, lifecycle.Repeat{}, none},
 		{"a repetition of what runs", running, lifecycle.Repeat{}, refused},
@@ -156,6 +158,33 @@ func TestOutputOf(t *testing.T) {
 	} {
 		if got := lifecycle.OutputOf(c.change); got != c.want {
 			t.Errorf("%T: %v, want %v", c.change, got, c.want)
+		}
+	}
+}
+
+// TestLostProcessors: a request whose processor is lost again and again, maybe because of what it
+// asks for, ends. How often that costs nothing goes by how often it may be tried.
+func TestLostProcessors(t *testing.T) {
+	for most := 1; most <= 4; most++ {
+		r := sample()
+		r.Status, r.Attempt, r.Failures, r.MaxAttempts = lifecycle.Pending, 0, 0, most
+		step := func(c lifecycle.Change) {
+			t.Helper()
+			effect, err := lifecycle.Transition(r, c, r.UpdatedAt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = effect.Request
+		}
+		for lost := 1; !r.Status.Terminal(); lost++ {
+			step(lifecycle.Start{})
+			step(lifecycle.Release{Attempt: r.Attempt, Lost: true})
+			if want := max(0, lost-most+1); r.Failures != want || (r.Error == nil) != (want == 0) {
+				t.Errorf("lost %d times, %d attempts allowed: %d failures, %v", lost, most, r.Failures, r.Error)
+			}
+		}
+		if r.Status != lifecycle.Failed || r.Attempt != 2*most-1 || r.Error.Code != "processor-lost" {
+			t.Errorf("%d attempts allowed: %s after %d: %v", most, r.Status, r.Attempt, r.Error)
 		}
 	}
 }

@@ -29,6 +29,12 @@ func ValidRoute(s string) bool {
 	return fits(s, 64, "._-")
 }
 
+// ValidWorker reports whether s may be the name of a processor or of a session of it: 1 to 128 of
+// the characters that a topic may have.
+func ValidWorker(s string) bool {
+	return fits(s, 128, "._:@~-")
+}
+
 // fits reports whether s is 1 to most bytes of letters, digits and extra.
 func fits(s string, most int, extra string) bool {
 	if s == "" || len(s) > most {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -44,6 +45,9 @@ func (a *API) asProblem(err error) *problem.Details {
 			p.Kind, p.Detail = problem.Superseded, "The report comes from attempt "+strconv.Itoa(t.Attempt)+", but attempt "+strconv.Itoa(t.Current)+" counts."
 		}
 		return p
+	}
+	if errors.Is(err, lease.ErrSuperseded) {
+		return &problem.Details{Kind: problem.Worker, Detail: "Another session of this worker has called for work since."}
 	}
 	if e, ok := errors.AsType[*fiber.Error](err); ok {
 		return fiberProblem(e)

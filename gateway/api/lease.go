@@ -16,6 +16,7 @@ import (
 	"github.com/hark-push/hark/gateway/hangup"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/gateway/strictjson"
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
@@ -39,6 +40,7 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 		return problem.InvalidFields(errs...)
 	}
 	order.Wait = min(order.Wait, a.MaxWait)
+	order.Worker.Owner = caller.Subject
 	allowed, release := caller.Until(a.ctx)
 	defer release()
 	conn := httpbody.ConnOf(c.Context())
@@ -84,7 +86,7 @@ func (a *API) answerLease(c *fiber.Ctx, work []lease.Work) error {
 }
 
 // leaseFields are those of a lease, which may be null.
-var leaseFields = []string{"routes", "max", "wait", "lease"}
+var leaseFields = []string{"routes", "max", "wait", "lease", "worker", "session"}
 
 // parseLease reads the fields of a lease. Null is as good as absent.
 func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (lease.Order, []problem.FieldError) {
@@ -125,9 +127,20 @@ func parseLease(fields map[string]json.RawMessage, routes map[string]bool) (leas
 				wrong("/lease", "must be from %v to %v", leastLease, longestLease)
 			}
 			o.Lease = d
+		case "worker", "session":
+			to := &o.Worker.Name
+			if name == "session" {
+				to = &o.Worker.Session
+			}
+			if json.Unmarshal(raw, to) != nil || !lifecycle.ValidWorker(*to) {
+				wrong("/"+name, "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : @ ~ and -")
+			}
 		default:
 			wrong("/"+strictjson.Escape(name), "is not a field of a lease%s", suggest.Mean(name, leaseFields))
 		}
+	}
+	if o.Worker.Session != "" && o.Worker.Name == "" && len(errs) == 0 {
+		wrong("/session", "is of a worker: name it in the member worker")
 	}
 	switch {
 	case len(errs) == 0 && len(o.Routes) == 0:

@@ -120,6 +120,12 @@ func TestLeaseBody(t *testing.T) {
 		`{"routes":["default"],"lease":"P1D"}`:               "/lease",
 		`{"routes":["default"],"lease":9223372036854775807}`: "/lease",
 		`{"routes":["default"],"other":1}`:                   "/other",
+		`{"routes":["default"],"worker":""}`:                 "/worker",
+		`{"routes":["default"],"worker":1}`:                  "/worker",
+		`{"routes":["default"],"worker":"a b"}`:              "/worker",
+		`{"routes":["default"],"worker":"w","session":"*"}`:  "/session",
+		`{"routes":["default"],"session":"s"}`:               "/session",
+		`{"routes":["default"],"session":"s","worker":null}`: "/session",
 		`{"routes":["default"],"Max":1}`:                     "/Max",
 	} {
 		var got []string
@@ -134,7 +140,7 @@ func TestLeaseBody(t *testing.T) {
 		s.call("POST", "/v1/work/lease", bad).problem(400, "malformed-request")
 	}
 	s.call("POST", "/v1/work/lease", []byte(`{"routes":["default"]}`), "Content-Type: text/plain").problem(415, "unsupported-media-type")
-	for _, fine := range []string{`"max":1.0,"wait":0.0`, `"max":null,"wait":"0","lease":null`, `"wait":0,"lease":"1h"`} {
+	for _, fine := range []string{`"max":1.0,"wait":0.0`, `"max":null,"wait":"0","lease":null`, `"wait":0,"lease":"1h"`, `"wait":0,"worker":"a.B_1:2@~-"`, `"wait":0,"worker":"w","session":null`} {
 		if a := s.call("POST", "/v1/work/lease", `{"routes":["default","default"],`+fine+`}`).want(200); string(a.body) != "{\"work\":[]}\n" || a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %v %s", fine, a.header, a.body)
 		}

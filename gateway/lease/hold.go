@@ -20,8 +20,8 @@ type held struct {
 	stored   time.Time // the same by the store
 	expires  time.Time // by this process
 
-	undelivered <-chan struct{}    // closed when its caller did not get it; nil if another call began it
-	back        *lifecycle.Release // why it is to be handed back, nil if it is not
+	by   *take              // the call that began it; nil if that was another process's
+	back *lifecycle.Release // why it is to be handed back, nil if it is not
 }
 
 func newHeld(d broker.Delivery, r *lifecycle.Request, lease time.Duration, began time.Time) *held {
@@ -50,6 +50,10 @@ func (l *Leases) hold(h *held) {
 	var next time.Time     // before which it is not loaded again for a notification alone
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var undelivered, superseded <-chan struct{}
+	if h.by != nil {
+		undelivered, superseded = h.by.undelivered, h.by.superseded
+	}
 	for {
 		due := h.expires
 		if notified && next.Before(due) {
@@ -61,9 +65,14 @@ func (l *Leases) hold(h *held) {
 		case <-notifications:
 			notified = true
 			continue
-		case <-h.undelivered:
-			h.undelivered, h.back = nil, &lifecycle.Release{Attempt: h.attempt}
-			l.undelivered.Add(1)
+		case <-undelivered:
+			undelivered, superseded = nil, nil
+			h.back = &lifecycle.Release{Attempt: h.attempt}
+		case <-superseded:
+			superseded = nil
+			if <-h.by.returned; h.by.delivers() { // what it is not told of costs nothing
+				h.back = &lifecycle.Release{Attempt: h.attempt, Lost: true}
+			}
 		case <-l.ending:
 			l.giveBack(h.delivery)
 			return
@@ -157,7 +166,12 @@ func (l *Leases) release(h *held) bool {
 		l.log.Warn("leased request could not be handed back", slog.String("request", id), slog.Any("error", err))
 		return false
 	}
-	l.log.Info("lease was handed back", slog.String("request", id), slog.Int("attempt", h.attempt))
+	if h.back.Lost {
+		l.takenOver.Add(1)
+	} else {
+		l.undelivered.Add(1)
+	}
+	l.log.Info("lease was handed back", slog.String("request", id), slog.Int("attempt", h.attempt), slog.Bool("lost", h.back.Lost))
 	return true
 }
 

@@ -61,6 +61,9 @@ type Options struct {
 	Bytes int64
 	// Now is the time on the store's clock. Default time.Now.
 	Now func() time.Time
+	// Sessions knows the sessions of workers that have a name. Default: those that call here, and
+	// nobody else's.
+	Sessions Sessions
 	// Stall says for how long no lease is taken for run out. Nil: never.
 	Stall *stall.Watch
 	// Logger gets leases that ran out and deliveries that could not be settled. Default: discard.
@@ -80,11 +83,13 @@ type Leases struct {
 	closed  bool
 	calls   int
 	routes  map[string]*attended
-	running sync.WaitGroup // the calls' consumers, which wait for what they have out
-	ending  chan struct{}  // closed when what is still out goes back
+	crews   map[string]*crew // by the key of the worker
+	running sync.WaitGroup   // the calls' consumers, which wait for what they have out
+	ending  chan struct{}    // closed when what is still out goes back
+	forget  func()           // ends what tells of sessions
 
-	waiting, out                 atomic.Int64
-	handed, expired, undelivered atomic.Uint64
+	waiting, out                            atomic.Int64
+	handed, expired, undelivered, takenOver atomic.Uint64
 }
 
 // New returns leases of a broker's work.
@@ -97,7 +102,15 @@ func New(life Lifecycle, requests Requests, b broker.Broker, subscribe Subscribe
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Leases{life: life, requests: requests, broker: b, subscribe: subscribe, options: o, log: o.Logger, routes: make(map[string]*attended), ending: make(chan struct{})}
+	if o.Sessions == nil {
+		o.Sessions = newLocal()
+	}
+	l := &Leases{
+		life: life, requests: requests, broker: b, subscribe: subscribe, options: o, log: o.Logger,
+		routes: make(map[string]*attended), crews: make(map[string]*crew), ending: make(chan struct{}),
+	}
+	l.forget = o.Sessions.OnEnter(l.superseded)
+	return l
 }
 
 // Stats are figures of [Leases].
@@ -107,13 +120,14 @@ type Stats struct {
 	Handed      uint64 // leases given
 	Expired     uint64 // leases that ran out
 	Undelivered uint64 // leases that were handed back because their work did not reach its caller
+	TakenOver   uint64 // leases that were handed back because another session of their worker called
 }
 
 // Stats returns the figures.
 func (l *Leases) Stats() Stats {
 	return Stats{
 		Waiting: l.waiting.Load(), Out: l.out.Load(), Handed: l.handed.Load(), Expired: l.expired.Load(),
-		Undelivered: l.undelivered.Load(),
+		Undelivered: l.undelivered.Load(), TakenOver: l.takenOver.Load(),
 	}
 }
 
@@ -131,6 +145,7 @@ func (l *Leases) Drain(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { close(l.ending) })
 	defer stop()
 	l.running.Wait()
+	l.forget()
 }
 
 // enter counts a call, which ends with leave.

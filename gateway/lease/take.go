@@ -18,6 +18,7 @@ type Order struct {
 	Max    int           // leases at most, 1 or more
 	Wait   time.Duration // for the first; see [Options.Least]
 	Lease  time.Duration // how long an attempt may be silent
+	Worker Worker        // who takes it
 }
 
 // Work is an attempt that has begun and is leased.
@@ -51,9 +52,17 @@ const (
 // and none that is returned here or put back is lost: what was taken and not started goes back,
 // which costs no attempt.
 //
-// An error comes with no work and wraps lifecycle.ErrUnavailable, or is the broker's.
+// What other sessions of a worker have of its work, at whichever node, goes back with its call,
+// see [lifecycle.Release]: they are gone. Their calls end.
+//
+// An error comes with no work and wraps lifecycle.ErrUnavailable, is ErrSuperseded, or the broker's.
 func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	if err := l.enter(); err != nil {
+		return nil, err
+	}
+	shift, end, err := l.join(ctx, o.Worker)
+	if err != nil {
+		l.leave()
 		return nil, err
 	}
 	l.waiting.Add(1)
@@ -61,7 +70,11 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	defer l.attend(o.Routes...)()
 	t := &take{
 		Leases: l, order: o, changed: make(chan struct{}, 1), slots: make(chan struct{}, starts),
-		undelivered: make(chan struct{}),
+		undelivered: make(chan struct{}), returned: make(chan struct{}),
+	}
+	defer close(t.returned)
+	if shift != nil {
+		t.superseded = shift.superseded
 	}
 	t.handBack = sync.OnceFunc(func() { close(t.undelivered) })
 	var stop context.CancelFunc
@@ -69,6 +82,7 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	defer stop()
 	go func() {
 		defer l.leave()
+		defer end()
 		err := l.broker.Consume(t.consuming, o.Routes, o.Max, t.deliver)
 		if err != nil && !errors.Is(err, broker.ErrUnknownRoute) {
 			err = fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
@@ -78,6 +92,10 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	t.gather(ctx)
 	stop()
 	work, err := t.finish()
+	if t.over() {
+		t.handBack()
+		return nil, ErrSuperseded
+	}
 	if len(work) > 0 {
 		return work, nil
 	}
@@ -108,8 +126,10 @@ type take struct {
 	changed   chan struct{} // holds a value when something below has changed
 	slots     chan struct{} // holds one for each start under way
 
+	returned    chan struct{} // closed when its caller has been told what it has begun
 	undelivered chan struct{} // closed when what it has begun did not reach its caller
 	handBack    func()        // closes that
+	superseded  chan struct{} // closed when another session of its worker has called; nil if it has no name
 
 	mu       sync.Mutex
 	closed   bool  // nothing more is begun
@@ -160,9 +180,31 @@ func (t *take) gather(ctx context.Context) {
 			return
 		case <-over.C:
 			return
+		case <-t.superseded:
+			return
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// delivers reports whether what it has begun has reached its caller, as far as is known.
+func (t *take) delivers() bool {
+	select {
+	case <-t.undelivered:
+		return false
+	default:
+		return true
+	}
+}
+
+// over reports whether another session of the caller's has called.
+func (t *take) over() bool {
+	select {
+	case <-t.superseded:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -183,7 +225,7 @@ func (t *take) finish() ([]Work, error) {
 func (t *take) begin() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.full || t.err != nil {
+	if t.closed || t.full || t.err != nil || t.over() {
 		return false
 	}
 	t.starting++
@@ -243,7 +285,7 @@ func (t *take) start(d broker.Delivery) (*Work, func(broker.Delivery)) {
 		return &Work{Request: r, Content: content, Expires: r.UpdatedAt.Add(t.order.Lease), take: t}, func(d broker.Delivery) {
 			defer t.out.Add(-1)
 			h := newHeld(d, &r, t.order.Lease, began)
-			h.undelivered = t.undelivered
+			h.by = t
 			t.hold(h)
 		}
 	}

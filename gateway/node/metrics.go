@@ -55,6 +55,7 @@ var leaseSeries = []metrics.Series[lease.Stats]{
 	metrics.Counter("hark_leases_total", "Attempts that were leased.", func(s lease.Stats) uint64 { return s.Handed }),
 	metrics.Counter("hark_leases_expired_total", "Leases that ran out, so that the work was handed out again.", func(s lease.Stats) uint64 { return s.Expired }),
 	metrics.Counter("hark_leases_undelivered_total", "Leases whose work did not reach its caller, so that it was handed back.", func(s lease.Stats) uint64 { return s.Undelivered }),
+	metrics.Counter("hark_leases_taken_over_total", "Leases whose worker was started again, so that their work was handed back.", func(s lease.Stats) uint64 { return s.TakenOver }),
 }
 
 var nodeSeries = []metrics.Series[*Node]{

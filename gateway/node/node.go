@@ -212,6 +212,7 @@ func (g *Node) newLeases() *lease.Leases {
 	} else {
 		o.Least = 20 * time.Millisecond // the queue is in this process
 	}
+	o.Sessions, _ = g.Store.(lease.Sessions) // of a store of one process there are none but here
 	return lease.New(g.service, g.Store, g.Broker, g.subscribe, o)
 }
 

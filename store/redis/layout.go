@@ -30,6 +30,7 @@ import (
 //	expiry       by time in µs: id
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
+//	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
 //	own:<owner>  by serial: codec.OwnerEntry
 //	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
 //	k:<digest>   idempotency key, by codec.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
@@ -53,8 +54,9 @@ import (
 //
 // and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed,
 // b:callback: the token of who is to take from callback:events, '' for anybody, and b:due when
-// webhook deliveries become due. Without a tag: meta (how the store was made) and cancel, a channel
-// that carries names.
+// webhook deliveries become due. Without a tag: meta (how the store was made) and the channels
+// cancel, which carries names, and worker, which carries numbers of new sessions and the keys of
+// their workers.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an
 // endpoint, a ticket that it got when it was made, so that what is left of one that is gone is

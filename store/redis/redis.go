@@ -131,6 +131,7 @@ type Store struct {
 	stale       stale
 	relays      map[route]*relay
 	cancels     codec.Listeners
+	sessions    codec.Listeners
 	due         codec.Listeners
 
 	stop    context.CancelFunc // ends every goroutine

@@ -97,6 +97,8 @@ var (
 	relayScript string
 	//go:embed scripts/reply.lua
 	replyScript string
+	//go:embed scripts/session.lua
+	sessionScript string
 	//go:embed scripts/snapshot.lua
 	snapshotScript string
 	//go:embed scripts/seek.lua
@@ -110,11 +112,12 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, seek, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
+	session:  script(sessionScript),
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 

@@ -25,6 +25,7 @@ var (
 	KeyInProgress = Kind{"idempotency-key-in-progress", 409, "Still in progress", "The first call with this Idempotency-Key has not been answered yet. Repeat the call later."}
 	Transition    = Kind{"invalid-transition", 409, "Not in this status", "The request does not stand where this step is possible. The member requestStatus says where it stands."}
 	Superseded    = Kind{"attempt-superseded", 409, "The attempt was superseded", "Another attempt works on the request now; this one must stop. The member attempt is the one that counts."}
+	Worker        = Kind{"worker-superseded", 409, "The worker was superseded", "Another session of the worker of this name has called for work, so this one is taken for gone and what it had was handed to the queue again. It must stop. Processors that run at the same time need names of their own."}
 	NotEnded      = Kind{"not-ended", 409, "The request has not ended", "Only a request that has ended can be forgotten. Cancel it first."}
 	Canceled      = Kind{"request-canceled", 409, "The request was canceled", "The request was canceled and has no result."}
 	NoWebhook     = Kind{"webhook-not-found", 404, "No such webhook", "The id names no webhook endpoint of the caller, or no delivery to it."}
@@ -60,7 +61,7 @@ var (
 // All are all problem types, for their pages.
 var All = []Kind{
 	Malformed, Unauthorized, Forbidden, Origin, NotFound, NoRequest, NotReady, Method,
-	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, NotEnded, Canceled,
+	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, Worker, NotEnded, Canceled,
 	NoWebhook, WebhookState, Unproven,
 	Timeout, Precondition, TooLarge, MediaType, Range, Invalid, KeyReused, Upgrade, Headers, Failed, Internal, Damaged,
 	Unavailable, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
