@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"processor/cmd":     {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
 	"examples":          {"lifecycle", "processor", "backends", "github.com/alecthomas"},
 	"processor/traced":  {"processor", "tracing", "go.opentelemetry.io"},
-	"processor/samples": {"lifecycle", "processor", "egress", "golang.org/x"},
+	"processor/samples": {"lifecycle", "processor", "egress", "settings", "github.com/wneessen", "golang.org/x"},
 	"tracing":           {"lifecycle", "hub", "go.opentelemetry.io"},
 	"loadtest":          {"github.com/alecthomas"},
 	"loadtest/attack":   {"loadtest/peer", "loadtest/client", "loadtest/measure", "loadtest/bench", "github.com/HdrHistogram"},
@@ -74,7 +74,8 @@ var rooms = map[string][]string{
 	"gateway/budget":         {},
 	"gateway/filewatch":      {},
 	"gateway/config": {
-		"lifecycle", "broker/rabbitmq", "backends", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "github.com/alecthomas", "gopkg.in",
+		"lifecycle", "broker/rabbitmq", "backends", "processor/samples", "settings", "gateway/auth", "gateway/authority", "gateway/budget",
+		"github.com/alecthomas", "gopkg.in",
 	},
 	"gateway/hangup": {"golang.org/x/sys"},
 	"gateway/intake": {"backoff", "gateway/authority", "golang.org/x"},

@@ -24,6 +24,7 @@ import (
 	"github.com/hark-push/hark/gateway/budget"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
+	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/settings"
 )
 
@@ -82,7 +83,8 @@ type Config struct {
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
 	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
-	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let the sample fetch read pages from private addresses."`
+
+	samples.Flags `embed:""`
 
 	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
 	ConnectRate    float64 `env:"HARK_CONNECT_RATE" default:"0" help:"New push connections per second at most; 0: any number."`
@@ -304,6 +306,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkForwardHeaders(); err != nil {
+		return err
+	}
+	if _, err := c.Parse(); err != nil {
 		return err
 	}
 	if err := c.checkAddress(); err != nil {

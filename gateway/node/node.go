@@ -58,7 +58,8 @@ type Node struct {
 	dispatcher *dispatch.Dispatcher
 	leases     *lease.Leases
 	attendance *attendance
-	workers    []*processor.Processor // the samples
+	samples    map[string]processor.Handler
+	workers    []*processor.Processor // of the samples
 	debug      *http.Server           // nil unless asked for
 }
 
@@ -132,6 +133,11 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}
 	g.dispatcher = dispatch.NewDispatcher(g.webhooks)
 	if c.Samples {
+		options, err := c.Parse()
+		if err != nil {
+			return nil, err
+		}
+		g.samples = samples.Handlers(options)
 		g.workers = g.sampleProcessors()
 	}
 	g.leases = g.newLeases()
@@ -192,8 +198,7 @@ func listenError(key, address string, err error) error {
 // slow work of one kind does not hold up another.
 func (g *Node) sampleProcessors() []*processor.Processor {
 	var workers []*processor.Processor
-	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: g.config.FetchPrivate}})
-	for route, handler := range handlers {
+	for route, handler := range g.samples {
 		if !slices.Contains(g.config.Routes, route) {
 			continue
 		}
@@ -218,10 +223,7 @@ func (g *Node) newLeases() *lease.Leases {
 
 // newAttendance returns what tells on which routes somebody works.
 func (g *Node) newAttendance() *attendance {
-	var inside []string
-	if g.config.Samples {
-		inside = slices.Collect(maps.Keys(samples.Handlers(samples.Options{})))
-	}
+	inside := slices.Collect(maps.Keys(g.samples))
 	if g.Rabbit == nil {
 		return newAttendance(inside, g.leases, nil, g.log)
 	}

@@ -37,12 +37,13 @@ import (
 type options struct {
 	backends.Options `embed:""`
 
-	Routes       []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
-	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
-	Drain        time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
-	Listen       string        `env:"HARK_WORKER_LISTEN" placeholder:"HOST:PORT" help:"Answer /health/live, /health/ready and /metrics on this address. Nobody is asked for a key there, so it should not be reachable from outside."`
-	Traces       string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
-	FetchPrivate bool          `env:"HARK_FETCH_PRIVATE" help:"Let fetch read pages from private addresses."`
+	Routes      []string      `env:"HARK_ROUTES" default:"images,fetch,sleep" placeholder:"NAME,…" help:"Routes to work on."`
+	Concurrency int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
+	Drain       time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
+	Listen      string        `env:"HARK_WORKER_LISTEN" placeholder:"HOST:PORT" help:"Answer /health/live, /health/ready and /metrics on this address. Nobody is asked for a key there, so it should not be reachable from outside."`
+	Traces      string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
+
+	samples.Flags `embed:""`
 }
 
 // errHelp: help was asked for and printed; there is nothing to run.
@@ -72,10 +73,14 @@ func (o *options) check() error {
 	if o.Redis == "" && o.AMQP == "" {
 		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, and --amqp beside it: those of the gateways")
 	}
-	handlers := samples.Handlers(samples.Options{})
+	sampled, err := o.Parse()
+	if err != nil {
+		return err
+	}
+	handlers := samples.Handlers(sampled)
 	for _, route := range o.Routes {
 		if handlers[route] == nil {
-			return settings.NotAllowed("routes", route, "some of "+strings.Join(slices.Sorted(maps.Keys(handlers)), ", "))
+			return settings.NotAllowed("routes", route, "some of "+strings.Join(slices.Sorted(maps.Keys(handlers)), ", ")+", or the flags of that sample beside it")
 		}
 	}
 	if o.Listen != "" {
@@ -112,7 +117,11 @@ func main() {
 
 // run works until ctx ends.
 func run(ctx context.Context, o options, log *slog.Logger) (err error) {
-	handlers := samples.Handlers(samples.Options{Fetch: samples.FetchOptions{AllowPrivate: o.FetchPrivate}})
+	sampled, err := o.Parse()
+	if err != nil {
+		return err
+	}
+	handlers := samples.Handlers(sampled)
 	var health *health
 	if o.Listen != "" {
 		if health, err = serveHealth(o.Listen, log); err != nil {
