@@ -5,6 +5,12 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin" # where Debian puts servers
+add_postgres() { # where Debian puts PostgreSQL
+	for bin in /usr/lib/postgresql/*/bin; do
+		[ ! -d "$bin" ] || PATH="$PATH:$bin"
+	done
+}
+add_postgres
 missing=""
 need() { # program package...
 	command -v "$1" >/dev/null 2>&1 || { shift; missing="$missing $*"; }
@@ -26,6 +32,7 @@ need caddy caddy
 need haproxy haproxy
 need varnishd varnish
 need apache2 apache2-bin # the program and its modules, without a service
+need postgres postgresql
 # With NCHAN set, nginx's push module too, to compare with.
 [ -z "${NCHAN-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing libnginx-mod-nchan"
 # With BROWSERS set, the other engines that hark.js is driven in, and a screen for the one that needs one.
@@ -54,6 +61,7 @@ if [ -n "$missing" ]; then
 		apt-get install -y -qq --no-install-recommends $missing >/dev/null
 		trap - EXIT INT TERM HUP # exec below runs no trap
 		[ -z "$policy" ] || rm -f "$policy"
+		add_postgres
 	elif command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
 		echo "setup: running in a container, because these are not installed:$missing" >&2
 		exec docker run --rm --shm-size=1g -e NCHAN -e BROWSERS -v "$PWD:/src" -w /src golang:1.26-bookworm \

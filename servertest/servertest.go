@@ -1,4 +1,4 @@
-// Package servertest starts real servers for tests: a redis-server or a
+// Package servertest starts real servers for tests: a redis-server, a postgres or a
 // rabbitmq-server of its own for each caller, on free ports of the loopback
 // interface, with data in a temporary directory. It never talks to a server that
 // runs already, and it leaves no process behind, not even when the test binary is
@@ -160,7 +160,10 @@ func (s *Server) start() error {
 // launch starts a process in a group of its own, which dies with this one, and
 // returns a channel that is closed when it has ended.
 func launch(c *exec.Cmd) (exited chan struct{}, err error) {
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	c.SysProcAttr.Setpgid, c.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	started := make(chan error)
 	exited = make(chan struct{})
 	// The signal comes when the thread that forked ends, so this goroutine keeps it.

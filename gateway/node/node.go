@@ -60,7 +60,7 @@ type Node struct {
 	attendance *attendance
 	samples    map[string]processor.Handler
 	workers    []*processor.Processor // of the samples
-	debug      *http.Server           // nil unless asked for
+	debug      *http.Server                    // nil unless asked for
 }
 
 // Open opens what the configuration names, in the order of the flow. It waits for servers that are
@@ -137,7 +137,10 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		if err != nil {
 			return nil, err
 		}
-		g.samples = samples.Handlers(options)
+		options.Logger = log
+		if g.samples, err = samples.Handlers(options); err != nil {
+			return nil, err
+		}
 		g.workers = g.sampleProcessors()
 	}
 	g.leases = g.newLeases()
@@ -345,6 +348,9 @@ func (g *Node) close() {
 	}
 	if g.attendance != nil {
 		g.attendance.close()
+	}
+	if err := samples.Close(g.samples); err != nil {
+		g.log.Error("a sample did not close", slog.Any("error", err))
 	}
 	if g.Backends != nil {
 		if err := g.Close(); err != nil {

@@ -1,6 +1,7 @@
 package samples
 
 import (
+	"database/sql"
 	"net/mail"
 	"net/url"
 	"slices"
@@ -16,14 +17,36 @@ type Flags struct {
 	MailServer   string   `env:"HARK_MAIL_SERVER" placeholder:"URL" help:"SMTP server of the sample mail, on the route of that name: smtp://user:password@host:587, which has to take STARTTLS; smtps://… for TLS from the beginning; smtp://host:25?tls=none without. Without it there is no such sample."`
 	MailFrom     string   `env:"HARK_MAIL_FROM" placeholder:"ADDRESS" help:"Whom its mail is from, like Hark <hark@example.org>."`
 	MailDomains  []string `env:"HARK_MAIL_DOMAINS" placeholder:"DOMAIN,…" help:"Domains to which it sends, and to no other: whoever may submit can write to anybody there."`
+
+	DatabaseDSN   string `env:"HARK_DATABASE_DSN" name:"database-dsn" placeholder:"DSN" help:"Where the sample database, on the route of that name, writes records: postgres://user:password@host/name, or sqlite:///path/to/file. Without it there is no such sample."`
+	DatabaseTable string `env:"HARK_DATABASE_TABLE" default:"records" placeholder:"NAME" help:"Table of them, which is made if it is not there."`
 }
 
 // Parse returns the options that are meant, or what is wrong with a flag.
 func (f Flags) Parse() (Options, error) {
 	o := Options{Fetch: FetchOptions{AllowPrivate: f.FetchPrivate}}
 	var err error
-	o.Mail, err = f.mail()
+	if o.Mail, err = f.mail(); err != nil {
+		return o, err
+	}
+	o.Database, err = f.database()
 	return o, err
+}
+
+func (f Flags) database() (o DatabaseOptions, err error) {
+	if f.DatabaseDSN == "" {
+		return o, nil
+	}
+	kind, _, err := splitDSN(f.DatabaseDSN)
+	switch {
+	case err != nil: // whose value is not shown, because there may be a password in it
+		return o, settings.NotAllowed("database-dsn", "(not shown)", "postgres://user:password@host/name, or sqlite:///path/to/file")
+	case !slices.Contains(sql.Drivers(), dialects[kind].driver):
+		return o, settings.NotAllowed("database-dsn", kind+"://…", "nothing: this program was built without databases. Build it with -tags=database, or run the worker, which has them")
+	case !tableName.MatchString(f.DatabaseTable):
+		return o, settings.NotAllowed("database-table", f.DatabaseTable, "a name of letters, digits and _, maybe with that of its schema and a point in front")
+	}
+	return DatabaseOptions{DSN: f.DatabaseDSN, Table: f.DatabaseTable}, nil
 }
 
 // mailServers says what a URL of a mail server looks like.

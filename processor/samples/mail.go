@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	netmail "net/mail"
 	"net/textproto"
@@ -47,7 +48,8 @@ const (
 
 // Mail sends mail; see [NewMail].
 type Mail struct {
-	o MailOptions
+	o   MailOptions
+	log *slog.Logger
 }
 
 // NewMail returns a handler that sends a mail. Its content is JSON:
@@ -64,10 +66,10 @@ type Mail struct {
 // Codes of failures: "bad-content", "bad-options", "recipient-not-allowed", "refused" (the server
 // refused it for good, status 5xx), "deferred" (status 4xx) and "unreachable" (no connection, or
 // not as it has to be), of which the last two are tried again. Of what the server says only its
-// status is told.
-func NewMail(o MailOptions) *Mail {
+// status is told, and all of it to the log.
+func NewMail(o MailOptions, log *slog.Logger) *Mail {
 	o.Timeout = cmp.Or(max(o.Timeout, 0), 30*time.Second)
-	return &Mail{o}
+	return &Mail{o, log}
 }
 
 // letter is the content of a mail request.
@@ -124,6 +126,7 @@ func (h *Mail) Process(ctx context.Context, job *processor.Job) (processor.Resul
 	}
 	// What fails after the server has taken the mail, like saying good-bye, is no failure of it.
 	if err := h.send(ctx, message); err != nil && !message.IsDelivered() {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "a mail was not sent", slog.String("request", job.ID), slog.Any("error", err))
 		return processor.Result{}, explainMail(ctx, err)
 	}
 	return processor.JSON(map[string]any{"messageId": message.GetMessageID(), "to": order.To})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net"
 	"net/http"
@@ -149,7 +150,7 @@ func (m *mailbox) options(query string) MailOptions {
 func sendMail(ctx context.Context, o MailOptions, content string) (processor.Result, error) {
 	job := processor.NewJob(lifecycle.Request{ID: "r-1", CreatedAt: time.Unix(1_700_000_000, 5)},
 		lifecycle.Content{Type: "application/json", Data: []byte(content)}, nil)
-	return NewMail(o).Process(ctx, job)
+	return NewMail(o, slog.New(slog.DiscardHandler)).Process(ctx, job)
 }
 
 const hello = `{"to":"ann@example.org","subject":"Hello","text":"Hi"}`
@@ -373,16 +374,16 @@ func TestMailFlags(t *testing.T) {
 		test.change(&flags)
 		o, err := flags.Parse()
 		if test.says == "" {
-			if err != nil || Handlers(o)["mail"] == nil {
-				t.Errorf("%s: %v", name, err)
+			if handlers, failed := Handlers(o); err != nil || failed != nil || handlers["mail"] == nil {
+				t.Errorf("%s: %v, %v", name, err, failed)
 			}
 		} else if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	o, err := Flags{MailFrom: whole.MailFrom}.Parse()
-	if err != nil || Handlers(o)["mail"] != nil {
-		t.Errorf("without a server: %v", err)
+	if handlers, failed := Handlers(o); err != nil || failed != nil || handlers["mail"] != nil {
+		t.Errorf("without a server: %v, %v", err, failed)
 	}
 }
 
@@ -390,7 +391,7 @@ func FuzzMailContent(f *testing.F) {
 	f.Add(hello)
 	f.Add(`{"to":["Ann <ann@example.org>","\"b c\"@example.net"],"subject":"x","text":"y","html":"z"}`)
 	f.Add(`{"to":"a%b@example.org","html":"<p>"}`)
-	h := NewMail((&mailbox{url: "smtp://127.0.0.1:1"}).options(""))
+	h := NewMail((&mailbox{url: "smtp://127.0.0.1:1"}).options(""), slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, content string) {
 		order, to, err := h.parse(processor.NewJob(lifecycle.Request{}, lifecycle.Content{Type: "application/json", Data: []byte(content)}, nil))
 		if err != nil {

@@ -21,7 +21,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func crcPNG(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
 
 func TestHandlersCoverTheRoutes(t *testing.T) {
-	handlers := Handlers(Options{})
+	handlers, err := Handlers(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, route := range []string{"echo", "images", "fetch", "sleep"} {
 		if handlers[route] == nil {
 			t.Errorf("no handler for %s", route)
@@ -122,7 +125,10 @@ func FuzzSleepOptions(f *testing.F) {
 // TestSamplesRefuseWhatTheyDoNotKnow: content or a query with a field that a sample has not is
 // refused, with its name and those that there are.
 func TestSamplesRefuseWhatTheyDoNotKnow(t *testing.T) {
-	handlers := Handlers(Options{})
+	handlers, err := Handlers(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		route, content, query string
 		says                  []string

@@ -29,6 +29,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
+	_ "github.com/hark-push/hark/processor/samples/drivers" // for the sample database
 	"github.com/hark-push/hark/processor/traced"
 	"github.com/hark-push/hark/settings"
 	"github.com/hark-push/hark/tracing"
@@ -77,7 +78,11 @@ func (o *options) check() error {
 	if err != nil {
 		return err
 	}
-	handlers := samples.Handlers(sampled)
+	handlers, err := samples.Handlers(sampled)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = samples.Close(handlers) }() // of which only the names are wanted
 	for _, route := range o.Routes {
 		if handlers[route] == nil {
 			return settings.NotAllowed("routes", route, "some of "+strings.Join(slices.Sorted(maps.Keys(handlers)), ", ")+", or the flags of that sample beside it")
@@ -121,7 +126,12 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	handlers := samples.Handlers(sampled)
+	sampled.Logger = log
+	handlers, err := samples.Handlers(sampled)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, samples.Close(handlers)) }()
 	var health *health
 	if o.Listen != "" {
 		if health, err = serveHealth(o.Listen, log); err != nil {
