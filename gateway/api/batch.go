@@ -37,7 +37,7 @@ func (rules rules) readBatch(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.We
 	for name, raw := range jsonobject.InOrder(fields) {
 		switch name {
 		case "requests":
-		case "id", "topic", "retention":
+		case "id", "topic", "retention", "callbackUrl":
 			batch.field(name, raw)
 		case "webhook":
 			batch.readWebhook(raw)
@@ -46,9 +46,10 @@ func (rules rules) readBatch(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.We
 				batch.more++
 				continue
 			}
-			batch.wrong("/"+strictjson.Escape(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook"}))
+			batch.wrong("/"+strictjson.Escape(name), "is not a field of a batch%s", suggest.Mean(name, []string{"requests", "id", "topic", "retention", "webhook", "callbackUrl"}))
 		}
 	}
+	batch.oneWebhook()
 	batch.distinct(requests)
 	for _, r := range requests {
 		room := max(problem.MaxErrors-len(batch.errs), 0)

@@ -47,8 +47,9 @@ type reader struct {
 	more   int                  // things wrong beyond these
 	told   int                  // errors of others of the batch
 
-	delayAt string  // pointer to the delay
-	webhook *oneOff // nil: none was asked for
+	delayAt  string  // pointer to the delay
+	webhook  *oneOff // nil: none was asked for
+	callback *oneOff // the same, by its URL alone
 }
 
 func (r *reader) wrong(pointer, format string, args ...any) {
@@ -197,7 +198,7 @@ func (r *reader) field(name string, raw json.RawMessage) {
 // submissionOptions are the options of a submission, which may stand in its body and in its query;
 // submissionFields what else stands in the body, too.
 var (
-	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "retryDelay", "delay", "timeout", "retention"}
+	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "retryDelay", "delay", "timeout", "retention", "callbackUrl"}
 	submissionFields  = append(slices.Clone(submissionOptions), "content", "webhook")
 )
 
@@ -236,8 +237,24 @@ func (r *reader) option(where, name, text string) {
 		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
 	case "retention":
 		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
+	case "callbackUrl":
+		r.callback = &oneOff{URL: &text, Events: ends, at: r.at + at}
 	case "webhook": // in a query: the URL alone
 		r.webhook = &oneOff{URL: &text, at: at}
+	}
+}
+
+// ends are the events of which a request has one, its last.
+var ends = []lifecycle.EventType{lifecycle.EventSucceeded, lifecycle.EventFailed, lifecycle.EventCanceled, lifecycle.EventExpired}
+
+// oneWebhook makes what was named by a URL alone the webhook.
+func (r *reader) oneWebhook() {
+	switch {
+	case r.callback == nil:
+	case r.webhook != nil:
+		r.wrong(strings.TrimPrefix(r.callback.at, r.at), "stands beside webhook, which says more: give one of them")
+	default:
+		r.webhook = r.callback
 	}
 }
 
@@ -281,6 +298,7 @@ func (r *reader) invalid() *problem.Details {
 
 // complete checks what depends on several options, and fills in what was left out, but for an id.
 func (r *reader) complete() {
+	r.oneWebhook()
 	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
 		r.wrong(r.delayAt, "must be shorter than timeout, which counts from the submission")
 	}

@@ -87,6 +87,60 @@ func TestOneOff(t *testing.T) {
 	s.call("POST", "/v1/requests", `{"content":1,"webhook":null}`, async).want(202)
 }
 
+// TestCallbackURL: long work whose outcome is POSTed, once, to the URL of callbackUrl, however the
+// request was submitted and however it ended.
+func TestCallbackURL(t *testing.T) {
+	s := startHooks(t, "--routes=default,sleep,echo")
+	const options = `"route":"sleep","callbackUrl":`
+	for name, c := range map[string]struct {
+		submit func(url string) answer
+		want   string // the event, and what is in it
+		says   string
+	}{
+		"success": {func(url string) answer {
+			return s.call("POST", "/v1/requests", `{"content":{"steps":3,"duration":"10ms","result":{"total":12.50}},`+options+`"`+url+`"}`, async)
+		}, "succeeded", `"value":{"total":12.50}`},
+		"failure": {func(url string) answer {
+			return s.call("POST", "/v1/requests", `{"content":{"steps":3,"duration":"10ms","fail":true},`+options+`"`+url+`"}`, async)
+		}, "failed", `"code":"asked-to-fail"`},
+		"too late": {func(url string) answer {
+			return s.call("POST", "/v1/requests", `{"content":{"steps":1,"duration":"1h"},"timeout":"50ms",`+options+`"`+url+`"}`, async)
+		}, "expired", `"status":"expired"`},
+		"canceled": {func(url string) answer {
+			a := s.call("POST", "/v1/requests", `{"content":{"steps":1,"duration":"1h"},`+options+`"`+url+`"}`, async).want(202)
+			s.call("POST", "/v1/requests/"+a.json()["id"].(string)+"/cancel", nil)
+			return a
+		}, "canceled", `"status":"canceled"`},
+		"bytes": {func(url string) answer {
+			return s.call("POST", "/v1/requests?route=echo&callbackUrl="+url, []byte("\x00\x01"), async, "Content-Type: image/x")
+		}, "succeeded", `"type":"image/x","size":2`},
+		"a batch": {func(url string) answer {
+			return s.call("POST", "/v1/batches", `{"requests":[{"route":"echo","content":1},{"route":"echo","content":2}],"callbackUrl":"`+url+`"}`, async)
+		}, "succeeded", `"succeeded":2`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReceiver(t, nil)
+			id := c.submit(r.url).want(202).json()["id"].(string)
+			if got := r.typesOf(s, 1); got != c.want {
+				t.Errorf("received %s, want %s", got, c.want)
+			}
+			if body := string(r.all()[0].body); !strings.Contains(body, c.says) || !strings.Contains(body, id) {
+				t.Errorf("%s is not in %s", c.says, body)
+			}
+		})
+	}
+	for body, pointers := range map[string]string{
+		`{"content":1,"callbackUrl":7}`:                                                         "/callbackUrl",
+		`{"content":1,"callbackUrl":"https://10.0.0.1/"}`:                                       "/callbackUrl",
+		`{"content":1,"callbackUrl":"https://example.org/","webhook":{"url":"https://x.org/"}}`: "/callbackUrl",
+		`{"content":1,"callback_url":"https://example.org/"}`:                                   "/callback_url",
+	} {
+		s.call("POST", "/v1/requests", body, async).pointers(t, pointers)
+	}
+	s.call("POST", "/v1/batches", `{"requests":[{"content":1,"callbackUrl":"https://10.0.0.1/"}],"callbackUrl":null}`, async).pointers(t, "/requests/0/callbackUrl")
+	s.call("POST", "/v1/requests?callbackUrl=https://10.0.0.1/", []byte("x"), async).pointers(t, "?callbackUrl")
+}
+
 // TestOneOffThatIsDead has no influence on its request; and to name one again that answered 410 is
 // to want it again.
 func TestOneOffThatIsDead(t *testing.T) {
