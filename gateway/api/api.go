@@ -64,6 +64,7 @@ type Options struct {
 	MaxBatch     int           // requests of a batch; 1000
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
+	IDHeader     string        // field whose value is the id of what is submitted without one; "": none is
 
 	// ForwardHeaders are fields of a submission that processors get beside the safe ones. None of
 	// them may prove who the caller is.

@@ -50,6 +50,7 @@ func (rules rules) readBatch(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.We
 		}
 	}
 	batch.oneWebhook()
+	batch.idHeader(c, rules.IDHeader)
 	batch.distinct(requests)
 	for _, r := range requests {
 		room := max(problem.MaxErrors-len(batch.errs), 0)

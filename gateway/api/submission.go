@@ -32,6 +32,7 @@ type rules struct {
 	Routes   map[string]bool // those that exist
 	MaxBody  int             // bytes
 	MaxBatch int             // requests
+	IDHeader string          // field whose value is the id of what has none; "": none is
 }
 
 func (r rules) reader() *reader { return &reader{limits: r.Limits, routes: r.Routes} }
@@ -90,6 +91,7 @@ func (rules rules) read(c *fiber.Ctx, endpoint func(*oneOff) (*lifecycle.Webhook
 			r.wrong("", "the body is empty: it is the work to be done")
 		}
 	}
+	r.idHeader(c, rules.IDHeader)
 	sub, err := r.finish()
 	if err != nil || r.webhook == nil {
 		return sub, err
@@ -118,6 +120,7 @@ func (rules rules) readCall(c *fiber.Ctx, route string) (lifecycle.Submission, e
 		}
 	}
 	r.sub.Content = content
+	r.idHeader(c, rules.IDHeader)
 	r.sub.Call = &lifecycle.Call{
 		Method: strings.Clone(c.Method()), Path: path, RawPath: raw,
 		Query: string(c.Request().URI().QueryString()),
@@ -255,6 +258,22 @@ func (r *reader) oneWebhook() {
 		r.wrong(strings.TrimPrefix(r.callback.at, r.at), "stands beside webhook, which says more: give one of them")
 	default:
 		r.webhook = r.callback
+	}
+}
+
+// idHeader takes the id from the header field of that name, unless the submission has one itself.
+func (r *reader) idHeader(c *fiber.Ctx, name string) {
+	if name == "" || r.sub.ID != "" {
+		return
+	}
+	switch values := c.Request().Header.PeekAll(name); {
+	case len(values) == 0:
+	case len(values) > 1:
+		r.wrong(name, "is there more than once, and is the request's id")
+	case !lifecycle.ValidID(string(values[0])):
+		r.wrong(name, "must match [A-Za-z0-9_-]{1,128}, because it is the request's id")
+	default:
+		r.sub.ID = string(values[0])
 	}
 }
 

@@ -49,7 +49,7 @@ func (a *API) call(c *fiber.Ctx, caller auth.Caller) error {
 
 // submissions returns what is taken for one.
 func (a *API) submissions() rules {
-	return rules{Limits: a.Service.Limits(), Routes: a.routes, MaxBody: a.MaxBody, MaxBatch: a.MaxBatch}
+	return rules{Limits: a.Service.Limits(), Routes: a.routes, MaxBody: a.MaxBody, MaxBatch: a.MaxBatch, IDHeader: a.IDHeader}
 }
 
 // oneOffs returns what makes the endpoint of a request that names one of its own.

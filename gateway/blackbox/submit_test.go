@@ -415,3 +415,36 @@ func TestPointerToDelay(t *testing.T) {
 		t.Errorf("pointer %v", at)
 	}
 }
+
+// TestIDHeader: with --id-header the field is the id of a request, a batch or a call without one of
+// its own, as good and as bad as any id; without the option it is a header like any other.
+func TestIDHeader(t *testing.T) {
+	s := start(t, "--id-header=X-Request-Id", "--routes=default,sleep")
+	const as = "X-Request-Id: "
+	for _, c := range []struct{ id, path, body, other, kind string }{
+		{"json", "/v1/requests", `{"content":1}`, `{"content":2}`, "application/json"},
+		{"opaque", "/v1/requests", "x", "y", "text/x"},
+		{"call_1", "/v1/call/default/a/b", "x", "y", "text/x"},
+		{"batch-1", "/v1/batches", `{"requests":[{"content":1}]}`, `{"requests":[{"content":2}]}`, "application/json"},
+	} {
+		for range 2 { // the same again is the same request
+			a := s.call("POST", c.path, []byte(c.body), async, as+c.id, "Content-Type: "+c.kind).want(202)
+			if a.json()["id"] != c.id {
+				t.Errorf("%s: %s", c.path, a.body)
+			}
+		}
+		s.call("POST", c.path, []byte(c.other), async, as+c.id, "Content-Type: "+c.kind).problem(409, "id-taken")
+		s.call("POST", c.path, []byte(c.body), async, as+"no id", "Content-Type: "+c.kind).pointers(t, "X-Request-Id")
+		s.call("POST", c.path, []byte(c.body), async, as+"a", as+"b", "Content-Type: "+c.kind).pointers(t, "X-Request-Id")
+	}
+	if a := s.call("POST", "/v1/requests", `{"id":"own","content":1}`, async, as+"no id").want(202); a.json()["id"] != "own" {
+		t.Errorf("an id of its own: %s", a.body)
+	}
+	if a := s.call("POST", "/v1/requests", `{"content":1}`, async).want(202); a.json()["id"] == "" || a.json()["life"] != nil {
+		t.Errorf("without the field: %s", a.body)
+	}
+	s = start(t)
+	if a := s.call("POST", "/v1/requests", `{"content":1}`, async, as+"json").want(202); a.json()["id"] == "json" {
+		t.Errorf("without the option: %s", a.body)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ type Config struct {
 	BodyStall    time.Duration `env:"HARK_BODY_STALL" default:"1m" help:"How long a body may stand still, and the stretch in which it has to come with a KiB a second; else the call is answered with 408."`
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
+	IDHeader     string        `env:"HARK_ID_HEADER" name:"id-header" placeholder:"NAME" help:"Header field whose value is the id of a request or a batch that is submitted without one, like X-Request-Id."`
 	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
 	Retention    time.Duration `env:"HARK_RETENTION" default:"24h" help:"How long a request is kept after its end, if it does not say."`
 	MaxRetention time.Duration `env:"HARK_MAX_RETENTION" default:"168h" help:"Longest retention that a request may ask for."`
@@ -311,6 +313,9 @@ func (c *Config) check() error {
 	if _, err := c.Parse(); err != nil {
 		return err
 	}
+	if c.IDHeader != "" && (!idHeader.MatchString(c.IDHeader) || strings.HasPrefix(strings.ToLower(c.IDHeader), "x-forwarded-")) {
+		return settings.NotAllowed("id-header", c.IDHeader, "X-Request-Id, X-Correlation-Id, or a field of your own that begins with X-")
+	}
 	if err := c.checkAddress(); err != nil {
 		return err
 	}
@@ -347,6 +352,9 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// idHeader are names of fields that mean nothing else here, but for X-Forwarded-….
+var idHeader = regexp.MustCompile(`^(?i)X-[A-Z0-9-]{1,60}$`)
 
 // Loopback reports whether only this machine reaches a host.
 func Loopback(host string) bool {

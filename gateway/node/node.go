@@ -60,7 +60,7 @@ type Node struct {
 	attendance *attendance
 	samples    map[string]processor.Handler
 	workers    []*processor.Processor // of the samples
-	debug      *http.Server                    // nil unless asked for
+	debug      *http.Server           // nil unless asked for
 }
 
 // Open opens what the configuration names, in the order of the flow. It waits for servers that are
@@ -148,7 +148,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: g.Store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
-		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async,
+		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
