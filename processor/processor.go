@@ -83,16 +83,17 @@ type Processor struct {
 
 // Stats says what a processor does and has done, in attempts.
 type Stats struct {
-	Running   int64 // now
-	Succeeded int64
-	Failed    int64 // those that are tried again, too
-	Returned  int64 // handed back: at shutdown, or by [Snooze]
-	Overtaken int64 // which did not count any more when they ended: expired, canceled, superseded, or forgotten
+	Concurrency int   // how many may run at a time
+	Running     int64 // now
+	Succeeded   int64
+	Failed      int64 // those that are tried again, too
+	Returned    int64 // handed back: at shutdown, or by [Snooze]
+	Overtaken   int64 // which did not count any more when they ended: expired, canceled, superseded, or forgotten
 }
 
 // Stats may be called at any time, by any goroutine.
 func (p *Processor) Stats() Stats {
-	return Stats{p.running.Load(), p.succeeded.Load(), p.failed.Load(), p.returned.Load(), p.overtaken.Load()}
+	return Stats{p.options.Concurrency, p.running.Load(), p.succeeded.Load(), p.failed.Load(), p.returned.Load(), p.overtaken.Load()}
 }
 
 // count counts an attempt that has ended with a change, or nil.

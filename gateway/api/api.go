@@ -79,10 +79,12 @@ type Options struct {
 	// Unserved returns those of the routes of which it is known that no processor works on them
 	// now. nil: none is.
 	Unserved func(routes ...string) []string
-	Metrics  http.Handler // nil for none
-	Tracer   trace.Tracer // nil: calls are not traced
-	Demo     fs.FS        // the page at /, nil for none
-	Logger   *slog.Logger
+	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
+	Pool    func() any
+	Metrics http.Handler // nil for none
+	Tracer  trace.Tracer // nil: calls are not traced
+	Demo    fs.FS        // the page at /, nil for none
+	Logger  *slog.Logger
 }
 
 // API serves Hark's HTTP interface.
@@ -255,9 +257,11 @@ func (a *API) route() {
 	a.handle("PUT", "/v1/work/:id/result", processor, a.succeed, reportOptions...)
 	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/error", processor, a.failWork, reportOptions...)
+	a.handle("GET", "/v1/health", processor, a.pool)
 
 	// What is not of the API takes any query: whoever probes adds something so that no cache
 	// answers, and pages keep their state there.
+	app.Get("/health", a.healthy)
 	app.Get("/health/live", a.live)
 	app.Get("/health/ready", a.ready)
 	app.Get("/openapi.yaml", a.openAPI)

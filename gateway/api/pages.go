@@ -14,6 +14,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/field"
 	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
+	"github.com/hark-push/hark/gateway/auth"
 )
 
 // OpenAPI and AsyncAPI are the documents that describe this package's interface.
@@ -53,18 +54,36 @@ func (a *API) live(c *fiber.Ctx) error {
 	return httpbody.SendJSON(c, fiber.StatusOK, []byte(`{"status":"ok"}`))
 }
 
+// healthy is ready for who wants a word: balancers and probes that look for one.
+func (a *API) healthy(c *fiber.Ctx) error {
+	status, word := fiber.StatusOK, "Healthy"
+	if a.unready() != nil {
+		status, word = fiber.StatusServiceUnavailable, "Unhealthy"
+		c.Set(fiber.HeaderRetryAfter, "5")
+	}
+	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
+	return c.Status(status).SendString(word)
+}
+
+// pool answers what the processors of this process do.
+func (a *API) pool(c *fiber.Ctx, _ auth.Caller) error {
+	var figures any = struct{}{}
+	if a.Pool != nil {
+		figures = a.Pool()
+	}
+	body, err := json.Marshal(figures)
+	if err != nil {
+		return err
+	}
+	return httpbody.SendJSON(c, fiber.StatusOK, body)
+}
+
 // ready answers whether the node should get calls: not while it drains, and not while the store or
 // its notifications do not work. That routes have no processor is told, and is no reason: what is
 // submitted there waits.
 func (a *API) ready(c *fiber.Ctx) error {
-	if a.ctx.Err() != nil {
-		return &problem.Details{Kind: problem.Unavailable, Detail: "The node is shutting down.", RetryAfter: 5}
-	}
-	if a.Ready != nil {
-		ctx := a.storeContext()
-		if err := a.Ready(ctx); err != nil {
-			return err
-		}
+	if err := a.unready(); err != nil {
+		return err
 	}
 	health := struct {
 		Status   string   `json:"status"`
@@ -82,6 +101,17 @@ func (a *API) ready(c *fiber.Ctx) error {
 		return err
 	}
 	return httpbody.SendJSON(c, fiber.StatusOK, body)
+}
+
+// unready returns why the node should get no calls, nil if it should.
+func (a *API) unready() error {
+	switch {
+	case a.ctx.Err() != nil:
+		return &problem.Details{Kind: problem.Unavailable, Detail: "The node is shutting down.", RetryAfter: 5}
+	case a.Ready != nil:
+		return a.Ready(a.storeContext())
+	}
+	return nil
 }
 
 func (a *API) metrics(c *fiber.Ctx) error {

@@ -72,7 +72,7 @@ func (t *inFlight[K]) leave(k K) {
 // always reports whether a path is answered however many calls are under way: by it one sees what
 // is wrong.
 func always(path string) bool {
-	return path == "/health/live" || path == "/health/ready" || path == "/metrics"
+	return path == "/health" || path == "/health/live" || path == "/health/ready" || path == "/metrics"
 }
 
 // byAddress lets a call through as one of its address.

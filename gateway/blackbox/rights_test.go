@@ -134,7 +134,7 @@ func wanted(op *misuse.Operation, who caller) string {
 	if !strings.HasPrefix(op.Path, "/v1/") {
 		return "served"
 	}
-	work := strings.HasPrefix(op.Path, "/v1/work/")
+	work := strings.HasPrefix(op.Path, "/v1/work/") || op.Path == "/v1/health"
 	follows := op.Path == "/v1/requests/{id}/events" || op.Path == "/v1/requests/{id}/history"
 	socket := op.Path == "/v1/ws"
 	names := strings.Contains(op.Path, "{id}") || strings.Contains(op.Path, "{webhook}")

@@ -59,8 +59,8 @@ type Node struct {
 	leases     *lease.Leases
 	attendance *attendance
 	samples    map[string]processor.Handler
-	workers    []*processor.Processor // of the samples
-	debug      *http.Server           // nil unless asked for
+	workers    map[string]*processor.Processor // of the samples, by route
+	debug      *http.Server                    // nil unless asked for
 }
 
 // Open opens what the configuration names, in the order of the flow. It waits for servers that are
@@ -149,7 +149,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		Service: g.service, Hub: g.hub, Source: g.Store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
-		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -199,17 +199,32 @@ func listenError(key, address string, err error) error {
 
 // sampleProcessors makes a processor for each sample whose route exists, so that
 // slow work of one kind does not hold up another.
-func (g *Node) sampleProcessors() []*processor.Processor {
-	var workers []*processor.Processor
+func (g *Node) sampleProcessors() map[string]*processor.Processor {
+	workers := make(map[string]*processor.Processor)
 	for route, handler := range g.samples {
 		if !slices.Contains(g.config.Routes, route) {
 			continue
 		}
-		workers = append(workers, processor.New(g.service, g.Store, g.Broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
+		workers[route] = processor.New(g.service, g.Store, g.Broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
 			Concurrency: g.config.Concurrency, Drain: g.config.Drain, Logger: g.log,
-		}))
+		})
 	}
 	return workers
+}
+
+// pool is what processors do with the help of this process: the samples inside, and those over
+// HTTP.
+func (g *Node) pool() any {
+	s := g.leases.Stats()
+	return struct {
+		backends.Pool
+		Leases any `json:"leases"`
+	}{g.Backends.Pool(g.workers), struct {
+		Calls   int64  `json:"calls"` // that look for work
+		Running int64  `json:"running"`
+		Started uint64 `json:"started"`
+		Expired uint64 `json:"expired"`
+	}{s.Waiting, s.Out, s.Handed, s.Expired}}
 }
 
 // newLeases returns what hands work out over HTTP.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hark-push/hark/backends"
+	"github.com/hark-push/hark/processor"
 )
 
 // health answers, on an address of its own, whether the worker lives, whether it can work, and what
@@ -21,6 +22,7 @@ type health struct {
 	backends atomic.Pointer[backends.Backends] // nil: they are not there yet
 	draining atomic.Bool
 	metrics  atomic.Pointer[http.Handler]
+	workers  map[string]*processor.Processor // as soon as there are backends
 	log      *slog.Logger
 }
 
@@ -35,7 +37,31 @@ func serveHealth(address string, log *slog.Logger) (*health, error) {
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
 		h.say(w, http.StatusOK, "live", "")
 	})
-	mux.HandleFunc("GET /health/ready", h.ready)
+	mux.HandleFunc("GET /health/ready", func(w http.ResponseWriter, r *http.Request) {
+		status, word, detail := h.ready(r.Context())
+		h.say(w, status, word, detail)
+	})
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
+		status, _, _ := h.ready(r.Context())
+		text := "Healthy"
+		if status != http.StatusOK {
+			text = "Unhealthy"
+		}
+		h.send(w, status, "text/plain; charset=utf-8", []byte(text))
+	})
+	mux.HandleFunc("GET /v1/health", func(w http.ResponseWriter, _ *http.Request) {
+		b := h.backends.Load()
+		if b == nil {
+			h.say(w, http.StatusServiceUnavailable, "starting", waits)
+			return
+		}
+		body, err := json.Marshal(b.Pool(h.workers))
+		if err != nil {
+			h.say(w, http.StatusInternalServerError, "", "")
+			return
+		}
+		h.send(w, http.StatusOK, "application/json", body)
+	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if handler := h.metrics.Load(); handler != nil {
 			(*handler).ServeHTTP(w, r)
@@ -57,28 +83,26 @@ const waits = "The worker waits for Redis (--redis, HARK_REDIS), which cannot be
 
 // ready answers whether work can be taken and reported: not before Redis is there, nor while the
 // worker drains, nor while one of the servers is away. That it has no work is no reason.
-func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+func (h *health) ready(ctx context.Context) (status int, word, detail string) {
 	b := h.backends.Load()
 	switch {
 	case h.draining.Load():
-		h.say(w, http.StatusServiceUnavailable, "draining", "The worker is shutting down.")
+		return http.StatusServiceUnavailable, "draining", "The worker is shutting down."
 	case b == nil:
-		h.say(w, http.StatusServiceUnavailable, "starting", waits)
-	default:
-		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-		defer cancel()
-		err := b.Ready(ctx)
-		if err == nil {
-			h.say(w, http.StatusOK, "ready", "")
-			return
-		}
-		h.log.Warn("not ready", slog.Any("error", err))
-		detail := "A server that the worker needs does not answer."
-		if e, ok := errors.AsType[*backends.NotReadyError](err); ok {
-			detail = e.Detail
-		}
-		h.say(w, http.StatusServiceUnavailable, "not ready", detail)
+		return http.StatusServiceUnavailable, "starting", waits
 	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := b.Ready(ctx)
+	if err == nil {
+		return http.StatusOK, "ready", ""
+	}
+	h.log.Warn("not ready", slog.Any("error", err))
+	detail = "A server that the worker needs does not answer."
+	if e, ok := errors.AsType[*backends.NotReadyError](err); ok {
+		detail = e.Detail
+	}
+	return http.StatusServiceUnavailable, "not ready", detail
 }
 
 func (h *health) say(w http.ResponseWriter, status int, word, detail string) {
@@ -86,14 +110,20 @@ func (h *health) say(w http.ResponseWriter, status int, word, detail string) {
 		Status string `json:"status"`
 		Detail string `json:"detail,omitempty"`
 	}{word, detail})
-	w.Header().Set("Content-Type", "application/json")
+	h.send(w, status, "application/json", body)
+}
+
+func (h *health) send(w http.ResponseWriter, status int, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
 
 // show has figures told from now on.
-func (h *health) show(b *backends.Backends, metrics http.Handler) {
+func (h *health) show(b *backends.Backends, workers map[string]*processor.Processor) {
+	metrics := metricsOf(b, workers)
 	h.metrics.Store(&metrics)
+	h.workers = workers
 	h.backends.Store(b)
 }

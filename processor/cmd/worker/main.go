@@ -171,7 +171,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 		})
 	}
 	if health != nil {
-		health.show(b, metricsOf(b, workers))
+		health.show(b, workers)
 	}
 	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
 	var running sync.WaitGroup

@@ -158,6 +158,8 @@ func TestHealth(t *testing.T) {
 	}
 	until("/health/live", 200, `"live"`)
 	until("/health/ready", 503, "waits for Redis")
+	until("/health", 503, "Unhealthy")
+	until("/v1/health", 503, "waits for Redis")
 	until("/metrics", 503, "waits for Redis")
 	if code, _ := get("/health/ready/"); code != 404 {
 		t.Errorf("another path: %d", code)
@@ -165,6 +167,8 @@ func TestHealth(t *testing.T) {
 
 	toRedis.Restore()
 	until("/health/ready", 200, `"ready"`)
+	until("/health", 200, "Healthy")
+	until("/v1/health", 200, `"routes":[{"route":"sleep","concurrency":`)
 	until("/metrics", 200, `hark_attempts_running{route="sleep"} 0`)
 
 	// A gateway of the same servers.
@@ -199,6 +203,7 @@ func TestHealth(t *testing.T) {
 	until("/metrics", 200, `hark_attempts_total{outcome="failed",route="sleep"} 1`)
 	submit("long", `{"steps":1,"duration":"1h"}`)
 	until("/metrics", 200, `hark_attempts_running{route="sleep"} 1`)
+	until("/v1/health", 200, `"running":1,"succeeded":1,"failed":1,"returned":0,"overtaken":0}],"queue":{"kind":"rabbitmq","connected":true`)
 
 	toRabbit.Refuse()
 	toRabbit.Cut()
