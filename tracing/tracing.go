@@ -12,6 +12,7 @@
 package tracing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -44,8 +46,8 @@ const (
 
 // Options of [Start].
 type Options struct {
-	// Endpoint is where spans are sent, an OTLP/HTTP collector like http://127.0.0.1:4318; without
-	// a path they go to /v1/traces. "" for what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+	// Endpoint is where spans are sent, an OTLP collector like http://127.0.0.1:4318; over HTTP,
+	// and without a path, they go to /v1/traces. "" for what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
 	// OTEL_EXPORTER_OTLP_ENDPOINT says.
 	Endpoint string
 	// Service names this program, unless OTEL_SERVICE_NAME does.
@@ -58,21 +60,13 @@ type Options struct {
 // variables of OpenTelemetry hold too, such as OTEL_TRACES_SAMPLER. While the collector is away
 // spans are dropped; nothing waits for it.
 func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context), error) {
-	var options []otlptracehttp.Option
-	switch {
-	case o.Endpoint != "":
-		endpoint, err := url.Parse(o.Endpoint)
-		if err != nil {
-			return nil, nil, fmt.Errorf("tracing: %w", err)
+	if o.Endpoint == "" {
+		named := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
+		if named == "" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
+			return nil, nil, nil
 		}
-		if endpoint.Path == "" || endpoint.Path == "/" {
-			endpoint.Path = "/v1/traces"
-		}
-		options = append(options, otlptracehttp.WithEndpointURL(endpoint.String()))
-	case os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "", os.Getenv("OTEL_SDK_DISABLED") == "true":
-		return nil, nil, nil
 	}
-	exporter, err := otlptracehttp.New(ctx, options...)
+	exporter, err := newExporter(ctx, o.Endpoint)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
@@ -90,6 +84,36 @@ func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context),
 		}
 	}
 	return provider.Tracer("github.com/hark-push/hark"), stop, nil
+}
+
+// newExporter returns what sends spans, by the protocol that the variables of OpenTelemetry name.
+func newExporter(ctx context.Context, at string) (sdktrace.SpanExporter, error) {
+	endpoint, err := url.Parse(at)
+	if err != nil {
+		return nil, err
+	}
+	const general, traces = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" // the latter wins
+	switch protocol := cmp.Or(os.Getenv(traces), os.Getenv(general), "http/protobuf"); protocol {
+	case "grpc":
+		if at == "" {
+			return otlptracegrpc.New(ctx)
+		}
+		return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(at))
+	case "http/protobuf", "http/json": // between which the exporter chooses by the same variables
+		if at == "" {
+			return otlptracehttp.New(ctx)
+		}
+		if endpoint.Path == "" || endpoint.Path == "/" {
+			endpoint.Path = "/v1/traces"
+		}
+		return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()))
+	default:
+		name := general
+		if os.Getenv(traces) != "" {
+			name = traces
+		}
+		return nil, fmt.Errorf("%s: %q is not allowed: want grpc, http/protobuf or http/json", name, protocol)
+	}
 }
 
 // StopTime is how long the last spans may take at the end of a process.

@@ -42,7 +42,7 @@ type options struct {
 	Concurrency int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests of each route that are worked on at the same time."`
 	Drain       time.Duration `env:"HARK_DRAIN" default:"20s" help:"How long running work may go on after SIGTERM."`
 	Listen      string        `env:"HARK_WORKER_LISTEN" placeholder:"HOST:PORT" help:"Answer /health/live, /health/ready and /metrics on this address. Nobody is asked for a key there, so it should not be reachable from outside."`
-	Traces      string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP/HTTP collector, like http://127.0.0.1:4318."`
+	Traces      string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP collector, like http://127.0.0.1:4318, by the protocol of OTEL_EXPORTER_OTLP_PROTOCOL."`
 
 	samples.Flags `embed:""`
 }
