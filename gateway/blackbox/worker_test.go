@@ -193,7 +193,7 @@ func TestWorkerKilled(t *testing.T) {
 // work takes one piece of work, tells of it on standard output, and works on it until it is killed.
 func work(t *testing.T, url string) {
 	began := time.Now()
-	res, err := http.Post(url+"/v1/work/lease", "application/json", strings.NewReader( //nolint:noctx // it is killed
+	res, err := http.Post(url+"/v1/work/lease", "application/json", strings.NewReader(
 		`{"routes":["default"],"wait":"30s","lease":"1h","worker":"killed","session":"`+rand.Text()+`"}`))
 	if err != nil {
 		t.Fatal(err)

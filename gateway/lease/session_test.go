@@ -107,6 +107,7 @@ func TestSessions(t *testing.T) {
 			}
 			time.Sleep(sessionsKeptOf + time.Hour)
 			w.take(order(Worker{Owner: "o", Name: "x", Session: "a"}, 1))
+			w.settled(0, 0)
 			if n := len(known.workers); n != 1 || len(w.crews) != 0 {
 				t.Errorf("%d workers are known, %d have something going on", n, len(w.crews))
 			}

@@ -55,7 +55,8 @@ const (
 // What other sessions of a worker have of its work, at whichever node, goes back with its call,
 // see [lifecycle.Release]: they are gone. Their calls end.
 //
-// An error comes with no work and wraps lifecycle.ErrUnavailable, is ErrSuperseded, or the broker's.
+// An error comes with no work and wraps lifecycle.ErrUnavailable, is ErrSuperseded, or the
+// broker's.
 func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	if err := l.enter(); err != nil {
 		return nil, err
