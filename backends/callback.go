@@ -130,7 +130,8 @@ func (p *publisher) run(ctx context.Context) {
 			p.failures.Add(1)
 			p.failure.Store(&err)
 			failed++
-			wait, wake = backoff.Exponential(failed, 100*time.Millisecond, 5*time.Second), nil // a notification does not make it work
+			// A notification does not make it work.
+			wait, wake = backoff.Exponential(failed, 100*time.Millisecond, 5*time.Second), nil
 		case err == nil:
 			failed = 0
 		}

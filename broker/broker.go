@@ -32,8 +32,10 @@ type Job struct {
 	Route     string
 	Priority  int       // 0 to 9, higher first; a driver may know fewer levels
 	NotBefore time.Time // zero: at once
-	Sequence  uint64    // of the request's event since which it waits; a job with a lower one is out of date
-	Message   string    // names this note: another one for the same request has another name, a copy of it the same
+	// That of the request's event since which it waits; a job with a lower one is out of date.
+	Sequence uint64
+	// Names this note: another one for the same request has another name, a copy of it the same.
+	Message string
 }
 
 // NewMessage returns the name of a new message, random.

@@ -239,7 +239,8 @@ func (c *client) stream(id, last string) *stream {
 	c.Helper()
 	ctx, cancel := context.WithCancel(c.Context())
 	c.Cleanup(cancel)
-	headers := []string{"Accept: text/event-stream", "Accept-Encoding: gzip, br"} // as browsers do; nothing may be compressed
+	// Browsers ask so; nothing may be compressed.
+	headers := []string{"Accept: text/event-stream", "Accept-Encoding: gzip, br"}
 	if last != "" {
 		headers = append(headers, "Last-Event-ID: "+last)
 	}

@@ -255,7 +255,8 @@ func TestComposeStartsGateways(t *testing.T) {
 				if strings.HasPrefix(key, "HARK_") && !known[key] {
 					t.Errorf("the gateway does not know %s", key)
 				}
-				if value == "" { // it is passed on if it is set where Compose runs, and not set else
+				if value == "" {
+					// It is passed on if it is set where Compose runs, and not set else.
 					continue
 				}
 				t.Setenv(key, expand(value))

@@ -210,7 +210,8 @@ func startApacheFile(t *testing.T, first, second string) string {
 		t.Fatal(err)
 	}
 	text := read(t, "deploy/apache.conf")
-	modules := "proxy slotmem_shm " + between(text, "a2enmod ", "\n") // a2enmod brings the former two along
+	// a2enmod brings the former two along.
+	modules := "proxy slotmem_shm " + between(text, "a2enmod ", "\n")
 	return startApache(t, modules, strings.NewReplacer("gateway-1:8080", first, "gateway-2:8080", second, "/etc/apache2/hark", folder).Replace(text))
 }
 

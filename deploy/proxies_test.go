@@ -28,16 +28,22 @@ import (
 // traits are what a proxy does with what it is configured to do. Where that is not what a client
 // needs it is a limit, which README.md names.
 type traits struct {
-	upgrades  bool   // it passes WebSockets on
-	keepsHost bool   // it passes Host on, so that a page of its own origin may write
-	delays    bool   // it keeps each event for a fifth of a second
-	conceals  bool   // it completes the answer of a gateway that was killed, so that its client cannot tell that from the end
-	notices   bool   // it tells the gateway at once that a client has left, not only when the next writes fail
-	queues    bool   // it lets a GET wait for another one's long poll of the same URL
-	retags    bool   // it changes the tags of what it compresses
-	forgets   bool   // it takes If-None-Match from requests: an answer that could be 304 is 200
-	cuts      bool   // it cuts an event stream, without a status, until its check has noticed that no gateway is there
-	dead      string // the answer to an event stream while no gateway is there, "unavailable" for the event
+	upgrades  bool // it passes WebSockets on
+	keepsHost bool // it passes Host on, so that a page of its own origin may write
+	delays    bool // it keeps each event for a fifth of a second
+	// It completes the answer of a gateway that was killed, so that its client cannot tell that
+	// from the end.
+	conceals bool
+	// It tells the gateway at once that a client has left, not only when the next writes fail.
+	notices bool
+	queues  bool // it lets a GET wait for another one's long poll of the same URL
+	retags  bool // it changes the tags of what it compresses
+	forgets bool // it takes If-None-Match from requests: an answer that could be 304 is 200
+	// It cuts an event stream, without a status, until its check has noticed that no gateway is
+	// there.
+	cuts bool
+	// The answer to an event stream while no gateway is there, "unavailable" for the event.
+	dead string
 }
 
 // TestProxies holds gateway and proxy to what both say of each other, over the wire, with each
@@ -54,7 +60,8 @@ func TestProxies(t *testing.T) {
 			ports := freePorts(t, 2)
 			p := &proxied{T: t, traits: proxy.traits, port: ports[0], data: t.TempDir()}
 			p.tried = bytes.Contains(version, []byte(versions[proxy.program].says))
-			p.start("10m") // longer than anybody waits here: no heartbeat pushes out what is held back
+			// That is longer than anybody waits here: no heartbeat pushes out what is held back.
+			p.start("10m")
 			p.direct = newClient(t, "http://127.0.0.1:"+p.port)
 			p.client = newClient(t, proxy.start(t, "127.0.0.1:"+p.port, "127.0.0.1:"+ports[1]))
 			eventually(t, "the gateway answers through the proxy", func() bool { return p.ready() })
@@ -155,7 +162,8 @@ func (p *proxied) start(heartbeat string) {
 			p.Fatalf("the gateway has ended:\n%s", said.String())
 		default:
 		}
-		res, err := http.Get("http://127.0.0.1:" + p.port + "/health/ready") // a connection of its own
+		// It takes a connection of its own.
+		res, err := http.Get("http://127.0.0.1:" + p.port + "/health/ready")
 		if err != nil {
 			return false
 		}
@@ -344,7 +352,9 @@ func (p *proxied) checkLongPoll() {
 				_ = res.Body.Close()
 			}
 		}()
-		for range 3 { // the poll is on its way meanwhile; if it is overtaken all the same, the next round may show it
+		// The poll is on its way meanwhile; if it is overtaken all the same, the next round may
+		// show it.
+		for range 3 {
 			p.ready()
 		}
 		if status, _ := p.get("/v1/requests/" + id); status != http.StatusOK {

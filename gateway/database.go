@@ -2,4 +2,5 @@
 
 package main
 
-import _ "github.com/hark-push/hark/processor/samples/drivers" // which make the gateway a fifth larger
+// Which make the gateway a fifth larger.
+import _ "github.com/hark-push/hark/processor/samples/drivers"

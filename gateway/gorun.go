@@ -19,7 +19,8 @@ import (
 // returns when ctx ends, or at once if there is nothing to watch.
 func endWithGoRun(ctx context.Context, logger *slog.Logger) {
 	path, err := os.Executable()
-	if err != nil || !builtByGoRun(path) || runtime.GOOS == "windows" { // where a process keeps the id of a parent that has gone
+	if err != nil || !builtByGoRun(path) || runtime.GOOS == "windows" {
+		// On Windows a process keeps the id of a parent that has gone.
 		return
 	}
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -115,7 +115,8 @@ func (cmd *storeCommand) check() error {
 func (cmd *storeCommand) export() (err error) {
 	to := cmd.out
 	if name := cmd.c.Export.File; name != "-" {
-		file, failed := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // there are secrets in it
+		// There are secrets in the file.
+		file, failed := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if failed != nil {
 			return fmt.Errorf("export: %w", failed)
 		}

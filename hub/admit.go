@@ -43,7 +43,9 @@ type caller struct {
 // limit is one that a connection has met; nil: none.
 type limit struct {
 	policy string // its name, for programs
-	detail string // for who reads it: of the options of the gateway it names the one that sets it; 123 bytes at most (RFC 6455, section 5.5.1)
+	// For who reads it: of the options of the gateway it names the one that sets it; 123 bytes at
+	// most (RFC 6455, section 5.5.1).
+	detail string
 }
 
 // The limits, as clients are told of them.

@@ -216,7 +216,8 @@ func TestHTTPClientTellsCutFromEnd(t *testing.T) {
 	addr := serve(t, h)
 	source.append("request-over", true)
 	source.append("request-on", false)
-	for _, channel := range []string{"request-over", "request-on"} { // in this order: draining lasts
+	// The order matters: draining lasts.
+	for _, channel := range []string{"request-over", "request-on"} {
 		var want error
 		if channel == "request-on" {
 			want = io.ErrUnexpectedEOF

@@ -19,13 +19,15 @@ const (
 	CloseRestart   CloseCode = 1012
 	CloseTryLater  CloseCode = 1013
 
-	CloseSlow        CloseCode = 4000 // reconnect: the connection did not keep up
-	CloseSource      CloseCode = 4001 // reconnect: the store could not be read
-	CloseSilent      CloseCode = 4002 // reconnect: the client has answered no ping for two heartbeats
+	CloseSlow   CloseCode = 4000 // reconnect: the connection did not keep up
+	CloseSource CloseCode = 4001 // reconnect: the store could not be read
+	// Reconnect: the client has answered no ping for two heartbeats.
+	CloseSilent      CloseCode = 4002
 	CloseProtocol    CloseCode = 4500 // do not: what the client sent is not the protocol
 	CloseSubprotocol CloseCode = 4501 // do not: the client speaks others, but not hark.v1
 
-	CloseUnauthenticated CloseCode = 4502 // do not: the client sent no token in time, or one that is not taken
+	// Do not: the client sent no token in time, or one that is not taken.
+	CloseUnauthenticated CloseCode = 4502
 	CloseExpired         CloseCode = 4503 // do not with this token: it has expired, or was revoked
 )
 

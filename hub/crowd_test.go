@@ -80,7 +80,8 @@ func TestTalkativeSockets(t *testing.T) {
 			t.Fatalf("%s %v", text, err)
 		}
 	}
-	eventually(t, func() bool { return pongs.Load() > 3*140 }) // beyond what one may say as it likes
+	// That is beyond what one may say as it likes.
+	eventually(t, func() bool { return pongs.Load() > 3*140 })
 	close(stop)
 	loud.Wait()
 }

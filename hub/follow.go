@@ -117,7 +117,8 @@ func (h *Hub) advance(ctx context.Context, s *subscription, from cursor, at uint
 	var history History
 	var err error
 	if begins && from.live {
-		history, err = h.read(ctx, s.ch.key, math.MaxInt64, 0) // where it is, and nothing of what it holds
+		// This reads where the channel is, and nothing of what it holds.
+		history, err = h.read(ctx, s.ch.key, math.MaxInt64, 0)
 	} else {
 		history, err = h.read(ctx, s.ch.key, at, page)
 	}

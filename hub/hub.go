@@ -25,10 +25,13 @@ type Channel struct {
 
 // Options of a [Hub]. Zero fields take the defaults.
 type Options struct {
-	Heartbeat     time.Duration // between two signs of life on an idle connection; 25 s, at least 1 s
-	Retry         time.Duration // how long a client waits before it reconnects, ± a third; 2 s
-	QueueBytes    int           // what a connection may leave unread before it is closed; 1 MiB
-	BacklogBytes  int           // what all connections together may leave unread: with many that do, each gets its part, 64 KiB at least; 64 MiB
+	// Between two signs of life on an idle connection; 25 s, at least 1 s.
+	Heartbeat  time.Duration
+	Retry      time.Duration // how long a client waits before it reconnects, ± a third; 2 s
+	QueueBytes int           // what a connection may leave unread before it is closed; 1 MiB
+	// What all connections together may leave unread: with many that do, each gets its part, 64 KiB
+	// at least; 64 MiB.
+	BacklogBytes  int
 	WriteTimeout  time.Duration // how long a full socket may take nothing before it is closed; 30 s
 	MessageBytes  int64         // longest message that a WebSocket client may send; 32 KiB
 	Subscriptions int           // per WebSocket connection; 1000
@@ -36,8 +39,9 @@ type Options struct {
 	Connections   int           // at most; 0: any number
 	PerCaller     int           // connections of one caller at most; 0: any number
 	PerAddress    int           // connections from one address at most; 0: any number
-	ConnectRate   float64       // new connections per second at most, as many at once as in one second; 0: any number
-	RatePerCaller float64       // of these of one caller at most; 0: any number
+	// New connections per second at most, as many at once as in one second; 0: any number.
+	ConnectRate   float64
+	RatePerCaller float64 // of these of one caller at most; 0: any number
 	// RatePerAddress is that of one address.
 	RatePerAddress float64
 	// Unproven is how many WebSockets there may be that have yet to say who they are, and

@@ -65,7 +65,8 @@ func parseFrame(b []byte, limit int64) (f frame, n int, err error) {
 	case control && (!f.fin || length > maxControlPayload):
 		return f, 0, &wireError{closeBadFrame, "bad control frame"}
 	}
-	least := int64(0) // that has to be said in so many bytes: a length has one form (RFC 6455, section 5.2)
+	// What is below least has a shorter form: a length has one form (RFC 6455, section 5.2).
+	least := int64(0)
 	switch length {
 	case 126:
 		if len(b) < 4 {
@@ -76,7 +77,8 @@ func parseFrame(b []byte, limit int64) (f frame, n int, err error) {
 		if len(b) < 10 {
 			return f, 0, nil
 		}
-		length, head, least = int64(binary.BigEndian.Uint64(b[2:])), 10, 1<<16 // a negative one has its first bit set
+		// A negative one has its first bit set.
+		length, head, least = int64(binary.BigEndian.Uint64(b[2:])), 10, 1<<16
 	}
 	if length < least {
 		return f, 0, &wireError{closeBadFrame, "bad length"}

@@ -405,7 +405,8 @@ func (o *outbox) close(why reason) {
 func (o *outbox) beat() {
 	credential := o.credential.Load()
 	if left, known := credential.left(); known && left <= 0 {
-		if !credential.probation || o.hub.opts.Patience() == 0 { // else the token may have come, and is about to be read
+		if !credential.probation || o.hub.opts.Patience() == 0 {
+			// Otherwise the token may have come, and is about to be read.
 			o.expire(credential)
 		}
 		return

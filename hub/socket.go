@@ -49,7 +49,8 @@ type SocketOptions struct {
 func Offers(header http.Header) bool {
 	for _, field := range header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(field, ",") {
-			if strings.EqualFold(strings.TrimSpace(name), Subprotocol) { // as websocket.Accept chooses
+			if strings.EqualFold(strings.TrimSpace(name), Subprotocol) {
+				// websocket.Accept chooses like that.
 				return true
 			}
 		}

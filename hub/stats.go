@@ -56,14 +56,18 @@ func (c *counters) closed(f form, why reason) {
 // open now.
 type Stats struct {
 	Streams, Sockets int64
-	Delivered        uint64            // messages handed to subscriptions
-	Resets           uint64            // losses told to followers
-	Resyncs          uint64            // subscriptions that missed a notification and read the source
-	Reads            uint64            // histories read from the source
-	Full             uint64            // times that a socket was full, so that something had to wait; not counted with TLS
-	Coalesced        uint64            // superseded progress that was dropped for connections at their bound
-	Slow             uint64            // connections that did not keep up; they are closed once what is queued has left
-	Closed           map[string]uint64 // connections closed, by reason
+	Delivered        uint64 // messages handed to subscriptions
+	Resets           uint64 // losses told to followers
+	// Subscriptions that missed a notification and read the source.
+	Resyncs uint64
+	Reads   uint64 // histories read from the source
+	// Times that a socket was full, so that something had to wait; not counted with TLS.
+	Full uint64
+	// Superseded progress that was dropped for connections at their bound.
+	Coalesced uint64
+	// Connections that did not keep up; they are closed once what is queued has left.
+	Slow   uint64
+	Closed map[string]uint64 // connections closed, by reason
 }
 
 // Open returns how many connections there are.

@@ -54,7 +54,8 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if met != nil {
 		h.stats.shed()
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(append(head, transport.farewell(met.farewell(), h.shedRetry())...)) // if it does not arrive, it is lost on somebody who has gone
+		// If it does not arrive, it is lost on somebody who has gone.
+		_, _ = conn.Write(append(head, transport.farewell(met.farewell(), h.shedRetry())...))
 		_ = conn.Close()
 		return
 	}
@@ -78,7 +79,8 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	if err := s.watch(); err != nil && !hasPoller && s.conn != nil {
-		h.tasks.Go(func() { s.readBlocking(make([]byte, 512), func([]byte) { s.silence() }) }) // what it says is dropped, as by readable
+		// What it says is dropped, as by readable.
+		h.tasks.Go(func() { s.readBlocking(make([]byte, 512), func([]byte) { s.silence() }) })
 	}
 	// On Linux, under TLS, the heartbeat finds out who has gone: no other connection has a
 	// goroutine there.

@@ -11,9 +11,11 @@ import (
 // queued, processing until all have ended, and then ends itself. It is a value as a request is:
 // nobody changes one in place.
 type Batch struct {
-	Total     int  `json:"total"`
-	Named     bool `json:"named,omitzero"` // some member has an id of its own, so ids are found in the content only
-	Timed     bool `json:"timed,omitzero"` // the ids that follow from it begin with its time; those of older ones do not
+	Total int `json:"total"`
+	// Some member has an id of its own, so ids are found in the content only.
+	Named bool `json:"named,omitzero"`
+	// The ids that follow from it begin with its time; those of older ones do not.
+	Timed     bool `json:"timed,omitzero"`
 	Succeeded int  `json:"succeeded,omitzero"`
 	Failed    int  `json:"failed,omitzero"`
 	Canceled  int  `json:"canceled,omitzero"`

@@ -217,7 +217,8 @@ func TestReconcile(t *testing.T) {
 	}
 	end(t, store, all[1].ID)
 	end(t, store, all[5].ID)
-	if err := store.Delete(t.Context(), lifecycle.Named(all[5].ID)); err != nil { // it is not known any more how that ended
+	// It is not known any more how that ended.
+	if err := store.Delete(t.Context(), lifecycle.Named(all[5].ID)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -231,7 +232,8 @@ func TestReconcile(t *testing.T) {
 	if _, err := store.Apply(t.Context(), lifecycle.Named(all[2].ID), lifecycle.Start{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Apply(t.Context(), lifecycle.Named("b"), lifecycle.Cancel{}); err != nil { // and died
+	// Who canceled the batch died then.
+	if _, err := store.Apply(t.Context(), lifecycle.Named("b"), lifecycle.Cancel{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
@@ -358,7 +360,8 @@ func (m *meeting) Create(ctx context.Context, sub lifecycle.Submission) (lifecyc
 	m.there[sub.Owner]++
 	m.most[sub.Owner] = max(m.most[sub.Owner], m.there[sub.Owner])
 	if m.there[sub.Owner] == m.wanted {
-		time.AfterFunc(20*time.Millisecond, func() { close(m.met) }) // for more to come, who must not
+		// There is time for more to come, who must not.
+		time.AfterFunc(20*time.Millisecond, func() { close(m.met) })
 		m.wanted = 0
 	}
 	m.mu.Unlock()

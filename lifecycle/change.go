@@ -28,7 +28,8 @@ type Effect struct {
 	Request Request   // as it is after the change
 	Event   EventType // that tells of it; "" if it has none of its own
 	Changed bool      // there is something to store, as there always is with an event
-	Asked   bool      // its end was asked for just now: whoever works on it is to be told, see [Cancellations]
+	// Its end was asked for just now: whoever works on it is to be told, see [Cancellations].
+	Asked bool
 }
 
 // Transition is the state machine. Sequence and UpdatedAt are advanced with the event. r itself is
@@ -69,9 +70,11 @@ func OutputOf(c Change) *Content {
 // nothing of another route, nothing that waits for another message since, and supersedes no attempt
 // but the one that this very message began.
 type Start struct {
-	Route    string // that the message was made for; "" for any
-	Message  string // the queue's id of the message; "" if the start stems from none
-	Sequence uint64 // of the event since which the request waited when the message was made; 0 if that is not known
+	Route   string // that the message was made for; "" for any
+	Message string // the queue's id of the message; "" if the start stems from none
+	// That of the event since which the request waited when the message was made; 0 if that is not
+	// known.
+	Sequence uint64
 	// Redelivered says that the queue handed this message out before and took it back because its
 	// processor went away. Only then may a request that is processing be started again, as a new
 	// attempt that fences off the old one, unless that has a lease and has reported within it.
@@ -94,7 +97,8 @@ func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 	case c.Route != "" && c.Route != r.Route:
 		return "", refuseFor(ReasonMessage, r, c, 0)
 	case r.Status == Pending:
-		if c.Sequence != 0 && c.Sequence < r.Sequence { // it has begun, and waits again, for another message
+		if c.Sequence != 0 && c.Sequence < r.Sequence {
+			// It has begun, and waits again, for another message.
 			return "", refuseFor(ReasonMessage, r, c, 0)
 		}
 	case r.Status == Processing && c.Redelivered:
@@ -196,7 +200,9 @@ type Fail struct {
 	Failure Failure
 	Retry   bool          // back to pending if an attempt is left, and time for it
 	Delay   time.Duration // before the next attempt
-	Silent  bool          // somebody else reports it, because the attempt's lease has run out; it is refused if it has not
+	// Somebody else reports it, because the attempt's lease has run out; it is refused if it has
+	// not.
+	Silent bool
 }
 
 func (Fail) name() string { return "fail" }
@@ -252,8 +258,8 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 		return "", err
 	}
 	r.reported(report)
-	// All attempts but those that failed were handed back, or will be with this one. Those that were
-	// put off are among them: why each was handed back is not kept.
+	// All attempts but those that failed were handed back, or will be with this one. Those that
+	// were put off are among them: why each was handed back is not kept.
 	if c.Lost && r.Attempt-r.Failures >= r.MaxAttempts {
 		r.Failures++
 		r.Error = &Failure{Code: codeLost, Message: "The processor was started again before it had answered."}

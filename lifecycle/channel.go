@@ -12,8 +12,9 @@ type ChannelKind string
 // The kinds of channel.
 const (
 	RequestChannel ChannelKind = "request" // one request's events
-	TopicChannel   ChannelKind = "topic"   // the events of all requests of one owner with this topic
-	OwnerChannel   ChannelKind = "owner"   // the events of all requests of one owner
+	// The events of all requests of one owner with this topic.
+	TopicChannel ChannelKind = "topic"
+	OwnerChannel ChannelKind = "owner" // the events of all requests of one owner
 )
 
 // Channel names a numbered stream of events. Offsets in a channel start at 1 and

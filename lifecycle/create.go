@@ -31,7 +31,8 @@ type Match uint8
 const (
 	NoMatch  Match = iota // it is to be created, and its key, if it has one, names the new request
 	KeyMatch              // its key names a request
-	IDMatch               // the same came with this id before; its key, if it has one, is to name that request, too
+	// The same came with this id before; its key, if it has one, is to name that request, too.
+	IDMatch
 )
 
 // Match says what becomes of a submission: it is created, or answered with what is there, as

@@ -8,8 +8,9 @@ import (
 
 // View says how much of a request a reader may see.
 type View struct {
-	Trace        bool // the stack that a processor sent with a failure
-	ExpiredFails bool // for a reader who does not know the status Expired: Failed, with the error that says so
+	Trace bool // the stack that a processor sent with a failure
+	// The reader does not know the status Expired: Failed, with the error that says so.
+	ExpiredFails bool
 }
 
 // AppendDocument appends the status document of r, one line of JSON, to dst. It

@@ -55,13 +55,16 @@ type Reason string
 
 // The reasons of a [TransitionError].
 const (
-	ReasonStatus  Reason = "status"  // not from this status
-	ReasonEnded   Reason = "ended"   // the request has ended: terminal is terminal
-	ReasonStale   Reason = "stale"   // the report comes from a superseded attempt
-	ReasonEarly   Reason = "early"   // the request's time has not run out yet
-	ReasonBatch   Reason = "batch"   // the request is a batch, which no processor works on
-	ReasonMessage Reason = "message" // of a start: the request waits for another message of the queue, or another one began its attempt
-	ReasonAlive   Reason = "alive"   // of who takes the attempt for dead: it has reported within its lease
+	ReasonStatus Reason = "status" // not from this status
+	ReasonEnded  Reason = "ended"  // the request has ended: terminal is terminal
+	ReasonStale  Reason = "stale"  // the report comes from a superseded attempt
+	ReasonEarly  Reason = "early"  // the request's time has not run out yet
+	ReasonBatch  Reason = "batch"  // the request is a batch, which no processor works on
+	// A start: the request waits for another message of the queue, or another one began its
+	// attempt.
+	ReasonMessage Reason = "message"
+	// Somebody took the attempt for dead: it has reported within its lease.
+	ReasonAlive Reason = "alive"
 )
 
 // TransitionError is a change that the state machine refused. Nothing was

@@ -82,10 +82,11 @@ const (
 	eventOpening = `{"specversion":"1.0","id":"`
 	eventSource  = `","source":"/v1/requests/`
 	eventKind    = `","type":"`
-	eventTrace   = `","traceparent":"` // the extension of that name, see CloudEvents' Distributed Tracing
-	eventTopic   = `","subject":"`
-	eventTime    = `","time":`
-	eventData    = `","datacontenttype":"application/json","data":`
+	// The extension of that name, see CloudEvents' Distributed Tracing.
+	eventTrace = `","traceparent":"`
+	eventTopic = `","subject":"`
+	eventTime  = `","time":`
+	eventData  = `","datacontenttype":"application/json","data":`
 )
 
 // AppendEvent appends the event that tells of r as it is now, as one line of

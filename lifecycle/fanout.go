@@ -136,7 +136,8 @@ func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	if err == nil && r.CancelRequested && !r.Status.Terminal() {
 		_, err = s.review(ctx, r, true)
 	}
-	if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused { // refused: another one was faster
+	// If it was refused, another one was faster.
+	if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "batch is stored and queued, and could not be told so yet", slog.String("request", batch.ID), slog.Any("error", err))
 	}
 	return nil

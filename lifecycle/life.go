@@ -13,8 +13,9 @@ import (
 //
 // An id that Hark has made is never given twice. It needs no life, and has none.
 type Ref struct {
-	ID   string
-	Life string // "" of an id that Hark has made, and of what was stored before there were lives; or [AnyLife]
+	ID string
+	// "" of an id that Hark has made, and of what was stored before there were lives; or [AnyLife].
+	Life string
 }
 
 // AnyLife is the life in a [Ref] that names whichever request has the id now.

@@ -13,7 +13,8 @@ import (
 
 // memberOptions is what the content of a batch holds of a member besides the member's own content.
 type memberOptions struct {
-	ID          string        `json:"id,omitzero"` // its own; "" for the one that follows from the batch
+	// Its own; "" for the one that follows from the batch.
+	ID          string        `json:"id,omitzero"`
 	Route       string        `json:"route"`
 	Topic       string        `json:"topic,omitzero"`
 	Priority    int           `json:"priority,omitzero"`

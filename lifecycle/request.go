@@ -25,39 +25,54 @@ type Request struct {
 	Percent *float64 `json:"percent,omitzero"` // 0 to 100
 	Message string   `json:"message,omitzero"`
 
-	Attempt         int           `json:"attempt,omitzero"`     // the attempt that counts; 0 before the first start
-	StartedBy       string        `json:"startedBy,omitzero"`   // the queue's message that began it, see [Start]; "" if none did
-	Lease           time.Duration `json:"lease,omitzero"`       // for how long it may be silent while it runs; 0: nobody has said
-	Reported        Reported      `json:"reported,omitzero"`    // the last report that ended an attempt
-	Failures        int           `json:"failures,omitzero"`    // attempts that failed or died
-	MaxAttempts     int           `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
-	RetryDelay      time.Duration `json:"retryDelay,omitzero"`  // before the second attempt, doubled for each further one; 0: the default
+	// The attempt that counts; 0 before the first start.
+	Attempt int `json:"attempt,omitzero"`
+	// The queue's message that began it, see [Start]; "" if none did.
+	StartedBy string `json:"startedBy,omitzero"`
+	// For how long it may be silent while it runs; 0: nobody has said.
+	Lease time.Duration `json:"lease,omitzero"`
+	// The last report that ended an attempt.
+	Reported    Reported `json:"reported,omitzero"`
+	Failures    int      `json:"failures,omitzero"`    // attempts that failed or died
+	MaxAttempts int      `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
+	// Before the second attempt, doubled for each further one; 0: the default.
+	RetryDelay      time.Duration `json:"retryDelay,omitzero"`
 	CancelRequested bool          `json:"cancelRequested,omitzero"`
-	Repeated        bool          `json:"repeated,omitzero"` // submitted more than once before it started, see Repeat
-	Counted         bool          `json:"counted,omitzero"`  // in what its owner takes, see [Request.Usage]
+	// Submitted more than once before it started, see Repeat.
+	Repeated bool `json:"repeated,omitzero"`
+	// In what its owner takes, see [Request.Usage].
+	Counted bool `json:"counted,omitzero"`
 
-	Member    int32  `json:"member,omitzero"`  // which one of its batch, from 0; here it takes no further room
-	BatchID   string `json:"batchId,omitzero"` // the batch that this request is a member of, "" for none
+	// Which one of its batch, from 0; here it takes no further room.
+	Member int32 `json:"member,omitzero"`
+	// The batch that this request is a member of, "" for none.
+	BatchID   string `json:"batchId,omitzero"`
 	BatchLife string `json:"batchLife,omitzero"`
 	Batch     *Batch `json:"batch,omitzero"` // of a request that stands for others; it has no route
 
-	Error  *Failure `json:"error,omitzero"`  // of a failed request, or of the last attempt while it waits for the next
+	// Of a failed request, or of the last attempt while it waits for the next.
+	Error  *Failure `json:"error,omitzero"`
 	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one
 
-	Sequence  uint64        `json:"sequence"` // number of the newest event, from 1, without gaps
-	CreatedAt time.Time     `json:"createdAt"`
-	UpdatedAt time.Time     `json:"updatedAt"`
-	StartedAt time.Time     `json:"startedAt,omitzero"` // first start
-	EndedAt   time.Time     `json:"endedAt,omitzero"`
-	ExpiresAt time.Time     `json:"expiresAt"`          // before the end: when its time runs out; after: when it is forgotten
-	NotBefore time.Time     `json:"notBefore,omitzero"` // a delayed or retried request does not start before
-	Retention time.Duration `json:"retention"`          // how long it is kept after its end
+	Sequence  uint64    `json:"sequence"` // number of the newest event, from 1, without gaps
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	StartedAt time.Time `json:"startedAt,omitzero"` // first start
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	// Before the end: when its time runs out; after: when it is forgotten.
+	ExpiresAt time.Time `json:"expiresAt"`
+	// A delayed or retried request does not start before.
+	NotBefore time.Time     `json:"notBefore,omitzero"`
+	Retention time.Duration `json:"retention"` // how long it is kept after its end
 
-	Input   ContentInfo       `json:"input"`
-	Call    *Call             `json:"call,omitzero"`
-	Headers map[string]string `json:"headers,omitzero"` // of the submission: safe-listed, trace context included, and what the gateway forwards besides
+	Input ContentInfo `json:"input"`
+	Call  *Call       `json:"call,omitzero"`
+	// Of the submission: safe-listed, trace context included, and what the gateway forwards
+	// besides.
+	Headers map[string]string `json:"headers,omitzero"`
 
-	Webhook *Webhook `json:"webhook,omitzero"` // the one-off endpoint that its events are delivered to, besides its owner's
+	// The one-off endpoint that its events are delivered to, besides its owner's.
+	Webhook *Webhook `json:"webhook,omitzero"`
 
 	Fingerprint string `json:"fingerprint"`  // of the submission, to tell a repeat from a conflict
 	Key         string `json:"key,omitzero"` // idempotency key, scoped to Owner
@@ -83,8 +98,9 @@ type ContentInfo struct {
 // Call is the HTTP call that a request was made from, when it came that way.
 type Call struct {
 	Method string `json:"method"`
-	Path   string `json:"path"`           // decoded; dot segments and empty ones stand as they were sent
-	Query  string `json:"query,omitzero"` // as it was sent, without the question mark
+	// Decoded; dot segments and empty ones stand as they were sent.
+	Path  string `json:"path"`
+	Query string `json:"query,omitzero"` // as it was sent, without the question mark
 	// RawPath is the path as it was sent, in which %2F is no slash; "" only if the request was
 	// stored by a version that did not keep it.
 	RawPath string `json:"rawPath,omitzero"`

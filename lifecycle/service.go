@@ -36,9 +36,10 @@ type Limits struct {
 	MaxDelay     time.Duration // 24 hours
 	Attempts     int           // default number of attempts; 3
 	MaxAttempts  int           // 20
-	RetryBase    time.Duration // delay before the second attempt, doubled for each further one; 1 second
-	RetryMax     time.Duration // the longest of these, unless the first is longer; 5 minutes
-	Quota        Quota         // of each owner; none
+	// Delay before the second attempt, doubled for each further one; 1 second.
+	RetryBase time.Duration
+	RetryMax  time.Duration // the longest of these, unless the first is longer; 5 minutes
+	Quota     Quota         // of each owner; none
 }
 
 // WithDefaults returns l with every zero field replaced by its default.
@@ -193,7 +194,8 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	if err != nil {
 		return err
 	}
-	if r.BatchID != "" && r.Status.Terminal() { // once it is forgotten, nobody would know how it ended
+	if r.BatchID != "" && r.Status.Terminal() {
+		// Once it is forgotten, nobody would know how it ended.
 		_, err := s.store.Apply(ctx, r.batch(), Count{Ends: []MemberEnd{{int(r.Member), r.Status}}})
 		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
 			return err

@@ -168,7 +168,8 @@ type Submission struct {
 
 	Key     string        // idempotency key, "" for none
 	KeyLock time.Duration // how long a repeat is told that the first call is in progress
-	Join    bool          // a repeat takes the request of the first call although that is in progress
+	// A repeat takes the request of the first call although that is in progress.
+	Join bool
 }
 
 // Created is the outcome of [Store.Create].

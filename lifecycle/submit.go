@@ -112,7 +112,8 @@ func (s *Service) withdraw(ctx context.Context, of Ref) bool {
 	if err == nil {
 		err = s.store.Delete(ctx, of)
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotEnded) { // not ended: it was submitted again since
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotEnded) {
+		// ErrNotEnded: it was submitted again since.
 		s.notWithdrawn.tell(s.log, of.ID, err)
 	}
 	return true

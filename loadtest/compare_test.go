@@ -49,7 +49,8 @@ func TestPlan(t *testing.T) {
 	if runs, _ := plan([]string{"lifecycle"}, nil, false, nil); slices.ContainsFunc(runs, func(p planned) bool { return p.server == "base" }) {
 		t.Error("the other version is among all")
 	}
-	if runs, _ := plan([]string{"growth"}, nil, false, nil); len(runs) != 1 || runs[0].rounds(3) != 1 { // it has rounds of its own
+	// It has rounds of its own.
+	if runs, _ := plan([]string{"growth"}, nil, false, nil); len(runs) != 1 || runs[0].rounds(3) != 1 {
 		t.Error(runs)
 	}
 }

@@ -25,7 +25,9 @@ type Job struct {
 
 	Subject     string    // who submitted it
 	SubmittedAt time.Time // by the clock of the store
-	Deadline    time.Time // by the local clock, at the start; zero if there is none. Extend moves the context's, not this one
+	// By the local clock, at the start; zero if there is none. Extend moves the context's, not this
+	// one.
+	Deadline time.Time
 
 	// Content is what was submitted. The handler owns the bytes.
 	Content lifecycle.Content

@@ -88,7 +88,9 @@ type Stats struct {
 	Succeeded   int64
 	Failed      int64 // those that are tried again, too
 	Returned    int64 // handed back: at shutdown, or by [Snooze]
-	Overtaken   int64 // which did not count any more when they ended: expired, canceled, superseded, or forgotten
+	// Attempts that did not count any more when they ended: expired, canceled, superseded, or
+	// forgotten.
+	Overtaken int64
 }
 
 // Stats may be called at any time, by any goroutine.

@@ -172,7 +172,8 @@ func (p *progress) flushLater() {
 		p.mu.Lock()
 		wait := time.Until(p.next)
 		if wait <= 0 && !empty(p.held) && p.attempt.Err() == nil {
-			_ = p.flush(p.attempt) // an outage is tried again, the end of the attempt ends its context
+			// An outage is tried again, the end of the attempt ends its context.
+			_ = p.flush(p.attempt)
 			wait = time.Until(p.next)
 		}
 		if empty(p.held) || p.attempt.Err() != nil {

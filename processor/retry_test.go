@@ -22,12 +22,13 @@ func TestRetryPolicy(t *testing.T) {
 		want    []time.Duration // between attempts; those of the policy give or take a fifth
 		exact   bool
 	}{
-		"the policy":           {retry: policy, handle: plain, want: []time.Duration{time.Minute, 3 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
-		"of a panic":           {retry: policy, handle: func(int) error { panic("oh") }, want: []time.Duration{time.Minute, 3 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
-		"its defaults":         {retry: map[string]processor.RetryPolicy{"work": {Base: 2 * time.Minute}}, handle: plain, want: []time.Duration{2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
-		"the same each time":   {retry: map[string]processor.RetryPolicy{"work": {Base: time.Minute, Factor: 1}}, handle: plain, want: []time.Duration{time.Minute, time.Minute, time.Minute, time.Minute}},
-		"what the handler is":  {retry: policy, handle: func(int) error { return processor.RetryAfter(time.Hour, nil) }, want: []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}, exact: true},
-		"none":                 {handle: plain, want: []time.Duration{time.Second, time.Second, time.Second, time.Second}, exact: true}, // as the world has it
+		"the policy":          {retry: policy, handle: plain, want: []time.Duration{time.Minute, 3 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
+		"of a panic":          {retry: policy, handle: func(int) error { panic("oh") }, want: []time.Duration{time.Minute, 3 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
+		"its defaults":        {retry: map[string]processor.RetryPolicy{"work": {Base: 2 * time.Minute}}, handle: plain, want: []time.Duration{2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute}},
+		"the same each time":  {retry: map[string]processor.RetryPolicy{"work": {Base: time.Minute, Factor: 1}}, handle: plain, want: []time.Duration{time.Minute, time.Minute, time.Minute, time.Minute}},
+		"what the handler is": {retry: policy, handle: func(int) error { return processor.RetryAfter(time.Hour, nil) }, want: []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}, exact: true},
+		// As the world has it.
+		"none":                 {handle: plain, want: []time.Duration{time.Second, time.Second, time.Second, time.Second}, exact: true},
 		"the request's before": {retry: policy, request: lifecycle.Request{RetryDelay: time.Hour}, handle: plain, want: []time.Duration{time.Second, time.Second, time.Second, time.Second}, exact: true},
 		"failures, not snoozes": {
 			retry: policy,

@@ -25,8 +25,9 @@ type run struct {
 	work     context.Context // ends with ErrShutdown when the drain time is over
 	outages  atomic.Int32    // starts that failed in a row
 
-	mu       sync.Mutex
-	attempts map[lifecycle.Ref]map[*attempt]struct{} // two of one request while a superseded one ends
+	mu sync.Mutex
+	// Two of one request while a superseded one ends.
+	attempts map[lifecycle.Ref]map[*attempt]struct{}
 }
 
 // cancel ends the attempts at a request whose cancellation was asked for.

@@ -38,9 +38,11 @@ func TestEndOfTheContext(t *testing.T) {
 			changes: "Start Cancel Fail(canceled)", acked: 1,
 		},
 		"out of time": {
-			request:   lifecycle.Request{ExpiresAt: time.Date(2000, 1, 1, 0, 0, 30, 0, time.UTC)}, // synctest starts at 2000-01-01
+			// synctest starts at 2000-01-01.
+			request:   lifecycle.Request{ExpiresAt: time.Date(2000, 1, 1, 0, 0, 30, 0, time.UTC)},
 			meanwhile: func(w *world, _ func() error) { time.Sleep(time.Minute) },
-			cause:     context.DeadlineExceeded, status: lifecycle.Processing, // until the next sweep
+			// It stays so until the next sweep.
+			cause: context.DeadlineExceeded, status: lifecycle.Processing,
 			changes: "Start", acked: 1,
 		},
 		"drain time over": {

@@ -67,7 +67,8 @@ func greet(addr string) error {
 		return err
 	}
 	var kind [1]byte
-	if _, err := io.ReadFull(conn, kind[:]); err != nil || kind[0] != 'R' { // it may say E, that it starts up
+	// It may say E, that it starts up.
+	if _, err := io.ReadFull(conn, kind[:]); err != nil || kind[0] != 'R' {
 		return fmt.Errorf("greeting: %q, %w", kind, err)
 	}
 	return nil

@@ -92,7 +92,8 @@ func newExporter(ctx context.Context, at string) (sdktrace.SpanExporter, error) 
 	if err != nil {
 		return nil, err
 	}
-	const general, traces = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" // the latter wins
+	// The latter wins.
+	const general, traces = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 	switch protocol := cmp.Or(os.Getenv(traces), os.Getenv(general), "http/protobuf"); protocol {
 	case "grpc":
 		if at == "" {

@@ -95,7 +95,8 @@ func TestKeyed(t *testing.T) {
 	p.shot("key")
 	use := func(text string) {
 		p.do(chromedp.SetValue(chromedp.CSS("#key input"), text), chromedp.Evaluate[chromedp.Void](`void (window.old = true)`), chromedp.Click(chromedp.CSS("#key button")))
-		for deadline := time.Now().Add(patience); ; { // the page loads again, which ends what is being evaluated
+		// The page loads again, which ends what is being evaluated.
+		for deadline := time.Now().Add(patience); ; {
 			ctx, cancel := context.WithTimeout(p.ctx, patience)
 			again, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.old === undefined && document.readyState === 'complete'`))
 			cancel()
@@ -110,7 +111,8 @@ func TestKeyed(t *testing.T) {
 	}
 	use("hark_nobody_0123456789")
 	p.until(`!document.querySelector('#key').hidden`)
-	p.until(`document.querySelector('#problem').textContent !== ''`) // now there is something to complain about
+	// There is something to complain about now.
+	p.until(`document.querySelector('#problem').textContent !== ''`)
 	p.do(chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`), chromedp.Navigate(base+"/webhooks.html"))
 	p.until(`!document.querySelector('#key').hidden`)
 	p.quiet()
@@ -288,7 +290,8 @@ func testStaysInView(t *testing.T, b *browser, base string) {
 	p.do(chromedp.EmulateViewport(400, 1100, chromedp.EmulateScale(2), chromedp.EmulateMobile))
 	p.sleep(30, "250ms")
 	p.until(`document.querySelectorAll('#log [data-type="request.progress"]').length >= 1`)
-	p.do(chromedp.Evaluate[chromedp.Void](`void document.querySelector('#live').scrollIntoView()`)) // as somebody does who watches it
+	// Whoever watches it does that.
+	p.do(chromedp.Evaluate[chromedp.Void](`void document.querySelector('#live').scrollIntoView()`))
 	const top = `document.querySelector('#live').getBoundingClientRect().top`
 	if seen := eval[float64](p, `document.querySelector('#recent').getBoundingClientRect().top`); seen > 1100 {
 		t.Errorf("the list of recent requests is out of view, at %v, so that this shows nothing", seen)
@@ -319,7 +322,8 @@ func testBatches(t *testing.T, b *browser, base string) {
 
 // testNoPercentage: what has no percentage is not at none.
 func testNoPercentage(t *testing.T, b *browser, base string) {
-	id := post(t, base+"/v1/requests", `{"content":1}`)["id"].(string) // on a route that nobody works on
+	// Nobody works on its route.
+	id := post(t, base+"/v1/requests", `{"content":1}`)["id"].(string)
 	p := b.open(t, base+"/#"+id)
 	p.until(`document.querySelector('#live').dataset.status === 'pending'`)
 	shown := eval[string](p, `document.querySelector('.percent').innerText + '|' + document.title + '|' + document.querySelector('#bar').hasAttribute('value')`)
@@ -501,7 +505,8 @@ func (b *browser) open(t *testing.T, address string) *page {
 			t.Errorf("the browser complains: %s", complaint)
 		}
 	})
-	if err := chromedp.Do(ctx); err != nil { // the tab lives as long as the context of the first run
+	// The tab lives as long as the context of the first run.
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
 	p.do(chromedp.Navigate(address))

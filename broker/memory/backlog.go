@@ -17,9 +17,10 @@ func placeOf(it *item) place { return place{it.job.Route, it.level(), it.job.Own
 
 // left says that jobs of a place are in the backlog alone. There is none where all are kept.
 type left struct {
-	jobs    int             // that have been left there, ever
-	reading bool            // somebody reads the backlog for the place
-	settled map[name]uint64 // sequences of those since that one began: what it has read of them is no news
+	jobs    int  // that have been left there, ever
+	reading bool // somebody reads the backlog for the place
+	// Sequences of those since that one began: what it has read of them is no news.
+	settled map[name]uint64
 }
 
 // againAfter is how long it takes until the backlog is read again after it has failed.

@@ -34,7 +34,8 @@ type link struct {
 	err     error         // of the last try while gen is nil
 	since   time.Time     // when gen became nil
 
-	waits map[string]time.Duration // by aim of which nothing is taken: how long that is put up with next
+	// How long it is put up with next that nothing is taken for an aim, by that.
+	waits map[string]time.Duration
 }
 
 func newLink(purpose string, b *Broker, servers []server, setup func(*generation) error) *link {

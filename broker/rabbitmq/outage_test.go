@@ -156,7 +156,8 @@ func TestHandlesGoOn(t *testing.T) {
 // TestServerKilled: what was published is delivered, whatever happens to the server.
 func TestServerKilled(t *testing.T) {
 	const jobs, producers, kills = 2000, 16, 2
-	server := servertest.RabbitMQ(t) // its own: after a kill, 3.10 stumbles over what other tests deleted
+	// It has one of its own: after a kill, 3.10 stumbles over what other tests deleted.
+	server := servertest.RabbitMQ(t)
 	b := open(t, server.URL, Options{}, "a")
 	server.Sync()
 
@@ -239,7 +240,8 @@ func TestLeaderDies(t *testing.T) {
 		t.Skip("starts three servers: make chaos")
 	}
 	nodes := servertest.RabbitMQCluster(t)
-	open(t, nodes[0].URL, Options{Prefix: "leader"}, "a") // declares the queues, so that they are led there
+	// This declares the queues, so that they are led there.
+	open(t, nodes[0].URL, Options{Prefix: "leader"}, "a")
 	b := open(t, nodes[1].URL, Options{Prefix: "leader"}, "a")
 	for _, s := range nodes {
 		s.Sync()

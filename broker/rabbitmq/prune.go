@@ -49,8 +49,10 @@ func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Q
 }
 
 const (
-	pruneMost = math.MaxUint16 // jobs that one Prune looks at, as many as a channel may hold; a longer queue is not in its order afterwards
-	pruneStep = 256            // jobs of which needed is asked at a time
+	// Jobs that one Prune looks at, as many as a channel may hold; a longer queue is not in its
+	// order afterwards.
+	pruneMost = math.MaxUint16
+	pruneStep = 256 // jobs of which needed is asked at a time
 	pruneIdle = 500 * time.Millisecond
 )
 

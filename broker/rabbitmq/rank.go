@@ -13,9 +13,10 @@ type Ranks int
 
 // What the versions of RabbitMQ do with the priority of a message.
 const (
-	OneRank  Ranks = 1  // before 4.0: nothing, the oldest first
-	TwoRanks Ranks = 2  // from 4.0: 0 and above, of the higher rank two for each of the lower
-	AllRanks Ranks = 10 // from 4.3: all, strictly, so that a steady stream of urgent jobs starves the others
+	OneRank  Ranks = 1 // before 4.0: nothing, the oldest first
+	TwoRanks Ranks = 2 // from 4.0: 0 and above, of the higher rank two for each of the lower
+	// From 4.3: all, strictly, so that a steady stream of urgent jobs starves the others.
+	AllRanks Ranks = 10
 )
 
 // ranksOf tells by the version of a server, such as 4.0.5; the oldest that is supported if it

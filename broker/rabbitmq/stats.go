@@ -7,8 +7,9 @@ type Stats struct {
 	Connected bool // both connections are up
 	Blocked   bool // the server is short of memory or disk and takes no jobs
 
-	Connections  int64 // made, lost ones included; 2 without a failure
-	Pending      int64 // publications that wait for their confirmation, those that nobody waits for any more included
+	Connections int64 // made, lost ones included; 2 without a failure
+	// Publications that wait for their confirmation, those that nobody waits for any more included.
+	Pending      int64
 	Published    int64 // confirmed by the server
 	Refused      int64 // refused by the server, or without a queue
 	Unconfirmed  int64 // given up or lost with their connection: they may have been taken

@@ -33,10 +33,11 @@ import (
 
 // work is one attempt at one request.
 type work struct {
-	ID      string          `json:"id"`
-	Life    string          `json:"life"`
-	Attempt int             `json:"attempt"`
-	Content json.RawMessage `json:"content"` // read by itself, so that one that does not fit fails alone
+	ID      string `json:"id"`
+	Life    string `json:"life"`
+	Attempt int    `json:"attempt"`
+	// Read by itself, so that one that does not fit fails alone.
+	Content json.RawMessage `json:"content"`
 }
 
 // failure is what a user reads who submitted something that cannot be worked on. What else goes

@@ -32,5 +32,6 @@ func TestCount(t *testing.T) {
 
 // TestRetriesAreOfRoutes: each retry policy is one, of a route that is served.
 func TestRetriesAreOfRoutes(t *testing.T) {
-	processor.New(nil, nil, nil, routes(slog.New(slog.DiscardHandler)), processor.Options{Retry: retries}) // which panics if not
+	// Which panics if not.
+	processor.New(nil, nil, nil, routes(slog.New(slog.DiscardHandler)), processor.Options{Retry: retries})
 }

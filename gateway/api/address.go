@@ -30,7 +30,8 @@ func (a *API) forwarded(c *fiber.Ctx) string {
 		return ""
 	}
 	scheme, host := first(c.Get(fiber.HeaderXForwardedProto)), first(c.Get(fiber.HeaderXForwardedHost))
-	if element := field.SplitUnquoted(c.Get("Forwarded"), ',')[0]; scheme == "" { // RFC 7239, section 4
+	// The field is that of RFC 7239, section 4.
+	if element := field.SplitUnquoted(c.Get("Forwarded"), ',')[0]; scheme == "" {
 		for _, pair := range field.SplitUnquoted(element, ';') {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); strings.ToLower(name) {
 			case "proto":

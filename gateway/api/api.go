@@ -56,15 +56,17 @@ type Options struct {
 	// TrustedProxies are the networks of proxies that are believed when they say how.
 	TrustedProxies []netip.Prefix
 
-	MaxBody      int           // bytes; 32 MiB
-	MaxCalls     int           // under way at a time, others are refused; 0: any number
-	Shares       Shares        // of these, what one caller and one address may have
-	BodyBudget   int64         // bytes of all unfinished bodies together; three times MaxBody, 32 MiB at least
+	MaxBody  int    // bytes; 32 MiB
+	MaxCalls int    // under way at a time, others are refused; 0: any number
+	Shares   Shares // of these, what one caller and one address may have
+	// Bytes of all unfinished bodies together; three times MaxBody, 32 MiB at least.
+	BodyBudget   int64
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxBatch     int           // requests of a batch; 1000
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
-	IDHeader     string        // field whose value is the id of what is submitted without one; "": none is
+	// Field whose value is the id of what is submitted without one; "": none is.
+	IDHeader string
 
 	// ForwardHeaders are fields of a submission that processors get beside the safe ones. None of
 	// them may prove who the caller is.
@@ -74,7 +76,8 @@ type Options struct {
 	// Nil: never.
 	Stall *stall.Watch
 
-	Now   func() time.Time            // on the clock that times of requests are of; default time.Now
+	// By the clock that times of requests are of; default time.Now.
+	Now   func() time.Time
 	Ready func(context.Context) error // nil means always ready
 	// Unserved returns those of the routes of which it is known that no processor works on them
 	// now. nil: none is.
@@ -138,8 +141,9 @@ func New(o Options) *API {
 	}
 	a.ctx, a.drain = context.WithCancel(context.Background())
 	a.app = fiber.New(fiber.Config{
-		AppName:               "hark",
-		StrictRouting:         true, // /metrics/ is not /metrics, nor is /METRICS: a rule of a proxy would be walked around
+		AppName: "hark",
+		// /metrics/ is not /metrics, nor is /METRICS: a rule of a proxy would be walked around.
+		StrictRouting:         true,
 		CaseSensitive:         true,
 		StreamRequestBody:     true,     // see package httpbody, which bounds it, too
 		ReadBufferSize:        16 << 10, // bounds the header of a request
@@ -147,7 +151,8 @@ func New(o Options) *API {
 		DisableDefaultDate:    false,
 		ErrorHandler:          a.fail,
 		IdleTimeout:           2 * time.Minute,
-		ReadTimeout:           httpbody.HeadTime, // of the head of a request; see package httpbody for its body
+		// Of the head of a request; see package httpbody for its body.
+		ReadTimeout: httpbody.HeadTime,
 		// A form is work like any other bytes: parsed, it would come out in another order, or be
 		// refused.
 		DisablePreParseMultipartForm: true,

@@ -177,7 +177,8 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 			return problem.InvalidFields(problem.At(at, what+" must be an offset"))
 		}
 	}
-	elsewhere := after.Epoch != "" && after.Epoch != channel.Life // of another life: all of this one is new
+	// The cursor is of another life: all of this one is new.
+	elsewhere := after.Epoch != "" && after.Epoch != channel.Life
 	if elsewhere {
 		after.Offset = 0
 	}

@@ -17,7 +17,8 @@ type oneOff struct {
 	Events []lifecycle.EventType `json:"events"`
 	Type   string                `json:"contentType"`
 
-	at string // what a pointer to one of its fields begins with; to the URL alone if it ends without a slash
+	// What a pointer to one of its fields begins with; to the URL alone if it ends without a slash.
+	at string
 }
 
 func (w *oneOff) pointer(field string) string {

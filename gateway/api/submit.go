@@ -83,7 +83,8 @@ type submitOptions struct {
 	poll   poll     // how the caller will look at it
 	routes []string // where the work goes
 	submit func(context.Context, lifecycle.Submission) (lifecycle.Created, error)
-	ended  func(*fiber.Ctx, auth.Caller, *lifecycle.Request, field.Preference, poll) error // answers with what has ended
+	// Answers with what has ended.
+	ended func(*fiber.Ctx, auth.Caller, *lifecycle.Request, field.Preference, poll) error
 }
 
 // submitAndAnswer is submitRequest for everything that can be submitted.

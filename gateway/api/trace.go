@@ -31,7 +31,8 @@ func (a *API) trace(c *fiber.Ctx) error {
 	if err != nil {
 		status = a.status(err)
 	}
-	if route := c.Route().Path; strings.HasPrefix(route, "/v1/") { // the pattern, of which there are few
+	// The route is the pattern, of which there are few.
+	if route := c.Route().Path; strings.HasPrefix(route, "/v1/") {
 		span.SetName(c.Method() + " " + route)
 		span.SetAttributes(attribute.String("http.route", route))
 	}

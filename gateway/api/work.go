@@ -337,7 +337,8 @@ func readAttempt(c *fiber.Ctx, body *field.Integer, errs *[]problem.FieldError) 
 	if body == nil {
 		return 0
 	}
-	if *body < 1 { // 0 is what is left when a processor forgets to say, and would get past the fence
+	if *body < 1 {
+		// 0 is what is left when a processor forgets to say, and would get past the fence.
 		*errs = append(*errs, problem.At("/attempt", "must be the number of an attempt"))
 	}
 	return int(*body)

@@ -248,7 +248,8 @@ func (g *Guard) Ticket(ticket string, resumes func(request string) bool) (Caller
 func validSubject(s string) bool {
 	const most = 256 // bytes; as the owner's channel takes
 	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || r == utf8.RuneError // which stands for what could not be read: two subjects would be one
+		// RuneError stands for what could not be read: two subjects would be one.
+		return unicode.IsControl(r) || r == utf8.RuneError
 	})
 }
 

@@ -336,7 +336,8 @@ func TestTokens(t *testing.T) {
 		_, err := g.Token(c.token)
 		detail := refused(t, err)
 		if c.want == "not one" {
-			detail = strings.Replace(detail, "is malformed", "is not one", 1) // which of both it is does not matter
+			// It does not matter which of both it is.
+			detail = strings.Replace(detail, "is malformed", "is not one", 1)
 		}
 		if !strings.Contains(detail, c.want) {
 			t.Errorf("%s: %q, want %q in it", name, detail, c.want)

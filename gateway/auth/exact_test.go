@@ -90,7 +90,8 @@ func TestClaimOfRoles(t *testing.T) {
 		{"https://example.com/app.roles", `{"https://example.com/app":{"roles":["admin"]}}`, admin},
 		{"realm_access.roles", `{"realm_access":{"roles":["admin"]}}`, admin},
 		{"realm_access.roles", `{"realm_access.roles":["admin"]}`, admin},
-		{"realm_access.roles", `{"realm_access.roles":["admin"],"realm_access":{"roles":["client"]}}`, admin}, // the whole name counts first
+		// The whole name counts first.
+		{"realm_access.roles", `{"realm_access.roles":["admin"],"realm_access":{"roles":["client"]}}`, admin},
 		{"a.b.c", `{"a.b":{"c":["admin"]},"a":{"b.c":["client"]}}`, admin},
 		{"a.b.c", `{"a":{"b.c":["admin"]}}`, admin},
 		{"a.b", `{"a":"admin"}`, client},

@@ -101,7 +101,8 @@ func parseKeys(text []byte) (*keySet, error) {
 	if err := exactEntries(text); err != nil {
 		return nil, err
 	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
+	// A further document would be passed over.
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more than one YAML document in it: put all keys into one list")
 	}
 	if len(entries) == 0 {

@@ -17,11 +17,14 @@ type tickets struct {
 
 // ticketClaims are what a ticket says.
 type ticketClaims struct {
-	jwt.RegisteredClaims                  // sub: the caller's subject; exp: until when it lets somebody begin to follow
-	Request              string           `json:"req"`
-	Life                 string           `json:"life,omitempty"` // of the request
-	Until                *jwt.NumericDate `json:"unt,omitempty"`  // the expiry of what proved who the caller is
-	Key                  string           `json:"key,omitempty"`  // the id of the API key that proved it
+	// sub: the caller's subject; exp: until when it lets somebody begin to follow.
+	jwt.RegisteredClaims
+	Request string `json:"req"`
+	Life    string `json:"life,omitempty"` // of the request
+	// The expiry of what proved who the caller is.
+	Until *jwt.NumericDate `json:"unt,omitempty"`
+	// The id of the API key that proved it.
+	Key string `json:"key,omitempty"`
 }
 
 func (t tickets) sign(c Caller, request lifecycle.Ref) (string, error) {

@@ -170,7 +170,8 @@ func exactClaims(text string) error {
 
 // keysOf returns the keys that may have signed a token.
 func (t *tokens) keysOf(token *jwt.Token) (any, error) {
-	if _, critical := token.Header["crit"]; critical { // RFC 7515, section 4.1.11: who does not understand it must refuse
+	// RFC 7515, section 4.1.11: who does not understand it must refuse.
+	if _, critical := token.Header["crit"]; critical {
 		return nil, errors.New("critical header parameters are not understood")
 	}
 	if _, symmetric := token.Method.(*jwt.SigningMethodHMAC); symmetric {

@@ -120,7 +120,8 @@ func (s *keys) take(text []byte) (changed bool, err error) {
 	for digest, k := range next.byDigest {
 		if was := before.byDigest[digest]; was != nil && was.same(k) {
 			k.revoke()
-			next.byDigest[digest], next.byID[k.id] = was, was // with the credential that connections have
+			// The old one has the credential that connections have.
+			next.byDigest[digest], next.byID[k.id] = was, was
 		} else {
 			changed = true
 		}

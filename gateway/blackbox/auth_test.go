@@ -665,7 +665,8 @@ func TestRevokedKey(t *testing.T) {
 		})
 	}
 	hold(401, alice, "GET", path, nil, "Prefer: wait=50")
-	hold(202, alice, "POST", "/v1/requests", `{"content":1,"id":"waits"}`) // it was accepted, and must not be made again
+	// It was accepted, and must not be made again.
+	hold(202, alice, "POST", "/v1/requests", `{"content":1,"id":"waits"}`)
 	hold(202, alice, "GET", "/v1/call/default/waits", nil)
 	hold(401, worker, "POST", "/v1/work/lease", `{"routes":["images"],"wait":50}`)
 	s.eventually(func() bool {

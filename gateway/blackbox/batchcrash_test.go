@@ -109,7 +109,8 @@ func TestBatchSurvivesKills(t *testing.T) {
 // batch stays behind, and it may be submitted again.
 func TestBatchRefused(t *testing.T) {
 	s := startServers(t)
-	g := start(t, s.args(s.proxy.Addr, "--samples=false", "--requeue=1m")...) // nobody else goes on with what it has begun
+	// Nobody else goes on with what it has begun.
+	g := start(t, s.args(s.proxy.Addr, "--samples=false", "--requeue=1m")...)
 	body := `{"id":"b","requests":[{"id":"own","route":"sleep","content":` + quick + `}` +
 		strings.Repeat(`,{"route":"sleep","content":`+quick+`}`, 30) + `]}`
 	g.call("POST", "/v1/requests", `{"id":"before","route":"sleep","content":`+quick+`}`, async).want(202)

@@ -151,7 +151,8 @@ func TestMemoryOfManyBodies(t *testing.T) {
 	if work["contentBase64"] != base64.StdEncoding.EncodeToString(result) {
 		t.Error("the work has another content")
 	}
-	for _, path := range []string{"/result", "/history"} { // no body, and nothing of one behind the head
+	// There is no body, and nothing of one behind the head.
+	for _, path := range []string{"/result", "/history"} {
 		l := p.line()
 		l.send("HEAD /v1/requests/"+id+path+" HTTP/1.1"+host+aliceKey, "")
 		if res, err := http.ReadResponse(l.reader, &http.Request{Method: "HEAD"}); err != nil || res.StatusCode != 200 {

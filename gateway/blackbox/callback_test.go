@@ -156,7 +156,8 @@ func TestCallbackExchange(t *testing.T) {
 			case bytes.Equal(d.Body, stored):
 				seen++
 			case !ok && (sequence == 1 || sequence == 2 && bytes.Contains(d.Body, []byte(`"code":"withdrawn"`))):
-				withdrawn++ // of a submission that was refused, because RabbitMQ was away, and came again
+				// Its submission was refused, because RabbitMQ was away, and came again.
+				withdrawn++
 			default:
 				t.Fatalf("%s: %s, want %s", queue, d.Body, stored)
 			}

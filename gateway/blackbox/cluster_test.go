@@ -23,8 +23,9 @@ type cluster struct {
 	servers         []string                // arguments that name the servers
 	options         []string                // further arguments of the gateways
 	environment     []string                // of what is started next, beside the test's own
-	topics          int                     // that requests are spread over, every fourth without one
-	failover        bool                    // a replica that takes over may lack the newest writes
+	// Requests are spread over so many, every fourth without one.
+	topics   int
+	failover bool // a replica that takes over may lack the newest writes
 
 	mu      sync.Mutex
 	nodes   []*process
@@ -33,8 +34,9 @@ type cluster struct {
 	// What clients met.
 	refused, resumed, resets atomic.Int64
 	again                    atomic.Int64 // requests that took more than one attempt
-	lost                     atomic.Int64 // requests that were accepted and are not there, by a failover
-	longest                  atomic.Int64 // ns without an answer
+	// Requests that were accepted and are not there, by a failover.
+	lost    atomic.Int64
+	longest atomic.Int64 // ns without an answer
 }
 
 // newCluster starts a cluster on servers of its own. The gateways are given further arguments.

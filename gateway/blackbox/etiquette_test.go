@@ -199,7 +199,8 @@ func TestRate(t *testing.T) {
 	}
 	h.settled()
 	got := r.all()
-	if took := got[len(got)-1].at.Sub(got[0].at); len(got) != n || took < time.Second { // 1.4 s, but for how long the first was on its way
+	// 1.4 s, but for how long the first was on its way.
+	if took := got[len(got)-1].at.Sub(got[0].at); len(got) != n || took < time.Second {
 		t.Errorf("%d arrived in %v", len(got), took)
 	}
 }

@@ -306,7 +306,8 @@ func TestHistoryTellsWhatIsGone(t *testing.T) {
 			if err := json.Unmarshal(a.body, &list); err != nil || list.Recovered == nil {
 				t.Fatalf("%v: %s", err, a.body)
 			}
-			if n = len(list.Events); n > 0 { // each of them has the same number in all of these channels
+			// Each of them has the same number in all of these channels.
+			if n = len(list.Events); n > 0 {
 				if first = list.Events[0].Data.Sequence; list.Events[n-1].Data.Sequence != first+n-1 || list.Offset != first+n-1 {
 					t.Errorf("%s%s: %s", path, query, a.body)
 				}

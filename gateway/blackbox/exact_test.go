@@ -81,7 +81,8 @@ func TestOtherPagesMayNot(t *testing.T) {
 		{"HEAD /v1/call/default/x", "Sec-Fetch-Site: cross-site", 403},
 		{"GET /v1/call/default/x", "Sec-Fetch-Site: same-site", 403},
 		{"GET /v1/call/default/x", "Sec-Fetch-Site: of-a-browser-to-come", 403},
-		{"GET /v1/call/default/x", "Referer: https://evil.example/page", 403}, // as over http from elsewhere than localhost
+		// It is as over http from elsewhere than localhost.
+		{"GET /v1/call/default/x", "Referer: https://evil.example/page", 403},
 		{"GET /v1/call/default/x", "Origin: null", 403},
 		{"DELETE /v1/call/default/x", "Origin: https://evil.example", 403},
 		{"POST /v1/requests?delay=1h", "Referer: https://evil.example/", 403},

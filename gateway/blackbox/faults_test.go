@@ -52,7 +52,8 @@ func TestFaults(t *testing.T) {
 		{
 			"RabbitMQ is short of memory",
 			func(s *servers) {
-				s.t.Cleanup(func() { s.ctl("set_vm_memory_high_watermark", "0.4") }) // others use it too
+				// Others use it too.
+				s.t.Cleanup(func() { s.ctl("set_vm_memory_high_watermark", "0.4") })
 				s.ctl("set_vm_memory_high_watermark", "0")
 			},
 			func(s *servers) { s.ctl("set_vm_memory_high_watermark", "0.4") },

@@ -19,7 +19,8 @@ func TestDeadEndpoints(t *testing.T) {
 	silent := newReceiver(t, func(http.ResponseWriter, *http.Request) { <-over })
 	dead := []string{closedPort(t), failing.url, silent.url, dripping(t, over)}
 	s := startHooks(t, "--webhook-slots=32")
-	t.Cleanup(func() { close(over) }) // before the receivers are closed, which wait for their answers
+	// This comes before the receivers are closed, which wait for their answers.
+	t.Cleanup(func() { close(over) })
 
 	r := newReceiver(t, nil)
 	var hooks []*hook

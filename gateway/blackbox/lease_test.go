@@ -348,7 +348,8 @@ func TestLeaseWhoseAnswerWasCut(t *testing.T) {
 	id := s.call("POST", "/v1/requests", `{"content":"`+strings.Repeat("x", 16<<20)+`","route":"default","maxAttempts":1}`, async).want(202).json()["id"].(string)
 	const order = `{"routes":["default"],"wait":"30s","lease":"1h"}`
 	l := s.line()
-	if err := l.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // so that the answer stands still
+	// So that the answer stands still.
+	if err := l.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
 	l.send(leaseHead(order), order)

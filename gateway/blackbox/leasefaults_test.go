@@ -140,7 +140,8 @@ func TestLeaseWhileServersAreAway(t *testing.T) {
 		if a.status == 200 && string(a.body) != "{\"work\":[]}\n" {
 			t.Fatalf("%s, although %+v goes on", a.body, w)
 		}
-		return a.status == 200 && s.metric("hark_leases") == 2 // the one whose delivery was lost is there, too
+		// The one whose delivery was lost is there, too.
+		return a.status == 200 && s.metric("hark_leases") == 2
 	})
 	s.call("PUT", w.path("result"), "1").want(200)
 	s.eventually(func() bool { return s.metric("hark_leases") == 0 })

@@ -109,7 +109,8 @@ func TestLivesOfJobs(t *testing.T) {
 	s.again("x2", `,"route":"a","content":"early","delay":"700ms"`, known)
 	forget("x2")
 	s.again("x2", `,"route":"a","content":"late","delay":"60s"`, known)
-	s.again("x3", `,"route":"a","content":"now","delay":"900ms"`, known) // due behind the first message of x2
+	// It is due behind the first message of x2.
+	s.again("x3", `,"route":"a","content":"now","delay":"900ms"`, known)
 	if work := take("a", "30s"); len(work) != 1 || work[0].Content != "now" {
 		t.Errorf("before its time comes %+v", work)
 	}
@@ -355,7 +356,8 @@ func TestLivesOfBatches(t *testing.T) {
 	if first["life"] == second["life"] {
 		t.Errorf("%v", second)
 	}
-	s.call("GET", "/v1/batches/b/requests?cursor="+page, nil).problem(404, "request-not-found") // a page of another batch
+	// It is a page of another batch.
+	s.call("GET", "/v1/batches/b/requests?cursor="+page, nil).problem(404, "request-not-found")
 	for range 2 {
 		w := s.leaseOne("")
 		if w.Content != 2.0 {
@@ -384,7 +386,8 @@ func TestReportAgain(t *testing.T) {
 	s.call("PUT", w.path("result"), `{"a":2}`).problem(409, "invalid-transition")
 	s.call("POST", w.path("complete"), nil).problem(409, "invalid-transition")
 	s.call("PUT", w.path("error"), `{"message":"m"}`).problem(409, "invalid-transition")
-	s.call("PUT", "/v1/work/"+w.ID+"/result", `{"a":1}`).problem(409, "invalid-transition") // which attempt's?
+	// Which attempt's?
+	s.call("PUT", "/v1/work/"+w.ID+"/result", `{"a":1}`).problem(409, "invalid-transition")
 	if n := len(s.call("GET", "/v1/requests/"+w.ID+"/history", nil).want(200).json()["events"].([]any)); n != 3 {
 		t.Errorf("%d events", n)
 	}

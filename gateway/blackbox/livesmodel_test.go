@@ -22,15 +22,17 @@ type lives struct {
 	t    *testing.T
 	once string // URL of a receiver that requests name
 
-	mu      sync.Mutex
-	node    *server            // changes with each kill
-	tokens  map[string]string  // by id/life: what was submitted with it
-	feed    map[string]int     // by id/life: the newest sequence that the follower of the feed has got
-	bodies  map[string]string  // by receiver and webhook-id: the body that came with it
-	ends    map[string]string  // by id/life: the status in the terminal event of the feed
-	seen    map[string][]int64 // by id/life: attempts that a worker was given
-	places  int                // events of which the feed tells only that they were forgotten
-	deleted map[string]bool    // by id/life: a DELETE may have taken it, with what was not delivered
+	mu     sync.Mutex
+	node   *server           // changes with each kill
+	tokens map[string]string // by id/life: what was submitted with it
+	// By id/life: the newest sequence that the follower of the feed has got.
+	feed   map[string]int
+	bodies map[string]string  // by receiver and webhook-id: the body that came with it
+	ends   map[string]string  // by id/life: the status in the terminal event of the feed
+	seen   map[string][]int64 // by id/life: attempts that a worker was given
+	places int                // events of which the feed tells only that they were forgotten
+	// By id/life: a DELETE may have taken it, with what was not delivered.
+	deleted map[string]bool
 	stopped atomic.Bool
 }
 
@@ -169,7 +171,8 @@ func (l *lives) works(random *rand.Rand) {
 				report(w.reports("result"), result)
 			}
 		}
-		if len(old) > 4 { // long after its lease has run out, and often after its request was forgotten
+		if len(old) > 4 {
+			// It is long after its lease has run out, and often after its request was forgotten.
 			report := old[0]
 			old = old[1:]
 			l.call("PUT", report.path, strconv.Quote(fmt.Sprint(report.w.Content)))
@@ -363,7 +366,8 @@ func TestLivesModel(t *testing.T) {
 				open++
 			}
 		}
-		return open <= ids+l.places && len(l.ends) > 50 // those that were submitted just now go on, and of others the end was forgotten
+		// Those that were submitted just now go on, and of others the end was forgotten.
+		return open <= ids+l.places && len(l.ends) > 50
 	})
 	l.stopped.Store(true)
 	running.Wait()

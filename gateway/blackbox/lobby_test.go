@@ -135,7 +135,8 @@ func TestToldToEndWhileWaiting(t *testing.T) {
 // meant, never the password.
 func TestServersThatRefuse(t *testing.T) {
 	s := startServers(t)
-	if _, err := s.rabbit.Ctl("add_user", s.prefix, "s3cret"); err != nil { // it may nothing in no virtual host
+	// The user may do nothing in any virtual host.
+	if _, err := s.rabbit.Ctl("add_user", s.prefix, "s3cret"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = s.rabbit.Ctl("delete_user", s.prefix) })

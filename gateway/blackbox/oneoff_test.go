@@ -32,7 +32,8 @@ func TestOneOff(t *testing.T) {
 
 	body := map[string]any{"content": 1, "id": "named", "webhook": map[string]any{"url": mine.url, "secret": secret}}
 	s.call("POST", "/v1/requests", body, async).want(202)
-	s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k").want(202) // a repetition makes nothing new
+	// A repetition makes nothing new.
+	s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k").want(202)
 	s.call("POST", "/v1/requests", body, async, "Idempotency-Key: k").want(202)
 	s.call("POST", "/v1/requests", map[string]any{"content": 1, "id": "named", "webhook": map[string]any{"url": other.url}}, async).problem(409, "id-taken")
 	s.process("named")

@@ -54,7 +54,8 @@ func TestLocations(t *testing.T) {
 		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: a/b"},
 		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: user@push.example"},
 		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: push.example?x"},
-		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: push.example:99999"}, // clients refuse a URL of it after the work was accepted
+		// Clients refuse a URL of it after the work was accepted.
+		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: push.example:99999"},
 		{"", "X-Forwarded-Proto: https|X-Forwarded-Host: 2001:db8::1"},
 		{"", `Forwarded: proto=https;host="[2001:db8::1"`},
 		{"", "Forwarded: nonsense"},

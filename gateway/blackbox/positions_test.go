@@ -33,7 +33,8 @@ func TestPositions(t *testing.T) {
 			t.Fatalf("%d leased", len(work))
 		}
 		got[i] = work[0].(map[string]any)["id"].(string)
-		defer s.call("PUT", "/v1/work/"+got[i]+"/result?attempt=1", "1") // so that nothing is under way when the gateway stops
+		// Nothing is to be under way when the gateway stops.
+		defer s.call("PUT", "/v1/work/"+got[i]+"/result?attempt=1", "1")
 	}
 	if twoRanks(t) {
 		if high := slices.IndexFunc(got, func(id string) bool { return id == "p-0" || id == "p-4" }); high == 0 {

@@ -76,7 +76,8 @@ func TestCompressedTag(t *testing.T) {
 func TestHosts(t *testing.T) {
 	s := start(t, "--origins=https://friend.example")
 	for head, status := range map[string]int{
-		"GET /health/ready HTTP/1.0":                                                         200, // as HAProxy's option httpchk
+		// HAProxy's option httpchk asks so.
+		"GET /health/ready HTTP/1.0":                                                         200,
 		"GET /health/ready HTTP/1.0\nHost:":                                                  200,
 		"GET /health/ready HTTP/1.1\nHost: rebound.example":                                  403,
 		"GET /v1/requests HTTP/1.0":                                                          200,

@@ -190,7 +190,8 @@ func TestRanges(t *testing.T) {
 		want := map[int]int{206: 416, 200: 200, 304: 304, 412: 412}[status]
 		s.call("GET", path, nil, "Range: bytes=-0", header).want(want)
 	}
-	if a := s.call("HEAD", path, nil, "Range: bytes=0-1").want(200); a.header.Get("Content-Length") != "10" { // Range is for GET
+	// Range is for GET.
+	if a := s.call("HEAD", path, nil, "Range: bytes=0-1").want(200); a.header.Get("Content-Length") != "10" {
 		t.Errorf("HEAD: %v", a.header)
 	}
 }
@@ -374,9 +375,11 @@ func TestErrorsEverywhere(t *testing.T) {
 			"":                 "application/yaml",
 			"*/*":              "application/yaml", // curl
 			"application/yaml": "application/yaml",
-			"application/json": "application/yaml", // there is nothing else, and who asks for a document takes it
+			// There is nothing else, and who asks for a document takes it.
+			"application/json": "application/yaml",
 			"text/plain;q=0.5": "text/plain; charset=utf-8",
-			"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": "text/plain; charset=utf-8", // browsers
+			// Browsers send that.
+			"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": "text/plain; charset=utf-8",
 			"application/yaml,text/html;q=0.9":                                "application/yaml",
 		} {
 			headers := []string{"Accept: " + accept}

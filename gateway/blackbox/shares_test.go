@@ -155,7 +155,8 @@ func TestCallShareOfAnAddress(t *testing.T) {
 	for _, c := range []struct {
 		local, field, same, other string
 	}{
-		{"127.0.0.2", "X-Nothing: 1", "X-Forwarded-For: 192.0.2.77", ""}, // whom nobody trusts says nothing
+		// What somebody says whom nobody trusts does not count.
+		{"127.0.0.2", "X-Nothing: 1", "X-Forwarded-For: 192.0.2.77", ""},
 		{"127.0.0.9", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 203.0.113.5, 192.0.2.1", "X-Forwarded-For: 192.0.2.2"},
 		{"127.0.0.9", "X-Forwarded-For: 2001:db8:1:2:3::4", "X-Forwarded-For: 2001:db8:1:2::9", "X-Forwarded-For: 2001:db8:1:3::4"},
 		{"127.0.0.9", `Forwarded: for="[2001:db8:5::1]:1234";proto=https`, `Forwarded: for=unknown, for="[2001:db8:5::2]"`, "Forwarded: for=192.0.2.9"},
@@ -257,6 +258,7 @@ func TestOneOffShare(t *testing.T) {
 		t.Errorf("%d requests are stored", n)
 	}
 	alice.call("POST", "/v1/requests", body(2), async).want(202)
-	alice.call("POST", "/v1/webhooks", map[string]any{"url": url(3)}).want(201) // which lasts, and is another kind
+	// This one lasts, and is another kind.
+	alice.call("POST", "/v1/webhooks", map[string]any{"url": url(3)}).want(201)
 	bob.call("POST", "/v1/requests", body(3), async).want(202)
 }

@@ -309,7 +309,8 @@ func TestCallPath(t *testing.T) {
 		l.send("PUT /v1/call/default"+target+" HTTP/1.1\nHost: localhost\nPrefer: respond-async\nContent-Length: 1", "x")
 		location := l.want(202).Header.Get("Location")
 		id := strings.TrimPrefix(location, "/v1/requests/")
-		for _, path := range []string{"/start", "/start?attempt=1"} { // as the store returns it, too
+		// The store returns it, too.
+		for _, path := range []string{"/start", "/start?attempt=1"} {
 			call := s.call("POST", "/v1/work/"+id+path, nil).want(200).json()["call"].(map[string]any)
 			for _, name := range []string{"path", "rawPath", "query"} {
 				if call[name] != want[name] {

@@ -214,8 +214,10 @@ var (
 	wireTimes = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT`)
 	wireNames = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|whsec_[A-Za-z0-9+/=]+|\b[A-Za-z0-9_-]{20,}\b|\b[a-z0-9]{10}\b`)
 	wireSizes = regexp.MustCompile(`(?m)^(Content-Length: \d+|[0-9a-f]+)\r$`) // of what holds times
-	wireLives = regexp.MustCompile(`"life":"([a-z0-9]{10})"`)                 // may be without a digit
-	wireRetry = regexp.MustCompile(`(?m)^retry: \d+`)                         // give or take a third
+	// A life may be without a digit.
+	wireLives = regexp.MustCompile(`"life":"([a-z0-9]{10})"`)
+	// The pace is given give or take a third.
+	wireRetry = regexp.MustCompile(`(?m)^retry: \d+`)
 )
 
 func (w *wire) write(what, text string) {

@@ -185,12 +185,14 @@ func readFile(path string) (kong.Resolver, error) {
 	values := make(map[string]yaml.Node)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
-		if wrong, ok := errors.AsType[*yaml.TypeError](err); ok && strings.Contains(wrong.Errors[0], "cannot unmarshal") { // whose words are of Go
+		// The words of YAML's error are of Go.
+		if wrong, ok := errors.AsType[*yaml.TypeError](err); ok && strings.Contains(wrong.Errors[0], "cannot unmarshal") {
 			return nil, settings.NotAllowed("config", path, "keys with values, like `listen: 127.0.0.1:8080`")
 		}
 		return nil, settings.NotAllowed("config", path, "valid YAML: "+err.Error())
 	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) { // which would be passed over
+	// A further document would be passed over.
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, settings.NotAllowed("config", path, "one YAML document with all keys in it, and nothing behind it")
 	}
 	return &fileResolver{path: path, values: values}, nil
@@ -207,7 +209,8 @@ type fileResolver struct {
 func (r *fileResolver) Validate(app *kong.Application) error {
 	var known []string
 	for _, flag := range app.Flags {
-		if flag.Name != "help" && flag.Name != "config" && flag.Name != "new-key" { // which are asked for once
+		if flag.Name != "help" && flag.Name != "config" && flag.Name != "new-key" {
+			// Those three are asked for once.
 			known = append(known, flag.Name)
 		}
 	}
@@ -244,7 +247,8 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 		case item.ShortTag() == "!!null" || strings.TrimSpace(item.Value) == "":
 			return nil, fmt.Errorf("%s: %s in line %d is there but empty: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, item.Line)
 		}
-		texts[i] = item.Value // as it stands there: what YAML makes a number of may be a secret or a name
+		// As it stands there: what YAML makes a number of may be a secret or a name.
+		texts[i] = item.Value
 	}
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%s: %s in line %d is an empty list: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, node.Line)

@@ -14,7 +14,8 @@ import (
 var others = []string{
 	"HARK_BIND", "HARK_PORT", "HARK_KEYS_DIR", "HARK_DEMO_URL", // docker-compose.yml
 	"HARK_WORKER_LISTEN",
-	"HARK_KEY", "HARK_URL", "HARK_NODE", "HARK_SEED", "HARK_PATIENCE", "HARK_CHAOS", // README, loadtest, make
+	// README, loadtest and make have these.
+	"HARK_KEY", "HARK_URL", "HARK_NODE", "HARK_SEED", "HARK_PATIENCE", "HARK_CHAOS",
 	"HARK_GATEWAY", "HARK_FOLLOW", "HARK_RECEIVERS", "HARK_SEEN", "HARK_SECRET", // clienttest
 }
 

@@ -59,7 +59,8 @@ func ParseStore(args []string, out io.Writer) (Store, error) {
 		if !ok {
 			return c, errors.New("the file cannot be resolved")
 		}
-		options = append(options, kong.Resolvers(kong.ResolverFunc(file.Resolve))) // it has keys that do not matter here
+		// It has keys that do not matter here.
+		options = append(options, kong.Resolvers(kong.ResolverFunc(file.Resolve)))
 	}
 	parser, err := kong.New(&c, options...)
 	if err != nil {

@@ -123,7 +123,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		switch {
 		case err == nil:
-			if reset(c) { // as good as all, when somebody floods with calls whose answers he does not wait for
+			if reset(c) {
+				// Nearly all are, when somebody floods with calls whose answers he does not wait
+				// for.
 				_ = c.Close()
 			} else if conn := l.admit(c); conn != nil {
 				return conn, nil

@@ -15,10 +15,11 @@ type held struct {
 	delivery broker.Delivery
 	attempt  int
 	lease    time.Duration
-	sequence uint64    // of the newest event that is known
-	began    time.Time // when the attempt had begun, or last reported before it was held, by this process
-	stored   time.Time // the same by the store
-	expires  time.Time // by this process
+	sequence uint64 // of the newest event that is known
+	// When the attempt had begun, or last reported before it was held, by this process.
+	began   time.Time
+	stored  time.Time // the same by the store
+	expires time.Time // by this process
 
 	by   *take              // the call that began it; nil if that was another process's
 	back *lifecycle.Release // why it is to be handed back, nil if it is not
@@ -115,7 +116,8 @@ func (l *Leases) hold(h *held) {
 			notified, next = true, time.Now().Add(time.Second)
 		case unknown:
 			notified, next = true, time.Now().Add(time.Second)
-			h.expires = later(h.expires, next) // whoever reports may get through to the store no more than this does
+			// Whoever reports may get through to the store no more than this does.
+			h.expires = later(h.expires, next)
 		case working:
 		}
 	}
@@ -132,7 +134,8 @@ func (l *Leases) fail(h *held) bool {
 	defer cancel()
 	id := h.delivery.Job().ID
 	_, err := l.life.Report(ctx, refOf(h.delivery), lifecycle.Fail{
-		Attempt: h.attempt, Silent: true, Retry: true, Delay: time.Nanosecond, // it has waited long enough
+		// It has waited long enough.
+		Attempt: h.attempt, Silent: true, Retry: true, Delay: time.Nanosecond,
 		Failure: lifecycle.Failure{Code: codeSilent, Message: "The processor was silent for longer than its lease."},
 	})
 	if alive(err) {
@@ -207,7 +210,8 @@ func (l *Leases) load(h *held) state {
 		return over
 	case r.Attempt < h.attempt: // a server without its newest writes took over
 		return lost
-	case r.Status == lifecycle.Pending: // it was handed to the queue again with the report that said so
+	case r.Status == lifecycle.Pending:
+		// It was handed to the queue again with the report that said so.
 		return over
 	}
 	now := time.Now()

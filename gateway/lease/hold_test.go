@@ -15,7 +15,8 @@ func TestHold(t *testing.T) {
 		name  string
 		muted bool // not even at first
 		run   func(w *world, at func(time.Duration))
-		back  time.Duration // since the start, after which the job is in the queue again; 0: it was acknowledged
+		// Since the start, after which the job is in the queue again; 0: it was acknowledged.
+		back time.Duration
 	}{
 		{"silent", false, func(*world, func(time.Duration)) {}, minute},
 		{"silent, without a notification", true, func(*world, func(time.Duration)) {}, minute},

@@ -120,7 +120,8 @@ type Stats struct {
 	Handed      uint64 // leases given
 	Expired     uint64 // leases that ran out
 	Undelivered uint64 // leases that were handed back because their work did not reach its caller
-	TakenOver   uint64 // leases that were handed back because another session of their worker called
+	// Leases that were handed back because another session of their worker called.
+	TakenOver uint64
 }
 
 // Stats returns the figures.

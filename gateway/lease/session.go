@@ -148,7 +148,8 @@ func (l *Leases) join(ctx context.Context, w Worker) (s *shift, leave func(), er
 	if w.Name == "" {
 		return nil, func() {}, nil
 	}
-	key, session := w.key(), cmp.Or(w.Session, "*"+rand.Text()) // no session that has a name has a star
+	// No session that has a name has a star.
+	key, session := w.key(), cmp.Or(w.Session, "*"+rand.Text())
 	s = &shift{superseded: make(chan struct{})}
 	// It is there before its session is noted, so that it misses nothing that comes behind it.
 	l.mu.Lock()

@@ -79,7 +79,8 @@ func (l *Leases) Take(ctx context.Context, o Order) ([]Work, error) {
 	}
 	t.handBack = sync.OnceFunc(func() { close(t.undelivered) })
 	var stop context.CancelFunc
-	t.consuming, stop = context.WithCancel(context.Background()) // the call's own context would cut off what has begun
+	// The call's own context would cut off what has begun.
+	t.consuming, stop = context.WithCancel(context.Background())
 	defer stop()
 	go func() {
 		defer l.leave()
@@ -130,7 +131,8 @@ type take struct {
 	returned    chan struct{} // closed when its caller has been told what it has begun
 	undelivered chan struct{} // closed when what it has begun did not reach its caller
 	handBack    func()        // closes that
-	superseded  chan struct{} // closed when another session of its worker has called; nil if it has no name
+	// Closed when another session of its worker has called; nil if it has no name.
+	superseded chan struct{}
 
 	mu       sync.Mutex
 	closed   bool  // nothing more is begun

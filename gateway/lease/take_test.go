@@ -267,7 +267,8 @@ func TestComesBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, Options{})
 				w.submit("1")
-				w.take(Order{Max: 1, Lease: minute}, "1") // which counts, whatever others would grant
+				// The minute counts, whatever others would grant.
+				w.take(Order{Max: 1, Lease: minute}, "1")
 				ended, end := context.WithCancel(t.Context())
 				end()
 				w.Drain(ended)

@@ -61,7 +61,8 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 		}
 		still := make(map[lifecycle.Ref]waiting, len(seen))
 		again := 0
-		due, all := make(map[string]int), true // pending requests that may start, by route, if all were gone through
+		// Pending requests that may start, by route, if all were gone through.
+		due, all := make(map[string]int), true
 		for r, err := range g.Store.Unfinished(ctx) {
 			if err != nil {
 				all = false

@@ -86,7 +86,8 @@ func (l *lobby) leave() {
 		defer close(l.left)
 		defer cancel()
 		<-ctx.Done()
-		_ = l.server.Close() // Shutdown would drop at once what is about to be asked on new connections
+		// Shutdown would drop at once what is about to be asked on new connections.
+		_ = l.server.Close()
 	}()
 }
 

@@ -18,7 +18,8 @@ func releaseMemory(ctx context.Context, held func() int64) {
 		interval = time.Second
 		quiet    = 2 << 20 // bytes allocated in an interval
 		least    = 4 << 20 // bytes worth the collection
-		settled  = 3       // quiet intervals after which others have let go of theirs, the log of the store above all
+		// Quiet intervals after which others have let go of theirs, the log of the store above all.
+		settled = 3
 	)
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"},
@@ -48,7 +49,8 @@ func releaseMemory(ctx context.Context, held func() int64) {
 		}
 		if os.Getenv("GOMEMLIMIT") == "" && os.Getenv("GOGC") == "" {
 			total, released := samples[5].Value.Uint64(), samples[6].Value.Uint64()
-			beside := total - min(total, released+free+objects) // stacks, and what the runtime has for itself
+			// These are stacks, and what the runtime has for itself.
+			beside := total - min(total, released+free+objects)
 			if next := memoryLimit(live, uint64(held()), beside); next != limit {
 				limit = next
 				debug.SetMemoryLimit(limit)
@@ -62,7 +64,8 @@ func releaseMemory(ctx context.Context, held func() int64) {
 		}
 		calm++
 		switch garbage := objects - min(objects, live); {
-		case calm == settled && now-again >= least: // what was let go of since is not known as garbage yet
+		case calm == settled && now-again >= least:
+			// What was let go of since is not known as garbage yet.
 			again = now
 			runtime.GC() // pools let go of what they have at the second collection
 		case now-freed >= least && free+garbage >= max(least, live/8):

@@ -185,12 +185,15 @@ func listen(address string) (net.Listener, error) {
 
 // listenError says of an address that cannot be listened on what to do.
 func listenError(key, address string, err error) error {
-	env, windows := "HARK_"+strings.ToUpper(key), runtime.GOOS == "windows" // whose errors syscall has other names for
+	// For errors of Windows syscall has other names.
+	env, windows := "HARK_"+strings.ToUpper(key), runtime.GOOS == "windows"
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE), windows && errors.Is(err, syscall.Errno(10048)): // WSAEADDRINUSE
+	case errors.Is(err, syscall.EADDRINUSE), windows && errors.Is(err, syscall.Errno(10048)):
+		// 10048 is WSAEADDRINUSE.
 		return fmt.Errorf("%s: another process listens on %s already, maybe a gateway: end it, or choose another address with --%s (%s), like --%s 127.0.0.1:8081: %w",
 			key, address, key, env, key, err)
-	case errors.Is(err, syscall.EACCES), windows && errors.Is(err, syscall.Errno(10013)): // WSAEACCES
+	case errors.Is(err, syscall.EACCES), windows && errors.Is(err, syscall.Errno(10013)):
+		// 10013 is WSAEACCES.
 		return fmt.Errorf("%s: this user may not listen on %s: choose a port from 1024 on with --%s (%s): %w", key, address, key, env, err)
 	default:
 		return fmt.Errorf("%s: cannot listen on %s; choose an address of this machine with --%s (%s): %w", key, address, key, env, err)

@@ -15,7 +15,8 @@ import (
 // been left, unless there are other nodes. Any other one is looked at when it has been there for an
 // age, and then every second age; that reads all of its requests that have not ended.
 func (g *Node) reconcile(ctx context.Context, age time.Duration) {
-	seen := make(map[lifecycle.Ref]time.Time) // when a batch is looked at next, by this node's clock, monotonic
+	// When a batch is looked at next, by this node's clock, monotonic.
+	seen := make(map[lifecycle.Ref]time.Time)
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
 	for first := g.Rabbit == nil; ; first = false {

@@ -63,7 +63,8 @@ func ownerEvents(ctx context.Context, source hub.Source, owner string, after uin
 		return nil, 0, err
 	}
 	for _, m := range history.Messages {
-		events, last = append(events, m.About.(*lifecycle.Event)), m.Offset // as those of all stores
+		// Events of all stores are that.
+		events, last = append(events, m.About.(*lifecycle.Event)), m.Offset
 	}
 	return events, last, nil
 }

@@ -267,7 +267,8 @@ func unquote(quoted []byte) (text, fault string) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		text = string(quoted[1 : len(quoted)-1])
 		if !utf8.ValidString(text) {
-			return string([]rune(text)), NotUTF8 // a replacement for each byte that is none, as encoding/json does
+			// There is a replacement for each byte that is none, as encoding/json does it.
+			return string([]rune(text)), NotUTF8
 		}
 		return text, ""
 	}

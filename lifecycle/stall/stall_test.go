@@ -35,7 +35,8 @@ func TestLeft(t *testing.T) {
 		if got := w.LeftOf(test.lease); got != test.want {
 			t.Errorf("after %v, of a lease of %v: %v, want %v", test.stall, test.lease, got, test.want)
 		}
-		for waited := time.Duration(0); waited < test.want; waited += Least / 2 { // it goes on, and nothing new happens
+		// It goes on, and nothing new happens.
+		for waited := time.Duration(0); waited < test.want; waited += Least / 2 {
 			advance(Least / 2)
 			w.LeftOf(test.lease)
 		}

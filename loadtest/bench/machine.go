@@ -31,7 +31,8 @@ func Here() Header {
 	}
 	kb, _ := strconv.ParseFloat(strings.TrimSuffix(lineOf("/proc/meminfo", "MemTotal"), " kB"), 64)
 	m.Memory = kb * 1024
-	commit, _ := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output() // there may be no git
+	// There may be no git.
+	commit, _ := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
 	return Header{Date: time.Now().UTC().Truncate(time.Second), Machine: m, Commit: strings.TrimSpace(string(commit))}
 }
 

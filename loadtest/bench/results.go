@@ -38,13 +38,14 @@ type Skipped struct {
 
 // Run is one scene on one server.
 type Run struct {
-	Target   string            `json:"target"` // the server's name for people
-	Server   string            `json:"server"`
-	Backends string            `json:"backends"`
-	Scene    string            `json:"scene"`
-	Settings map[string]string `json:"settings"` // flags of the scene with their values, given or not
-	Args     []string          `json:"args"`     // as given
-	Took     float64           `json:"took"`     // seconds, starting the server not included
+	Target   string `json:"target"` // the server's name for people
+	Server   string `json:"server"`
+	Backends string `json:"backends"`
+	Scene    string `json:"scene"`
+	// Flags of the scene with their values, given or not.
+	Settings map[string]string `json:"settings"`
+	Args     []string          `json:"args"` // as given
+	Took     float64           `json:"took"` // seconds, starting the server not included
 	Failed   string            `json:"failed,omitempty"`
 	Figures  []Figure          `json:"figures"`
 	Series   []Series          `json:"series,omitempty"`

@@ -8,9 +8,10 @@ import (
 
 // Table holds servers beside each other in one scene.
 type Table struct {
-	Scene    string
-	Wire     string
-	OnRedis  bool   // whether the servers have Redis behind them, in a scene where others have nothing
+	Scene string
+	Wire  string
+	// Whether the servers have Redis behind them, in a scene where others have nothing.
+	OnRedis  bool
 	Title    string // without these
 	Settings string // how much it was
 	Columns  []Column

@@ -36,10 +36,11 @@ type call struct {
 
 // answer is what came back.
 type answer struct {
-	status  int
-	header  http.Header
-	body    []byte
-	unknown int // calls before that may have had an effect: they were answered by 503, or not at all
+	status int
+	header http.Header
+	body   []byte
+	// Calls before that may have had an effect: they were answered by 503, or not at all.
+	unknown int
 }
 
 func (a answer) problem() string {

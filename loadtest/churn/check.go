@@ -37,7 +37,8 @@ func (l *ledger) check(c *churn) {
 	if lost, most := l.found["attempts lost with their answer"], 4*(l.done["lease calls without an answer, or 503"]+l.done["workers that hung up while they waited"]); lost > most {
 		l.wrongly("%d attempts began that nobody was handed, although at most %d can have been lost with an answer", lost, most)
 	}
-	for _, name := range []string{exhausted, superseded} { // so that they are said also if there are none
+	// They are said also if there are none.
+	for _, name := range []string{exhausted, superseded} {
 		l.found[name] += 0
 	}
 }
@@ -194,7 +195,8 @@ func (l *ledger) checkOutcome(v *life) {
 	if s.want == failed && right {
 		right = slices.Contains(s.codes, end.code)
 		if _, handed := v.handed[end.attempt]; !handed && s.attempts < 20 && (end.code == "silent" || end.code == "attempts-exhausted") {
-			right = true // the last attempt that was left was lost with the answer that handed it out
+			// The last attempt that was left was lost with the answer that handed it out.
+			right = true
 		}
 	}
 	if s.askedToCancel {

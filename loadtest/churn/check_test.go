@@ -173,7 +173,8 @@ func TestPlace(t *testing.T) {
 				f.before = map[ref]bool{a: true}
 			}
 			for _, s := range test.shown {
-				_ = f.place(said{offset: s.offset}, s.of, s.seq, s.kind) // what it says is told in the ledger, too
+				// What it says is told in the ledger, too.
+				_ = f.place(said{offset: s.offset}, s.of, s.seq, s.kind)
 			}
 			wrong := strings.Join(c.ledger.wrong, "\n")
 			if test.want == "" && wrong != "" || !strings.Contains(wrong, test.want) {

@@ -39,12 +39,14 @@ type System struct {
 
 // Options say how long and how hard. The zero value works.
 type Options struct {
-	Duration time.Duration // of the disturbances; what is under way then is waited for. Default a minute
-	Rounds   int           // into which it is split, with a rest behind each, when memory is looked at; default 1
-	Seed     uint64        // of all choices
-	Rate     float64       // requests per second, those of batches included; default 15
-	Largest  int           // bytes of a result; default 5 MiB
-	Drain    time.Duration // longest wait for what is under way; default three minutes
+	// How long the disturbances last; what is under way then is waited for. Default a minute.
+	Duration time.Duration
+	// Duration is split into so many, with a rest behind each, when memory is looked at; default 1.
+	Rounds  int
+	Seed    uint64        // of all choices
+	Rate    float64       // requests per second, those of batches included; default 15
+	Largest int           // bytes of a result; default 5 MiB
+	Drain   time.Duration // longest wait for what is under way; default three minutes
 	// Every is how often it is written down what there is, besides at the start, at the end and
 	// after the rest; default five minutes.
 	Every time.Duration

@@ -27,7 +27,8 @@ func (c *churn) drain(ctx context.Context, feeds []*follower) {
 	for _, f := range feeds {
 		until(ctx, func() bool { _, behind := f.behind(); return !behind }) // checkFeed tells
 	}
-	until(ctx, func() bool { missing, _ := c.receiver.missing(); return len(missing) == 0 }) // check tells
+	// check tells what is missing after that.
+	until(ctx, func() bool { missing, _ := c.receiver.missing(); return len(missing) == 0 })
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -185,7 +186,8 @@ func total(all []map[string]float64, name string) (sum float64) {
 // goroutines than before.
 func (c *churn) atRest(ctx context.Context, baseline []map[string]float64) {
 	c.calls.CloseIdleConnections()
-	c.receiver.server.SetKeepAlivesEnabled(false) // closes those that dispatchers keep, which have goroutines
+	// This closes those that dispatchers keep, which have goroutines.
+	c.receiver.server.SetKeepAlivesEnabled(false)
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	var left []string

@@ -64,7 +64,8 @@ type connections struct {
 
 // said is one thing that a stream or a socket says.
 type said struct {
-	op        string // event, end, subscribed, error, or the name of an event that is none of the channel
+	// event, end, subscribed, error, or the name of an event that is none of the channel.
+	op        string
 	offset    int
 	cursor    string
 	event     []byte

@@ -190,7 +190,8 @@ func (c *churn) plan(r *rand.Rand) plan {
 		p.said = r.IntN(1900)
 	}
 	if (p.route == routeLeased || p.route == routeQuiet) && p.exact != nil && p.size <= 6000 && one(r, 2) {
-		p.json, p.exact = true, []byte(`"`+hex.EncodeToString(p.exact)+`"`) // which stands in the event, too
+		// The content stands in the event, too.
+		p.json, p.exact = true, []byte(`"`+hex.EncodeToString(p.exact)+`"`)
 	}
 	if p.want == expired {
 		p.delay = 0 // it has to be shorter than the timeout

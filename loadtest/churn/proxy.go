@@ -49,7 +49,8 @@ func (p *proxy) pass(client net.Conn) {
 		return
 	}
 	defer func() { _ = server.Close() }()
-	for _, conn := range []net.Conn{client, server} { // so that what a follower does not read soon waits in the gateway
+	// What a follower does not read is soon to wait in the gateway.
+	for _, conn := range []net.Conn{client, server} {
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_, _ = tcp.SetReadBuffer(bufferBytes), tcp.SetWriteBuffer(bufferBytes)
 		}

@@ -341,7 +341,8 @@ func (c *churn) submitBatches(ctx context.Context, r *rand.Rand) {
 			members = append(members, m)
 			bodies = append(bodies, m.document(c))
 		}
-		p.content, _ = json.Marshal(map[string]any{"id": p.id, "retention": p.retention.String(), "requests": bodies}) // it can always be written
+		// It can always be written.
+		p.content, _ = json.Marshal(map[string]any{"id": p.id, "retention": p.retention.String(), "requests": bodies})
 		random := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))
 		c.under.Go(func() { c.batch(c.lasting, random, p, members) })
 	}

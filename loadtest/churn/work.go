@@ -54,7 +54,8 @@ func (w *worker) run(ctx context.Context) {
 	slots := make(chan struct{}, 8)
 	for ctx.Err() == nil {
 		calling, cancel := context.WithCancel(ctx)
-		if w.route == routeQuiet && w.disturbed.Err() == nil && one(w.random, 12) { // hangs up, maybe while it is handed something
+		if w.route == routeQuiet && w.disturbed.Err() == nil && one(w.random, 12) {
+			// It hangs up, maybe while it is handed something.
 			w.ledger.count("workers that hung up while they waited")
 			calling, cancel = context.WithTimeout(ctx, between(w.random, 0, 500*time.Millisecond))
 		}

@@ -21,11 +21,13 @@ type Follower struct {
 	addr     string
 	Conn     net.Conn
 	r        *bufio.Reader
-	Received int64                                             // bytes, for whoever reads
-	rest     []byte                                            // of a frame with several messages in it
-	data     []byte                                            // of a server-sent event, kept for the next one
-	Named    bool                                              // that event has a name
-	Message  func(f *Follower) (id, message []byte, err error) // of the wire
+	Received int64 // bytes, for whoever reads
+	// The rest of a frame with several messages in it.
+	rest []byte
+	// The data of a server-sent event, kept for the next one.
+	data    []byte
+	Named   bool                                              // that event has a name
+	Message func(f *Follower) (id, message []byte, err error) // of the wire
 
 	// Number finds a message's number in its channel; id is that of the wire.
 	Number func(id, message []byte) (int, bool)
@@ -145,7 +147,8 @@ func (f *Follower) event() (id, data []byte, err error) {
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		if value, ok := bytes.CutPrefix(line, []byte("id:")); ok {
-			id = bytes.Clone(bytes.TrimPrefix(value, []byte(" "))) // the next line may move the buffer
+			// The next line may move the buffer.
+			id = bytes.Clone(bytes.TrimPrefix(value, []byte(" ")))
 		} else if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
 			f.data, got = append(f.data, value...), true
 		} else if bytes.HasPrefix(line, []byte("event:")) {

@@ -15,7 +15,8 @@ type Results struct {
 	Figures []bench.Figure `json:"figures"`
 	Series  []bench.Series `json:"series,omitempty"`
 
-	Table func(out io.Writer) `json:"-"` // prints it for people, where figures one below the other are no good; nil: they are
+	// Prints it for people, where figures one below the other are no good; nil: they are.
+	Table func(out io.Writer) `json:"-"`
 }
 
 // Figure spares the names of the fields.

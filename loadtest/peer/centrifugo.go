@@ -153,7 +153,8 @@ func (c *centrifugo) Follow(wire, channel string) (*client.Follower, error) {
 func (c *centrifugo) Publish(channel string, n int) error {
 	body := fmt.Appendf(nil, `{"channel":"%s","data":%s}`, channel, Payload(n, c.bytes))
 	answer, err := client.Call(c.client, "http://"+c.addr+"/api/publish", "application/json", body, "X-API-Key", centrifugoAPIKey)
-	if err == nil && !bytes.Contains(answer, []byte(`"result"`)) { // errors are answered with 200 too
+	if err == nil && !bytes.Contains(answer, []byte(`"result"`)) {
+		// Errors are answered with 200 too.
 		err = fmt.Errorf("publish: %s", answer)
 	}
 	return err

@@ -78,7 +78,8 @@ func startHark(o *Options) (_ *Target, err error) {
 	h.Addr = h.Addrs[0]
 	args := append([]string{
 		"--listen=" + h.Addr, "--data=" + dir + "/data", "--drain=1s", "--log-level=error", "--routes=default,echo", "--concurrency=128",
-		"--max-per-address=10000000", "--max-http-per-address=1000000", "--max-calls-per-address=1000000", // all of the load comes from one
+		// All of the load comes from one address.
+		"--max-per-address=10000000", "--max-http-per-address=1000000", "--max-calls-per-address=1000000",
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
 	}, o.Args...)
 	if shared {

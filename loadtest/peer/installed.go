@@ -64,7 +64,8 @@ func Versions(absent map[string]string) map[string]string {
 		if _, away := absent[server]; away {
 			return
 		}
-		if out, err := cmd.CombinedOutput(); err == nil { // whoever does not say it, is there without
+		// Whoever does not say it, is there without.
+		if out, err := cmd.CombinedOutput(); err == nil {
 			said[name] = cut(strings.TrimSpace(string(out)))
 		}
 	}

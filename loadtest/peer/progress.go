@@ -72,7 +72,8 @@ func (p *Progress) begin(name string, total int64, at func() int64) {
 	}
 	bar := progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(title),
 		progressbar.OptionSetWidth(30), progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetSpinnerChangeInterval(0)) // else it has a goroutine that nobody can end
+		// Otherwise it has a goroutine that nobody can end.
+		progressbar.OptionSetSpinnerChangeInterval(0))
 	drawn := make(chan struct{})
 	p.drawn = drawn
 	p.draws.Go(func() {

@@ -39,7 +39,8 @@ func (s *Broadcast) measure(t *peer.Target, channel string) (*counted, cost, err
 	c := newCounted(s.Followers)
 	defer c.close()
 	warmup, messages := s.messages(s.Warmup), s.messages(s.Duration)
-	due := make([]atomic.Int64, warmup+messages+1) // by the number of the message, zero while warming up
+	// By the number of the message, zero while warming up.
+	due := make([]atomic.Int64, warmup+messages+1)
 	t.Phase("connecting", s.Followers)
 	if err := c.follow(
 		func(int) (*client.Follower, error) { return t.Follow(s.Wire, channel) },

@@ -89,7 +89,8 @@ func (s *Churn) Start(o *peer.Options) (_ *peer.Target, err error) {
 		}
 		for i, routes := range []string{"sleep", "echo,images", "echo,images,fetch"} {
 			s.system.Workers = append(s.system.Workers, &churn.Process{
-				Name: fmt.Sprint("worker ", i), Ready: func(context.Context) error { return nil }, // nobody waits for it
+				// Nobody waits for it.
+				Name: fmt.Sprint("worker ", i), Ready: func(context.Context) error { return nil },
 				Command: func() *exec.Cmd {
 					cmd := exec.Command(worker, "--routes="+routes, "--concurrency=16", "--drain=1s", "--fetch-private")
 					cmd.Env = environment

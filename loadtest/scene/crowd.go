@@ -22,9 +22,10 @@ type Crowd struct {
 
 // crowdOrder is one order: to follow, to come and go, or to tell where everybody is.
 type crowdOrder struct {
-	Open  *crowdOpen `json:"open,omitempty"`
-	Churn *float64   `json:"churn,omitempty"` // followers per second that leave and come back, from now on
-	Tell  []expected `json:"tell,omitempty"`  // by group
+	Open *crowdOpen `json:"open,omitempty"`
+	// Followers per second that leave and come back, from now on.
+	Churn *float64   `json:"churn,omitempty"`
+	Tell  []expected `json:"tell,omitempty"` // by group
 }
 
 // crowdOpen says who is to follow: of all the seats of all groups every Of-th one, from Share on.

@@ -37,7 +37,8 @@ func keysOf(ctx context.Context, url string) (map[string]float64, error) {
 			kind += ":"
 		}
 		switch kind {
-		case "", "clock", "floor", "relayed", "w:kept:", "lead:", "callback:": // one each, whatever happens
+		case "", "clock", "floor", "relayed", "w:kept:", "lead:", "callback:":
+			// There is one of each, whatever happens.
 			kind = "once: " + kind
 		default:
 			kind = "keys " + kind

@@ -23,8 +23,9 @@ type samples struct {
 }
 
 const (
-	sampledGateways    = "memory, gateways"
-	sampledHeap        = "live heap, gateways" // as of the last collection: without the garbage that memory has in it
+	sampledGateways = "memory, gateways"
+	// As of the last collection: without the garbage that memory has in it.
+	sampledHeap        = "live heap, gateways"
 	sampledGoroutines  = "goroutines"
 	sampledConnections = "open connections"
 	sampledDeliveries  = "deliveries"
@@ -78,7 +79,8 @@ func (s *samples) sample(at float64, every time.Duration) error {
 			return err
 		}
 		goroutines += m["go_goroutines"]
-		heap += m["go_memstats_next_gc_bytes"] / (1 + m["go_gc_gogc_percent"]/100) / (1 << 20) // it may grow by so much until it is collected
+		// It may grow by so much until it is collected.
+		heap += m["go_memstats_next_gc_bytes"] / (1 + m["go_gc_gogc_percent"]/100) / (1 << 20)
 		connections += m[`hark_connections{wire="sse"}`] + m[`hark_connections{wire="websocket"}`]
 	}
 	s.note(sampledHeap, at, heap)

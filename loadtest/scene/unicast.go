@@ -27,7 +27,8 @@ func (s *Unicast) Run(t *peer.Target) (measure.Results, error) {
 	if err := channels.create(t); err != nil {
 		return measure.Results{}, err
 	}
-	sent := make([]atomic.Int64, s.Channels) // when the newest message of each was begun, zero while warming up
+	// When the newest message of each was begun, zero while warming up.
+	sent := make([]atomic.Int64, s.Channels)
 	t.Phase("connecting", s.Channels)
 	if err := c.follow(
 		func(n int) (*client.Follower, error) { return t.Follow(s.Wire, channels.name(n)) },

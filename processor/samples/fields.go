@@ -19,7 +19,8 @@ import (
 // field which one is likely to be meant.
 func decode(job *processor.Job, v any, sample string, slips map[string]string) error {
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(job.Content.Data, &fields) == nil { // else it is no object, which Decode has words for
+	if json.Unmarshal(job.Content.Data, &fields) == nil {
+		// Otherwise it is no object, which Decode has words for.
 		if err := refuseUnknown(slices.Sorted(maps.Keys(fields)), suggest.Fields(v), sample, slips); err != nil {
 			return err
 		}

@@ -27,9 +27,11 @@ const (
 
 // order is what an image request asks for.
 type order struct {
-	sizes  []size // largest first
-	format string // "" (an image file if it is one size that was asked for by name, else zip), "zip", "jpeg" or "png"
-	single bool   // one image rather than an archive
+	sizes []size // largest first
+	// "" (an image file if it is one size that was asked for by name, else zip), "zip", "jpeg" or
+	// "png".
+	format string
+	single bool // one image rather than an archive
 }
 
 // imagesForm is the JSON form of an image request, and of its query.

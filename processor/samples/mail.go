@@ -237,7 +237,8 @@ func explainMail(ctx context.Context, err error) error {
 	code, status := 0, ""
 	if e, ok := errors.AsType[*mail.SendError](err); ok {
 		code, status = e.ErrorCode(), e.EnhancedStatusCode()
-	} else if e, ok := errors.AsType[*textproto.Error](err); ok { // before there was a mail to talk of
+	} else if e, ok := errors.AsType[*textproto.Error](err); ok {
+		// Before there was a mail to talk of.
 		code = e.Code
 	}
 	said := strings.TrimSpace(fmt.Sprint(code, " ", status))

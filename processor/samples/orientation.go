@@ -28,7 +28,8 @@ func jpegOrientation(data []byte) orientation {
 			continue
 		}
 		size := int(binary.BigEndian.Uint16(rest[2:]))
-		if marker == 0xDA || size < 2 || len(rest) < 2+size { // the picture itself begins, or nonsense
+		if marker == 0xDA || size < 2 || len(rest) < 2+size {
+			// The picture itself begins here, or nonsense.
 			break
 		}
 		if marker == 0xE1 {

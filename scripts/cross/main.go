@@ -86,9 +86,10 @@ type listed struct {
 	ImportPath string
 	Dir        string
 	GoFiles    []string
-	ImportMap  map[string]string // of what stands in the source to what is meant, where that is not the same
-	Standard   bool
-	Module     *struct{ GoVersion string }
+	// From what stands in the source to what is meant, where that is not the same.
+	ImportMap map[string]string
+	Standard  bool
+	Module    *struct{ GoVersion string }
 }
 
 // checker keeps what targets have in common: most files are those of all of them.

@@ -36,9 +36,10 @@ type written struct {
 type phase byte
 
 const (
-	atOnce   phase = iota // to do all of it
-	asks                  // to say whether it would store the body, and do nothing then; else to do all
-	finishes              // to do the rest: the body is there but for its first piece
+	atOnce phase = iota // to do all of it
+	// It is to say whether it would store the body, and do nothing then; else to do all.
+	asks
+	finishes // to do the rest: the body is there but for its first piece
 )
 
 // size is how much the operation is yet to write of the body, in bytes.
@@ -176,7 +177,8 @@ func (b *batch) putBody(w *written) {
 
 // endAhead takes back what was written ahead.
 func (b *batch) endAhead(w *written) {
-	if b.bucket(piecesBucket).Get(pieceKey(nil, w.id, w.part, 0)) == nil { // else it is another one's body
+	if b.bucket(piecesBucket).Get(pieceKey(nil, w.id, w.part, 0)) == nil {
+		// Otherwise it is another one's body.
 		b.deletePieces(bodyKey(nil, w.id, w.part))
 	}
 	b.delete(keptBucket, w.mark())

@@ -197,7 +197,8 @@ func DiscardLog(path string) (kept string, err error) {
 	}
 	if err := db.View(func(tx *bolt.Tx) error {
 		file, err := readBinding(tx)
-		if err == nil && first.lost && !certain(file, log) { // it would be taken for the newest then
+		if err == nil && first.lost && !certain(file, log) {
+			// It would be taken for the newest then.
 			err = first.older()
 		}
 		return err

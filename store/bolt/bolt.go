@@ -305,7 +305,8 @@ func openWhole(path string, o Options) (*bolt.DB, firstPages, error) {
 // openToRead keeps others from writing. It looks at nothing but the first pages.
 func openToRead(path string) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait, ReadOnly: true})
-	if err != nil && strings.Contains(err.Error(), "file size too small") { // bbolt has no other name for it
+	if err != nil && strings.Contains(err.Error(), "file size too small") {
+		// bbolt has no other name for it.
 		return nil, &pageError{errors.New("it was cut")}
 	}
 	return db, err
@@ -370,7 +371,8 @@ func belong(db *bolt.DB, path string, first firstPages) error {
 		return err
 	}
 	return db.View(func(tx *bolt.Tx) error {
-		if key, _ := tx.Cursor().First(); key == nil && !log.there { // a database without anything becomes a store
+		// A database without anything becomes a store.
+		if key, _ := tx.Cursor().First(); key == nil && !log.there {
 			if first.lost {
 				return first.older()
 			}
@@ -418,36 +420,36 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 	return s.consistent(tx)
 }
 
-// recoverDamage turns a panic of bbolt over a damaged page into an error. It is deferred itself. A
-// panic that did not come up in bbolt is a fault of this program and no damage: it goes on.
+// recoverDamage turns a panic into an error: one of bbolt is over a damaged page, any other one is
+// a fault of this program and told as such, with the place where it came up. It is deferred itself.
 func recoverDamage(err *error) {
 	v := recover()
 	if v == nil {
 		return
 	}
-	if !cameUpInBbolt() {
-		panic(v) // the stack still has where it came up
+	at := cameUpIn()
+	if strings.HasPrefix(at.Function, "go.etcd.io/bbolt") {
+		*err = errPage
+		return
 	}
-	*err = errPage
+	*err = fmt.Errorf("%w: %v, in %s (%s:%d)", errFault, v, at.Function, filepath.Base(at.File), at.Line)
 }
 
-// cameUpInBbolt reports whether the panic that recoverDamage has recovered came up in bbolt, or in
-// what the standard library did for it. A function of ours that bbolt calls is not bbolt.
-func cameUpInBbolt() bool {
+// cameUpIn returns where the panic that recoverDamage has recovered came up, or for what the
+// standard library was called when it did. A function of ours that bbolt calls is not bbolt.
+func cameUpIn() (frame runtime.Frame) {
 	var callers [64]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers[:])])
-	for panicking := false; ; {
-		frame, more := frames.Next()
-		switch name := frame.Function; {
-		case name == "runtime.gopanic":
+	for panicking, more := false, true; more; {
+		frame, more = frames.Next()
+		switch {
+		case frame.Function == "runtime.gopanic":
 			panicking = true // what is above it is this recovery
-		case panicking && !standard(name):
-			return strings.HasPrefix(name, "go.etcd.io/bbolt")
-		}
-		if !more {
-			return false
+		case panicking && !standard(frame.Function):
+			return frame
 		}
 	}
+	return frame
 }
 
 // standard reports whether a function, as the runtime names it, is of the standard library: the
@@ -456,6 +458,9 @@ func standard(function string) bool {
 	first, _, inFolder := strings.Cut(function, "/")
 	return !inFolder && !strings.HasPrefix(first, "main.") || inFolder && !strings.Contains(first, ".")
 }
+
+// errFault is a panic that is nobody's but ours.
+var errFault = errors.New("a fault of this program, not of the file; please report it")
 
 // errPage is what bbolt has come upon, whose own words are of no help.
 var errPage = fmt.Errorf("a page of the store's file is damaged. %s", orSalvage)

@@ -57,7 +57,8 @@ func Compact(path string, damages *codec.Damages) (before, after int64, err erro
 	if after, err = sizeOf(made); err != nil {
 		return 0, 0, err
 	}
-	if runtime.GOOS == "windows" { // which renames nothing to the name of an open file; elsewhere nobody comes in between
+	if runtime.GOOS == "windows" {
+		// Windows renames nothing to the name of an open file; elsewhere nobody comes in between.
 		if err := from.Close(); err != nil {
 			return 0, 0, err
 		}

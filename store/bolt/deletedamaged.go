@@ -63,14 +63,17 @@ func (s *Store) remainsOf(ctx context.Context, id string) (found remains, err er
 		return bytes.Equal(of, wanted)
 	}
 	expires := func(key, _ []byte) bool { return len(key) > 8 && bytes.Equal(key[8:], wanted) }
-	told := func(_, value []byte) bool { return bytes.Contains(value, wanted) } // which the writer looks at closely
+	// Which the writer looks at closely.
+	told := func(_, value []byte) bool { return bytes.Contains(value, wanted) }
 	for _, part := range []struct {
 		to     *[][]byte
 		bucket []byte
 		match  func(key, value []byte) bool
 	}{
-		{&found.owners, ownersBucket, owned}, {&found.waiting, pendingBucket, byID},
-		{&found.events, eventsBucket, told}, {&found.expires, expiryBucket, expires},
+		{&found.owners, ownersBucket, owned},
+		{&found.waiting, pendingBucket, byID},
+		{&found.events, eventsBucket, told},
+		{&found.expires, expiryBucket, expires},
 	} {
 		if *part.to, err = s.scan(ctx, part.bucket, part.match); err != nil {
 			return remains{}, err
@@ -151,7 +154,8 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 		}
 		b.begin(-1)
 	}
-	for _, key := range [][]byte{[]byte(found.id), append([]byte{0x00}, found.id...)} { // see processingKey
+	// See processingKey.
+	for _, key := range [][]byte{[]byte(found.id), append([]byte{0x00}, found.id...)} {
 		if at, _ := b.bucket(processingBucket).Cursor().Seek(key); bytes.Equal(at, key) {
 			b.delete(processingBucket, key)
 			b.begin(-1)

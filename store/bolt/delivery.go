@@ -250,7 +250,8 @@ func (b *batch) forgetDeliveries(r *lifecycle.Request) {
 		}
 	}
 	lane := dispatch.LaneOf(r.Ref())
-	id, _ := strings.CutSuffix(dispatch.MessageID(r.Ref(), 0), "0") // what all of them begin with, and perhaps others
+	// What all of them begin with, and perhaps others.
+	id, _ := strings.CutSuffix(dispatch.MessageID(r.Ref(), 0), "0")
 	for _, e := range endpoints {
 		var serials []uint64 // gathered first: a cursor does not outlive a change
 		prefix := messageKey(e.serial, id)

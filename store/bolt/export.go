@@ -293,7 +293,8 @@ func (e *exporter) kept() error {
 			return e.lost(e.s.damaged("", fmt.Sprintf("what is kept as %q", key), err))
 		}
 		switch {
-		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")), // which follows from the requests
+		// The usage follows from the requests.
+		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")),
 			bytes.HasPrefix(key, []byte(aheadMark)): // of a body that was none yet
 			return nil
 		case bytes.Equal(key, floorKey):

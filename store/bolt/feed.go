@@ -183,7 +183,8 @@ func (b *batch) offsetKey(f *feed, offset uint64) []byte {
 // at returns the position of a feed's event, 0 if it is gone.
 func (b *batch) at(f *feed, offset uint64) uint64 {
 	key := b.offsetKey(f, offset)
-	at, _ := b.s.journal.place(key, b.bucket(feedsBucket).Get(key)) // at the start all are looked at
+	// All were looked at when the store was opened.
+	at, _ := b.s.journal.place(key, b.bucket(feedsBucket).Get(key))
 	return at
 }
 

@@ -310,7 +310,8 @@ func TestFullByProgress(t *testing.T) {
 func TestSpaceIsReused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	clock := newClock()
-	s := open(t, path, bolt.Options{NoSync: true, Now: clock.Now, FeedRetention: time.Hour, MaxSize: 64 << 20}) // so a small log
+	// The log is small with that bound.
+	s := open(t, path, bolt.Options{NoSync: true, Now: clock.Now, FeedRetention: time.Hour, MaxSize: 64 << 20})
 	body := make([]byte, 2000)
 	var sizes []int64
 	for round := range 24 {

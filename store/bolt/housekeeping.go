@@ -146,7 +146,8 @@ func (s *Store) Waiting(ctx context.Context, route string, priority int) iter.Se
 // Batches implements lifecycle.Housekeeping. In either index they stand in front of all others.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[lifecycle.Request, error] {
 	return func(yield func(lifecycle.Request, error) bool) {
-		if s.eachOf(ctx, pendingBucket, []byte{0x00}, lifecycle.Pending, yield) { // first, or one that is fanned out meanwhile would be missed
+		if s.eachOf(ctx, pendingBucket, []byte{0x00}, lifecycle.Pending, yield) {
+			// This comes first, or one that is fanned out meanwhile would be missed.
 			s.eachOf(ctx, processingBucket, []byte{0x00}, lifecycle.Processing, yield)
 		}
 	}

@@ -256,7 +256,9 @@ func TestFailedCommit(t *testing.T) {
 		t.Errorf("canceled while queued: %v", err)
 	}
 	close(block)
-	well := 0 // the first, unless the batch before it was still in flight, so that it is in one with the others
+	// The first is, unless the batch before it was still in flight, so that it is in one with the
+	// others.
+	well := 0
 	for range 4 {
 		if err := <-answers; err == nil {
 			well++
@@ -487,7 +489,8 @@ func TestRecord(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %s", err, value)
 		}
-		got.Positions.Steps = append(r.Positions.Steps[:0:0], got.Positions.Steps...) // nil or empty
+		// It may be nil or empty.
+		got.Positions.Steps = append(r.Positions.Steps[:0:0], got.Positions.Steps...)
 		if !reflect.DeepEqual(got, r) || value[0] != 'r' {
 			t.Errorf("%s is read as\n%+v, want\n%+v", value, got, r)
 		}

@@ -37,10 +37,12 @@ type journal struct {
 	tight  bool // the file is so full that each batch is to show whether it fits
 	grown  int  // bytes that tx has and the file has not
 
-	image  []byte // the frames that the log has since the checkpoint, that in flight, and that of the running batch
-	sealed int    // how much of image is frames that are complete
-	whole  bool   // image does not have all of the running batch, which goes to the file
-	broken bool   // the log or the file failed; the log is not used before the next checkpoint
+	// The frames that the log has since the checkpoint, that in flight, and that of the running
+	// batch.
+	image  []byte
+	sealed int  // how much of image is frames that are complete
+	whole  bool // image does not have all of the running batch, which goes to the file
+	broken bool // the log or the file failed; the log is not used before the next checkpoint
 
 	closing bool // the next checkpoint is the last one
 	strict  bool // whatever is sealed has been from the beginning, see unseal

@@ -106,7 +106,8 @@ func TestCutLog(t *testing.T) {
 		states = append(states, dump(t, s))
 		ends = append(ends, s.journal.logged)
 	})
-	for acknowledged := false; !acknowledged; time.Sleep(time.Millisecond) { // which comes behind the answer
+	// That it is acknowledged comes behind the answer.
+	for acknowledged := false; !acknowledged; time.Sleep(time.Millisecond) {
 		log, err := os.ReadFile(walPath(path))
 		if err != nil {
 			t.Fatal(err)
@@ -368,8 +369,10 @@ func TestLogFails(t *testing.T) {
 	log.fail.Store(true)
 	before := dump(t, s)
 	large := request("large")
-	large.Content.Data = bytes.Repeat([]byte("x"), 3*logCapacity/4) // more than there is room for in the file, less than in the log
-	create := func() error {                                        // with the body in the same batch
+	// There is less room than that in the file, and more in the log.
+	large.Content.Data = bytes.Repeat([]byte("x"), 3*logCapacity/4)
+	create := func() error {
+		// The body comes in the same batch.
 		return s.write(t.Context(), func(b *batch) error {
 			w := &written{id: large.ID, body: codec.EncodeBody(large.Content)}
 			b.create(&large, nil, lifecycle.NewRequest(&large, b.now), w)

@@ -98,9 +98,11 @@ var tableNames = [][]byte{
 // fillPercent is how full pages become before they are split.
 func fillPercent(bucket []byte) float64 {
 	switch &bucket[0] {
-	case &eventsBucket[0], &piecesBucket[0]: // only grows at its end; at the ends of its parts, and each piece is a good part of a page
+	case &eventsBucket[0], &piecesBucket[0]:
+		// It grows at its end or at the ends of its parts, and each piece is a good part of a page.
 		return 1
-	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]: // at the ends of its parts
+	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]:
+		// It grows at the ends of its parts.
 		return 0.9
 	default:
 		return bolt.DefaultFillPercent
@@ -116,7 +118,8 @@ type record struct {
 	Due       int64          `json:"_due"`             // its place in expiry
 	Positions eventPositions `json:"_trail"`           // its events
 
-	outOfLine lifecycle.Part // where the value of its result is stored, if not in it, see outofline.go
+	// Where the value of its result is stored, if not in the record, see outofline.go.
+	outOfLine lifecycle.Part
 }
 
 // append appends r as it is stored: codec.StatusLetter, NUL, serial, ticket, due, eventPositions

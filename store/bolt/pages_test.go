@@ -36,7 +36,8 @@ func FuzzPages(f *testing.F) {
 	f.Add(content)
 	f.Fuzz(func(_ *testing.T, content []byte) {
 		content = bytes.Clone(content)
-		for _, at := range []int{0, 4 << 10} { // the sums of the first pages, so that what is behind them is looked at
+		// The sums of the first pages are made right, so that what is behind them is looked at.
+		for _, at := range []int{0, 4 << 10} {
 			if len(content) >= at+pageHeader+metaSize {
 				meta := content[at+pageHeader:][:metaSize]
 				h := fnv.New64a()

@@ -67,8 +67,10 @@ func (s *Store) readPieces(tx *bolt.Tx, id string, part lifecycle.Part, p []byte
 	if err != nil {
 		return 0, err
 	}
-	from, end := int64(begin)+offset, min(int64(begin)+offset+int64(len(p)), int64(size)) // in all pieces together
-	n, first := 0, int64(0)                                                               // where this piece begins
+	// Both are offsets in all pieces together.
+	from, end := int64(begin)+offset, min(int64(begin)+offset+int64(len(p)), int64(size))
+	// first is where this piece begins.
+	n, first := 0, int64(0)
 	for from < end {
 		if last := first + int64(len(piece)); from >= first && from < last {
 			copied := copy(p[n:], piece[from-first:min(end, last)-first])

@@ -666,7 +666,9 @@ func TestPipelineAtRandom(t *testing.T) {
 	var done atomic.Bool
 	var wg, others sync.WaitGroup
 	fails := 0
-	others.Go(func() { // breaks the log, and batches, which then take the one in flight with them if that is refused
+	others.Go(func() {
+		// This breaks the log, and batches, which then take the one in flight with them if that is
+		// refused.
 		random := rand.New(rand.NewPCG(11, 12))
 		for !done.Load() {
 			fail, broken := random.IntN(4) == 0, random.IntN(4) == 0

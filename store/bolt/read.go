@@ -130,7 +130,8 @@ func formatCursor(owner string, serial uint64) string {
 }
 
 func parseCursor(owner, cursor string) (serial uint64, ok bool) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor) // which overlooks line breaks, hence the length
+	// The decoder overlooks line breaks, hence the length.
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(raw) != 12 || len(cursor) != base64.RawURLEncoding.EncodedLen(12) || binary.BigEndian.Uint32(raw[8:]) != cursorSum(owner, raw[:8]) {
 		return 0, false
 	}

@@ -99,7 +99,8 @@ func (s *Store) writer() {
 			p.take(s.gather(append(ops[:0], o), p.room()))
 			idle.Reset(s.options.CheckpointAfter)
 		case <-quiet:
-			s.live.clear()   // what is waited for may wait for long, and is read again when it goes on
+			// What is waited for may wait for long, and is read again when it goes on.
+			s.live.clear()
 			_ = s.emptyLog() // what it cannot do is still in the log, and the next batch tells
 		case <-s.closing:
 			for {

@@ -73,7 +73,8 @@ func TestWireFormat(t *testing.T) {
 		if string(again) != string(record) {
 			t.Fatalf("seed %d, request %d:\n%x, want\n%x", seed, n, record, again)
 		}
-		again = protowire.AppendTag(again, 1000, protowire.BytesType) // as a newer program may write
+		// As a newer program may write.
+		again = protowire.AppendTag(again, 1000, protowire.BytesType)
 		again = protowire.AppendString(again, "unknown")
 		read, plain := lifecycle.Request{}, lifecycle.Request{}
 		if err := codec.DecodeRecord(string(again), &read); err != nil {

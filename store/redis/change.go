@@ -192,7 +192,8 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		return lifecycle.Request{}, p, errUnstaged
 	case "conflict":
 		newer, err := st.s.decodeSnapshot(st.of.ID, answer[1:])
-		if now, ok := s.clock.Recent(s.ahead.Load()); ok && now.After(newer.now) { // the script knows only what it was told
+		// The script knows only what it was told.
+		if now, ok := s.clock.Recent(s.ahead.Load()); ok && now.After(newer.now) {
 			newer.now = now
 		}
 		return lifecycle.Request{}, newer, errors.Join(err, errConflict)
@@ -237,7 +238,8 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 	if asked {
 		cancels = s.cancelChannel()
 	}
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook, user, opened, stored} // of which the last ones mostly are not
+	// The last ones of these mostly are not given.
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook, user, opened, stored}
 	for (output.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}

@@ -153,7 +153,8 @@ func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
 			after = m.Offset
 			line := transfer.Line{Kind: kind, Offset: m.Offset, Event: string(m.Event)}
 			switch m.About.(*lifecycle.Event).Type { // all of this store's are
-			case lifecycle.EventReset, lifecycle.EventFeedReset: // in the place of one that is damaged, which was told
+			case lifecycle.EventReset, lifecycle.EventFeedReset:
+				// It is in the place of one that is damaged, which was told.
 				if err := e.lost(&lifecycle.DamageError{What: fmt.Sprintf("event %d of %s", m.Offset, c.Key()), Err: errDamaged}); err != nil {
 					return err
 				}

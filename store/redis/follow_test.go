@@ -62,7 +62,9 @@ func follow(t testing.TB, h *hub.Hub, channel lifecycle.Channel, after *hub.Curs
 func (f *follower) read(conn net.Conn) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, 1<<20)
-	named := "" // of the block, which is no event of the channel then, unless it is the cursor that a feed begins with
+	// The name of the block, which is no event of the channel then, unless it is the cursor that a
+	// feed begins with.
+	named := ""
 	for lines.Scan() {
 		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
 			named = name

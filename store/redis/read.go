@@ -229,7 +229,8 @@ func formatCursor(owner string, p place) string {
 }
 
 func parseCursor(owner, cursor string) (place, bool) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor) // which overlooks line breaks, hence the length
+	// The decoder overlooks line breaks, hence the length.
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(raw) != 14 || len(cursor) != base64.RawURLEncoding.EncodedLen(14) || binary.BigEndian.Uint32(raw[10:]) != cursorSum(owner, raw[:10]) {
 		return place{}, false
 	}

@@ -114,16 +114,19 @@ type Store struct {
 	writers  writers
 	clock    link.Clock
 	recent   recent
-	changing keyedMutex   // by id, of the requests that are being changed
-	name     string       // of this process
-	swept    atomic.Int64 // when a sweep last saw what is due, in ns on this process's clock; 0: never
-	usages   usages
-	ahead    atomic.Int64 // µs that tests let the scripts' time run ahead
+	changing keyedMutex // by id, of the requests that are being changed
+	name     string     // of this process
+	// When a sweep last saw what is due, in ns on this process's clock; 0: never.
+	swept  atomic.Int64
+	usages usages
+	ahead  atomic.Int64 // µs that tests let the scripts' time run ahead
 
-	rankBy     atomic.Pointer[func(priority int) int] // see RankBy
-	countAgain atomic.Int64                           // when other partitions are asked for positions again
-	claimAgain []atomic.Int64                         // when each partition that did not answer is asked for deliveries again
-	turn       atomic.Uint32                          // which partition a Claim asks first
+	rankBy atomic.Pointer[func(priority int) int] // see RankBy
+	// When other partitions are asked for positions again.
+	countAgain atomic.Int64
+	// When each partition that did not answer is asked for deliveries again.
+	claimAgain []atomic.Int64
+	turn       atomic.Uint32 // which partition a Claim asks first
 
 	subscribers []*link.Subscriber // by partition where pub/sub is sharded, else one for all
 	plain       *link.Subscriber   // for what is not sharded

@@ -174,7 +174,8 @@ func (s *Store) expireOrForget(ctx context.Context, id string, patient bool, swe
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	p, err := s.snapshot(bound, id, "", countNothing, "")
-	if _, damaged := errors.AsType[*lifecycle.DamageError](err); damaged { // which was told: the others go on
+	// The damage was told: the others go on.
+	if _, damaged := errors.AsType[*lifecycle.DamageError](err); damaged {
 		again := goredis.Z{Score: float64(micros(s.Now().Add(damagedAgain))), Member: id}
 		return failed(ctx, s.client.ZAddXX(bound, s.tags[s.partition(id)]+"expiry", again).Err())
 	}

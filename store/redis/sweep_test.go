@@ -50,7 +50,8 @@ func TestSweepers(t *testing.T) {
 								return
 							}
 							expired.Add(int32(swept.Done))
-							if swept.Done == 0 && swept.Next.After(time.Now().Add(90*time.Minute)) { // nothing but ended ones
+							if swept.Done == 0 && swept.Next.After(time.Now().Add(90*time.Minute)) {
+								// There is nothing but ended ones.
 								return
 							}
 						}

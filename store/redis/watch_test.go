@@ -21,7 +21,8 @@ import (
 func TestWatchThenReadMissesNothing(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{})
-	var notified sync.Map // channel key → *atomic.Uint64, the newest offset that the listener was notified of
+	// Channel key → *atomic.Uint64, the newest offset that the listener was notified of.
+	var notified sync.Map
 	s.Listen(func(channel string, m hub.Message) {
 		if top, ok := notified.Load(channel); ok {
 			top.(*atomic.Uint64).Store(m.Offset)

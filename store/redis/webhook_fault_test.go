@@ -145,7 +145,8 @@ func TestLostAnswersOfWebhooks(t *testing.T) {
 		for _, c := range claims {
 			retry(func() error {
 				_, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered})
-				if errors.Is(err, dispatch.ErrNotClaimed) { // this one was stored, and the client gave up asking
+				if errors.Is(err, dispatch.ErrNotClaimed) {
+					// This one was stored, and the client gave up asking.
 					return nil
 				}
 				return err

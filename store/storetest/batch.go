@@ -67,7 +67,8 @@ func testBatchMachine(s *suite) {
 		{"expire", lifecycle.Expire{}},
 	}
 	const refused, ended, early, silent = lifecycle.ReasonBatch, lifecycle.ReasonEnded, lifecycle.ReasonEarly, "silent"
-	table := map[lifecycle.Status][]lifecycle.Reason{ // in the order of changes: the event, or why there is none
+	// For each status, in the order of changes: the event, or why there is none.
+	table := map[lifecycle.Status][]lifecycle.Reason{
 		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, "started", silent, silent, silent, "canceled", early},
 		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", silent, refused, early},
 		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},

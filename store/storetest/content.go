@@ -55,7 +55,8 @@ func testContent(s *suite) {
 	if r := s.get("r4"); string(r.Result.Value) != `{"spaces":"<kept>"}` {
 		s.Errorf("inlined result: %s", r.Result.Value)
 	}
-	for i, size := range []int{500, 600, 4000, lifecycle.InlineLimit - 40} { // as it is, whatever a store does with it
+	// A result is as it is, whatever a store does with it.
+	for i, size := range []int{500, 600, 4000, lifecycle.InlineLimit - 40} {
 		value := `{"is":[1,"` + strings.Repeat("<\u00fc>", size/5) + `"]}`
 		for j, data := range []string{value, strings.Replace(value, ":", " :\n ", 1)} {
 			id := fmt.Sprintf("value%d%d", i, j)

@@ -30,7 +30,8 @@ func testForgotten(s *suite) {
 	}
 	submit("deleted", 24*time.Hour, 1)
 	submit("stays", 24*time.Hour, 1)
-	submit("long", 24*time.Hour, 3*s.config.History) // of which its own channel does not have the oldest any more
+	// Its own channel does not have the oldest of its events any more.
+	submit("long", 24*time.Hour, 3*s.config.History)
 	submit("lapsed", time.Minute, 1)
 	const each = 4
 	count := map[string]int{"deleted": each, "stays": each, "long": 3 + 3*s.config.History, "lapsed": each}

@@ -31,7 +31,8 @@ func testMachine(s *suite) {
 		{"expire", lifecycle.Expire{}},
 	}
 	const refused, ended, early, silent = "refused", "ended", "early", "silent"
-	table := map[lifecycle.Status][]string{ // in the order of changes: the event, or why there is none
+	// For each status, in the order of changes: the event, or why there is none.
+	table := map[lifecycle.Status][]string{
 		lifecycle.Pending:    {"started", "started", refused, refused, refused, refused, refused, "canceled", early},
 		lifecycle.Processing: {refused, "started", "progress", "succeeded", "failed", "retrying", "retrying", silent, early},
 		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended},

@@ -26,9 +26,10 @@ type Store interface {
 // Config is what a test asks of the store that it gets. Zero fields: the driver's
 // defaults, which must not be smaller than a thousand events and an hour.
 type Config struct {
-	History       int           // events kept per request; up to twice as many may be
-	FeedHistory   int           // events kept per feed; up to twice as many may be
-	FeedRetention time.Duration // age at which a sweep may drop events from feeds; at twice that it must
+	History     int // events kept per request; up to twice as many may be
+	FeedHistory int // events kept per feed; up to twice as many may be
+	// Age at which a sweep may drop events from feeds; at twice that it must.
+	FeedRetention time.Duration
 }
 
 // Instance is an open and empty store.

@@ -33,12 +33,13 @@ type Kind string
 
 // The kinds, in the order in which they come.
 const (
-	Begin    Kind = "hark-export"
-	Request  Kind = "request"  // Request, Serial, Ticket
-	Content  Kind = "content"  // of the request before: Part, Type, Data
-	Event    Kind = "event"    // of the request before: Offset, Event
-	Key      Kind = "key"      // Digest, ID, Life, Fingerprint, Locked, Reply
-	Feed     Kind = "feed"     // Channel, Offset: of its newest event, whether that is kept or not, Begun
+	Begin   Kind = "hark-export"
+	Request Kind = "request" // Request, Serial, Ticket
+	Content Kind = "content" // of the request before: Part, Type, Data
+	Event   Kind = "event"   // of the request before: Offset, Event
+	Key     Kind = "key"     // Digest, ID, Life, Fingerprint, Locked, Reply
+	// Channel, Offset: of its newest event, whether that is kept or not, Begun.
+	Feed     Kind = "feed"
 	Entry    Kind = "entry"    // of the feed before: Offset, Event
 	Endpoint Kind = "endpoint" // Endpoint, Health, Named
 	Delivery Kind = "delivery" // of the endpoint before, the oldest first: Delivery
@@ -66,8 +67,9 @@ type Line struct {
 
 	Channel string `json:"channel,omitzero"`
 	Offset  uint64 `json:"offset,omitzero"`
-	Begun   uint64 `json:"begun,omitzero"` // the offset behind which a feed began, if all that it ever had is there
-	Event   string `json:"event,omitzero"` // as clients get it
+	// The offset behind which a feed began, if all that it ever had is there.
+	Begun uint64 `json:"begun,omitzero"`
+	Event string `json:"event,omitzero"` // as clients get it
 
 	Digest      []byte           `json:"digest,omitzero"` // SHA-256 of owner, NUL, idempotency key
 	ID          string           `json:"id,omitzero"`
@@ -314,7 +316,8 @@ func decode(raw []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown { // there is no other way to tell
+		// There is no other way to tell.
+		if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
 			return fmt.Errorf("this program knows no member %s: use a newer one, or the export as it was written", name)
 		}
 		return err

@@ -162,7 +162,9 @@ func testEventsOfEveryKind(s *suite) {
 	if err != nil || len(feed.Messages) != 14 {
 		s.Fatalf("%d messages in the feed, %v", len(feed.Messages), err)
 	}
-	s.in.Advance(30 * time.Hour) // the requests are forgotten, and what is to be delivered is not, nor when the feed has let go of it
+	// The requests are forgotten, and what is to be delivered is not, nor when the feed has let go
+	// of it.
+	s.in.Advance(30 * time.Hour)
 	s.sweep()
 	ids := s.list("e", dispatch.Query{})
 	if len(ids) != len(feed.Messages) {

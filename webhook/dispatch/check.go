@@ -122,7 +122,9 @@ func checkHeaders(headers map[string]string) error {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) || len(name)+len(value) > 1024:
 			return &InvalidError{at, "is no header, or name and value are longer than 1024 bytes"}
-		case twice: // names of headers have no case (RFC 9110, section 5.1): which of them is sent would be chance
+		case twice:
+			// Names of headers have no case (RFC 9110, section 5.1): which of them is sent would be
+			// chance.
 			return &InvalidError{at, "is the same header as " + other + ": give one of them"}
 		case strings.HasPrefix(canonical, "Webhook-"), strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "Proxy-"),
 			slices.Contains([]string{"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "Expect"}, canonical):

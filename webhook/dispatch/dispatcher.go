@@ -112,7 +112,8 @@ func (d *Dispatcher) claim(ctx context.Context, running *sync.WaitGroup, freed f
 		})
 	}
 	if d.service.options.Stall.Left() > 0 {
-		next = max(next, 100*time.Millisecond) // what is lent for too long keeps its slot until its outcome is known
+		// What is lent for too long keeps its slot until its outcome is known.
+		next = max(next, 100*time.Millisecond)
 	}
 	return min(max(next, 0), idle)
 }

@@ -31,13 +31,17 @@ type Endpoint struct {
 	// ContentType is what deliveries say that their body is; "" is [TypeCloudEvent].
 	ContentType string `json:"contentType,omitempty"`
 
-	Timeout  time.Duration   `json:"timeout"`        // of an attempt
-	Schedule []time.Duration `json:"schedule"`       // between attempts; after the last one it is dead
+	Timeout time.Duration `json:"timeout"` // of an attempt
+	// Between attempts; after the last one it is dead.
+	Schedule []time.Duration `json:"schedule"`
 	Rate     float64         `json:"rate,omitempty"` // deliveries per second at most; 0: any number
 	// Allowed is the highest Rate that the receiver has allowed in its handshake; 0: any.
-	Allowed     float64 `json:"allowed,omitempty"`
-	Concurrency int     `json:"concurrency"`        // deliveries at a time; 1 keeps the order of each lane
-	Coalesce    bool    `json:"coalesce,omitempty"` // an event that is enqueued supersedes progress of its request that waits and was never claimed
+	Allowed float64 `json:"allowed,omitempty"`
+	// Deliveries at a time; 1 keeps the order of each lane.
+	Concurrency int `json:"concurrency"`
+	// An event that is enqueued supersedes progress of its request that waits and was never
+	// claimed.
+	Coalesce bool `json:"coalesce,omitempty"`
 
 	// Quota is how many endpoints of its kind, one-off or not, its owner may have when this one is
 	// made; 0: any number.
@@ -79,9 +83,10 @@ type Status string
 
 // The statuses.
 const (
-	Active   Status = "active"
-	Paused   Status = "paused"   // events are enqueued and wait
-	Pending  Status = "pending"  // its owner has not proven yet that it may be used; nothing is enqueued
+	Active Status = "active"
+	Paused Status = "paused" // events are enqueued and wait
+	// Its owner has not proven yet that it may be used; nothing is enqueued.
+	Pending  Status = "pending"
 	Disabled Status = "disabled" // after failing for too long, or 410 Gone; nothing is enqueued
 )
 

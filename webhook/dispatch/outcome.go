@@ -48,7 +48,8 @@ func judge(c *Claim, a answer) verdict {
 		return v
 	}
 	v.outcome.After = max(backoff.Jitter(c.Endpoint.Schedule[c.Attempt-1]), v.hold)
-	if a.status == http.StatusRequestEntityTooLarge { // about this body, not about all (RFC 9110, section 15.5.14)
+	if a.status == http.StatusRequestEntityTooLarge {
+		// It is about this body, not about all (RFC 9110, section 15.5.14).
 		v.outcome.After = max(v.outcome.After, a.retryAfter)
 	}
 	return v

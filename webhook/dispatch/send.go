@@ -127,7 +127,8 @@ func (s *sender) do(ctx context.Context, r *http.Request) answer {
 	// The status decides; who sends the body byte by byte does not keep us.
 	late := time.AfterFunc(readTime, func() { _ = res.Body.Close() })
 	a.body, _ = io.ReadAll(io.LimitReader(res.Body, keptResponse)) // as far as it came
-	_, _ = io.CopyN(io.Discard, res.Body, readResponse)            // so that the connection can be used again
+	// The connection can be used again when it is read.
+	_, _ = io.CopyN(io.Discard, res.Body, readResponse)
 	late.Stop()
 	_ = res.Body.Close()
 	a.retryAfter = retryAfter(res.Header.Get("Retry-After"), time.Now())

@@ -275,8 +275,9 @@ func TestRetryAfter(t *testing.T) {
 		now.Add(48 * time.Hour).Format(http.TimeFormat): maxRetryAfter, "Fri, 31 Dec 9999 23:59:59 GMT": maxRetryAfter, "Mon, 01 Jan 0001 00:00:00 GMT": 0,
 		now.Add(90 * time.Second).Format(time.ANSIC): 90 * time.Second, now.Add(-time.Second).Format(time.ANSIC): 0,
 		"Friday, 02-Jan-26 03:05:35 GMT": 90 * time.Second, "Friday, 02-Jan-26 03:04:04 GMT": 0,
-		"Thursday, 02-Jan-75 03:04:05 GMT": maxRetryAfter, // 2075, which is less than 50 years from now
-		"Saturday, 02-Jan-77 03:04:05 GMT": 0,             // 1977
+		// 2075, which is less than 50 years from now.
+		"Thursday, 02-Jan-75 03:04:05 GMT": maxRetryAfter,
+		"Saturday, 02-Jan-77 03:04:05 GMT": 0, // 1977
 		"Sat, 31 Feb 2026 03:04:05 GMT":    0, "Fri, 02 Jan 2026 03:05:35 +0100": 0,
 	} {
 		if got := retryAfter(value, now); got != want {
@@ -444,7 +445,8 @@ func TestVault(t *testing.T) {
 	if text, err := closed.open(hidden, "ep_1"); err != nil || text != "secret" {
 		t.Errorf("%q %v", text, err)
 	}
-	if text, err := closed.open(open.seal("secret", "ep_1"), "ep_1"); err != nil || text != "secret" { // from before there was a key
+	// A secret may be from before there was a key.
+	if text, err := closed.open(open.seal("secret", "ep_1"), "ep_1"); err != nil || text != "secret" {
 		t.Errorf("%q %v", text, err)
 	}
 	other, _ := newVault(bytes.Repeat([]byte{8}, 32))

@@ -153,9 +153,10 @@ type Claim struct {
 	Message
 	Endpoint Endpoint // as it is now
 	Health   Health
-	Attempt  int       // the number of the attempt that this is for, from 1, since it was enqueued or resent
-	At       time.Time // when it was claimed
-	Token    string    // proves the claim
+	// The number of the attempt that this is for, from 1, since it was enqueued or resent.
+	Attempt int
+	At      time.Time // when it was claimed
+	Token   string    // proves the claim
 }
 
 // Outcome is how an attempt went.
@@ -198,7 +199,8 @@ type Attempt struct {
 	Status   int           `json:"status"` // of HTTP; 0 if there was no answer
 	Class    string        `json:"class"`  // of the error, see the constants; "" if there was none
 	Response []byte        `json:"response,omitempty"`
-	Sent     string        `json:"sent,omitempty"` // the media type of the body, if it was refused for that
+	// The media type of the body, if it was refused for that.
+	Sent string `json:"sent,omitempty"`
 }
 
 // Query selects deliveries. Empty fields select all.
@@ -217,8 +219,10 @@ type Page struct {
 
 // Health is how an endpoint fares.
 type Health struct {
-	Failures     int       `json:"failures"`              // attempts that failed since the last that did not
-	Successes    int       `json:"successes"`             // attempts that did not since the last that failed
+	// Attempts that failed since the last that did not.
+	Failures int `json:"failures"`
+	// Attempts that did not since the last that failed.
+	Successes    int       `json:"successes"`
 	FailingSince time.Time `json:"failingSince,omitzero"` // time of the first of those
 	LastSuccess  time.Time `json:"lastSuccess,omitzero"`
 	HeldUntil    time.Time `json:"heldUntil,omitzero"`

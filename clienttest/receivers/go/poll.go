@@ -22,7 +22,8 @@ const bound = 3
 
 // outcome is what polling came to, as a line of the standard output.
 type outcome struct {
-	Refused string          `json:"refused,omitempty"` // the answer to the submission is none that can be polled
+	// Why the answer to the submission is none that can be polled.
+	Refused string          `json:"refused,omitempty"`
 	Value   json.RawMessage `json:"value,omitempty"`   // the final value
 	Code    string          `json:"code,omitempty"`    // of the error
 	Bounded bool            `json:"bounded,omitempty"` // it went on polling what has expired

@@ -40,7 +40,8 @@ func Accepted(fields [][]byte, offers []string) string {
 			case "*/*":
 				matched = 1
 			}
-			if matched > specific { // the most specific range decides, so that q=0 takes a type out of */*
+			if matched > specific {
+				// The most specific range decides, so that q=0 takes a type out of */*.
 				quality, at, specific = qualityOf(parts[1:]), i, matched
 			}
 		}

@@ -62,7 +62,8 @@ func TestInteger(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for _, text := range []string{"", "x", "0x7", "7 ", "1_0", "inf", "nan", "7.", ".7", "null"} { // in a query
+	// A query has these.
+	for _, text := range []string{"", "x", "0x7", "7 ", "1_0", "inf", "nan", "7.", ".7", "null"} {
 		if n, err := ParseInteger(text); err == nil {
 			t.Errorf("%q: %d", text, n)
 		}

@@ -153,7 +153,9 @@ func Read(c *fiber.Ctx, most int) ([]byte, error) {
 			if err := conn.reserveRoom(next, room); err != nil {
 				return nil, err
 			}
-			more := make([]byte, len(data), next) // which is not touched before something arrives, as what append would take is
+			// Its memory is not touched before something arrives, as that which append would take
+			// is.
+			more := make([]byte, len(data), next)
 			copy(more, data)
 			data = more
 		}

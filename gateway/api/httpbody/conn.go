@@ -90,8 +90,9 @@ type Conn struct {
 	late    bool        // a read has waited until its deadline
 	unread  atomic.Bool // something of a request may still come, which nobody reads
 
-	undelivered func() // to be called if the client does not get the answer; nil: nobody wants to know
-	begun       bool   // something of that answer was written
+	// To be called if the client does not get the answer; nil: nobody wants to know.
+	undelivered func()
+	begun       bool // something of that answer was written
 }
 
 // ConnOf returns the connection of a call.

@@ -45,7 +45,8 @@ const HeadTime = time.Minute
 const (
 	unreserved = 4 << 10 // at first, by any call: less than the server has for its head
 	growth     = 4       // how many times of what has arrived is taken next
-	ample      = 16      // the part of a body that, once it has arrived, gets the room for all of it
+	// The part of a body that, once it has arrived, gets the room for all of it.
+	ample = 16
 )
 
 // nextRoom is how much memory a body gets when what it had is full: no more than some times what

@@ -187,7 +187,8 @@ func TestHealth(t *testing.T) {
 			ID: id, Route: "sleep", Timeout: time.Hour, Retention: time.Hour, MaxAttempts: 3,
 			Content: lifecycle.Content{Type: "application/json", Data: []byte(content)},
 		}
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // until RabbitMQ is there
+		// This lasts until RabbitMQ is there.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			_, err := service.Submit(t.Context(), lifecycle.Principal{Subject: "alice"}, sub)
 			if err == nil {
 				return

@@ -25,9 +25,10 @@ type Header struct {
 	Generation uint64             // of that, too
 	Next       uint64             // of a checkpoint that has begun; 0 for none
 	Base       uint64             // the last frame that the other file had at the last checkpoint
-	Sealed     uint64             // the last frame that is known to be in the log as a whole, or in the other file
-	Laid       uint64             // up to where the log reaches at least, in bytes
-	Turn       uint64             // rises with each header that is written
+	// The last frame that is known to be in the log as a whole, or in the other file.
+	Sealed uint64
+	Laid   uint64 // up to where the log reaches at least, in bytes
+	Turn   uint64 // rises with each header that is written
 }
 
 // Sizes and offsets in the file, in bytes.

@@ -30,7 +30,8 @@ type pipe struct {
 type call struct {
 	add  func(goredis.Pipeliner) // adds its commands
 	task *task                   // or its part of a script
-	turn chan []*call            // told to send these, itself the first, or nil when it has been sent and has its answers
+	// Told to send these, itself the first, or nil when it has been sent and has its answers.
+	turn chan []*call
 }
 
 const (

@@ -72,9 +72,10 @@ type channel struct {
 }
 
 const (
-	linger  = 500 * time.Millisecond // a channel that is not wanted any more stays subscribed this long
-	overdue = 2 * time.Second        // a command without confirmation is sent again
-	burst   = 512                    // channels in one command
+	// A channel that is not wanted any more stays subscribed this long.
+	linger  = 500 * time.Millisecond
+	overdue = 2 * time.Second // a command without confirmation is sent again
+	burst   = 512             // channels in one command
 )
 
 // NewSubscriber returns one that has no connection before there is something to subscribe to. If it
