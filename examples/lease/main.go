@@ -105,8 +105,7 @@ func (g gateway) do(ctx context.Context, w work) error {
 		return g.call(ctx, http.MethodPut, path+"/result"+fence, result, nil)
 	}
 	report := map[string]any{"message": "The words could not be counted.", "detail": err.Error(), "retryAfter": "5s"}
-	var told *failure
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*failure](err); ok {
 		report = map[string]any{"code": told.code, "message": told.message}
 	}
 	return g.call(ctx, http.MethodPut, path+"/error"+fence, report, nil)

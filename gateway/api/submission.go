@@ -35,7 +35,7 @@ type rules struct {
 	IDHeader string          // field whose value is the id of what has none; "": none is
 }
 
-func (r rules) reader() *reader { return &reader{limits: r.Limits, routes: r.Routes} }
+func (rules rules) reader() *reader { return &reader{limits: rules.Limits, routes: rules.Routes} }
 
 // reader collects what is wrong with a submission, so that a client learns all of it
 // at once.

@@ -222,7 +222,7 @@ func (g *Node) pool() any {
 	return struct {
 		backends.Pool
 		Leases any `json:"leases"`
-	}{g.Backends.Pool(g.workers), struct {
+	}{g.Pool(g.workers), struct {
 		Calls   int64  `json:"calls"` // that look for work
 		Running int64  `json:"running"`
 		Started uint64 `json:"started"`

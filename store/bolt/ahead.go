@@ -36,7 +36,7 @@ type written struct {
 type phase byte
 
 const (
-	atOnce phase = iota // to do all of it
+	_ phase = iota // to do all of it, at once
 	// It is to say whether it would store the body, and do nothing then; else to do all.
 	asks
 	finishes // to do the rest: the body is there but for its first piece

@@ -12,7 +12,7 @@ import (
 )
 
 // Details is an error as clients see it: problem details (RFC 9457).
-type Details struct {
+type Details struct { //nolint:errname // the RFC's name
 	Kind       Kind
 	Detail     string
 	Errors     []FieldError   // of invalid input, at most MaxErrors
