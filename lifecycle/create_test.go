@@ -13,7 +13,7 @@ import (
 func full() lifecycle.Submission {
 	return lifecycle.Submission{
 		ID: "r1", Life: "0123456789", Owner: "o", Route: "images", Topic: "order-42", Priority: 7, Delay: time.Minute, Timeout: time.Hour,
-		Retention: 2 * time.Hour, MaxAttempts: 5, Content: lifecycle.Content{Type: "text/plain", Data: []byte("hello")},
+		Retention: 2 * time.Hour, MaxAttempts: 5, RetryDelay: time.Second, Content: lifecycle.Content{Type: "text/plain", Data: []byte("hello")},
 		Call: &lifecycle.Call{Method: "PUT", Path: "/x"}, Headers: map[string]string{"Traceparent": "00"}, Webhook: &lifecycle.Webhook{Endpoint: "e"},
 		Fingerprint: "f", Quota: lifecycle.Quota{Open: 1}, Batch: &lifecycle.Batch{Total: 2}, BatchID: "b", BatchLife: "9876543210", Member: 3,
 		Key: "k", KeyLock: time.Minute, Join: true,

@@ -231,7 +231,7 @@ func TestStatsOfSnooze(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if got, want := p.Stats(), (processor.Stats{Succeeded: 1, Returned: 1}); got != want {
+		if got, want := p.Stats(), (processor.Stats{Concurrency: 8, Succeeded: 1, Returned: 1}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	})
