@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -316,26 +315,6 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it was never told")
-		}
-	}
-}
-
-// TestBatchDocument: only batches and their members have members of their own in the document.
-func TestBatchDocument(t *testing.T) {
-	for _, c := range []struct {
-		r           lifecycle.Request
-		has, hasNot string
-	}{
-		{lifecycle.Request{ID: "a", Route: "r"}, `"route":"r"`, `atch`},
-		{lifecycle.Request{ID: "a", Route: "r", BatchID: "b", Member: 3}, `,"batchId":"b","links"`, `"batch"`},
-		{
-			lifecycle.Request{ID: "b", Status: lifecycle.Pending, Position: new(3), Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 1}},
-			`"batch":{"total":9,"open":2,"succeeded":1,"failed":2,"canceled":3,"expired":1}`, "batchId",
-		},
-	} {
-		document := string(lifecycle.AppendDocument(nil, &c.r, lifecycle.View{}))
-		if !strings.Contains(document, c.has) || strings.Contains(document, c.hasNot) || strings.Contains(document, `"position":3`) {
-			t.Errorf("%s", document)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -43,7 +44,7 @@ func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	if applied := prefer.Applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, r, p.view(caller)))
 }
 
 // getBatch answers GET /v1/batches/{id} as GET /v1/requests/{id} is.
