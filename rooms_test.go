@@ -26,16 +26,16 @@ var rooms = map[string][]string{
 	"webhook/dispatch": {"backoff", "webhook", "lifecycle", "egress", "golang.org/x"},
 	"store/codec":      {"lifecycle"},
 	"store/transfer":   {"lifecycle", "store/codec", "webhook/dispatch"},
-	"store/bolt":       {"lifecycle", "hub", "store/codec", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
+	"store/bolt":       {"lifecycle", "store/codec", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
 	"store/bolt/wal":   {},
-	"store/redis":      {"backoff", "lifecycle", "hub", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
+	"store/redis":      {"backoff", "lifecycle", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
 	"store/redis/link": {"backoff", "github.com/redis"},
 	"broker/rabbitmq":  {"backoff", "broker", "github.com/rabbitmq"},
 	"processor":        {"backoff", "lifecycle", "broker"},
 	"settings":         {},
 	"metrics":          {"github.com/prometheus"},
 	"backends": {
-		"backoff", "lifecycle", "broker", "hub", "store", "processor", "webhook/dispatch", "settings", "metrics",
+		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "metrics",
 		"github.com/prometheus",
 	},
 	"processor/cmd":             {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
@@ -43,7 +43,7 @@ var rooms = map[string][]string{
 	"processor/traced":          {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":         {"lifecycle", "processor", "egress", "settings", "github.com/wneessen", "golang.org/x"},
 	"processor/samples/drivers": {"github.com/jackc", "modernc.org"},
-	"tracing":                   {"lifecycle", "hub", "go.opentelemetry.io"},
+	"tracing":                   {"lifecycle", "go.opentelemetry.io"},
 	"loadtest":                  {"github.com/alecthomas"},
 	"loadtest/attack":           {"loadtest/peer", "loadtest/client", "loadtest/measure", "loadtest/bench", "github.com/HdrHistogram"},
 	"loadtest/client":           {},
@@ -62,7 +62,7 @@ var rooms = map[string][]string{
 	"gateway":             {"lifecycle", "store", "backends", "processor/samples/drivers"},
 	"gateway/api": {
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
-		"gateway/lease", "gateway/strictjson", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
+		"gateway/lease", "gateway/strictjson", "gateway/wire", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
 	},
 	"gateway/api/field": {"lifecycle/suggest"},
 	"gateway/api/httpbody": {
@@ -83,10 +83,11 @@ var rooms = map[string][]string{
 	"gateway/lease":  {"lifecycle", "broker"},
 	"gateway/node": {
 		"lifecycle", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
-		"gateway/api", "gateway/auth", "gateway/config", "gateway/filewatch", "gateway/intake", "gateway/lease",
+		"gateway/api", "gateway/auth", "gateway/config", "gateway/filewatch", "gateway/intake", "gateway/lease", "gateway/wire",
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/strictjson": {},
+	"gateway/wire":       {"lifecycle", "hub"},
 	// What only tests use.
 	"deploy":             {},
 	"docs":               {},
@@ -95,9 +96,9 @@ var rooms = map[string][]string{
 	"broker/brokertest":  {"broker"},
 	"gateway/blackbox":   {},
 	"gateway/misuse":     {"github.com/getkin"},
-	"store/storetest":    {"lifecycle", "hub"},
+	"store/storetest":    {"lifecycle", "gateway/wire", "store/codec"},
 	"store/transfertest": {"lifecycle", "store/transfer"},
-	"store/webhooktest":  {"lifecycle", "hub", "webhook/dispatch"},
+	"store/webhooktest":  {"lifecycle", "gateway/wire", "webhook/dispatch"},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

@@ -16,7 +16,6 @@ import (
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/memory"
 	"github.com/hark-push/hark/broker/rabbitmq"
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
@@ -33,7 +32,7 @@ type Store interface {
 	lifecycle.Housekeeping
 	lifecycle.Cancellations
 	dispatch.Store
-	hub.Source
+	lifecycle.Source
 	Close() error
 }
 
@@ -118,6 +117,7 @@ type Shared struct {
 	// in Redis for that. "": nowhere.
 	CallbackExchange string
 	CallbackBacklog  int
+	Text             func(*lifecycle.Event) []byte // returns an event as it is published there
 	Logger           *slog.Logger
 }
 
@@ -158,7 +158,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		},
 	}
 	if w.CallbackExchange != "" {
-		if b.Callback, err = newCallback(ctx, s.Callback(redis.CallbackOptions{Backlog: w.CallbackBacklog}), queue, w.Logger); err != nil {
+		if b.Callback, err = newCallback(ctx, s.Callback(redis.CallbackOptions{Backlog: w.CallbackBacklog}), queue, w.Text, w.Logger); err != nil {
 			return nil, errors.Join(fmt.Errorf("callback exchange: %w", err), b.Close())
 		}
 	}

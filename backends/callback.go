@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis"
 )
 
@@ -34,6 +35,7 @@ type exchange interface {
 type Callback struct {
 	source   eventSource
 	exchange exchange
+	text     func(*lifecycle.Event) []byte
 	log      *slog.Logger
 	wake     []chan struct{} // of each partition; holds a token when it has events again
 
@@ -47,8 +49,8 @@ type Callback struct {
 const collectEvery = 5 * time.Second
 
 // newCallback has events collected from now on; Run publishes them.
-func newCallback(ctx context.Context, from eventSource, to exchange, log *slog.Logger) (*Callback, error) {
-	c := &Callback{source: from, exchange: to, log: log, wake: make([]chan struct{}, from.Partitions())}
+func newCallback(ctx context.Context, from eventSource, to exchange, text func(*lifecycle.Event) []byte, log *slog.Logger) (*Callback, error) {
+	c := &Callback{source: from, exchange: to, text: text, log: log, wake: make([]chan struct{}, from.Partitions())}
 	for partition := range c.wake {
 		c.wake[partition] = make(chan struct{}, 1)
 	}
@@ -168,7 +170,7 @@ func (p *publisher) publishNext(ctx context.Context) (wait time.Duration, err er
 	}
 	events := make([]rabbitmq.Event, len(waiting))
 	for i, e := range waiting {
-		events[i] = eventOf(e)
+		events[i] = rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Topic: e.Topic, Body: p.text(e.Event)}
 	}
 	// A batch that was begun is finished, so that a node that stops leaves none that
 	// are published twice; and in time, while the lease lasts.
@@ -195,9 +197,4 @@ func (p *publisher) release(ctx context.Context) {
 		p.log.Warn("a partition of the callback exchange could not be given up", slog.Int("partition", p.partition), slog.Any("error", err))
 	}
 	p.leased, p.confirmed = false, nil
-}
-
-// eventOf is an event as the exchange gets it.
-func eventOf(e redis.CallbackEvent) rabbitmq.Event {
-	return rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Topic: e.Topic, Body: e.JSON}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/rabbitmq"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -63,7 +64,7 @@ func TestCallbackFailures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := newCallback(t.Context(), s.Callback(redis.CallbackOptions{}), u, slog.New(slog.DiscardHandler))
+		c, err := newCallback(t.Context(), s.Callback(redis.CallbackOptions{}), u, wire.JSON, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/store/bolt"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
@@ -145,20 +146,20 @@ func (cmd *storeCommand) write(to io.Writer) (lines int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		lines, err = transfer.Write(to, s, skip)
+		lines, err = transfer.Write(to, s, wire.JSON, skip)
 		return lines, errors.Join(err, s.Close())
 	}
 	if _, err := os.Stat(cmd.path); err != nil {
 		return 0, fmt.Errorf("there is no store: %w", err)
 	}
 	if cmd.c.Export.Salvage {
-		return bolt.Salvage(cmd.path, to, cmd.tell)
+		return bolt.Salvage(cmd.path, to, wire.JSON, cmd.tell)
 	}
 	s, err := bolt.Open(cmd.path, bolt.Options{Damages: cmd.tellMended()})
 	if err != nil {
 		return 0, err
 	}
-	lines, err = transfer.Write(to, s, skip)
+	lines, err = transfer.Write(to, s, wire.JSON, skip)
 	return lines, errors.Join(err, s.Close())
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -101,14 +100,14 @@ func TestSubmitBatch(t *testing.T) {
 	all[7].Timeout = 2 * time.Hour
 	sub := batch("b")
 	sub.Headers = map[string]string{"Traceparent": "00"}
-	created, err := s.SubmitBatch(t.Context(), client, sub, slices.Clone(all))
+	created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all))
 	r := created.Request
 	if err != nil || r.Status != lifecycle.Processing || r.Batch.Open() != 40 || len(q.took) != 40 || r.ExpiresAt.Sub(r.CreatedAt) < 2*time.Hour+30*time.Second {
 		t.Fatalf("%+v %v", r, err)
 	}
 	var seen []lifecycle.Request
 	for from := 0; ; {
-		page, _, next, err := s.Members(t.Context(), client, lifecycle.Named("b"), from, 15)
+		page, _, next, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), from, 15)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,21 +126,21 @@ func TestSubmitBatch(t *testing.T) {
 		t.Errorf("%d, %+v", len(seen), m)
 	}
 	stranger := lifecycle.Principal{Subject: "you", Roles: []lifecycle.Role{lifecycle.RoleClient}}
-	if _, _, _, err := s.Members(t.Context(), stranger, lifecycle.Named("b"), 0, 10); !errors.Is(err, lifecycle.ErrNotFound) {
+	if _, _, _, err := s.Batches().Members(t.Context(), stranger, lifecycle.Named("b"), 0, 10); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("somebody else: %v", err)
 	}
-	if _, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 40, 10); !errors.Is(err, lifecycle.ErrCursor) {
+	if _, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 40, 10); !errors.Is(err, lifecycle.ErrCursor) {
 		t.Errorf("beyond the end: %v", err)
 	}
 	// The same again, and one that names a request of it.
-	if created, err := s.SubmitBatch(t.Context(), client, sub, slices.Clone(all)); err != nil || !created.Existed || created.Request.ID != "b" {
+	if created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all)); err != nil || !created.Existed || created.Request.ID != "b" {
 		t.Errorf("%+v %v", created, err)
 	}
 	var taken *lifecycle.MemberError
 	for _, key := range []string{"", "k"} {
 		other := batch("c")
 		other.Key = key
-		if _, err := s.SubmitBatch(t.Context(), client, other, slices.Clone(all)); !errors.As(err, &taken) || taken.Member != 7 || !errors.Is(err, lifecycle.ErrIDTaken) {
+		if _, err := s.Batches().Submit(t.Context(), client, other, slices.Clone(all)); !errors.As(err, &taken) || taken.Member != 7 || !errors.Is(err, lifecycle.ErrIDTaken) {
 			t.Errorf("taken: %v", err)
 		}
 	}
@@ -158,7 +157,7 @@ func TestNothingHalfDoneOfABatchStaysBehind(t *testing.T) {
 	all := members(100)
 	all[99].ID = "mine"
 	for range 2 {
-		if _, err := s.SubmitBatch(t.Context(), client, batch("b"), slices.Clone(all)); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all)); !errors.Is(err, lifecycle.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		if left := list(t, store); len(left) != 0 {
@@ -167,7 +166,7 @@ func TestNothingHalfDoneOfABatchStaysBehind(t *testing.T) {
 		q.set(50)
 	}
 	q.set(100)
-	if created, err := s.SubmitBatch(t.Context(), client, batch("b"), slices.Clone(all)); err != nil || created.Existed || created.Request.Status != lifecycle.Processing {
+	if created, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all)); err != nil || created.Existed || created.Request.Status != lifecycle.Processing {
 		t.Errorf("%+v %v", created, err)
 	}
 }
@@ -184,21 +183,21 @@ func TestBatchThatWasBegun(t *testing.T) {
 			end(t, store, id)
 		}
 	}
-	created, err := s.SubmitBatch(t.Context(), client, batch("b"), members(100))
+	created, err := s.Batches().Submit(t.Context(), client, batch("b"), members(100))
 	if err != nil || created.Request.Status != lifecycle.Pending {
 		t.Fatalf("%+v %v", created.Request, err)
 	}
-	if err := s.Reconcile(t.Context(), status(t, store, "b")); !errors.Is(err, lifecycle.ErrUnavailable) {
+	if err := s.Batches().Reconcile(t.Context(), status(t, store, "b")); !errors.Is(err, lifecycle.ErrUnavailable) {
 		t.Errorf("still full: %v", err)
 	}
 	q.set(200)
-	if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
+	if err := s.Batches().Reconcile(t.Context(), status(t, store, "b")); err != nil {
 		t.Fatal(err)
 	}
 	if r := status(t, store, "b"); r.Status != lifecycle.Processing || r.Batch.Succeeded != 1 || r.Batch.Open() != 99 {
 		t.Errorf("%+v %+v", r, r.Batch)
 	}
-	if page, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100); err != nil || len(page) != 100 {
+	if page, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 0, 100); err != nil || len(page) != 100 {
 		t.Errorf("%d, %v", len(page), err)
 	}
 }
@@ -208,10 +207,10 @@ func TestReconcile(t *testing.T) {
 	q := &picky{room: 100}
 	s, store := newService(t, q)
 	defer s.Close()
-	if _, err := s.SubmitBatch(t.Context(), client, batch("b"), members(9)); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(9)); err != nil {
 		t.Fatal(err)
 	}
-	all, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
+	all, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +221,7 @@ func TestReconcile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
+		if err := s.Batches().Reconcile(t.Context(), status(t, store, "b")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -236,7 +235,7 @@ func TestReconcile(t *testing.T) {
 	if _, err := store.Apply(t.Context(), lifecycle.Named("b"), lifecycle.Cancel{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Reconcile(t.Context(), status(t, store, "b")); err != nil {
+	if err := s.Batches().Reconcile(t.Context(), status(t, store, "b")); err != nil {
 		t.Fatal(err)
 	}
 	if r := status(t, store, "b"); r.Batch.Canceled != 6 || r.Batch.Open() != 1 || !status(t, store, all[2].ID).CancelRequested {
@@ -259,7 +258,7 @@ func TestBatchExpired(t *testing.T) {
 	for i := range all {
 		all[i].Timeout = time.Hour
 	}
-	if _, err := s.SubmitBatch(t.Context(), client, batch("b"), all); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), all); err != nil {
 		t.Fatal(err)
 	}
 	s.Swept([]lifecycle.Request{func() lifecycle.Request {
@@ -294,10 +293,10 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	_, store := newService(t, nil)
 	s := lifecycle.New(&away{Store: store}, &picky{room: 100}, lifecycle.Options{})
 	defer s.Close()
-	if _, err := s.SubmitBatch(t.Context(), client, batch("b"), members(3)); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(3)); err != nil {
 		t.Fatal(err)
 	}
-	all, _, _, err := s.Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
+	all, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,26 +315,6 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it was never told")
-		}
-	}
-}
-
-// TestBatchDocument: only batches and their members have members of their own in the document.
-func TestBatchDocument(t *testing.T) {
-	for _, c := range []struct {
-		r           lifecycle.Request
-		has, hasNot string
-	}{
-		{lifecycle.Request{ID: "a", Route: "r"}, `"route":"r"`, `atch`},
-		{lifecycle.Request{ID: "a", Route: "r", BatchID: "b", Member: 3}, `,"batchId":"b","links"`, `"batch"`},
-		{
-			lifecycle.Request{ID: "b", Status: lifecycle.Pending, Position: new(3), Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 1}},
-			`"batch":{"total":9,"open":2,"succeeded":1,"failed":2,"canceled":3,"expired":1}`, "batchId",
-		},
-	} {
-		document := string(lifecycle.AppendDocument(nil, &c.r, lifecycle.View{}))
-		if !strings.Contains(document, c.has) || strings.Contains(document, c.hasNot) || strings.Contains(document, `"position":3`) {
-			t.Errorf("%s", document)
 		}
 	}
 }
@@ -398,7 +377,7 @@ func TestBatchesShareRoom(t *testing.T) {
 	var submitting sync.WaitGroup
 	for i := range 8 {
 		submitting.Go(func() {
-			if _, err := s.SubmitBatch(ctx, client, batch(fmt.Sprint("b", i)), members(100)); err != nil {
+			if _, err := s.Batches().Submit(ctx, client, batch(fmt.Sprint("b", i)), members(100)); err != nil {
 				t.Errorf("batch %d: %v", i, err)
 			}
 		})

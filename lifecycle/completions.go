@@ -23,8 +23,9 @@ const (
 // completions tell batches of the ends of their members, and of members that were given more time.
 // One call for a batch is under way at a time in this process; the next one takes all that has come
 // meanwhile. Nobody waits for that: an end that is lost, with the process, is found by
-// [Service.Reconcile].
+// [Batches.Reconcile].
 type completions struct {
+	store   Store
 	mu      sync.Mutex
 	waiting map[Ref]*waiting // by batch, while a goroutine is at it
 	closed  bool
@@ -40,7 +41,7 @@ type waiting struct {
 }
 
 // add takes note of a member as it is.
-func (t *completions) add(s *Service, r Request) {
+func (t *completions) add(r Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -51,7 +52,7 @@ func (t *completions) add(s *Service, r Request) {
 	if w == nil {
 		w = &waiting{all: make(chan struct{}, 1)}
 		t.waiting[batch] = w
-		t.running.Go(func() { t.run(s, batch, w) })
+		t.running.Go(func() { t.run(batch, w) })
 	}
 	if r.Status.Terminal() {
 		w.Ends = append(w.Ends, MemberEnd{int(r.Member), r.Status})
@@ -78,7 +79,7 @@ func (w *waiting) check() {
 }
 
 // run tells a batch until nothing is left.
-func (t *completions) run(s *Service, batch Ref, w *waiting) {
+func (t *completions) run(batch Ref, w *waiting) {
 	pause := countPause
 	for tries := 0; ; {
 		next, ok := t.take(batch, w)
@@ -86,7 +87,7 @@ func (t *completions) run(s *Service, batch Ref, w *waiting) {
 			return
 		}
 		ctx, stop := context.WithTimeout(context.Background(), countTime)
-		r, err := s.store.Apply(ctx, batch, next)
+		r, err := t.store.Apply(ctx, batch, next)
 		stop()
 		t.mu.Lock()
 		switch {
@@ -131,10 +132,9 @@ func (t *completions) inBackground(f func()) {
 	}
 }
 
-// Close returns when what calls have left to be done is done: batches know of the ends of their
-// members. Ends that are reported later are not told any more.
-func (s *Service) Close() {
-	t := &s.completions
+// close returns when what calls have left to be done is done: batches know of the ends of their
+// members.
+func (t *completions) close() {
 	t.mu.Lock()
 	if !t.closed {
 		t.closed = true
@@ -142,6 +142,4 @@ func (s *Service) Close() {
 	}
 	t.mu.Unlock()
 	t.running.Wait()
-	s.notWithdrawn.tellMore(s.log, true)
-	s.notQueued.tellMore(s.log, true)
 }

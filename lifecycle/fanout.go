@@ -23,20 +23,20 @@ func (e *MemberError) Error() string {
 // Unwrap returns the cause.
 func (e *MemberError) Unwrap() error { return e.Err }
 
-// SubmitBatch stores a batch for the caller, and its members, and hands those to their routes. What
+// Submit stores a batch for the caller, and its members, and hands those to their routes. What
 // is promised of [Service.Submit] holds of all of them together: when it returns without error,
 // every member is stored and queued; when it returns ErrUnavailable, nothing is left, unless the
 // batch was submitted twice at a time or a member was begun already. Then the batch stays, and
-// [Service.Reconcile] goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is
+// [Batches.Reconcile] goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is
 // another request's.
 //
 // The options of sub are those of the batch; its time to run out, which follows from its members,
 // is none of them. A member without an id gets one.
-func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
+func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
 	sub.Batch = &Batch{Total: len(members), Timed: true}
 	for i := range members {
 		m := &members[i]
-		s.fill(m)
+		b.service.fill(m)
 		sub.Batch.Named = sub.Batch.Named || m.ID != ""
 		sub.Timeout = max(sub.Timeout, m.Timeout+batchMargin)
 	}
@@ -45,20 +45,20 @@ func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submiss
 		return Created{}, err
 	}
 	if sub.Batch.Named && sub.Key == "" { // with a key it may be another batch's repetition
-		if err := s.ready(ctx); err != nil {
+		if err := b.service.ready(ctx); err != nil {
 			return Created{}, err
 		}
-		if _, err := s.store.Get(ctx, Named(sub.ID)); errors.Is(err, ErrNotFound) {
-			if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
+		if _, err := b.store.Get(ctx, Named(sub.ID)); errors.Is(err, ErrNotFound) {
+			if err := b.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
 				return Created{}, err
 			}
 		}
 	}
-	created, err := s.Submit(ctx, caller, sub)
+	created, err := b.service.Submit(ctx, caller, sub)
 	if err != nil || created.Reply != nil {
 		return created, err
 	}
-	r, err := s.store.Get(ctx, created.Request.Ref()) // what has happened since it was created
+	r, err := b.store.Get(ctx, created.Request.Ref()) // what has happened since it was created
 	if err == nil {
 		created.Request = r
 	}
@@ -66,12 +66,12 @@ func (s *Service) SubmitBatch(ctx context.Context, caller Principal, sub Submiss
 }
 
 // unused returns a MemberError if one of the ids names a request. "" is no id.
-func (s *Service) unused(ctx context.Context, n int, id func(i int) string) error {
+func (b *Batches) unused(ctx context.Context, n int, id func(i int) string) error {
 	return each(n, func(i int) error {
 		if id(i) == "" {
 			return nil
 		}
-		_, err := s.store.Get(ctx, Named(id(i)))
+		_, err := b.store.Get(ctx, Named(id(i)))
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return nil
@@ -87,13 +87,13 @@ func (s *Service) unused(ctx context.Context, n int, id func(i int) string) erro
 // members that it has stored, and returns nil if that was too late for one. All that may be done
 // again, by others, too: ids and fingerprints of members follow from the batch, so what is stored
 // is found.
-func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
-	members, err := s.members(ctx, &batch)
+func (b *Batches) fanOut(ctx context.Context, batch Request, fresh bool) error {
+	members, err := b.members(ctx, &batch)
 	if err != nil {
 		return err
 	}
 	if fresh && batch.Batch.Named {
-		if err := s.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
+		if err := b.unused(ctx, len(members), func(i int) string { return members[i].ID }); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	var ends []MemberEnd
 	var until time.Time
 	err = each(len(members), func(i int) error {
-		created, err := s.place(ctx, members[i])
+		created, err := b.service.place(ctx, members[i])
 		mu.Lock()
 		defer mu.Unlock()
 		r := created.Request
@@ -124,31 +124,31 @@ func (s *Service) fanOut(ctx context.Context, batch Request, fresh bool) error {
 		return nil
 	})
 	if err != nil {
-		if fresh && !s.takeBack(ctx, mine) {
+		if fresh && !b.takeBack(ctx, mine) {
 			return nil
 		}
 		return err
 	}
-	r, err := s.store.Apply(ctx, batch.Ref(), FanOut{Until: until})
+	r, err := b.store.Apply(ctx, batch.Ref(), FanOut{Until: until})
 	if err == nil && (len(ends) > 0 || r.Batch.Open() == 0) {
-		r, err = s.store.Apply(ctx, batch.Ref(), Count{Ends: ends})
+		r, err = b.store.Apply(ctx, batch.Ref(), Count{Ends: ends})
 	}
 	if err == nil && r.CancelRequested && !r.Status.Terminal() {
-		_, err = s.review(ctx, r, true)
+		_, err = b.review(ctx, r, true)
 	}
 	// If it was refused, another one was faster.
 	if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "batch is stored and queued, and could not be told so yet", slog.String("request", batch.ID), slog.Any("error", err))
+		b.service.log.LogAttrs(ctx, slog.LevelWarn, "batch is stored and queued, and could not be told so yet", slog.String("request", batch.ID), slog.Any("error", err))
 	}
 	return nil
 }
 
 // takeBack withdraws members that this process has stored, and reports false if that is too late
 // for one of them.
-func (s *Service) takeBack(ctx context.Context, members []Ref) bool {
+func (b *Batches) takeBack(ctx context.Context, members []Ref) bool {
 	var late atomic.Bool
 	_ = each(len(members), func(i int) error {
-		if !s.withdraw(ctx, members[i]) {
+		if !b.service.withdraw(ctx, members[i]) {
 			late.Store(true)
 		}
 		return nil

@@ -125,8 +125,8 @@ func (m mark) id(batch *Request) string {
 }
 
 // members returns the submissions of a batch's members.
-func (s *Service) members(ctx context.Context, batch *Request) ([]Submission, error) {
-	content, err := s.store.Content(ctx, batch.Ref(), Input)
+func (b *Batches) members(ctx context.Context, batch *Request) ([]Submission, error) {
+	content, err := b.store.Content(ctx, batch.Ref(), Input)
 	if err != nil {
 		return nil, fmt.Errorf("content of batch %s: %w", batch.ID, err)
 	}
@@ -134,7 +134,7 @@ func (s *Service) members(ctx context.Context, batch *Request) ([]Submission, er
 }
 
 // memberIDs returns the ids of a batch's members.
-func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, error) {
+func (b *Batches) memberIDs(ctx context.Context, batch *Request) ([]string, error) {
 	ids := make([]string, batch.Batch.Total)
 	if !batch.Batch.Named {
 		for i := range ids {
@@ -142,7 +142,7 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 		}
 		return ids, nil
 	}
-	members, err := s.members(ctx, batch)
+	members, err := b.members(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -154,8 +154,8 @@ func (s *Service) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 
 // member returns a member of a batch by its id. ErrNotFound if it is not there, or that is the id
 // of another request.
-func (s *Service) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
-	r, err := s.store.Get(ctx, Named(id))
+func (b *Batches) member(ctx context.Context, batch *Request, member int, id string) (Request, error) {
+	r, err := b.store.Get(ctx, Named(id))
 	if err == nil && r.Fingerprint != memberMark(batch, member).fingerprint() {
 		return Request{}, ErrNotFound
 	}
@@ -166,21 +166,21 @@ func (s *Service) member(ctx context.Context, batch *Request, member int, id str
 // order in which they were submitted, and which is the next one, 0 at the end. Members that were
 // forgotten, or are not stored yet, are left out. With them comes the life of the batch that they
 // are of. ErrNotFound if the request is no batch, ErrCursor if there is no such member.
-func (s *Service) Members(ctx context.Context, caller Principal, of Ref, from, limit int) (members []Request, life string, next int, err error) {
-	batch, err := s.GetBatch(ctx, caller, of)
+func (b *Batches) Members(ctx context.Context, caller Principal, of Ref, from, limit int) (members []Request, life string, next int, err error) {
+	batch, err := b.Get(ctx, caller, of)
 	if err != nil {
 		return nil, "", 0, err
 	}
 	if from < 0 || from >= batch.Batch.Total {
 		return nil, "", 0, ErrCursor
 	}
-	ids, err := s.memberIDs(ctx, &batch)
+	ids, err := b.memberIDs(ctx, &batch)
 	if err != nil {
 		return nil, "", 0, err
 	}
 	page := make([]Request, min(limit, len(ids)-from))
 	if err := each(len(page), func(i int) error {
-		r, err := s.member(ctx, &batch, from+i, ids[from+i])
+		r, err := b.member(ctx, &batch, from+i, ids[from+i])
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -201,9 +201,9 @@ func (s *Service) Members(ctx context.Context, caller Principal, of Ref, from, l
 	return there, batch.Life, next, nil
 }
 
-// GetBatch is Get for a batch. ErrNotFound if the request is none.
-func (s *Service) GetBatch(ctx context.Context, caller Principal, of Ref) (Request, error) {
-	r, err := s.Get(ctx, caller, of)
+// Get is [Service.Get] for a batch. ErrNotFound if the request is none.
+func (b *Batches) Get(ctx context.Context, caller Principal, of Ref) (Request, error) {
+	r, err := b.service.Get(ctx, caller, of)
 	if err == nil && r.Batch == nil {
 		return Request{}, ErrNotFound
 	}

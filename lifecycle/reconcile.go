@@ -11,15 +11,15 @@ import (
 // Reconcile goes on with a batch where others have left off, because their process died or the
 // store was away: it stores and queues members that are missing, counts ends that nobody has told
 // of, and cancels what is to be canceled. It reads every member that is not counted.
-func (s *Service) Reconcile(ctx context.Context, batch Request) error {
+func (b *Batches) Reconcile(ctx context.Context, batch Request) error {
 	if batch.Status == Pending {
 		// Whoever has stored it may still be at it, and must not take it back any more.
-		if _, err := s.store.Apply(ctx, batch.Ref(), Repeat{}); err != nil {
+		if _, err := b.store.Apply(ctx, batch.Ref(), Repeat{}); err != nil {
 			return err
 		}
-		return s.fanOut(ctx, batch, false)
+		return b.fanOut(ctx, batch, false)
 	}
-	_, err := s.review(ctx, batch, batch.CancelRequested)
+	_, err := b.review(ctx, batch, batch.CancelRequested)
 	return err
 }
 
@@ -27,8 +27,8 @@ func (s *Service) Reconcile(ctx context.Context, batch Request) error {
 // out of time after the others. cancel: those are canceled. A member that is not there, though all
 // were stored, was forgotten, or lost; nobody knows how it ended, and it counts as failed. It
 // returns the batch as it is then.
-func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Request, error) {
-	ids, err := s.memberIDs(ctx, &batch)
+func (b *Batches) review(ctx context.Context, batch Request, cancel bool) (Request, error) {
+	ids, err := b.memberIDs(ctx, &batch)
 	if err != nil {
 		return batch, err
 	}
@@ -38,13 +38,13 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		if batch.Batch.Has(i) {
 			return nil
 		}
-		r, err := s.member(ctx, &batch, i, ids[i])
+		r, err := b.member(ctx, &batch, i, ids[i])
 		if err == nil && cancel && !r.Status.Terminal() {
-			if r, err = s.store.Apply(ctx, r.Ref(), Cancel{}); err == nil && r.Status.Terminal() {
-				s.queue.Discard(r)
+			if r, err = b.store.Apply(ctx, r.Ref(), Cancel{}); err == nil && r.Status.Terminal() {
+				b.service.queue.Discard(r)
 			}
 			if _, ended := errors.AsType[*TransitionError](err); ended {
-				r, err = s.member(ctx, &batch, i, ids[i])
+				r, err = b.member(ctx, &batch, i, ids[i])
 			}
 		}
 		mu.Lock()
@@ -66,7 +66,7 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 		return batch, err
 	}
 	// What was found counts, even if not all could be read.
-	r, failed := s.store.Apply(ctx, batch.Ref(), count)
+	r, failed := b.store.Apply(ctx, batch.Ref(), count)
 	if failed == nil {
 		batch = r
 	}
@@ -76,25 +76,25 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 	return batch, errors.Join(err, failed)
 }
 
-// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it
-// has forgotten. It does not wait.
-func (s *Service) Swept(all []Request) {
-	for _, r := range all {
-		s.queue.Discard(r)
-		if r.BatchID != "" {
-			s.completions.add(s, r)
-		}
-		if r.Batch == nil || r.Status != Expired {
-			continue
-		}
-		s.completions.inBackground(func() {
-			ctx, stop := context.WithTimeout(context.Background(), reviewTime)
-			defer stop()
-			if _, err := s.review(ctx, r, true); err != nil && !errors.Is(err, ErrNotFound) {
-				s.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch that expired could not be canceled", slog.String("request", r.ID), slog.Any("error", err))
-			}
-		})
+// cancel cancels the members of a batch of which that was asked for, and returns the batch as it is
+// then. What cannot be canceled yet is later, because the batch is marked.
+func (b *Batches) cancel(ctx context.Context, batch Request) Request {
+	batch, err := b.review(ctx, batch, true)
+	if err != nil {
+		b.service.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch could not be canceled yet", slog.String("request", batch.ID), slog.Any("error", err))
 	}
+	return batch
+}
+
+// expired cancels the members of a batch that has run out of time. It does not wait.
+func (b *Batches) expired(batch Request) {
+	b.completions.inBackground(func() {
+		ctx, stop := context.WithTimeout(context.Background(), reviewTime)
+		defer stop()
+		if _, err := b.review(ctx, batch, true); err != nil && !errors.Is(err, ErrNotFound) {
+			b.service.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch that expired could not be canceled", slog.String("request", batch.ID), slog.Any("error", err))
+		}
+	})
 }
 
 // reviewTime bounds a review that nobody waits for.

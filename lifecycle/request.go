@@ -10,8 +10,8 @@ import (
 // stores hand out copies, and nobody changes one in place. What was submitted and
 // what came out ([Content]) are kept beside it and read only when wanted.
 //
-// The JSON form is that of stores of older layouts, not what clients see; that is
-// [AppendDocument].
+// The JSON form is that of stores of older layouts, not what clients see: that
+// gateway/wire writes.
 type Request struct {
 	ID       string `json:"id"`
 	Life     string `json:"life,omitzero"` // which of all that ever had this id, see [Ref]

@@ -69,12 +69,12 @@ func (l Limits) WithDefaults() Limits {
 // and the hand-over of work to the store's atomic steps. It keeps no state of its own that would
 // matter, so any number may run on one store. Close it before the store.
 type Service struct {
-	store       Store
-	queue       Queue
-	limits      Limits
-	log         *slog.Logger
-	completions completions
-	creating    ownerLimit
+	store    Store
+	queue    Queue
+	limits   Limits
+	log      *slog.Logger
+	batches  *Batches
+	creating ownerLimit
 
 	notWithdrawn, notQueued burst
 }
@@ -90,13 +90,17 @@ func New(store Store, queue Queue, o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
+	s := &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
-		completions:  completions{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
 		notQueued:    burst{level: slog.LevelWarn, text: "retry could not be queued yet"},
 	}
+	s.batches = newBatches(s)
+	return s
 }
+
+// Batches returns what submits many requests at once.
+func (s *Service) Batches() *Batches { return s.batches }
 
 // Limits returns the limits in force.
 func (s *Service) Limits() Limits { return s.limits }
@@ -165,11 +169,7 @@ func (s *Service) Cancel(ctx context.Context, caller Principal, of Ref) (Request
 	switch {
 	case err != nil:
 	case r.Batch != nil && !r.Status.Terminal():
-		batch, err := s.review(ctx, r, true)
-		if err != nil { // it is marked, so that goes on later
-			s.log.LogAttrs(ctx, slog.LevelWarn, "requests of a batch could not be canceled yet", slog.String("request", r.ID), slog.Any("error", err))
-		}
-		return batch, nil
+		return s.batches.cancel(ctx, r), nil
 	case r.Status.Terminal():
 		s.queue.Discard(r)
 		s.tell(r)
@@ -177,12 +177,8 @@ func (s *Service) Cancel(ctx context.Context, caller Principal, of Ref) (Request
 	return r, err
 }
 
-// tell tells the batch of a request, if it is a member of one, that it has ended or when it will.
-func (s *Service) tell(r Request) {
-	if r.BatchID != "" {
-		s.completions.add(s, r)
-	}
-}
+// tell tells who wants to know it that a request has ended, or when it will.
+func (s *Service) tell(r Request) { s.batches.changed(r) }
 
 // Delete forgets one of the caller's requests that has ended. If its record is damaged, nobody
 // knows whose it was and whether it has ended: then only an admin may.
@@ -194,10 +190,8 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	if err != nil {
 		return err
 	}
-	if r.BatchID != "" && r.Status.Terminal() {
-		// Once it is forgotten, nobody would know how it ended.
-		_, err := s.store.Apply(ctx, r.batch(), Count{Ends: []MemberEnd{{int(r.Member), r.Status}}})
-		if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused && !errors.Is(err, ErrNotFound) {
+	if r.Status.Terminal() {
+		if err := s.batches.forgets(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -339,3 +333,23 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 
 // enqueueTime bounds the hand-over of work that waits again.
 const enqueueTime = 10 * time.Second
+
+// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it
+// has forgotten. It does not wait.
+func (s *Service) Swept(all []Request) {
+	for _, r := range all {
+		s.queue.Discard(r)
+		s.tell(r)
+		if r.Batch != nil && r.Status == Expired {
+			s.batches.expired(r)
+		}
+	}
+}
+
+// Close returns when what calls have left to be done is done: batches know of the ends of their
+// members. Ends that are reported later are not told any more.
+func (s *Service) Close() {
+	s.batches.completions.close()
+	s.notWithdrawn.tellMore(s.log, true)
+	s.notQueued.tellMore(s.log, true)
+}

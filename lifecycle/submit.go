@@ -88,7 +88,7 @@ func (s *Service) create(ctx context.Context, sub Submission) (Created, error) {
 // its members are stored and queued. fresh: this call has stored it.
 func (s *Service) hand(ctx context.Context, r Request, fresh bool) error {
 	if r.Batch != nil {
-		return s.fanOut(ctx, r, fresh)
+		return s.batches.fanOut(ctx, r, fresh)
 	}
 	if err := s.queue.Enqueue(ctx, r); err != nil {
 		return fmt.Errorf("%w: queue: %w", ErrUnavailable, err)

@@ -9,7 +9,7 @@ func (r *Request) Traceparent() string {
 	if r.Headers == nil {
 		return ""
 	}
-	if t := r.Headers[headerTraceparent]; validTraceparent(t) {
+	if t := r.Headers[headerTraceparent]; ValidTraceparent(t) {
 		return t
 	}
 	return ""
@@ -18,9 +18,9 @@ func (r *Request) Traceparent() string {
 // traceparentLen is that of version 00, to which later versions may only append.
 const traceparentLen = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
-// validTraceparent reports whether t is a trace context of version 00, which needs no escaping in
+// ValidTraceparent reports whether t is a trace context of version 00, which needs no escaping in
 // JSON.
-func validTraceparent(t string) bool {
+func ValidTraceparent(t string) bool {
 	if len(t) != traceparentLen || t[:3] != "00-" || t[35] != '-' || t[52] != '-' {
 		return false
 	}

@@ -8,7 +8,6 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -35,7 +34,7 @@ func (q queue) Enqueue(ctx context.Context, r lifecycle.Request) error {
 
 // Source returns a source of which each event that is handed on to followers is a span, on each
 // node on which somebody follows. A nil tracer returns s.
-func Source(tracer trace.Tracer, s hub.Source) hub.Source {
+func Source(tracer trace.Tracer, s lifecycle.Source) lifecycle.Source {
 	if tracer == nil {
 		return s
 	}
@@ -43,14 +42,14 @@ func Source(tracer trace.Tracer, s hub.Source) hub.Source {
 }
 
 type source struct {
-	hub.Source
+	lifecycle.Source
 	tracer trace.Tracer
 }
 
-func (s source) Listen(f func(channel string, m hub.Message)) {
-	s.Source.Listen(func(channel string, m hub.Message) {
-		e, ok := m.About.(*lifecycle.Event)
-		if !ok || e.Trace == "" { // it belongs to no trace
+func (s source) Listen(f func(channel string, m lifecycle.Message)) {
+	s.Source.Listen(func(channel string, m lifecycle.Message) {
+		e := m.Event
+		if e == nil || e.Trace == "" { // it belongs to no trace
 			f(channel, m)
 			return
 		}

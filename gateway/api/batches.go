@@ -11,6 +11,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
@@ -28,7 +29,7 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	return a.submitAndAnswer(c, caller, sub, submitOptions{
 		async: true, poll: p, routes: routesOf(members),
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
-			return a.Service.SubmitBatch(ctx, caller.Principal, sub, members)
+			return a.Service.Batches().Submit(ctx, caller.Principal, sub, members)
 		},
 		ended: a.batchEnded,
 	})
@@ -43,12 +44,12 @@ func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request,
 	if applied := prefer.Applied(false); applied != "" {
 		c.Set("Preference-Applied", applied)
 	}
-	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, r, p.view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, r, p.view(caller)))
 }
 
 // getBatch answers GET /v1/batches/{id} as GET /v1/requests/{id} is.
 func (a *API) getBatch(c *fiber.Ctx, caller auth.Caller) error {
-	if _, err := a.Service.GetBatch(a.storeContext(), caller.Principal, named(c)); err != nil {
+	if _, err := a.Service.Batches().Get(a.storeContext(), caller.Principal, named(c)); err != nil {
 		return err
 	}
 	return a.get(c, caller)
@@ -74,7 +75,7 @@ func (a *API) batchRequests(c *fiber.Ctx, caller auth.Caller) error {
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
-	members, life, next, err := a.Service.Members(a.storeContext(), caller.Principal, of, int(from.Offset), limit)
+	members, life, next, err := a.Service.Batches().Members(a.storeContext(), caller.Principal, of, int(from.Offset), limit)
 	if err != nil {
 		return err
 	}

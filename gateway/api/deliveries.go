@@ -10,6 +10,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -40,8 +41,11 @@ type attemptDocument struct {
 func deliveryOf(endpoint string, d *dispatch.Delivery) deliveryDocument {
 	self := "/v1/webhooks/" + endpoint + "/deliveries/" + d.ID
 	out := deliveryDocument{
-		ID: d.ID, Type: d.Type, State: d.State, Attempts: d.Attempts, CreatedAt: stamp{d.CreatedAt}, SettledAt: stamp{d.SettledAt}, Event: d.Body,
+		ID: d.ID, Type: d.Type, State: d.State, Attempts: d.Attempts, CreatedAt: stamp{d.CreatedAt}, SettledAt: stamp{d.SettledAt},
 		Links: []link{{"self", self, "GET"}, {"resend", self + "/resend", "POST"}},
+	}
+	if d.Event != nil {
+		out.Event = wire.JSON(d.Event)
 	}
 	if d.Lane != d.ID { // else it is about the endpoint itself
 		out.Request = dispatch.RequestOf(d.Lane)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -47,7 +48,7 @@ func (a *API) operation(c *fiber.Ctx, of string, p poll) string {
 }
 
 // view is how much of a request a caller may see, and how.
-func (p poll) view(caller auth.Caller) lifecycle.View {
+func (p poll) view(caller auth.Caller) wire.View {
 	v := view(caller)
 	v.ExpiredFails = p.failed
 	return v

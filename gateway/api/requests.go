@@ -13,6 +13,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/httpbody"
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -55,7 +56,7 @@ func (a *API) get(c *fiber.Ctx, caller auth.Caller) error {
 	if !r.Status.Terminal() {
 		c.Set(fiber.HeaderRetryAfter, a.retryAfter(&r))
 	}
-	document := lifecycle.AppendDocument(nil, &r, p.view(caller))
+	document := wire.AppendDocument(nil, &r, p.view(caller))
 	switch {
 	case p.ticket: // which is new each time, so this is never 304
 		if document, err = a.withTicket(document, caller, r.Ref()); err != nil {
@@ -143,7 +144,7 @@ func sendPage(c *fiber.Ctx, caller auth.Caller, page lifecycle.Page) error {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = lifecycle.AppendDocument(body, &page.Requests[i], view(caller))
+		body = wire.AppendDocument(body, &page.Requests[i], view(caller))
 	}
 	if page.Next == "" {
 		body = append(body, `],"next":null}`...)
@@ -167,7 +168,7 @@ func (a *API) cancel(c *fiber.Ctx, caller auth.Caller) error {
 		c.Set(fiber.HeaderLocation, a.address(c, "/v1/requests/"+r.ID))
 		c.Set(fiber.HeaderRetryAfter, a.retryAfter(&r))
 	}
-	return httpbody.SendJSON(c, status, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, status, wire.AppendDocument(nil, &r, view(caller)))
 }
 
 // forget answers DELETE /v1/requests/{id}.

@@ -12,6 +12,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/hangup"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -129,7 +130,7 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 	}
 	if created.Joined {
 		c.Set("Idempotency-Replayed", "true")
-		return a.answerAccepted(c, caller, &r, prefer, lifecycle.AppendDocument(nil, &r, o.poll.view(caller)), o)
+		return a.answerAccepted(c, caller, &r, prefer, wire.AppendDocument(nil, &r, o.poll.view(caller)), o)
 	}
 	if wait > 0 && !r.Status.Terminal() {
 		r, err = a.waitFor(c, caller, r, wait, func(r *lifecycle.Request) bool { return r.Status.Terminal() })
@@ -144,7 +145,7 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 	if ended {
 		reply.Status = fiber.StatusOK
 	} else {
-		reply.Body = lifecycle.AppendDocument(nil, &r, o.poll.view(caller))
+		reply.Body = wire.AppendDocument(nil, &r, o.poll.view(caller))
 	}
 	if key != "" {
 		if err := a.saveReply(caller, r.Ref(), key, reply); err != nil {
@@ -249,6 +250,6 @@ func (a *API) preferred(c *fiber.Ctx) field.Preference {
 }
 
 // view is how much of a request a caller may see.
-func view(caller auth.Caller) lifecycle.View {
-	return lifecycle.View{Trace: caller.Is(lifecycle.RoleAdmin)}
+func view(caller auth.Caller) wire.View {
+	return wire.View{Trace: caller.Is(lifecycle.RoleAdmin)}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
 	"github.com/hark-push/hark/gateway/strictjson"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/suggest"
 )
@@ -217,7 +218,7 @@ func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int)
 	if err != nil {
 		return err
 	}
-	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
 }
 
 // failWork answers PUT /v1/work/{id}/error.
@@ -263,7 +264,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	return httpbody.SendJSON(c, fiber.StatusOK, lifecycle.AppendDocument(nil, &r, view(caller)))
+	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
 }
 
 func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {

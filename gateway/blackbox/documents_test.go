@@ -354,20 +354,7 @@ func TestDocumentedProcessor(t *testing.T) {
 	}
 	s := start(t)
 	before := s.submit("default", map[string]string{"text": "before"})
-	cmd := exec.CommandContext(t.Context(), node, path)
-	cmd.Env = append(os.Environ(), "HARK_URL="+s.url)
-	var said strings.Builder
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(said.String())
-		}
-	}()
+	s.beside(t, node, path)
 	if a := s.call("POST", "/v1/requests", `{"content":{"text":"hello"}}`).want(200); string(a.body) != `{"text":"HELLO"}` {
 		t.Errorf("%s", a.body)
 	}

@@ -41,20 +41,7 @@ func TestExamples(t *testing.T) {
 			if out, err := exec.Command("go", append(build, "../../examples/"+test.name)...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			cmd := exec.Command(path, args...)
-			cmd.Env = append(os.Environ(), "HARK_URL="+s.url)
-			var said strings.Builder
-			cmd.Stderr = &said
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				_ = cmd.Process.Kill()
-				_ = cmd.Wait()
-				if t.Failed() {
-					t.Log(said.String())
-				}
-			}()
+			cmd := s.beside(t, path, args...)
 
 			if a := s.call("POST", "/v1/requests", `{"route":"words","content":{"text":"to be or not to be"}}`, "Prefer: wait=30").want(200); string(a.body) != test.want {
 				t.Errorf("%s, want %s", a.body, test.want)
@@ -75,4 +62,25 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// beside starts a program that is told where the server is, and kills it when the test ends; if
+// that has failed, the log has what the program said.
+func (s *server) beside(t *testing.T, path string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "HARK_URL="+s.url)
+	var said strings.Builder
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	return cmd
 }

@@ -233,6 +233,7 @@ func (w *wire) write(what, text string) {
 	}
 	text = wireNames.ReplaceAllStringFunc(text, func(name string) string {
 		word := !strings.ContainsAny(name, "0123456789") || strings.Trim(name, "0123456789") == ""
+		word = word && !strings.HasPrefix(name, "ep_") // whose digits are few
 		if word && !lives[name] && w.names[name] == "" {
 			return name
 		}

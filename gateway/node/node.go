@@ -26,6 +26,7 @@ import (
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
@@ -108,7 +109,8 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	if g.Backends, err = openBackends(ctx, c, g.stall, g.lobby, log); err != nil {
 		return nil, err
 	}
-	g.hub = hub.New(tracing.Source(g.tracer, g.Store), g.admission(hub.Options{
+	source := wire.Source(tracing.Source(g.tracer, g.Store))
+	g.hub = hub.New(source, g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Logger: log, Patience: g.stall.Left,
 	}))
@@ -146,7 +148,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	g.leases = g.newLeases()
 	g.attendance = g.newAttendance()
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: g.Store, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
+		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
@@ -167,7 +169,7 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lob
 	}
 	return backends.OpenShared(ctx, c.Options, backends.Shared{
 		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
-		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog,
+		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, Text: wire.JSON,
 	})
 }
 

@@ -73,7 +73,7 @@ func (g *Node) batches(ctx context.Context, age time.Duration) iter.Seq2[lifecyc
 func (g *Node) reconcileBatch(ctx context.Context, batch lifecycle.Request) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := g.service.Reconcile(ctx, batch)
+	err := g.service.Batches().Reconcile(ctx, batch)
 	if _, changed := errors.AsType[*lifecycle.TransitionError](err); err == nil || changed || errors.Is(err, lifecycle.ErrNotFound) || ctx.Err() != nil {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/config"
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/tracing"
@@ -28,6 +28,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 		Events: func(ctx context.Context, owner string, after uint64) ([]*lifecycle.Event, uint64, error) {
 			return ownerEvents(ctx, s, owner, after)
 		},
+		Text:      wire.JSON,
 		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
 		Stall:     stalls,
 		Logger:    log,
@@ -55,7 +56,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 }
 
 // ownerEvents reads the feed of an owner's events.
-func ownerEvents(ctx context.Context, source hub.Source, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error) {
+func ownerEvents(ctx context.Context, source lifecycle.Source, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error) {
 	const page = 200
 	feed := lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: owner}
 	history, err := source.Read(ctx, feed.Key(), after, page)
@@ -63,8 +64,7 @@ func ownerEvents(ctx context.Context, source hub.Source, owner string, after uin
 		return nil, 0, err
 	}
 	for _, m := range history.Messages {
-		// Events of all stores are that.
-		events, last = append(events, m.About.(*lifecycle.Event)), m.Offset
+		events, last = append(events, m.Event), m.Offset
 	}
 	return events, last, nil
 }

@@ -8,7 +8,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -50,12 +49,12 @@ type batch struct {
 // notification is a message to be passed on when the batch is durable.
 type n struct {
 	channel string
-	message hub.Message
+	message lifecycle.Message
 }
 
 // message returns an event as it stands in a channel.
-func message(offset uint64, e *lifecycle.Event, last bool) hub.Message {
-	return hub.Message{Offset: offset, Event: e.JSON, Last: last, About: e}
+func message(offset uint64, e *lifecycle.Event, last bool) lifecycle.Message {
+	return lifecycle.Message{Offset: offset, Event: e, Last: last}
 }
 
 func newBatch(s *Store) *batch {

@@ -26,7 +26,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/store/codec"
@@ -101,8 +100,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations, hub.Source and
-// dispatch.Store over one file. All methods may be called concurrently.
+// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations,
+// lifecycle.Source and dispatch.Store over one file. All methods may be called concurrently.
 type Store struct {
 	options Options
 	journal *journal
@@ -127,7 +126,7 @@ type Store struct {
 	scannedAll bool   // and whether that is all
 
 	watched  watched
-	listener atomic.Pointer[func(string, hub.Message)]
+	listener atomic.Pointer[func(string, lifecycle.Message)]
 	cancels  codec.Listeners
 
 	endpoints endpoints // the writer's
@@ -138,7 +137,7 @@ var (
 	_ lifecycle.Store         = (*Store)(nil)
 	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
-	_ hub.Source              = (*Store)(nil)
+	_ lifecycle.Source        = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 

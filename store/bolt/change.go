@@ -319,11 +319,7 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 		refs++ // deliverEvent's
 	}
 	b.encoded = appendEvent(b.encoded[:0], &out, r.outOfLine, t, b.now, refs)
-	stored := len(b.encoded)
-	if r.outOfLine != 0 {
-		stored += len(out.Result.Value)
-	}
-	event := codec.Event(&out, t, stored)
+	event := lifecycle.NewEvent(&out, t)
 
 	at := b.sequence(eventsBucket)
 	b.key = position(b.key[:0], at)

@@ -101,7 +101,7 @@ func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, e
 	if err != nil {
 		return dispatch.Claim{}, err
 	}
-	body, err := b.body(d.ID)
+	event, err := b.event(d.ID)
 	if err != nil {
 		return dispatch.Claim{}, err
 	}
@@ -110,7 +110,7 @@ func (b *batch) lend(e *endpoint, serial uint64, until int64) (dispatch.Claim, e
 	token := rand.Text()
 	b.setLease(e, serial, lease{token, until})
 	return dispatch.Claim{
-		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Body: body.JSON, Trace: body.Trace},
+		Message:  dispatch.Message{ID: d.ID, Lane: d.Lane, Type: d.Type, Event: event},
 		Endpoint: cloneEndpoint(e.Endpoint),
 		Health:   e.health(nanos(b.now)),
 		Attempt:  d.Tries + 1,

@@ -17,6 +17,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -120,7 +121,7 @@ func answers(t *testing.T, s *Store) map[string]string {
 		h, err := s.Read(t.Context(), channel, 0, 1000)
 		note("top of "+channel, err, h.Top)
 		for _, m := range h.Messages {
-			text := string(m.Event)
+			text := text(m.Event)
 			if strings.Contains(text, "request.reset") || strings.Contains(text, "feed.reset") {
 				text = damagedAnswer
 			}
@@ -134,7 +135,7 @@ func answers(t *testing.T, s *Store) map[string]string {
 		note("deliveries "+id, err, page.Deliveries)
 		for _, d := range page.Deliveries {
 			d, err := s.Delivery(t.Context(), "alice", id, d.ID)
-			note("delivery "+id+" "+d.ID, err, fmt.Sprint(d.State, d.Attempts, string(d.Body), d.Log))
+			note("delivery "+id+" "+d.ID, err, fmt.Sprint(d.State, d.Attempts, text(d.Event), d.Log))
 		}
 	}
 	kept, err := s.PutIfAbsent(t.Context(), "tickets", []byte("another"))
@@ -542,7 +543,7 @@ func TestLostState(t *testing.T) {
 				}
 			}
 			var told []error
-			if _, err := Salvage(at, new(strings.Builder), func(err error) { told = append(told, err) }); err != nil ||
+			if _, err := Salvage(at, new(strings.Builder), wire.JSON, func(err error) { told = append(told, err) }); err != nil ||
 				!errors.Is(errors.Join(told...), says) || !strings.Contains(told[0].Error(), "may be missing") {
 				t.Errorf("%s: a salvage says %v, %v", name, told, err)
 			}

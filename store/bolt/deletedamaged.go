@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -188,7 +189,7 @@ func (b *batch) eventsOf(found *remains) (events []told) {
 		if value[eventRefs]&eventCompact != 0 {
 			r, _, _, err = eventRecord(value[eventHeader:])
 		} else {
-			e, _ := lifecycle.ParseEvent(bytes.Clone(value[eventHeader:]))
+			e, _ := codec.ParseEvent(bytes.Clone(value[eventHeader:]))
 			r = &lifecycle.Request{ID: e.Request.ID, Life: e.Request.Life, Topic: e.Topic, Sequence: e.Sequence}
 		}
 		if err == nil && r.ID == found.id {

@@ -108,11 +108,9 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 			return err
 		}
 		found = d.present(e, nanos(b.now))
-		body, err := b.body(id)
-		if err != nil {
+		if found.Event, err = b.event(id); err != nil {
 			return err
 		}
-		found.Body = body.JSON
 		found.Log, err = b.attempts(e, d)
 		return err
 	})

@@ -149,8 +149,8 @@ func (b *batch) message(id string) ([]byte, error) {
 	return value, err
 }
 
-// body returns what is the body of a message.
-func (b *batch) body(id string) (*lifecycle.Event, error) {
+// event returns what a message tells of.
+func (b *batch) event(id string) (*lifecycle.Event, error) {
 	value, err := b.message(id)
 	if err == nil && value == nil {
 		return new(lifecycle.Event), nil

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt"
 )
@@ -26,7 +25,7 @@ func Example() {
 	}
 	defer store.Close()
 
-	store.Listen(func(channel string, m hub.Message) {
+	store.Listen(func(channel string, m lifecycle.Message) {
 		if channel == "request:r1" {
 			fmt.Println(channel, m.Offset, "last:", m.Last)
 		}

@@ -143,7 +143,7 @@ func (e *exporter) event(kind transfer.Kind, offset, at uint64) error {
 	line := transfer.Line{Kind: kind, Offset: offset}
 	switch {
 	case err == nil:
-		line.Event = string(event.JSON)
+		line.Told = event
 	case !errors.Is(err, errForgotten):
 		return e.lost(e.s.damaged("", fmt.Sprintf("event %d", at), err))
 	}
@@ -260,10 +260,7 @@ func (e *exporter) delivery(key, stored []byte) error {
 	}
 	value, err := e.s.journal.read(e.tx, messagesBucket, []byte(d.ID))
 	if err == nil && len(value) == 16 {
-		var event *lifecycle.Event
-		if event, err = e.s.event(e.tx, value[:8]); err == nil {
-			m.Body = event.JSON
-		}
+		m.Told, err = e.s.event(e.tx, value[:8])
 	}
 	if err != nil {
 		return e.lost(e.s.damaged("", "the body of webhook message "+d.ID, err))

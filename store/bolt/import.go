@@ -229,7 +229,7 @@ func (i *importer) addKey(l *transfer.Line) error {
 // share returns where the event of a feed is that is in the channel of its request, too; 0 if it is
 // not.
 func (b *batch) share(event []byte) uint64 {
-	e, ok := lifecycle.ParseEvent(event)
+	e, ok := codec.ParseEvent(event)
 	if !ok {
 		return 0
 	}
@@ -241,7 +241,7 @@ func (b *batch) share(event []byte) uint64 {
 		if sequence != e.Sequence {
 			continue
 		}
-		if stored, err := b.s.event(b.s.journal.tx, position(nil, at)); err == nil && bytes.Equal(stored.JSON, event) {
+		if stored, err := b.s.event(b.s.journal.tx, position(nil, at)); err == nil && bytes.Equal(stored.Text, event) {
 			return at
 		}
 	}

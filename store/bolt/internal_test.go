@@ -16,6 +16,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
@@ -129,7 +130,7 @@ func TestMigrationFromJSON(t *testing.T) {
 	}
 	read := func() hub.History {
 		t.Helper()
-		h, err := s.Read(t.Context(), "request:a", 0, 10)
+		h, err := wire.Source(s).Read(t.Context(), "request:a", 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +212,7 @@ func FuzzStored(f *testing.F) {
 		}
 		var event storedEvent
 		if err := event.decode(value, nil); err == nil && event.outOfLine == 0 {
-			if told, err := s.told(nil, &event); err != nil || len(told.JSON) == 0 {
+			if told, err := s.told(nil, &event); err != nil || text(told) == "" {
 				t.Errorf("%q became nothing, %v", value, err)
 			}
 		}

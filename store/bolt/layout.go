@@ -240,11 +240,11 @@ type belongs func(of lifecycle.Ref, owner, topic string) bool
 
 // storedEvent is an event as it was read.
 type storedEvent struct {
-	of        lifecycle.Request // as it was after it
+	of        *lifecycle.Request // as it was after it; nil if it is whole
 	kind      lifecycle.EventType
 	outOfLine lifecycle.Part   // where the value of the result is stored, if not in it
 	size      int              // bytes that are stored of it, the value included
-	whole     *lifecycle.Event // one that was stored as JSON, of which nothing else is known
+	whole     *lifecycle.Event // one that is stored as clients got it
 }
 
 // request names what the event tells of, the zero value if that is not known.
@@ -273,7 +273,7 @@ func (s *Store) event(tx *bolt.Tx, key []byte) (*lifecycle.Event, error) {
 	return s.told(tx, &e)
 }
 
-// told returns an event of a request that is there as clients get it.
+// told returns an event of a request that is there. e is not used for anything else any more.
 func (s *Store) told(tx *bolt.Tx, e *storedEvent) (*lifecycle.Event, error) {
 	if e.whole != nil {
 		return e.whole, nil
@@ -285,7 +285,7 @@ func (s *Store) told(tx *bolt.Tx, e *storedEvent) (*lifecycle.Event, error) {
 		}
 		e.of.Result.Value = value
 	}
-	return codec.Event(&e.of, e.kind, e.size), nil
+	return lifecycle.NewEvent(e.of, e.kind), nil
 }
 
 // decode reads an event of its value into e, which is zero and shares nothing with it; errForgotten
@@ -300,16 +300,16 @@ func (e *storedEvent) decode(value []byte, ours belongs) error {
 	e.size = len(value)
 	rest := value[eventHeader:]
 	if value[eventRefs]&eventCompact == 0 {
-		e.whole, _ = lifecycle.ParseEvent(bytes.Clone(rest))
+		e.whole, _ = codec.ParseEvent(bytes.Clone(rest))
 		return nil
 	}
 	r, t, mark, err := eventRecord(rest)
 	if err != nil {
 		return err
 	}
-	e.of, e.kind = *r, t
+	e.of, e.kind = r, t
 	if e.outOfLine = lifecycle.Part(mark); mark != 0 {
-		e.size += valueSize(&e.of)
+		e.size += valueSize(e.of)
 	}
 	if ours != nil && !ours(e.of.Ref(), e.of.Owner, e.of.Topic) {
 		return errOther

@@ -100,6 +100,6 @@ func (b *batch) complete(at uint64) {
 		return
 	}
 	e.of.Result.Value = value
-	b.encoded = appendTold(append(b.encoded[:0], stored[:eventHeader]...), &e.of, 0, e.kind)
+	b.encoded = appendTold(append(b.encoded[:0], stored[:eventHeader]...), e.of, 0, e.kind)
 	b.put(eventsBucket, b.key, b.encoded)
 }

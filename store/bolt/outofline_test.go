@@ -12,7 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
@@ -62,7 +62,15 @@ func paused(t *testing.T, s *Store) {
 func body(t *testing.T, s *Store, of lifecycle.Ref) (string, error) {
 	t.Helper()
 	d, err := s.Delivery(t.Context(), "alice", "e", dispatch.MessageID(of, 3))
-	return string(d.Body), err
+	return text(d.Event), err
+}
+
+// text returns an event as clients get it, "" if there is none.
+func text(e *lifecycle.Event) string {
+	if e == nil {
+		return ""
+	}
+	return string(wire.JSON(e))
 }
 
 // count returns how many entries of a table hold something.
@@ -89,9 +97,9 @@ func TestValueOnce(t *testing.T) {
 	s := openLogged(t, path)
 	paused(t, s)
 	live := make(map[string]string)
-	s.Listen(func(channel string, m hub.Message) {
+	s.Listen(func(channel string, m lifecycle.Message) {
 		if m.Last {
-			live[channel] = string(m.Event)
+			live[channel] = text(m.Event)
 		}
 	})
 	sizes := []int{0, 200, largeValue - 40, largeValue, 2 * pieceSize, 14 << 10, 15 << 10, 15 << 10, lifecycle.InlineLimit + 1}
@@ -143,9 +151,9 @@ func TestValueOnce(t *testing.T) {
 			}
 			size := 0
 			for _, m := range h.Messages {
-				feed.Write(m.Event)
+				feed.WriteString(text(m.Event))
 				after = m.Offset
-				size += len(m.Event)
+				size += len(text(m.Event))
 			}
 			if size > 84<<10 { // without what all have, a page is bounded
 				t.Errorf("a page has %d bytes", size)
@@ -168,7 +176,7 @@ func TestValueOnce(t *testing.T) {
 			check("repeated report", got, err)
 			h, err := s.Read(t.Context(), "request:"+ref.String(), 2, 10)
 			event := live["request:"+ref.String()]
-			if err != nil || len(h.Messages) != 1 || string(h.Messages[0].Event) != event || event == "" {
+			if err != nil || len(h.Messages) != 1 || text(h.Messages[0].Event) != event || event == "" {
 				t.Errorf("event of %s: %+v, %v; live it was %.80s", ref, h, err, event)
 			}
 			if !strings.Contains(feed.String(), event) {
@@ -289,8 +297,8 @@ func TestValueOfForgotten(t *testing.T) {
 			t.Fatal(claims, err)
 		}
 		ref := lifecycle.ParseRef(claims[0].Lane)
-		if string(claims[0].Body) != want[ref] {
-			t.Errorf("of %s is sent %.120s", ref, claims[0].Body)
+		if text(claims[0].Event) != want[ref] {
+			t.Errorf("of %s is sent %.120s", ref, text(claims[0].Event))
 		}
 		if _, err := s.Settle(t.Context(), claims[0], dispatch.Outcome{State: dispatch.Delivered}); err != nil {
 			t.Fatal(err)
@@ -357,7 +365,7 @@ func TestValueDamaged(t *testing.T) {
 		t.Error(err)
 	}
 	out := new(strings.Builder)
-	if _, err := Salvage(path, out, func(error) {}); err != nil {
+	if _, err := Salvage(path, out, wire.JSON, func(error) {}); err != nil {
 		t.Error(err)
 	}
 	for _, id := range []string{"deleted", "forgotten"} {
@@ -392,8 +400,8 @@ func TestValueDamaged(t *testing.T) {
 	_, err = s.List(t.Context(), lifecycle.Query{Owner: "alice", Limit: 10})
 	damaged("list", "forgotten", err)
 	h, err := s.Read(t.Context(), "owner:bob", 0, 10)
-	if err != nil || len(h.Messages) != 6 || !strings.Contains(string(h.Messages[2].Event), "feed.reset") ||
-		!strings.Contains(string(h.Messages[5].Event), "request.succeeded") {
+	if err != nil || len(h.Messages) != 6 || !strings.Contains(text(h.Messages[2].Event), "feed.reset") ||
+		!strings.Contains(text(h.Messages[5].Event), "request.succeeded") {
 		t.Errorf("the feed: %+v, %v", h, err)
 	}
 	_, err = body(t, s, refs["forgotten"])

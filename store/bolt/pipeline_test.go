@@ -17,7 +17,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -84,7 +83,7 @@ func apply(s *Store, t *testing.T, id string, c lifecycle.Change) <-chan error {
 func looking(s *Store, t *testing.T, channel string) (seen <-chan uint64, top <-chan uint64) {
 	each, last := make(chan uint64, 10), make(chan uint64, 1)
 	go func() {
-		var h hub.History
+		var h lifecycle.History
 		if err := s.view(t.Context(), func(tx *bolt.Tx) (err error) {
 			c, _ := lifecycle.ParseKey(channel)
 			if c.Feed() {
@@ -180,7 +179,7 @@ func nextBatchMeanwhile(t *testing.T) {
 		}
 	}
 	notifications := make(chan string, 10)
-	s.Listen(func(channel string, m hub.Message) {
+	s.Listen(func(channel string, m lifecycle.Message) {
 		if strings.HasPrefix(channel, "request:") {
 			notifications <- fmt.Sprint(channel, " ", m.Offset)
 		}
@@ -358,7 +357,7 @@ func TestRefusedFrame(t *testing.T) {
 				t.Fatal(claims, err)
 			}
 			var notified atomic.Int64
-			s.Listen(func(string, hub.Message) { notified.Add(1) })
+			s.Listen(func(string, lifecycle.Message) { notified.Add(1) })
 			before := dump(t, s)
 			file := s.journal.wal.File
 			log := hold(s)
@@ -639,7 +638,7 @@ func TestPipelineAtRandom(t *testing.T) {
 		acknowledged[w].Store(2)
 	}
 	notified := make(map[string]uint64) // by whoever makes batches known, one after the other
-	s.Listen(func(channel string, m hub.Message) {
+	s.Listen(func(channel string, m lifecycle.Message) {
 		if last := notified[channel]; last != 0 && m.Offset != last+1 {
 			t.Errorf("%s: notified of %d after %d", channel, m.Offset, last)
 		}

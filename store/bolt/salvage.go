@@ -10,14 +10,16 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt/wal"
 	"github.com/hark-push/hark/store/transfer"
 )
 
 // Salvage writes down, as transfer.Write does, what can still be read of the store in the file at
-// path and of its log, however damaged they are, and changes neither. tell is called with each
-// thing that cannot. Beside the file there must be room for a copy of it.
-func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error) {
+// path and of its log, however damaged they are, and changes neither. text returns an event as
+// clients get it; tell is called with each thing that cannot be read. Beside the file there must be
+// room for a copy of it.
+func Salvage(path string, to io.Writer, text func(*lifecycle.Event) []byte, tell func(error)) (lines int, err error) {
 	defer recoverDamage(&err)
 	lock, err := openToRead(path)
 	if err != nil {
@@ -50,7 +52,7 @@ func Salvage(path string, to io.Writer, tell func(error)) (lines int, err error)
 	if err := j.replayWhole(path, tell); err != nil {
 		return 0, err
 	}
-	return transfer.Write(to, s, tell)
+	return transfer.Write(to, s, text, tell)
 }
 
 // tellFirst tells what is damaged of the first pages, and whether something is missing therefore.

@@ -10,17 +10,16 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// Read implements hub.Source.
-func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
+// Read implements lifecycle.Source.
+func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
-		return hub.History{}, err
+		return lifecycle.History{}, err
 	}
-	var history hub.History
+	var history lifecycle.History
 	err = s.view(ctx, func(tx *bolt.Tx) (err error) {
 		if c.Feed() {
 			history, err = s.readFeed(tx, c, after, limit)
@@ -32,13 +31,13 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 	return history, err
 }
 
-func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit int) (hub.History, error) {
+func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit int) (lifecycle.History, error) {
 	r, err := s.readRecord(tx, of)
 	if errors.Is(err, lifecycle.ErrNotFound) {
-		return hub.History{}, nil
+		return lifecycle.History{}, nil
 	}
 	if err != nil {
-		return hub.History{}, err
+		return lifecycle.History{}, err
 	}
 	p := s.newPage(tx, r.Sequence, after, limit)
 	p.Ended = r.Status.Terminal()
@@ -47,7 +46,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 		if err != nil {
 			return nil, err
 		}
-		return lifecycle.NewEvent(nil, &whole.Request, lifecycle.EventReset), nil
+		return lifecycle.NewEvent(&whole.Request, lifecycle.EventReset), nil
 	}
 	p.ours = func(of lifecycle.Ref, _, _ string) bool { return of.ID == r.ID && of.Life == r.Life }
 	for sequence, at := range r.Positions.all() {
@@ -59,7 +58,7 @@ func (s *Store) readRequest(tx *bolt.Tx, of lifecycle.Ref, after uint64, limit i
 	return p.History, p.err
 }
 
-func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (hub.History, error) {
+func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit int) (lifecycle.History, error) {
 	prefix := feedPrefix(c)
 	cursor := tx.Bucket(feedsBucket).Cursor()
 	top, _, _ := newest(cursor, prefix)
@@ -81,7 +80,7 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 	for ; within(key, prefix); key, value = cursor.Next() {
 		at, err := s.journal.place(key, value)
 		if err != nil {
-			return hub.History{}, s.damaged("", "an entry of the feed "+c.Key(), err)
+			return lifecycle.History{}, s.damaged("", "an entry of the feed "+c.Key(), err)
 		}
 		if at > 0 && !p.add(offsetOf(key), at, false) { // none only keeps the top
 			break
@@ -92,7 +91,7 @@ func (s *Store) readFeed(tx *bolt.Tx, c lifecycle.Channel, after uint64, limit i
 
 // page is an answer that is being gathered.
 type page struct {
-	hub.History
+	lifecycle.History
 	s      *Store
 	tx     *bolt.Tx
 	events *bolt.Bucket
@@ -136,9 +135,9 @@ func (p *page) tells(of lifecycle.Ref) error {
 }
 
 func (s *Store) newPage(tx *bolt.Tx, top, after uint64, limit int) *page {
-	p := &page{History: hub.History{Top: top}, s: s, tx: tx, events: tx.Bucket(eventsBucket), limit: limit}
+	p := &page{History: lifecycle.History{Top: top}, s: s, tx: tx, events: tx.Bucket(eventsBucket), limit: limit}
 	if after < top && limit > 0 {
-		p.Messages = make([]hub.Message, 0, min(uint64(limit), top-after, 1024))
+		p.Messages = make([]lifecycle.Message, 0, min(uint64(limit), top-after, 1024))
 	}
 	return p
 }
@@ -151,14 +150,14 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	}
 	key := position(p.key[:0], at)
 	value, err := unseal(p.s.journal.strict, eventsBucket, key, p.events.Get(key))
-	if p.size+len(value) > hub.PageBytes && len(p.Messages) > 0 {
+	if p.size+len(value) > lifecycle.PageBytes && len(p.Messages) > 0 {
 		return false
 	}
 	stored := storedEvent{size: len(value)}
 	if err == nil {
 		err = stored.decode(value, p.ours)
 	}
-	if p.size += stored.size; p.size > hub.PageBytes && len(p.Messages) > 0 {
+	if p.size += stored.size; p.size > lifecycle.PageBytes && len(p.Messages) > 0 {
 		return false
 	}
 	feed := p.feed != (lifecycle.Channel{})
@@ -183,28 +182,28 @@ func (p *page) add(offset, at uint64, last bool) bool {
 	return true
 }
 
-// Reset implements hub.Source. The channel of an unknown request is
+// Reset implements lifecycle.Source. The channel of an unknown request is
 // lifecycle.ErrNotFound.
-func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) {
+func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
-		return hub.Message{}, err
+		return lifecycle.Message{}, err
 	}
 	if c.Feed() {
 		history, err := s.Read(ctx, channel, math.MaxUint64, 0)
 		if err != nil {
-			return hub.Message{}, err
+			return lifecycle.Message{}, err
 		}
 		return message(history.Top, lifecycle.FeedReset(c, history.Top), false), nil
 	}
 	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
-		return hub.Message{}, err
+		return lifecycle.Message{}, err
 	}
-	return message(r.Sequence, lifecycle.NewEvent(nil, &r, lifecycle.EventReset), r.Status.Terminal()), nil
+	return message(r.Sequence, lifecycle.NewEvent(&r, lifecycle.EventReset), r.Status.Terminal()), nil
 }
 
-// Watch implements hub.Source. Every change is notified, watched or not: whoever
+// Watch implements lifecycle.Source. Every change is notified, watched or not: whoever
 // listens is in this process and knows best what it wants. To pick here what is
 // watched would have to happen after the commit, or a message that is committed
 // just now could be missed by one who watches and then reads.
@@ -219,9 +218,9 @@ func (s *Store) Watch(ctx context.Context, channel string) error {
 	return nil
 }
 
-// Unwatch implements hub.Source.
+// Unwatch implements lifecycle.Source.
 func (s *Store) Unwatch(channel string) { s.watched.set(channel, false) }
 
-// Listen implements hub.Source. f runs on a goroutine that all changes wait
+// Listen implements lifecycle.Source. f runs on a goroutine that all changes wait
 // for, never twice at the same time: it must not call the store.
-func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
+func (s *Store) Listen(f func(channel string, m lifecycle.Message)) { s.listener.Store(&f) }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/store/transfertest"
@@ -21,7 +22,7 @@ var discard = slog.New(slog.DiscardHandler)
 func exported(t *testing.T, s *Store) string {
 	t.Helper()
 	var out strings.Builder
-	if _, err := transfer.Write(&out, s, nil); err != nil {
+	if _, err := transfer.Write(&out, s, wire.JSON, nil); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -143,7 +144,7 @@ func TestSalvage(t *testing.T) {
 	}
 	var out strings.Builder
 	var lost []error
-	if _, err := Salvage(path, &out, func(err error) { lost = append(lost, err) }); err != nil {
+	if _, err := Salvage(path, &out, wire.JSON, func(err error) { lost = append(lost, err) }); err != nil {
 		t.Fatal(err)
 	}
 	if d, ok := errors.AsType[*lifecycle.DamageError](errors.Join(lost...)); !ok || d.ID != "r39" {

@@ -151,7 +151,7 @@ func TestLayout6(t *testing.T) {
 				t.Errorf("%s: %+v, %v", id, r.Result, err)
 			}
 			h, err := s.Read(t.Context(), "request:"+r.Ref().String(), 2, 10)
-			if err != nil || len(h.Messages) != 1 || !strings.Contains(string(h.Messages[0].Event), value) {
+			if err != nil || len(h.Messages) != 1 || !strings.Contains(text(h.Messages[0].Event), value) {
 				t.Errorf("%s: %+v, %v", id, h, err)
 			}
 			if got, err := body(t, s, r.Ref()); err != nil || !strings.Contains(got, value) {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/bolt"
 )
@@ -23,7 +22,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	var notified sync.Map // channel key → *atomic.Uint64, the newest offset that was notified
-	s.Listen(func(channel string, m hub.Message) {
+	s.Listen(func(channel string, m lifecycle.Message) {
 		if top, ok := notified.Load(channel); ok {
 			top.(*atomic.Uint64).Store(m.Offset)
 		}

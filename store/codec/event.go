@@ -31,9 +31,3 @@ func EventLetter(t lifecycle.EventType) byte {
 
 // EventType returns what a letter stands for, "" if it is none of EventLetter.
 func EventType(letter byte) lifecycle.EventType { return eventTypes[letter] }
-
-// Event returns an event of which so many bytes are stored.
-func Event(r *lifecycle.Request, t lifecycle.EventType, stored int) *lifecycle.Event {
-	const around = 1000 // about how much longer it is: names, links, times in full
-	return lifecycle.NewEvent(make([]byte, 0, stored+around), r, t)
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
@@ -124,11 +125,12 @@ func BenchmarkLifecycle(b *testing.B) {
 			server := servertest.Redis(b, "--auto-aof-rewrite-min-size", "4gb")
 			s := open(b, server.URL, redis.Options{})
 			ctx := context.Background()
-			s.Listen(func(string, hub.Message) {})
+			source := wire.Source(s)
+			source.Listen(func(string, hub.Message) {})
 			topics := make([]string, callers)
 			for w := range topics {
 				topics[w] = fmt.Sprint("producer", w)
-				if err := s.Watch(ctx, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: topics[w]}.Key()); err != nil {
+				if err := source.Watch(ctx, lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: topics[w]}.Key()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -183,13 +183,13 @@ func (c *claimRound) take(answer link.Answer, token string) (next int64, err err
 			if err != nil {
 				return 0, err
 			}
-			body, err := bodyOf(row.Text(4))
+			event, err := messageOf(row.Text(4))
 			if err != nil { // the others go on; this one is lent again when the lease has run out
 				_ = c.s.damaged("", "the body of webhook message "+row.Text(0), err)
 				continue
 			}
 			c.claims = append(c.claims, dispatch.Claim{
-				Message:  dispatch.Message{ID: row.Text(0), Lane: row.Text(1), Type: row.Text(2), Body: body.JSON, Trace: body.Trace},
+				Message:  dispatch.Message{ID: row.Text(0), Lane: row.Text(1), Type: row.Text(2), Event: event},
 				Endpoint: e, Health: h, Attempt: int(attempts) + 1, At: at(n[0]), Token: token,
 			})
 		}

@@ -116,11 +116,9 @@ func (s *Store) Delivery(ctx context.Context, owner, endpoint, id string) (dispa
 	if err != nil {
 		return dispatch.Delivery{}, failed(ctx, err)
 	}
-	body, err := bodyOf(answer.Text(2))
-	if err != nil {
+	if d.Event, err = messageOf(answer.Text(2)); err != nil {
 		return dispatch.Delivery{}, s.damaged("", "the body of webhook message "+id, err)
 	}
-	d.Body = body.JSON
 	for i := range answer.List(3) {
 		a, err := decodeAttempt(answer.List(3).Text(i))
 		if err != nil {

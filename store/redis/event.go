@@ -2,9 +2,7 @@ package redis
 
 import (
 	"strings"
-	"sync"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 )
@@ -17,41 +15,36 @@ type event struct {
 	token  string
 }
 
-// message is the event as the hub gets it.
-func (e event) message() hub.Message {
-	return hub.Message{Offset: e.offset, Event: e.JSON, Last: e.last, About: e.Event}
+// message is the event as listeners get it.
+func (e event) message() lifecycle.Message {
+	return lifecycle.Message{Offset: e.offset, Event: e.Event, Last: e.last}
 }
 
 // decodeEvent makes an event of what is stored. Its offset is the one in the channel of its
 // request.
 func decodeEvent(value string) (event, error) {
 	if strings.HasPrefix(value, "{") { // of layout 1
-		e, ok := lifecycle.ParseEvent([]byte(value))
+		e, ok := codec.ParseEvent([]byte(value))
 		if !ok {
 			return event{}, errDamaged
 		}
 		return event{e, e.Sequence, e.Type.Terminal(), value[:min(len(value), tokenSize)]}, nil
 	}
-	r := records.Get().(*record) // nothing else is in there
-	defer records.Put(r)
-	*r = record{}
+	r := new(record)
 	if err := r.decode(value); err != nil {
 		return event{}, err
 	}
 	if r.event == "" {
 		return event{}, errDamaged
 	}
-	return event{codec.Event(&r.Request, r.event, len(value)), r.Sequence, r.event.Terminal(), r.token}, nil
+	return event{lifecycle.NewEvent(&r.Request, r.event), r.Sequence, r.event.Terminal(), r.token}, nil
 }
 
-// records are for one event each: what it is made of is large, and not needed any more when it is
-// made.
-var records = sync.Pool{New: func() any { return new(record) }}
-
-// bodyOf reads the body of a webhook delivery as it is stored: it is an event, or came as it is.
-func bodyOf(value string) (*lifecycle.Event, error) {
+// messageOf reads what a webhook delivery tells of as it is stored: an event, or what came as it
+// is.
+func messageOf(value string) (*lifecycle.Event, error) {
 	if strings.HasPrefix(value, "{") {
-		e, _ := lifecycle.ParseEvent([]byte(value))
+		e, _ := codec.ParseEvent([]byte(value))
 		return e, nil
 	}
 	e, err := decodeEvent(value)

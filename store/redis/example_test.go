@@ -6,7 +6,6 @@ import (
 	"log"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis"
 )
@@ -22,7 +21,7 @@ func Example() {
 	defer func() { _ = store.Close() }()
 
 	received := make(chan uint64)
-	store.Listen(func(_ string, m hub.Message) { received <- m.Offset })
+	store.Listen(func(_ string, m lifecycle.Message) { received <- m.Offset })
 	if err := store.Watch(ctx, "request:r1"); err != nil {
 		log.Fatal(err)
 	}

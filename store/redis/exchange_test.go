@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -78,7 +79,7 @@ func ids(t testing.TB, events []redis.CallbackEvent) (byRequest map[string][]str
 			ID   string
 			Data struct{ ID string }
 		}
-		if err := json.Unmarshal(e.JSON, &event); err != nil {
+		if err := json.Unmarshal(wire.JSON(e.Event), &event); err != nil {
 			t.Fatal(err)
 		}
 		byRequest[event.Data.ID] = append(byRequest[event.Data.ID], event.ID)
@@ -155,8 +156,8 @@ func testCollected(t *testing.T, url string, o redis.Options) {
 			if e.Topic != topic {
 				continue
 			}
-			if n >= len(feed.Messages) || !bytes.Equal(e.JSON, feed.Messages[n].Event) {
-				t.Fatalf("%s: %s at place %d of its topic", topic, e.JSON, n)
+			if n >= len(feed.Messages) || !bytes.Equal(wire.JSON(e.Event), wire.JSON(feed.Messages[n].Event)) {
+				t.Fatalf("%s: %s at place %d of its topic", topic, wire.JSON(e.Event), n)
 			}
 			n++
 		}

@@ -151,8 +151,8 @@ func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
 		}
 		for _, m := range h.Messages {
 			after = m.Offset
-			line := transfer.Line{Kind: kind, Offset: m.Offset, Event: string(m.Event)}
-			switch m.About.(*lifecycle.Event).Type { // all of this store's are
+			line := transfer.Line{Kind: kind, Offset: m.Offset, Told: m.Event}
+			switch m.Event.Type {
 			case lifecycle.EventReset, lifecycle.EventFeedReset:
 				// It is in the place of one that is damaged, which was told.
 				if err := e.lost(&lifecycle.DamageError{What: fmt.Sprintf("event %d of %s", m.Offset, c.Key()), Err: errDamaged}); err != nil {
@@ -160,7 +160,7 @@ func (e *exporter) events(kind transfer.Kind, c lifecycle.Channel) error {
 				}
 				continue
 			case lifecycle.EventForgotten:
-				line.Event = ""
+				line.Told = nil
 			}
 			if err := e.emit(line); err != nil {
 				return err
@@ -281,10 +281,7 @@ func (e *exporter) delivery(tag, number, message string) error {
 	}
 	body, err := e.s.client.HGet(e.ctx, tag+"w:m:"+fields.Text(3), "b").Result()
 	if err == nil {
-		var event *lifecycle.Event
-		if event, err = bodyOf(body); err == nil {
-			m.Body = event.JSON
-		}
+		m.Told, err = messageOf(body)
 	} else if !errors.Is(err, goredis.Nil) {
 		return err
 	}

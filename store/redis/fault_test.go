@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -51,13 +51,13 @@ func agree(t testing.TB, s *redis.Store, id string) lifecycle.Request {
 	}
 	contiguous(t, h)
 	last := h.Messages[len(h.Messages)-1]
-	if last.Last != r.Status.Terminal() || !bytes.Contains(last.Event, []byte(`"status":"`+string(r.Status)+`"`)) {
-		t.Errorf("%s is %s, its newest event: %s", id, r.Status, last.Event)
+	if last.Last != r.Status.Terminal() || !bytes.Contains(wire.JSON(last.Event), []byte(`"status":"`+string(r.Status)+`"`)) {
+		t.Errorf("%s is %s, its newest event: %s", id, r.Status, wire.JSON(last.Event))
 	}
 	return r
 }
 
-func contiguous(t testing.TB, h hub.History) {
+func contiguous(t testing.TB, h lifecycle.History) {
 	t.Helper()
 	for i, m := range h.Messages {
 		if m.Offset != h.Messages[0].Offset+uint64(i) {

@@ -13,6 +13,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
@@ -131,7 +132,7 @@ func (f *follower) until(t testing.TB, first, last uint64) {
 var aliceFeed = lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: "alice"}
 
 func newHub(t testing.TB, s *redis.Store) *hub.Hub {
-	h := hub.New(s, hub.Options{})
+	h := hub.New(wire.Source(s), hub.Options{})
 	t.Cleanup(h.Close)
 	return h
 }

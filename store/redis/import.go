@@ -225,7 +225,7 @@ func (i *importer) addEvent(l *transfer.Line) error {
 		return errLine
 	}
 	last := "0"
-	if e, ok := lifecycle.ParseEvent([]byte(l.Event)); ok && e.Type.Terminal() {
+	if e, ok := codec.ParseEvent([]byte(l.Event)); ok && e.Type.Terminal() {
 		last = "1"
 	}
 	key := i.tag(r.ID) + "e:" + r.Ref().String()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/codec"
@@ -122,14 +123,14 @@ func FuzzDecodeEvent(f *testing.F) {
 	}
 	f.Add(string(r.append(nil)))
 	f.Add("0123456789abcdefp00000000000000010000000000000002images\x009\n{}")
-	f.Add(string(lifecycle.AppendEvent(nil, &r.Request, r.event)))
+	f.Add(string(wire.AppendEvent(nil, &r.Request, r.event)))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, value string) {
 		e, err := decodeEvent(value)
 		if err != nil {
 			return
 		}
-		if s, ok := lifecycle.ParseEvent(e.JSON); ok && !strings.HasPrefix(value, "{") {
+		if s, ok := codec.ParseEvent(wire.JSON(e.Event)); ok && !strings.HasPrefix(value, "{") {
 			if r, err := decodeRecord(s.Request.ID, value); err != nil || r.Sequence != s.Sequence || r.event != s.Type || r.Position != nil {
 				t.Errorf("%q is the event %+v and the record %+v, %v", value, s, r, err)
 			}

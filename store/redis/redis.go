@@ -11,7 +11,6 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/lifecycle/stall"
@@ -99,8 +98,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations, hub.Source
-// and dispatch.Store over Redis. All methods may be called concurrently.
+// Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations,
+// lifecycle.Source and dispatch.Store over Redis. All methods may be called concurrently.
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
 type Store struct {
@@ -130,7 +129,7 @@ type Store struct {
 
 	subscribers []*link.Subscriber // by partition where pub/sub is sharded, else one for all
 	plain       *link.Subscriber   // for what is not sharded
-	listener    atomic.Pointer[func(string, hub.Message)]
+	listener    atomic.Pointer[func(string, lifecycle.Message)]
 	stale       stale
 	relays      map[route]*relay
 	cancels     codec.Listeners
@@ -146,7 +145,7 @@ var (
 	_ lifecycle.Store         = (*Store)(nil)
 	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
-	_ hub.Source              = (*Store)(nil)
+	_ lifecycle.Source        = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 

@@ -8,47 +8,46 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// Read implements hub.Source.
-func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
+// Read implements lifecycle.Source.
+func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
-		return hub.History{}, err
+		return lifecycle.History{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return hub.History{}, err
+		return lifecycle.History{}, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	partition, stream := s.home(c)
-	answer, err := s.run(bound, scripts.read, partition, stream, strconv.FormatUint(after, 10), limit, hub.PageBytes)
+	answer, err := s.run(bound, scripts.read, partition, stream, strconv.FormatUint(after, 10), limit, lifecycle.PageBytes)
 	if err != nil {
-		return hub.History{}, failed(ctx, err)
+		return lifecycle.History{}, failed(ctx, err)
 	}
-	var h hub.History
+	var h lifecycle.History
 	if h.Top, err = offsetOf(answer.Text(0)); err != nil {
-		return hub.History{}, failed(ctx, err)
+		return lifecycle.History{}, failed(ctx, err)
 	}
 	h.Ended = answer.Text(1) == "1"
 	if h.Begin, err = offsetOf(answer.Text(2)); err != nil {
-		return hub.History{}, failed(ctx, err)
+		return lifecycle.History{}, failed(ctx, err)
 	}
 	events := make([]event, 0, len(answer)/2)
 	for i := 3; i+1 < len(answer); i += 2 {
 		e, err := channelEvent(c, answer.Text(i), answer.Text(i+1))
 		if err != nil {
 			if e.Event, err = s.lost(ctx, c, e.offset, err); err != nil {
-				return hub.History{}, failed(ctx, err)
+				return lifecycle.History{}, failed(ctx, err)
 			}
 		}
 		events = append(events, e)
 	}
 	if c.Feed() && limit > 0 {
 		if err := s.told(bound, c, events); err != nil {
-			return hub.History{}, failed(ctx, err)
+			return lifecycle.History{}, failed(ctx, err)
 		}
 	}
 	s.noteRead(c, h.Top, events)
@@ -111,7 +110,7 @@ func (s *Store) lost(ctx context.Context, c lifecycle.Channel, offset uint64, er
 	if err != nil {
 		return nil, err
 	}
-	return lifecycle.NewEvent(nil, &r, lifecycle.EventReset), nil
+	return lifecycle.NewEvent(&r, lifecycle.EventReset), nil
 }
 
 // channelEvent reads an event as it is stored in a channel, where it has an id. In a feed it is ""
@@ -143,23 +142,23 @@ func offsetOf(id string) (uint64, error) {
 	return strconv.ParseUint(number, 10, 64)
 }
 
-// Reset implements hub.Source. The channel of an unknown request is
+// Reset implements lifecycle.Source. The channel of an unknown request is
 // lifecycle.ErrNotFound.
-func (s *Store) Reset(ctx context.Context, channel string) (hub.Message, error) {
+func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
-		return hub.Message{}, err
+		return lifecycle.Message{}, err
 	}
 	if c.Feed() {
 		history, err := s.Read(ctx, channel, math.MaxInt64, 0)
 		if err != nil {
-			return hub.Message{}, err
+			return lifecycle.Message{}, err
 		}
 		return event{Event: lifecycle.FeedReset(c, history.Top), offset: history.Top}.message(), nil
 	}
 	r, err := s.Get(ctx, c.Ref())
 	if err != nil {
-		return hub.Message{}, err
+		return lifecycle.Message{}, err
 	}
-	return event{Event: lifecycle.NewEvent(nil, &r, lifecycle.EventReset), offset: r.Sequence, last: r.Status.Terminal()}.message(), nil
+	return event{Event: lifecycle.NewEvent(&r, lifecycle.EventReset), offset: r.Sequence, last: r.Status.Terminal()}.message(), nil
 }

@@ -15,7 +15,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/servertest"
@@ -121,12 +121,12 @@ func TestOutbox(t *testing.T) {
 }
 
 // inOrder checks that a feed has n events of each request in their order.
-func inOrder(t testing.TB, h hub.History, n int) {
+func inOrder(t testing.TB, h lifecycle.History, n int) {
 	t.Helper()
 	contiguous(t, h)
 	seen := map[string]int{}
 	for _, m := range h.Messages {
-		_, rest, _ := bytes.Cut(m.Event, []byte(`"id":"`))
+		_, rest, _ := bytes.Cut(wire.JSON(m.Event), []byte(`"id":"`))
 		event, _, _ := bytes.Cut(rest, []byte(`"`))
 		id, sequence, _ := strings.Cut(string(event), "/")
 		if seen[id]++; strconv.Itoa(seen[id]) != sequence {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/bolt"
@@ -81,7 +82,7 @@ func furnish(t *testing.T, s anyStore) {
 func lines(t *testing.T, s transfer.Source) (export string, sorted []string) {
 	t.Helper()
 	var out strings.Builder
-	if _, err := transfer.Write(&out, s, nil); err != nil {
+	if _, err := transfer.Write(&out, s, wire.JSON, nil); err != nil {
 		t.Fatal(err)
 	}
 	sorted = strings.Split(out.String(), "\n")

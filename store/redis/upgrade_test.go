@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -34,7 +35,7 @@ func TestLayout1(t *testing.T) {
 		if event == lifecycle.EventStarted {
 			r.Status, r.StartedAt, r.Attempt, r.Sequence, r.Position = lifecycle.Processing, now, 1, 2, nil
 		}
-		events = append(events, string(lifecycle.AppendEvent(nil, &r, event)))
+		events = append(events, string(wire.AppendEvent(nil, &r, event)))
 		id := fmt.Sprint(i+1, "-0")
 		do("XADD", "hark:{p0}:e:old", id, "t", "token--------"+fmt.Sprint("--", i+1), "l", "0", "e", events[i])
 		for _, feed := range []string{aliceFeed.Key(), lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "cats"}.Key()} {
@@ -72,11 +73,11 @@ func TestLayout1(t *testing.T) {
 		}
 		contiguous(t, h)
 		for i, want := range events {
-			if m := h.Messages[i]; string(m.Event) != want || m.Last {
+			if m := h.Messages[i]; string(wire.JSON(m.Event)) != want || m.Last {
 				t.Errorf("%s: %+v, want %s", channel, m, want)
 			}
 		}
-		if m := h.Messages[3]; !strings.Contains(string(m.Event), `"type":"request.succeeded","subject":"cats"`) || m.Last != (channel == "request:old") {
+		if m := h.Messages[3]; !strings.Contains(string(wire.JSON(m.Event)), `"type":"request.succeeded","subject":"cats"`) || m.Last != (channel == "request:old") {
 			t.Errorf("%s: %+v", channel, m)
 		}
 	}

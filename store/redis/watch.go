@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis/link"
 )
@@ -25,7 +24,7 @@ func (s *Store) subscription(c lifecycle.Channel) (*link.Subscriber, string) {
 	return s.subscriber(partition), s.tags[partition] + "b:" + c.Key()
 }
 
-// Watch implements hub.Source. It returns once the server has confirmed the
+// Watch implements lifecycle.Source. It returns once the server has confirmed the
 // subscription.
 func (s *Store) Watch(ctx context.Context, channel string) error {
 	c, err := lifecycle.ParseKey(channel)
@@ -41,7 +40,7 @@ func (s *Store) Watch(ctx context.Context, channel string) error {
 	return failed(ctx, subscriber.SubscribeNow(bound, name, &watched{store: s, key: channel, feed: c.Feed()}))
 }
 
-// Unwatch implements hub.Source. Messages may come for about a second more.
+// Unwatch implements lifecycle.Source. Messages may come for about a second more.
 func (s *Store) Unwatch(channel string) {
 	if c, err := lifecycle.ParseKey(channel); err == nil {
 		subscriber, name := s.subscription(c)
@@ -49,8 +48,8 @@ func (s *Store) Unwatch(channel string) {
 	}
 }
 
-// Listen implements hub.Source. f runs on the goroutine that reads from Redis.
-func (s *Store) Listen(f func(channel string, m hub.Message)) { s.listener.Store(&f) }
+// Listen implements lifecycle.Source. f runs on the goroutine that reads from Redis.
+func (s *Store) Listen(f func(channel string, m lifecycle.Message)) { s.listener.Store(&f) }
 
 // watched is a channel that is watched, the handler of its subscription.
 type watched struct {
@@ -132,10 +131,10 @@ func (w *watched) received(e event, read bool) {
 func (w *watched) replaced(at mark) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.notify(at, hub.Message{Offset: at.offset})
+	w.notify(at, lifecycle.Message{Offset: at.offset})
 }
 
-func (w *watched) notify(at mark, m hub.Message) {
+func (w *watched) notify(at mark, m lifecycle.Message) {
 	w.seen = seen{at.offset, at}
 	if f := w.store.listener.Load(); f != nil {
 		(*f)(w.key, m)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -23,7 +22,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 	s := open(t, server.URL, redis.Options{})
 	// Channel key → *atomic.Uint64, the newest offset that the listener was notified of.
 	var notified sync.Map
-	s.Listen(func(channel string, m hub.Message) {
+	s.Listen(func(channel string, m lifecycle.Message) {
 		if top, ok := notified.Load(channel); ok {
 			top.(*atomic.Uint64).Store(m.Offset)
 		}
@@ -106,7 +105,7 @@ func TestFeedsOfNobody(t *testing.T) {
 			o := redis.Options{Prefix: fmt.Sprint("nobody", partitions), Partitions: partitions}
 			s, other := open(t, server.URL, o), open(t, server.URL, o)
 			received := make(chan string, 16)
-			other.Listen(func(channel string, m hub.Message) { received <- fmt.Sprint(channel, m.Offset) })
+			other.Listen(func(channel string, m lifecycle.Message) { received <- fmt.Sprint(channel, m.Offset) })
 			topic := lifecycle.Channel{Kind: lifecycle.TopicChannel, Owner: "alice", Name: "t"}.Key()
 			n := 0
 			submit := func() {
@@ -164,7 +163,7 @@ func TestUsedAgain(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{})
 	received := make(chan uint64, 16)
-	s.Listen(func(_ string, m hub.Message) { received <- m.Offset })
+	s.Listen(func(_ string, m lifecycle.Message) { received <- m.Offset })
 	if err := s.Watch(t.Context(), "request:a"); err != nil {
 		t.Fatal(err)
 	}

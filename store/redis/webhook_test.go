@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -103,8 +104,8 @@ func TestDeliveriesOfOutbox(t *testing.T) {
 		t.Fatalf("%d deliveries, want %d", len(all), len(feed.Messages))
 	}
 	for i, m := range feed.Messages {
-		if d, err := s.Delivery(t.Context(), "alice", "all", all[i]); err != nil || string(d.Body) != string(m.Event) {
-			t.Errorf("delivery %d: %s, %v, want %s", i, d.Body, err, m.Event)
+		if d, err := s.Delivery(t.Context(), "alice", "all", all[i]); err != nil || string(wire.JSON(d.Event)) != string(wire.JSON(m.Event)) {
+			t.Errorf("delivery %d: %s, %v, want %s", i, wire.JSON(d.Event), err, wire.JSON(m.Event))
 		}
 	}
 	once := delivered(t, s, "once", "")
@@ -121,7 +122,7 @@ func TestDeliveriesOfOutbox(t *testing.T) {
 		}
 	}
 	outbox := fmt.Sprintf("hark:{p%d}:x:%d", (home+1)%partitions, home)
-	event := string(lifecycle.AppendEvent(nil, &old, lifecycle.EventAccepted))
+	event := string(wire.AppendEvent(nil, &old, lifecycle.EventAccepted))
 	if err := admin.Do(t.Context(), "XADD", outbox, "9000000000000000-1", "c", aliceFeed.Key(), "e", event).Err(); err != nil {
 		t.Fatal(err)
 	}

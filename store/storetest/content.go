@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -70,8 +71,8 @@ func testContent(s *suite) {
 			}
 			listed := page.Requests[0]
 			if string(r.Result.Value) != value || listed.ID != id || string(listed.Result.Value) != value ||
-				!strings.Contains(string(h.Messages[0].Event), `"value":`+value) {
-				s.Errorf("%s: %.80q, listed %s %.80q, event %.80q; want %.80q", id, r.Result.Value, listed.ID, listed.Result.Value, h.Messages[0].Event, value)
+				!strings.Contains(string(wire.JSON(h.Messages[0].Event)), `"value":`+value) {
+				s.Errorf("%s: %.80q, listed %s %.80q, event %.80q; want %.80q", id, r.Result.Value, listed.ID, listed.Result.Value, wire.JSON(h.Messages[0].Event), value)
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -42,7 +43,7 @@ func testCreate(s *suite) {
 		e := s.decode(messages[0])
 		if messages[0].Offset != 1 || e.Type != string(lifecycle.EventAccepted) || e.Subject != "order-42" ||
 			e.Data.Position == nil || *e.Data.Position != 0 {
-			s.Errorf("channel %q: %d %s", channel, messages[0].Offset, messages[0].Event)
+			s.Errorf("channel %q: %d %s", channel, messages[0].Offset, wire.JSON(messages[0].Event))
 		}
 	}
 	// What the caller does with its own afterwards is no matter.

@@ -3,10 +3,11 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -52,13 +53,13 @@ func testForgotten(s *suite) {
 					s.Fatalf("%q: %d events, want %d", channel, len(messages), total)
 				}
 				for i, m := range messages {
-					forgotten := bytes.Equal(m.Event, lifecycle.Forgotten(c, uint64(i)+1).JSON)
+					text, forgotten := wire.JSON(m.Event), reflect.DeepEqual(m.Event, lifecycle.Forgotten(c, uint64(i)+1))
 					if m.Offset != uint64(i)+1 || m.Last {
 						s.Errorf("%q: offset %d at %d", channel, m.Offset, i+1)
 					}
 					for _, id := range gone {
-						if !forgotten && (bytes.Contains(m.Event, []byte(secret+" of "+id)) || bytes.Contains(m.Event, []byte(`"id":"`+id+"/"+life+"/"))) {
-							s.Errorf("%q tells of %s: %s", channel, id, m.Event)
+						if !forgotten && (bytes.Contains(text, []byte(secret+" of "+id)) || bytes.Contains(text, []byte(`"id":"`+id+"/"+life+"/"))) {
+							s.Errorf("%q tells of %s: %s", channel, id, text)
 						}
 					}
 					if forgotten {
@@ -109,7 +110,7 @@ func testFeedsGo(s *suite) {
 			s.create(sub)
 		}
 	}
-	read := func(topic int, after uint64) hub.History {
+	read := func(topic int, after uint64) lifecycle.History {
 		s.Helper()
 		h, err := s.Read(s.ctx, topicChannel(alice, fmt.Sprintf("topic-%d", topic)), after, 100)
 		if err != nil {
@@ -164,7 +165,7 @@ func testFeedsGo(s *suite) {
 	sub := submission("next")
 	sub.Topic = "topic-0"
 	s.create(sub)
-	if h := read(0, top); len(h.Messages) != 1 || h.Messages[0].Offset != top+1 || !strings.Contains(string(h.Messages[0].Event), "next") {
+	if h := read(0, top); len(h.Messages) != 1 || h.Messages[0].Offset != top+1 || !strings.Contains(string(wire.JSON(h.Messages[0].Event)), "next") {
 		s.Errorf("behind what is followed: %d messages up to %d, want %d", len(h.Messages), h.Top, top+1)
 	}
 	s.Unwatch(followed)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -221,7 +222,7 @@ func testPosition(s *suite) {
 	}
 	m := s.all(requestChannel("a"), r.Sequence-1, 1)
 	if e := s.decode(m[0]); e.Data.Position == nil || *e.Data.Position != 1 {
-		s.Errorf("event of the retry: %s", m[0].Event)
+		s.Errorf("event of the retry: %s", wire.JSON(m[0].Event))
 	}
 	r = s.apply("c", lifecycle.Release{})
 	if r.Position == nil || *r.Position != 0 {

@@ -7,18 +7,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 )
 
 // receiver collects what Listen is given.
 type receiver struct {
 	mu       sync.Mutex
-	received map[string][]hub.Message
+	received map[string][]lifecycle.Message
 	notified chan struct{}
 }
 
-func (l *receiver) receive(channel string, m hub.Message) {
+func (l *receiver) receive(channel string, m lifecycle.Message) {
 	l.mu.Lock()
 	l.received[channel] = append(l.received[channel], m)
 	l.mu.Unlock()
@@ -29,7 +29,7 @@ func (l *receiver) receive(channel string, m hub.Message) {
 }
 
 // until waits for a message at or above an offset.
-func (l *receiver) until(s *suite, channel string, offset uint64) []hub.Message {
+func (l *receiver) until(s *suite, channel string, offset uint64) []lifecycle.Message {
 	s.Helper()
 	late := time.After(20 * time.Second)
 	for {
@@ -48,7 +48,7 @@ func (l *receiver) until(s *suite, channel string, offset uint64) []hub.Message 
 }
 
 func testListen(s *suite) {
-	l := &receiver{received: map[string][]hub.Message{}, notified: make(chan struct{}, 1)}
+	l := &receiver{received: map[string][]lifecycle.Message{}, notified: make(chan struct{}, 1)}
 	s.Listen(l.receive)
 	const lives, events = 8, 10
 	channels := map[string]uint64{ownerChannel(alice): lives * events, topicChannel(alice, "t"): lives * events}
@@ -68,9 +68,9 @@ func testListen(s *suite) {
 			s.told(m)
 		}
 		// Nothing failed here, so nothing may be missing; repeats are allowed.
-		received = slices.CompactFunc(received, func(a, b hub.Message) bool { return a.Offset == b.Offset })
-		if !slices.EqualFunc(received, stored, func(a, b hub.Message) bool {
-			return a.Offset == b.Offset && a.Last == b.Last && bytes.Equal(a.Event, b.Event)
+		received = slices.CompactFunc(received, func(a, b lifecycle.Message) bool { return a.Offset == b.Offset })
+		if !slices.EqualFunc(received, stored, func(a, b lifecycle.Message) bool {
+			return a.Offset == b.Offset && a.Last == b.Last && bytes.Equal(wire.JSON(a.Event), wire.JSON(b.Event))
 		}) {
 			s.Errorf("%q: received %d messages, stored are %d, or they differ", channel, len(received), len(stored))
 		}

@@ -70,6 +70,8 @@ type Line struct {
 	// The offset behind which a feed began, if all that it ever had is there.
 	Begun uint64 `json:"begun,omitzero"`
 	Event string `json:"event,omitzero"` // as clients get it
+	// What an export tells instead, until it is written.
+	Told *lifecycle.Event `json:"-"`
 
 	Digest      []byte           `json:"digest,omitzero"` // SHA-256 of owner, NUL, idempotency key
 	ID          string           `json:"id,omitzero"`
@@ -131,7 +133,8 @@ type Message struct {
 	Created  time.Time          `json:"created"`
 	Due      time.Time          `json:"due,omitzero"`     // of one that waits
 	Settled  time.Time          `json:"settled,omitzero"` // of any other
-	Body     []byte             `json:"body,omitzero"`
+	Body     []byte             `json:"body,omitzero"`    // as it is sent
+	Told     *lifecycle.Event   `json:"-"`                // see [Line]
 	Log      []dispatch.Attempt `json:"log,omitzero"`
 }
 
@@ -171,14 +174,21 @@ type Source interface {
 	Export(emit func(Line) error, skip func(error)) error
 }
 
-// Write writes down all that a store holds. It needs memory for the largest body.
-func Write(to io.Writer, from Source, skip func(error)) (lines int, err error) {
+// Write writes down all that a store holds; text returns an event as clients get it. It needs
+// memory for the largest body.
+func Write(to io.Writer, from Source, text func(*lifecycle.Event) []byte, skip func(error)) (lines int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
 	sum := crc32.New(castagnoli)
 	encoder := json.NewEncoder(io.MultiWriter(out, sum))
 	encoder.SetEscapeHTML(false)
 	emit := func(l Line) error {
 		lines++
+		if l.Told != nil {
+			l.Event = string(text(l.Told))
+		}
+		if l.Delivery != nil && l.Delivery.Told != nil {
+			l.Delivery.Body = text(l.Delivery.Told)
+		}
 		return encoder.Encode(&l)
 	}
 	if err := emit(Line{Kind: Begin, Version: Version, Sum: SumName}); err != nil {

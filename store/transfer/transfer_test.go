@@ -27,7 +27,7 @@ func FuzzRead(f *testing.F) {
 	r := transfer.Record(lifecycle.Request{ID: "a", Owner: "alice", Status: lifecycle.Pending, StartedBy: "\xff"})
 	if _, err := transfer.Write(&whole, source{
 		{Kind: transfer.Request, Request: &r, Serial: 1, Ticket: 2}, {Kind: transfer.Content, Part: transfer.Input, Data: []byte("x")},
-	}, nil); err != nil {
+	}, nil, nil); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(whole.String())
@@ -53,7 +53,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		var again strings.Builder
-		if _, err := transfer.Write(&again, lines, nil); err != nil {
+		if _, err := transfer.Write(&again, lines, nil, nil); err != nil {
 			return // what JSON takes and does not give, like a time beyond its years
 		}
 		if back, failed := read(again.String()); failed > 0 || len(back) != len(lines) {
@@ -69,7 +69,7 @@ func TestChangedExport(t *testing.T) {
 	lines, err := transfer.Write(&made, source{
 		{Kind: transfer.Content, Part: transfer.Input, Data: []byte("some content")},
 		{Kind: transfer.Kept, ID: "tickets", Data: []byte("a key")},
-	}, nil)
+	}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestChangedExport(t *testing.T) {
 	}
 	r := transfer.Record(lifecycle.Request{ID: "a", Owner: "alice", Status: lifecycle.Pending})
 	var withRequest strings.Builder
-	if _, err := transfer.Write(&withRequest, source{{Kind: transfer.Request, Request: &r}}, nil); err != nil {
+	if _, err := transfer.Write(&withRequest, source{{Kind: transfer.Request, Request: &r}}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	end := strings.LastIndex(whole, `,"sum"`)

@@ -93,7 +93,7 @@ func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transf
 				c.change(&lines[at])
 			}
 			var made strings.Builder
-			if _, err := transfer.Write(&made, source(lines), nil); err != nil {
+			if _, err := transfer.Write(&made, source(lines), nil, nil); err != nil {
 				t.Fatal(err)
 			}
 			if err := take(t, transfer.Read(strings.NewReader(made.String()), nil)); err == nil ||

@@ -353,7 +353,7 @@ func testDeleteEndpoint(s *suite) {
 	if _, err := s.Settle(s.ctx, under, outcome(dispatch.Delivered, 0)); !errors.Is(err, dispatch.ErrNotClaimed) {
 		s.Errorf("settle what is gone: %v", err)
 	}
-	if c := s.one("waiting"); c.Endpoint.ID != "other" || string(c.Body) != string(message("waiting", "").Body) {
+	if c := s.one("waiting"); c.Endpoint.ID != "other" || text(c.Event) != string(message("waiting", "").Body) {
 		s.Errorf("%+v", c)
 	}
 	// One with the same id has nothing of it.

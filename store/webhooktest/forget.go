@@ -56,7 +56,7 @@ func testRetention(s *suite) {
 		s.Errorf("what was not delivered: %v", got)
 	}
 	for _, id := range []string{"dead", "r_1"} { // the payload is kept for it
-		if d := s.delivery("other", id); len(d.Body) == 0 {
+		if d := s.delivery("other", id); text(d.Event) == "" {
 			s.Errorf("%s has no body any more", id)
 		}
 	}
@@ -80,7 +80,7 @@ func testRetentionOfValue(s *suite) {
 		value := `["` + sub.Life + strings.Repeat("v", 12<<10) + `"]`
 		r := s.apply("r", lifecycle.Succeed{Result: &lifecycle.Content{Type: "application/json", Data: []byte(value)}})
 		id := dispatch.MessageID(r.Ref(), r.Sequence)
-		if bodies[id] = string(s.delivery("paused", id).Body); !strings.Contains(bodies[id], value) {
+		if bodies[id] = text(s.delivery("paused", id).Event); !strings.Contains(bodies[id], value) {
 			s.Fatalf("the body of %s is %.120s", id, bodies[id])
 		}
 		s.in.Advance(2 * time.Hour)
@@ -93,14 +93,14 @@ func testRetentionOfValue(s *suite) {
 		s.Store = s.in.Reopen()
 	}
 	for id, want := range bodies {
-		if got := string(s.delivery("paused", id).Body); got != want {
+		if got := text(s.delivery("paused", id).Event); got != want {
 			s.Errorf("the body of %s is %.120s", id, got)
 		}
 	}
 	s.setStatus("paused", dispatch.Active)
 	for range bodies {
 		claims, _, err := s.Claim(s.ctx, 1, lease-timeout)
-		if err != nil || len(claims) != 1 || string(claims[0].Body) != bodies[claims[0].ID] {
+		if err != nil || len(claims) != 1 || text(claims[0].Event) != bodies[claims[0].ID] {
 			s.Fatalf("%.200v, %v", claims, err)
 		}
 		s.settle(claims[0], dispatch.Delivered, 0)
@@ -132,7 +132,7 @@ func testReopen(s *suite) {
 	if plain(after) != plain(before) {
 		s.Errorf("health %+v, was %+v", after, before)
 	}
-	if d := s.delivery("e", "a"); len(d.Log) != 1 || d.Attempts != 1 || string(d.Body) != string(message("a", "").Body) {
+	if d := s.delivery("e", "a"); len(d.Log) != 1 || d.Attempts != 1 || text(d.Event) != string(message("a", "").Body) {
 		s.Errorf("%+v", d)
 	}
 	s.idle(time.Minute) // l1; e is held

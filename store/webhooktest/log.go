@@ -52,7 +52,7 @@ func testSettle(s *suite) {
 	if d := s.delivery("e", "n"); d.State != dispatch.Delivered || d.Attempts != 1 || d.SettledAt.IsZero() {
 		s.Errorf("delivered: %+v", d)
 	}
-	if d := s.delivery("e", "n"); d.CreatedAt.After(d.SettledAt) || len(d.Body) == 0 {
+	if d := s.delivery("e", "n"); d.CreatedAt.After(d.SettledAt) || text(d.Event) == "" {
 		s.Errorf("delivered: %+v", d)
 	}
 }
@@ -130,7 +130,7 @@ func testLog(s *suite) {
 		}
 	}
 	page, err := s.ListDeliveries(s.ctx, alice, "e", dispatch.Query{Limit: 1})
-	if err != nil || len(page.Deliveries) != 1 || page.Deliveries[0].Attempts != 60 || page.Deliveries[0].Log != nil || page.Deliveries[0].Body != nil {
+	if err != nil || len(page.Deliveries) != 1 || page.Deliveries[0].Attempts != 60 || page.Deliveries[0].Log != nil || page.Deliveries[0].Event != nil {
 		s.Errorf("list: %+v, %v", page, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -22,7 +22,7 @@ type Store interface {
 	dispatch.Store
 	lifecycle.Store
 	lifecycle.Housekeeping
-	hub.Source
+	lifecycle.Source
 }
 
 // Config is what a test asks of the store that it gets. Zero fields: the driver's
@@ -210,6 +210,9 @@ func (s *suite) health(id string) dispatch.Health {
 func message(id, lane string) dispatch.Message {
 	return dispatch.Message{ID: id, Lane: lane, Type: "request.succeeded", Body: []byte(`{"id":"` + id + `"}`)}
 }
+
+// text returns an event as it is sent.
+func text(e *lifecycle.Event) string { return string(wire.JSON(e)) }
 
 // enqueue gives messages, each in a lane of its own, to an endpoint of Alice's, one after the
 // other.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/codec"
 )
 
 // FuzzRetryAfter: whatever an answer says, nobody waits longer than is allowed, or for less than
@@ -84,7 +84,7 @@ func FuzzRecovered(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a/1","source":"/v1/requests/a","type":"request.succeeded","time":"2026-01-01T00:00:00Z","sequence":"0000000001","data":{"id":"a","route":"default"}}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		event, _ := lifecycle.ParseEvent(body)
+		event, _ := codec.ParseEvent(body)
 		if m, ok := wanted(&Endpoint{Status: Active}, event, time.Time{}); ok && (m.ID == "" || m.Lane == "" && !strings.Contains(m.ID, "_")) {
 			t.Errorf("%q became %+v", body, m)
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	// Events returns events of an owner after an offset in their feed, oldest first, and
 	// the offset of the last one; none at the end. [Service.Recover] needs it.
 	Events func(ctx context.Context, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error)
+	// Text returns an event as it is sent. Whoever delivers events of requests needs it.
+	Text func(*lifecycle.Event) []byte
 	// Stall says that this process, or the store, stood still: an attempt takes no longer to time
 	// out then than to read its answer. Nil: never.
 	Stall *stall.Watch

@@ -40,6 +40,7 @@ func (s *Service) Recover(ctx context.Context, owner, id string, since time.Time
 		}
 		for _, event := range events {
 			if m, ok := wanted(&e, event, since); ok {
+				m.Body = s.options.Text(event)
 				if batch = append(batch, m); len(batch) == recoverBatch {
 					if err := enqueue(); err != nil {
 						return n, err
@@ -60,7 +61,7 @@ func wanted(e *Endpoint, event *lifecycle.Event, since time.Time) (Message, bool
 		return Message{}, false
 	}
 	return Message{
-		ID: MessageID(event.Request, event.Sequence), Lane: LaneOf(event.Request), Type: string(event.Type), Body: event.JSON, Trace: event.Trace,
+		ID: MessageID(event.Request, event.Sequence), Lane: LaneOf(event.Request), Type: string(event.Type),
 	}, true
 }
 

@@ -79,11 +79,15 @@ type answer struct {
 func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time, keys []webhook.Key) answer {
 	ctx, cancel := s.options.Stall.WithTimeout(ctx, e.Timeout)
 	defer cancel()
-	signature, err := webhook.Sign(m.ID, at, m.Body, keys...)
+	body, trace := m.Body, ""
+	if m.Event != nil {
+		body, trace = s.options.Text(m.Event), m.Event.Trace
+	}
+	signature, err := webhook.Sign(m.ID, at, body, keys...)
 	if err != nil {
 		return answer{class: ClassInternal, err: err}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(m.Body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
 	if err != nil {
 		return answer{class: ClassInternal, err: quiet(err, e.URL)}
 	}
@@ -92,8 +96,8 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	}
 	r.Header.Set("Content-Type", e.mediaType())
 	r.Header.Set("User-Agent", "Hark-Webhooks/1.0")
-	if m.Trace != "" {
-		r.Header.Set("Traceparent", m.Trace)
+	if trace != "" {
+		r.Header.Set("Traceparent", trace)
 	}
 	r.Header.Set(webhook.HeaderID, m.ID)
 	r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Store keeps endpoints and their deliveries. Two drivers exist, and
@@ -142,10 +144,11 @@ type Message struct {
 	Lane string
 	// Type is that of the event.
 	Type string
-	// Body is what is sent, the CloudEvent. A store keeps it once for all endpoints.
+	// Body is what is sent, the CloudEvent, as it is enqueued. A store keeps it once for all
+	// endpoints.
 	Body []byte
-	// Trace is the trace context of the event, "" if it has none. A store knows it by the Body.
-	Trace string
+	// Event is what a store tells of it instead.
+	Event *lifecycle.Event
 }
 
 // Claim is a delivery that is lent to a dispatcher.
@@ -187,9 +190,9 @@ type Delivery struct {
 	Attempts  int       // made so far, those before it was resent among them
 	Due       time.Time // next attempt, when Waiting
 	CreatedAt time.Time
-	SettledAt time.Time // zero until then
-	Body      []byte    // only from [Deliveries.Delivery]
-	Log       []Attempt // likewise; the last 50
+	SettledAt time.Time        // zero until then
+	Event     *lifecycle.Event // only from [Deliveries.Delivery]
+	Log       []Attempt        // likewise; the last 50
 }
 
 // Attempt is one try to deliver.

@@ -1,9 +1,11 @@
-package lifecycle
+package wire
 
 import (
 	"encoding/json"
 	"strconv"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // View says how much of a request a reader may see.
@@ -16,22 +18,21 @@ type View struct {
 // AppendDocument appends the status document of r, one line of JSON, to dst. It
 // is what GET answers and what every event carries as its data.
 //
-// It is written by hand because it runs once for every event of every request,
-// inside the store's atomic step.
-func AppendDocument(dst []byte, r *Request, v View) []byte {
+// It is written by hand because it runs for every event that somebody follows.
+func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	base := "/v1/requests/" + r.ID
 	dst = append(dst, `{"id":"`...)
-	dst = append(dst, r.ID...) // an id needs no escaping, see ValidID
+	dst = append(dst, r.ID...) // an id needs no escaping, see lifecycle.ValidID
 	if r.Life != "" {
 		dst = append(append(dst, `","life":"`...), r.Life...)
 	}
 	dst = append(dst, `","status":"`...)
-	if v.ExpiredFails && r.Status == Expired {
-		dst = append(dst, Failed...)
+	if v.ExpiredFails && r.Status == lifecycle.Expired {
+		dst = append(dst, lifecycle.Failed...)
 	} else {
 		dst = append(dst, r.Status...)
 	}
-	dst = append(dst, documentRoute...)
+	dst = append(dst, `","route":`...)
 	dst = appendStringOrNull(dst, r.Route)
 	dst = append(dst, `,"topic":`...)
 	dst = appendStringOrNull(dst, r.Topic)
@@ -48,7 +49,7 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 	dst = append(dst, `,"attempt":`...)
 	dst = strconv.AppendInt(dst, int64(r.Attempt), 10)
 	dst = append(dst, `,"position":`...)
-	if r.Position == nil || r.Status != Pending || r.Batch != nil {
+	if r.Position == nil || r.Status != lifecycle.Pending || r.Batch != nil {
 		dst = append(dst, "null"...)
 	} else {
 		dst = strconv.AppendInt(dst, int64(*r.Position), 10)
@@ -99,7 +100,7 @@ func AppendDocument(dst []byte, r *Request, v View) []byte {
 }
 
 // appendBatch appends how many members of a batch ended how.
-func appendBatch(dst []byte, b *Batch) []byte {
+func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = append(dst, `,"batch":{"total":`...)
 	dst = strconv.AppendInt(dst, int64(b.Total), 10)
 	dst = append(dst, `,"open":`...)
@@ -115,9 +116,6 @@ func appendBatch(dst []byte, b *Batch) []byte {
 	return append(dst, '}')
 }
 
-// documentRoute stands before the route in a document.
-const documentRoute = `","route":`
-
 func appendLink(dst []byte, rel, base, rest, method string) []byte {
 	dst = append(dst, `{"rel":"`...)
 	dst = append(dst, rel...)
@@ -129,7 +127,7 @@ func appendLink(dst []byte, rel, base, rest, method string) []byte {
 	return append(dst, `"}`...)
 }
 
-func appendFailure(dst []byte, f *Failure, v View) []byte {
+func appendFailure(dst []byte, f *lifecycle.Failure, v View) []byte {
 	if f == nil {
 		return append(dst, "null"...)
 	}
@@ -146,7 +144,7 @@ func appendFailure(dst []byte, f *Failure, v View) []byte {
 	return append(dst, '}')
 }
 
-func appendResult(dst []byte, result *Result, base string) []byte {
+func appendResult(dst []byte, result *lifecycle.Result, base string) []byte {
 	if result == nil {
 		return append(dst, "null"...)
 	}

@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
+)
+
+// Source returns the events of a store as the hub passes them on. What nobody follows is not
+// written.
+func Source(from lifecycle.Source) hub.Source {
+	return &source{from: from, watched: make(map[string]struct{})}
+}
+
+type source struct {
+	from lifecycle.Source
+
+	mu      sync.RWMutex
+	watched map[string]struct{}
+
+	// The event that was written last: it often comes again at once, in its feeds.
+	last atomic.Pointer[written]
+}
+
+// written is an event with its bytes.
+type written struct {
+	event *lifecycle.Event
+	json  []byte
+	about hub.About
+}
+
+func write(e *lifecycle.Event) *written {
+	return &written{e, JSON(e), about{e.Request, e.Type == lifecycle.EventProgress}}
+}
+
+// about is what the hub may ask about an event. It outlives the event, which is larger, in what
+// waits for a slow client.
+type about struct {
+	request  lifecycle.Ref
+	progress bool
+}
+
+// Subject names the request that the event tells of, "" if it tells of none. Its whole document is
+// in each event, so progress is worth nothing once there is a newer one.
+func (a about) Subject() (request string, progress bool) { return a.request.String(), a.progress }
+
+// message returns a message with the bytes of its event.
+func message(m lifecycle.Message, w *written) hub.Message {
+	return hub.Message{Offset: m.Offset, Event: w.json, Last: m.Last, About: w.about}
+}
+
+// Read implements hub.Source.
+func (s *source) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
+	h, err := s.from.Read(ctx, channel, after, limit)
+	if err != nil {
+		return hub.History{}, err
+	}
+	out := hub.History{Top: h.Top, Ended: h.Ended, Begin: h.Begin}
+	if len(h.Messages) > 0 {
+		out.Messages = make([]hub.Message, len(h.Messages))
+	}
+	for i, m := range h.Messages {
+		out.Messages[i] = message(m, write(m.Event))
+	}
+	return out, nil
+}
+
+// Reset implements hub.Source.
+func (s *source) Reset(ctx context.Context, channel string) (hub.Message, error) {
+	m, err := s.from.Reset(ctx, channel)
+	if err != nil {
+		return hub.Message{}, err
+	}
+	return message(m, write(m.Event)), nil
+}
+
+// Watch implements hub.Source. What is stored before the channel is among the watched ones is found
+// by who reads after that.
+func (s *source) Watch(ctx context.Context, channel string) error {
+	s.mu.Lock()
+	s.watched[channel] = struct{}{}
+	s.mu.Unlock()
+	err := s.from.Watch(ctx, channel)
+	if err != nil {
+		s.forget(channel)
+	}
+	return err
+}
+
+// Unwatch implements hub.Source.
+func (s *source) Unwatch(channel string) {
+	s.from.Unwatch(channel)
+	s.forget(channel)
+}
+
+func (s *source) forget(channel string) {
+	s.mu.Lock()
+	delete(s.watched, channel)
+	s.mu.Unlock()
+}
+
+// Listen implements hub.Source.
+func (s *source) Listen(f func(channel string, m hub.Message)) {
+	s.from.Listen(func(channel string, m lifecycle.Message) {
+		s.mu.RLock()
+		_, watched := s.watched[channel]
+		s.mu.RUnlock()
+		switch {
+		case !watched:
+		case m.Event == nil:
+			f(channel, hub.Message{Offset: m.Offset, Last: m.Last})
+		default:
+			w := s.last.Load()
+			if w == nil || w.event != m.Event {
+				w = write(m.Event)
+				s.last.Store(w)
+			}
+			f(channel, message(m, w))
+		}
+	})
+}
