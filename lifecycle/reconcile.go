@@ -76,14 +76,18 @@ func (s *Service) review(ctx context.Context, batch Request, cancel bool) (Reque
 	return batch, errors.Join(err, failed)
 }
 
-// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it
-// has forgotten. It does not wait.
+// Swept takes note of requests that a store's Sweep has ended, of those that go on with the default
+// of their question, and of members of batches that it has forgotten. It does not wait.
 func (s *Service) Swept(all []Request) {
 	for _, r := range all {
-		s.queue.Discard(r)
 		if r.BatchID != "" {
 			s.completions.add(s, r)
 		}
+		if r.Status == Pending {
+			s.completions.inBackground(func() { s.enqueueAgain(context.Background(), r) })
+			continue
+		}
+		s.queue.Discard(r)
 		if r.Batch == nil || r.Status != Expired {
 			continue
 		}
