@@ -51,19 +51,23 @@ func Transition(r Request, c Change, now time.Time) (Effect, error) {
 	return Effect{Request: next, Event: event, Changed: true}, nil
 }
 
-// OutputOf returns what is stored as the result of a request if the change is made, nil for
-// nothing.
-func OutputOf(c Change) *Content {
+// BodyOf returns what is stored beside a request if the change is made, nil for nothing, and as
+// which part of it. Answers replace those that were there.
+func BodyOf(c Change) (*Content, Part) {
 	switch c := c.(type) {
 	case Succeed:
-		return c.Result
+		return c.Result, Output
 	case *Succeed:
-		return c.Result
+		return c.Result, Output
+	case Ask:
+		return c.Answers, Answers
+	case Answer:
+		return c.Answers, Answers
 	}
-	return nil
+	return nil, 0
 }
 
-// Start begins an attempt: pending → processing.
+// Start begins an attempt, or goes on with the one that has got its answer: pending → processing.
 //
 // A queue may hand a message out late or twice, and more than one message may stand for the same
 // work. So a start that stems from one says from which, and for what that was made: it begins
@@ -122,9 +126,12 @@ func (c Start) apply(r *Request, now time.Time) (EventType, error) {
 		return "", refuse(r, c, 0)
 	}
 	r.Status = Processing
-	r.Attempt++
 	r.StartedBy, r.Lease = c.Message, c.Lease
-	r.Step, r.Message, r.Percent, r.Error = "", "", nil, nil
+	if r.Error = nil; !r.Resumes {
+		r.Attempt++
+		r.Step, r.Message, r.Percent = "", "", nil
+	}
+	r.Resumes = false
 	r.NotBefore = time.Time{}
 	if r.StartedAt.IsZero() {
 		r.StartedAt = now
@@ -203,6 +210,9 @@ type Fail struct {
 	// Somebody else reports it, because the attempt's lease has run out; it is refused if it has
 	// not.
 	Silent bool
+	// The queue's message by which whoever is meant works on it, "" for any: an attempt that has
+	// asked something goes on by another one, maybe with somebody else.
+	Message string
 }
 
 func (Fail) name() string { return "fail" }
@@ -214,6 +224,9 @@ func (c Fail) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	if err := fence(r, c, c.Attempt); err != nil {
 		return "", err
+	}
+	if c.Message != "" && c.Message != r.StartedBy {
+		return "", refuseFor(ReasonMessage, r, c, 0)
 	}
 	if c.Silent && r.leased(now) {
 		return "", refuseFor(ReasonAlive, r, c, 0)
@@ -241,7 +254,8 @@ type Release struct {
 	// then may have had effects, and may be what ended it. So that costs nothing only as often as
 	// the request may be tried again; then it is a failure, as it always is of a request that
 	// allows one attempt.
-	Lost bool
+	Lost    bool
+	Message string // see [Fail]
 }
 
 // codeLost is the code of the failure of an attempt whose processor was lost once too often.
@@ -256,6 +270,9 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	if err := fence(r, c, c.Attempt); err != nil {
 		return "", err
+	}
+	if c.Message != "" && c.Message != r.StartedBy {
+		return "", refuseFor(ReasonMessage, r, c, 0)
 	}
 	r.reported(report)
 	// All attempts but those that failed were handed back, or will be with this one. Those that
@@ -291,9 +308,9 @@ func (c Repeat) apply(r *Request, _ time.Time) (EventType, error) {
 	return silent, nil
 }
 
-// Cancel asks for the end. What is pending ends at once; what is processing is marked, and ends
-// when its processor has reacted. A batch is marked, and ends with its members. Canceling twice is
-// no error.
+// Cancel asks for the end. What is pending or waiting ends at once; what is processing is marked,
+// and ends when its processor has reacted. A batch is marked, and ends with its members. Canceling
+// twice is no error.
 type Cancel struct {
 	// Withdrawn says that the request was never accepted, because its work could not
 	// be queued. It is about to be forgotten; if that fails, this tells it from one
@@ -325,6 +342,9 @@ func (c Cancel) apply(r *Request, now time.Time) (EventType, error) {
 			r.Error = &Failure{Code: codeWithdrawn, Message: "The request was not accepted, because its work could not be queued."}
 		}
 		return r.end(Canceled, now), nil
+	case Waiting:
+		r.CancelRequested = true
+		return r.end(Canceled, now), nil
 	case Processing:
 		return r.askToCancel(), nil
 	case Canceled:
@@ -342,7 +362,8 @@ func (r *Request) askToCancel() EventType {
 	return silent
 }
 
-// Expire ends a request whose time has run out.
+// Expire ends a request whose time has run out. The time of one that waits is that of its question:
+// with it the request fails, or goes on with the question's default.
 type Expire struct{}
 
 func (Expire) name() string { return "expire" }
@@ -353,6 +374,13 @@ func (c Expire) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	if now.Before(r.ExpiresAt) {
 		return "", refuseFor(ReasonEarly, r, c, 0)
+	}
+	if r.Status == Waiting {
+		if r.Question != nil && r.Question.Default != nil {
+			return r.resume(now), nil
+		}
+		r.Error = &Failure{Code: CodeUnanswered, Message: "The question of the request was not answered in time."}
+		return r.end(Failed, now), nil
 	}
 	r.Error = &Failure{Code: "expired", Message: "The request's time ran out before it was done."}
 	return r.end(Expired, now), nil
@@ -365,6 +393,7 @@ func (r *Request) end(s Status, now time.Time) EventType {
 	r.ExpiresAt = now.Add(r.Retention)
 	r.NotBefore = time.Time{}
 	r.StartedBy, r.Lease = "", 0
+	r.Question, r.Left, r.Resumes = nil, 0, false
 	return EventType("request." + string(s))
 }
 

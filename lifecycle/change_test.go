@@ -145,19 +145,23 @@ func TestEffects(t *testing.T) {
 	}
 }
 
-func TestOutputOf(t *testing.T) {
+func TestBodyOf(t *testing.T) {
 	result := &lifecycle.Content{Type: "text/plain"}
 	for _, c := range []struct {
 		change lifecycle.Change
 		want   *lifecycle.Content
+		part   lifecycle.Part
 	}{
-		{lifecycle.Succeed{Result: result}, result},
-		{&lifecycle.Succeed{Result: result}, result},
-		{lifecycle.Succeed{}, nil},
-		{lifecycle.Fail{}, nil},
+		{lifecycle.Succeed{Result: result}, result, lifecycle.Output},
+		{&lifecycle.Succeed{Result: result}, result, lifecycle.Output},
+		{lifecycle.Succeed{}, nil, lifecycle.Output},
+		{lifecycle.Fail{}, nil, lifecycle.Input},
+		{lifecycle.Ask{}, nil, lifecycle.Answers},
+		{lifecycle.Ask{Answers: result}, result, lifecycle.Answers},
+		{lifecycle.Answer{Answers: result}, result, lifecycle.Answers},
 	} {
-		if got := lifecycle.OutputOf(c.change); got != c.want {
-			t.Errorf("%T: %v, want %v", c.change, got, c.want)
+		if got, part := lifecycle.BodyOf(c.change); got != c.want || part != c.part {
+			t.Errorf("%T: %v as %d, want %v as %d", c.change, got, part, c.want, c.part)
 		}
 	}
 }

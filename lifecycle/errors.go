@@ -63,6 +63,10 @@ const (
 	// A start: the request waits for another message of the queue, or another one began its
 	// attempt.
 	ReasonMessage Reason = "message"
+	// The question was answered already.
+	ReasonAnswered Reason = "answered"
+	// The answer is to another question than the one that the request asks, or it asks none.
+	ReasonQuestion Reason = "question"
 	// Somebody took the attempt for dead: it has reported within its lease.
 	ReasonAlive Reason = "alive"
 )
@@ -90,6 +94,10 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: it is %s by another message", e.ID, e.Change, e.From)
 	case ReasonAlive:
 		return fmt.Sprintf("request %s: %s refused: attempt %d has reported within its lease", e.ID, e.Change, e.Current)
+	case ReasonAnswered:
+		return fmt.Sprintf("request %s: %s refused: the question was answered already", e.ID, e.Change)
+	case ReasonQuestion:
+		return fmt.Sprintf("request %s: %s refused: it is not the question that the request asks", e.ID, e.Change)
 	case ReasonEarly:
 		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
 	default:

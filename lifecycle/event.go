@@ -16,6 +16,8 @@ const (
 	EventStarted   EventType = "request.started"
 	EventProgress  EventType = "request.progress"
 	EventRetrying  EventType = "request.retrying"
+	EventWaiting   EventType = "request.waiting"
+	EventAnswered  EventType = "request.answered"
 	EventSucceeded EventType = "request.succeeded"
 	EventFailed    EventType = "request.failed"
 	EventCanceled  EventType = "request.canceled"
@@ -28,7 +30,8 @@ const (
 // Known reports whether t is the type of an event that stands in a request's life.
 func (t EventType) Known() bool {
 	switch t {
-	case EventAccepted, EventStarted, EventProgress, EventRetrying, EventSucceeded, EventFailed, EventCanceled, EventExpired:
+	case EventAccepted, EventStarted, EventProgress, EventRetrying, EventWaiting, EventAnswered,
+		EventSucceeded, EventFailed, EventCanceled, EventExpired:
 		return true
 	}
 	return false

@@ -41,6 +41,10 @@ func (c Fail) report() Reported {
 // report leaves the delay out, as that of Fail does.
 func (c Release) report() Reported { return reportOf(c.Attempt, nil, "release") }
 
+func (c Ask) report() Reported {
+	return reportOf(c.Attempt, nil, "ask", c.Question.Name, c.Question.Message, string(c.Question.Schema), string(c.Question.Default))
+}
+
 // reportOf hashes what a report says, each part behind its length.
 func reportOf(attempt int, content []byte, said ...string) Reported {
 	if attempt == 0 {

@@ -38,6 +38,15 @@ type Request struct {
 	// Before the second attempt, doubled for each further one; 0: the default.
 	RetryDelay      time.Duration `json:"retryDelay,omitzero"`
 	CancelRequested bool          `json:"cancelRequested,omitzero"`
+	// What it waits for an answer to; of one that does not wait nil.
+	Question *Question `json:"question,omitzero"`
+	Asked    int       `json:"asked,omitzero"` // how many questions it has asked
+	// Of one that waits: what was left of its time when it asked, which it gets back.
+	Left time.Duration `json:"left,omitzero"`
+	// Of a pending one: it has got its answer, and its next start goes on with the attempt.
+	Resumes bool `json:"resumes,omitzero"`
+	// How large the [Answers] are that are kept, in bytes; 0: there are none.
+	AnswersSize int64 `json:"answersSize,omitzero"`
 	// Submitted more than once before it started, see Repeat.
 	Repeated bool `json:"repeated,omitzero"`
 	// In what its owner takes, see [Request.Usage].
@@ -81,6 +90,10 @@ type Request struct {
 	// have a higher priority; whether these come first is the broker's. The store
 	// computes it when it hands out a pending request; it is never stored.
 	Position *int `json:"-"`
+
+	// Given are the [Answers] as whoever works on the request gets them, see [Service.Start]: a
+	// JSON object with the answer to each question by its name. They are kept beside the request.
+	Given json.RawMessage `json:"-"`
 }
 
 // Content is a body with its media type.

@@ -227,7 +227,8 @@ func (s *Service) Follow(ctx context.Context, caller Principal, c Channel) (Chan
 	return Channel{}, ErrNotFound
 }
 
-// Start begins an attempt for a processor and returns what it works on.
+// Start begins an attempt for a processor, or goes on with one that has asked something, and
+// returns what it works on, with the answers that there are in [Request.Given].
 // A [*TransitionError] means that this work needs
 // nobody any more, or, with ReasonAlive, that somebody is at it.
 func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content, error) {
@@ -236,6 +237,9 @@ func (s *Service) Start(ctx context.Context, of Ref, c Start) (Request, Content,
 		return Request{}, Content{}, unworkable(err)
 	}
 	s.queue.Discard(r)
+	if err == nil && r.Status == Processing {
+		err = s.give(ctx, &r)
+	}
 	if damage, ok := errors.AsType[*DamageError](err); ok {
 		return r, Content{}, s.giveUp(ctx, r, damage)
 	}
@@ -289,16 +293,23 @@ func (s *Service) Running(ctx context.Context, of Ref, attempt int, room func(si
 		}
 	}
 	content, err := s.store.Content(ctx, r.Ref(), Input)
+	if err == nil {
+		err = s.give(ctx, &r)
+	}
 	return r, content, err
 }
 
-// Report makes a change that a processor reports: [Progress], [Succeed], [Fail]
+// Report makes a change that a processor reports: [Progress], [Succeed], [Fail], [Ask]
 // or [Release]. Work that goes back to pending is handed to the queue again.
 // A Fail that retries without a delay of its own gets the next backoff, from the delay that the
 // request asked for, else from the default.
 //
 // A report of which the answer was lost may be made again; as long as no further attempt has ended,
 // it changes nothing and is answered with the request as it is now.
+//
+// An Ask that cannot be asked is refused with an error that wraps ErrQuestion. Of a question that
+// was answered the [*TransitionError] has ReasonAnswered: the answer was given with the start. One
+// that is asked without a timeout waits as long as a request may take by default.
 func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error) {
 	if f, ok := c.(Fail); ok && f.Retry && f.Delay <= 0 {
 		r, err := s.store.Get(ctx, of)
@@ -313,6 +324,9 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		p.Extend = s.limits.MaxTimeout
 		c = p
 	}
+	if a, ok := c.(Ask); ok {
+		return s.ask(ctx, of, a)
+	}
 	r, err := s.store.Apply(ctx, of, c)
 	if err != nil || r.Status != Pending {
 		if p, ok := c.(Progress); err == nil && (r.Status.Terminal() || ok && p.Extend > 0) {
@@ -320,6 +334,12 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		}
 		return r, err
 	}
+	s.enqueueAgain(ctx, r)
+	return r, nil
+}
+
+// enqueueAgain hands a request over that waits again for a processor.
+func (s *Service) enqueueAgain(ctx context.Context, r Request) {
 	// Whoever reported may give up waiting now, but the request waits for its message.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime)
 	defer cancel()
@@ -328,16 +348,19 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		// queued again when the unfinished requests are next gone through.
 		s.notQueued.tell(s.log, r.ID, err)
 	}
-	return r, nil
 }
 
 // enqueueTime bounds the hand-over of work that waits again.
 const enqueueTime = 10 * time.Second
 
-// Swept takes note of requests that a store's Sweep has ended, and of members of batches that it
-// has forgotten. It does not wait.
+// Swept takes note of requests that a store's Sweep has ended, of those that go on with the default
+// of their question, and of members of batches that it has forgotten. It does not wait.
 func (s *Service) Swept(all []Request) {
 	for _, r := range all {
+		if r.Status == Pending {
+			s.batches.completions.inBackground(func() { s.enqueueAgain(context.Background(), r) })
+			continue
+		}
 		s.queue.Discard(r)
 		s.tell(r)
 		if r.Batch != nil && r.Status == Expired {

@@ -10,6 +10,7 @@ type Status string
 const (
 	Pending    Status = "pending"    // stored, waiting for a processor
 	Processing Status = "processing" // a processor works on it
+	Waiting    Status = "waiting"    // its processor has asked something, and let go of it
 	Succeeded  Status = "succeeded"
 	Failed     Status = "failed"
 	Canceled   Status = "canceled"
@@ -17,7 +18,7 @@ const (
 )
 
 // Statuses lists every status in the order of a request's life.
-var Statuses = []Status{Pending, Processing, Succeeded, Failed, Canceled, Expired}
+var Statuses = []Status{Pending, Processing, Waiting, Succeeded, Failed, Canceled, Expired}
 
 // Terminal reports whether no change can follow.
 func (s Status) Terminal() bool {

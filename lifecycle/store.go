@@ -48,7 +48,7 @@ type Store interface {
 
 	// Apply makes one change by [Transition] and, in the same atomic step,
 	// appends its event to all of [Request.Channels] with the next offset of
-	// each, stores the result bytes of a [Succeed], and moves the request in
+	// each, stores what [BodyOf] says, and moves the request in
 	// the indexes (route, expiry). It returns the request after the change.
 	// ErrNotFound, or the [*TransitionError] of the machine.
 	Apply(ctx context.Context, of Ref, c Change) (Request, error)
@@ -97,8 +97,9 @@ type Housekeeping interface {
 	// each expiry happens once. What was done is told with an error, too.
 	Sweep(ctx context.Context, limit int) (Swept, error)
 
-	// Unfinished yields every request that has not ended, in the order in which
-	// a route should work on them. It is not a snapshot: what changes meanwhile
+	// Unfinished yields every request that a processor works on, or should, in the order in which
+	// a route should work on them: all that have not ended but those that wait for an answer. It is
+	// not a snapshot: what changes meanwhile
 	// may be yielded or not.
 	Unfinished(ctx context.Context) iter.Seq2[Request, error]
 
@@ -193,8 +194,9 @@ type Part uint8
 
 // The parts.
 const (
-	Input  Part = iota // what was submitted
-	Output             // the result
+	Input   Part = iota // what was submitted
+	Output              // the result
+	Answers             // to what it has asked, see [Answer]; the others are never replaced
 )
 
 // Query selects requests. Empty fields select all.

@@ -15,7 +15,7 @@ func (r *Request) Usage() Usage {
 	if !r.Counted {
 		return Usage{}
 	}
-	u := Usage{Bytes: r.Input.Size}
+	u := Usage{Bytes: r.Input.Size + r.AnswersSize}
 	if r.Result != nil {
 		u.Bytes += r.Result.Size
 	}

@@ -124,7 +124,7 @@ func (a *attempt) outcome(result Result, err, cause error) lifecycle.Change {
 		return lifecycle.Fail{Attempt: number, Failure: lifecycle.Failure{Code: CodeCanceled, Message: "The request was canceled."}}
 	case errors.Is(cause, context.DeadlineExceeded):
 		return nil // the store's own clock ends it as expired
-	case errors.Is(cause, ErrShutdown):
+	case errors.Is(cause, ErrShutdown) && !errors.Is(err, ErrAsked):
 		return lifecycle.Release{Attempt: number}
 	}
 	if p, ok := errors.AsType[*panicError](err); ok {

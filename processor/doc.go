@@ -46,7 +46,7 @@
 // is recovered outside of it. [Fail] ends the request at once with a code
 // and a message of the handler's choice, [ErrSkipRetry] with neither; [RetryAfter]
 // decides when the next attempt begins. [Snooze] hands the request back for a while,
-// which costs no attempt.
+// which costs no attempt, nor does it to ask something, see [Job.Ask].
 //
 //	return processor.Result{}, processor.Fail("not-an-image", "This is not an image.", err)
 //	return processor.Result{}, processor.RetryAfter(time.Minute, err)

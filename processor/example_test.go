@@ -168,6 +168,26 @@ func ExampleSnooze() {
 	// Output: succeeded in attempt 2 after 0 failures
 }
 
+// A handler asks what it needs to know. It is called again when somebody has answered, and finds
+// the answer.
+func ExampleJob_Ask() {
+	publish := func(ctx context.Context, job *processor.Job) (processor.Result, error) {
+		answer, err := job.Ask(ctx, processor.Question{Name: "publish", Message: "Publish it?"})
+		if err != nil {
+			return processor.Result{}, err // the request waits, and the processor is free
+		}
+		return processor.JSON("Publish it? " + string(answer))
+	}
+	for _, given := range []string{``, `{"publish":true}`} { // by POST /v1/requests/1/input
+		job := processor.NewJob(lifecycle.Request{ID: "1", Given: []byte(given)}, lifecycle.Content{}, nil)
+		result, err := processor.HandlerFunc(publish).Process(context.Background(), job)
+		fmt.Println(string(result.Data), err)
+	}
+	// Output:
+	//  the question is not answered yet: publish
+	// "Publish it? true" <nil>
+}
+
 func ExampleJob_Progress() {
 	steps := func(ctx context.Context, job *processor.Job) (processor.Result, error) {
 		for i, step := range []string{"loading", "working", "saving"} {

@@ -14,6 +14,7 @@ import "context"
 //   - an error from [RetryAfter]: tried again after that delay while attempts are
 //     left;
 //   - an error from [Snooze]: handed back until that delay has passed, at no cost;
+//   - an error from [Job.Ask]: handed back until the question is answered, at no cost;
 //   - any other error, a panic or [runtime.Goexit]: tried again after a backoff
 //     while attempts are left.
 //

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
@@ -39,12 +40,15 @@ type Job struct {
 	// (--forward-headers); never credentials. See Header.
 	Headers map[string]string
 
-	send func(context.Context, lifecycle.Progress) error // nil: reports go nowhere
+	given []byte // the answers that the request has got, a JSON object; empty if it has none
+	asked atomic.Int32
+	send  func(context.Context, lifecycle.Progress) error // nil: reports go nowhere
 }
 
 // NewJob returns a job for testing a handler without a gateway. report, if not
 // nil, gets every progress report as it is made, without the merging that a
-// [Processor] does; it may be called by many goroutines at once.
+// [Processor] does; it may be called by many goroutines at once. What [Job.Ask] returns
+// is in the request's Given.
 func NewJob(r lifecycle.Request, content lifecycle.Content, report func(lifecycle.Progress)) *Job {
 	j := newJob(r, content)
 	if report != nil {
@@ -69,6 +73,7 @@ func newJob(r lifecycle.Request, content lifecycle.Content) *Job {
 		Content:     content,
 		Call:        r.Call,
 		Headers:     r.Headers,
+		given:       r.Given,
 	}
 }
 

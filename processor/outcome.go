@@ -124,6 +124,9 @@ func ending(attempt int, err error) lifecycle.Change {
 	retry, again := errors.AsType[*retryError](err)
 	failure, worded := errors.AsType[*lifecycle.Failure](err)
 	final := worded || errors.Is(err, ErrSkipRetry)
+	if asks, ok := errors.AsType[*askError](err); ok && !again && !final {
+		return asks.change(attempt)
+	}
 	if put, ok := errors.AsType[*snoozeError](err); ok && !again && !final {
 		return lifecycle.Release{Attempt: attempt, Delay: put.after}
 	}

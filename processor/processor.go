@@ -23,7 +23,7 @@ type Lifecycle interface {
 	// [*lifecycle.TransitionError] or lifecycle.ErrNotFound means that this
 	// work needs nobody any more, or, with ReasonAlive, that somebody is at it.
 	Start(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error)
-	// Report makes a change: Progress, Succeed, Fail or Release. Repeating a
+	// Report makes a change: Progress, Succeed, Fail, Release or Ask. Repeating a
 	// report whose outcome is unknown is safe.
 	Report(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error)
 }
@@ -87,7 +87,7 @@ type Stats struct {
 	Running     int64 // now
 	Succeeded   int64
 	Failed      int64 // those that are tried again, too
-	Returned    int64 // handed back: at shutdown, or by [Snooze]
+	Returned    int64 // handed back: at shutdown, by [Snooze], or until a question is answered
 	// Attempts that did not count any more when they ended: expired, canceled, superseded, or
 	// forgotten.
 	Overtaken int64
@@ -103,7 +103,7 @@ func (p *Processor) count(end lifecycle.Change) {
 	switch c := end.(type) {
 	case lifecycle.Succeed:
 		p.succeeded.Add(1)
-	case lifecycle.Release:
+	case lifecycle.Release, lifecycle.Ask:
 		p.returned.Add(1)
 	case lifecycle.Fail:
 		if c.Failure.Code == CodeCanceled {

@@ -109,7 +109,7 @@ function submits(pane, request) {
 }
 
 submits($('pane-images'), () => [picture, { route: 'images', type: picture.type }]);
-submits($('pane-sleep'), () => [{ steps: Number($('steps').value), duration: $('duration').value.trim() }, { route: 'sleep' }]);
+submits($('pane-sleep'), () => [{ steps: Number($('steps').value), duration: $('duration').value.trim(), ...($('ask').value.trim() && { ask: $('ask').value.trim() }) }, { route: 'sleep' }]);
 submits($('pane-fetch'), () => [{ url: $('address').value }, { route: 'fetch' }]);
 
 /** Shows a request, given its document or its id, and follows it. */

@@ -61,6 +61,7 @@ func TestDemo(t *testing.T) {
 		})
 	}
 	t.Run("cancel", func(t *testing.T) { testCancel(t, b.open(t, base)) })
+	t.Run("question", func(t *testing.T) { testQuestion(t, b.open(t, base)) })
 	t.Run("open again", func(t *testing.T) { testOpenAgain(t, b, base) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(t, b.open(t, base)) })
 	t.Run("phone", func(t *testing.T) { testPhone(t, b.open(t, base)) })
@@ -199,6 +200,18 @@ func testCancel(t *testing.T, p *page) {
 	p.until(`document.querySelector('#live').dataset.status === 'canceled'`)
 	p.until(`document.querySelector('#cancel').offsetParent === null`)
 	p.until(`document.querySelector('#announcer').textContent.includes('canceled')`)
+}
+
+// testQuestion: what a request asks stands in the page while it waits, and is answered there.
+func testQuestion(t *testing.T, p *page) {
+	p.do(chromedp.Click(chromedp.CSS("#tab-sleep")), chromedp.SetValue(chromedp.CSS("#ask"), "How many?"))
+	p.sleep(1, "10ms")
+	p.until(`document.querySelector('#live').dataset.status === 'waiting'`)
+	p.until(`document.querySelector('#question').offsetParent !== null && document.querySelector('#question-text').textContent === 'How many?'`)
+	p.do(chromedp.SendKeys(chromedp.CSS("#answer"), "42"+kb.Enter))
+	p.until(`document.querySelector('#live').dataset.status === 'succeeded'`)
+	p.until(`document.querySelector('#question').hidden && JSON.parse(document.querySelector('#result-text').textContent).answer === 42`)
+	p.sawAll("request.accepted", "request.started", "request.waiting", "request.answered", "request.succeeded")
 }
 
 func testOpenAgain(t *testing.T, b *browser, base string) {

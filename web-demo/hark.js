@@ -17,10 +17,10 @@
  */
 
 /**
- * @typedef {'pending'|'processing'|'succeeded'|'failed'|'canceled'|'expired'} Status
+ * @typedef {'pending'|'processing'|'waiting'|'succeeded'|'failed'|'canceled'|'expired'} Status
  *
  * @typedef {object} Link
- * @property {'self'|'result'|'events'|'socket'|'cancel'|'requests'} rel
+ * @property {'self'|'result'|'events'|'socket'|'cancel'|'input'|'requests'} rel
  * @property {string} href
  * @property {string} method
  *
@@ -45,11 +45,12 @@
  * @property {string} expiresAt
  * @property {string} [batchId] the batch that it is one of
  * @property {{total: number, open: number, succeeded: number, failed: number, canceled: number, expired: number}} [batch] of a batch only
+ * @property {{name: string, message: string, schema?: any, default?: any, expiresAt: string}} [question] what it asks while it is waiting, see `answer`
  * @property {Link[]} links
  *
  * @typedef {object} HarkEvent A CloudEvent.
  * @property {string} id
- * @property {string} type  `request.accepted`, `.started`, `.progress`, `.retrying`, `.succeeded`, `.failed`, `.canceled`, `.expired`, `.reset`
+ * @property {string} type  `request.accepted`, `.started`, `.progress`, `.retrying`, `.waiting`, `.answered`, `.succeeded`, `.failed`, `.canceled`, `.expired`, `.reset`
  * @property {string} source
  * @property {string} [subject]
  * @property {string} [time]
@@ -287,6 +288,17 @@ export function createClient(config = {}) {
    */
   const cancel = async (id) => (await call(`/v1/requests/${encodeURIComponent(id)}/cancel`, { method: 'POST' })).json();
 
+  /**
+   * Answers what a request asks, which is the `question` of its document. A question is answered once: another answer throws
+   * `/problems/question-answered`, also this one made again.
+   * @param {string} id @param {any} value @param {string} [question] the name of the one that is meant; default whichever it asks
+   * @returns {Promise<StatusDocument>}
+   */
+  const answer = async (id, value, question) =>
+    (await call(`/v1/requests/${encodeURIComponent(id)}/input`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ answer: value ?? null, question }),
+    })).json();
+
   /** Forgets a request that has ended. @param {string} id */
   const forget = async (id) => void (await call(`/v1/requests/${encodeURIComponent(id)}`, { method: 'DELETE' }));
 
@@ -317,7 +329,7 @@ export function createClient(config = {}) {
       followInWorker(gateway, target, options, at, sink) ?? new Connector(gateway, target, options, at, sink));
   }
 
-  return { submit, submitBatch, follow, get, list, cancel, forget, result };
+  return { submit, submitBatch, follow, get, list, cancel, answer, forget, result };
 }
 
 // ---- Following: cursor, callbacks, and the life of the page ---------------------------------------------------------------
@@ -1624,4 +1636,4 @@ const seconds = (header) => (header && /^\d+$/.test(header) ? Number(header) : u
 const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 const here = createClient();
-export const { submit, submitBatch, follow, get, list, cancel, forget, result } = here;
+export const { submit, submitBatch, follow, get, list, cancel, answer, forget, result } = here;

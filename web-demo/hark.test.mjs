@@ -176,6 +176,15 @@ test('a result is bytes, or nothing', async () => {
   assert.equal(await client.result('none'), null);
 });
 
+test('answers', async () => {
+  const { client, calls } = world(() => json({ id: 'a/b', status: 'pending' }));
+  assert.equal((await client.answer('a/b', { width: 640 }, 'size')).status, 'pending');
+  await client.answer('r1');
+  assert.equal(calls[0].url, '/v1/requests/a%2Fb/input');
+  assert.deepEqual(JSON.parse(calls[0].body), { answer: { width: 640 }, question: 'size' });
+  assert.deepEqual(JSON.parse(calls[1].body), { answer: null });
+});
+
 test('list and cancel', async () => {
   const { client, calls } = world(() => json({ requests: [], next: null }));
   await client.list({ status: 'failed', cursor: undefined, limit: 5 });

@@ -28,6 +28,18 @@ export class Live {
     this.#root = root;
     this.#transport = transport;
     this.#onEnd = onEnd;
+    this.#$('question').addEventListener('submit', async (event) => {
+      event.preventDefault();
+      const { id, question } = this.#document;
+      const text = this.#$('answer').value;
+      try {
+        await hark.answer(id, question.schema?.type === 'string' ? text : parsed(text), question.name);
+        this.announce('The answer was sent.');
+      } catch (error) {
+        ask(error);
+        this.#$('question-hint').textContent = error.message;
+      }
+    });
     // A link can carry no key: with one the result is fetched, and saved from there.
     this.#$('download').addEventListener('click', async (event) => {
       if (!key()) return;
@@ -140,17 +152,31 @@ export class Live {
     if (percent !== null) this.#$('bar').value = percent;
     else if (over) this.#$('bar').value = 0;
     else this.#$('bar').removeAttribute('value');
-    this.#$('step').textContent = over ? { succeeded: 'Done' }[d.status] ?? '' : d.step ?? (d.status === 'pending' ? 'Waiting for a processor' : d.batch ? `${d.batch.open} of ${d.batch.total} are open` : 'Working');
+    this.#$('step').textContent = over ? { succeeded: 'Done' }[d.status] ?? '' : d.status === 'waiting' ? 'Waiting for an answer' : d.step ?? (d.status === 'pending' ? 'Waiting for a processor' : d.batch ? `${d.batch.open} of ${d.batch.total} are open` : 'Working');
     this.#$('message').textContent =
       d.status === 'pending' && d.position !== null && d.position > 0 ? `${d.position} ahead on this route` : (!over && d.message) || '';
     const facts = [d.batch ? `a batch of ${d.batch.total}` : d.route, ...outcomes(d.batch), d.attempt > 1 ? `attempt ${d.attempt}` : '', d.topic ? `topic ${d.topic}` : ''];
     if (d.endedAt) facts.push(`took ${span(Date.parse(d.endedAt) - Date.parse(d.createdAt))}`);
     else if (d.eta) facts.push(`done at about ${new Date(d.eta).toLocaleTimeString()}`);
     this.#$('facts').textContent = facts.filter(Boolean).join(' · ');
+    this.#question(d.question);
     const actions = this.#$('cancel').parentElement;
     if (over && actions.contains(document.activeElement)) this.#root.focus({ preventScroll: true });
     actions.hidden = over;
     document.title = over || percent === null ? `${d.status} · Hark` : `${Math.round(percent)} % · Hark`;
+  }
+
+  /** Shows what the request asks, if it does. An answer that is being written stays. */
+  #question(question) {
+    const form = this.#$('question');
+    const name = question ? `${this.id} ${question.name}` : '';
+    if (form.dataset.name === name) return;
+    if (!question && form.contains(document.activeElement)) this.#root.focus({ preventScroll: true });
+    form.dataset.name = name;
+    form.hidden = !question;
+    this.#$('answer').value = '';
+    this.#$('question-text').textContent = question?.message ?? '';
+    this.#$('question-hint').textContent = question ? `Until ${new Date(question.expiresAt).toLocaleString()}. ${'default' in question ? `Else it goes on with ${JSON.stringify(question.default)}.` : 'Else it fails.'}` : '';
   }
 
   #timeline(event) {
@@ -158,16 +184,18 @@ export class Live {
     const kind = event.type.replace(/^request\./, '');
     const label = {
       accepted: 'Accepted',
-      started: d.attempt > 1 ? `Attempt ${d.attempt} started` : 'Started',
+      started: this.#step?.startsWith('answered') ? 'Went on' : d.attempt > 1 ? `Attempt ${d.attempt} started` : 'Started',
       retrying: 'Waiting for the next attempt',
+      waiting: 'Asked',
+      answered: 'Answered',
       reset: 'Some events were missed',
       progress: d.step ?? d.message,
     }[kind] ?? OUTCOMES[kind];
-    const step = `${d.attempt} ${d.step} ${d.message}`; // a new percentage alone is no new step
+    const step = `${kind === 'answered' ? kind : d.attempt} ${d.step} ${d.message}`; // a new percentage alone is no new step
     if (!label || (kind === 'progress' && step === this.#step)) return;
     this.#step = step;
     const list = this.#$('timeline');
-    const detail = kind === 'retrying' ? d.error?.message : kind === 'progress' && d.step ? d.message : '';
+    const detail = kind === 'retrying' ? d.error?.message : kind === 'waiting' ? d.question?.message : kind === 'progress' && d.step ? d.message : '';
     list.lastElementChild?.removeAttribute('aria-current');
     list.append(
       element('li', { class: kind, ...(hasEnded(d.status) ? {} : { 'aria-current': 'step' }) }, [
@@ -279,6 +307,15 @@ function share({ percent, batch }) {
 /** How the requests of a batch have ended, as far as they have. */
 function outcomes(batch) {
   return Object.keys(OUTCOMES).filter((each) => batch?.[each]).map((each) => `${batch[each]} ${each}`);
+}
+
+/** What somebody has written, as JSON if it is that. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 function pretty(text) {

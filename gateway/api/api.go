@@ -225,6 +225,7 @@ func (a *API) route() {
 	a.handle("GET", "/v1/requests/:id/events", follower, of(a.requestChannel, a.events), append(eventOptions, "ticket")...)
 	a.handle("GET", "/v1/requests/:id/history", follower, of(a.requestChannel, a.history), append(historyOptions, "ticket")...)
 	a.handle("POST", "/v1/requests/:id/cancel", client, a.cancel)
+	a.handle("POST", "/v1/requests/:id/input", client, a.input)
 	a.handle("POST", "/v1/batches", client, a.submitBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id", client, a.getBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")
@@ -262,6 +263,7 @@ func (a *API) route() {
 	a.handle("PUT", "/v1/work/:id/result", processor, a.succeed, reportOptions...)
 	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/error", processor, a.failWork, reportOptions...)
+	a.handle("PUT", "/v1/work/:id/question", processor, a.askWork, reportOptions...)
 	a.handle("GET", "/v1/health", processor, a.pool)
 
 	// What is not of the API takes any query: whoever probes adds something so that no cache

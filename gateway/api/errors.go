@@ -39,12 +39,22 @@ func (a *API) asProblem(err error) *problem.Details {
 		switch t.Reason {
 		case lifecycle.ReasonBatch:
 			p.Detail = "The request is a batch, which no processor works on."
+		case lifecycle.ReasonAnswered:
+			p.Kind, p.Detail = problem.Answered, "The question was answered already. Nothing was changed."
+		case lifecycle.ReasonQuestion:
+			p.Detail = "The request is " + string(t.From) + ", and asks nothing."
+			if t.From == lifecycle.Waiting {
+				p.Detail = "The request asks another question, see its document."
+			}
 		case lifecycle.ReasonAlive:
 			p.Detail = "Attempt " + strconv.Itoa(t.Current) + " has a lease and has reported within it."
 		case lifecycle.ReasonStale:
 			p.Kind, p.Detail = problem.Superseded, "The report comes from attempt "+strconv.Itoa(t.Attempt)+", but attempt "+strconv.Itoa(t.Current)+" counts."
 		}
 		return p
+	}
+	if errors.Is(err, lifecycle.ErrAnswer) {
+		return &problem.Details{Kind: problem.TooLarge, Detail: "An answer has at most " + strconv.Itoa(lifecycle.MaxAnswer>>10) + " KiB."}
 	}
 	if errors.Is(err, lease.ErrSuperseded) {
 		return &problem.Details{Kind: problem.Worker, Detail: "Another session of this worker has called for work since."}

@@ -58,11 +58,15 @@ func (p poll) view(caller auth.Caller) wire.View {
 const maxRetryAfter = 30
 
 // retryAfter is how many seconds from now, by the clock that the estimate is of, a poller should
-// look again: when the end is estimated, or a second from now.
+// look again: when the end is estimated, after a tenth of the time that it waits for an answer
+// already, or a second from now.
 func (a *API) retryAfter(r *lifecycle.Request) string {
 	seconds := 1.0
-	if eta := r.ETA(); !eta.IsZero() {
+	switch eta := r.ETA(); {
+	case !eta.IsZero():
 		seconds = min(max(math.Ceil(eta.Sub(a.Now()).Seconds()), 1), maxRetryAfter)
+	case r.Status == lifecycle.Waiting: // people answer when they do
+		seconds = min(max(math.Ceil(a.Now().Sub(r.UpdatedAt).Seconds()/10), 1), maxRetryAfter)
 	}
 	return strconv.Itoa(int(seconds))
 }

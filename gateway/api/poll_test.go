@@ -18,6 +18,7 @@ func TestRetryAfter(t *testing.T) {
 	expiring.ExpiresAt = at(12)
 	silent.Percent = nil
 	ended.Status = lifecycle.Succeeded
+	asking := lifecycle.Request{Status: lifecycle.Waiting, StartedAt: began, UpdatedAt: at(8), ExpiresAt: at(3600), Percent: percent(50)}
 	for _, c := range []struct {
 		name string
 		r    lifecycle.Request
@@ -33,6 +34,9 @@ func TestRetryAfter(t *testing.T) {
 		{"just before", expiring, 11.5, "1"},
 		{"nothing to estimate from", silent, 8, "1"},
 		{"ended", ended, 8, "1"},
+		{"asked just now", asking, 8, "1"},
+		{"asked a minute ago", asking, 68, "6"},
+		{"asked long ago", asking, 1000, "30"},
 		{"a clock behind the report", running, -100, "30"},
 	} {
 		a := &API{Options: Options{Now: func() time.Time { return at(c.now) }}}

@@ -109,7 +109,7 @@ func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	if s := c.Query("status"); s != "" {
 		var err error
 		if q.Status, err = lifecycle.ParseStatus(s); err != nil {
-			errs = append(errs, problem.At("?status", "must be one of pending, processing, succeeded, failed, canceled, expired"))
+			errs = append(errs, problem.At("?status", "must be one of pending, processing, waiting, succeeded, failed, canceled, expired"))
 		}
 	}
 	if s := c.Query("limit"); s != "" {

@@ -38,6 +38,7 @@ type assignment struct {
 	Call         *lifecycle.Call   `json:"call,omitzero"`
 	ContentType  string            `json:"contentType,omitzero"`
 	LeaseExpires string            `json:"leaseExpires,omitzero"` // of leased work
+	Answers      json.RawMessage   `json:"answers,omitzero"`      // by the names of the questions
 
 	// And what is worked on, see [assignments.add]: content of JSON work, contentBase64 of any
 	// other.
@@ -95,7 +96,7 @@ func newAssignment(r *lifecycle.Request, content lifecycle.Content) assignment {
 	return assignment{
 		Attempt: r.Attempt, ID: r.ID, Life: cmp.Or(r.Life, noLife), Route: r.Route, Topic: r.Topic, Priority: r.Priority, Caller: r.Owner,
 		CreatedAt: timestamp(r.CreatedAt), Deadline: timestamp(r.ExpiresAt),
-		Headers: r.Headers, Call: r.Call, ContentType: content.Type,
+		Headers: r.Headers, Call: r.Call, ContentType: content.Type, Answers: r.Given,
 	}
 }
 

@@ -308,6 +308,9 @@ func (r *rights) make(operation string) misuse.There {
 		end(there.Request)
 	case strings.HasPrefix(path, "/v1/work/{id}/") && path != "/v1/work/{id}/start":
 		processor.call("POST", "/v1/work/"+there.Request+"/start", nil).want(200)
+	case path == "/v1/requests/{id}/input":
+		processor.call("POST", "/v1/work/"+there.Request+"/start", nil).want(200)
+		processor.call("PUT", "/v1/work/"+there.Request+"/question", `{"message":"`+marker+`?"}`).want(200)
 	}
 	r.eventually(func() bool { // that of its first event waits
 		deliveries := alice.call("GET", "/v1/webhooks/"+hook+"/deliveries", nil).want(200).json()["deliveries"].([]any)

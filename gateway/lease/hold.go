@@ -14,6 +14,7 @@ import (
 type held struct {
 	delivery broker.Delivery
 	attempt  int
+	message  string // of the queue, that began it, or has it go on
 	lease    time.Duration
 	sequence uint64 // of the newest event that is known
 	// When the attempt had begun, or last reported before it was held, by this process.
@@ -27,7 +28,7 @@ type held struct {
 
 func newHeld(d broker.Delivery, r *lifecycle.Request, lease time.Duration, began time.Time) *held {
 	return &held{
-		delivery: d, attempt: r.Attempt, lease: lease, sequence: r.Sequence,
+		delivery: d, attempt: r.Attempt, message: r.StartedBy, lease: lease, sequence: r.Sequence,
 		began: began, stored: r.UpdatedAt, expires: began.Add(lease),
 	}
 }
@@ -68,11 +69,11 @@ func (l *Leases) hold(h *held) {
 			continue
 		case <-undelivered:
 			undelivered, superseded = nil, nil
-			h.back = &lifecycle.Release{Attempt: h.attempt}
+			h.back = &lifecycle.Release{Attempt: h.attempt, Message: h.message}
 		case <-superseded:
 			superseded = nil
 			if <-h.by.returned; h.by.delivers() { // what it is not told of costs nothing
-				h.back = &lifecycle.Release{Attempt: h.attempt, Lost: true}
+				h.back = &lifecycle.Release{Attempt: h.attempt, Message: h.message, Lost: true}
 			}
 		case <-l.ending:
 			l.giveBack(h.delivery)
@@ -135,7 +136,7 @@ func (l *Leases) fail(h *held) bool {
 	id := h.delivery.Job().ID
 	_, err := l.life.Report(ctx, refOf(h.delivery), lifecycle.Fail{
 		// It has waited long enough.
-		Attempt: h.attempt, Silent: true, Retry: true, Delay: time.Nanosecond,
+		Attempt: h.attempt, Message: h.message, Silent: true, Retry: true, Delay: time.Nanosecond,
 		Failure: lifecycle.Failure{Code: codeSilent, Message: "The processor was silent for longer than its lease."},
 	})
 	if alive(err) {
@@ -210,8 +211,9 @@ func (l *Leases) load(h *held) state {
 		return over
 	case r.Attempt < h.attempt: // a server without its newest writes took over
 		return lost
-	case r.Status == lifecycle.Pending:
-		// It was handed to the queue again with the report that said so.
+	case r.Status == lifecycle.Pending, r.Status == lifecycle.Waiting, r.StartedBy != h.message:
+		// It was handed to the queue again with the report that said so, or will be with the answer
+		// to its question; or somebody else goes on with it by now.
 		return over
 	}
 	now := time.Now()

@@ -76,8 +76,8 @@ func (b *builder) texts(op *Operation) {
 		}
 		b.json(op, "no JSON object", fmt.Sprintf("%.40q", form), []byte(body), "", malformed)
 	}
-	if op.required && op.ID != "leaseWork" && op.ID != "putError" {
-		// A body of those two is as {}, and lacks members.
+	if op.required && op.ID != "leaseWork" && op.ID != "putError" && op.ID != "putQuestion" {
+		// A body of those is as {}, and lacks members.
 		for _, body := range []string{"", " ", "\r\n"} {
 			b.json(op, "no JSON object", fmt.Sprintf("empty: %q", body), []byte(body), "", malformed)
 		}

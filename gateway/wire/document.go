@@ -80,6 +80,9 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	if r.Batch != nil {
 		dst = appendBatch(dst, r.Batch)
 	}
+	if r.Question != nil {
+		dst = appendQuestion(dst, r.Question, r.ExpiresAt)
+	}
 	dst = append(dst, `,"links":[`...)
 	dst = appendLink(dst, "self", base, "", "GET")
 	dst = append(dst, ',')
@@ -91,6 +94,10 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	if !r.Status.Terminal() {
 		dst = append(dst, ',')
 		dst = appendLink(dst, "cancel", base, "/cancel", "POST")
+	}
+	if r.Question != nil {
+		dst = append(dst, ',')
+		dst = appendLink(dst, "input", base, "/input", "POST")
 	}
 	if r.Batch != nil {
 		dst = append(dst, ',')
@@ -113,6 +120,25 @@ func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = strconv.AppendInt(dst, int64(b.Canceled), 10)
 	dst = append(dst, `,"expired":`...)
 	dst = strconv.AppendInt(dst, int64(b.Expired), 10)
+	return append(dst, '}')
+}
+
+// appendQuestion appends what a request asks, and until when an answer is waited for.
+func appendQuestion(dst []byte, q *lifecycle.Question, expires time.Time) []byte {
+	dst = append(dst, `,"question":{"name":"`...)
+	dst = append(dst, q.Name...) // which needs no escaping, see lifecycle.ValidQuestion
+	dst = append(dst, `","message":`...)
+	dst = appendString(dst, q.Message)
+	if q.Schema != nil {
+		dst = append(dst, `,"schema":`...)
+		dst = append(dst, q.Schema...)
+	}
+	if q.Default != nil {
+		dst = append(dst, `,"default":`...)
+		dst = append(dst, q.Default...)
+	}
+	dst = append(dst, `,"expiresAt":`...)
+	dst = appendTime(dst, expires)
 	return append(dst, '}')
 }
 

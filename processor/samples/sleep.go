@@ -24,6 +24,10 @@ type sleepOrder struct {
 	Fail     bool            `json:"fail"`     // at the end
 	FailAt   int             `json:"failAt"`   // or in this step, from 1
 	Result   json.RawMessage `json:"result"`   // what comes out; default: a summary
+
+	Ask        string          `json:"ask"`        // before the first step; "": nothing
+	AskTimeout span            `json:"askTimeout"` // for how long; default: the gateway's
+	AskDefault json.RawMessage `json:"askDefault"` // the answer if there is none in time
 }
 
 // sleepSlips are words that others use for the fields.
@@ -34,16 +38,26 @@ var sleepSlips = map[string]string{
 
 // Sleep does nothing in steps, and tells of each. Its content is JSON:
 //
-//	{"steps": 5, "duration": "1s", "fail": false, "failAt": 0, "result": {"any": "value"}}
+//	{"steps": 5, "duration": "1s", "fail": false, "failAt": 0, "result": {"any": "value"},
+//	 "ask": "Shall it begin?", "askTimeout": "1h", "askDefault": true}
 //
 // Every field is optional, and others are refused. duration is that of one step, as a Go string or
 // a number of seconds; there are at most 1000 steps, and an hour in all. fail lets the request fail
 // at the end, failAt in that step; the code is then "asked-to-fail". Other codes: "bad-content",
-// "bad-options".
+// "bad-options". With ask it asks that first, and has the answer in its summary; with askDefault it
+// goes on with that when nobody has answered within askTimeout.
 func Sleep(ctx context.Context, job *processor.Job) (processor.Result, error) {
 	order, err := parseSleep(job)
 	if err != nil {
 		return processor.Result{}, err
+	}
+	var answer json.RawMessage
+	if order.Ask != "" {
+		if answer, err = job.Ask(ctx, processor.Question{
+			Message: order.Ask, Timeout: time.Duration(order.AskTimeout), Default: order.AskDefault,
+		}); err != nil {
+			return processor.Result{}, err
+		}
 	}
 	for i := range order.Steps {
 		percent := 100 * float64(i) / float64(order.Steps)
@@ -66,7 +80,11 @@ func Sleep(ctx context.Context, job *processor.Job) (processor.Result, error) {
 		return processor.Bytes("application/json", order.Result), nil
 	}
 	slept := time.Duration(order.Steps) * time.Duration(order.Duration)
-	return processor.JSON(map[string]any{"steps": order.Steps, "slept": slept.String()})
+	summary := map[string]any{"steps": order.Steps, "slept": slept.String()}
+	if answer != nil {
+		summary["answer"] = answer
+	}
+	return processor.JSON(summary)
 }
 
 func parseSleep(job *processor.Job) (sleepOrder, error) {
@@ -89,6 +107,10 @@ func parseSleep(job *processor.Job) (sleepOrder, error) {
 		return bad(fmt.Sprintf(`"steps" must be 1 to %d.`, maxSleepSteps))
 	case time.Duration(order.Duration) > maxSleep/time.Duration(order.Steps):
 		return bad(fmt.Sprintf("All steps together must not take longer than %v.", maxSleep))
+	case order.AskTimeout == badSpan:
+		return bad(`"askTimeout" must be a Go duration such as "1h", or a number of seconds, and not negative.`)
+	case order.Ask == "" && (order.AskTimeout != 0 || order.AskDefault != nil):
+		return bad(`"askTimeout" and "askDefault" say nothing without "ask".`)
 	case order.FailAt < 0 || order.FailAt > order.Steps:
 		return bad(`"failAt" must be one of the steps.`)
 	}

@@ -65,10 +65,14 @@ func cursorAt(b *bolt.Bucket, key []byte) (*bolt.Cursor, []byte) {
 
 // partName is how a part is called in errors.
 func partName(p lifecycle.Part) string {
-	if p == lifecycle.Input {
+	switch p {
+	case lifecycle.Input:
 		return "the content"
+	case lifecycle.Answers:
+		return "the answers"
+	default:
+		return "the result"
 	}
-	return "the result"
 }
 
 var errPieces = errors.New("a piece of it is missing")
@@ -106,12 +110,12 @@ func (s *Store) noBody(tx *bolt.Tx, id string, p lifecycle.Part, known bool) (li
 		content.Data = bytes.Clone(content.Data) // the file's
 		return content, err
 	}
-	if !known || p == lifecycle.Output {
+	if !known || p != lifecycle.Input {
 		r, err := s.record(tx, id)
 		if err != nil {
 			return lifecycle.Content{}, err
 		}
-		if p == lifecycle.Output && r.Result == nil {
+		if p == lifecycle.Output && r.Result == nil || p == lifecycle.Answers && r.AnswersSize == 0 {
 			return lifecycle.Content{}, lifecycle.ErrNotFound
 		}
 	}

@@ -184,15 +184,15 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 		return lifecycle.Request{}, errors.New("no change to apply")
 	}
 	var changed lifecycle.Request
-	var output *written
+	var body *written
 	run := func(b *batch) (err error) {
-		changed, err = b.change(of, c, output)
+		changed, err = b.change(of, c, body)
 		return err
 	}
 	var err error
-	if result := lifecycle.OutputOf(c); result != nil {
-		output = &written{id: of.ID, part: lifecycle.Output, body: codec.EncodeBody(*result)}
-		err = s.writeBody(ctx, output, run)
+	if content, part := lifecycle.BodyOf(c); content != nil {
+		body = &written{id: of.ID, part: part, body: codec.EncodeBody(*content)}
+		err = s.writeBody(ctx, body, run)
 	} else {
 		err = s.write(ctx, run)
 	}
@@ -220,8 +220,8 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	return r, content, unread
 }
 
-// change applies c. output is the result of a Succeed, nil if there is none.
-func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output *written) (lifecycle.Request, error) {
+// change applies c. body is what is stored with it, nil if that is nothing.
+func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lifecycle.Request, error) {
 	was, err := b.findWhole(of)
 	if err != nil {
 		return lifecycle.Request{}, err
@@ -233,19 +233,25 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, output *written) (l
 	if !effect.Changed {
 		return b.s.present(was), nil
 	}
-	if size := output.size(); (size > 0 || !effect.Request.Status.Terminal()) && !b.spare(size, reserveChange) {
+	if size := body.size(); (size > 0 || !effect.Request.Status.Terminal()) && !b.spare(size, reserveChange) {
 		return lifecycle.Request{}, unavailable(errFull)
 	}
-	if output.asking() {
+	if body.asking() {
 		return b.s.present(was), nil
 	}
 	r := new(*was)
 	r.Request = effect.Request
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
-	if output != nil {
-		b.putBody(output)
-		b.moveOut(r, lifecycle.OutputOf(c).Data)
+	switch {
+	case body == nil:
+	case body.part == lifecycle.Answers: // which are never large, so none are written ahead
+		b.deletePieces(bodyKey(nil, r.ID, body.part))
+		b.putBody(body)
+	default:
+		b.putBody(body)
+		content, _ := lifecycle.BodyOf(c)
+		b.moveOut(r, content.Data)
 	}
 	if effect.Asked {
 		b.canceled = append(b.canceled, r.Ref().String())
@@ -263,13 +269,13 @@ func (b *batch) reindex(was, is *record) {
 		switch was.Status {
 		case lifecycle.Pending:
 			b.dequeue(is)
-		case lifecycle.Processing:
+		case lifecycle.Processing, lifecycle.Waiting:
 			b.delete(processingBucket, processingKey(is))
 		}
 		switch is.Status {
 		case lifecycle.Pending:
 			b.enqueue(is)
-		case lifecycle.Processing:
+		case lifecycle.Processing, lifecycle.Waiting:
 			b.put(processingBucket, processingKey(is), processingValue(is))
 		default:
 			b.begin(-1)

@@ -100,7 +100,7 @@ func (c *checker) requests() error {
 			if string(c.tx.Bucket(pendingBucket).Get(pendingKey(r))) != r.ID {
 				return damagedIndex("request %s is not among those that wait", r.ID)
 			}
-		case lifecycle.Processing:
+		case lifecycle.Processing, lifecycle.Waiting:
 			c.processing++
 			if !c.has(processingBucket, processingKey(r)) {
 				return damagedIndex("request %s is not among those that are worked on", r.ID)

@@ -113,8 +113,9 @@ func (e *exporter) request(r *record) error {
 	for _, part := range []struct {
 		lifecycle.Part
 		name string
-	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}} {
-		if part.Part == lifecycle.Output && (r.Result == nil || unread != nil && r.outOfLine == lifecycle.Output) {
+	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}, {lifecycle.Answers, transfer.Answers}} {
+		if part.Part == lifecycle.Output && (r.Result == nil || unread != nil && r.outOfLine == lifecycle.Output) ||
+			part.Part == lifecycle.Answers && r.AnswersSize == 0 {
 			continue
 		}
 		c, err := e.s.body(e.tx, r.ID, part.Part, true)

@@ -104,6 +104,11 @@ func (b *batch) sweep(limit int) (swept lifecycle.Swept, more bool) {
 			patient = true
 		default:
 			ended, err := b.change(r.Ref(), lifecycle.Expire{}, nil)
+			if errors.Is(err, errFull) {
+				// It would go on with a default, and does when there is room.
+				waits = true
+				continue
+			}
 			if err != nil && b.err == nil {
 				b.err = err
 			}

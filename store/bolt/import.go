@@ -187,7 +187,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 				return fmt.Errorf("request %s has the ticket %d of another one", r.ID, r.Ticket)
 			}
 			b.put(pendingBucket, pendingKey(r), []byte(r.ID))
-		case lifecycle.Processing:
+		case lifecycle.Processing, lifecycle.Waiting:
 			b.put(processingBucket, processingKey(r), processingValue(r))
 		}
 		b.save(r)

@@ -40,8 +40,8 @@ var (
 	expiryBucket = []byte("expiry")
 	// pending: route 0x00 inverse priority, ticket → id. The order of work.
 	pendingBucket = []byte("pending")
-	// processing: id → nothing; of a batch 0x00 id → id. Batches have no route, so they come first
-	// in pending, too.
+	// processing: id → nothing, of those that wait for an answer, too; of a batch 0x00 id → id.
+	// Batches have no route, so they come first in pending, too.
 	processingBucket = []byte("processing")
 	// keys: codec.KeyDigest → keyRecord as JSON.
 	keysBucket = []byte("keys")

@@ -37,7 +37,7 @@ func TestNames(t *testing.T) {
 	for _, status := range append([]lifecycle.Status{""}, lifecycle.Statuses...) {
 		letters.WriteString(StatusLetter(status) + " ")
 	}
-	if letters.String() != " p r s f c e " {
+	if letters.String() != " p r w s f c e " {
 		t.Errorf("status letters %q", letters.String())
 	}
 	entry := OwnerEntry(&lifecycle.Request{ID: "a", Route: "images", Topic: "order-42"})

@@ -8,6 +8,8 @@ var eventLetters = map[lifecycle.EventType]byte{
 	lifecycle.EventStarted:   's',
 	lifecycle.EventProgress:  'p',
 	lifecycle.EventRetrying:  'r',
+	lifecycle.EventWaiting:   'w',
+	lifecycle.EventAnswered:  'n',
 	lifecycle.EventSucceeded: 'd',
 	lifecycle.EventFailed:    'f',
 	lifecycle.EventCanceled:  'c',

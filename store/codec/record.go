@@ -62,11 +62,17 @@ const (
 	fieldReported
 	fieldCounted
 	fieldRetryDelay // ns
+	fieldQuestion
+	fieldAsked
+	fieldLeft // ns
+	fieldResumes
+	fieldAnswersSize
 )
 
 // statuses are those of a request by what stands for them.
 var statuses = [...]lifecycle.Status{
 	"", lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Failed, lifecycle.Canceled, lifecycle.Expired,
+	lifecycle.Waiting,
 }
 
 // The wire types that are used.
@@ -162,6 +168,15 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendText(dst, fieldStartedBy, r.StartedBy)
 	dst = appendNumber(dst, fieldLease, int64(r.Lease))
 	dst = appendNumber(dst, fieldRetryDelay, int64(r.RetryDelay))
+	if q := r.Question; q != nil {
+		dst = appendNested(dst, fieldQuestion, func(dst []byte) []byte {
+			return appendTexts(dst, q.Name, q.Message, string(q.Schema), string(q.Default))
+		})
+	}
+	dst = appendNumber(dst, fieldAsked, int64(r.Asked))
+	dst = appendNumber(dst, fieldLeft, int64(r.Left))
+	dst = appendMark(dst, fieldResumes, r.Resumes)
+	dst = appendNumber(dst, fieldAnswersSize, r.AnswersSize)
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -396,6 +411,19 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.Lease = time.Duration(f.int64())
 		case fieldRetryDelay:
 			r.RetryDelay = time.Duration(f.int64())
+		case fieldQuestion:
+			var schema, preset string
+			r.Question = new(lifecycle.Question)
+			ok = f.texts(&r.Question.Name, &r.Question.Message, &schema, &preset)
+			r.Question.Schema, r.Question.Default = jsonOf(schema), jsonOf(preset)
+		case fieldAsked:
+			r.Asked = f.int()
+		case fieldLeft:
+			r.Left = time.Duration(f.int64())
+		case fieldResumes:
+			r.Resumes = f.varint != 0
+		case fieldAnswersSize:
+			r.AnswersSize = f.int64()
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {
@@ -411,6 +439,14 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 		}
 	}
 	return byte(outOfLine), nil
+}
+
+// jsonOf returns JSON that was appended as a text, nil if none was.
+func jsonOf(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
 }
 
 // message is what is left of one.

@@ -89,7 +89,7 @@ func TestWireFormat(t *testing.T) {
 func sameRecord(t *testing.T, r *lifecycle.Request) {
 	t.Helper()
 	want, got := *r, lifecycle.Request{ID: r.ID}
-	want.Position = nil
+	want.Position, want.Given = nil, nil
 	if len(want.Headers) == 0 {
 		want.Headers = nil
 	}
@@ -110,7 +110,7 @@ func TestReferring(t *testing.T) {
 		fill(t, rnd, 1, reflect.ValueOf(&r).Elem())
 		record := string(codec.AppendReferring(nil, &r, mark))
 		want, got := r, lifecycle.Request{ID: r.ID}
-		want.Position, want.Result = nil, &lifecycle.Result{ContentInfo: r.Result.ContentInfo}
+		want.Position, want.Given, want.Result = nil, nil, &lifecycle.Result{ContentInfo: r.Result.ContentInfo}
 		if read, err := codec.DecodeReferring(record, &got); err != nil || read != mark || !reflect.DeepEqual(got, want) {
 			t.Errorf("%d, %v,\n%+v, want %d and\n%+v", read, err, got, mark, want)
 		}
@@ -136,10 +136,7 @@ func fill(t *testing.T, rnd *rand.Rand, share float64, v reflect.Value) {
 		v.Set(reflect.ValueOf(time.UnixMicro(rnd.Int64N(4e15)).UTC()))
 		return
 	case lifecycle.Status:
-		all := []lifecycle.Status{
-			lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Failed, lifecycle.Canceled, lifecycle.Expired,
-		}
-		v.Set(reflect.ValueOf(all[rnd.IntN(len(all))]))
+		v.Set(reflect.ValueOf(lifecycle.Statuses[rnd.IntN(len(lifecycle.Statuses))]))
 		return
 	case json.RawMessage:
 		v.Set(reflect.ValueOf(json.RawMessage([]string{"null", "1", `{"a":[1,"x"]}`}[rnd.IntN(3)])))

@@ -74,7 +74,7 @@ func answered(ctx context.Context, err error) error {
 
 func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
 	st := s.step(of, c)
-	defer func() { s.unstage(ctx, st.partition, st.output) }()
+	defer func() { s.unstage(ctx, st.partition, st.body) }()
 	count := countNothing
 	switch c := c.(type) {
 	case lifecycle.Progress, lifecycle.Succeed:
@@ -88,7 +88,7 @@ func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 				return r, err
 			}
 		}
-	case lifecycle.Release:
+	case lifecycle.Release, lifecycle.Answer, lifecycle.Expire: // some wait again with that
 		count = countTail
 	case lifecycle.Fail:
 		if c.Retry {
@@ -119,7 +119,7 @@ type step struct {
 	partition int
 	change    lifecycle.Change
 
-	output *staged // of a Succeed with a result
+	body *staged // what is stored with it, if anything is
 }
 
 func (s *Store) step(of lifecycle.Ref, c lifecycle.Change) *step {
@@ -178,8 +178,8 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 	}
 	switch answer.Verdict() {
 	case "ok":
-		if st.output != nil {
-			st.output.used = true
+		if st.body != nil {
+			st.body.used = true
 		}
 		s.recent.put(is)
 		s.usages.taken(next.Owner, st.partition, next.Usage().Minus(was.Usage()))
@@ -224,9 +224,12 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 	if more := next.Usage().Minus(was.Usage()); more != (lifecycle.Usage{}) {
 		user, opened, stored = next.Owner, strconv.FormatInt(more.Open, 10), strconv.FormatInt(more.Bytes, 10)
 	}
-	output := new(staged)
-	if st.output != nil {
-		output = st.output
+	body, answers := new(staged), ""
+	if st.body != nil {
+		body = st.body
+	}
+	if next.AnswersSize > 0 {
+		answers = "1"
 	}
 	sequence, owner, topic, hook := "", "", "", ""
 	var outboxes []int
@@ -239,8 +242,8 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 		cancels = s.cancelChannel()
 	}
 	// The last ones of these mostly are not given.
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, output.name, cancels, hook, user, opened, stored}
-	for (output.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, answers}
+	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}
 	args := make([]any, len(given), len(given)+1)
@@ -248,8 +251,8 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 		args[i] = &given[i] // a string would be allocated once more
 	}
 	args[3] = is.append(make([]byte, 0, recordSize))
-	if output.value != nil && !inRecord(next, st.change) {
-		args = append(args, output.value)
+	if body.value != nil && !inRecord(next, st.change) {
+		args = append(args, body.value)
 	}
 	return args, outboxes, nil
 }
@@ -257,18 +260,18 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 // inRecord reports whether the record has a result byte for byte, so that it need not be kept by
 // itself.
 func inRecord(r *lifecycle.Request, c lifecycle.Change) bool {
-	output := lifecycle.OutputOf(c)
+	output, _ := lifecycle.BodyOf(c)
 	return output != nil && r.Result != nil && len(r.Result.Value) > 0 && r.Result.Type == output.Type &&
 		bytes.Equal(r.Result.Value, output.Data)
 }
 
-// prepare encodes the result of a Succeed, once.
+// prepare encodes what is stored with the change, once.
 func (st *step) prepare(ctx context.Context) (err error) {
-	output := lifecycle.OutputOf(st.change)
-	if output == nil || st.output != nil {
+	content, _ := lifecycle.BodyOf(st.change)
+	if content == nil || st.body != nil {
 		return nil
 	}
-	st.output, err = st.s.stage(ctx, st.partition, output)
+	st.body, err = st.s.stage(ctx, st.partition, content)
 	return err
 }
 

@@ -121,8 +121,8 @@ func (e *exporter) request(partition int, id string) error {
 	for _, part := range []struct {
 		lifecycle.Part
 		name string
-	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}} {
-		if part.Part == lifecycle.Output && r.Result == nil {
+	}{{lifecycle.Input, transfer.Input}, {lifecycle.Output, transfer.Output}, {lifecycle.Answers, transfer.Answers}} {
+		if part.Part == lifecycle.Output && r.Result == nil || part.Part == lifecycle.Answers && r.AnswersSize == 0 {
 			continue
 		}
 		c, err := e.s.Content(e.ctx, r.Ref(), part.Part)

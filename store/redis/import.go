@@ -189,7 +189,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	switch r.Status {
 	case lifecycle.Pending:
 		i.pipe.ZAdd(i.ctx, tag+"pending", goredis.Z{Member: r.member()})
-	case lifecycle.Processing:
+	case lifecycle.Processing, lifecycle.Waiting:
 		i.pipe.ZAdd(i.ctx, tag+"processing", goredis.Z{Member: r.ID})
 	}
 	if u := r.Usage(); u != (lifecycle.Usage{}) {
@@ -207,11 +207,7 @@ func (i *importer) addContent(l *transfer.Line) error {
 	if !ok || i.request == nil {
 		return errLine
 	}
-	kind := "i:"
-	if part == lifecycle.Output {
-		kind = "o:"
-	}
-	key := i.tag(i.request.ID) + kind + i.request.Ref().String()
+	key := i.tag(i.request.ID) + kindOf(part) + i.request.Ref().String()
 	value := codec.SealBody(lifecycle.Content{Type: l.Type, Data: l.Data})
 	i.pipe.Set(i.ctx, key, value, 0)
 	i.expire(key)

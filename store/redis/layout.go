@@ -25,8 +25,9 @@ import (
 //	             from then on, and '' here
 //	i:<name> o:<name>  content and result: sums (since version 4, see codec.SealBody), length of the type, type, bytes; not there if the
 //	             record has the result, byte for byte
+//	a:<name>     answers, in the same form, while it has some
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
-//	processing   sorted by name: id
+//	processing   sorted by name: id, of those that wait for an answer, too
 //	expiry       by time in µs: id
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
@@ -48,7 +49,7 @@ import (
 //	callback:events   stream of them: t topic, e event
 //	callback:lease    until when, in µs, and token of who publishes them
 //	callback:dropped  how many were dropped because there were too many
-//	s:<token>    a large body on its way into i: or o:
+//	s:<token>    a large body on its way into i:, o: or a:
 //	w:…          webhooks, see below
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //

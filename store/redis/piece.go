@@ -16,11 +16,7 @@ func (s *Store) ReadContent(
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	kind := "i:"
-	if part == lifecycle.Output {
-		kind = "o:"
-	}
-	key := s.tags[s.partition(of.ID)] + kind + of.String()
+	key := s.tags[s.partition(of.ID)] + kindOf(part) + of.String()
 	// What stands before the bytes is short, and whoever reads on would have to remember it.
 	var head []byte
 	var h codec.BodyHead

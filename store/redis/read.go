@@ -45,12 +45,8 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 		}
 		of = r.Ref()
 	}
-	kind := "i:"
-	if p == lifecycle.Output {
-		kind = "o:"
-	}
 	tag := s.tags[s.partition(of.ID)]
-	value, err := s.client.Get(bound, tag+kind+of.String()).Result()
+	value, err := s.client.Get(bound, tag+kindOf(p)+of.String()).Result()
 	if errors.Is(err, goredis.Nil) && p == lifecycle.Output {
 		return s.resultIn(ctx, bound, of)
 	}

@@ -268,8 +268,24 @@ func (s *Store) record(id, value string) (*record, error) {
 
 // partName is how a part is called in errors.
 func partName(p lifecycle.Part) string {
-	if p == lifecycle.Output {
+	switch p {
+	case lifecycle.Output:
 		return "the result"
+	case lifecycle.Answers:
+		return "the answers"
+	default:
+		return "the content"
 	}
-	return "the content"
+}
+
+// kindOf is what stands between the tag and the name in the key of a part.
+func kindOf(p lifecycle.Part) string {
+	switch p {
+	case lifecycle.Output:
+		return "o:"
+	case lifecycle.Answers:
+		return "a:"
+	default:
+		return "i:"
+	}
 }

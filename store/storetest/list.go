@@ -42,7 +42,7 @@ func testList(s *suite) {
 		l := listed{
 			id: fmt.Sprintf("r%02d", (i*7)%30), route: []string{"images", "video"}[i%2],
 			topic:  []string{"", "t1", "t2"}[i%3],
-			status: []lifecycle.Status{lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Canceled}[i%4],
+			status: []lifecycle.Status{lifecycle.Pending, lifecycle.Processing, lifecycle.Succeeded, lifecycle.Canceled, lifecycle.Waiting}[i%5],
 		}
 		sub := submission(l.id)
 		sub.Route, sub.Topic = l.route, l.topic
@@ -50,10 +50,13 @@ func testList(s *suite) {
 		switch l.status {
 		case lifecycle.Canceled:
 			s.apply(l.id, lifecycle.Cancel{})
-		case lifecycle.Processing, lifecycle.Succeeded:
+		case lifecycle.Processing, lifecycle.Succeeded, lifecycle.Waiting:
 			s.apply(l.id, lifecycle.Start{})
-			if l.status == lifecycle.Succeeded {
+			switch l.status {
+			case lifecycle.Succeeded:
 				s.apply(l.id, lifecycle.Succeed{})
+			case lifecycle.Waiting:
+				s.apply(l.id, ask(0))
 			}
 		}
 		newestFirst = slices.Insert(newestFirst, 0, l)

@@ -27,25 +27,31 @@ func testMachine(s *suite) {
 		{"fail", lifecycle.Fail{Failure: failure}},
 		{"retry", lifecycle.Fail{Failure: failure, Retry: true, Delay: time.Minute}},
 		{"release", lifecycle.Release{}},
+		{"ask", ask(0)},
+		{"answer", lifecycle.Answer{Asked: 1}},
 		{"cancel", lifecycle.Cancel{}},
 		{"expire", lifecycle.Expire{}},
 	}
-	const refused, ended, early, silent = "refused", "ended", "early", "silent"
+	const refused, ended, early, silent, asks = "refused", "ended", "early", "silent", "asks nothing"
 	// For each status, in the order of changes: the event, or why there is none.
 	table := map[lifecycle.Status][]string{
-		lifecycle.Pending:    {"started", "started", refused, refused, refused, refused, refused, "canceled", early},
-		lifecycle.Processing: {refused, "started", "progress", "succeeded", "failed", "retrying", "retrying", silent, early},
-		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, silent, ended},
-		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Pending:    {"started", "started", refused, refused, refused, refused, refused, refused, asks, "canceled", early},
+		lifecycle.Processing: {refused, "started", "progress", "succeeded", "failed", "retrying", "retrying", "waiting", asks, silent, early},
+		// Asking the same again changes nothing, see testAsking.
+		lifecycle.Waiting:   {refused, refused, refused, refused, refused, refused, refused, refused, "answered", "canceled", early},
+		lifecycle.Succeeded: {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Failed:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Canceled:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, ended},
+		lifecycle.Expired:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
 	}
 	status := map[string]lifecycle.Status{
 		"started": lifecycle.Processing, "progress": lifecycle.Processing, "retrying": lifecycle.Pending,
+		"waiting": lifecycle.Waiting, "answered": lifecycle.Pending,
 		"succeeded": lifecycle.Succeeded, "failed": lifecycle.Failed, "canceled": lifecycle.Canceled,
 	}
 	reason := map[string]lifecycle.Reason{
 		refused: lifecycle.ReasonStatus, ended: lifecycle.ReasonEnded, early: lifecycle.ReasonEarly,
+		asks: lifecycle.ReasonQuestion,
 	}
 	for _, from := range lifecycle.Statuses {
 		for i, c := range changes {

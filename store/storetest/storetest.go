@@ -66,6 +66,10 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Machine", Config{}, testMachine},
 		{"Silent", Config{}, testSilent},
 		{"Attempts", Config{}, testAttempts},
+		{"Asking", Config{}, testAsking},
+		{"AskingExpires", Config{}, testAskingExpires},
+		{"AskingOneWinner", Config{}, testAskingOneWinner},
+		{"AgainstModel", Config{History: 200}, testAgainstModel},
 		{"OneWinner", Config{}, testOneWinner},
 		{"ConcurrentEvents", Config{}, testConcurrentEvents},
 		{"ConcurrentProgress", Config{}, testConcurrentProgress},
@@ -237,6 +241,8 @@ func (s *suite) into(id string, status lifecycle.Status) lifecycle.Request {
 	}
 	r = s.apply(id, lifecycle.Start{})
 	switch status {
+	case lifecycle.Waiting:
+		r = s.apply(id, ask(0))
 	case lifecycle.Succeeded:
 		r = s.apply(id, lifecycle.Succeed{})
 	case lifecycle.Failed:

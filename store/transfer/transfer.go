@@ -61,7 +61,7 @@ type Line struct {
 	Serial  uint64  `json:"serial,omitzero"` // rises with creation
 	Ticket  uint64  `json:"ticket,omitzero"` // of a pending one: rises in the order of work
 
-	Part string `json:"part,omitzero"` // "input" or "output"
+	Part string `json:"part,omitzero"` // "input", "output" or "answers"
 	Type string `json:"type,omitzero"`
 	Data []byte `json:"data,omitzero"`
 
@@ -151,8 +151,9 @@ func TimeOf(event string) time.Time {
 
 // The names of the parts of a request.
 const (
-	Input  = "input"
-	Output = "output"
+	Input   = "input"
+	Output  = "output"
+	Answers = "answers"
 )
 
 // PartOf returns what a name stands for.
@@ -162,6 +163,8 @@ func PartOf(name string) (lifecycle.Part, bool) {
 		return lifecycle.Input, true
 	case Output:
 		return lifecycle.Output, true
+	case Answers:
+		return lifecycle.Answers, true
 	default:
 		return 0, false
 	}

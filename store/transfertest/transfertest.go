@@ -51,6 +51,7 @@ func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transf
 		{"a route", transfer.Request, request(func(r *lifecycle.Request) { r.Route = "a b" }), "a route that"},
 		{"a topic", transfer.Request, request(func(r *lifecycle.Request) { r.Topic = "#" }), "a topic that"},
 		{"a status", transfer.Request, request(func(r *lifecycle.Request) { r.Status = "gone" }), "the record is damaged"},
+		{"a question", transfer.Request, request(func(r *lifecycle.Request) { r.Question = new(lifecycle.Question) }), "a question that"},
 		{"a priority", transfer.Request, request(func(r *lifecycle.Request) { r.Priority = 10 }), "a priority that"},
 		{"a batch", transfer.Request, request(func(r *lifecycle.Request) { r.BatchID = "b c" }), "an id of a batch that"},
 		{"a webhook", transfer.Request, request(func(r *lifecycle.Request) {

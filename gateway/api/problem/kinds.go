@@ -25,6 +25,7 @@ var (
 	KeyInProgress = Kind{"idempotency-key-in-progress", 409, "Still in progress", "The first call with this Idempotency-Key has not been answered yet. Repeat the call later."}
 	Transition    = Kind{"invalid-transition", 409, "Not in this status", "The request does not stand where this step is possible. The member requestStatus says where it stands."}
 	Superseded    = Kind{"attempt-superseded", 409, "The attempt was superseded", "Another attempt works on the request now; this one must stop. The member attempt is the one that counts."}
+	Answered      = Kind{"question-answered", 409, "The question was answered", "A question is answered once, and this one was answered already, by this call made again or by somebody else. Nothing was changed. A processor finds the answer among the answers of its work."}
 	Worker        = Kind{"worker-superseded", 409, "The worker was superseded", "Another session of the worker of this name has called for work, so this one is taken for gone and what it had was handed to the queue again. It must stop. Processors that run at the same time need names of their own."}
 	NotEnded      = Kind{"not-ended", 409, "The request has not ended", "Only a request that has ended can be forgotten. Cancel it first."}
 	Canceled      = Kind{"request-canceled", 409, "The request was canceled", "The request was canceled and has no result."}
@@ -61,7 +62,7 @@ var (
 // All are all problem types, for their pages.
 var All = []Kind{
 	Malformed, Unauthorized, Forbidden, Origin, NotFound, NoRequest, NotReady, Method,
-	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, Worker, NotEnded, Canceled,
+	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, Answered, Worker, NotEnded, Canceled,
 	NoWebhook, WebhookState, Unproven,
 	Timeout, Precondition, TooLarge, MediaType, Range, Invalid, KeyReused, Upgrade, Headers, Failed, Internal, Damaged,
 	Unavailable, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Stored, Webhooks, Subscriptions, Bytes, NoTokens,

@@ -6,9 +6,9 @@ local now = ARGV[1]
 local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
--- the result, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, output)
+-- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
+-- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; answers: there are some.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, answers, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   local key = tag .. 'r:' .. id
@@ -46,7 +46,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if was ~= status then
     if was == 'p' then
       call('ZREM', tag .. 'pending', queue .. ticket .. id)
-    else
+    elseif status ~= 'w' then
       call('ZREM', tag .. 'processing', id)
     end
     if status == 'p' then
@@ -61,11 +61,20 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if expires then
     call('ZADD', tag .. 'expiry', expires, id)
   end
-  if stage then
-    call('RENAME', tag .. 's:' .. stage, tag .. 'o:' .. name)
-    call('PEXPIRE', tag .. 'o:' .. name, ended)
-  elseif output then
-    call('SET', tag .. 'o:' .. name, output, 'PX', ended)
+  if stage or output then
+    local body = tag .. (status == 's' and 'o:' or 'a:') .. name
+    if stage then
+      call('RENAME', tag .. 's:' .. stage, body)
+    elseif not ended then
+      call('SET', body, output)
+    else
+      call('SET', body, output, 'PX', ended)
+    end
+    if stage and ended then
+      call('PEXPIRE', body, ended)
+    elseif stage then
+      call('PERSIST', body)
+    end
   end
   if sequence then
     emit(name, sequence, record, now, hook or '', owner, topic, ended)
@@ -77,6 +86,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if ended then
     call('PEXPIRE', tag .. 'h:' .. name, ended)
     call('PEXPIRE', tag .. 'i:' .. name, ended)
+    if given(answers) then
+      call('PEXPIRE', tag .. 'a:' .. name, ended)
+    end
   end
   if cancels then
     call('PUBLISH', cancels, name)

@@ -204,7 +204,7 @@ end
 
 -- parts.EventType
 local types = {
-  a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying',
+  a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying', w = 'request.waiting', n = 'request.answered',
   d = 'request.succeeded', f = 'request.failed', c = 'request.canceled', x = 'request.expired',
 }
 

@@ -15,7 +15,7 @@ elseif header(old) ~= ARGV[2] then
   return { 'conflict' }
 end
 local events = call('LRANGE', tag .. 'h:' .. name, 0, -1)
-call('UNLINK', tag .. 'r:' .. id, tag .. 'h:' .. name, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name) -- first: a server without memory refuses what follows if it is
+call('UNLINK', tag .. 'r:' .. id, tag .. 'h:' .. name, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name, tag .. 'a:' .. name) -- first: a server without memory refuses what follows if it is
 -- In feeds its events leave their places empty, so that offsets stay contiguous. Those that have
 -- left its own channel before are not found here: who reads a feed asks whether the request is
 -- there, see told.

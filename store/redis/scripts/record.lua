@@ -15,7 +15,7 @@ end
 local function sequence_of(event) return tonumber(string.match(event, '\n[^\n]*/(%d+)/[^/\n]*\n', 50)) end
 local function ends(event)
   local status = status_of(event)
-  return status ~= 'p' and status ~= 'r'
+  return status ~= 'p' and status ~= 'r' and status ~= 'w'
 end
 
 -- The newest event in the list of a request, nil if there is none. That which ends it is the record
