@@ -65,6 +65,8 @@ const (
 	ReasonMessage Reason = "message"
 	// Somebody took the attempt for dead: it has reported within its lease.
 	ReasonAlive Reason = "alive"
+	// A start: as many are worked on as may be at the same time, see [Concurrency].
+	ReasonSlot Reason = "slot"
 )
 
 // TransitionError is a change that the state machine refused. Nothing was
@@ -90,6 +92,8 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: it is %s by another message", e.ID, e.Change, e.From)
 	case ReasonAlive:
 		return fmt.Sprintf("request %s: %s refused: attempt %d has reported within its lease", e.ID, e.Change, e.Current)
+	case ReasonSlot:
+		return fmt.Sprintf("request %s: %s refused: as many as may be are worked on, so it waits for one to end", e.ID, e.Change)
 	case ReasonEarly:
 		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
 	default:

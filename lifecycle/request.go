@@ -42,6 +42,8 @@ type Request struct {
 	Repeated bool `json:"repeated,omitzero"`
 	// In what its owner takes, see [Request.Usage].
 	Counted bool `json:"counted,omitzero"`
+	// How many like it may be worked on at the same time.
+	Concurrency Concurrency `json:"concurrency,omitzero"`
 
 	// Which one of its batch, from 0; here it takes no further room.
 	Member int32 `json:"member,omitzero"`
@@ -81,6 +83,11 @@ type Request struct {
 	// have a higher priority; whether these come first is the broker's. The store
 	// computes it when it hands out a pending request; it is never stored.
 	Position *int `json:"-"`
+
+	// Parked says that a pending request waits in the store for a slot, see [Concurrency], and is
+	// not to be queued until it has one. The store says so of what a step has left pending, and of
+	// what [Housekeeping.Unfinished] yields; it is never stored.
+	Parked bool `json:"-"`
 }
 
 // Content is a body with its media type.

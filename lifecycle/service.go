@@ -40,6 +40,10 @@ type Limits struct {
 	RetryBase time.Duration
 	RetryMax  time.Duration // the longest of these, unless the first is longer; 5 minutes
 	Quota     Quota         // of each owner; none
+	Waiting   int64         // requests that may wait on a route; any number
+	// Routes are how many requests of a route may be worked on at the same time, over all nodes;
+	// any number. PerKey are how many with the same key, unless a request says less; 1.
+	Routes, PerKey map[string]int
 }
 
 // WithDefaults returns l with every zero field replaced by its default.
@@ -75,6 +79,7 @@ type Service struct {
 	log         *slog.Logger
 	completions completions
 	creating    ownerLimit
+	freed       freed
 
 	notWithdrawn, notQueued burst
 }
@@ -90,12 +95,16 @@ func New(store Store, queue Queue, o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
+	s := &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
 		completions:  completions{waiting: make(map[Ref]*waiting), closing: make(chan struct{})},
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
-		notQueued:    burst{level: slog.LevelWarn, text: "retry could not be queued yet"},
+		notQueued:    burst{level: slog.LevelWarn, text: "request that waits again could not be queued yet"},
 	}
+	if slots, ok := store.(Slots); ok {
+		s.freed.stop = slots.OnSlot(func(of Ref) { s.freed.add(s, of) })
+	}
+	return s
 }
 
 // Limits returns the limits in force.
@@ -325,6 +334,9 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 			s.tell(r)
 		}
 		return r, err
+	}
+	if r.Parked {
+		return r, nil
 	}
 	// Whoever reported may give up waiting now, but the request waits for its message.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime)

@@ -121,6 +121,7 @@ type Store struct {
 
 	// The writer's, with what is not durable yet. Who reads may look at the queue.
 	queue      positions
+	slots      slots
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
 	scanned    []byte // up to where leftovers has scanned,
@@ -129,6 +130,7 @@ type Store struct {
 	watched  watched
 	listener atomic.Pointer[func(string, hub.Message)]
 	cancels  codec.Listeners
+	freed    codec.Listeners // of slots
 
 	endpoints endpoints // the writer's
 	dues      codec.Listeners
@@ -138,6 +140,7 @@ var (
 	_ lifecycle.Store         = (*Store)(nil)
 	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
+	_ lifecycle.Slots         = (*Store)(nil)
 	_ hub.Source              = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
@@ -415,6 +418,9 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 		return err
 	}
 	if err := s.loadEndpoints(tx); err != nil {
+		return err
+	}
+	if err := s.giveSlots(tx); err != nil {
 		return err
 	}
 	return s.consistent(tx)

@@ -62,6 +62,7 @@ const (
 	fieldReported
 	fieldCounted
 	fieldRetryDelay // ns
+	fieldConcurrency
 )
 
 // statuses are those of a request by what stands for them.
@@ -162,6 +163,11 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendText(dst, fieldStartedBy, r.StartedBy)
 	dst = appendNumber(dst, fieldLease, int64(r.Lease))
 	dst = appendNumber(dst, fieldRetryDelay, int64(r.RetryDelay))
+	if c := r.Concurrency; c != (lifecycle.Concurrency{}) {
+		dst = appendNested(dst, fieldConcurrency, func(dst []byte) []byte {
+			return appendNumber(appendNumber(appendText(dst, 1, c.Key), 2, int64(c.Limit)), 3, int64(c.Route))
+		})
+	}
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -396,6 +402,17 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.Lease = time.Duration(f.int64())
 		case fieldRetryDelay:
 			r.RetryDelay = time.Duration(f.int64())
+		case fieldConcurrency:
+			ok = f.nested(func(f field) {
+				switch f.number {
+				case 1:
+					r.Concurrency.Key = f.bytes
+				case 2:
+					r.Concurrency.Limit = f.int()
+				case 3:
+					r.Concurrency.Route = f.int()
+				}
+			})
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {

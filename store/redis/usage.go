@@ -180,3 +180,26 @@ func isQuota(err error) bool {
 	_, ok := errors.AsType[*lifecycle.QuotaError](err)
 	return ok
 }
+
+// isFull reports whether a creation was refused because a route has no room.
+func isFull(err error) bool {
+	_, ok := errors.AsType[*lifecycle.FullError](err)
+	return ok
+}
+
+// roomArgument is what the script that creates is told of the room that a submission needs. Of more
+// partitions each holds its part of what waits, unless all of it waits in one.
+func (s *Store) roomArgument(sub *lifecycle.Submission) string {
+	n, parts := sub.Room, int64(len(s.tags))
+	switch {
+	case n.Most <= 0:
+		return ""
+	case sub.Concurrency.Route > 0:
+		parts = 1
+	}
+	text := strconv.FormatInt((n.Most+parts-1)/parts, 10)
+	for route, more := range n.Routes {
+		text += " " + strconv.FormatInt((more+parts-1)/parts, 10) + " " + route
+	}
+	return text
+}
