@@ -22,7 +22,8 @@ func (c *Config) AtOnce(entries []string) map[string]int {
 	return limits
 }
 
-// checkConcurrency returns a [*settings.Error] unless each entry limits a route that there is, once.
+// checkConcurrency returns a [*settings.Error] unless each entry limits a route that there is,
+// once.
 func (c *Config) checkConcurrency() error {
 	for key, entries := range map[string][]string{"route-concurrency": c.RouteConcurrency, "key-concurrency": c.KeyConcurrency} {
 		seen := make(map[string]bool)

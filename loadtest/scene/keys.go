@@ -109,7 +109,8 @@ func (s *Keys) beside(h *peer.Hark, run int, key string) (*hdrhistogram.Histogra
 	var mu sync.Mutex
 	err := together(others, func(n int) error {
 		local := measure.NewHistogram()
-		next := time.Now().Add(time.Duration(n) * s.Pace / time.Duration(others)) // they come one after the other
+		// They come one after the other.
+		next := time.Now().Add(time.Duration(n) * s.Pace / time.Duration(others))
 		for count := range s.each() {
 			time.Sleep(time.Until(next))
 			next = next.Add(s.Pace)

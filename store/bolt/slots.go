@@ -290,7 +290,6 @@ func (b *batch) moveSlot(step lifecycle.SlotStep, r *record) {
 func (s *Store) giveSlots(tx *bolt.Tx) error {
 	all := &slotting{slots: &s.slots}
 	all.lanes, all.routes, all.of = make(map[string]*lane), make(map[string]*slotRoute), make(map[string]slot)
-	now := s.options.Now()
 	each := func(bucket []byte, f func(r *record)) error {
 		return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
 			if len(value) == 0 {
@@ -306,7 +305,7 @@ func (s *Store) giveSlots(tx *bolt.Tx) error {
 		return err
 	}
 	return each(pendingBucket, func(r *record) {
-		if !r.NotBefore.After(now) {
+		if !r.NotBefore.After(s.options.Now()) {
 			all.enter(slotOf(r))
 		}
 	})

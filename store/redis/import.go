@@ -191,7 +191,8 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		i.pipe.ZAdd(i.ctx, tag+"pending", goredis.Z{Member: r.member()})
 	case lifecycle.Processing:
 		i.pipe.ZAdd(i.ctx, tag+"processing", goredis.Z{Member: r.ID})
-		if r.Concurrency.Limited() { // what waits gets its slot, or waits for it, when it is to start
+		// What is pending gets its slot, or waits for it, when it is to start.
+		if r.Concurrency.Limited() {
 			i.pipe.SAdd(i.ctx, tag+"c:h:"+r.Lane(), r.Ref().String())
 		}
 		if r.Concurrency.Route > 0 {

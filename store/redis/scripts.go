@@ -126,8 +126,8 @@ var scripts = struct {
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
-// slotsFunction is one function around what is rarely needed: to make all those that are in it takes
-// longer than a short script.
+// slotsFunction is one function around what is rarely needed: to make all those that are in it
+// takes longer than a short script.
 func slotsFunction() string { return "local function slots(...)\n" + slotsScript + "end\n" }
 
 // writers are the scripts that append to feeds. A store has its own, with its settings in their

@@ -22,8 +22,8 @@ func (s *suite) slots() lifecycle.Slots {
 	return slots
 }
 
-// fitting returns a submission with an id, which begins with the one that it has, under which it can
-// be counted.
+// fitting returns a submission with an id, which begins with the one that it has, under which it
+// can be counted.
 func (s *suite) fitting(sub lifecycle.Submission) lifecycle.Submission {
 	s.Helper()
 	slots, name := s.slots(), sub.ID
