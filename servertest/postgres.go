@@ -19,13 +19,7 @@ func Postgres(t testing.TB) *Server {
 	t.Helper()
 	require(t, "initdb", "postgresql")
 	require(t, "postgres", "postgresql")
-	return open(t, func(string) *Server {
-		// Not in the folder of the test, which is for its user alone.
-		dir, err := os.MkdirTemp("", "hark-servertest-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return open(t, func(dir string) *Server {
 		user := &syscall.SysProcAttr{}
 		if os.Getuid() == 0 { // whom PostgreSQL refuses
 			const nobody = 65534

@@ -1,6 +1,6 @@
 // Package servertest starts real servers for tests: a redis-server, a postgres or a
 // rabbitmq-server of its own for each caller, on free ports of the loopback
-// interface, with data in a temporary directory. It never talks to a server that
+// interface, with data in a temporary directory, in memory where that has room. It never talks to a server that
 // runs already, and it leaves no process behind, not even when the test binary is
 // killed.
 //
@@ -252,11 +252,15 @@ type starter interface {
 func open[T starter](t testing.TB, create func(dir string) T) T {
 	t.Helper()
 	for try := 1; ; try++ {
-		s := create(t.TempDir())
+		dir, remove, err := newFolder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(remove)
+		s := create(dir)
 		s.failWith(t.Fatalf)
 		t.Cleanup(s.end)
-		err := s.start()
-		if err == nil {
+		if err = s.start(); err == nil {
 			return s
 		}
 		if try == 3 || !portTaken(err) {
@@ -285,7 +289,7 @@ func (s *Server) end() {
 type Shared struct {
 	mu     sync.Mutex
 	broker *RabbitMQServer
-	dir    string
+	remove func() // its folder
 	err    error
 }
 
@@ -296,10 +300,11 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for try := 0; s.broker == nil && s.err == nil; try++ {
-		if s.dir, s.err = os.MkdirTemp("", "hark-servertest-"); s.err != nil {
+		var dir string
+		if dir, s.remove, s.err = newFolder(); s.err != nil {
 			break
 		}
-		b := newRabbitMQ(s.dir, nil, nil)
+		b := newRabbitMQ(dir, nil, nil)
 		b.fatal = func(format string, arguments ...any) { panic(fmt.Sprintf(format, arguments...)) }
 		err := b.start()
 		if err == nil {
@@ -307,7 +312,7 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 			break
 		}
 		b.end()
-		_ = os.RemoveAll(s.dir)
+		s.remove()
 		if try == 2 || !portTaken(err) {
 			s.err = err
 		}
@@ -326,7 +331,7 @@ func (s *Shared) Stop() {
 		s.broker.end()
 		s.broker = nil
 	}
-	if s.dir != "" {
-		_ = os.RemoveAll(s.dir)
+	if s.remove != nil {
+		s.remove()
 	}
 }

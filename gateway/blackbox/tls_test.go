@@ -85,6 +85,9 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ws.Close() }()
+	if err := ws.NetConn().(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
 
 	const reports = 300
 	filling := strings.Repeat("x", 1900) // together more than sockets hold for a slow reader
@@ -102,59 +105,81 @@ func TestTLS(t *testing.T) {
 			}
 		}()
 	}
-	offset, events := 0, bufio.NewReader(res.Body)
+	// Both are read at the same time: a WebSocket that answers no ping for two heartbeats is
+	// closed, and pings are answered by whoever reads.
+	var streamed, socketed int
+	var failed error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		socketed, failed = readSocket(ws)
+	}()
+	streamed, err = readStream(res.Body)
+	if err != nil {
+		t.Fatal("the stream, after ", streamed, ": ", err)
+	}
+	<-read
+	if failed != nil {
+		t.Fatal("the socket, after ", socketed, ": ", failed)
+	}
+	if want := reports + 3; streamed != want || socketed != want {
+		t.Errorf("the stream ended at %d, the socket at %d, want %d", streamed, socketed, want)
+	}
+}
+
+// readStream reads events up to their end and returns the offset of the last one. One that does
+// not follow on the one before is an error.
+func readStream(stream io.Reader) (offset int, err error) {
+	events := bufio.NewReader(stream)
 	for {
 		line, err := events.ReadString('\n')
 		if err != nil {
-			t.Fatal("after ", offset, ": ", err)
+			return offset, err
 		}
 		if n := 0; strings.HasPrefix(line, "id: ") {
 			if _, _ = fmt.Sscanf(line, "id: %d", &n); n == 0 && offset == 0 {
 				continue // where the stream begins
 			}
 			if n != offset+1 {
-				t.Fatalf("event %d after %d", n, offset)
+				return offset, fmt.Errorf("event %d", n)
 			}
 			offset = n
 		}
 		if strings.HasPrefix(line, "event: end") {
-			break
+			return offset, nil
 		}
 	}
-	if want := reports + 3; offset != want {
-		t.Errorf("the stream ended at %d, want %d", offset, want)
-	}
-	offset = 0
-	for ended := false; !ended; {
+}
+
+// readSocket does as readStream, and sends a ping every ten messages.
+func readSocket(ws *websocket.Conn) (offset int, err error) {
+	for {
 		if offset%10 == 0 {
 			if err := ws.WriteControl(websocket.PingMessage, []byte("are you there"), time.Now().Add(5*time.Second)); err != nil {
-				t.Fatal(err)
+				return offset, err
 			}
 		}
 		_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
 		_, text, err := ws.ReadMessage()
 		if err != nil {
-			t.Fatal("after ", offset, ": ", err)
+			return offset, err
 		}
 		var m struct {
 			Op     string
 			Offset int
 		}
 		if err := json.Unmarshal(text, &m); err != nil {
-			t.Fatal(err)
+			return offset, err
 		}
 		switch m.Op {
 		case "event":
 			if m.Offset != offset+1 {
-				t.Fatalf("event %d after %d", m.Offset, offset)
+				return offset, fmt.Errorf("event %d", m.Offset)
 			}
 			offset = m.Offset
 		case "end":
-			ended = true
+			return offset, nil
 		}
-	}
-	if want := reports + 3; offset != want {
-		t.Errorf("the socket ended at %d, want %d", offset, want)
 	}
 }
 

@@ -47,7 +47,7 @@ func Cases(o Options) ([]Case, error) {
 	}
 	// The last, because one that is taken may take away what others need.
 	for _, op := range ops {
-		b.spellings(op)
+		b.spellings(op, paths)
 	}
 	return b.cases, nil
 }

@@ -63,7 +63,8 @@ func (b *builder) naming(op *Operation, name, value string) string {
 
 // spellings are paths that are nearly those that there are. A proxy's rules are by the letter, so
 // none is taken for another.
-func (b *builder) spellings(op *Operation) {
+// paths are all that there are: the spelling that is wrong for one may be another.
+func (b *builder) spellings(op *Operation, paths []string) {
 	path, query, asked := strings.Cut(op.Target, "?")
 	if asked {
 		query = "?" + query
@@ -108,7 +109,7 @@ func (b *builder) spellings(op *Operation) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
 		target := wrong[name]
-		if target == path || !strings.HasPrefix(op.Path, "/v1/") && strings.Contains(name, "version") || op.ends(target) {
+		if target == path || !strings.HasPrefix(op.Path, "/v1/") && strings.Contains(name, "version") || op.ends(target) || slices.Contains(paths, target) {
 			continue
 		}
 		// It may be the name of something, which is not there, or which has not this method; or no
