@@ -287,7 +287,9 @@ func testSlotsAgainstModel(s *suite) {
 			s.Store = s.in.Reopen()
 			stop()
 			stop = s.slots().OnSlot(m.told.add)
-			m.reopened()
+			if s.in.Anew {
+				m.reopened()
+			}
 			what = "reopened"
 		}
 		m.check(n, what)

@@ -43,6 +43,8 @@ type Instance struct {
 	// Approximate says that what an owner takes is not counted in one place, so that calls of one
 	// moment may go beyond its quota.
 	Approximate bool
+	// Anew says that slots are given anew when the store is opened.
+	Anew bool
 }
 
 // Run runs the suite. open is called for each test; what it opens it closes with
