@@ -154,10 +154,11 @@ func TestRouteFull(t *testing.T) {
 }
 
 // neverMore replays the events of all requests, in the order in which the store made them, and
-// checks that no key was ever worked on more often at a time than it may, and how all ended.
-func neverMore(t *testing.T, s *process, requests, limit int) {
+// checks that no key was ever worked on more often at a time than it may, and how all ended. It
+// returns how many attempts followed one whose processor had died.
+func neverMore(t *testing.T, s *process, requests, limit int) (again int) {
 	t.Helper()
-	running, ended, most, again := make(map[string]string), 0, 0, 0
+	running, ended, most := make(map[string]string), 0, 0
 	by := make(map[string]int)
 	for after := 0; ; {
 		page := s.call("GET", fmt.Sprintf("/v1/history?after=%d&limit=1000", after), nil).want(200)
@@ -207,6 +208,7 @@ func neverMore(t *testing.T, s *process, requests, limit int) {
 	if ended != requests || most != limit || len(running) != 0 {
 		t.Errorf("%d of %d have succeeded, at most %d of %d at once, %v run", ended, requests, most, limit, running)
 	}
+	return again
 }
 
 // TestKeysSurviveKills kills a gateway, with the processors in it, again and again while many
@@ -253,14 +255,14 @@ func TestKeysSurviveKills(t *testing.T) {
 // TestKeysInCluster kills gateways and workers of several nodes likewise, while requests are
 // submitted one by one at all of them.
 func TestKeysInCluster(t *testing.T) {
-	const requests, keys, limit = 600, 6, 3
+	const requests, keys, limit = 400, 6, 3
 	c := newCluster(t, 2, 2, "--feed-history=100000")
 	var submitting sync.WaitGroup
 	for n := range 8 {
 		submitting.Go(func() {
 			for i := n; i < requests; i += 8 {
 				id := fmt.Sprint("r", i)
-				c.submit(i, id, fmt.Sprintf(`{"id":%q,"route":"sleep","maxAttempts":20,"concurrencyKey":"k%d","concurrencyLimit":%d,"content":{"steps":1,"duration":"20ms"}}`, id, i%keys, limit))
+				c.submit(i, id, fmt.Sprintf(`{"id":%q,"route":"sleep","maxAttempts":20,"concurrencyKey":"k%d","concurrencyLimit":%d,"content":{"steps":1,"duration":"400ms"}}`, id, i%keys, limit))
 			}
 		})
 	}
@@ -284,5 +286,7 @@ func TestKeysInCluster(t *testing.T) {
 	}
 	submitting.Wait()
 	c.await("all have ended", func() bool { return ended() == requests })
-	neverMore(t, c.node(0), requests, limit)
+	if neverMore(t, c.node(0), requests, limit) == 0 {
+		t.Error("nobody was killed in mid-work")
+	}
 }
