@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -197,9 +198,10 @@ func (s *Store) roomArgument(sub *lifecycle.Submission) string {
 	case sub.Concurrency.Route > 0:
 		parts = 1
 	}
-	text := strconv.FormatInt((n.Most+parts-1)/parts, 10)
+	var text strings.Builder
+	text.WriteString(strconv.FormatInt((n.Most+parts-1)/parts, 10))
 	for route, more := range n.Routes {
-		text += " " + strconv.FormatInt((more+parts-1)/parts, 10) + " " + route
+		text.WriteString(" " + strconv.FormatInt((more+parts-1)/parts, 10) + " " + route)
 	}
-	return text
+	return text.String()
 }
