@@ -187,7 +187,7 @@ func backlog(store *bolt.Store) memory.Backlog {
 					yield(broker.Job{}, err)
 					return
 				}
-				if r.Batch == nil && !yield(processor.BrokerJob(r), nil) {
+				if r.Batch == nil && !r.Parked && !yield(processor.BrokerJob(r), nil) {
 					return
 				}
 			}
@@ -209,7 +209,7 @@ func recoverWork(queue *memory.Broker, store lifecycle.Housekeeping) error {
 				failed = err
 				return
 			}
-			if r.Batch != nil {
+			if r.Batch != nil || r.Parked {
 				continue
 			}
 			if !yield(processor.BrokerJob(r), r.Status == lifecycle.Processing) {

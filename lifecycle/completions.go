@@ -123,13 +123,14 @@ func (t *completions) take(batch Ref, w *waiting) (next Count, ok bool) {
 	return next, false
 }
 
-// inBackground runs f in a goroutine that close waits for.
-func (t *completions) inBackground(f func()) {
+// inBackground runs f in a goroutine that close waits for, unless that has begun.
+func (t *completions) inBackground(f func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.running.Go(f)
 	}
+	return !t.closed
 }
 
 // close returns when what calls have left to be done is done: batches know of the ends of their

@@ -70,7 +70,8 @@ func NewRequest(sub *Submission, now time.Time) Effect {
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
 		Input:   ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
 		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,
-		Batch: sub.Batch, BatchID: sub.BatchID, BatchLife: sub.BatchLife, Member: sub.Member,
+		Concurrency: sub.Concurrency,
+		Batch:       sub.Batch, BatchID: sub.BatchID, BatchLife: sub.BatchLife, Member: sub.Member,
 	}
 	if sub.Call != nil {
 		r.Call = new(*sub.Call)

@@ -15,7 +15,8 @@ func full() lifecycle.Submission {
 		ID: "r1", Life: "0123456789", Owner: "o", Route: "images", Topic: "order-42", Priority: 7, Delay: time.Minute, Timeout: time.Hour,
 		Retention: 2 * time.Hour, MaxAttempts: 5, RetryDelay: time.Second, Content: lifecycle.Content{Type: "text/plain", Data: []byte("hello")},
 		Call: &lifecycle.Call{Method: "PUT", Path: "/x"}, Headers: map[string]string{"Traceparent": "00"}, Webhook: &lifecycle.Webhook{Endpoint: "e"},
-		Fingerprint: "f", Quota: lifecycle.Quota{Open: 1}, Batch: &lifecycle.Batch{Total: 2}, BatchID: "b", BatchLife: "9876543210", Member: 3,
+		Fingerprint: "f", Quota: lifecycle.Quota{Open: 1}, Room: lifecycle.Room{Most: 1},
+		Concurrency: lifecycle.Concurrency{Key: "customer-7", Limit: 2, Route: 3}, Batch: &lifecycle.Batch{Total: 2}, BatchID: "b", BatchLife: "9876543210", Member: 3,
 		Key: "k", KeyLock: time.Minute, Join: true,
 	}
 }
@@ -42,7 +43,7 @@ func TestNewRequest(t *testing.T) {
 			t.Errorf("%s is left out in the submission of the test", field.Name)
 		}
 		value.SetZero()
-		ofTheStep := field.Name == "Quota" || field.Name == "KeyLock" || field.Name == "Join"
+		ofTheStep := field.Name == "Quota" || field.Name == "Room" || field.Name == "KeyLock" || field.Name == "Join"
 		if same := reflect.DeepEqual(lifecycle.NewRequest(&less, now), accepted); same != ofTheStep {
 			t.Errorf("without %s it is the same: %v", field.Name, same)
 		}

@@ -69,6 +69,8 @@ const (
 	ReasonQuestion Reason = "question"
 	// Somebody took the attempt for dead: it has reported within its lease.
 	ReasonAlive Reason = "alive"
+	// A start: as many are worked on as may be at the same time, see [Concurrency].
+	ReasonSlot Reason = "slot"
 )
 
 // TransitionError is a change that the state machine refused. Nothing was
@@ -98,6 +100,8 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: the question was answered already", e.ID, e.Change)
 	case ReasonQuestion:
 		return fmt.Sprintf("request %s: %s refused: it is not the question that the request asks", e.ID, e.Change)
+	case ReasonSlot:
+		return fmt.Sprintf("request %s: %s refused: as many as may be are worked on, so it waits for one to end", e.ID, e.Change)
 	case ReasonEarly:
 		return fmt.Sprintf("request %s: %s refused: its time has not run out", e.ID, e.Change)
 	default:

@@ -13,7 +13,7 @@ import (
 // MemberError is why a batch cannot be submitted because of one of its members.
 type MemberError struct {
 	Member int
-	Err    error // ErrIDTaken
+	Err    error // ErrIDTaken or ErrUnfitID
 }
 
 func (e *MemberError) Error() string {
@@ -34,9 +34,15 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // is none of them. A member without an id gets one.
 func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
 	sub.Batch = &Batch{Total: len(members), Timed: true}
+	sub.Room.Routes = make(map[string]int64)
 	for i := range members {
 		m := &members[i]
 		b.service.fill(m)
+		m.Owner = caller.Subject
+		if err := b.service.fit(m, m.ID != ""); err != nil {
+			return Created{}, &MemberError{Member: i, Err: err}
+		}
+		sub.Room.Routes[m.Route]++
 		sub.Batch.Named = sub.Batch.Named || m.ID != ""
 		sub.Timeout = max(sub.Timeout, m.Timeout+batchMargin)
 	}

@@ -23,6 +23,7 @@ type memberOptions struct {
 	Retention   time.Duration `json:"retention"`
 	MaxAttempts int           `json:"maxAttempts"`
 	RetryDelay  time.Duration `json:"retryDelay,omitzero"`
+	Concurrency Concurrency   `json:"concurrency,omitzero"`
 	Type        string        `json:"type"` // of its content
 	Webhook     *Webhook      `json:"webhook,omitzero"`
 }
@@ -38,7 +39,7 @@ func encodeMembers(members []Submission) (Content, error) {
 		m := &members[i]
 		options, err := json.Marshal(memberOptions{
 			ID: m.ID, Route: m.Route, Topic: m.Topic, Priority: m.Priority, Delay: m.Delay, Timeout: m.Timeout,
-			Retention: m.Retention, MaxAttempts: m.MaxAttempts, RetryDelay: m.RetryDelay, Type: m.Content.Type, Webhook: m.Webhook,
+			Retention: m.Retention, MaxAttempts: m.MaxAttempts, RetryDelay: m.RetryDelay, Type: m.Content.Type, Webhook: m.Webhook, Concurrency: m.Concurrency,
 		})
 		if err != nil {
 			return Content{}, fmt.Errorf("options of a batch's request: %w", err)
@@ -80,7 +81,8 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		members = append(members, Submission{
 			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, RetryDelay: o.RetryDelay, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
-			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
+			Concurrency: o.Concurrency,
+			Content:     Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
 	}
 	if len(members) != batch.Batch.Total {
@@ -119,6 +121,11 @@ func (m mark) id(batch *Request) string {
 	var made [8]byte
 	binary.BigEndian.PutUint64(made[:], uint64(batch.CreatedAt.UnixMilli()))
 	copy(id, made[2:])
+	return uuidOf(id)
+}
+
+// uuidOf returns 16 bytes as a UUID of version 8.
+func uuidOf(id []byte) string {
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])

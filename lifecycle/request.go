@@ -51,6 +51,8 @@ type Request struct {
 	Repeated bool `json:"repeated,omitzero"`
 	// In what its owner takes, see [Request.Usage].
 	Counted bool `json:"counted,omitzero"`
+	// How many like it may be worked on at the same time.
+	Concurrency Concurrency `json:"concurrency,omitzero"`
 
 	// Which one of its batch, from 0; here it takes no further room.
 	Member int32 `json:"member,omitzero"`
@@ -94,6 +96,10 @@ type Request struct {
 	// Given are the [Answers] as whoever works on the request gets them, see [Service.Start]: a
 	// JSON object with the answer to each question by its name. They are kept beside the request.
 	Given json.RawMessage `json:"-"`
+	// Parked says that a pending request waits in the store for a slot, see [Concurrency], and is
+	// not to be queued until it has one. The store says so of what a step has left pending, and of
+	// what [Housekeeping.Unfinished] yields; it is never stored.
+	Parked bool `json:"-"`
 }
 
 // Content is a body with its media type.

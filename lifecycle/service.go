@@ -40,6 +40,10 @@ type Limits struct {
 	RetryBase time.Duration
 	RetryMax  time.Duration // the longest of these, unless the first is longer; 5 minutes
 	Quota     Quota         // of each owner; none
+	Waiting   int64         // requests that may wait on a route; any number
+	// Routes are how many requests of a route may be worked on at the same time, over all nodes;
+	// any number. PerKey are how many with the same key, unless a request says less; 1.
+	Routes, PerKey map[string]int
 }
 
 // WithDefaults returns l with every zero field replaced by its default.
@@ -75,6 +79,7 @@ type Service struct {
 	log      *slog.Logger
 	batches  *Batches
 	creating ownerLimit
+	freed    freed
 
 	notWithdrawn, notQueued burst
 }
@@ -93,9 +98,12 @@ func New(store Store, queue Queue, o Options) *Service {
 	s := &Service{
 		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
-		notQueued:    burst{level: slog.LevelWarn, text: "retry could not be queued yet"},
+		notQueued:    burst{level: slog.LevelWarn, text: "request that waits again could not be queued yet"},
 	}
 	s.batches = newBatches(s)
+	if slots, ok := store.(Slots); ok {
+		s.freed.stop = slots.OnSlot(func(of Ref) { s.freed.add(s, of) })
+	}
 	return s
 }
 
@@ -334,6 +342,9 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		}
 		return r, err
 	}
+	if r.Parked {
+		return r, nil
+	}
 	s.enqueueAgain(ctx, r)
 	return r, nil
 }
@@ -372,6 +383,9 @@ func (s *Service) Swept(all []Request) {
 // Close returns when what calls have left to be done is done: batches know of the ends of their
 // members. Ends that are reported later are not told any more.
 func (s *Service) Close() {
+	if s.freed.stop != nil {
+		s.freed.stop()
+	}
 	s.batches.completions.close()
 	s.notWithdrawn.tellMore(s.log, true)
 	s.notQueued.tellMore(s.log, true)

@@ -39,7 +39,11 @@ type Store interface {
 	// Of several concurrent calls with one id or key, exactly one creates.
 	//
 	// The store counts what each owner takes, in the steps that change it, by [Request.Usage]. What
-	// would go beyond the submission's quota is refused: [*QuotaError].
+	// would go beyond the submission's quota is refused: [*QuotaError]. So is what its route has no
+	// room for: [*FullError].
+	//
+	// A request that needs a slot, see [Concurrency], and may start at once gets it in this step if
+	// one is free, and is Parked otherwise.
 	Create(ctx context.Context, s Submission) (Created, error)
 
 	// SaveReply remembers how the first call with a key was answered, for as long as the request is
@@ -51,6 +55,11 @@ type Store interface {
 	// each, stores what [BodyOf] says, and moves the request in
 	// the indexes (route, expiry). It returns the request after the change.
 	// ErrNotFound, or the [*TransitionError] of the machine.
+	//
+	// The same step does what [SlotStepOf] says. A start that needs a slot and finds none free is
+	// refused with ReasonSlot, and lets the request wait for one. A slot that is given back goes to
+	// the next request that may have it, see [Slots.OnSlot]: within a lane by priority and then by
+	// how long they wait; lanes of a route that is full take turns.
 	Apply(ctx context.Context, of Ref, c Change) (Request, error)
 
 	// Begin makes the change Start as Apply does, and returns with a request that is processing now
@@ -161,6 +170,8 @@ type Submission struct {
 	Webhook     *Webhook
 	Fingerprint string
 	Quota       Quota // what its owner may take with it; zero: any
+	Room        Room  // that its route must have for it; zero: any
+	Concurrency Concurrency
 
 	Batch     *Batch // see [Request]
 	BatchID   string

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,11 @@ import (
 // of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
 	sub.Owner, sub.Quota = caller.Subject, s.limits.Quota
+	sub.Room.Most = s.limits.Waiting
 	s.fill(&sub)
+	if err := s.fit(&sub, sub.Life != ""); err != nil {
+		return Created{}, err
+	}
 	if err := s.ready(ctx); err != nil { // so that nothing needs to be taken back
 		return Created{}, err
 	}
@@ -30,6 +35,11 @@ func (s *Service) fill(sub *Submission) {
 	}
 	if sub.MaxAttempts <= 0 {
 		sub.MaxAttempts = s.limits.Attempts
+	}
+	c := &sub.Concurrency
+	c.Route = s.limits.Routes[sub.Route]
+	if c.Key != "" && c.Limit <= 0 {
+		c.Limit = cmp.Or(s.limits.PerKey[sub.Route], 1)
 	}
 }
 
@@ -49,6 +59,8 @@ func (s *Service) place(ctx context.Context, sub Submission) (Created, error) {
 		switch {
 		case err != nil:
 			return created, err
+		case !created.Existed && r.Parked:
+			return created, nil
 		case !created.Existed:
 			if err := s.hand(ctx, r, true); err != nil && s.withdraw(ctx, r.Ref()) {
 				return Created{}, err

@@ -53,6 +53,45 @@ func (q Quota) Admit(used, more Usage) error {
 	return nil
 }
 
+// Room is what a submission needs of the routes on which its work is to wait.
+type Room struct {
+	Most int64 // requests that may wait on a route with it; 0: any number
+	// Of a batch, how many requests it brings to each route; nil: one, to the route of the
+	// submission.
+	Routes map[string]int64
+}
+
+// Admit returns a [*FullError] unless every route has room. waiting says how many requests wait on
+// one.
+func (n Room) Admit(route string, waiting func(route string) int64) error {
+	if n.Most <= 0 {
+		return nil
+	}
+	if n.Routes == nil {
+		if route == "" || waiting(route)+1 <= n.Most {
+			return nil
+		}
+		return &FullError{Route: route, Most: n.Most}
+	}
+	for route, more := range n.Routes {
+		if waiting(route)+more > n.Most {
+			return &FullError{Route: route, Most: n.Most}
+		}
+	}
+	return nil
+}
+
+// FullError is why a submission was not stored: too many requests wait on a route of it. Nothing
+// was changed.
+type FullError struct {
+	Route string
+	Most  int64 // that may wait
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("route %s: more than %d requests would wait", e.Route, e.Most)
+}
+
 // The policies of a [Quota].
 const (
 	PolicyOpen   = "open-requests-per-caller"

@@ -10,6 +10,7 @@
 //	go run ./loadtest growth     CPU of a delivery as there are more followers, and more channels
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
+//	go run ./loadtest keys       one customer who sends most of all beside others, by concurrency keys, and what those cost
 //	go run ./loadtest kept       what requests cost that have ended and are kept: bytes, time to start and to stop
 //	go run ./loadtest churn      everything that clients and operators may do at once, while everything dies and comes back: all ends once and as asked
 //	go run ./loadtest attack     attacks, one after the other, each on a gateway of its own: what an honest caller notices, and what memory it takes
@@ -56,6 +57,7 @@ type options struct {
 	Growth    scene.Growth    `cmd:"" help:"What a delivery costs as there are more followers and channels."`
 	Soak      scene.Soak      `cmd:"" help:"Many followers for a long time."`
 	Webhooks  scene.Webhooks  `cmd:"" help:"Deliveries to webhook endpoints, some of them dead."`
+	Keys      scene.Keys      `cmd:"" help:"Customers with concurrency keys, one of whom sends most of all."`
 	Kept      scene.Kept      `cmd:"" help:"What requests cost that have ended and are kept."`
 
 	Churn scene.Churn `cmd:"" help:"Everything at once while everything dies and comes back; a check, not a measurement."`
@@ -83,7 +85,7 @@ type starter interface {
 func main() {
 	var o options
 	command := kong.Parse(&o, kong.Description("Puts load on a push server and says what it costs."))
-	scenes := map[string]runner{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
+	scenes := map[string]runner{"idle": &o.Idle, "broadcast": &o.Broadcast, "unicast": &o.Unicast, "lifecycle": &o.Lifecycle, "slow": &o.Slow, "storm": &o.Storm, "growth": &o.Growth, "soak": &o.Soak, "webhooks": &o.Webhooks, "keys": &o.Keys, "kept": &o.Kept, "churn": &o.Churn, "attack": &o.Attack}
 	peer.Programs = o.Programs
 	name := command.Command()
 	switch s := scenes[name]; {

@@ -94,6 +94,8 @@
  * @property {string} [retention]
  * @property {number} [maxAttempts]
  * @property {string} [retryDelay]
+ * @property {string} [concurrencyKey] of the requests with the same one so many at a time are worked on as the limit says
+ * @property {number} [concurrencyLimit]
  * @property {string} [idempotencyKey] default a new one, so that a repeat is harmless
  * @property {string} [type] media type of bytes that do not know theirs
  * @property {number} [retries] how often to repeat when the gateway cannot be reached or is busy; default 2
@@ -119,7 +121,7 @@ const ENDED = new Set(['succeeded', 'failed', 'canceled', 'expired']);
 /** Whether nothing can follow. @param {Status} status */
 export const hasEnded = (status) => ENDED.has(status);
 
-const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retention', 'maxAttempts', 'retryDelay'];
+const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retention', 'maxAttempts', 'retryDelay', 'concurrencyKey', 'concurrencyLimit'];
 
 /**
  * @typedef {object} ClientConfig

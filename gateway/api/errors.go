@@ -30,8 +30,12 @@ func (a *API) asProblem(err error) *problem.Details {
 		return p
 	}
 	if m, ok := errors.AsType[*lifecycle.MemberError](err); ok {
+		at := "/requests/" + strconv.Itoa(m.Member) + "/id"
+		if errors.Is(m.Err, lifecycle.ErrUnfitID) {
+			return unfitID(at)
+		}
 		p := a.asProblem(m.Err)
-		p.Errors = []problem.FieldError{problem.At("/requests/"+strconv.Itoa(m.Member)+"/id", "is the id of another request")}
+		p.Errors = []problem.FieldError{problem.At(at, "is the id of another request")}
 		return p
 	}
 	if t, ok := errors.AsType[*lifecycle.TransitionError](err); ok {
@@ -46,6 +50,8 @@ func (a *API) asProblem(err error) *problem.Details {
 			if t.From == lifecycle.Waiting {
 				p.Detail = "The request asks another question, see its document."
 			}
+		case lifecycle.ReasonSlot:
+			p.Detail = "As many requests of its concurrencyKey, or of its route, are worked on as may be at the same time. It is handed out when it is its turn."
 		case lifecycle.ReasonAlive:
 			p.Detail = "Attempt " + strconv.Itoa(t.Current) + " has a lease and has reported within it."
 		case lifecycle.ReasonStale:
@@ -68,6 +74,12 @@ func (a *API) asProblem(err error) *problem.Details {
 	}
 	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
 		return overQuota(q)
+	}
+	if f, ok := errors.AsType[*lifecycle.FullError](err); ok {
+		return &problem.Details{
+			Kind: problem.RouteFull, RetryAfter: fullRetry, Members: map[string]any{"route": f.Route},
+			Detail: "On the route " + f.Route + " more than " + strconv.FormatInt(f.Most, 10) + " requests would wait.",
+		}
 	}
 	if e, ok := errors.AsType[*dispatch.InvalidError](err); ok {
 		return problem.InvalidFields(problem.At("/"+e.Field, e.Detail))
@@ -96,6 +108,8 @@ func (a *API) asProblem(err error) *problem.Details {
 	switch {
 	case errors.Is(err, lifecycle.ErrNotFound):
 		return known(problem.NoRequest, "The id names no request of yours.")
+	case errors.Is(err, lifecycle.ErrUnfitID):
+		return unfitID("/id")
 	case errors.Is(err, lifecycle.ErrIDTaken):
 		return known(problem.IDTaken, "Another request has this id.")
 	case errors.Is(err, lifecycle.ErrKeyReused):
@@ -205,4 +219,10 @@ func outcomeProblem(r *lifecycle.Request) *problem.Details {
 		p.Members["error"] = map[string]string{"code": r.Error.Code, "message": r.Error.Message, "detail": r.Error.Detail}
 	}
 	return p
+}
+
+// unfitID is the problem of an id that a limited request cannot have.
+func unfitID(at string) *problem.Details {
+	return problem.InvalidFields(problem.At(at, "cannot be chosen for a request with a concurrencyKey, or of a route that is limited, because the store has several partitions. "+
+		"Leave it out, and send an Idempotency-Key to submit safely again"))
 }

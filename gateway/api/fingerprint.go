@@ -41,6 +41,11 @@ func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 		part([]byte("retryDelay"))
 		part(strconv.AppendInt(nil, int64(s.RetryDelay), 10))
 	}
+	if s.Concurrency.Key != "" { // likewise
+		part([]byte("concurrency"))
+		part([]byte(s.Concurrency.Key))
+		part(strconv.AppendInt(nil, int64(s.Concurrency.Limit), 10))
+	}
 	if w != nil {
 		part([]byte(*w.URL))
 		part([]byte(w.Secret))

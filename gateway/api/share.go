@@ -160,6 +160,10 @@ func forwardedFor(c *fiber.Ctx) []string {
 // of it falls at a known time.
 const quotaRetry = 30
 
+// fullRetry is how many seconds who finds a route full should stay away: it empties as fast as its
+// processors work, which nobody knows.
+const fullRetry = 5
+
 // overQuota is the problem of a submission for which its owner has no room.
 func overQuota(q *lifecycle.QuotaError) *problem.Details {
 	p := &problem.Details{Kind: problem.Open, RetryAfter: quotaRetry, Members: map[string]any{"violated-policies": []string{q.Policy}}}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -49,6 +50,7 @@ type reader struct {
 	told   int                  // errors of others of the batch
 
 	delayAt  string  // pointer to the delay
+	limitAt  string  // pointer to the limit of the key
 	webhook  *oneOff // nil: none was asked for
 	callback *oneOff // the same, by its URL alone
 }
@@ -191,7 +193,7 @@ func (r *reader) field(name string, raw json.RawMessage) {
 	if text == "null" {
 		return
 	}
-	if name != "priority" && name != "maxAttempts" && json.Unmarshal(raw, &text) != nil {
+	if name != "priority" && name != "maxAttempts" && name != "concurrencyLimit" && json.Unmarshal(raw, &text) != nil {
 		r.wrong("/"+name, "must be a string")
 		return
 	}
@@ -201,9 +203,12 @@ func (r *reader) field(name string, raw json.RawMessage) {
 // submissionOptions are the options of a submission, which may stand in its body and in its query;
 // submissionFields what else stands in the body, too.
 var (
-	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "retryDelay", "delay", "timeout", "retention", "callbackUrl"}
+	submissionOptions = []string{"id", "route", "topic", "priority", "maxAttempts", "retryDelay", "delay", "timeout", "retention", "concurrencyKey", "concurrencyLimit", "callbackUrl"}
 	submissionFields  = append(slices.Clone(submissionOptions), "content", "webhook")
 )
+
+// mostAtOnce is the largest limit of a key.
+const mostAtOnce = 1000
 
 // isOption reports whether a submission has an option of that name.
 func isOption(name string) bool { return slices.Contains(submissionOptions, name) }
@@ -240,6 +245,14 @@ func (r *reader) option(where, name, text string) {
 		r.sub.Timeout = r.duration(at, text, time.Millisecond, r.limits.MaxTimeout)
 	case "retention":
 		r.sub.Retention = r.duration(at, text, time.Millisecond, r.limits.MaxRetention)
+	case "concurrencyKey":
+		r.sub.Concurrency.Key = text
+		if !lifecycle.ValidTopic(text) {
+			r.wrong(at, "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -")
+		}
+	case "concurrencyLimit":
+		r.limitAt = at
+		r.sub.Concurrency.Limit = r.integer(at, text, 1, mostAtOnce)
 	case "callbackUrl":
 		r.callback = &oneOff{URL: &text, Events: ends, at: r.at + at}
 	case "webhook": // in a query: the URL alone
@@ -320,6 +333,15 @@ func (r *reader) complete() {
 	r.oneWebhook()
 	if r.sub.Delay > 0 && r.sub.Timeout > 0 && r.sub.Delay >= r.sub.Timeout {
 		r.wrong(r.delayAt, "must be shorter than timeout, which counts from the submission")
+	}
+	switch c := r.sub.Concurrency; {
+	case r.limitAt == "":
+	case c.Key == "":
+		r.wrong(r.limitAt, "stands alone: it says how many with the same concurrencyKey are worked on at the same time")
+	default:
+		if most := r.limits.PerKey[cmp.Or(r.sub.Route, "default")]; most > 0 && c.Limit > most {
+			r.wrong(r.limitAt, "must be at most %d on this route", most)
+		}
 	}
 	if r.failed() {
 		return

@@ -86,6 +86,10 @@ type Config struct {
 	Attempts     int           `env:"HARK_ATTEMPTS" default:"3" help:"Number of attempts, if a request does not say."`
 	Concurrency  int           `env:"HARK_CONCURRENCY" default:"8" help:"Requests that each sample processor works on at the same time."`
 
+	// Of many nodes all need the same: a request is limited as the gateway says that takes it.
+	RouteConcurrency []string `env:"HARK_ROUTE_CONCURRENCY" placeholder:"ROUTE=N,…" help:"How many requests of a route are worked on at the same time, at all nodes together, like images=4. Default: any number."`
+	KeyConcurrency   []string `env:"HARK_KEY_CONCURRENCY" placeholder:"ROUTE=N,…" help:"How many requests of a route with the same concurrencyKey are worked on at the same time at most, and if they do not say. Default: 1 if they do not say."`
+
 	samples.Flags `embed:""`
 
 	MaxConnections int     `env:"HARK_MAX_CONNECTIONS" default:"0" help:"Push connections of this node at most; those beyond are told to come back later. 0: as many as the limit of open files allows."`
@@ -304,6 +308,9 @@ func (c *Config) check() error {
 		if !lifecycle.ValidRoute(route) {
 			return settings.NotAllowed("routes", cmp.Or(route, strings.Join(c.Routes, ",")), "names of 1 to 64 of the characters A-Z a-z 0-9 . _ -")
 		}
+	}
+	if err := c.checkConcurrency(); err != nil {
+		return err
 	}
 	for _, origin := range c.Origins {
 		scheme, rest, ok := strings.Cut(origin, "://")

@@ -63,6 +63,7 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 		again := 0
 		// Pending requests that may start, by route, if all were gone through.
 		due, all := make(map[string]int), true
+		parked := make(map[string]lifecycle.Request) // one of each lane
 		for r, err := range g.Store.Unfinished(ctx) {
 			if err != nil {
 				all = false
@@ -77,6 +78,10 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 				break
 			}
 			if r.Status != lifecycle.Pending || r.Batch != nil {
+				continue
+			}
+			if r.Parked { // until it has a slot, which it is told of
+				parked[r.Lane()] = r
 				continue
 			}
 			if !r.NotBefore.After(g.Now()) {
@@ -101,11 +106,30 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 				break
 			}
 		}
+		g.reviewSlots(ctx, parked)
 		if again > 0 {
 			g.log.Info("pending requests were queued again", slog.Int("requests", again))
 		}
 		if seen = still; all {
 			g.prune(ctx, due, pruned)
+		}
+	}
+}
+
+// reviewSlots looks after the slots that requests wait for, given one of each lane.
+func (g *Node) reviewSlots(ctx context.Context, parked map[string]lifecycle.Request) {
+	store, ok := g.Store.(interface {
+		ReviewSlots(ctx context.Context, r *lifecycle.Request) error
+	})
+	if !ok {
+		return
+	}
+	for _, r := range parked {
+		if err := store.ReviewSlots(ctx, &r); err != nil {
+			if ctx.Err() == nil {
+				g.log.Warn("slots could not be gone through", slog.Any("error", err))
+			}
+			return
 		}
 	}
 }

@@ -120,6 +120,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		Limits: lifecycle.Limits{
 			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
 			Attempts: c.Attempts, RetryBase: c.RetryDelay,
+			Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
 			Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
 		},
 	})

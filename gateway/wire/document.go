@@ -72,6 +72,11 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	dst = appendTime(dst, r.EndedAt)
 	dst = append(dst, `,"expiresAt":`...)
 	dst = appendTime(dst, r.ExpiresAt)
+	if r.Concurrency.Key != "" {
+		dst = append(dst, `,"concurrencyKey":"`...)
+		dst = append(dst, r.Concurrency.Key...) // which needs no escaping, as a topic
+		dst = append(dst, '"')
+	}
 	if r.BatchID != "" {
 		dst = append(dst, `,"batchId":"`...)
 		dst = append(dst, r.BatchID...)

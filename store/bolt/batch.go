@@ -35,6 +35,7 @@ type batch struct {
 	undo          []func()           // of what is in memory, to be run backwards
 	notifications []n
 	canceled      []string
+	freed         []string           // requests that waited for a slot and have one now
 	touched       map[*endpoint]bool // what undo restores
 	due           bool               // something of an endpoint may be
 
@@ -146,6 +147,9 @@ func (b *batch) notify() {
 	for _, id := range b.canceled {
 		b.s.cancels.Tell(id)
 	}
+	for _, id := range b.freed {
+		b.s.freed.Tell(id)
+	}
 	if b.due {
 		b.s.dues.Tell("")
 	}
@@ -162,6 +166,7 @@ func (b *batch) reset() {
 	b.due = false
 	b.err, b.writes, b.begun, b.cramped, b.outcome, b.frame = nil, 0, 0, false, nil, nil
 	b.ops, b.undo, b.notifications, b.canceled = b.ops[:0], b.undo[:0], b.notifications[:0], b.canceled[:0]
+	b.freed = b.freed[:0]
 	if cap(b.encoded) > most {
 		b.encoded = nil
 	}

@@ -120,6 +120,7 @@ type Store struct {
 
 	// The writer's, with what is not durable yet. Who reads may look at the queue.
 	queue      positions
+	slots      slots
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
 	scanned    []byte // up to where leftovers has scanned,
@@ -128,6 +129,7 @@ type Store struct {
 	watched  watched
 	listener atomic.Pointer[func(string, lifecycle.Message)]
 	cancels  codec.Listeners
+	freed    codec.Listeners // of slots
 
 	endpoints endpoints // the writer's
 	dues      codec.Listeners
@@ -138,6 +140,7 @@ var (
 	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ lifecycle.Source        = (*Store)(nil)
+	_ lifecycle.Slots         = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 
@@ -414,6 +417,9 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 		return err
 	}
 	if err := s.loadEndpoints(tx); err != nil {
+		return err
+	}
+	if err := s.giveSlots(tx); err != nil {
 		return err
 	}
 	return s.consistent(tx)

@@ -54,7 +54,7 @@ func TestConformance(t *testing.T) {
 		}
 		s := open(t, path, o)
 		return storetest.Instance{
-			Store:   s,
+			Store: s, Anew: true,
 			Advance: clock.Advance,
 			Reopen: func() storetest.Store {
 				if err := s.Close(); err != nil {

@@ -44,6 +44,9 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 		if err := sub.Quota.Admit(b.usage(sub.Owner), accepted.Request.Usage()); err != nil {
 			return err
 		}
+		if err := sub.Room.Admit(sub.Route, b.s.queue.waiting); err != nil {
+			return err
+		}
 		if !body.asking() {
 			created.Request = b.create(&sub, found.Key, accepted, body)
 		}
@@ -132,6 +135,9 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
 	b.enqueue(r)
+	if r.Concurrency.Limited() && !r.NotBefore.After(b.now) {
+		b.enterSlot(r)
+	}
 	b.begin(1)
 	b.bindKey(sub, &r.Request, before)
 	return b.emit(r, accepted.Event)
@@ -239,10 +245,15 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 	if body.asking() {
 		return b.s.present(was), nil
 	}
+	slot := lifecycle.SlotStepOf(&was.Request, &effect.Request, b.now)
+	if slot == lifecycle.SlotNeeded && !b.enterSlot(was) {
+		return lifecycle.Request{}, lifecycle.NoSlot(&was.Request)
+	}
 	r := new(*was)
 	r.Request = effect.Request
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
+	b.moveSlot(slot, r)
 	switch {
 	case body == nil:
 	case body.part == lifecycle.Answers: // which are never large, so none are written ahead

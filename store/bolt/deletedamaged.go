@@ -162,6 +162,7 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 			b.begin(-1)
 		}
 	}
+	b.leaveSlot(found.id)
 	b.forgetKeys(&record{Request: r})
 	b.use(r.Owner, r.Usage(), lifecycle.Usage{})
 	b.changed[found.id] = nil

@@ -195,7 +195,9 @@ func (s *Store) eachOf(ctx context.Context, index, prefix []byte, status lifecyc
 				yield(lifecycle.Request{}, err)
 				return false
 			}
-			if !yield(r.Request, nil) {
+			out := r.Request
+			out.Parked = out.Status == lifecycle.Pending && out.Concurrency.Limited() && s.slots.waits(out.ID)
+			if !yield(out, nil) {
 				return false
 			}
 		}

@@ -71,6 +71,18 @@ func (p *positions) ahead(route string, priority int, ticket uint64) int {
 	return n
 }
 
+// waiting returns how many there are of a route.
+func (p *positions) waiting(route string) (n int64) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if lines := p.routes[route]; lines != nil {
+		for i := range lines {
+			n += int64(lines[i].total)
+		}
+	}
+	return n
+}
+
 func (l *line) find(index uint64) (int, bool) {
 	// Nearly always the newest chunk.
 	if n := len(l.chunks); n > 0 && l.chunks[n-1].index <= index {

@@ -67,6 +67,7 @@ const (
 	fieldLeft // ns
 	fieldResumes
 	fieldAnswersSize
+	fieldConcurrency
 )
 
 // statuses are those of a request by what stands for them.
@@ -177,6 +178,11 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendNumber(dst, fieldLeft, int64(r.Left))
 	dst = appendMark(dst, fieldResumes, r.Resumes)
 	dst = appendNumber(dst, fieldAnswersSize, r.AnswersSize)
+	if c := r.Concurrency; c != (lifecycle.Concurrency{}) {
+		dst = appendNested(dst, fieldConcurrency, func(dst []byte) []byte {
+			return appendNumber(appendNumber(appendText(dst, 1, c.Key), 2, int64(c.Limit)), 3, int64(c.Route))
+		})
+	}
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -424,6 +430,17 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.Resumes = f.varint != 0
 		case fieldAnswersSize:
 			r.AnswersSize = f.int64()
+		case fieldConcurrency:
+			ok = f.nested(func(f field) {
+				switch f.number {
+				case 1:
+					r.Concurrency.Key = f.bytes
+				case 2:
+					r.Concurrency.Limit = f.int()
+				case 3:
+					r.Concurrency.Route = f.int()
+				}
+			})
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {

@@ -168,7 +168,8 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		return lifecycle.Request{}, p, err
 	}
 	is := &record{Request: *next, token: newToken(), ticket: was.ticket, serial: was.serial, queue: was.queue, event: effect.Event}
-	args, outboxes, err := st.args(ctx, is, p, effect.Asked)
+	slot := lifecycle.SlotStepOf(&was.Request, next, p.now)
+	args, outboxes, err := st.args(ctx, is, p, effect.Asked, slot)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -177,7 +178,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		return lifecycle.Request{}, p, err
 	}
 	switch answer.Verdict() {
-	case "ok":
+	case "ok", "slots":
 		if st.body != nil {
 			st.body.used = true
 		}
@@ -185,7 +186,14 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		s.usages.taken(next.Owner, st.partition, next.Usage().Minus(was.Usage()))
 		s.relayNow(ctx, st.partition, outboxes)
 		s.ended(ctx, &is.Request)
-		return is.Request, p, nil
+		out := is.Request
+		if answer.Verdict() == "slots" {
+			out.Parked = slot == lifecycle.SlotLeftFor && answer.Text(1) == "0"
+			s.tellFreed(answer, 2)
+		}
+		return out, p, nil
+	case "parked":
+		return lifecycle.Request{}, p, lifecycle.NoSlot(&was.Request)
 	case "gone":
 		return lifecycle.Request{}, p, lifecycle.ErrNotFound
 	case "unstaged":
@@ -204,7 +212,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 
 // args are the arguments of the script, and the partitions whose outbox the event goes to. What is
 // pending again gets its position; the script gives it its ticket. asked: see [lifecycle.Effect].
-func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([]any, []int, error) {
+func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, slot lifecycle.SlotStep) ([]any, []int, error) {
 	s, was, next := st.s, p.r, &is.Request
 	expires, ended, cancels := "", "", ""
 	if next.Status == lifecycle.Pending && was.Status != lifecycle.Pending {
@@ -242,7 +250,7 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool) ([
 		cancels = s.cancelChannel()
 	}
 	// The last ones of these mostly are not given.
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, answers}
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, slotOf(slot, next), answers}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}

@@ -25,6 +25,9 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Created{}, err
 	}
+	if sub.Concurrency.Limited() && !s.Fits(&sub) {
+		return lifecycle.Created{}, lifecycle.ErrUnfitID
+	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	c := creation{s: s, sub: &sub, partition: s.partition(sub.ID), digest: digest(sub.Owner, sub.Key)}
@@ -51,7 +54,7 @@ func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle
 
 // refused reports whether err is an answer of Create and not a failure.
 func refused(err error) bool {
-	return errors.Is(err, lifecycle.ErrIDTaken) || errors.Is(err, lifecycle.ErrKeyReused) || errors.Is(err, lifecycle.ErrKeyInProgress) || isQuota(err)
+	return errors.Is(err, lifecycle.ErrIDTaken) || errors.Is(err, lifecycle.ErrKeyReused) || errors.Is(err, lifecycle.ErrKeyInProgress) || isQuota(err) || isFull(err)
 }
 
 // creation is one call of Create.
@@ -134,11 +137,15 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	if err != nil {
 		return lifecycle.Created{}, err
 	}
+	slot := ""
+	if r.Concurrency.Limited() && !r.NotBefore.After(p.now) {
+		slot = slotArgument(slotEnter, r)
+	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
 		micros(r.ExpiresAt), r.Owner, codec.OwnerEntry(r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
-		takes.Open, takes.Bytes, quota.Open, quota.Bytes, hookOf(r, is.event), owner,
+		takes.Open, takes.Bytes, quota.Open, quota.Bytes, s.roomArgument(sub), slot, hookOf(r, is.event), owner,
 	}
 	if topic != "" {
 		args = append(args, topic)
@@ -159,11 +166,16 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 			r.Position = new(int(n))
 		}
 		s.relayNow(ctx, c.partition, outboxes)
+		if r.Parked = answer.Text(2) == "parked"; r.Parked {
+			s.tellFreed(answer, 3)
+		}
 		return lifecycle.Created{Request: *r}, nil
 	case "conflict":
 		return lifecycle.Created{}, errConflict
 	case "unstaged":
 		return lifecycle.Created{}, errUnstaged
+	case "full":
+		return lifecycle.Created{}, &lifecycle.FullError{Route: answer.Text(1), Most: sub.Room.Most}
 	case "quota":
 		return lifecycle.Created{}, c.beyond(ctx, answer, takes)
 	default:

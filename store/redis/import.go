@@ -191,6 +191,13 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		i.pipe.ZAdd(i.ctx, tag+"pending", goredis.Z{Member: r.member()})
 	case lifecycle.Processing, lifecycle.Waiting:
 		i.pipe.ZAdd(i.ctx, tag+"processing", goredis.Z{Member: r.ID})
+		// What is pending gets its slot, or waits for it, when it is to start.
+		if r.Concurrency.Limited() {
+			i.pipe.SAdd(i.ctx, tag+"c:h:"+r.Lane(), r.Ref().String())
+		}
+		if r.Concurrency.Route > 0 {
+			i.pipe.SAdd(i.ctx, tag+"c:r:"+r.Route, r.Ref().String())
+		}
 	}
 	if u := r.Usage(); u != (lifecycle.Usage{}) {
 		i.pipe.HIncrBy(i.ctx, tag+"use:"+r.Owner, "o", u.Open)

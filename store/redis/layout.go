@@ -34,6 +34,10 @@ import (
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
 //	own:<owner>  by serial: codec.OwnerEntry
 //	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
+//	c:h:<lane>   set of the names of those that have a slot, see slots.lua
+//	c:w:<lane>   those that wait for one, sorted by name: inverse priority, ticket, limits of its key and its route, name
+//	c:r:<route>  set of the names of those that have one of a route that limits them
+//	c:t:<route>  lanes that wait for their turn on it, by number
 //	k:<digest>   idempotency key, by codec.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen
 //	t:<channel>  top offset of a feed

@@ -135,6 +135,7 @@ type Store struct {
 	cancels     codec.Listeners
 	sessions    codec.Listeners
 	due         codec.Listeners
+	freed       codec.Listeners // of slots
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup
@@ -146,6 +147,7 @@ var (
 	_ lifecycle.Housekeeping  = (*Store)(nil)
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ lifecycle.Source        = (*Store)(nil)
+	_ lifecycle.Slots         = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 

@@ -101,6 +101,10 @@ var (
 	sessionScript string
 	//go:embed scripts/snapshot.lua
 	snapshotScript string
+	//go:embed scripts/review.lua
+	reviewScript string
+	//go:embed scripts/slots.lua
+	slotsScript string
 	//go:embed scripts/seek.lua
 	seekScript string
 	//go:embed scripts/tidy.lua
@@ -112,14 +116,19 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
+	review:   script(recordScript, slotsFunction(), reviewScript),
 	session:  script(sessionScript),
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
+
+// slotsFunction is one function around what is rarely needed: to make all those that are in it
+// takes longer than a short script.
+func slotsFunction() string { return "local function slots(...)\n" + slotsScript + "end\n" }
 
 // writers are the scripts that append to feeds. A store has its own, with its settings in their
 // text: an argument costs the server more each time than a constant does.
@@ -132,8 +141,9 @@ local function handover(...)
 %s%s%s%send
 %s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
-		change: script(recordScript, feeds, changeScript, manyScript), create: script(recordScript, feeds, createScript, manyScript),
-		relay: script(feeds, relayScript),
+		change: script(recordScript, feeds, slotsFunction(), changeScript, manyScript),
+		create: script(recordScript, feeds, slotsFunction(), createScript, manyScript),
+		relay:  script(feeds, relayScript),
 	}
 }
 

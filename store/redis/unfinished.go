@@ -132,7 +132,8 @@ func (s *Store) fetch(ctx context.Context, ids []string) ([]lifecycle.Request, e
 	}); err != nil && !errors.Is(err, goredis.Nil) {
 		return nil, failed(ctx, err)
 	}
-	found := make([]lifecycle.Request, 0, len(ids))
+	found, records := make([]lifecycle.Request, 0, len(ids)), make([]*record, 0, len(ids))
+	limited := false
 	for i, command := range commands {
 		value, err := command.Result()
 		if errors.Is(err, goredis.Nil) {
@@ -145,7 +146,13 @@ func (s *Store) fetch(ctx context.Context, ids []string) ([]lifecycle.Request, e
 		if err != nil { // that was told, and the others go on
 			continue
 		}
-		found = append(found, r.Request)
+		found, records = append(found, r.Request), append(records, r)
+		limited = limited || r.Concurrency.Limited()
+	}
+	if limited {
+		if err := s.findParked(bound, found, records); err != nil && !errors.Is(err, goredis.Nil) {
+			return nil, failed(ctx, err)
+		}
 	}
 	return found, nil
 }

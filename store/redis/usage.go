@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,4 +180,28 @@ func (s *Store) usage(ctx context.Context, owner string) ([]lifecycle.Usage, err
 func isQuota(err error) bool {
 	_, ok := errors.AsType[*lifecycle.QuotaError](err)
 	return ok
+}
+
+// isFull reports whether a creation was refused because a route has no room.
+func isFull(err error) bool {
+	_, ok := errors.AsType[*lifecycle.FullError](err)
+	return ok
+}
+
+// roomArgument is what the script that creates is told of the room that a submission needs. Of more
+// partitions each holds its part of what waits, unless all of it waits in one.
+func (s *Store) roomArgument(sub *lifecycle.Submission) string {
+	n, parts := sub.Room, int64(len(s.tags))
+	switch {
+	case n.Most <= 0:
+		return ""
+	case sub.Concurrency.Route > 0:
+		parts = 1
+	}
+	var text strings.Builder
+	text.WriteString(strconv.FormatInt((n.Most+parts-1)/parts, 10))
+	for route, more := range n.Routes {
+		text.WriteString(" " + strconv.FormatInt((more+parts-1)/parts, 10) + " " + route)
+	}
+	return text.String()
 }

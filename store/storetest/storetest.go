@@ -44,6 +44,8 @@ type Instance struct {
 	// Approximate says that what an owner takes is not counted in one place, so that calls of one
 	// moment may go beyond its quota.
 	Approximate bool
+	// Anew says that slots are given anew when the store is opened.
+	Anew bool
 }
 
 // Run runs the suite. open is called for each test; what it opens it closes with
@@ -89,6 +91,9 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Unfinished", Config{}, testUnfinished},
 		{"Usage", Config{}, testUsage},
 		{"UsageConcurrently", Config{}, testUsageConcurrently},
+		{"Slots", Config{}, testSlots},
+		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},
+		{"Room", Config{}, testRoom},
 		{"BatchMachine", Config{}, testBatchMachine},
 		{"BatchCount", Config{}, testBatchCount},
 		{"BatchCountConcurrently", Config{}, testBatchCountConcurrently},

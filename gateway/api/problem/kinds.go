@@ -44,6 +44,7 @@ var (
 	Internal      = Kind{"internal", 500, "Internal error", "Something went wrong inside the gateway. It has been logged."}
 	Damaged       = Kind{"stored-data-damaged", 500, "Stored data is damaged", "What is stored of the request is not any more what was stored, by its checksum, so it is not handed out. Nothing was changed, and other requests are not concerned. It has been logged; whoever runs the gateway brings back a copy of its store."}
 	Unavailable   = Kind{"unavailable", 503, "Temporarily unavailable", "The gateway cannot take or look up requests at the moment. Nothing was changed; repeat the call after Retry-After."}
+	RouteFull     = Kind{"route-full", 503, "The route is full", "On the route, which the member of that name says, as many requests wait as may. Nothing was stored. Repeat the call after Retry-After."}
 	Expired       = Kind{"request-expired", 504, "The request expired", "The request's time ran out before it was done."}
 	Message       = Kind{"malformed-message", 400, "Malformed message", "The WebSocket message is not a JSON object of this protocol."}
 	UnknownOp     = Kind{"unknown-op", 400, "Unknown op", "The WebSocket message asks for an operation that the protocol hark.v1 does not have."}
@@ -65,5 +66,5 @@ var All = []Kind{
 	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, Answered, Worker, NotEnded, Canceled,
 	NoWebhook, WebhookState, Unproven,
 	Timeout, Precondition, TooLarge, MediaType, Range, Invalid, KeyReused, Upgrade, Headers, Failed, Internal, Damaged,
-	Unavailable, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
+	Unavailable, RouteFull, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
 }

@@ -7,10 +7,11 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; answers: there are some.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, answers, output)
+-- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; slot: see slots.lua; answers: there are some.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, slot, answers, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
+  slot = given(slot)
   local key = tag .. 'r:' .. id
   local old = call('GETRANGE', key, '0', '16') -- token and status; numbers as strings, or Lua would print them
   if old == '' then
@@ -33,6 +34,14 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   end
   if stage and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }
+  end
+  local has, freed
+  if slot and string.byte(slot) == 115 then -- s: it needs one to start
+    has, freed = slots(slot, name, queue, ticket)
+    if not has then
+      return { 'parked' }
+    end
+    slot = nil
   end
 
   if not ended then
@@ -57,6 +66,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     elseif status == 'r' then
       call('ZADD', tag .. 'processing', '0', id)
     end
+  end
+  if slot then
+    has, freed = slots(slot, name, queue, ticket)
   end
   if expires then
     call('ZADD', tag .. 'expiry', expires, id)
@@ -92,6 +104,11 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   end
   if cancels then
     call('PUBLISH', cancels, name)
+  end
+  if slot then
+    table.insert(freed, 1, has and '1' or '0')
+    table.insert(freed, 1, 'slots')
+    return freed
   end
   return 1
 end

@@ -1,10 +1,26 @@
 -- Stores a new request with everything that belongs to it.
 local now = ARGV[1]
 
+-- The route that has no room, nil if there is none. Mostly less waits everywhere than may wait on one route.
+local function crowded(room, queue)
+  local most, rest = string.match(room, '^(%d+)(.*)$')
+  most = tonumber(most)
+  local all = call('ZCARD', tag .. 'pending')
+  if rest == '' then
+    return all >= most and behind(string.sub(queue, 1, -2) .. '9') >= most and string.sub(queue, 1, -3) or nil
+  end
+  for n, route in string.gmatch(rest, ' (%d+) ([^ ]+)') do
+    if all + n > most and behind(route .. string.char(0) .. '9') + n > most then
+      return route
+    end
+  end
+end
+
 -- name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
--- see deliver. open, stored: what it counts for; most_open, most_stored: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
+-- see deliver. room: how many may wait on its route with it, '' for any number; of a batch that, and for each route how many it brings, and the name.
+-- slot: see slots.lua. open, stored: what it counts for; most_open, most_stored: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
 local function task(id, name, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
-  claim, open, stored, most_open, most_stored, hook, ...)
+  claim, open, stored, most_open, most_stored, room, slot, hook, ...)
   local key = tag .. 'r:' .. id
   local old = call('GET', key)
   if old then
@@ -22,6 +38,12 @@ local function task(id, name, token, queue, position, rest, expires, owner, memb
   end
   if stage ~= '' and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }
+  end
+  if room ~= '' then
+    local full = crowded(room, queue)
+    if full then
+      return { 'full', full }
+    end
   end
 
   local opened, bytes = use(owner, open, stored) -- the first write
@@ -47,11 +69,18 @@ local function task(id, name, token, queue, position, rest, expires, owner, memb
   call('ZADD', tag .. 'own:' .. owner, ticket, member)
   call('ZADD', tag .. 'expiry', expires, id)
   call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
+  local has, freed
+  if slot ~= '' then
+    has, freed = slots(slot, name, queue, ticket)
+  end
   if digest ~= '' then
     call('DEL', tag .. 'k:' .. digest)
     call('HSET', tag .. 'k:' .. digest, 'r', id, 'v', string.sub(name, #id + 2), 'f', fingerprint, 'l', locked, 't', token)
     call('PEXPIRE', tag .. 'k:' .. digest, key_ttl)
   end
   emit(name, '1', record, now, hook, ...)
+  if has == false then
+    return { 'ok', position, 'parked', unpack(freed) }
+  end
   return { 'ok', position }
 end

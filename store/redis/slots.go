@@ -1,0 +1,104 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/store/redis/link"
+)
+
+// What scripts/slots.lua does.
+const (
+	slotEnter  = "e"
+	slotStart  = "s"
+	slotLeave  = "l"
+	slotAgain  = "a"
+	slotReview = "v"
+)
+
+// slotArgument is what scripts/slots.lua is told of a request, and what it is to do.
+func slotArgument(what string, r *lifecycle.Request) string {
+	c := r.Concurrency
+	return what + strconv.Itoa(c.Limit) + " " + strconv.Itoa(c.Route) + " " + r.Lane()
+}
+
+// slotOf is what a step has scripts/slots.lua do, "" for nothing.
+func slotOf(step lifecycle.SlotStep, r *lifecycle.Request) string {
+	switch step {
+	case lifecycle.SlotNeeded:
+		return slotArgument(slotStart, r)
+	case lifecycle.SlotLeft:
+		return slotArgument(slotLeave, r)
+	case lifecycle.SlotLeftFor:
+		return slotArgument(slotAgain, r)
+	case lifecycle.SlotKept:
+	}
+	return ""
+}
+
+// Fits implements lifecycle.Slots. What is limited by its route is in the partition of that, else
+// in that of its lane.
+func (s *Store) Fits(sub *lifecycle.Submission) bool {
+	if len(s.tags) == 1 {
+		return true
+	}
+	home := sub.Lane()
+	if sub.Concurrency.Route > 0 {
+		home = sub.Route
+	}
+	return sub.ID != "" && s.partition(sub.ID) == s.partition("slots:"+home)
+}
+
+// OnSlot implements lifecycle.Slots. f runs on goroutines that make steps.
+func (s *Store) OnSlot(f func(of lifecycle.Ref)) (stop func()) {
+	return s.freed.Add(func(of string) { f(lifecycle.ParseRef(of)) })
+}
+
+// tellFreed tells of requests that have a slot now, from a place of an answer on.
+func (s *Store) tellFreed(answer link.Answer, from int) {
+	for i := from; i < len(answer); i++ {
+		s.freed.Tell(answer.Text(i))
+	}
+}
+
+// ReviewSlots takes slots from requests that are not there any more, in the lane and on the route
+// of one that waits: its record was damaged and deleted, say. Nothing else does, because whatever
+// ends a request takes its slot in the same step.
+func (s *Store) ReviewSlots(ctx context.Context, r *lifecycle.Request) error {
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	answer, err := s.run(bound, scripts.review, s.partition(r.ID), slotArgument(slotReview, r))
+	if err != nil {
+		return failed(ctx, err)
+	}
+	s.tellFreed(answer.List(1), 0)
+	return nil
+}
+
+// entry is the request's entry among those of its lane that wait for a slot.
+func (r *record) entry() string {
+	c := r.Concurrency
+	return fmt.Sprintf("%s%s %d %d %s", r.queue[len(r.queue)-1:], r.ticket, c.Limit, c.Route, r.Ref())
+}
+
+// findParked notes which of the requests wait for a slot. Where no request is limited it asks
+// nobody.
+func (s *Store) findParked(ctx context.Context, found []lifecycle.Request, records []*record) error {
+	waits := make(map[int]*goredis.FloatCmd)
+	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for i, r := range records {
+			if r.Status == lifecycle.Pending && r.Concurrency.Limited() {
+				waits[i] = p.ZScore(ctx, s.tags[s.partition(r.ID)]+"c:w:"+r.Lane(), r.entry())
+			}
+		}
+		return nil
+	})
+	for i, command := range waits {
+		found[i].Parked = command.Err() == nil
+	}
+	return err
+}
