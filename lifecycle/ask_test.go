@@ -130,8 +130,12 @@ func TestAsk(t *testing.T) {
 	}
 	start(`{"first":{"n":1.0,"x":"<"},"second":2,"third":3}`)
 	for _, bad := range []lifecycle.Question{
-		{Message: "x"}, {Name: "a b", Message: "x"}, {Name: "x"}, {Name: "x", Message: "x", Schema: json.RawMessage("{")},
-		{Name: "x", Message: "x", Default: json.RawMessage("")}, {Name: "x", Message: strings.Repeat("x", lifecycle.MaxQuestion+1)},
+		{Message: "x"},
+		{Name: "a b", Message: "x"},
+		{Name: "x"},
+		{Name: "x", Message: "x", Schema: json.RawMessage("{")},
+		{Name: "x", Message: "x", Default: json.RawMessage("")},
+		{Name: "x", Message: strings.Repeat("x", lifecycle.MaxQuestion+1)},
 	} {
 		if _, err := s.Report(ctx, a, lifecycle.Ask{Attempt: 1, Question: bad}); !errors.Is(err, lifecycle.ErrQuestion) {
 			t.Errorf("%.100v: %v", bad, err)
