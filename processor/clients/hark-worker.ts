@@ -22,8 +22,8 @@
  *     new Snooze(60)              the request waits, and no attempt is counted
  *     anything else               another attempt follows after the request's backoff
  *
- * While a handler runs its lease is renewed, so it must not keep the event loop from going round for
- * as long as that: what computes is for a worker thread. When nobody wants its result any more,
+ * While a handler runs its lease is renewed, so it must not keep the event loop from going round
+ * for as long as that: what computes is for a worker thread. When nobody wants its result any more,
  * job.signal is aborted, and progress() and wait() reject.
  */
 
@@ -32,7 +32,7 @@ export class Fail extends Error {
   readonly code: string;
   readonly detail: string;
 
-  /** `code` is short and stable, for programs; `message` is for the user, `detail` for developers. */
+  /** `code` is short and stable, for programs, `message` for the user, `detail` for developers. */
   constructor(code: string, message: string, options: { detail?: string; cause?: unknown } = {}) {
     super(message, { cause: options.cause });
     this.name = "Fail";
@@ -169,7 +169,7 @@ export interface Log {
 export interface WorkerOptions {
   /** The gateway's; else HARK_URL, else http://127.0.0.1:8080. */
   url?: string | undefined;
-  /** An API key or token of the role processor, or what returns one for each call; else HARK_KEY. */
+  /** A key or token of the role processor, or what returns one for each call; else HARK_KEY. */
   key?: string | (() => string | Promise<string>) | undefined;
   /**
    * Of this worker, which it keeps when it is started again: so it gets back at once what it had
@@ -248,9 +248,9 @@ export class Worker {
   }
 
   /**
-   * Works until stop() is called, or until SIGTERM or SIGINT, of which a second one ends the process
-   * at once. Then what has begun ends, and what was leased and not begun is handed back. A worker
-   * runs once.
+   * Works until stop() is called, or until SIGTERM or SIGINT, of which a second one ends the
+   * process at once. Then what has begun ends, and what was leased and not begun is handed back. A
+   * worker runs once.
    *
    * Rejects with a WorkerSuperseded if another worker has called by the same name, and with a
    * WorkerError if the gateway will not have this one; what is running ends before that, too.
@@ -332,7 +332,7 @@ export class Worker {
       }
       // A gateway that drains, and one that watches what others hold, answers at once.
       hasty = work.length > 0 || performance.now() - began > 1000 ? 0 : hasty + 1;
-      if (hasty > 0) await this.#stopping.within(pauseAfter(hasty, undefined, 2));
+      if (hasty > 0) await this.#stopping.within(pauseAfter(hasty, undefined, 0.5));
     }
   }
 
@@ -449,7 +449,7 @@ class Attempt implements Job<never> {
   readonly #over = new AbortController();
   #unsent: Record<string, unknown> = {}; // progress that the gateway does not know yet
   #sending: Promise<void> = Promise.resolve(); // which keeps progress in order
-  #queued: Promise<void> | undefined; // a call that has yet to begin, and takes along what is unsent
+  #queued: Promise<void> | undefined; // a call that has yet to begin, for all that is unsent then
   #notBefore = 0; // it is not told of progress: it was away just now
   #misses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -789,8 +789,8 @@ function secondsOf(retryAfter: string | null): number | undefined {
 }
 
 /**
- * How long to wait before a call is made again, in seconds: what the gateway says, or longer from time
- * to time; with jitter, so that what failed together does not come back together.
+ * How long to wait before a call is made again, in seconds: what the gateway says, or longer from
+ * time to time; with jitter, so that what failed together does not come back together.
  */
 function pauseAfter(tries: number, retryAfter: number | undefined, most = 15): number {
   if (retryAfter !== undefined) return Math.min(Math.max(retryAfter, 0.2), 300) * (1 + 0.2 * Math.random());
@@ -805,9 +805,18 @@ const later = (seconds: number) => duration(Math.min(seconds, 86400));
 /** Within its bound, and without halves of characters. */
 const clip = (text: string, most: number) => Buffer.from(String(text).slice(0, most)).toString();
 
-const textOf = (error: unknown) => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
+/** Of whatever was thrown, which may be no error, and may have no text. */
+function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  } catch {
+    return typeof error;
+  }
+}
 
-const causeOf = (error: Error) => (error.cause === undefined ? "" : textOf(error.cause));
+function causeOf(error: Error): string {
+  return error.cause === undefined ? "" : textOf(error.cause);
+}
 
 /** What fetch says is in the cause of its error. */
 function codeOf(error: unknown): string {

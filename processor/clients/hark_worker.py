@@ -450,7 +450,7 @@ class Worker:
                 # A gateway that drains, and one that watches what others hold, answers at once.
                 hasty = 0 if work or time.monotonic() - began > 1 else hasty + 1
                 if hasty:
-                    self._stopping.wait(_pause(hasty, None, most=2))
+                    self._stopping.wait(_pause(hasty, None, most=0.5))
         except Exception as error:  # a mistake of this module is one, too
             self._events.put(error)
 
