@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -55,12 +56,11 @@ func workerClients(t *testing.T) (clients []workerClient) {
 }
 
 // lacking says that a program is not there, which fails a run that has to have all.
-func lacking(t *testing.T, what string, err error) string {
+func lacking(t *testing.T, what string, err error) {
 	t.Helper()
 	if os.Getenv("HARK_REQUIRE_SERVERS") != "" {
 		t.Fatalf("%s: %v", what, err)
 	}
-	return ""
 }
 
 // pythonForWorkers returns a Python that hark_worker.py is for, "" if there is none: python3, or
@@ -72,7 +72,8 @@ func pythonForWorkers(t *testing.T) string {
 		python = "python3"
 	}
 	if out, err := exec.Command(python, "-c", "import sys; sys.exit(sys.version_info < (3, 9))").CombinedOutput(); err != nil {
-		return lacking(t, "Python 3.9", fmt.Errorf("%w %s", err, out))
+		lacking(t, "Python 3.9", fmt.Errorf("%w %s", err, out))
+		return ""
 	}
 	return python
 }
@@ -92,7 +93,7 @@ func nodeForWorkers(t *testing.T) string {
 	defer cancel()
 	path, err := exec.CommandContext(ctx, "npx", "--yes", "--package=node@"+pinned[1], "--", "node", "-p", "process.execPath").Output()
 	if err != nil {
-		return lacking(t, "Node "+pinned[1], err)
+		lacking(t, "Node "+pinned[1], err)
 	}
 	return strings.TrimSpace(string(path))
 }
@@ -104,8 +105,7 @@ type workerProcess struct {
 	released string
 }
 
-// start runs the program with options of its worker, as JSON. What holds goes on until release, or
-// the release of the process given.
+// start runs the program with options of its worker. What holds goes on until release.
 func (c workerClient) start(t *testing.T, url string, options map[string]any, env ...string) *workerProcess {
 	t.Helper()
 	given, err := json.Marshal(options)
@@ -160,9 +160,7 @@ func (p *workerProcess) says(what, id string, more any) {
 func (s *server) order(what string, more map[string]any) string {
 	s.t.Helper()
 	body := map[string]any{"route": "default", "content": map[string]any{"do": what}}
-	for name, value := range more {
-		body[name] = value
-	}
+	maps.Copy(body, more)
 	return s.call("POST", "/v1/requests", body, async).want(202).json()["id"].(string)
 }
 
@@ -191,12 +189,10 @@ func (s *server) noneRanOut() {
 	}
 }
 
-// options are those of a worker that has a name, with more.
+// named are the options of a worker that has a name, with more.
 func named(more map[string]any) map[string]any {
 	options := map[string]any{"name": "w", "concurrency": 4}
-	for name, value := range more {
-		options[name] = value
-	}
+	maps.Copy(options, more)
 	return options
 }
 
@@ -292,12 +288,6 @@ func TestWorkerClientProgress(t *testing.T) {
 		s.comesTo(id, "succeeded", 1)
 		var told []string
 		for _, event := range s.events(id) {
-			var e struct {
-				Data struct{ Progress json.RawMessage }
-			}
-			if err := json.Unmarshal(event, &e); err != nil {
-				t.Fatal(err)
-			}
 			told = append(told, string(event))
 		}
 		for _, want := range []string{`"step":"one"`, `"percent":10`, `"percent":50`, `"half of it"`} {

@@ -388,8 +388,8 @@ class Worker:
             raise error
 
     def _end(self, leaser: threading.Thread, error: Exception | None) -> None:
-        log.info("draining")
         self._stopping.set()
+        log.info("draining")
         with self._changed:
             self._changed.notify_all()
         self._line.hang_up()
