@@ -278,8 +278,8 @@ func TestWorkerClientFailures(t *testing.T) {
 	})
 }
 
-// TestWorkerClientProgress: followers see each report, a lease is renewed for as long as its handler
-// works, and who asked for the end, or took over, ends the handler.
+// TestWorkerClientProgress: followers see each report, a lease is renewed for as long as its
+// handler works, and who asked for the end, or took over, ends the handler.
 func TestWorkerClientProgress(t *testing.T) {
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s := start(t, "--samples=false")
@@ -514,7 +514,8 @@ func TestWorkerClientOutages(t *testing.T) {
 			var leases, results atomic.Int32
 			var first, second atomic.Int64 // calls for work, in nanoseconds
 			others := httputil.NewSingleHostReverseProxy(at)
-			others.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {} // whoever called has hung up
+			// It has hung up.
+			others.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {}
 			between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				refuse := func() {
 					w.Header().Set("Retry-After", "1")
