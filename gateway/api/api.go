@@ -264,6 +264,7 @@ func (a *API) route() {
 	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/error", processor, a.failWork, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/question", processor, a.askWork, reportOptions...)
+	a.handle("POST", "/v1/work/:id/release", processor, a.release, reportOptions...)
 	a.handle("GET", "/v1/health", processor, a.pool)
 
 	// What is not of the API takes any query: whoever probes adds something so that no cache

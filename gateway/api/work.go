@@ -268,6 +268,33 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
 }
 
+// release answers POST /v1/work/{id}/release.
+func (a *API) release(c *fiber.Ctx, caller auth.Caller) error {
+	var body struct {
+		RetryAfter *string        `json:"retryAfter"`
+		Attempt    *field.Integer `json:"attempt"`
+		Life       *string        `json:"life"`
+	}
+	if err := readReport(c, a.maxDocument(), &body, nil); err != nil {
+		return err
+	}
+	var errs []problem.FieldError
+	var change lifecycle.Release
+	if body.RetryAfter != nil {
+		change.Delay = readDuration("/retryAfter", *body.RetryAfter, a.Service.Limits().MaxDelay, &errs)
+	}
+	change.Attempt = readAttempt(c, body.Attempt, &errs)
+	life := readLife(c, body.Life, &errs)
+	if len(errs) > 0 {
+		return problem.InvalidFields(errs...)
+	}
+	r, err := a.report(c, life, change)
+	if err != nil {
+		return err
+	}
+	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
+}
+
 func (a *API) report(c *fiber.Ctx, life string, change lifecycle.Change) (lifecycle.Request, error) {
 	defer httpbody.Storing(c)()
 	ctx := a.storeContext()

@@ -341,25 +341,43 @@ curl() {
 }
 `
 
-// TestDocumentedProcessor runs the processor that docs/processors.md shows, as it stands there.
+// TestDocumentedProcessor runs the processors that docs/processors.md shows, as they stand there.
 func TestDocumentedProcessor(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("node is not on PATH")
 	}
-	script := docs.Find(t, "docs/processors.md", "A processor over HTTP", "js", "const base")
-	path := filepath.Join(t.TempDir(), "processor.mjs")
-	if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := start(t)
-	before := s.submit("default", map[string]string{"text": "before"})
-	s.beside(t, node, path)
-	if a := s.call("POST", "/v1/requests", `{"content":{"text":"hello"}}`).want(200); string(a.body) != `{"text":"HELLO"}` {
-		t.Errorf("%s", a.body)
-	}
-	s.eventually(func() bool { return s.call("GET", "/v1/requests/"+before, nil).json()["status"] == "succeeded" })
-	if a := s.call("GET", "/v1/requests/"+before+"/result", nil).want(200); string(a.body) != `{"text":"BEFORE"}` {
-		t.Errorf("%s", a.body)
+	for _, shown := range []struct{ file, heading, language, begin, program, client string }{
+		{"processor.mjs", "A processor over HTTP", "js", "const base", node, ""},
+		{"shout.py", "In other languages", "python", "import logging", pythonForWorkers(t), "hark_worker.py"},
+		{"shout.ts", "In other languages", "ts", "import { Fail", nodeForWorkers(t), "hark-worker.ts"},
+	} {
+		t.Run(shown.file, func(t *testing.T) {
+			if shown.program == "" {
+				t.Skip("there is nothing here to run it")
+			}
+			folder := t.TempDir()
+			path := filepath.Join(folder, shown.file)
+			script := docs.Find(t, "docs/processors.md", shown.heading, shown.language, shown.begin)
+			if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if shown.client != "" {
+				client := docs.Read(t, "processor/clients/"+shown.client)
+				if err := os.WriteFile(filepath.Join(folder, shown.client), []byte(client), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := start(t)
+			before := s.submit("default", map[string]string{"text": "before"})
+			s.beside(t, shown.program, path)
+			if a := s.call("POST", "/v1/requests", `{"content":{"text":"hello"}}`).want(200); string(a.body) != `{"text":"HELLO"}` {
+				t.Errorf("%s", a.body)
+			}
+			s.eventually(func() bool { return s.call("GET", "/v1/requests/"+before, nil).json()["status"] == "succeeded" })
+			if a := s.call("GET", "/v1/requests/"+before+"/result", nil).want(200); string(a.body) != `{"text":"BEFORE"}` {
+				t.Errorf("%s", a.body)
+			}
+		})
 	}
 }

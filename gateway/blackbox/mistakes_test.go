@@ -106,6 +106,7 @@ func TestUnknownOptions(t *testing.T) {
 		{"POST", "/v1/work/lease", "max", ""},
 		{"POST", "/v1/work/" + id + "/start", "redeliverd", "redelivered"},
 		{"PUT", "/v1/work/" + id + "/result", "atempt", "attempt"},
+		{"POST", "/v1/work/" + id + "/release", "atempt", "attempt"},
 	} {
 		a := s.call(at.method, at.path+"?"+at.mistyped+"=3", nil)
 		a.problem(422, "invalid-request")
@@ -166,6 +167,7 @@ func TestErrorsNameTheRemedy(t *testing.T) {
 		{"POST", "/v1/webhooks", `{"URL":"https://example.com/"}`, "url"},
 		{"POST", "/v1/work/lease", `{"route":["sleep"]}`, "routes"},
 		{"POST", "/v1/work/x/progress", `{"precent":1}`, "percent"},
+		{"POST", "/v1/work/x/release", `{"retryafter":"1s"}`, "retryAfter"},
 	} {
 		a := s.call(at.method, at.path, at.body)
 		a.problem(422, "invalid-request")

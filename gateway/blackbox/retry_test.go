@@ -55,6 +55,65 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
+// TestRelease: work that is handed back waits for its next attempt, at once or when it is said to,
+// and as often as that happens it is no failure. Whoever has handed it back has it no more.
+func TestRelease(t *testing.T) {
+	s := start(t, "--samples=false")
+	id := s.submit("default", 1, "id=put-off", "timeout=3h")
+	one := s.submitOnce("default", 2)
+	for n := 1; n <= 3; n++ {
+		for range 2 {
+			w := s.leaseOne(`,"lease":"1h"`)
+			if w.Attempt != n {
+				t.Fatalf("round %d: %+v", n, w)
+			}
+			for range 2 { // which may be said twice
+				doc := s.call("POST", w.path("release"), nil).want(200).json()
+				if doc["id"] != w.ID || doc["status"] != "pending" || doc["error"] != nil {
+					t.Fatalf("%v", doc)
+				}
+			}
+			s.call("POST", w.path("progress"), nil).problem(409, "invalid-transition")
+		}
+	}
+	for range 2 {
+		w := s.leaseOne(`,"lease":"1h"`)
+		if w.ID == one {
+			s.call("POST", w.path("complete"), nil).want(200)
+			continue
+		}
+		doc := s.call("POST", "/v1/work/"+id+"/release", map[string]any{"attempt": w.Attempt, "life": w.Life, "retryAfter": "1h"}).want(200).json()
+		if doc["status"] != "pending" {
+			t.Errorf("%v", doc)
+		}
+	}
+	if work := s.lease(`,"wait":"300ms"`); len(work) != 0 {
+		t.Errorf("%v came, long before an hour had passed", work)
+	}
+	s.call("POST", "/v1/requests/"+id+"/cancel", nil).want(200)
+
+	// What was canceled meanwhile ends.
+	id = s.submit("default", 1)
+	w := s.leaseOne("")
+	for _, bad := range []string{`{"retryAfter":"x"}`, `{"retryAfter":"0"}`, `{"retryAfter":"25h"}`, `{"retryAfter":5}`, `{"attempt":0}`, `{"message":"m"}`} {
+		s.call("POST", "/v1/work/"+id+"/release", bad).problem(422, "invalid-request")
+	}
+	s.call("POST", "/v1/requests/"+id+"/cancel", nil).want(202)
+	if doc := s.call("POST", w.path("release"), nil).want(200).json(); doc["status"] != "canceled" {
+		t.Errorf("%v", doc)
+	}
+	s.eventually(func() bool { return s.metric("hark_leases") == 0 })
+	if n := s.metric("hark_leases_expired_total"); n != 0 {
+		t.Errorf("%d leases ran out", n)
+	}
+}
+
+// submitOnce submits what may be tried once.
+func (s *server) submitOnce(route string, content any) string {
+	s.t.Helper()
+	return s.call("POST", "/v1/requests", map[string]any{"route": route, "content": content, "maxAttempts": 1}, async).want(202).json()["id"].(string)
+}
+
 // TestBadRetryDelay: what is no duration, or out of bounds, is refused with what is allowed, and
 // changes nothing; two submissions with the same id are not the same with another delay.
 func TestBadRetryDelay(t *testing.T) {
