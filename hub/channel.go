@@ -18,8 +18,12 @@ type channel struct {
 	refs     int
 	inbox    []Message
 	replaced bool   // its end was replaced, and reset is still to be called
-	ready    bool   // in shard.ready
+	ready    bool   // in shard.ready, or among those that wait for their turns
 	life     uint32 // from 1, goes up whenever its end is replaced
+
+	// Of messages that were taken from the inbox, those that wait for the next turn. They belong to
+	// the shard's goroutine.
+	rest []Message
 
 	watch   sync.Mutex // held while asking the source to watch
 	watched bool       // under watch; read by the last one to leave
@@ -68,6 +72,13 @@ type follower interface {
 // pendingLimit bounds what waits for a subscription that is catching up, in messages. In bytes it
 // is PageBytes: beyond that it costs less to read it again than to keep it while a client is slow.
 const pendingLimit = 256
+
+// take empties the inbox. Called under shard.mu.
+func (ch *channel) take() (messages []Message, replaced bool) {
+	messages, replaced = ch.inbox, ch.replaced
+	ch.inbox, ch.replaced = nil, false
+	return messages, replaced
+}
 
 // ensureWatched returns once the source notifies of this channel.
 func (ch *channel) ensureWatched(ctx context.Context) error {

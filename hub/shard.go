@@ -82,13 +82,49 @@ func (r *round) end() {
 	r.gathering, r.sends = r.gathering[:0], 0
 }
 
-// run delivers until ctx ends.
+// What one channel may take of its shard before others have their turn.
+const (
+	// turnCost is about two milliseconds: each send costs sendCost and its bytes.
+	turnCost = 4 << 20
+	// sendCost is what a send takes besides its bytes, in bytes that could be copied meanwhile.
+	sendCost = 4 << 10
+	// turnBytes are sent to each follower in a turn, however many they are: less would cost more
+	// sends than it saves time.
+	turnBytes = 16 << 10
+)
+
+// turn returns how many of the messages a channel with so many followers sends in one turn, at
+// least one.
+func turn(messages []Message, followers int) int {
+	bytes := 0
+	for i := range messages {
+		bytes += len(messages[i].Event)
+		if i > 0 && bytes > turnBytes && followers*(sendCost+bytes) > turnCost {
+			return i
+		}
+	}
+	return len(messages)
+}
+
+// light reports whether messages to so many followers take less than a turn.
+func light(messages []Message, followers int) bool {
+	return followers*(sendCost+sizeOf(messages)) <= turnCost
+}
+
+// run delivers until ctx ends. Channels whose messages take less than a turn go first, all that
+// there are; of the others one has a turn after that. So whoever follows a channel of few, a call
+// that waits for its result above all, does not wait for what somebody else sends to many.
 func (s *shard) run(ctx context.Context) {
 	var several round
+	var heavy []*channel // in the order of their turns
 	for {
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
+		if len(heavy) == 0 {
+			select {
+			case <-s.wake:
+			case <-ctx.Done():
+				return
+			}
+		} else if ctx.Err() != nil {
 			return
 		}
 		s.mu.Lock()
@@ -100,21 +136,68 @@ func (s *shard) run(ctx context.Context) {
 			r = &several
 		}
 		for i, ch := range ready {
-			s.mu.Lock()
-			messages, replaced := ch.inbox, ch.replaced
-			ch.inbox, ch.replaced, ch.ready = nil, false, false
-			s.mu.Unlock()
-			if replaced {
-				ch.reset()
-			}
-			if len(messages) > 0 {
-				ch.deliver(messages, r)
+			if !s.deliver(ch, r) {
+				heavy = append(heavy, ch)
 			}
 			ready[i] = nil
 		}
 		several.end()
 		s.spare = ready
+		if len(heavy) > 0 {
+			ch := heavy[0]
+			heavy[0] = nil
+			if heavy = heavy[1:]; !s.deliverTurn(ch) {
+				heavy = append(heavy, ch)
+			}
+		}
 	}
+}
+
+// deliver delivers what waits in a channel that is ready, if it is light; if not it waits for its
+// turns, and stays ready.
+func (s *shard) deliver(ch *channel, r *round) (done bool) {
+	s.mu.Lock()
+	messages, replaced := ch.take()
+	done = light(messages, ch.refs)
+	ch.ready = !done
+	s.mu.Unlock()
+	if replaced {
+		ch.reset()
+	}
+	switch {
+	case !done:
+		ch.rest = messages
+	case len(messages) > 0:
+		ch.deliver(messages, r)
+	}
+	return done
+}
+
+// deliverTurn delivers as much of what waits in a channel as it may send in a turn, and reports
+// whether that was all.
+func (s *shard) deliverTurn(ch *channel) (done bool) {
+	s.mu.Lock()
+	replaced := ch.replaced
+	if replaced || len(ch.rest) == 0 {
+		ch.rest, replaced = ch.take()
+	}
+	followers := ch.refs
+	done = len(ch.rest) == 0
+	ch.ready = !done
+	s.mu.Unlock()
+	if replaced {
+		ch.reset()
+	}
+	if done {
+		return true
+	}
+	n := turn(ch.rest, followers)
+	now := ch.rest[:n:n]
+	if ch.rest = ch.rest[n:]; len(ch.rest) == 0 {
+		ch.rest = nil
+	}
+	ch.deliver(now, nil)
+	return false
 }
 
 // join returns the channel with two more references, making it if it is new: one of

@@ -1,8 +1,8 @@
 // Package servertest starts real servers for tests: a redis-server, a postgres or a
 // rabbitmq-server of its own for each caller, on free ports of the loopback
-// interface, with data in a temporary directory, in memory where that has room. It never talks to a server that
-// runs already, and it leaves no process behind, not even when the test binary is
-// killed.
+// interface, with data in a temporary directory, in memory where that has room. It never
+// talks to a server that runs already, and it leaves no process behind, not even when
+// the test binary is killed.
 //
 //	server := servertest.Redis(t)
 //	client := redis.NewClient(&redis.Options{Addr: server.Addr})
