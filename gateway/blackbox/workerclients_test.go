@@ -42,7 +42,8 @@ func workerClients(t *testing.T) (clients []workerClient) {
 	}
 	if python := pythonForWorkers(t); python != "" {
 		clients = append(clients, workerClient{
-			"python", []string{python, "testdata/workers/worker.py"},
+			"python",
+			[]string{python, "testdata/workers/worker.py"},
 			[]string{"PYTHONPATH=" + folder, "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=error"},
 		})
 	}
@@ -64,10 +65,10 @@ func lacking(t *testing.T, what string, err error) {
 }
 
 // pythonForWorkers returns a Python that hark_worker.py is for, "" if there is none: python3, or
-// what HARK_PYTHON names.
+// what HARK_TEST_PYTHON names.
 func pythonForWorkers(t *testing.T) string {
 	t.Helper()
-	python := os.Getenv("HARK_PYTHON")
+	python := os.Getenv("HARK_TEST_PYTHON")
 	if python == "" {
 		python = "python3"
 	}
