@@ -42,7 +42,8 @@ func workerClients(t *testing.T) (clients []workerClient) {
 	}
 	if python := pythonForWorkers(t); python != "" {
 		clients = append(clients, workerClient{
-			"python", []string{python, "testdata/workers/worker.py"},
+			"python",
+			[]string{python, "testdata/workers/worker.py"},
 			[]string{"PYTHONPATH=" + folder, "PYTHONDONTWRITEBYTECODE=1", "PYTHONWARNINGS=error"},
 		})
 	}
