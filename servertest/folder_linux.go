@@ -8,5 +8,5 @@ func freeBytes(folder string) (free uint64, ok bool) {
 	if err := syscall.Statfs(folder, &s); err != nil {
 		return 0, false
 	}
-	return s.Bavail * uint64(s.Bsize), true //nolint:gosec // a block's size is positive
+	return s.Bavail * uint64(s.Bsize), true // a block has a size
 }

@@ -450,3 +450,23 @@ func TestAskingBetweenSessions(t *testing.T) {
 		t.Errorf("%v", doc)
 	}
 }
+
+// TestAskingKeepsTheSlot: what waits for an answer is still one of its key, and goes on with the slot
+// that it has.
+func TestAskingKeepsTheSlot(t *testing.T) {
+	s := start(t, "--samples=false")
+	for _, id := range []string{"first", "second"} {
+		s.call("POST", "/v1/requests", fmt.Sprintf(`{"id":%q,"content":1,"concurrencyKey":"customer"}`, id), async).want(202)
+	}
+	s.call("POST", "/v1/work/first/start", nil).want(200)
+	s.call("PUT", "/v1/work/first/question?attempt=1", `{"message":"Go on?"}`).want(200)
+	s.call("POST", "/v1/work/second/start", nil).want(409)
+	s.call("POST", "/v1/requests/first/input", `{"answer":true}`).want(200)
+	s.call("POST", "/v1/work/second/start", nil).want(409)
+	if attempt := s.call("POST", "/v1/work/first/start", nil).want(200).json()["attempt"]; attempt != 1.0 {
+		t.Errorf("it goes on with attempt %v", attempt)
+	}
+	s.call("POST", "/v1/work/second/start", nil).want(409)
+	s.call("POST", "/v1/work/first/complete?attempt=1", nil).want(200)
+	s.eventually(func() bool { return s.call("POST", "/v1/work/second/start", nil).status == 200 })
+}

@@ -147,11 +147,11 @@ func wireStory(t *testing.T) string {
 	} {
 		w.call(wrong[0], wrong[1], wrong[2], wrong[3:]...)
 	}
-	w.call("to put off", "POST /v1/requests", `{"id":"wire-5","route":"echo","content":1,"maxAttempts":1}`, asJSON, async)
-	w.call("start what is put off", "POST /v1/work/wire-5/start", "")
-	w.call("release", "POST /v1/work/wire-5/release", `{"attempt":1,"retryAfter":"10m"}`, asJSON)
-	w.call("release again", "POST /v1/work/wire-5/release", `{"attempt":1,"retryAfter":"10m"}`, asJSON)
-	w.call("put off", "GET /v1/requests/wire-5", "")
+	w.call("to put off", "POST /v1/requests", `{"id":"wire-6","route":"echo","content":1,"maxAttempts":1}`, asJSON, async)
+	w.call("start what is put off", "POST /v1/work/wire-6/start", "")
+	w.call("release", "POST /v1/work/wire-6/release", `{"attempt":1,"retryAfter":"10m"}`, asJSON)
+	w.call("release again", "POST /v1/work/wire-6/release", `{"attempt":1,"retryAfter":"10m"}`, asJSON)
+	w.call("put off", "GET /v1/requests/wire-6", "")
 	w.call("options", "OPTIONS /v1/requests", "", "Origin: https://app.example", "Access-Control-Request-Method: POST")
 	return w.out.String()
 }

@@ -576,7 +576,7 @@ func TestWorkerClientRefused(t *testing.T) {
 		processor.call("PUT", again.path("result"), `"ours"`).want(200)
 		alice.comesTo(held, "succeeded", 2)
 
-		p = c.start(t, s.url, named(nil), "HARK_KEY="+workerKey, "WORKER_ROUTE=defualt")
+		p = c.start(t, s.url, named(nil), "HARK_KEY="+workerKey, "WORKER_ROUTE=defaults")
 		p.ends(1)
 		if !strings.Contains(p.String(), "WorkerError") || !strings.Contains(p.String(), `did you mean "default"`) || !strings.Contains(p.String(), "--routes") {
 			t.Error("it did not say what there is")
