@@ -451,8 +451,8 @@ func TestAskingBetweenSessions(t *testing.T) {
 	}
 }
 
-// TestAskingKeepsTheSlot: what waits for an answer is still one of its key, and goes on with the slot
-// that it has.
+// TestAskingKeepsTheSlot: what waits for an answer is still one of its key, and goes on with the
+// slot that it has.
 func TestAskingKeepsTheSlot(t *testing.T) {
 	s := start(t, "--samples=false")
 	for _, id := range []string{"first", "second"} {
