@@ -123,6 +123,7 @@ func TestMemoryOfManyBodies(t *testing.T) {
 		for _, l := range lines {
 			_ = l.Close()
 		}
+		released() // what they had is the next ones'
 	}
 	at := "GET /v1/requests/" + id
 	slow(20, "a result", at+"/result HTTP/1.1", aliceKey, 200)
