@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 		"github.com/prometheus",
 	},
 	"processor/cmd":             {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
-	"examples":                  {"lifecycle", "processor", "backends", "github.com/alecthomas"},
+	"examples":                  {"lifecycle", "processor", "backends", "github.com/alecthomas", "github.com/rabbitmq/amqp091-go"},
 	"processor/traced":          {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":         {"lifecycle", "processor", "egress", "settings", "github.com/wneessen", "golang.org/x"},
 	"processor/samples/drivers": {"github.com/jackc", "modernc.org"},

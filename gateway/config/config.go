@@ -41,7 +41,8 @@ type Config struct {
 	backends.Options `embed:""`
 	Requeue          time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
 
-	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
+	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well. Goes with --amqp."`
+	CallbackRouting  string `env:"HARK_CALLBACK_ROUTING" default:"{topic}" placeholder:"KEY" help:"Routing key of the events there, in which {topic}, {route}, {type} and {id} are those of the event."`
 	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
 
 	Keys          string        `env:"HARK_KEYS" placeholder:"FILE" help:"YAML file of API keys, see --new-key. It is read again when it has changed; keys that are gone are revoked."`
@@ -301,6 +302,12 @@ func (c *Config) check() error {
 	if c.CallbackExchange != "" && !rabbitmq.ValidExchange(c.CallbackExchange) {
 		return settings.NotAllowed("callback-exchange", c.CallbackExchange, rabbitmq.ExchangeNames)
 	}
+	if err := backends.CallbackKey(c.CallbackRouting).Check(); err != nil {
+		return settings.NotAllowed("callback-routing", c.CallbackRouting, "a routing key like {topic} or hark.{route}.{type}: "+err.Error())
+	}
+	if c.CallbackRouting != "{topic}" && c.CallbackExchange == "" {
+		return settings.NotAllowed("callback-routing", c.CallbackRouting, "--callback-exchange beside it: it is the key of events there")
+	}
 	if len(c.Routes) == 0 {
 		return settings.NotAllowed("routes", "", "at least one name")
 	}
@@ -310,6 +317,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkConcurrency(); err != nil {
+		return err
+	}
+	if err := c.CheckRoutes(c.Routes); err != nil {
 		return err
 	}
 	for _, origin := range c.Origins {

@@ -152,7 +152,8 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
-		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
+		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -170,7 +171,7 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lob
 	}
 	return backends.OpenShared(ctx, c.Options, backends.Shared{
 		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
-		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, Text: wire.JSON,
+		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, CallbackKey: backends.CallbackKey(c.CallbackRouting), Text: wire.JSON,
 	})
 }
 
@@ -209,6 +210,10 @@ func (g *Node) sampleProcessors() map[string]*processor.Processor {
 	workers := make(map[string]*processor.Processor)
 	for route, handler := range g.samples {
 		if !slices.Contains(g.config.Routes, route) {
+			continue
+		}
+		if g.Rabbit != nil && g.Rabbit.Elsewhere(route) {
+			g.log.Info("the sample of a route does not run: its work goes to an exchange, and no queue is named (--route-queue)", slog.String("route", route))
 			continue
 		}
 		workers[route] = processor.New(g.service, g.Store, g.Broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
@@ -252,6 +257,9 @@ func (g *Node) newAttendance() *attendance {
 		return newAttendance(inside, g.leases, nil, g.log)
 	}
 	return newAttendance(inside, g.leases, func(route string) (int, error) {
+		if g.Rabbit.Elsewhere(route) { // who consumes there is not known
+			return 1, nil
+		}
 		_, consumers, err := g.Rabbit.Waiting(route)
 		return consumers, err
 	}, g.log)
@@ -319,6 +327,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
+		running.Go(func() { g.Rabbit.Relay(sweeping) })
 	}
 	running.Go(func() { g.attendance.tell(sweeping, g.config.Routes) })
 	if g.Callback != nil {
