@@ -75,7 +75,7 @@ var rooms = map[string][]string{
 	"gateway/budget":         {},
 	"gateway/filewatch":      {},
 	"gateway/config": {
-		"lifecycle", "broker/rabbitmq", "backends", "processor/samples", "settings", "gateway/auth", "gateway/authority", "gateway/budget",
+		"lifecycle", "broker/rabbitmq", "backends", "processor/samples", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/filewatch", "backoff",
 		"github.com/alecthomas", "gopkg.in",
 	},
 	"gateway/hangup": {"golang.org/x/sys"},

@@ -99,12 +99,12 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	declare := "rabbitmqadmin declare queue name=" + e.Name + " durable=true"
+	declare, setting := "rabbitmqadmin declare queue name="+e.Name+" durable=true", "--route-queue (HARK_ROUTE_QUEUE)"
 	if e.Kind == "exchange" {
-		declare = "rabbitmqadmin declare exchange name=" + e.Name + " type=topic durable=true"
+		declare, setting = "rabbitmqadmin declare exchange name="+e.Name+" type=topic durable=true", "--route-exchange (HARK_ROUTE_EXCHANGE)"
 	}
-	return fmt.Sprintf("rabbitmq: the %s %q of the route %q is not there: declare it, like %s, or correct --route-%s (HARK_ROUTE_%s); "+
-		"Hark makes none that is to be somebody else's: %v", e.Kind, e.Name, e.Route, declare, e.Kind, strings.ToUpper(e.Kind), e.err)
+	return fmt.Sprintf("rabbitmq: the %s %q of the route %q is not there: declare it, like %s, or correct %s; "+
+		"Hark makes none that is to be somebody else's: %v", e.Kind, e.Name, e.Route, declare, setting, e.err)
 }
 
 func (e *MissingError) Unwrap() error { return e.err }

@@ -116,13 +116,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
-		Logger: log,
-		Limits: lifecycle.Limits{
-			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
-			Attempts: c.Attempts, RetryBase: c.RetryDelay,
-			Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
-			Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
-		},
+		Logger: log, Limits: limitsOf(c),
 	})
 	// What was there a moment ago may be away again, or a part of it still.
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {
@@ -162,6 +156,19 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	g.api = api.New(options)
 	return g, nil
 }
+
+func limitsOf(c config.Config) lifecycle.Limits {
+	return lifecycle.Limits{
+		Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
+		Attempts: c.Attempts, RetryBase: c.RetryDelay,
+		Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
+		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
+	}
+}
+
+// Take has what is submitted from now on judged by other limits, of a configuration that else is
+// the one by which the node runs. It may be called at any time.
+func (g *Node) Take(c config.Config) { g.service.SetLimits(limitsOf(c)) }
 
 // openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
 // While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.
