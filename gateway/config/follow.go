@@ -33,8 +33,7 @@ type Follower struct {
 	apply   func(Config)
 	log     *slog.Logger
 
-	failing  int   // polls in a row
-	why      error // the last time
+	failing  int // polls in a row
 	since    time.Time
 	reminded time.Time
 	waiting  []string // settings that wait for the next start, as was told
@@ -68,15 +67,12 @@ func (f *Follower) Run(ctx context.Context) {
 // poll takes what has changed.
 func (f *Follower) poll(ctx context.Context) error {
 	changed, err := f.source.read(ctx)
-	if err != nil {
+	if err != nil || !changed {
 		return err
-	}
-	if !changed {
-		return f.why
 	}
 	next, err := parseFrom(f.args, io.Discard, f.source)
 	if err != nil {
-		f.source.forget() // it may have been written just now
+		f.source.forget() // so that it is found wrong the next time, too
 		return err
 	}
 	if err := f.source.keep(); err != nil {
@@ -125,7 +121,6 @@ func (f *Follower) take(next Config) {
 // because a file may be written just now.
 func (f *Follower) tell(err error) {
 	now := time.Now()
-	f.why = err
 	if err == nil {
 		if !f.since.IsZero() {
 			f.log.Info("the settings can be read again", slog.Duration("after", now.Sub(f.since)))

@@ -84,6 +84,13 @@ func (r *remote) set(status int, text string) {
 	r.version++
 }
 
+// answer changes the status alone.
+func (r *remote) answer(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status = status
+}
+
 func (r *remote) unchanged() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,13 +159,16 @@ func (l *lines) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-func (l *lines) has(t *testing.T, part string) {
+// has waits until a part was logged so many times.
+func (l *lines) has(t *testing.T, part string, times int) {
 	t.Helper()
-	eventually(t, part, func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return strings.Contains(l.text.String(), part)
-	})
+	eventually(t, part, func() bool { return l.count(part) >= times })
+}
+
+func (l *lines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -180,13 +190,14 @@ func TestFollow(t *testing.T) {
 	for name, s := range map[string]struct {
 		args []string
 		set  func(text string)
-		lose func()
+		// What is there is away, and is there again as it was.
+		lose, find func()
 	}{
-		"file":   {[]string{"--config", path}, func(text string) { write(t, path, text) }, func() { _ = os.Remove(path) }},
-		"folder": {[]string{"--config", folder}, func(text string) { write(t, filepath.Join(folder, "a.yaml"), text) }, func() { _ = os.Remove(filepath.Join(folder, "a.yaml")) }},
+		"file":   {[]string{"--config", path}, func(text string) { write(t, path, text) }, func() { _ = os.Rename(path, path+".away") }, func() { _ = os.Rename(path+".away", path) }},
+		"folder": {[]string{"--config", folder}, func(text string) { write(t, filepath.Join(folder, "a.yaml"), text) }, func() { _ = os.Rename(folder, folder+".away") }, func() { _ = os.Rename(folder+".away", folder) }},
 		"url": {
 			[]string{"--config", r.URL, "--config-copy", kept, "--config-interval=1s"},
-			func(text string) { r.set(200, text) }, func() { r.set(500, "") },
+			func(text string) { r.set(200, text) }, func() { r.answer(500) }, func() { r.answer(200) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,8 +241,8 @@ func TestFollow(t *testing.T) {
 			if c, _ := last(); c.Attempts != 7 || c.LogLevel != "debug" || c.Retention != 3*time.Hour || !slices.Equal(c.RouteConcurrency, []string{"images=2"}) || c.Heartbeat != 25*time.Second {
 				t.Errorf("%+v", c)
 			}
-			log.has(t, "started again")
-			log.has(t, "heartbeat")
+			log.has(t, "started again", 1)
+			log.has(t, "heartbeat", 1)
 			if name == "url" {
 				if text, err := os.ReadFile(kept); err != nil || !strings.Contains(string(text), "attempts: 7") {
 					t.Errorf("the copy is %s, %v", text, err)
@@ -240,21 +251,21 @@ func TestFollow(t *testing.T) {
 				eventually(t, "it is asked whether it has changed", func() bool { return r.unchanged() > before })
 			}
 			s.set("attempts: 700\n")
-			log.has(t, "700")
+			log.has(t, "700", 1)
 			s.set("attempts: 8\nheartbeat: 5s\nmax-body: 9999\n")
 			eventually(t, "it is taken again", func() bool { _, n := last(); return n == 2 })
 			if c, _ := last(); c.Attempts != 8 || c.LogLevel != "info" || len(c.RouteConcurrency) != 0 {
 				t.Errorf("%+v", c)
 			}
-			log.has(t, "can be read again")
+			log.has(t, "can be read again", 1)
 			s.lose()
-			log.has(t, "hold on")
+			log.has(t, "hold on", 2) // the first time it was wrong
+			s.find()
+			log.has(t, "can be read again", 2)
 			if _, n := last(); n != 2 {
 				t.Errorf("taken %d times", n)
 			}
-			log.mu.Lock()
-			defer log.mu.Unlock()
-			if n := strings.Count(log.text.String(), "started again"); n != 1 {
+			if n := log.count("started again"); n != 1 {
 				t.Errorf("told %d times", n)
 			}
 		})
