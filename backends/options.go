@@ -47,7 +47,7 @@ func (o *Options) Check() error {
 	if o.Redis == "" && o.Partitions != 1 {
 		return settings.NotAllowed("partitions", strconv.Itoa(o.Partitions), "1, or --redis beside it: the embedded store has none")
 	}
-	if err := o.Targets.check(o.AMQP, o.Prefix); err != nil {
+	if err := o.checkTargets(o.AMQP, o.Prefix); err != nil {
 		return err
 	}
 	const year = 365 * 24 * time.Hour

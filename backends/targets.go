@@ -55,8 +55,8 @@ func (t *Targets) CheckRoutes(routes []string) error {
 	return nil
 }
 
-// check is the part of [Options.Check] that is about them.
-func (t *Targets) check(amqp, prefix string) error {
+// checkTargets is the part of [Options.Check] that is about them.
+func (t *Targets) checkTargets(amqp, prefix string) error {
 	for _, flag := range []struct {
 		key, what string
 		entries   []string

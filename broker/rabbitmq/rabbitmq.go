@@ -219,8 +219,16 @@ func (b *Broker) send(ctx context.Context, j broker.Job, redelivered bool) error
 	if err != nil {
 		return err
 	}
-	exchange, key := b.topology.aim(j)
-	return b.publish(ctx, exchange, key, message)
+	exchange, key, foreign := b.topology.aim(j)
+	err = b.publish(ctx, exchange, key, message)
+	switch {
+	case !foreign:
+	case err == nil:
+		b.troubles.over(j.Route, b.log)
+	case errors.Is(err, errRefused):
+		b.troubles.note(j.Route, err, b.log)
+	}
+	return err
 }
 
 // Discard implements broker.Broker. A queue gives nothing up from its midst, so the

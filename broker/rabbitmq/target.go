@@ -78,17 +78,18 @@ func (t topology) queueOf(route string) string {
 	return t.workQueue(route)
 }
 
-// aim returns where a job is published. One that is not due waits in Hark's own queues, also for a
-// target: who consumes there need not know of times. [Broker.Relay] hands it on.
-func (t topology) aim(j broker.Job) (exchange, key string) {
+// aim returns where a job is published, and whether that is a target. One that is not due waits in
+// Hark's own queues, also for a target: who consumes there need not know of times. [Broker.Relay]
+// hands it on.
+func (t topology) aim(j broker.Job) (exchange, key string, foreign bool) {
 	target, ok := t.targets[j.Route]
 	switch {
 	case !ok || t.left(j.NotBefore) > 0:
-		return t.exchangeFor(j), j.Route
+		return t.exchangeFor(j), j.Route, false
 	case target.Exchange != "":
-		return t.outExchange(target.Exchange), cmp.Or(target.Key, j.Route)
+		return t.outExchange(target.Exchange), cmp.Or(target.Key, j.Route), true
 	default:
-		return "", target.Queue
+		return "", target.Queue, true
 	}
 }
 
@@ -159,31 +160,37 @@ func (t topology) reach(g *generation, route string) error {
 	})
 }
 
-// troubles are the routes whose target cannot be reached, and when that was told last.
+// troubles are the routes whose target takes nothing, and when that was told last.
 type troubles struct {
 	mu   sync.Mutex
 	told map[string]time.Time
 }
 
-// remindEvery is how often it is told again that a target cannot be reached.
+// remindEvery is how often it is told again that a target takes nothing.
 const remindEvery = time.Minute
 
-// note tells what has become of the target of a route.
+// note tells that the target of a route takes nothing.
 func (t *troubles) note(route string, err error, log *slog.Logger) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last, known := t.told[route]
-	switch {
-	case err == nil && known:
+	if last, known := t.told[route]; known && time.Since(last) < remindEvery {
+		return
+	}
+	if t.told == nil {
+		t.told = make(map[string]time.Time)
+	}
+	t.told[route] = time.Now()
+	log.Error("the work of a route does not reach its queue or exchange; what is submitted there is answered with 503, other routes go on",
+		slog.String("route", route), slog.Any("error", err))
+}
+
+// over notes that it has taken something.
+func (t *troubles) over(route string, log *slog.Logger) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.told[route]; known {
 		delete(t.told, route)
 		log.Info("the work of a route reaches its queue or exchange again", slog.String("route", route))
-	case err != nil && (!known || time.Since(last) >= remindEvery):
-		if t.told == nil {
-			t.told = make(map[string]time.Time)
-		}
-		t.told[route] = time.Now()
-		log.Error("the work of a route does not reach its queue or exchange; what is submitted there is answered with 503, other routes go on",
-			slog.String("route", route), slog.Any("error", err))
 	}
 }
 
@@ -203,7 +210,9 @@ func (b *Broker) lookForTargets(g *generation) error {
 // reachTargets makes the way to all targets, and tells of those that cannot be reached.
 func (b *Broker) reachTargets(g *generation) {
 	for _, route := range slices.Sorted(maps.Keys(b.topology.targets)) {
-		b.troubles.note(route, b.topology.reach(g, route), b.log)
+		if err := b.topology.reach(g, route); lasting(err) { // else the connection was lost
+			b.troubles.note(route, err, b.log)
+		}
 	}
 }
 

@@ -145,7 +145,15 @@ func TestTargetUnroutable(t *testing.T) {
 			t.Fatalf("%s: %d connections were made", what, n)
 		}
 	}
+	told := func() bool {
+		b.troubles.mu.Lock()
+		defer b.troubles.mu.Unlock()
+		return !b.troubles.told["a"].IsZero()
+	}
 	refused("no queue is bound")
+	if !told() {
+		t.Error("nothing is said of it")
+	}
 	publish(t, b, delayed("late", 300*time.Millisecond)) // Hark's own queue takes that
 	l.bind(t, "high")
 	if d := inQueue(t, l.ch, l.queue); d.MessageId == "" || !strings.Contains(string(d.Body), `"id":"late"`) || d.RoutingKey != "high" {
@@ -158,6 +166,9 @@ func TestTargetUnroutable(t *testing.T) {
 	l.declareExchange(t)
 	l.bind(t, "high")
 	eventually(t, "the exchange is taken up again", 20*time.Second, func() bool { return b.Publish(t.Context(), job("again")) == nil })
+	if told() {
+		t.Error("it is said still")
+	}
 	if d := inQueue(t, l.ch, l.queue); !strings.Contains(string(d.Body), `"id":"again"`) {
 		t.Errorf("%s", d.Body)
 	}

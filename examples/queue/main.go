@@ -104,7 +104,7 @@ func (g gateway) call(ctx context.Context, method, path string, body, answer any
 // processor that dies before leaves it to the next one, which begins anew.
 func (g gateway) do(ctx context.Context, d *amqp.Delivery) error {
 	var j job
-	if err := json.Unmarshal(d.Body, &j); err != nil || j.ID == "" {
+	if json.Unmarshal(d.Body, &j) != nil || j.ID == "" {
 		log.Printf("a message that is no job of Hark is dropped: %s", d.Body)
 		return nil
 	}

@@ -138,8 +138,12 @@ func TestURL(t *testing.T) {
 		t.Errorf("without a copy yet: %v", err)
 	}
 	for _, args := range [][]string{
-		{"--config=http://config.example/hark.yaml"}, {"--config=https://"}, {"--config-copy=x"}, {"--config", file(t, "attempts: 4"), "--config-copy=x"},
-		{"--config", file(t, "config-copy: x")}, {"--config-interval=1ms"},
+		{"--config=http://config.example/hark.yaml"},
+		{"--config=https://"},
+		{"--config-copy=x"},
+		{"--config", file(t, "attempts: 4"), "--config-copy=x"},
+		{"--config", file(t, "config-copy: x")},
+		{"--config-interval=1ms"},
 	} {
 		if _, err := parse(t, args...); err == nil || !strings.Contains(err.Error(), "config") {
 			t.Errorf("%v: %v", args, err)
