@@ -14,7 +14,7 @@ import (
 // of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
 	sub.Owner, sub.Quota = caller.Subject, s.limits.Quota
-	sub.Room.Most = s.limits.Waiting
+	sub.Room.Most, sub.CountWaiting = s.limits.Waiting, s.limits.Quota.Waiting > 0
 	s.fill(&sub)
 	if err := s.fit(&sub, sub.Life != ""); err != nil {
 		return Created{}, err
@@ -22,7 +22,14 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 	if err := s.ready(ctx); err != nil { // so that nothing needs to be taken back
 		return Created{}, err
 	}
-	return s.place(ctx, sub)
+	created, err := s.place(ctx, sub)
+	if quota, ok := errors.AsType[*QuotaError](err); ok {
+		quota.Owner = sub.Owner
+	}
+	if err == nil {
+		s.estimate(ctx, &created.Request)
+	}
+	return created, err
 }
 
 // fill gives options that were left out their defaults.
