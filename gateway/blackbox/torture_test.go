@@ -41,15 +41,17 @@ func TestWorkSurvivesKills(t *testing.T) {
 	running.Go(func() { c.answerUntil(done, tally) })
 
 	var submitting sync.WaitGroup
-	defer submitting.Wait()
-	for n := range 8 {
-		submitting.Go(func() {
-			for i := n; i < requests; i += 8 {
-				id := fmt.Sprint("r", i)
-				c.submit(i, id, tortured(id, i, keys, limit))
-			}
-		})
+	submit := func(from, to int) {
+		for n := range 8 {
+			submitting.Go(func() {
+				for i := from + n; i < to; i += 8 {
+					id := fmt.Sprint("r", i)
+					c.submit(i, id, tortured(id, i, keys, limit))
+				}
+			})
+		}
 	}
+	defer submitting.Wait()
 	ended := 0 // as far as they have ended one after the other
 	allOf := func(most int) func() bool {
 		return func() bool {
@@ -71,7 +73,12 @@ func TestWorkSurvivesKills(t *testing.T) {
 	}
 	rounds := max(4, requests/500)
 	for n := range rounds {
-		c.await("some have ended", allOf((n+1)*requests/(rounds+2)))
+		submit(n*requests/rounds, (n+1)*requests/rounds)
+		c.await("workers are at work", func() bool {
+			a, err := c.node(n).try("GET", "/v1/requests?status=processing&route=sleep", nil)
+			var page struct{ Requests []any }
+			return err == nil && json.Unmarshal(a.body, &page) == nil && len(page.Requests) > keys
+		})
 		switch n % 4 {
 		case 0:
 			c.replaceWorker(0)
@@ -82,8 +89,9 @@ func TestWorkSurvivesKills(t *testing.T) {
 		default:
 			c.replaceGateway(0)
 		}
+		submitting.Wait()
+		c.await("most have ended", allOf(n*requests/rounds))
 	}
-	submitting.Wait()
 	c.await("all have ended", allOf(requests))
 	finish()
 	for i := range requests { // those who asked have got their answer
@@ -103,11 +111,11 @@ func TestWorkSurvivesKills(t *testing.T) {
 		}
 		return true
 	})
-	neverMore(t, c.node(0), requests, limit)
+	again := neverMore(t, c.node(0), requests, limit)
 	endOnce(t, c.node(0), requests)
 	t.Logf("%d requests, %d kills, %d deaths of processors over HTTP, %d attempts that failed, %d questions answered, %v",
 		requests, rounds, tally.deaths.Load(), tally.failed.Load(), tally.answered.Load(), time.Since(began).Round(time.Second))
-	if tally.deaths.Load() == 0 || tally.failed.Load() == 0 || tally.answered.Load() < int64(requests/3) {
+	if again == 0 || tally.deaths.Load() == 0 || tally.failed.Load() == 0 || tally.answered.Load() < int64(requests/3) {
 		t.Error("it was no torture")
 	}
 }
@@ -118,9 +126,9 @@ type torture struct{ deaths, failed, answered atomic.Int64 }
 // tortured is the i-th request: on the route of the workers or of who leases, and every second one
 // of each asks something.
 func tortured(id string, i, keys, limit int) string {
-	route, content := "sleep", `{"steps":1,"duration":"50ms"}`
+	route, content := "sleep", `{"steps":1,"duration":"300ms"}`
 	if i%4 == 1 {
-		content = `{"steps":1,"duration":"50ms","ask":"Go on?"}`
+		content = `{"steps":1,"duration":"300ms","ask":"Go on?"}`
 	}
 	if i%4 >= 2 {
 		route, content = "default", `{}`
