@@ -254,8 +254,8 @@ func (s *Service) estimate(ctx context.Context, r *Request) {
 }
 
 // RetryAfter returns when there is room, by the pace so far, for what [Service.Submit] has refused
-// with an error that is or wraps a [*FullError] or the [*QuotaError] of [PolicyWaiting]; 0 if that is
-// not known.
+// with an error that is or wraps a [*FullError] or the [*QuotaError] of [PolicyWaiting]; 0 if that
+// is not known.
 func (s *Service) RetryAfter(ctx context.Context, err error) time.Duration {
 	var of string
 	var places int64

@@ -95,8 +95,8 @@ type Request struct {
 	// computes it when it hands out a pending request; it is never stored.
 	Position *int `json:"-"`
 
-	// Estimate is when it will end, as [Service] says of what it hands out; see [Request.ETA]. It is
-	// never stored.
+	// Estimate is when it will end, as [Service] says of what it hands out; see [Request.ETA]. It
+	// is never stored.
 	Estimate time.Time `json:"-"`
 	// Given are the [Answers] as whoever works on the request gets them, see [Service.Start]: a
 	// JSON object with the answer to each question by its name. They are kept beside the request.
@@ -183,9 +183,9 @@ func (r *Request) Channels() []Channel {
 	return channels
 }
 
-// ETA is when a request will end: what its Estimate says, or else, of one that reports a percentage,
-// what follows from its pace so far, at the latest when its time runs out. Zero if there is nothing
-// to estimate from.
+// ETA is when a request will end: what its Estimate says, or else, of one that reports a
+// percentage, what follows from its pace so far, at the latest when its time runs out. Zero if
+// there is nothing to estimate from.
 func (r *Request) ETA() time.Time {
 	if !r.Estimate.IsZero() {
 		return r.Estimate

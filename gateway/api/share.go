@@ -161,8 +161,8 @@ func forwardedFor(c *fiber.Ctx) []string {
 // of it falls at a known time.
 const quotaRetry = 30
 
-// fullRetry is how many seconds who finds a route full, or has too many waiting, should stay away if
-// nobody knows how fast that goes.
+// fullRetry is how many seconds who finds a route full, or has too many waiting, should stay away
+// if nobody knows how fast that goes.
 const fullRetry = 5
 
 // whenRoom is how many seconds who has submitted what there is no room for should stay away: until

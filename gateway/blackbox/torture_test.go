@@ -139,9 +139,9 @@ func tortured(id string, i, keys, limit int) string {
 	return fmt.Sprintf(`{"id":%q,"route":%q,"maxAttempts":20,"concurrencyKey":"%s-%d","concurrencyLimit":%d,"content":%s}`, id, route, route, i/4%keys, limit, content)
 }
 
-// leaseUntil works on what the route default has, as a processor that dies now and then with what it
-// has in hands, and comes back under its name. What fails because a gateway is gone is left to the
-// others.
+// leaseUntil works on what the route default has, as a processor that dies now and then with what
+// it has in hands, and comes back under its name. What fails because a gateway is gone is left to
+// the others.
 func (c *cluster) leaseUntil(done func() bool, name string, tally *torture) {
 	session := rand.Text()
 	for n := 0; !done(); n++ {

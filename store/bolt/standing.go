@@ -7,8 +7,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// asking is how many requests of each route wait for an answer. The writer changes it, who reads may
-// look at it.
+// asking is how many requests of each route wait for an answer. The writer changes it, who reads
+// may look at it.
 type asking struct {
 	mu sync.RWMutex
 	of map[string]int64

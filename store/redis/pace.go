@@ -50,7 +50,7 @@ func (s *Store) addPaces(ctx context.Context) {
 		select {
 		case sample := <-s.paces.samples:
 			bound, cancel := s.bounded(ctx)
-			_ = s.addPace(bound, sample.PaceSample, sample.at) // it is an estimate, and the next one will do
+			_ = s.addPace(bound, sample.PaceSample, sample.at) // the next one will do
 			cancel()
 		case <-ctx.Done():
 			return

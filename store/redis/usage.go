@@ -69,7 +69,8 @@ func (u *usages) allowed(sub *lifecycle.Submission, partition int) (lifecycle.Qu
 		}
 	}
 	left := lifecycle.Quota{Open: q.Open - others.Open, Bytes: q.Bytes - others.Bytes, Waiting: q.Waiting - others.Waiting}
-	if q.Open > 0 && left.Open <= 0 || q.Bytes > 0 && left.Bytes <= 0 || q.Waiting > 0 && left.Waiting <= 0 { // 0 would be any number
+	// 0 would be any number.
+	if q.Open > 0 && left.Open <= 0 || q.Bytes > 0 && left.Bytes <= 0 || q.Waiting > 0 && left.Waiting <= 0 {
 		return left, false
 	}
 	if q.Open == 0 {

@@ -25,8 +25,8 @@ func (s *suite) pace(of string, so func(lifecycle.Pace) bool) (p lifecycle.Pace)
 	}
 }
 
-// testPace: how fast a route works, and an owner's requests are started, follows from the steps that
-// say it, outlives the store's being opened again, and is forgotten in the end.
+// testPace: how fast a route works, and an owner's requests are started, follows from the steps
+// that say it, and outlives the store's being opened again.
 func testPace(s *suite) {
 	unknown := func(p lifecycle.Pace) bool { return p == lifecycle.Pace{} }
 	images, alices := lifecycle.RoutePace("images"), lifecycle.OwnerPace(alice)

@@ -123,7 +123,8 @@ func testUsageWaiting(s *suite) {
 	s.apply("a", lifecycle.Start{})
 	s.create(waits("c"))
 	full("d")
-	s.apply("a", lifecycle.Fail{Attempt: 1, Failure: failure, Retry: true, Delay: time.Minute}) // more than may, and it is there
+	// What waits again is never refused, even if that is more than may.
+	s.apply("a", lifecycle.Fail{Attempt: 1, Failure: failure, Retry: true, Delay: time.Minute})
 	full("d")
 	s.apply("b", lifecycle.Cancel{})
 	full("d")
@@ -169,7 +170,9 @@ func testUsageConcurrently(s *suite) {
 	var all sync.WaitGroup
 	for i := range calls {
 		all.Go(func() {
-			_, err := s.Create(s.ctx, limited(fmt.Sprint("r", i), 7, lifecycle.Quota{Open: most, Bytes: 7 * most}))
+			sub := limited(fmt.Sprint("r", i), 7, lifecycle.Quota{Open: most, Bytes: 7 * most, Waiting: most})
+			sub.CountWaiting = true
+			_, err := s.Create(s.ctx, sub)
 			if _, over := errors.AsType[*lifecycle.QuotaError](err); over {
 				refused.Add(1)
 			} else if err == nil {
