@@ -43,16 +43,16 @@ func testPace(s *suite) {
 		s.apply(id, lifecycle.Succeed{Attempt: 1})
 		known = s.pace(images, func(p lifecycle.Pace) bool { return p.At.After(known.At) })
 	}
-	close := func(what string, got, want time.Duration) {
+	about := func(what string, got, want time.Duration) {
 		s.Helper()
 		if got < want-time.Millisecond || got > want+want/2 { // the clock goes on by itself, too
 			s.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	close("each", known.Each(), 10*time.Second)
-	close("between", known.Between(), 10*time.Second)
+	about("each", known.Each(), 10*time.Second)
+	about("between", known.Between(), 10*time.Second)
 	starts := s.pace(alices, func(p lifecycle.Pace) bool { return p.Count > 7 })
-	close("starts", starts.Between(), 2*time.Second)
+	about("starts", starts.Between(), 2*time.Second)
 
 	// What says nothing: a person was asked, it was canceled, nobody counts what waits.
 	s.into("asked", lifecycle.Waiting)
