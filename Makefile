@@ -79,7 +79,7 @@ setup: ## bring what the tests need and do nothing else
 cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from the programs on PATH
 	deploy/cluster.sh
 
-CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder
+CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder|TestWorkSurvivesKills
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met
 	HARK_CHAOS=$${HARK_CHAOS:-10000} HARK_REQUIRE_SERVERS=1 $(GO) test -v -p=1 -count=1 -timeout=60m -run='$(CHAOS)' ./gateway/blackbox ./broker/rabbitmq
 

@@ -15,7 +15,7 @@ func full() lifecycle.Submission {
 		ID: "r1", Life: "0123456789", Owner: "o", Route: "images", Topic: "order-42", Priority: 7, Delay: time.Minute, Timeout: time.Hour,
 		Retention: 2 * time.Hour, MaxAttempts: 5, RetryDelay: time.Second, Content: lifecycle.Content{Type: "text/plain", Data: []byte("hello")},
 		Call: &lifecycle.Call{Method: "PUT", Path: "/x"}, Headers: map[string]string{"Traceparent": "00"}, Webhook: &lifecycle.Webhook{Endpoint: "e"},
-		Fingerprint: "f", Quota: lifecycle.Quota{Open: 1}, Room: lifecycle.Room{Most: 1},
+		Fingerprint: "f", Quota: lifecycle.Quota{Open: 1}, Room: lifecycle.Room{Most: 1}, CountWaiting: true,
 		Concurrency: lifecycle.Concurrency{Key: "customer-7", Limit: 2, Route: 3}, Batch: &lifecycle.Batch{Total: 2}, BatchID: "b", BatchLife: "9876543210", Member: 3,
 		Key: "k", KeyLock: time.Minute, Join: true,
 	}

@@ -81,8 +81,8 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		members = append(members, Submission{
 			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, RetryDelay: o.RetryDelay, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
-			Concurrency: o.Concurrency,
-			Content:     Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
+			Concurrency: o.Concurrency, CountWaiting: batch.CountedWaiting,
+			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
 		})
 	}
 	if len(members) != batch.Batch.Total {
@@ -199,6 +199,7 @@ func (b *Batches) Members(ctx context.Context, caller Principal, of Ref, from, l
 	there := make([]Request, 0, len(page))
 	for i := range page {
 		if page[i].ID != "" {
+			b.service.estimate(ctx, &page[i])
 			there = append(there, page[i])
 		}
 	}

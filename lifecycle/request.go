@@ -51,6 +51,8 @@ type Request struct {
 	Repeated bool `json:"repeated,omitzero"`
 	// In what its owner takes, see [Request.Usage].
 	Counted bool `json:"counted,omitzero"`
+	// In what its owner has waiting, too: there was a limit when it was submitted.
+	CountedWaiting bool `json:"countedWaiting,omitzero"`
 	// How many like it may be worked on at the same time.
 	Concurrency Concurrency `json:"concurrency,omitzero"`
 
@@ -93,6 +95,9 @@ type Request struct {
 	// computes it when it hands out a pending request; it is never stored.
 	Position *int `json:"-"`
 
+	// Estimate is when it will end, as [Service] says of what it hands out; see [Request.ETA]. It
+	// is never stored.
+	Estimate time.Time `json:"-"`
 	// Given are the [Answers] as whoever works on the request gets them, see [Service.Start]: a
 	// JSON object with the answer to each question by its name. They are kept beside the request.
 	Given json.RawMessage `json:"-"`
@@ -178,9 +183,13 @@ func (r *Request) Channels() []Channel {
 	return channels
 }
 
-// ETA estimates when a request that reports a percentage will end, from the pace
-// so far, at the latest when its time runs out; zero if there is nothing to estimate from.
+// ETA is when a request will end: what its Estimate says, or else, of one that reports a
+// percentage, what follows from its pace so far, at the latest when its time runs out. Zero if
+// there is nothing to estimate from.
 func (r *Request) ETA() time.Time {
+	if !r.Estimate.IsZero() {
+		return r.Estimate
+	}
 	if r.Status != Processing || r.Percent == nil || *r.Percent <= 0 || r.StartedAt.IsZero() {
 		return time.Time{}
 	}

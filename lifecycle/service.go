@@ -81,6 +81,7 @@ type Service struct {
 	batches  *Batches
 	creating ownerLimit
 	freed    freed
+	paces    knownPaces
 
 	notWithdrawn, notQueued burst
 }
@@ -89,6 +90,8 @@ type Service struct {
 type Options struct {
 	Limits Limits
 	Logger *slog.Logger // default: discard
+	// Now is the time on the store's clock, for estimates. Default time.Now.
+	Now func() time.Time
 }
 
 // New returns a service over a store and a queue.
@@ -96,13 +99,17 @@ func New(store Store, queue Queue, o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	s := &Service{
 		store: store, queue: queue, log: o.Logger,
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
 		notQueued:    burst{level: slog.LevelWarn, text: "request that waits again could not be queued yet"},
 	}
 	s.SetLimits(o.Limits)
-	s.batches = newBatches(s)
+	s.batches, s.paces.now = newBatches(s), o.Now
+	s.paces.store, _ = store.(Paces)
 	if slots, ok := store.(Slots); ok {
 		s.freed.stop = slots.OnSlot(func(of Ref) { s.freed.add(s, of) })
 	}
@@ -132,6 +139,7 @@ func (s *Service) Get(ctx context.Context, caller Principal, of Ref) (Request, e
 	if r.Owner != caller.Subject && !caller.Is(RoleAdmin) || caller.Request.ID != "" && !caller.Request.Of(&r) {
 		return Request{}, ErrNotFound
 	}
+	s.estimate(ctx, &r)
 	return r, nil
 }
 
@@ -168,7 +176,11 @@ func (s *Service) ReadContent(ctx context.Context, of Ref, part Part, p []byte, 
 // List returns a page of the caller's requests, newest first.
 func (s *Service) List(ctx context.Context, caller Principal, q Query) (Page, error) {
 	q.Owner = caller.Subject
-	return s.store.List(ctx, q)
+	page, err := s.store.List(ctx, q)
+	for i := range page.Requests {
+		s.estimate(ctx, &page.Requests[i])
+	}
+	return page, err
 }
 
 // Cancel asks one of the caller's requests to end, see the change of that name; with a batch all

@@ -79,6 +79,19 @@ type Slots interface {
 	Fits(sub *Submission) bool
 }
 
+// Standing is how many requests of a route stand still: nobody is to work on them now.
+type Standing struct {
+	Parked  int64 // wait for a slot, see [Concurrency]
+	Waiting int64 // wait for an answer, see [Ask]
+}
+
+// Standings is a store that counts them, in the steps that change it.
+type Standings interface {
+	// Standing returns them by route, those of all processes, at a cost that does not grow with
+	// the requests. A route is left out of which none stand still.
+	Standing(ctx context.Context) (map[string]Standing, error)
+}
+
 // ErrUnfitID: a request that is limited cannot have an id that the client has chosen, because the
 // store has many partitions, see [Slots.Fits].
 var ErrUnfitID = errors.New("the id cannot be that of a request whose concurrency is limited")

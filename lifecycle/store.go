@@ -171,7 +171,9 @@ type Submission struct {
 	Fingerprint string
 	Quota       Quota // what its owner may take with it; zero: any
 	Room        Room  // that its route must have for it; zero: any
-	Concurrency Concurrency
+	// It counts for what its owner has waiting. Of what has a quota of that it has to be set.
+	CountWaiting bool
+	Concurrency  Concurrency
 
 	Batch     *Batch // see [Request]
 	BatchID   string

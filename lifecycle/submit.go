@@ -15,7 +15,7 @@ import (
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
 	l := s.Limits()
 	sub.Owner, sub.Quota = caller.Subject, l.Quota
-	sub.Room.Most = l.Waiting
+	sub.Room.Most, sub.CountWaiting = l.Waiting, l.Quota.Waiting > 0
 	s.fill(&sub)
 	if err := s.fit(&sub, sub.Life != ""); err != nil {
 		return Created{}, err
@@ -23,7 +23,14 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 	if err := s.ready(ctx); err != nil { // so that nothing needs to be taken back
 		return Created{}, err
 	}
-	return s.place(ctx, sub)
+	created, err := s.place(ctx, sub)
+	if quota, ok := errors.AsType[*QuotaError](err); ok {
+		quota.Owner = sub.Owner
+	}
+	if err == nil {
+		s.estimate(ctx, &created.Request)
+	}
+	return created, err
 }
 
 // fill gives options that were left out their defaults.

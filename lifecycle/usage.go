@@ -4,8 +4,9 @@ import "fmt"
 
 // Usage is what an owner takes of a store.
 type Usage struct {
-	Open  int64 // requests that have not ended
-	Bytes int64 // of contents and results that are kept
+	Open    int64 // requests that have not ended
+	Bytes   int64 // of contents and results that are kept
+	Waiting int64 // requests that wait for a processor, as far as that is counted
 }
 
 // Usage returns what a request counts for as it stands. A batch whose requests are not stored yet
@@ -23,21 +24,29 @@ func (r *Request) Usage() Usage {
 		return u
 	}
 	u.Open = 1
+	if r.CountedWaiting && r.Status == Pending {
+		u.Waiting = 1
+	}
 	if r.Batch != nil && r.Status == Pending {
 		u.Open += int64(r.Batch.Total)
 		u.Bytes += r.Input.Size
+		u.Waiting *= int64(r.Batch.Total)
 	}
 	return u
 }
 
 // Minus returns what is more in u than in v.
-func (u Usage) Minus(v Usage) Usage { return Usage{u.Open - v.Open, u.Bytes - v.Bytes} }
+func (u Usage) Minus(v Usage) Usage {
+	return Usage{u.Open - v.Open, u.Bytes - v.Bytes, u.Waiting - v.Waiting}
+}
 
 // Plus returns both together.
-func (u Usage) Plus(v Usage) Usage { return Usage{u.Open + v.Open, u.Bytes + v.Bytes} }
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{u.Open + v.Open, u.Bytes + v.Bytes, u.Waiting + v.Waiting}
+}
 
 // Quota is what an owner may take of a store when something is submitted. What is zero has no
-// limit.
+// limit. Waiting requests are counted of what was submitted while they have one.
 type Quota Usage
 
 // Admit returns a [*QuotaError] unless an owner who takes so much may take more.
@@ -45,7 +54,11 @@ func (q Quota) Admit(used, more Usage) error {
 	for _, n := range []struct {
 		policy      string
 		most, after int64
-	}{{PolicyOpen, q.Open, used.Open + more.Open}, {PolicyStored, q.Bytes, used.Bytes + more.Bytes}} {
+	}{
+		{PolicyOpen, q.Open, used.Open + more.Open},
+		{PolicyStored, q.Bytes, used.Bytes + more.Bytes},
+		{PolicyWaiting, q.Waiting, used.Waiting + more.Waiting},
+	} {
 		if n.most > 0 && n.after > n.most {
 			return &QuotaError{Policy: n.policy, Most: n.most, Wanted: n.after}
 		}
@@ -68,15 +81,22 @@ func (n Room) Admit(route string, waiting func(route string) int64) error {
 		return nil
 	}
 	if n.Routes == nil {
-		if route == "" || waiting(route)+1 <= n.Most {
+		if route == "" {
 			return nil
 		}
-		return &FullError{Route: route, Most: n.Most}
+		return n.admit(route, waiting(route)+1)
 	}
 	for route, more := range n.Routes {
-		if waiting(route)+more > n.Most {
-			return &FullError{Route: route, Most: n.Most}
+		if err := n.admit(route, waiting(route)+more); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (n Room) admit(route string, wanted int64) error {
+	if wanted > n.Most {
+		return &FullError{Route: route, Most: n.Most, Wanted: wanted}
 	}
 	return nil
 }
@@ -86,6 +106,8 @@ func (n Room) Admit(route string, waiting func(route string) int64) error {
 type FullError struct {
 	Route string
 	Most  int64 // that may wait
+	// Wanted is how many would wait with it; 0: the store does not say.
+	Wanted int64
 }
 
 func (e *FullError) Error() string {
@@ -94,13 +116,15 @@ func (e *FullError) Error() string {
 
 // The policies of a [Quota].
 const (
-	PolicyOpen   = "open-requests-per-caller"
-	PolicyStored = "stored-bytes-per-caller"
+	PolicyOpen    = "open-requests-per-caller"
+	PolicyStored  = "stored-bytes-per-caller"
+	PolicyWaiting = "waiting-requests-per-caller"
 )
 
 // QuotaError is why a submission was not stored: its owner would take more than it may. Nothing was
 // changed.
 type QuotaError struct {
+	Owner        string // as [Service.Submit] says
 	Policy       string
 	Most, Wanted int64 // what is allowed, and what it would be; requests or bytes
 }

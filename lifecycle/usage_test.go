@@ -45,6 +45,8 @@ func TestQuota(t *testing.T) {
 		{lifecycle.Quota{Open: 3, Bytes: 10}, lifecycle.Usage{Open: 3, Bytes: 0}, lifecycle.Usage{Open: 1, Bytes: 1}, lifecycle.PolicyOpen},
 		{lifecycle.Quota{Open: 3, Bytes: 10}, lifecycle.Usage{Open: 0, Bytes: 9}, lifecycle.Usage{Open: 1, Bytes: 2}, lifecycle.PolicyStored},
 		{lifecycle.Quota{Bytes: 10}, lifecycle.Usage{Open: 99}, lifecycle.Usage{Open: 1, Bytes: 11}, lifecycle.PolicyStored},
+		{lifecycle.Quota{Waiting: 3}, lifecycle.Usage{Waiting: 2}, lifecycle.Usage{Open: 1, Waiting: 1}, ""},
+		{lifecycle.Quota{Waiting: 3}, lifecycle.Usage{Waiting: 2}, lifecycle.Usage{Open: 3, Waiting: 2}, lifecycle.PolicyWaiting},
 	} {
 		err := c.quota.Admit(c.used, c.more)
 		e, _ := errors.AsType[*lifecycle.QuotaError](err)

@@ -73,11 +73,11 @@ func (a *API) asProblem(err error) *problem.Details {
 		return &problem.Details{Kind: problem.Unavailable, Detail: "The node is not ready: " + e.NotReady() + " Its log says more.", RetryAfter: 2}
 	}
 	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
-		return overQuota(q)
+		return a.overQuota(q)
 	}
 	if f, ok := errors.AsType[*lifecycle.FullError](err); ok {
 		return &problem.Details{
-			Kind: problem.RouteFull, RetryAfter: fullRetry, Members: map[string]any{"route": f.Route},
+			Kind: problem.RouteFull, RetryAfter: a.whenRoom(f), Members: map[string]any{"route": f.Route},
 			Detail: "On the route " + f.Route + " more than " + strconv.FormatInt(f.Most, 10) + " requests would wait.",
 		}
 	}

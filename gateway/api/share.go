@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -160,15 +161,29 @@ func forwardedFor(c *fiber.Ctx) []string {
 // of it falls at a known time.
 const quotaRetry = 30
 
-// fullRetry is how many seconds who finds a route full should stay away: it empties as fast as its
-// processors work, which nobody knows.
+// fullRetry is how many seconds who finds a route full, or has too many waiting, should stay away
+// if nobody knows how fast that goes.
 const fullRetry = 5
 
+// whenRoom is how many seconds who has submitted what there is no room for should stay away: until
+// there is some, by the pace so far.
+func (a *API) whenRoom(err error) int {
+	after := a.Service.RetryAfter(a.storeContext(), err)
+	if after <= 0 {
+		return fullRetry
+	}
+	return int(min(math.Ceil(after.Seconds()), maxRetryAfter))
+}
+
 // overQuota is the problem of a submission for which its owner has no room.
-func overQuota(q *lifecycle.QuotaError) *problem.Details {
+func (a *API) overQuota(q *lifecycle.QuotaError) *problem.Details {
 	p := &problem.Details{Kind: problem.Open, RetryAfter: quotaRetry, Members: map[string]any{"violated-policies": []string{q.Policy}}}
 	p.Detail = "With it you would have " + strconv.FormatInt(q.Wanted, 10) + " requests that have not ended, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
-	if q.Policy == lifecycle.PolicyStored {
+	switch q.Policy {
+	case lifecycle.PolicyWaiting:
+		p.Kind, p.RetryAfter = problem.Waiting, a.whenRoom(q)
+		p.Detail = "With it " + strconv.FormatInt(q.Wanted, 10) + " of your requests would wait for a processor, at most " + strconv.FormatInt(q.Most, 10) + " may."
+	case lifecycle.PolicyStored:
 		p.Kind = problem.Stored
 		p.Detail = "With it " + strconv.FormatInt(q.Wanted, 10) + " bytes would be kept for you, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
 	}

@@ -191,7 +191,7 @@ func neverMore(t *testing.T, s *process, requests, limit int) (again int) {
 				if by[key] > limit {
 					t.Errorf("%d of %s are worked on at once", by[key], key)
 				}
-			case e.Data.Status != "processing" && running[e.Data.ID] != "":
+			case e.Data.Status != "processing" && e.Data.Status != "waiting" && running[e.Data.ID] != "":
 				delete(running, e.Data.ID)
 				by[key]--
 			}

@@ -16,7 +16,7 @@ import (
 // on, but for the level of the log.
 var live = []string{
 	"log-level", "timeout", "retention", "max-retention", "attempts", "route-concurrency", "key-concurrency",
-	"max-waiting-per-route", "max-open-per-caller", "max-stored-per-caller",
+	"max-waiting-per-route", "max-waiting-per-caller", "max-open-per-caller", "max-stored-per-caller",
 }
 
 // pollEvery is how often a file or a folder is looked at; a URL is read each --config-interval.

@@ -25,6 +25,7 @@ type Shares struct {
 
 	MaxOpenPerCaller      int   `env:"HARK_MAX_OPEN_PER_CALLER" default:"1000000" placeholder:"REQUESTS" help:"Requests of one caller at most that have not ended, those of batches included, at all nodes together. 0: any number."`
 	MaxWaitingPerRoute    int   `env:"HARK_MAX_WAITING_PER_ROUTE" default:"2000000" placeholder:"REQUESTS" help:"Requests at most that wait on a route for a processor, those of all callers at all nodes together; others are answered with 503. 0: any number."`
+	MaxWaitingPerCaller   int   `env:"HARK_MAX_WAITING_PER_CALLER" default:"0" placeholder:"REQUESTS" help:"Requests of one caller at most that wait for a processor, those of batches included, at all nodes together; others are answered with 429. Of what was submitted without such a limit none are counted. 0: any number."`
 	MaxStoredPerCaller    int64 `env:"HARK_MAX_STORED_PER_CALLER" default:"17179869184" placeholder:"BYTES" help:"Bytes of contents and results that are kept for one caller at most, at all nodes together; beyond them nothing new is taken. 0: any number."`
 	MaxEndpointsPerCaller int   `env:"HARK_MAX_ENDPOINTS_PER_CALLER" default:"2000" placeholder:"ENDPOINTS" help:"Webhook endpoints of one caller at most, those for one request alone not counted. 0: any number."`
 	MaxOneOffsPerCaller   int   `env:"HARK_MAX_ONE_OFFS_PER_CALLER" default:"1000000" placeholder:"ENDPOINTS" help:"Webhook endpoints for one request alone of one caller at most; they are kept for --webhook-retention after they were named last. 0: any number."`
@@ -45,6 +46,7 @@ func (s *Shares) check() error {
 		settings.Between("max-calls-per-caller", s.MaxCallsPerCaller, 0, most),
 		settings.Between("max-calls-per-address", s.MaxCallsPerAddress, 0, most),
 		settings.Between("max-open-per-caller", s.MaxOpenPerCaller, 0, 1_000_000_000),
+		settings.Between("max-waiting-per-caller", s.MaxWaitingPerCaller, 0, 1_000_000_000),
 		settings.Between("max-waiting-per-route", s.MaxWaitingPerRoute, 0, 1_000_000_000),
 		settings.Between("max-endpoints-per-caller", s.MaxEndpointsPerCaller, 0, most),
 		settings.Between("max-one-offs-per-caller", s.MaxOneOffsPerCaller, 0, most),

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -10,6 +12,7 @@ import (
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
+	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/metrics"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
@@ -26,6 +29,7 @@ func (g *Node) metrics() http.Handler {
 		metrics.Collector(func() *Node { return g }, nodeSeries...),
 		metrics.Collector(g.intake.Stats, intakeSeries...),
 		metrics.Collector(g.dispatcher.Stats, webhookSeries...),
+		metrics.Collector(g.standing, standingSeries...),
 	)
 	registry.MustRegister(g.Collectors()...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
@@ -67,6 +71,42 @@ var nodeSeries = []metrics.Series[*Node]{
 		tell(float64(g.places.push), "push")
 		tell(float64(g.places.plain), "http")
 		tell(float64(g.places.all), "all")
+	}),
+}
+
+// standingTime bounds how long the store is asked for what stands still.
+const standingTime = 2 * time.Second
+
+// standing returns how many requests of each route of this node stand still; nothing while the
+// store does not say.
+func (g *Node) standing() map[string]lifecycle.Standing {
+	store, ok := g.Store.(lifecycle.Standings)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), standingTime)
+	defer cancel()
+	stored, err := store.Standing(ctx)
+	if err != nil {
+		return nil
+	}
+	all := make(map[string]lifecycle.Standing, len(g.config.Routes))
+	for _, route := range g.config.Routes { // labels are of a fixed set
+		all[route] = stored[route]
+	}
+	return all
+}
+
+var standingSeries = []metrics.Series[map[string]lifecycle.Standing]{
+	metrics.Gauges("hark_requests_parked", "Requests of all nodes that wait until they may be worked on, by the limits of their key or route.", []string{"route"}, func(all map[string]lifecycle.Standing, tell metrics.Tell) {
+		for route, s := range all {
+			tell(float64(s.Parked), route)
+		}
+	}),
+	metrics.Gauges("hark_requests_asking", "Requests of all nodes that wait for an answer.", []string{"route"}, func(all map[string]lifecycle.Standing, tell metrics.Tell) {
+		for route, s := range all {
+			tell(float64(s.Waiting), route)
+		}
 	}),
 }
 

@@ -116,7 +116,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
-		Logger: log, Limits: limitsOf(c),
+		Logger: log, Now: g.Now, Limits: limitsOf(c),
 	})
 	// What was there a moment ago may be away again, or a part of it still.
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {
@@ -162,7 +162,7 @@ func limitsOf(c config.Config) lifecycle.Limits {
 		Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
 		Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
-		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
+		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller, Waiting: int64(c.MaxWaitingPerCaller)},
 	}
 }
 

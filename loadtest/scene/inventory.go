@@ -37,7 +37,7 @@ func keysOf(ctx context.Context, url string) (map[string]float64, error) {
 			kind += ":"
 		}
 		switch kind {
-		case "", "clock", "floor", "relayed", "w:kept:", "lead:", "callback:":
+		case "", "clock", "floor", "relayed", "w:kept:", "lead:", "callback:", "n:", "stand":
 			// There is one of each, whatever happens.
 			kind = "once: " + kind
 		default:

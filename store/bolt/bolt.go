@@ -121,6 +121,8 @@ type Store struct {
 	// The writer's, with what is not durable yet. Who reads may look at the queue.
 	queue      positions
 	slots      slots
+	paces      paces
+	asking     asking
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
 	scanned    []byte // up to where leftovers has scanned,
@@ -141,6 +143,8 @@ var (
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ lifecycle.Source        = (*Store)(nil)
 	_ lifecycle.Slots         = (*Store)(nil)
+	_ lifecycle.Paces         = (*Store)(nil)
+	_ lifecycle.Standings     = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 
@@ -422,6 +426,7 @@ func (s *Store) rebuild(tx *bolt.Tx) error {
 	if err := s.giveSlots(tx); err != nil {
 		return err
 	}
+	s.loadPaces(tx)
 	return s.consistent(tx)
 }
 

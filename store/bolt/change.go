@@ -253,6 +253,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 	r.Request = effect.Request
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
+	b.pace(&was.Request, &r.Request)
 	b.moveSlot(slot, r)
 	switch {
 	case body == nil:
@@ -277,6 +278,12 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 // reindex moves a request in the indexes.
 func (b *batch) reindex(was, is *record) {
 	if was.Status != is.Status {
+		if was.Status == lifecycle.Waiting {
+			b.ask(is.Route, -1)
+		}
+		if is.Status == lifecycle.Waiting {
+			b.ask(is.Route, 1)
+		}
 		switch was.Status {
 		case lifecycle.Pending:
 			b.dequeue(is)

@@ -70,7 +70,8 @@ var (
 	// settled: time, endpoint, delivery → nothing, from when it was settled.
 	settledBucket = []byte("settled")
 	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone; usage 0x00
-	// owner → what the owner takes, see usage.go.
+	// owner → what the owner takes, see usage.go; pace 0x00 name → how fast that goes, see
+	// paces.go.
 	keptBucket = []byte("kept")
 
 	// Since version 5, lives of requests, which their records name.

@@ -22,6 +22,7 @@ type slots struct {
 	lanes  map[string]*lane
 	routes map[string]*slotRoute
 	of     map[string]slot // by id of the request
+	parked map[string]int  // by route: how many wait
 	turn   uint64          // the last one that was given
 }
 
@@ -120,6 +121,7 @@ func (s *slots) wait(x slot) {
 	at, _ := slices.BinarySearchFunc(l.waiting, x, slot.compare)
 	l.waiting = slices.Insert(l.waiting, at, x)
 	s.of[x.id] = x
+	s.parked[x.route]++
 }
 
 func (s *slots) unwait(x slot) {
@@ -132,6 +134,9 @@ func (s *slots) unwait(x slot) {
 		l.waiting = slices.Delete(l.waiting, at, at+1)
 	}
 	delete(s.of, x.id)
+	if s.parked[x.route]--; s.parked[x.route] == 0 {
+		delete(s.parked, x.route)
+	}
 	s.tidy(x)
 }
 
@@ -289,23 +294,30 @@ func (b *batch) moveSlot(step lifecycle.SlotStep, r *record) {
 // giveSlots gives slots to what has not ended, when the store is opened.
 func (s *Store) giveSlots(tx *bolt.Tx) error {
 	all := &slotting{slots: &s.slots}
-	all.lanes, all.routes, all.of = make(map[string]*lane), make(map[string]*slotRoute), make(map[string]slot)
+	all.lanes, all.routes, all.of, all.parked = make(map[string]*lane), make(map[string]*slotRoute), make(map[string]slot), make(map[string]int)
 	each := func(bucket []byte, f func(r *record)) error {
 		return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
 			if len(value) == 0 {
 				value = key
 			}
-			if r := readable(value, tx.Bucket(requestsBucket).Get(value)); r != nil && r.Concurrency.Limited() {
+			if r := readable(value, tx.Bucket(requestsBucket).Get(value)); r != nil {
 				f(r)
 			}
 			return nil
 		})
 	}
-	if err := each(processingBucket, func(r *record) { all.hold(slotOf(r)) }); err != nil {
+	if err := each(processingBucket, func(r *record) {
+		if r.Status == lifecycle.Waiting {
+			s.asking.add(r.Route, 1)
+		}
+		if r.Concurrency.Limited() {
+			all.hold(slotOf(r))
+		}
+	}); err != nil {
 		return err
 	}
 	return each(pendingBucket, func(r *record) {
-		if !r.NotBefore.After(s.options.Now()) {
+		if r.Concurrency.Limited() && !r.NotBefore.After(s.options.Now()) {
 			all.enter(slotOf(r))
 		}
 	})

@@ -6,7 +6,8 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// usageKey is where in kept stands what an owner takes, as two varints.
+// usageKey is where in kept stands what an owner takes, as varints: open
+// requests, bytes, and, if there are any, requests that wait.
 func usageKey(owner string) []byte { return append([]byte("usage\x00"), owner...) }
 
 // usage returns what an owner takes. What is damaged counts for nothing, which is told: it only
@@ -20,7 +21,9 @@ func (b *batch) usage(owner string) (u lifecycle.Usage) {
 	open, n := binary.Varint(value)
 	if n > 0 {
 		u.Open = open
-		u.Bytes, _ = binary.Varint(value[n:])
+		bytes, more := binary.Varint(value[n:])
+		u.Bytes = bytes
+		u.Waiting, _ = binary.Varint(value[n+max(more, 0):])
 	}
 	return u
 }
@@ -36,5 +39,9 @@ func (b *batch) use(owner string, was, is lifecycle.Usage) {
 		b.delete(keptBucket, usageKey(owner))
 		return
 	}
-	b.put(keptBucket, usageKey(owner), binary.AppendVarint(binary.AppendVarint(nil, now.Open), now.Bytes))
+	value := binary.AppendVarint(binary.AppendVarint(nil, now.Open), now.Bytes)
+	if now.Waiting != 0 {
+		value = binary.AppendVarint(value, now.Waiting)
+	}
+	b.put(keptBucket, usageKey(owner), value)
 }

@@ -68,6 +68,7 @@ const (
 	fieldResumes
 	fieldAnswersSize
 	fieldConcurrency
+	fieldCountedWaiting
 )
 
 // statuses are those of a request by what stands for them.
@@ -133,6 +134,7 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendMark(dst, fieldCancelRequested, r.CancelRequested)
 	dst = appendMark(dst, fieldRepeated, r.Repeated)
 	dst = appendMark(dst, fieldCounted, r.Counted)
+	dst = appendMark(dst, fieldCountedWaiting, r.CountedWaiting)
 	if r.Error != nil {
 		dst = appendNested(dst, fieldError, func(dst []byte) []byte {
 			return appendTexts(dst, r.Error.Code, r.Error.Message, r.Error.Detail, r.Error.Trace)
@@ -373,6 +375,8 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.Repeated = f.varint != 0
 		case fieldCounted:
 			r.Counted = f.varint != 0
+		case fieldCountedWaiting:
+			r.CountedWaiting = f.varint != 0
 		case fieldError:
 			r.Error = new(lifecycle.Failure)
 			ok = f.texts(&r.Error.Code, &r.Error.Message, &r.Error.Detail, &r.Error.Trace)

@@ -186,6 +186,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		s.usages.taken(next.Owner, st.partition, next.Usage().Minus(was.Usage()))
 		s.relayNow(ctx, st.partition, outboxes)
 		s.ended(ctx, &is.Request)
+		s.pace(&was.Request, &is.Request)
 		out := is.Request
 		if answer.Verdict() == "slots" {
 			out.Parked = slot == lifecycle.SlotLeftFor && answer.Text(1) == "0"
@@ -228,9 +229,9 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if next.Status.Terminal() {
 		ended = strconv.FormatInt((next.ExpiresAt.Sub(p.now) + s.options.Margin).Milliseconds(), 10)
 	}
-	user, opened, stored := "", "", ""
+	user, opened, stored, waits := "", "", "", ""
 	if more := next.Usage().Minus(was.Usage()); more != (lifecycle.Usage{}) {
-		user, opened, stored = next.Owner, strconv.FormatInt(more.Open, 10), strconv.FormatInt(more.Bytes, 10)
+		user, opened, stored, waits = next.Owner, strconv.FormatInt(more.Open, 10), strconv.FormatInt(more.Bytes, 10), strconv.FormatInt(more.Waiting, 10)
 	}
 	body, answers := new(staged), ""
 	if st.body != nil {
@@ -250,7 +251,7 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 		cancels = s.cancelChannel()
 	}
 	// The last ones of these mostly are not given.
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, slotOf(slot, next), answers}
+	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next), answers}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}
@@ -353,13 +354,13 @@ func (s *Store) forgetAs(ctx context.Context, r *record, takes lifecycle.Usage, 
 			feeds[i] = name
 		}
 	}
-	opened, stored := "", ""
+	opened, stored, waits := "", "", ""
 	if r.Counted {
 		less := lifecycle.Usage{}.Minus(takes)
-		opened, stored = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10)
+		opened, stored, waits = strconv.FormatInt(less.Open, 10), strconv.FormatInt(less.Bytes, 10), strconv.FormatInt(less.Waiting, 10)
 	}
 	args := append([]any{
-		r.ID, r.token, r.Owner, codec.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored,
+		r.ID, r.token, r.Owner, codec.OwnerEntry(&r.Request), localKey, r.Ref().String(), r.Life, feeds[0], feeds[1], opened, stored, waits,
 	}, damaged...)
 	answer, err := s.run(ctx, scripts.forget, partition, args...)
 	if err != nil || answer.Verdict() != "ok" {

@@ -191,6 +191,9 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		i.pipe.ZAdd(i.ctx, tag+"pending", goredis.Z{Member: r.member()})
 	case lifecycle.Processing, lifecycle.Waiting:
 		i.pipe.ZAdd(i.ctx, tag+"processing", goredis.Z{Member: r.ID})
+		if r.Status == lifecycle.Waiting {
+			i.pipe.HIncrBy(i.ctx, tag+"stand", "w"+r.Route, 1)
+		}
 		// What is pending gets its slot, or waits for it, when it is to start.
 		if r.Concurrency.Limited() {
 			i.pipe.SAdd(i.ctx, tag+"c:h:"+r.Lane(), r.Ref().String())
@@ -202,6 +205,9 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	if u := r.Usage(); u != (lifecycle.Usage{}) {
 		i.pipe.HIncrBy(i.ctx, tag+"use:"+r.Owner, "o", u.Open)
 		i.pipe.HIncrBy(i.ctx, tag+"use:"+r.Owner, "b", u.Bytes)
+		if u.Waiting != 0 {
+			i.pipe.HIncrBy(i.ctx, tag+"use:"+r.Owner, "w", u.Waiting)
+		}
 	}
 	if r.Batch != nil && !r.Status.Terminal() {
 		i.pipe.ZAdd(i.ctx, tag+"batches", goredis.Z{Score: float64(micros(r.CreatedAt)), Member: r.ID})

@@ -103,10 +103,12 @@ func TestCommandsPerRequest(t *testing.T) {
 	}
 	check := func(what string, scripts, inside, wantScripts, most int) {
 		t.Helper()
-		if scripts != wantScripts*requests {
+		// Besides, it gets to know how fast the route works, ten times a second at most.
+		more := scripts - wantScripts*requests
+		if more < 0 || more > requests/2 {
 			t.Errorf("%s: %d scripts for %d requests, want %d each", what, scripts, requests, wantScripts)
 		}
-		if inside > most*requests {
+		if inside > most*requests+4*more {
 			t.Errorf("%s: %d commands in scripts for %d requests, want at most %d each", what, inside, requests, most)
 		}
 	}
@@ -184,6 +186,10 @@ func TestNothingIsLeft(t *testing.T) {
 				_, kind, ok := strings.Cut(key, "}:")
 				switch {
 				case !ok && key == prefix+":meta", kind == "clock", kind == "relayed", kind == "floor":
+				case strings.HasPrefix(kind, "n:"): // a route has one, which goes by itself
+					if ttl, err := admin.PTTL(t.Context(), key).Result(); err != nil || ttl <= 0 || ttl > lifecycle.PaceKept {
+						t.Errorf("%q goes after %v, %v", key, ttl, err)
+					}
 				case strings.HasPrefix(kind, "x:"):
 					if n, err := admin.XLen(t.Context(), key).Result(); err != nil || n != 0 {
 						t.Errorf("%q: %d entries, %v", key, n, err)

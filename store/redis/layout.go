@@ -33,10 +33,12 @@ import (
 //	lead:<what>  which process does what one is enough for, until it expires
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
 //	own:<owner>  by serial: codec.OwnerEntry
-//	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, see usage.go
+//	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, w those that wait, see usage.go
+//	n:<name>     how fast something goes, lifecycle.Pace: count, seconds that they took, busy seconds, time of the newest in µs
 //	c:h:<lane>   set of the names of those that have a slot, see slots.lua
 //	c:w:<lane>   those that wait for one, sorted by name: inverse priority, ticket, limits of its key and its route, name
 //	c:r:<route>  set of the names of those that have one of a route that limits them
+//	stand        how many requests of a route stand still: p and the route, those that wait for a slot; w and it, for an answer
 //	c:t:<route>  lanes that wait for their turn on it, by number
 //	k:<digest>   idempotency key, by codec.KeyDigest in base64: r request, v its life, f fingerprint, l locked until, t token, y reply
 //	v:<token>    a claim on a key that was taken over: its creation must not happen

@@ -136,6 +136,7 @@ type Store struct {
 	sessions    codec.Listeners
 	due         codec.Listeners
 	freed       codec.Listeners // of slots
+	paces       paces
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup
@@ -148,6 +149,8 @@ var (
 	_ lifecycle.Cancellations = (*Store)(nil)
 	_ lifecycle.Source        = (*Store)(nil)
 	_ lifecycle.Slots         = (*Store)(nil)
+	_ lifecycle.Paces         = (*Store)(nil)
+	_ lifecycle.Standings     = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 
@@ -196,6 +199,8 @@ func (s *Store) start() {
 	s.stale.wake = make(chan struct{}, 1)
 	s.running.Go(func() { s.resync(ctx) })
 	s.running.Go(func() { s.check(ctx) })
+	s.paces.samples = make(chan timedSample, samplesMost)
+	s.running.Go(func() { s.addPaces(ctx) })
 }
 
 // Close ends the subscriptions and closes the connections. Operations after it

@@ -89,6 +89,8 @@ var (
 	metaScript string
 	//go:embed scripts/newest.lua
 	newestScript string
+	//go:embed scripts/pace.lua
+	paceScript string
 	//go:embed scripts/read.lua
 	readScript string
 	//go:embed scripts/record.lua
@@ -116,11 +118,12 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
+	pace:     script(paceScript),
 	review:   script(recordScript, slotsFunction(), reviewScript),
 	session:  script(sessionScript),
 	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),

@@ -85,6 +85,41 @@ func (r *record) entry() string {
 	return fmt.Sprintf("%s%s %d %d %s", r.queue[len(r.queue)-1:], r.ticket, c.Limit, c.Route, r.Ref())
 }
 
+// Standing implements lifecycle.Standings.
+func (s *Store) Standing(ctx context.Context) (map[string]lifecycle.Standing, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	answers := make([]*goredis.MapStringStringCmd, len(s.tags))
+	if _, err := s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
+		for i, tag := range s.tags {
+			answers[i] = p.HGetAll(bound, tag+"stand")
+		}
+		return nil
+	}); err != nil {
+		return nil, failed(ctx, err)
+	}
+	all := make(map[string]lifecycle.Standing)
+	for _, answer := range answers {
+		for field, text := range answer.Val() {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n == 0 || field == "" {
+				continue
+			}
+			standing := all[field[1:]]
+			if field[0] == 'p' {
+				standing.Parked += n
+			} else {
+				standing.Waiting += n
+			}
+			all[field[1:]] = standing
+		}
+	}
+	return all, nil
+}
+
 // findParked notes which of the requests wait for a slot. Where no request is limited it asks
 // nobody.
 func (s *Store) findParked(ctx context.Context, found []lifecycle.Request, records []*record) error {

@@ -55,8 +55,9 @@ func (u *usages) allowed(sub *lifecycle.Submission, partition int) (lifecycle.Qu
 	defer u.mu.Unlock()
 	known := u.of[sub.Owner]
 	if known == nil || time.Since(known.read) > nearTime {
-		part := lifecycle.Quota{Open: q.Open / int64(2*u.partitions), Bytes: q.Bytes / int64(2*u.partitions)}
-		return part, (part.Open > 0 || q.Open == 0) && (part.Bytes > 0 || q.Bytes == 0)
+		n := int64(2 * u.partitions)
+		part := lifecycle.Quota{Open: q.Open / n, Bytes: q.Bytes / n, Waiting: q.Waiting / n}
+		return part, (part.Open > 0 || q.Open == 0) && (part.Bytes > 0 || q.Bytes == 0) && (part.Waiting > 0 || q.Waiting == 0)
 	}
 	if time.Since(known.read) > usageAge {
 		return q, false
@@ -67,8 +68,9 @@ func (u *usages) allowed(sub *lifecycle.Submission, partition int) (lifecycle.Qu
 			others = others.Plus(there)
 		}
 	}
-	left := lifecycle.Quota{Open: q.Open - others.Open, Bytes: q.Bytes - others.Bytes}
-	if q.Open > 0 && left.Open <= 0 || q.Bytes > 0 && left.Bytes <= 0 { // 0 would be any number
+	left := lifecycle.Quota{Open: q.Open - others.Open, Bytes: q.Bytes - others.Bytes, Waiting: q.Waiting - others.Waiting}
+	// 0 would be any number.
+	if q.Open > 0 && left.Open <= 0 || q.Bytes > 0 && left.Bytes <= 0 || q.Waiting > 0 && left.Waiting <= 0 {
 		return left, false
 	}
 	if q.Open == 0 {
@@ -76,6 +78,9 @@ func (u *usages) allowed(sub *lifecycle.Submission, partition int) (lifecycle.Qu
 	}
 	if q.Bytes == 0 {
 		left.Bytes = 0
+	}
+	if q.Waiting == 0 {
+		left.Waiting = 0
 	}
 	return left, true
 }
@@ -134,12 +139,12 @@ func (u *usages) put(owner string, by []lifecycle.Usage) {
 // beyond says what a creation comes to that a partition has refused: an error of the quota, or
 // errConflict if it is to be tried again, by what was read of the other partitions.
 func (c *creation) beyond(ctx context.Context, answer link.Answer, takes lifecycle.Usage) error {
-	here, err := answer.Numbers(1, 2)
+	here, err := answer.Numbers(1, 3)
 	if err != nil {
 		return err
 	}
 	if c.s.usages.partitions == 1 {
-		if err := c.sub.Quota.Admit(lifecycle.Usage{Open: here[0], Bytes: here[1]}, takes); err != nil {
+		if err := c.sub.Quota.Admit(lifecycle.Usage{Open: here[0], Bytes: here[1], Waiting: here[2]}, takes); err != nil {
 			return err
 		}
 		return errConflict
@@ -155,7 +160,7 @@ func (s *Store) usage(ctx context.Context, owner string) ([]lifecycle.Usage, err
 	answers := make([]*goredis.SliceCmd, len(s.tags))
 	if _, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for i, tag := range s.tags {
-			answers[i] = p.HMGet(ctx, tag+"use:"+owner, "o", "b")
+			answers[i] = p.HMGet(ctx, tag+"use:"+owner, "o", "b", "w")
 		}
 		return nil
 	}); err != nil {
@@ -163,7 +168,7 @@ func (s *Store) usage(ctx context.Context, owner string) ([]lifecycle.Usage, err
 	}
 	by := make([]lifecycle.Usage, len(s.tags))
 	for i, answer := range answers {
-		for j, field := range []*int64{&by[i].Open, &by[i].Bytes} {
+		for j, field := range []*int64{&by[i].Open, &by[i].Bytes, &by[i].Waiting} {
 			if text, ok := answer.Val()[j].(string); ok {
 				n, err := strconv.ParseInt(text, 10, 64)
 				if err != nil {

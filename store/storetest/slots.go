@@ -253,7 +253,7 @@ func testSlotsAgainstModel(s *suite) {
 	}
 	for n := range 1500 {
 		what := ""
-		switch k := random.IntN(20); {
+		switch k := random.IntN(23); {
 		case k < 7:
 			what = m.create(fmt.Sprint("r", n), random)
 		case k < 12:
@@ -277,8 +277,16 @@ func testSlotsAgainstModel(s *suite) {
 			if r := pick(lifecycle.Processing); r != nil {
 				what = m.end(r, "redelivered", lifecycle.Start{Redelivered: true})
 			}
+		case k < 20:
+			if r := pick(lifecycle.Processing); r != nil {
+				what = m.ask(r)
+			}
+		case k < 22:
+			if r := pick(lifecycle.Waiting); r != nil {
+				what = m.answer(r)
+			}
 		default:
-			if r := pick(lifecycle.Pending, lifecycle.Processing); r != nil {
+			if r := pick(lifecycle.Pending, lifecycle.Processing, lifecycle.Waiting); r != nil {
 				what = m.end(r, "cancel", lifecycle.Cancel{})
 			}
 		}
@@ -315,6 +323,7 @@ type modeled struct {
 	ticket        int
 	attempt       int
 	status        lifecycle.Status
+	asked         int
 	delayed       bool
 	held, waiting bool
 }
@@ -477,13 +486,55 @@ func (m *slotModel) end(r *modeled, name string, c lifecycle.Change) string {
 	return name + " " + r.id
 }
 
+// ask lets a request wait for an answer, which keeps its slot.
+func (m *slotModel) ask(r *modeled) string {
+	c := ask(r.asked)
+	c.Attempt, c.Timeout = r.attempt, 50_000*time.Hour
+	is := m.s.apply(r.id, c)
+	if r.status, r.asked = is.Status, is.Asked; is.Status != lifecycle.Waiting {
+		m.s.Errorf("%s has asked, and is %s", r.id, is.Status)
+	}
+	return "ask " + r.id
+}
+
+// answer lets it be started again, with the slot that it has.
+func (m *slotModel) answer(r *modeled) string {
+	is := m.s.apply(r.id, lifecycle.Answer{Asked: r.asked, Answers: answersOf(10)})
+	m.tickets++
+	if r.status, r.ticket = is.Status, m.tickets; is.Status != lifecycle.Pending || is.Parked {
+		m.s.Errorf("%s was answered, and is %s, parked %v", r.id, is.Status, is.Parked)
+	}
+	return "answer " + r.id
+}
+
+// standing holds what the store counts against the model.
+func (m *slotModel) standing(n int, what string) {
+	want := make(map[string]lifecycle.Standing)
+	for _, r := range m.requests {
+		all := want[r.sub.Route]
+		if r.waiting {
+			all.Parked++
+		}
+		if r.status == lifecycle.Waiting {
+			all.Waiting++
+		}
+		if all != (lifecycle.Standing{}) {
+			want[r.sub.Route] = all
+		}
+	}
+	got, err := m.s.Store.(lifecycle.Standings).Standing(m.s.ctx)
+	if err != nil || !maps.Equal(got, want) {
+		m.s.Errorf("step %d, %s: %v stand still, %v; want %v", n, what, got, err, want)
+	}
+}
+
 // reopened: slots are given anew, those that are worked on keep theirs.
 func (m *slotModel) reopened() {
 	m.turns = nil
 	var pending []*modeled
 	for _, r := range m.requests {
 		r.waiting = false
-		if r.held = r.held && r.status == lifecycle.Processing; r.status == lifecycle.Pending && !r.delayed {
+		if r.held = r.held && (r.status == lifecycle.Processing || r.status == lifecycle.Waiting); r.status == lifecycle.Pending && !r.delayed {
 			pending = append(pending, r)
 		}
 	}
@@ -506,6 +557,9 @@ func (m *slotModel) check(n int, what string) {
 		m.s.Errorf("step %d, %s: told of %v, want %v", n, what, got, m.freed)
 	}
 	m.freed = nil
+	if n%10 == 0 {
+		m.standing(n, what)
+	}
 	for _, r := range m.requests {
 		if r.status == lifecycle.Processing && r.sub.Concurrency.Limited() && !r.held {
 			m.s.Errorf("step %d, %s: %s is worked on without a slot", n, what, r.id)
@@ -517,7 +571,7 @@ func (m *slotModel) check(n int, what string) {
 	if n%50 != 0 {
 		return
 	}
-	for r, err := range m.s.Unfinished(m.s.ctx) {
+	for r, err := range m.s.Unfinished(m.s.ctx) { // which has none that wait for an answer
 		if err != nil {
 			m.s.Fatal(err)
 		}

@@ -91,6 +91,8 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Unfinished", Config{}, testUnfinished},
 		{"Usage", Config{}, testUsage},
 		{"UsageConcurrently", Config{}, testUsageConcurrently},
+		{"UsageWaiting", Config{}, testUsageWaiting},
+		{"Pace", Config{}, testPace},
 		{"Slots", Config{}, testSlots},
 		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},
 		{"Room", Config{}, testRoom},

@@ -94,6 +94,74 @@ func testUsage(s *suite) {
 	s.beyond(lifecycle.PolicyOpen, limited("n", 0, lifecycle.Quota{Open: 3}))
 }
 
+// testUsageWaiting: what an owner has waiting is counted of what is submitted with a limit of that,
+// rises and falls with each step that lets a request wait or not, and comes to nothing in the end.
+func testUsageWaiting(s *suite) {
+	if s.in.Approximate {
+		s.Skip("is within a moment, see testUsageConcurrently")
+	}
+	most := lifecycle.Quota{Waiting: 2}
+	waits := func(id string) lifecycle.Submission {
+		sub := limited(id, 0, most)
+		sub.CountWaiting = true
+		return sub
+	}
+	full := func(id string) {
+		s.Helper()
+		s.beyond(lifecycle.PolicyWaiting, waits(id))
+	}
+	s.create(submission("before")) // there was no limit then
+	s.create(waits("a"))
+	s.create(waits("b"))
+	full("c")
+	s.create(submission("free")) // and this one is submitted where there is none
+	other := waits("other")
+	other.Owner = bob
+	s.create(other)
+	s.apply("before", lifecycle.Start{}) // which is no matter
+	full("c")
+	s.apply("a", lifecycle.Start{})
+	s.create(waits("c"))
+	full("d")
+	// What waits again is never refused, even if that is more than may.
+	s.apply("a", lifecycle.Fail{Attempt: 1, Failure: failure, Retry: true, Delay: time.Minute})
+	full("d")
+	s.apply("b", lifecycle.Cancel{})
+	full("d")
+	s.in.Advance(time.Minute)
+	s.apply("a", lifecycle.Start{})
+	s.create(waits("d"))
+	full("e")
+	s.apply("a", ask(0))
+	full("e")
+	s.apply("c", lifecycle.Start{})
+	s.apply("a", lifecycle.Answer{Asked: 1, Answers: answersOf(10)})
+	full("e") // d and a
+	s.apply("a", lifecycle.Start{})
+	if s.in.Reopen != nil {
+		s.Store = s.in.Reopen()
+	}
+	s.create(waits("e"))
+	full("f")
+	s.in.Advance(2 * time.Hour) // all expires
+	s.sweep(100)
+
+	batch := waits("batch")
+	batch.Route, batch.Batch, batch.Timeout = "", &lifecycle.Batch{Total: 2}, 1000*time.Hour
+	s.create(batch)
+	full("g")
+	s.apply("batch", lifecycle.FanOut{Until: time.Now().Add(1000 * time.Hour)})
+	s.create(waits("g"))
+	s.create(waits("h"))
+	full("i")
+	s.apply("g", lifecycle.Cancel{})
+	if err := s.Delete(s.ctx, lifecycle.Named("g")); err != nil {
+		s.Fatal(err)
+	}
+	s.create(waits("i"))
+	full("j")
+}
+
 // testUsageConcurrently: of many that are submitted at once, no more are taken than are allowed,
 // and all of those.
 func testUsageConcurrently(s *suite) {
@@ -102,7 +170,9 @@ func testUsageConcurrently(s *suite) {
 	var all sync.WaitGroup
 	for i := range calls {
 		all.Go(func() {
-			_, err := s.Create(s.ctx, limited(fmt.Sprint("r", i), 7, lifecycle.Quota{Open: most, Bytes: 7 * most}))
+			sub := limited(fmt.Sprint("r", i), 7, lifecycle.Quota{Open: most, Bytes: 7 * most, Waiting: most})
+			sub.CountWaiting = true
+			_, err := s.Create(s.ctx, sub)
 			if _, over := errors.AsType[*lifecycle.QuotaError](err); over {
 				refused.Add(1)
 			} else if err == nil {

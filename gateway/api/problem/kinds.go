@@ -54,6 +54,7 @@ var (
 	Connections   = Kind{"too-many-connections", 429, "Too many connections", "The address has as many connections as it may have. Use them for more than one call each, and close those that are not needed."}
 	Open          = Kind{"too-many-open-requests", 429, "Too many open requests", "The caller has as many requests that have not ended as it may have, those of batches included. Nothing was stored. Repeat the call when some have ended; requests that are not needed can be canceled."}
 	Stored        = Kind{"storage-quota-exceeded", 429, "Storage quota exceeded", "As many bytes of contents and results are kept for the caller as may be. Nothing was stored. Requests that have ended can be deleted, or submitted with a shorter retention."}
+	Waiting       = Kind{"too-many-waiting-requests", 429, "Too many waiting requests", "The caller has as many requests that wait for a processor as it may have, those of batches included. Nothing was stored. Repeat the call after Retry-After; requests that are not needed can be canceled."}
 	Webhooks      = Kind{"too-many-webhooks", 429, "Too many webhooks", "The caller has as many webhook endpoints as it may have. Those that are not needed can be deleted."}
 	Subscriptions = Kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
 	Bytes         = Kind{"too-many-bytes", 429, "Too many bytes at once", "Calls of one caller, or from one address, have more bytes of bodies under way at the same time than their share of this gateway's memory. Repeat the call after Retry-After."}
@@ -66,5 +67,5 @@ var All = []Kind{
 	NotAcceptable, IDTaken, KeyInProgress, Transition, Superseded, Answered, Worker, NotEnded, Canceled,
 	NoWebhook, WebhookState, Unproven,
 	Timeout, Precondition, TooLarge, MediaType, Range, Invalid, KeyReused, Upgrade, Headers, Failed, Internal, Damaged,
-	Unavailable, RouteFull, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
+	Unavailable, RouteFull, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Waiting, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
 }

@@ -7,8 +7,8 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; slot: see slots.lua; answers: there are some.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, slot, answers, output)
+-- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are some.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -50,9 +50,12 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('SET', key, record, 'PX', ended)
   end
   if given(user) then
-    use(user, opened, stored)
+    use(user, opened, stored, waits)
   end
   if was ~= status then
+    if was == 'w' or status == 'w' then
+      call('HINCRBY', tag .. 'stand', 'w' .. string.sub(queue, 1, -3), was == 'w' and '-1' or '1')
+    end
     if was == 'p' then
       call('ZREM', tag .. 'pending', queue .. ticket .. id)
     elseif status ~= 'w' then

@@ -18,9 +18,9 @@ end
 
 -- name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
 -- see deliver. room: how many may wait on its route with it, '' for any number; of a batch that, and for each route how many it brings, and the name.
--- slot: see slots.lua. open, stored: what it counts for; most_open, most_stored: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
+-- slot: see slots.lua. open, stored, waits: what it counts for; most_open, most_stored, most_waiting: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
 local function task(id, name, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
-  claim, open, stored, most_open, most_stored, room, slot, hook, ...)
+  claim, open, stored, waits, most_open, most_stored, most_waiting, room, slot, hook, ...)
   local key = tag .. 'r:' .. id
   local old = call('GET', key)
   if old then
@@ -46,11 +46,12 @@ local function task(id, name, token, queue, position, rest, expires, owner, memb
     end
   end
 
-  local opened, bytes = use(owner, open, stored) -- the first write
-  if most_open ~= '0' and opened and opened > tonumber(most_open) or most_stored ~= '0' and bytes and bytes > tonumber(most_stored) then
-    local used_open, used_bytes = use(owner, digits(-open), digits(-stored))
+  local opened, bytes, waiting = use(owner, open, stored, waits) -- the first write
+  if most_open ~= '0' and opened and opened > tonumber(most_open) or most_stored ~= '0' and bytes and bytes > tonumber(most_stored)
+    or most_waiting ~= '0' and waiting and waiting > tonumber(most_waiting) then
+    local used_open, used_bytes, used_waiting = use(owner, digits(-open), digits(-stored), digits(-waits))
     unused(owner)
-    return { 'quota', used_open or 0, used_bytes or 0 }
+    return { 'quota', used_open or 0, used_bytes or 0, used_waiting or 0 }
   end
 
   if position == '' then

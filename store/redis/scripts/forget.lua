@@ -1,14 +1,14 @@
 -- Forgets a request that has not been changed meanwhile.
 -- ARGV: id, expected token, owner, its entry in the owner's list, digest of its key or '', name and name of its life, the feeds of its owner
--- and topic, '' for one that is in another partition or that it has not; how much less its owner takes: open requests and bytes, '' if it
--- was not counted; of one whose record is damaged, which may not have ended: that, and what there is of it in pending.
+-- and topic, '' for one that is in another partition or that it has not; how much less its owner takes: open requests, bytes, and requests
+-- that wait, '' if it was not counted; of one whose record is damaged, which may not have ended: that, and what there is of it in pending.
 local id, name = ARGV[1], ARGV[6]
 local old = call('GET', tag .. 'r:' .. id)
 if not old then
   return { 'gone' }
 end
-if ARGV[12] then
-  if old ~= ARGV[12] then
+if ARGV[13] then
+  if old ~= ARGV[13] then
     return { 'conflict' }
   end
 elseif header(old) ~= ARGV[2] then
@@ -39,9 +39,11 @@ for i = 2, #events, 2 do
   wipe(ARGV[9], of_topic)
 end
 call('ZREM', tag .. 'expiry', id)
-if ARGV[12] then
-  call('ZREM', tag .. 'processing', id)
-  for i = 13, #ARGV do
+if ARGV[13] then
+  if call('ZREM', tag .. 'processing', id) == 1 and string.sub(old, 17, 17) == 'w' then
+    call('HINCRBY', tag .. 'stand', 'w' .. string.match(old, '^([^%z]*)', 50), '-1')
+  end
+  for i = 14, #ARGV do
     call('ZREM', tag .. 'pending', ARGV[i])
   end
 end
@@ -53,7 +55,7 @@ if ARGV[5] ~= '' then
   end
 end
 if ARGV[10] ~= '' then
-  use(ARGV[3], ARGV[10], ARGV[11])
+  use(ARGV[3], ARGV[10], ARGV[11], ARGV[12])
   unused(ARGV[3])
 end
 return { 'ok' }

@@ -41,18 +41,19 @@ local function own(name, sequence)
   return entry and entry[2][#entry[2]]
 end
 
--- Counts what a step changes of what an owner takes: requests that are open, bytes that are stored. It returns what the owner takes then, nil for what
--- the step does not change.
-local function use(owner, open, stored)
+-- Counts what a step changes of what an owner takes: requests that are open, bytes that are stored, requests that wait. It returns what the owner takes
+-- then, nil for what the step does not change.
+local function use(owner, open, stored, waiting)
   local key = tag .. 'use:' .. owner
-  return open ~= '0' and call('HINCRBY', key, 'o', open) or nil, stored ~= '0' and call('HINCRBY', key, 'b', stored) or nil
+  return open ~= '0' and call('HINCRBY', key, 'o', open) or nil, stored ~= '0' and call('HINCRBY', key, 'b', stored) or nil,
+    waiting ~= '0' and call('HINCRBY', key, 'w', waiting) or nil
 end
 
 -- Leaves nothing of an owner who takes nothing.
 local function unused(owner)
   local key = tag .. 'use:' .. owner
-  local taken = call('HMGET', key, 'o', 'b')
-  if (taken[1] or '0') == '0' and (taken[2] or '0') == '0' then
+  local taken = call('HMGET', key, 'o', 'b', 'w')
+  if (taken[1] or '0') == '0' and (taken[2] or '0') == '0' and (taken[3] or '0') == '0' then
     call('UNLINK', key)
   end
 end

@@ -6,7 +6,7 @@ local how, mine, queue, ticket = ...
 local op, limit, most, lane = string.match(how, '^(%a)(%d+) (%d+) (.*)$')
 local route = string.match(lane, '^[^%z]*')
 local of_route, turns = tag .. 'c:r:' .. route, tag .. 'c:t:' .. route
-local has, freed = false, {}
+local has, freed, parked = false, {}, 0
 
 local function holders(of) return tag .. 'c:h:' .. of end
 local function waiting(of) return tag .. 'c:w:' .. of end
@@ -29,7 +29,7 @@ end
 
 local function give(of, entry, name, its_most)
   call('ZREM', turns, of)
-  call('ZREM', waiting(of), entry)
+  parked = parked - call('ZREM', waiting(of), entry)
   hold(of, name, its_most)
   if name == mine then
     has = true
@@ -92,7 +92,7 @@ end
 
 if op == 'l' or op == 'a' then
   if call('SREM', holders(lane), mine) == 0 then
-    call('ZREM', waiting(lane), entry())
+    parked = parked - call('ZREM', waiting(lane), entry())
   end
   if most > 0 then
     call('SREM', of_route, mine)
@@ -110,8 +110,11 @@ elseif op == 's' or op == 'e' or op == 'a' then
     hold(lane, mine, most)
     has = true
   else
-    call('ZADD', waiting(lane), '0', entry())
+    parked = parked + call('ZADD', waiting(lane), '0', entry())
     settle(lane)
   end
+end
+if parked ~= 0 then
+  call('HINCRBY', tag .. 'stand', 'p' .. route, digits(parked))
 end
 return has, freed
