@@ -82,6 +82,8 @@ type Options struct {
 	// Unserved returns those of the routes of which it is known that no processor works on them
 	// now. nil: none is.
 	Unserved func(routes ...string) []string
+	// DeadMessages are what the queue has put aside; nil: it puts nothing aside.
+	DeadMessages DeadMessages
 	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
 	Pool    func() any
 	Metrics http.Handler // nil for none
@@ -216,6 +218,7 @@ func (a *API) route() {
 	app.Use(a.limitCalls, a.recoverPanic, a.byAddress, a.exact, a.guardHost)
 
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
+	admin := a.as(lifecycle.RoleAdmin, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
 	a.handle("POST", "/v1/requests", client, a.submit, slices.Concat(submissionOptions, []string{"webhook"}, pollOptions)...)
 	a.handle("GET", "/v1/requests", client, a.list, "status", "route", "topic", "cursor", "limit")
@@ -226,6 +229,14 @@ func (a *API) route() {
 	a.handle("GET", "/v1/requests/:id/history", follower, of(a.requestChannel, a.history), append(historyOptions, "ticket")...)
 	a.handle("POST", "/v1/requests/:id/cancel", client, a.cancel)
 	a.handle("POST", "/v1/requests/:id/input", client, a.input)
+	a.handle("POST", "/v1/requests/:id/redrive", admin, a.redrive)
+	a.handle("GET", "/v1/dead", admin, a.listDeadRoutes, "cursor", "limit")
+	a.handle("GET", "/v1/dead/:route", admin, a.listDead, "before", "cursor", "limit")
+	a.handle("DELETE", "/v1/dead/:route", admin, a.purgeDead, "before", "limit")
+	a.handle("POST", "/v1/dead/:route/redrive", admin, a.redriveDead, "before", "limit")
+	a.handle("GET", "/v1/dead/:route/messages", admin, a.listMessages, "limit")
+	a.handle("DELETE", "/v1/dead/:route/messages", admin, a.purgeMessages)
+	a.handle("POST", "/v1/dead/:route/messages/redrive", admin, a.redriveMessages)
 	a.handle("POST", "/v1/batches", client, a.submitBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id", client, a.getBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")

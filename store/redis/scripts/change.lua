@@ -35,6 +35,10 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if stage and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }
   end
+  local redriven = was == 'f' and status == 'p'
+  if redriven and call('EXISTS', tag .. 'i:' .. name) == 0 then
+    return { 'gone' } -- Redis is about to drop all of it
+  end
   local has, freed
   if slot and string.byte(slot) == 115 then -- s: it needs one to start
     has, freed = slots(slot, name, queue, ticket)
@@ -44,6 +48,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     slot = nil
   end
 
+  if redriven and call('LINDEX', tag .. 'h:' .. name, -2) == '' then
+    call('LSET', tag .. 'h:' .. name, -2, call('GET', key)) -- the event of its end is not its record any more
+  end
   if not ended then
     call('SET', key, record)
   else
@@ -65,6 +72,22 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
     elseif status == 'r' then
       call('ZADD', tag .. 'processing', '0', id)
+    elseif status == 'f' then
+      local route = string.sub(queue, 1, -3)
+      if route ~= '' then -- else it is a batch
+        call('ZADD', tag .. 'dead:' .. route, now, id)
+        call('ZADD', tag .. 'dead', '0', route)
+      end
+    end
+    if redriven then
+      local route = string.sub(queue, 1, -3)
+      call('ZREM', tag .. 'dead:' .. route, id)
+      if call('EXISTS', tag .. 'dead:' .. route) == 0 then
+        call('ZREM', tag .. 'dead', route)
+      end
+      for _, kind in ipairs({ 'h:', 'i:', 'a:' }) do
+        call('PERSIST', tag .. kind .. name)
+      end
     end
   end
   if slot then
