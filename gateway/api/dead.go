@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"hash/crc32"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -98,9 +101,9 @@ func (a *API) listDeadRoutes(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	after := query(c, "cursor")
-	if after != "" && !lifecycle.ValidRoute(after) {
-		return lifecycle.ErrCursor
+	after, err := afterRoute(query(c, "cursor"))
+	if err != nil {
+		return err
 	}
 	ctx := a.storeContext()
 	found, err := a.Service.DeadRoutes(ctx, after, limit+1)
@@ -117,7 +120,7 @@ func (a *API) listDeadRoutes(c *fiber.Ctx, _ auth.Caller) error {
 	}{Routes: []deadRouteDocument{}}
 	for _, r := range a.withMessages(found, messages, after) {
 		if len(page.Routes) == limit {
-			page.Next = &page.Routes[limit-1].Route
+			page.Next = new(routeCursor(page.Routes[limit-1].Route))
 			break
 		}
 		at := "/v1/dead/" + r.Route
@@ -131,6 +134,25 @@ func (a *API) listDeadRoutes(c *fiber.Ctx, _ auth.Caller) error {
 		page.Routes = append(page.Routes, document)
 	}
 	return send(c, fiber.StatusOK, page)
+}
+
+// routeCursor returns the cursor behind a route: its name, and a sum that tells it from what no page
+// had.
+func routeCursor(route string) string {
+	raw := binary.BigEndian.AppendUint32([]byte(route), crc32.ChecksumIEEE([]byte(route)))
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// afterRoute reads what routeCursor made; "" for "".
+func afterRoute(cursor string) (string, error) {
+	if cursor == "" {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) < 5 || routeCursor(string(raw[:len(raw)-4])) != cursor {
+		return "", lifecycle.ErrCursor
+	}
+	return string(raw[:len(raw)-4]), nil
 }
 
 // countMessages returns how many messages were put aside on each route of this gateway; none if its

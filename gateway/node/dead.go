@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/gateway/api"
@@ -77,4 +79,60 @@ func (d deadMessages) Redrive(ctx context.Context, route string) (int, error) {
 func (d deadMessages) Purge(_ context.Context, route string) (int, error) {
 	n, err := d.Rabbit.PurgeDead(route)
 	return n, awayError(err)
+}
+
+// deadCounts are how much has failed, and was put aside, on each route of this gateway.
+type deadCounts struct {
+	requests map[string]int64
+	messages map[string]int
+}
+
+// deadOften is how often that is counted.
+const deadOften = 15 * time.Second
+
+// countDead counts for the metrics, so that whoever reads those waits for no server.
+func (g *Node) countDead(ctx context.Context) {
+	tick := time.NewTicker(deadOften)
+	defer tick.Stop()
+	for {
+		if counts, err := g.deadNow(ctx); err == nil {
+			g.dead.Store(counts)
+		} else if ctx.Err() == nil {
+			g.log.Debug("what has failed could not be counted", slog.Any("error", err))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// deadNow counts.
+func (g *Node) deadNow(ctx context.Context) (*deadCounts, error) {
+	counts := &deadCounts{requests: make(map[string]int64)}
+	for _, route := range g.config.Routes {
+		counts.requests[route] = 0
+	}
+	const page = 200
+	for after, more := "", true; more; {
+		routes, err := g.service.DeadRoutes(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range routes {
+			if _, ours := counts.requests[r.Route]; ours {
+				counts.requests[r.Route] = r.Requests
+			}
+			after = r.Route
+		}
+		more = len(routes) == page
+	}
+	if g.Rabbit != nil {
+		var err error
+		if counts.messages, err = g.Rabbit.DeadCounts(g.config.Routes); err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
 }

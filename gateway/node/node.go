@@ -61,6 +61,7 @@ type Node struct {
 	attendance *attendance
 	samples    map[string]processor.Handler
 	workers    map[string]*processor.Processor // of the samples, by route
+	dead       atomic.Pointer[deadCounts]      // as they were counted last
 	debug      *http.Server                    // nil unless asked for
 }
 
@@ -317,6 +318,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { releaseMemory(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
+	running.Go(func() { g.countDead(sweeping) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
