@@ -54,7 +54,7 @@ type History struct {
 type Message struct {
 	Offset uint64
 	Event  []byte // CloudEvents JSON, one line
-	Last   bool   // nothing is to follow in this channel; if it does, for who comes back
+	Last   bool   // nothing follows in this channel for now
 	About  About  // what the event tells of; nil if that is not known
 }
 

@@ -51,5 +51,5 @@ type History struct {
 type Message struct {
 	Offset uint64
 	Event  *Event
-	Last   bool // the request has ended with it; what follows, if anything does, begins with a redrive
+	Last   bool // the request has ended with it, and was not redriven
 }

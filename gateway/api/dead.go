@@ -136,8 +136,8 @@ func (a *API) listDeadRoutes(c *fiber.Ctx, _ auth.Caller) error {
 	return send(c, fiber.StatusOK, page)
 }
 
-// routeCursor returns the cursor behind a route: its name, and a sum that tells it from what no page
-// had.
+// routeCursor returns the cursor behind a route: its name, and a sum that tells it from what no
+// page had.
 func routeCursor(route string) string {
 	raw := binary.BigEndian.AppendUint32([]byte(route), crc32.ChecksumIEEE([]byte(route)))
 	return base64.RawURLEncoding.EncodeToString(raw)

@@ -137,7 +137,8 @@ func wanted(op *misuse.Operation, who caller) string {
 	work := strings.HasPrefix(op.Path, "/v1/work/") || op.Path == "/v1/health"
 	follows := op.Path == "/v1/requests/{id}/events" || op.Path == "/v1/requests/{id}/history"
 	socket := op.Path == "/v1/ws"
-	all := strings.HasPrefix(op.Path, "/v1/dead") || op.Path == "/v1/requests/{id}/redrive" // which is of everybody
+	// What is of everybody.
+	all := strings.HasPrefix(op.Path, "/v1/dead") || op.Path == "/v1/requests/{id}/redrive"
 	names := strings.Contains(op.Path, "{id}") || strings.Contains(op.Path, "{webhook}")
 	switch {
 	case who == nobody && socket: // it may show it in its first message, and does nothing before

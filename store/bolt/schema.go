@@ -202,7 +202,8 @@ func moveValuesOut(*bolt.Tx) error { return nil }
 // createDead makes a program refuse the file that would not keep the index of what has failed. What
 // the file and its log have of it comes into the index when both are open, see indexDead.
 func createDead(tx *bolt.Tx) error {
-	if err := create(tx, deadBucket); err != nil || tx.Bucket(metaBucket).Get(versionKey) == nil { // a new file
+	fresh := tx.Bucket(metaBucket).Get(versionKey) == nil
+	if err := create(tx, deadBucket); err != nil || fresh {
 		return err
 	}
 	return tx.Bucket(keptBucket).Put(unindexed, appendSealed(nil, keptBucket, unindexed, nil))

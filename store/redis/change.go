@@ -88,7 +88,8 @@ func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 				return r, err
 			}
 		}
-	case lifecycle.Release, lifecycle.Answer, lifecycle.Expire, lifecycle.Redrive: // some wait again with that
+	case lifecycle.Release, lifecycle.Answer, lifecycle.Expire, lifecycle.Redrive:
+		// Some wait again with that.
 		count = countTail
 	case lifecycle.Fail:
 		if c.Retry {
