@@ -263,8 +263,17 @@ func (a *API) deadQuery(c *fiber.Ctx, route string) (q lifecycle.DeadQuery, err 
 		return q, err
 	}
 	if q.Before.IsZero() {
+		// A node knows the time of the store a little late.
+		q.Before = a.Now()
+		newest, err := a.Service.DeadRequests(a.storeContext(), lifecycle.DeadQuery{Route: route, Limit: 1})
+		if err != nil {
+			return q, err
+		}
+		if len(newest.Requests) > 0 && newest.Requests[0].EndedAt.After(q.Before) {
+			q.Before = newest.Requests[0].EndedAt
+		}
 		// Answered in milliseconds, and taken as it was answered by the next call.
-		q.Before = a.Now().Truncate(time.Millisecond).Add(time.Millisecond)
+		q.Before = q.Before.Truncate(time.Millisecond).Add(time.Millisecond)
 	}
 	if text := c.Query("limit"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -7,8 +7,8 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; slot: see slots.lua; answers: there are some.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, slot, answers, output)
+-- user: the request's owner, if it takes more or less from now on: open requests and bytes, opened and stored; slot: see slots.lua; answers: there are some; died: when it failed.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, slot, answers, died, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -72,12 +72,11 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
     elseif status == 'r' then
       call('ZADD', tag .. 'processing', '0', id)
-    elseif status == 'f' then
+    end
+    if given(died) then
       local route = string.sub(queue, 1, -3)
-      if route ~= '' then -- else it is a batch
-        call('ZADD', tag .. 'dead:' .. route, now, id)
-        call('ZADD', tag .. 'dead', '0', route)
-      end
+      call('ZADD', tag .. 'dead:' .. route, died, id)
+      call('ZADD', tag .. 'dead', '0', route)
     end
     if redriven then
       local route = string.sub(queue, 1, -3)
