@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"slices"
@@ -314,6 +315,9 @@ func (a *API) eachDead(c *fiber.Ctx, caller auth.Caller, route, what string, do 
 	defer cancel()
 	done, err := do(ctx, q)
 	if err != nil {
+		if done.Done == 0 && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", lifecycle.ErrUnavailable, err)
+		}
 		if done.Done == 0 {
 			return err
 		}
