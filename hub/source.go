@@ -43,7 +43,7 @@ type Source interface {
 type History struct {
 	Messages []Message
 	Top      uint64 // offset of the newest message, 0 if there never was one
-	Ended    bool   // nothing follows behind Top: the newest message is, or was, the Last
+	Ended    bool   // nothing follows behind Top for now: the newest message is, or was, the Last
 	// Begin, if not 0, says that the channel began behind that offset, and that all of it is there:
 	// one who has seen nothing of it misses nothing.
 	Begin uint64
@@ -54,7 +54,7 @@ type History struct {
 type Message struct {
 	Offset uint64
 	Event  []byte // CloudEvents JSON, one line
-	Last   bool   // nothing follows in this channel
+	Last   bool   // nothing follows in this channel for now
 	About  About  // what the event tells of; nil if that is not known
 }
 

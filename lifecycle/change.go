@@ -277,7 +277,7 @@ func (c Release) apply(r *Request, now time.Time) (EventType, error) {
 	r.reported(report)
 	// All attempts but those that failed were handed back, or will be with this one. Those that
 	// were put off are among them: why each was handed back is not kept.
-	if c.Lost && r.Attempt-r.Failures >= r.MaxAttempts {
+	if c.Lost && r.Attempt-r.Past-r.Failures >= r.MaxAttempts {
 		r.Failures++
 		r.Error = &Failure{Code: codeLost, Message: "The processor was started again before it had answered."}
 	}

@@ -66,7 +66,7 @@ func NewRequest(sub *Submission, now time.Time) Effect {
 	r := Request{
 		ID: sub.ID, Life: sub.Life, Owner: sub.Owner, Route: sub.Route, Topic: sub.Topic, Priority: sub.Priority,
 		Counted: true, CountedWaiting: sub.CountWaiting,
-		Status: Pending, MaxAttempts: sub.MaxAttempts, RetryDelay: sub.RetryDelay, Sequence: 1,
+		Status: Pending, MaxAttempts: sub.MaxAttempts, RetryDelay: sub.RetryDelay, Timeout: sub.Timeout, Sequence: 1,
 		CreatedAt: now, UpdatedAt: now, ExpiresAt: now.Add(sub.Timeout), Retention: sub.Retention,
 		Input:   ContentInfo{Type: sub.Content.Type, Size: int64(len(sub.Content.Data))},
 		Headers: maps.Clone(sub.Headers), Webhook: sub.Webhook, Fingerprint: sub.Fingerprint, Key: sub.Key,

@@ -69,6 +69,8 @@ const (
 	ReasonQuestion Reason = "question"
 	// Somebody took the attempt for dead: it has reported within its lease.
 	ReasonAlive Reason = "alive"
+	// A redrive of a request that has not failed.
+	ReasonNotFailed Reason = "not-failed"
 	// A start: as many are worked on as may be at the same time, see [Concurrency].
 	ReasonSlot Reason = "slot"
 )
@@ -100,6 +102,8 @@ func (e *TransitionError) Error() string {
 		return fmt.Sprintf("request %s: %s refused: the question was answered already", e.ID, e.Change)
 	case ReasonQuestion:
 		return fmt.Sprintf("request %s: %s refused: it is not the question that the request asks", e.ID, e.Change)
+	case ReasonNotFailed:
+		return fmt.Sprintf("request %s: %s refused: it is %s, and only what has failed can be redriven", e.ID, e.Change, e.From)
 	case ReasonSlot:
 		return fmt.Sprintf("request %s: %s refused: as many as may be are worked on, so it waits for one to end", e.ID, e.Change)
 	case ReasonEarly:

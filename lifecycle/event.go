@@ -18,6 +18,7 @@ const (
 	EventRetrying  EventType = "request.retrying"
 	EventWaiting   EventType = "request.waiting"
 	EventAnswered  EventType = "request.answered"
+	EventRedriven  EventType = "request.redriven"
 	EventSucceeded EventType = "request.succeeded"
 	EventFailed    EventType = "request.failed"
 	EventCanceled  EventType = "request.canceled"
@@ -30,14 +31,15 @@ const (
 // Known reports whether t is the type of an event that stands in a request's life.
 func (t EventType) Known() bool {
 	switch t {
-	case EventAccepted, EventStarted, EventProgress, EventRetrying, EventWaiting, EventAnswered,
+	case EventAccepted, EventStarted, EventProgress, EventRetrying, EventWaiting, EventAnswered, EventRedriven,
 		EventSucceeded, EventFailed, EventCanceled, EventExpired:
 		return true
 	}
 	return false
 }
 
-// Terminal reports whether no event can follow one of type t.
+// Terminal reports whether a request has ended with an event of type t. What has failed may be
+// redriven, so another event may follow all the same.
 func (t EventType) Terminal() bool {
 	return t == EventSucceeded || t == EventFailed || t == EventCanceled || t == EventExpired
 }

@@ -25,7 +25,7 @@ type Request struct {
 	Percent *float64 `json:"percent,omitzero"` // 0 to 100
 	Message string   `json:"message,omitzero"`
 
-	// The attempt that counts; 0 before the first start.
+	// The attempt that counts; 0 before the first start. No number comes twice in a life.
 	Attempt int `json:"attempt,omitzero"`
 	// The queue's message that began it, see [Start]; "" if none did.
 	StartedBy string `json:"startedBy,omitzero"`
@@ -36,8 +36,13 @@ type Request struct {
 	Failures    int      `json:"failures,omitzero"`    // attempts that failed or died
 	MaxAttempts int      `json:"maxAttempts,omitzero"` // failures allowed, 1 or more
 	// Before the second attempt, doubled for each further one; 0: the default.
-	RetryDelay      time.Duration `json:"retryDelay,omitzero"`
-	CancelRequested bool          `json:"cancelRequested,omitzero"`
+	RetryDelay time.Duration `json:"retryDelay,omitzero"`
+	// How long it may take; 0: it was stored by a version that did not keep it.
+	Timeout time.Duration `json:"timeout,omitzero"`
+	// How often it was redriven, and the attempts that were made before it was last, see [Redrive].
+	Redriven        int  `json:"redriven,omitzero"`
+	Past            int  `json:"past,omitzero"`
+	CancelRequested bool `json:"cancelRequested,omitzero"`
 	// What it waits for an answer to; of one that does not wait nil.
 	Question *Question `json:"question,omitzero"`
 	Asked    int       `json:"asked,omitzero"` // how many questions it has asked

@@ -60,6 +60,8 @@ func SlotStepOf(was, is *Request, now time.Time) SlotStep {
 		return SlotLeft
 	case was.Status == Processing && is.Status == Pending:
 		return SlotLeftFor
+	case was.Status.Terminal() && is.Status == Pending: // it is redriven
+		return SlotLeftFor
 	}
 	return SlotKept
 }

@@ -42,7 +42,7 @@ const PageBytes = 64 << 10
 type History struct {
 	Messages []Message
 	Top      uint64 // offset of the newest message, 0 if there never was one
-	Ended    bool   // nothing follows behind Top: the newest message is, or was, the Last
+	Ended    bool   // nothing follows behind Top for now: the newest message is, or was, the Last
 	// Begin, if not 0, says that the channel began behind that offset, and that all of it is there.
 	Begin uint64
 }
@@ -51,5 +51,5 @@ type History struct {
 type Message struct {
 	Offset uint64
 	Event  *Event
-	Last   bool // nothing follows in this channel
+	Last   bool // the request has ended with it, and was not redriven
 }

@@ -5,8 +5,8 @@ import "fmt"
 // Status is where a request stands. The zero value is not a valid status.
 type Status string
 
-// The statuses of a request. The last four are terminal: a request that has
-// reached one of them never leaves it.
+// The statuses of a request. The last four are terminal: a request that has reached one of them
+// never leaves it, unless it has failed and is redriven, see [Redrive].
 const (
 	Pending    Status = "pending"    // stored, waiting for a processor
 	Processing Status = "processing" // a processor works on it
@@ -20,7 +20,7 @@ const (
 // Statuses lists every status in the order of a request's life.
 var Statuses = []Status{Pending, Processing, Waiting, Succeeded, Failed, Canceled, Expired}
 
-// Terminal reports whether no change can follow.
+// Terminal reports whether a request has ended: no change can follow but [Redrive].
 func (s Status) Terminal() bool {
 	return s == Succeeded || s == Failed || s == Canceled || s == Expired
 }

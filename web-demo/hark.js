@@ -44,13 +44,14 @@
  * @property {string|null} endedAt
  * @property {string} expiresAt
  * @property {string} [batchId] the batch that it is one of
+ * @property {number} [redriven] how often it was redriven after it had failed
  * @property {{total: number, open: number, succeeded: number, failed: number, canceled: number, expired: number}} [batch] of a batch only
  * @property {{name: string, message: string, schema?: any, default?: any, expiresAt: string}} [question] what it asks while it is waiting, see `answer`
  * @property {Link[]} links
  *
  * @typedef {object} HarkEvent A CloudEvent.
  * @property {string} id
- * @property {string} type  `request.accepted`, `.started`, `.progress`, `.retrying`, `.waiting`, `.answered`, `.succeeded`, `.failed`, `.canceled`, `.expired`, `.reset`
+ * @property {string} type  `request.accepted`, `.started`, `.progress`, `.retrying`, `.waiting`, `.answered`, `.redriven`, `.succeeded`, `.failed`, `.canceled`, `.expired`, `.reset`
  * @property {string} source
  * @property {string} [subject]
  * @property {string} [time]
@@ -118,7 +119,7 @@ export class HarkError extends Error {
 
 const ENDED = new Set(['succeeded', 'failed', 'canceled', 'expired']);
 
-/** Whether nothing can follow. @param {Status} status */
+/** Whether it has ended: nothing follows, unless what has failed is redriven. @param {Status} status */
 export const hasEnded = (status) => ENDED.has(status);
 
 const OPTIONS = ['id', 'route', 'topic', 'priority', 'delay', 'timeout', 'retention', 'maxAttempts', 'retryDelay', 'concurrencyKey', 'concurrencyLimit'];

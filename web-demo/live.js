@@ -188,6 +188,7 @@ export class Live {
       retrying: 'Waiting for the next attempt',
       waiting: 'Asked',
       answered: 'Answered',
+      redriven: 'Waiting to be worked on once more',
       reset: 'Some events were missed',
       progress: d.step ?? d.message,
     }[kind] ?? OUTCOMES[kind];

@@ -2,8 +2,6 @@ package rabbitmq
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -28,24 +26,7 @@ func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Q
 	if err := b.topology.consumable(route); err != nil {
 		return err
 	}
-	g := b.consuming.current()
-	if g == nil {
-		return fmt.Errorf("%w: %w", broker.ErrUnavailable, b.consuming.ready())
-	}
-	err := g.onChannel(func(ch *amqp.Channel) error {
-		var q amqp.Queue
-		if err := g.call(func() (err error) {
-			q, err = ch.QueueDeclarePassive(b.topology.queueOf(route), true, false, false, false, nil)
-			return err
-		}); err != nil {
-			return err
-		}
-		return f(g, ch, q)
-	})
-	if err != nil && !errors.Is(err, broker.ErrUnavailable) {
-		err = fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	}
-	return err
+	return b.onNamed(b.topology.queueOf(route), f)
 }
 
 const (

@@ -85,6 +85,8 @@ type Options struct {
 	// Elsewhere reports whether only others consume the work of a route, so that it cannot be
 	// leased here. nil: none is.
 	Elsewhere func(route string) bool
+	// DeadMessages are what the queue has put aside; nil: it puts nothing aside.
+	DeadMessages DeadMessages
 	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
 	Pool    func() any
 	Metrics http.Handler // nil for none
@@ -229,6 +231,14 @@ func (a *API) route() {
 	a.handle("GET", "/v1/requests/:id/history", follower, of(a.requestChannel, a.history), append(historyOptions, "ticket")...)
 	a.handle("POST", "/v1/requests/:id/cancel", client, a.cancel)
 	a.handle("POST", "/v1/requests/:id/input", client, a.input)
+	a.handle("POST", "/v1/requests/:id/redrive", a.admins, a.redrive)
+	a.handle("GET", "/v1/dead", a.admins, a.listDeadRoutes, "cursor", "limit")
+	a.handle("GET", "/v1/dead/:route", a.admins, a.listDead, "before", "cursor", "limit")
+	a.handle("DELETE", "/v1/dead/:route", a.admins, a.purgeDead, "before", "limit")
+	a.handle("POST", "/v1/dead/:route/redrive", a.admins, a.redriveDead, "before", "limit")
+	a.handle("GET", "/v1/dead/:route/messages", a.admins, a.listMessages, "limit")
+	a.handle("DELETE", "/v1/dead/:route/messages", a.admins, a.purgeMessages)
+	a.handle("POST", "/v1/dead/:route/messages/redrive", a.admins, a.redriveMessages)
 	a.handle("POST", "/v1/batches", client, a.submitBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id", client, a.getBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")

@@ -38,6 +38,18 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 	}
 }
 
+// admins lets only admins through to a handler; where nobody has a key nobody is more than the
+// others, and all may.
+func (a *API) admins(h handler) fiber.Handler {
+	keyed, open := a.as(lifecycle.RoleAdmin, a.caller)(h), a.as(lifecycle.RoleClient, a.caller)(h)
+	return func(c *fiber.Ctx) error {
+		if a.Guard.Open() {
+			return open(c)
+		}
+		return keyed(c)
+	}
+}
+
 // caller tells who calls by the Authorization.
 func (a *API) caller(c *fiber.Ctx) (auth.Caller, error) {
 	return a.Guard.Header(c.Get(fiber.HeaderAuthorization))

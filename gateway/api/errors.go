@@ -50,6 +50,8 @@ func (a *API) asProblem(err error) *problem.Details {
 			if t.From == lifecycle.Waiting {
 				p.Detail = "The request asks another question, see its document."
 			}
+		case lifecycle.ReasonNotFailed:
+			p.Detail = "The request is " + string(t.From) + ", and only one that has failed can be redriven. Nothing was changed."
 		case lifecycle.ReasonSlot:
 			p.Detail = "As many requests of its concurrencyKey, or of its route, are worked on as may be at the same time. It is handed out when it is its turn."
 		case lifecycle.ReasonAlive:

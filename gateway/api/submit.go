@@ -126,6 +126,9 @@ func (a *API) submitAndAnswer(c *fiber.Ctx, caller auth.Caller, sub lifecycle.Su
 		if created.Reply.Status == fiber.StatusAccepted {
 			return a.answerAccepted(c, caller, &r, prefer, created.Reply.Body, o)
 		}
+		if !r.Status.Terminal() { // it was redriven since: how it ends is not known any more
+			return a.answerAccepted(c, caller, &r, prefer, wire.AppendDocument(nil, &r, o.poll.view(caller)), o)
+		}
 		return o.ended(c, caller, &r, prefer, o.poll)
 	}
 	if created.Joined {

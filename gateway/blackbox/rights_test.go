@@ -137,6 +137,8 @@ func wanted(op *misuse.Operation, who caller) string {
 	work := strings.HasPrefix(op.Path, "/v1/work/") || op.Path == "/v1/health"
 	follows := op.Path == "/v1/requests/{id}/events" || op.Path == "/v1/requests/{id}/history"
 	socket := op.Path == "/v1/ws"
+	// What is of everybody.
+	all := strings.HasPrefix(op.Path, "/v1/dead") || op.Path == "/v1/requests/{id}/redrive"
 	names := strings.Contains(op.Path, "{id}") || strings.Contains(op.Path, "{webhook}")
 	switch {
 	case who == nobody && socket: // it may show it in its first message, and does nothing before
@@ -153,9 +155,9 @@ func wanted(op *misuse.Operation, who caller) string {
 		return "401"
 	case who == roleless:
 		return "403"
-	case who == admin || who == worker && work || who == owner && !work:
+	case who == admin || who == worker && work || who == owner && !work && !all:
 		return "served"
-	case who == worker || work:
+	case who == worker || work || all:
 		return "403"
 	case socket:
 		return "no-request"
@@ -308,6 +310,9 @@ func (r *rights) make(operation string) misuse.There {
 		end(there.Request)
 	case strings.HasPrefix(path, "/v1/work/{id}/") && path != "/v1/work/{id}/start":
 		processor.call("POST", "/v1/work/"+there.Request+"/start", nil).want(200)
+	case path == "/v1/requests/{id}/redrive":
+		processor.call("POST", "/v1/work/"+there.Request+"/start", nil).want(200)
+		processor.call("PUT", "/v1/work/"+there.Request+"/error", `{"code":"c","message":"m"}`).want(200)
 	case path == "/v1/requests/{id}/input":
 		processor.call("POST", "/v1/work/"+there.Request+"/start", nil).want(200)
 		processor.call("PUT", "/v1/work/"+there.Request+"/question", `{"message":"`+marker+`?"}`).want(200)

@@ -67,6 +67,20 @@ var nodeSeries = []metrics.Series[*Node]{
 	metrics.Gauge("hark_keys_file_trouble", "1 while the file of keys cannot be taken (gone, empty, wrong) and those that were read before hold on.", func(g *Node) float64 { return metrics.Truth(g.guard.Trouble() != nil) }),
 	metrics.Gauge("hark_body_bytes", "Memory claimed for bodies of calls and of answers now, see --body-budget.", func(g *Node) int64 { bytes, _ := g.api.BodyBytes(); return bytes }),
 	metrics.Gauge("hark_bodies_waiting", "Bodies that wait for room in it now.", func(g *Node) int { _, waiting := g.api.BodyBytes(); return waiting }),
+	metrics.Gauges("hark_dead_requests", "Requests of a route of this gateway that have failed and are kept, over all gateways, counted every 15 seconds.", []string{"route"}, func(g *Node, tell metrics.Tell) {
+		if counts := g.dead.Load(); counts != nil {
+			for route, n := range counts.requests {
+				tell(float64(n), route)
+			}
+		}
+	}),
+	metrics.Gauges("hark_dead_messages", "Messages in the dead queue of a route of this gateway in RabbitMQ, counted every 15 seconds.", []string{"route"}, func(g *Node, tell metrics.Tell) {
+		if counts := g.dead.Load(); counts != nil {
+			for route, n := range counts.messages {
+				tell(float64(n), route)
+			}
+		}
+	}),
 	metrics.Gauges("hark_connections_limit", "Connections that this node takes on at most, by kind.", []string{"kind"}, func(g *Node, tell metrics.Tell) {
 		tell(float64(g.places.push), "push")
 		tell(float64(g.places.plain), "http")

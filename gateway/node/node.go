@@ -61,6 +61,7 @@ type Node struct {
 	attendance *attendance
 	samples    map[string]processor.Handler
 	workers    map[string]*processor.Processor // of the samples, by route
+	dead       atomic.Pointer[deadCounts]      // as they were counted last
 	debug      *http.Server                    // nil unless asked for
 }
 
@@ -147,7 +148,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
-		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -332,6 +333,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { releaseMemory(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
+	running.Go(func() { g.countDead(sweeping) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 		running.Go(func() { g.Rabbit.Relay(sweeping) })

@@ -82,6 +82,10 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 		dst = append(dst, r.BatchID...)
 		dst = append(dst, '"')
 	}
+	if r.Redriven > 0 {
+		dst = append(dst, `,"redriven":`...)
+		dst = strconv.AppendInt(dst, int64(r.Redriven), 10)
+	}
 	if r.Batch != nil {
 		dst = appendBatch(dst, r.Batch)
 	}

@@ -274,6 +274,9 @@ func (b *batch) forget(r *record) {
 	b.delete(ownersBucket, ownerKey(r.Owner, r.Serial))
 	b.key = expiryKey(b.key[:0], r.Due, r.ID)
 	b.delete(expiryBucket, b.key)
+	if isDead(r) {
+		b.exhume(r)
+	}
 	b.forgetKeys(r)
 	b.use(r.Owner, r.Usage(), lifecycle.Usage{})
 	b.changed[r.ID] = nil

@@ -145,6 +145,7 @@ var (
 	_ lifecycle.Slots         = (*Store)(nil)
 	_ lifecycle.Paces         = (*Store)(nil)
 	_ lifecycle.Standings     = (*Store)(nil)
+	_ lifecycle.Dead          = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 
@@ -191,7 +192,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		return errors.Join(s.journal.close(), db.Close())
 	})
 	go s.writer()
-	if err := s.dropAhead(); err != nil {
+	if err := errors.Join(s.dropAhead(), s.indexDead()); err != nil {
 		return nil, errors.Join(refused(path, err), s.close())
 	}
 	return s, nil

@@ -289,6 +289,11 @@ func (b *batch) reindex(was, is *record) {
 			b.dequeue(is)
 		case lifecycle.Processing, lifecycle.Waiting:
 			b.delete(processingBucket, processingKey(is))
+		default: // it is redriven
+			b.begin(1)
+		}
+		if isDead(was) {
+			b.exhume(was)
 		}
 		switch is.Status {
 		case lifecycle.Pending:
@@ -297,6 +302,9 @@ func (b *batch) reindex(was, is *record) {
 			b.put(processingBucket, processingKey(is), processingValue(is))
 		default:
 			b.begin(-1)
+		}
+		if isDead(is) {
+			b.bury(is)
 		}
 	}
 	// An extension leaves the entry where it is, too early: every progress

@@ -43,6 +43,8 @@ type checker struct {
 
 	all, damaged        int // requests
 	pending, processing int
+	dead                int    // requests that have failed and are no batches
+	unindexed           bool   // they are not in their index yet
 	referred            uint64 // references to events
 }
 
@@ -76,6 +78,7 @@ func (c *checker) count(bucket []byte) (n int) {
 
 func (c *checker) requests() error {
 	var serial, ticket uint64
+	c.unindexed = c.tx.Bucket(deadBucket) == nil || c.has(keptBucket, unindexed)
 	if err := c.tx.Bucket(requestsBucket).ForEach(func(key, stored []byte) error {
 		c.all++
 		r := readable(key, stored)
@@ -106,6 +109,11 @@ func (c *checker) requests() error {
 				return damagedIndex("request %s is not among those that are worked on", r.ID)
 			}
 		}
+		if isDead(r) {
+			if c.dead++; !c.unindexed && !c.has(deadBucket, deadKey(r)) {
+				return damagedIndex("request %s is not among those that have failed", r.ID)
+			}
+		}
 		return nil
 	}); err != nil {
 		return err
@@ -116,6 +124,11 @@ func (c *checker) requests() error {
 	waiting, working := c.count(pendingBucket), c.count(processingBucket)
 	if waiting < c.pending || working < c.processing || waiting+working > c.pending+c.processing+c.damaged {
 		return damagedIndex("%d requests wait and %d are worked on, and the indexes have %d and %d", c.pending, c.processing, waiting, working)
+	}
+	if !c.unindexed {
+		if n := c.count(deadBucket); n < c.dead || n > c.dead+c.damaged {
+			return damagedIndex("%d requests have failed, and the index has %d", c.dead, n)
+		}
 	}
 	if n := c.count(expiryBucket); n != c.all {
 		return damagedIndex("there are %d requests, and %d of them expire", c.all, n)

@@ -48,9 +48,9 @@ func (s *Store) scan(ctx context.Context, bucket []byte, match func(key, value [
 
 // remains is what leads to a request, and away from it, when its record cannot be read.
 type remains struct {
-	id                       string
-	owners, expires, waiting [][]byte // keys
-	events                   [][]byte // keys, the oldest first
+	id                             string
+	owners, expires, waiting, dead [][]byte // keys
+	events                         [][]byte // keys, the oldest first
 }
 
 // remainsOf looks for what there is of a request. Nothing changes a request whose record is
@@ -64,6 +64,10 @@ func (s *Store) remainsOf(ctx context.Context, id string) (found remains, err er
 		return bytes.Equal(of, wanted)
 	}
 	expires := func(key, _ []byte) bool { return len(key) > 8 && bytes.Equal(key[8:], wanted) }
+	failed := func(key, _ []byte) bool {
+		_, rest, _ := bytes.Cut(key, []byte{0})
+		return expires(rest, nil)
+	}
 	// Which the writer looks at closely.
 	told := func(_, value []byte) bool { return bytes.Contains(value, wanted) }
 	for _, part := range []struct {
@@ -75,6 +79,7 @@ func (s *Store) remainsOf(ctx context.Context, id string) (found remains, err er
 		{&found.waiting, pendingBucket, byID},
 		{&found.events, eventsBucket, told},
 		{&found.expires, expiryBucket, expires},
+		{&found.dead, deadBucket, failed},
 	} {
 		if *part.to, err = s.scan(ctx, part.bucket, part.match); err != nil {
 			return remains{}, err
@@ -145,6 +150,9 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 	}
 	for _, key := range found.expires {
 		b.delete(expiryBucket, key)
+	}
+	for _, key := range found.dead {
+		b.exhumeAt(key)
 	}
 	for _, key := range found.waiting {
 		b.delete(pendingBucket, key)

@@ -190,6 +190,9 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		case lifecycle.Processing, lifecycle.Waiting:
 			b.put(processingBucket, processingKey(r), processingValue(r))
 		}
+		if isDead(r) {
+			b.bury(r)
+		}
 		b.save(r)
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 7. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 8. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -84,6 +84,10 @@ var (
 	// pieces: id 0x00 part, number of the piece → a part of the body as bodies had it; in front of
 	// the first, how long all of it is. Since version 7 also values of results, see outofline.go.
 	piecesBucket = []byte("pieces")
+
+	// dead (since version 8): route 0x00 time of the end, id → nothing: the request has failed. How
+	// many there are of a route is in kept, under dead 0x00 route.
+	deadBucket = []byte("dead")
 )
 
 // tableNames are the buckets that batches change. Their places are what stands for them in the log:
@@ -93,7 +97,7 @@ var tableNames = [][]byte{
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
 	endpointsBucket, healthBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
-	requestKeysBucket, piecesBucket,
+	requestKeysBucket, piecesBucket, deadBucket,
 }
 
 // fillPercent is how full pages become before they are split.
@@ -102,7 +106,7 @@ func fillPercent(bucket []byte) float64 {
 	case &eventsBucket[0], &piecesBucket[0]:
 		// It grows at its end or at the ends of its parts, and each piece is a good part of a page.
 		return 1
-	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0]:
+	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0], &deadBucket[0]:
 		// It grows at the ends of its parts.
 		return 0.9
 	default:

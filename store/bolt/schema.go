@@ -40,10 +40,17 @@ var migrations = []migration{
 	createLives,
 	createPieces,
 	moveValuesOut,
+	createDead,
 }
 
 // boundSince is the version since which a file says whether it has a log.
 const boundSince = 6
+
+// deadSince is the version since which a file has an index of what has failed.
+const deadSince = 8
+
+// versionOf returns the version of the layout of a file.
+func versionOf(tx *bolt.Tx) uint64 { return positionOf(tx.Bucket(metaBucket).Get(versionKey)) }
 
 // migrate brings the file up to date in one transaction.
 func migrate(db *bolt.DB, steps []migration) error {
@@ -191,6 +198,16 @@ func createPieces(tx *bolt.Tx) error {
 // moveValuesOut makes a program refuse the file that would show results without their value. What
 // is in it with theirs is read as it is.
 func moveValuesOut(*bolt.Tx) error { return nil }
+
+// createDead makes a program refuse the file that would not keep the index of what has failed. What
+// the file and its log have of it comes into the index when both are open, see indexDead.
+func createDead(tx *bolt.Tx) error {
+	fresh := tx.Bucket(metaBucket).Get(versionKey) == nil
+	if err := create(tx, deadBucket); err != nil || fresh {
+		return err
+	}
+	return tx.Bucket(keptBucket).Put(unindexed, appendSealed(nil, keptBucket, unindexed, nil))
+}
 
 func create(tx *bolt.Tx, names ...[]byte) error {
 	for _, name := range names {

@@ -10,6 +10,7 @@ var eventLetters = map[lifecycle.EventType]byte{
 	lifecycle.EventRetrying:  'r',
 	lifecycle.EventWaiting:   'w',
 	lifecycle.EventAnswered:  'n',
+	lifecycle.EventRedriven:  'v',
 	lifecycle.EventSucceeded: 'd',
 	lifecycle.EventFailed:    'f',
 	lifecycle.EventCanceled:  'c',

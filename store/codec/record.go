@@ -69,6 +69,9 @@ const (
 	fieldAnswersSize
 	fieldConcurrency
 	fieldCountedWaiting
+	fieldTimeout // ns
+	fieldRedriven
+	fieldPast
 )
 
 // statuses are those of a request by what stands for them.
@@ -185,6 +188,9 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 			return appendNumber(appendNumber(appendText(dst, 1, c.Key), 2, int64(c.Limit)), 3, int64(c.Route))
 		})
 	}
+	dst = appendNumber(dst, fieldTimeout, int64(r.Timeout))
+	dst = appendNumber(dst, fieldRedriven, int64(r.Redriven))
+	dst = appendNumber(dst, fieldPast, int64(r.Past))
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -445,6 +451,12 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 					r.Concurrency.Route = f.int()
 				}
 			})
+		case fieldTimeout:
+			r.Timeout = time.Duration(f.int64())
+		case fieldRedriven:
+			r.Redriven = f.int()
+		case fieldPast:
+			r.Past = f.int()
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {

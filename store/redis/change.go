@@ -88,7 +88,8 @@ func (s *Store) apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 				return r, err
 			}
 		}
-	case lifecycle.Release, lifecycle.Answer, lifecycle.Expire: // some wait again with that
+	case lifecycle.Release, lifecycle.Answer, lifecycle.Expire, lifecycle.Redrive:
+		// Some wait again with that.
 		count = countTail
 	case lifecycle.Fail:
 		if c.Retry {
@@ -240,6 +241,10 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if next.AnswersSize > 0 {
 		answers = "1"
 	}
+	died := ""
+	if next.Status == lifecycle.Failed && next.Batch == nil {
+		died = strconv.FormatInt(micros(next.EndedAt), 10)
+	}
 	sequence, owner, topic, hook := "", "", "", ""
 	var outboxes []int
 	if is.event != "" {
@@ -251,7 +256,10 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 		cancels = s.cancelChannel()
 	}
 	// The last ones of these mostly are not given.
-	given := []string{next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next), answers}
+	given := []string{
+		next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next),
+		answers, died,
+	}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]
 	}

@@ -209,6 +209,10 @@ func (i *importer) addRequest(l *transfer.Line) error {
 			i.pipe.HIncrBy(i.ctx, tag+"use:"+r.Owner, "w", u.Waiting)
 		}
 	}
+	if r.Batch == nil && r.Status == lifecycle.Failed {
+		i.pipe.ZAdd(i.ctx, tag+"dead:"+r.Route, goredis.Z{Score: float64(micros(r.EndedAt)), Member: r.ID})
+		i.pipe.ZAdd(i.ctx, tag+"dead", goredis.Z{Member: r.Route})
+	}
 	if r.Batch != nil && !r.Status.Terminal() {
 		i.pipe.ZAdd(i.ctx, tag+"batches", goredis.Z{Score: float64(micros(r.CreatedAt)), Member: r.ID})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 4. Behind the prefix and the hash tag of the partition stand, where <name> is
+// The layout, version 5. Behind the prefix and the hash tag of the partition stand, where <name> is
 // the id and, behind a slash, the life of a request (the id alone of one that was stored before
 // version 3):
 //
@@ -22,13 +22,15 @@ import (
 //	h:<name>     list of the request's events, each followed by its places: the offsets that it has in the feeds of its owner and, behind a space, its
 //	             topic, as far as those are in this partition. An event is the record as it is after it: it tells
 //	             of that state whole, and who reads it makes of it what clients get. The one that ends the request is its record
-//	             from then on, and '' here
+//	             from then on, and '' here, until it is redriven
 //	i:<name> o:<name>  content and result: sums (since version 4, see codec.SealBody), length of the type, type, bytes; not there if the
 //	             record has the result, byte for byte
 //	a:<name>     answers, in the same form, while it has some
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
 //	processing   sorted by name: id, of those that wait for an answer, too
 //	expiry       by time in µs: id
+//	dead:<route> by the time of their end in µs: id of those that have failed (since version 5)
+//	dead         sorted by name: routes of which there are such
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day

@@ -151,6 +151,7 @@ var (
 	_ lifecycle.Slots         = (*Store)(nil)
 	_ lifecycle.Paces         = (*Store)(nil)
 	_ lifecycle.Standings     = (*Store)(nil)
+	_ lifecycle.Dead          = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
 )
 
@@ -169,9 +170,9 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		how = parsed
 	}
 	s := &Store{options: o, log: o.Logger, client: link.Connect(how, o.Timeout), publish: "PUBLISH", name: newToken()}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	bound, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepare(bound, ctx); err != nil {
 		return nil, errors.Join(opening(err), s.client.Close())
 	}
 	s.writers = s.newWriters()

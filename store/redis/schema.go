@@ -9,15 +9,16 @@ import (
 )
 
 // layout is the version of what this program stores.
-const layout = 4
+const layout = 5
 
 // clusterPartitions is how many partitions a new store on a Cluster gets.
 const clusterPartitions = 16
 
 const mostPartitions = 1024
 
-// prepare looks at the server and at what it holds.
-func (s *Store) prepare(ctx context.Context) error {
+// prepare looks at the server and at what it holds, within ctx. To bring an older layout up to date
+// may take longer: until whole ends.
+func (s *Store) prepare(ctx, whole context.Context) error {
 	server, err := s.client.Server(ctx)
 	if err != nil {
 		return err
@@ -88,15 +89,25 @@ func (s *Store) prepare(ctx context.Context) error {
 	if version == layout {
 		return nil
 	}
-	if err := s.upgrade(ctx); err != nil {
+	if err := s.upgrade(whole, version); err != nil {
 		return fmt.Errorf("bring its layout from version %d to %d: %w", version, layout, err)
 	}
-	return scripts.meta.Run(ctx, s.client, []string{meta}, layout, begin, true).Err()
+	return scripts.meta.Run(whole, s.client, []string{meta}, layout, begin, true).Err()
 }
 
 // upgrade brings what an older layout has otherwise up to date. What is of each request is read as
 // it is, and written in the new way from here on. If it breaks off, the next one goes on with it.
-func (s *Store) upgrade(ctx context.Context) error {
+func (s *Store) upgrade(ctx context.Context, version int) error {
+	if version < 4 {
+		if err := s.adoptFeeds(ctx); err != nil {
+			return err
+		}
+	}
+	return s.indexDead(ctx)
+}
+
+// adoptFeeds brings feeds of a layout before 4 up to date.
+func (s *Store) adoptFeeds(ctx context.Context) error {
 	for partition, tag := range s.tags {
 		channels, err := s.client.ZRange(ctx, tag+"aging", 0, -1).Result()
 		if err != nil {

@@ -21,6 +21,8 @@ var (
 	ageScript string
 	//go:embed scripts/change.lua
 	changeScript string
+	//go:embed scripts/bury.lua
+	buryScript string
 	//go:embed scripts/claim.lua
 	claimScript string
 	//go:embed scripts/create.lua
@@ -118,9 +120,9 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, claim, denote, due, forget, keep, lead, list, meta, newest, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, bury, claim, denote, due, forget, keep, lead, list, meta, newest, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
-	adopt: script(adoptScript), age: script(ageScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
+	adopt: script(adoptScript), age: script(ageScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
 	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
 	pace:     script(paceScript),

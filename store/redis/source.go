@@ -55,6 +55,7 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 		return h, nil
 	}
 	for _, e := range events {
+		e.last = e.last && h.Ended && e.offset == h.Top // else it was redriven
 		h.Messages = append(h.Messages, e.message())
 	}
 	return h, nil

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestLayout1(t *testing.T) {
 	do("HSET", "hark:meta", "format", "hark", "version", 1, "partitions", 1)
 
 	s := open(t, server.URL, redis.Options{})
-	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "4" {
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "5" {
 		t.Errorf("version %s", version)
 	}
 	if got, err := s.Get(t.Context(), lifecycle.Named("old")); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
@@ -84,5 +85,49 @@ func TestLayout1(t *testing.T) {
 	list, err := s.List(t.Context(), lifecycle.Query{Owner: "alice", Limit: 10})
 	if err != nil || len(list.Requests) != 1 || list.Requests[0].Status != lifecycle.Succeeded {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestDeadOfOlderStore: what has failed in a store of the version before is in the index when it is
+// opened.
+func TestDeadOfOlderStore(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	s := open(t, server.URL, redis.Options{Partitions: 3})
+	for i := range 40 {
+		id := fmt.Sprintf("r%02d", i)
+		create(t, s, id)
+		apply(t, s, id, lifecycle.Start{})
+		if i%4 == 0 {
+			apply(t, s, id, lifecycle.Fail{})
+		}
+	}
+	before, err := s.DeadRequests(t.Context(), lifecycle.DeadQuery{Route: "images", Limit: 100})
+	if err != nil || len(before.Requests) != 10 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	for partition := range 3 {
+		tag := fmt.Sprintf("hark:{p%d}:", partition)
+		if err := admin.Del(t.Context(), tag+"dead", tag+"dead:images").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.HSet(t.Context(), "hark:meta", "version", 4).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, server.URL, redis.Options{})
+	after, err := s.DeadRequests(t.Context(), lifecycle.DeadQuery{Route: "images", Limit: 100})
+	if err != nil || !reflect.DeepEqual(after, before) {
+		t.Errorf("%+v, %v, want %+v", after, err, before)
+	}
+	routes, err := s.DeadRoutes(t.Context(), "", 10)
+	if err != nil || len(routes) != 1 || routes[0].Requests != 10 {
+		t.Errorf("%+v, %v", routes, err)
+	}
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "5" {
+		t.Errorf("version %s", version)
 	}
 }

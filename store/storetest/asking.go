@@ -290,6 +290,7 @@ type model struct {
 	canceling, resumes       bool
 	preset                   bool // the question has a default
 	answers                  *lifecycle.Content
+	redriven, past           int           // how often, and the attempts before
 	ends                     time.Duration // when its time runs out, by the clock of the test
 	left                     time.Duration
 }
@@ -331,7 +332,7 @@ func testAgainstModel(s *suite) {
 			m.events++
 		}
 		running := m.status == lifecycle.Processing
-		switch roll := random.IntN(12); roll {
+		switch roll := random.IntN(13); roll {
 		case 0, 1, 2:
 			c = lifecycle.Start{}
 			if taken = m.status == lifecycle.Pending; taken {
@@ -423,6 +424,16 @@ func testAgainstModel(s *suite) {
 			if s.in.Reopen != nil && random.IntN(4) == 0 {
 				s.Store = s.in.Reopen()
 			}
+		case 12:
+			c = lifecycle.Redrive{}
+			switch {
+			case m.status == lifecycle.Failed:
+				m.redriven, m.past, m.failures, m.ends = m.redriven+1, m.attempt, 0, clock+timeout
+				finish(lifecycle.Pending)
+				taken = true
+			case m.status == lifecycle.Pending && m.redriven > 0 && m.attempt == m.past:
+				taken = true // and nothing is changed
+			}
 		}
 		if c != nil {
 			_, err := s.Apply(s.ctx, lifecycle.Named(id), c)
@@ -437,7 +448,9 @@ func testAgainstModel(s *suite) {
 		if s.Failed() {
 			return
 		}
-		if m := requests[id]; m.status.Terminal() { // another one in its place
+		s.deadAgainst(step, requests)
+		// Another one in its place, unless it is to be redriven.
+		if m := requests[id]; m.status.Terminal() && (m.status != lifecycle.Failed || random.IntN(4) == 0) {
 			if err := s.Delete(s.ctx, lifecycle.Named(id)); err != nil {
 				s.Fatal(err)
 			}
@@ -456,9 +469,26 @@ func testAgainstModel(s *suite) {
 func (s *suite) against(step int, id string, m *model) {
 	s.Helper()
 	r := s.get(id)
-	if r.Status != m.status || r.Attempt != m.attempt || r.Failures != m.failures || r.Asked != m.asked || int(r.Sequence) != m.events ||
+	if r.Status != m.status || r.Attempt != m.attempt || r.Failures != m.failures || r.Asked != m.asked || int(r.Sequence) != m.events || r.Redriven != m.redriven || r.Past != m.past ||
 		r.Resumes != m.resumes || r.CancelRequested != m.canceling || (r.Question != nil) != (m.status == lifecycle.Waiting) {
 		s.Errorf("step %d: %s is %+v, in the model %+v", step, id, r, m)
 	}
 	s.answers(id, m.answers)
+}
+
+// deadAgainst compares what has failed with the model.
+func (s *suite) deadAgainst(step int, requests map[string]*model) {
+	s.Helper()
+	var want []string
+	for id, m := range requests {
+		if m.status == lifecycle.Failed {
+			want = append(want, id)
+		}
+	}
+	got := s.deadIDs(lifecycle.DeadQuery{Route: "images", Oldest: step%2 == 0, Limit: 1 + step%3})
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		s.Errorf("step %d: %v have failed, in the model %v", step, got, want)
+	}
 }

@@ -70,16 +70,17 @@ func testBatchMachine(s *suite) {
 		{"cancel", lifecycle.Cancel{}},
 		{"withdraw", lifecycle.Cancel{Withdrawn: true}},
 		{"expire", lifecycle.Expire{}},
+		{"redrive", lifecycle.Redrive{}},
 	}
 	const refused, ended, early, silent = lifecycle.ReasonBatch, lifecycle.ReasonEnded, lifecycle.ReasonEarly, "silent"
 	// For each status, in the order of changes: the event, or why there is none.
 	table := map[lifecycle.Status][]lifecycle.Reason{
-		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, refused, refused, "started", silent, silent, silent, "canceled", early},
-		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", silent, refused, early},
-		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, silent, ended},
-		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, refused, refused, "started", silent, silent, silent, "canceled", early, refused},
+		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", silent, refused, early, refused},
+		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
+		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
+		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, silent, ended, refused},
+		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
 	}
 	for _, from := range batchStatuses {
 		for i, c := range changes {

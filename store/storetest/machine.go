@@ -31,27 +31,28 @@ func testMachine(s *suite) {
 		{"answer", lifecycle.Answer{Asked: 1}},
 		{"cancel", lifecycle.Cancel{}},
 		{"expire", lifecycle.Expire{}},
+		{"redrive", lifecycle.Redrive{}},
 	}
-	const refused, ended, early, silent, asks = "refused", "ended", "early", "silent", "asks nothing"
+	const refused, ended, early, silent, asks, unfailed = "refused", "ended", "early", "silent", "asks nothing", "has not failed"
 	// For each status, in the order of changes: the event, or why there is none.
 	table := map[lifecycle.Status][]string{
-		lifecycle.Pending:    {"started", "started", refused, refused, refused, refused, refused, refused, asks, "canceled", early},
-		lifecycle.Processing: {refused, "started", "progress", "succeeded", "failed", "retrying", "retrying", "waiting", asks, silent, early},
+		lifecycle.Pending:    {"started", "started", refused, refused, refused, refused, refused, refused, asks, "canceled", early, unfailed},
+		lifecycle.Processing: {refused, "started", "progress", "succeeded", "failed", "retrying", "retrying", "waiting", asks, silent, early, unfailed},
 		// Asking the same again changes nothing, see testAsking.
-		lifecycle.Waiting:   {refused, refused, refused, refused, refused, refused, refused, refused, "answered", "canceled", early},
-		lifecycle.Succeeded: {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Failed:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
-		lifecycle.Canceled:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, ended},
-		lifecycle.Expired:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended},
+		lifecycle.Waiting:   {refused, refused, refused, refused, refused, refused, refused, refused, "answered", "canceled", early, unfailed},
+		lifecycle.Succeeded: {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, unfailed},
+		lifecycle.Failed:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, "redriven"},
+		lifecycle.Canceled:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, ended, unfailed},
+		lifecycle.Expired:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, unfailed},
 	}
 	status := map[string]lifecycle.Status{
 		"started": lifecycle.Processing, "progress": lifecycle.Processing, "retrying": lifecycle.Pending,
-		"waiting": lifecycle.Waiting, "answered": lifecycle.Pending,
+		"waiting": lifecycle.Waiting, "answered": lifecycle.Pending, "redriven": lifecycle.Pending,
 		"succeeded": lifecycle.Succeeded, "failed": lifecycle.Failed, "canceled": lifecycle.Canceled,
 	}
 	reason := map[string]lifecycle.Reason{
 		refused: lifecycle.ReasonStatus, ended: lifecycle.ReasonEnded, early: lifecycle.ReasonEarly,
-		asks: lifecycle.ReasonQuestion,
+		asks: lifecycle.ReasonQuestion, unfailed: lifecycle.ReasonNotFailed,
 	}
 	for _, from := range lifecycle.Statuses {
 		for i, c := range changes {

@@ -407,7 +407,7 @@ func ValidType(t string) bool { return slices.Contains(eventTypes, t) }
 // eventTypes are all that an endpoint can ask for.
 var eventTypes = []string{
 	string(lifecycle.EventAccepted), string(lifecycle.EventStarted), string(lifecycle.EventProgress), string(lifecycle.EventRetrying),
-	string(lifecycle.EventWaiting), string(lifecycle.EventAnswered),
+	string(lifecycle.EventWaiting), string(lifecycle.EventAnswered), string(lifecycle.EventRedriven),
 	string(lifecycle.EventSucceeded), string(lifecycle.EventFailed), string(lifecycle.EventCanceled), string(lifecycle.EventExpired),
 	EventTest, EventDisabled,
 }

@@ -7,8 +7,9 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are some.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, output)
+-- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are some;
+-- died: when it failed.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -35,6 +36,10 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if stage and call('EXISTS', tag .. 's:' .. stage) == 0 then
     return { 'unstaged' }
   end
+  local redriven = was == 'f' and status == 'p'
+  if redriven and call('EXISTS', tag .. 'i:' .. name) == 0 then
+    return { 'gone' } -- Redis is about to drop all of it
+  end
   local has, freed
   if slot and string.byte(slot) == 115 then -- s: it needs one to start
     has, freed = slots(slot, name, queue, ticket)
@@ -44,6 +49,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     slot = nil
   end
 
+  if redriven and call('LINDEX', tag .. 'h:' .. name, -2) == '' then
+    call('LSET', tag .. 'h:' .. name, -2, call('GET', key)) -- the event of its end is not its record any more
+  end
   if not ended then
     call('SET', key, record)
   else
@@ -68,6 +76,21 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
     elseif status == 'r' then
       call('ZADD', tag .. 'processing', '0', id)
+    end
+    if given(died) then
+      local route = string.sub(queue, 1, -3)
+      call('ZADD', tag .. 'dead:' .. route, died, id)
+      call('ZADD', tag .. 'dead', '0', route)
+    end
+    if redriven then
+      local route = string.sub(queue, 1, -3)
+      call('ZREM', tag .. 'dead:' .. route, id)
+      if call('EXISTS', tag .. 'dead:' .. route) == 0 then
+        call('ZREM', tag .. 'dead', route)
+      end
+      for _, kind in ipairs({ 'h:', 'i:', 'a:' }) do
+        call('PERSIST', tag .. kind .. name)
+      end
     end
   end
   if slot then

@@ -204,7 +204,7 @@ end
 
 -- parts.EventType
 local types = {
-  a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying', w = 'request.waiting', n = 'request.answered',
+  a = 'request.accepted', s = 'request.started', p = 'request.progress', r = 'request.retrying', w = 'request.waiting', n = 'request.answered', v = 'request.redriven',
   d = 'request.succeeded', f = 'request.failed', c = 'request.canceled', x = 'request.expired',
 }
 

@@ -39,6 +39,19 @@ for i = 2, #events, 2 do
   wipe(ARGV[9], of_topic)
 end
 call('ZREM', tag .. 'expiry', id)
+local routes = {} -- of those that have failed, which it may be among
+if ARGV[13] then
+  routes = call('ZRANGE', tag .. 'dead', 0, -1)
+elseif status_of(old) == 'f' then
+  local _, _, _, queue = header(old)
+  routes[1] = string.sub(queue, 1, -3)
+end
+for _, route in ipairs(routes) do
+  call('ZREM', tag .. 'dead:' .. route, id)
+  if call('EXISTS', tag .. 'dead:' .. route) == 0 then
+    call('ZREM', tag .. 'dead', route)
+  end
+end
 if ARGV[13] then
   if call('ZREM', tag .. 'processing', id) == 1 and string.sub(old, 17, 17) == 'w' then
     call('HINCRBY', tag .. 'stand', 'w' .. string.match(old, '^([^%z]*)', 50), '-1')
