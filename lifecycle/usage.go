@@ -9,7 +9,8 @@ type Usage struct {
 }
 
 // Usage returns what a request counts for as it stands. A batch whose requests are not stored yet
-// counts for them, too, so that there is room for them when they are. What was stored by a version
+// counts for them, too, so that there is room for them when they are; likewise for the request that
+// follows, until the batch ends. What was stored by a version
 // that did not count counts for nothing.
 func (r *Request) Usage() Usage {
 	if !r.Counted {
@@ -23,6 +24,9 @@ func (r *Request) Usage() Usage {
 		return u
 	}
 	u.Open = 1
+	if r.Batch != nil && r.Batch.Then != "" {
+		u.Open++
+	}
 	if r.Batch != nil && r.Status == Pending {
 		u.Open += int64(r.Batch.Total)
 		u.Bytes += r.Input.Size
