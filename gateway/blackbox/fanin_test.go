@@ -118,16 +118,27 @@ func TestFanIn(t *testing.T) {
 
 // TestFanInOfSamples: what follows is worked on as soon as all have ended.
 func TestFanInOfSamples(t *testing.T) {
-	s := start(t)
+	s := start(t, "--routes=default,sleep,echo")
 	results := []string{`{"steps":1,"duration":"1ms","result":1}`, `{"steps":1,"duration":"1ms","result":[2]}`}
-	body := strings.TrimSuffix(sleeping("b", results...), "}") + `,"result":"joined","then":{"route":"sleep","content":{"steps":1}}}`
+	body := strings.TrimSuffix(sleeping("b", results...), "}") + `,"result":"joined","then":{"route":"echo","content":{"steps":1}}}`
 	doc := s.call("POST", "/v1/batches", body, "Prefer: wait=20").want(200).json()
 	if value := fmt.Sprint(doc["result"].(map[string]any)["value"]); doc["status"] != "succeeded" || value != "[1 [2]]" {
 		t.Errorf("%v", doc)
 	}
+	var next map[string]any
 	s.eventually(func() bool {
-		return s.call("GET", linkOf(doc, "then"), nil, "Prefer: wait=5").want(200).json()["endedAt"] != nil
+		next = s.call("GET", linkOf(doc, "then"), nil, "Prefer: wait=5").want(200).json()
+		return next["endedAt"] != nil
 	})
+	var got struct {
+		Batch    struct{ ID, Status string }
+		Requests []struct{ Result struct{ Value any } }
+		Content  any
+	}
+	echo := s.call("GET", linkOf(next, "result"), nil).want(200)
+	if err := json.Unmarshal(echo.body, &got); err != nil || got.Batch.ID != "b" || got.Batch.Status != "succeeded" || len(got.Requests) != 2 || fmt.Sprint(got.Requests[1].Result.Value, got.Content) != "[2] map[steps:1]" {
+		t.Errorf("%v %s", err, echo.body)
+	}
 	// A client can cancel the whole, and nothing follows.
 	body = strings.TrimSuffix(batchOf("c", "default", "1", "2"), "}") + `,"then":{"route":"sleep"}}`
 	then := s.call("POST", "/v1/batches", body).want(202).json()["batch"].(map[string]any)["then"].(string)
@@ -226,7 +237,7 @@ func TestJoinedIsBounded(t *testing.T) {
 func fanIns(id string, n int) string {
 	contents := many(n, `{"steps":1,"duration":"5ms","result":"`+strings.Repeat("r", 600)+`"}`)
 	return strings.ReplaceAll(strings.TrimSuffix(sleeping(id, contents...), "}"), `"route"`, `"maxAttempts":20,"route"`) +
-		`,"result":"joined","then":{"route":"sleep","maxAttempts":20,"topic":"after-` + id + `","content":{"steps":1}}}`
+		`,"result":"joined","then":{"route":"sleep","maxAttempts":20,"topic":"after-` + id + `"}}`
 }
 
 // fannedIn waits until a batch and what follows have ended, and checks that there is one of each,
@@ -241,8 +252,12 @@ func (s *server) fannedIn(id string, n int) {
 		return s.call("GET", linkOf(doc, "then"), nil, "Prefer: wait=10").want(200).json()["endedAt"] != nil
 	})
 	all := s.call("GET", "/v1/requests?topic=after-"+id, nil).want(200).json()["requests"].([]any)
-	if len(all) != 1 || all[0].(map[string]any)["id"] != doc["batch"].(map[string]any)["then"] || all[0].(map[string]any)["status"] != "succeeded" {
-		s.t.Errorf("%d follow %s: %v", len(all), id, all)
+	if len(all) != 1 || all[0].(map[string]any)["id"] != doc["batch"].(map[string]any)["then"] {
+		s.t.Fatalf("%d follow %s: %v", len(all), id, all)
+	}
+	// The sample has got it, and refuses what it does not know.
+	if e, _ := all[0].(map[string]any)["error"].(map[string]any); e["code"] != "bad-options" {
+		s.t.Errorf("what follows %s: %v", id, all[0])
 	}
 	var results []string
 	if a := s.call("GET", "/v1/requests/"+id+"/result", nil).want(200); json.Unmarshal(a.body, &results) != nil || len(results) != n || slices.ContainsFunc(results, func(r string) bool { return len(r) != 600 }) {
