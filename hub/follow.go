@@ -32,6 +32,24 @@ func (h *Hub) follow(ctx context.Context, s *subscription, c Channel, after *Cur
 	return h.catchUp(ctx, s, cursor{after: after.offsetIn(c), live: c.Live, fresh: true})
 }
 
+// end returns where a channel ends, for one that has joined it and follows from there on.
+func (h *Hub) end(ctx context.Context, ch *channel) (*Cursor, error) {
+	if err := ch.ensureWatched(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case h.catchUps <- struct{}{}:
+		defer func() { <-h.catchUps }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	history, err := h.read(ctx, ch.key, math.MaxInt64, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Cursor{history.Top, ch.epoch}, nil
+}
+
 // cursor is where a catch-up begins.
 type cursor struct {
 	after *uint64 // nil: no cursor

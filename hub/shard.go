@@ -84,8 +84,8 @@ func (r *round) end() {
 
 // What one channel may take of its shard before others have their turn.
 const (
-	// turnCost is about two milliseconds: each send costs sendCost and its bytes.
-	turnCost = 4 << 20
+	// turnCost is about half a millisecond: each send costs sendCost and its bytes.
+	turnCost = 1 << 20
 	// sendCost is what a send takes besides its bytes, in bytes that could be copied meanwhile.
 	sendCost = 4 << 10
 	// turnBytes are sent to each follower in a turn, however many they are: less would cost more

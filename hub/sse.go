@@ -103,8 +103,8 @@ func (t sse) farewell(f *farewell, retry time.Duration) []byte {
 // WebKit's EventSource keeps what it has read of an event whose connection was reset, and reads the
 // next stream on from there: whatever comes first is lost with it. So first comes a comment, which
 // ends a line that was torn, and then a block with a name, which swallows the rest and repeats the
-// client's id, should the torn one have been read. Of a new feed that block comes when it is known
-// where it begins.
+// client's id, should the torn one have been read. A client that is cut off before its first event
+// knows from it where it was.
 func (t sse) opening(at *Cursor, retry time.Duration, about string) []byte {
 	const mend = ":\n"
 	text := mend + retryField(retry)
@@ -115,12 +115,6 @@ func (t sse) opening(at *Cursor, retry time.Duration, about string) []byte {
 		text += heartbeatBlock(about)
 	}
 	return t.framed(text)
-}
-
-// start implements [StreamTransport]. A client that is cut off before its first event knows where
-// it was.
-func (t sse) start(at Cursor) []byte {
-	return t.framed(namedBlock(nameStart, offsetData(at.Offset), idField(at)))
 }
 
 // retryEnded is how long a client is told to wait that comes back behind the end, to be answered

@@ -1,9 +1,16 @@
 package hub_test
 
 import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hark-push/hark/hub"
 )
@@ -46,5 +53,69 @@ func TestIDStandsBehindItsEvent(t *testing.T) {
 		if id > got {
 			t.Fatalf("cut behind %q, it has the id %d and %d events", cut, id, got)
 		}
+	}
+}
+
+// headless notes whether anything of an answer is written before the source has been read. It gives
+// that a moment, since what is written may leave later.
+type headless struct {
+	*memorySource
+	head  func() bool
+	early atomic.Bool
+}
+
+func (s *headless) Read(ctx context.Context, key string, after uint64, limit int) (hub.History, error) {
+	for range 50 {
+		if s.head() {
+			s.early.Store(true)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return s.memorySource.Read(ctx, key, after, limit)
+}
+
+// written is a connection that knows whether something was written to it.
+type written struct {
+	net.Conn
+	any atomic.Bool
+}
+
+func (w *written) Write(b []byte) (int, error) {
+	w.any.Store(true)
+	return w.Conn.Write(b)
+}
+
+// TestFeedBeginsBeforeItsHead: whoever has the head of a new feed's answer misses nothing that is
+// published from then on, so where it begins is read before.
+func TestFeedBeginsBeforeItsHead(t *testing.T) {
+	server, client := net.Pipe()
+	defer func() { _ = client.Close() }()
+	conn := &written{Conn: server}
+	source := &headless{memorySource: newMemorySource(), head: conn.any.Load}
+	h := hub.New(source, hub.Options{})
+	defer h.Close()
+	old := source.append("feed", false)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		h.ServeStream(conn, hub.Channel{Key: "feed", Name: "feed", Live: true}, hub.StreamOptions{})
+	})
+	br := bufio.NewReader(client)
+	for line := ""; line != "\r\n"; {
+		var err error
+		if line, err = br.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source.append("feed", false)
+	stream := &sseReader{t: t, conn: client, br: bufio.NewReader(hub.NewChunks(br))}
+	if e, err := stream.next(); err != nil || e.id != fmt.Sprint(old+1) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	serving.Wait()
+	if source.early.Load() {
+		t.Error("the head was written before it was read where the feed is")
+	}
+	if s := h.Stats(); s.Reads != 1 || s.Resyncs > 0 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -15,8 +15,7 @@ import (
 // one allocation.
 type stream struct {
 	outbox
-	sub   subscription
-	fresh bool // of a feed, without a cursor
+	sub subscription
 }
 
 // StreamOptions of [Hub.ServeStream].
@@ -60,19 +59,28 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		return
 	}
 	after := o.After
-	s := &stream{fresh: c.Live && after == nil}
+	s := new(stream)
 	h.join(c, s, &s.sub)
 	defer h.release(s.sub.ch)
+	fresh := c.Live && after == nil
+	var err error
+	if fresh {
+		// Before the head: what is published once a client has that belongs to its stream.
+		after, err = h.end(h.ctx, s.sub.ch)
+	}
 	s.tells = o.Heartbeats
 	s.init(h, conn, transport.form(), s, place, o.Credential)
-	if err := s.write(append(head, s.opening(transport, after)...), true); err != nil {
+	if s.write(append(head, s.opening(transport, after, fresh)...), true) != nil {
 		return
 	}
 	if h.draining.Load() {
 		s.goAway()
 		return
 	}
-	if err := h.follow(h.ctx, &s.sub, c, after); err != nil {
+	if err == nil && !(fresh && s.sub.release(after.Offset)) {
+		err = h.follow(h.ctx, &s.sub, c, after)
+	}
+	if err != nil {
 		if !errors.Is(err, errClosed) {
 			s.broken(&s.sub, err)
 		}
@@ -86,16 +94,17 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	// goroutine there.
 }
 
-// opening returns how it begins at once.
-func (s *stream) opening(t StreamTransport, after *Cursor) []byte {
-	at, about := after, ""
-	if after == nil && !s.fresh {
-		at = &Cursor{Epoch: s.sub.ch.epoch}
+// opening returns how it begins at once, behind a cursor if the client has one or follows from now
+// on; a channel that is followed from its beginning has none.
+func (s *stream) opening(t StreamTransport, after *Cursor, fresh bool) []byte {
+	if after == nil && !fresh {
+		after = &Cursor{Epoch: s.sub.ch.epoch}
 	}
+	about := ""
 	if s.tells {
 		about = s.hub.signs.about
 	}
-	return t.opening(at, s.hub.retry(), about)
+	return t.opening(after, s.hub.retry(), about)
 }
 
 // leave implements connection.
@@ -160,11 +169,8 @@ func (h *Hub) retry() time.Duration {
 // transport returns that of the stream.
 func (s *stream) transport() StreamTransport { return transports[s.form].(StreamTransport) }
 
-func (s *stream) begin(_ *subscription, at, _ uint64, _ bool) {
-	if s.fresh {
-		_ = s.write(s.transport().start(Cursor{at, s.sub.ch.epoch}), true)
-	}
-}
+// begin implements follower: what opens the stream has said it.
+func (*stream) begin(*subscription, uint64, uint64, bool) {}
 
 func (s *stream) ended(_ *subscription, offset uint64) {
 	s.finish(s.transport().end(Cursor{offset, s.sub.ch.epoch}), reasonEnded)

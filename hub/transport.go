@@ -27,10 +27,9 @@ type StreamTransport interface {
 	form() form
 	mediaType() string
 	chunks() bool // whether the body of the answer comes in chunks
-	// opening returns the beginning of the body. at is where the client is, nil if that is not
-	// known yet: then start follows.
+	// opening returns the beginning of the body. at is where the client is, nil if that could not
+	// be read.
 	opening(at *Cursor, retry time.Duration, about string) []byte
-	start(at Cursor) []byte
 	// end returns the end of the body: the channel ends there.
 	end(at Cursor) []byte
 }

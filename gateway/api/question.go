@@ -63,11 +63,7 @@ func (a *API) askWork(c *fiber.Ctx, caller auth.Caller) error {
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
-	r, err := a.report(c, life, change)
-	if err != nil {
-		return err
-	}
-	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
+	return a.answerReport(c, caller, life, change)
 }
 
 // input answers POST /v1/requests/{id}/input.

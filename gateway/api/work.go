@@ -215,11 +215,7 @@ func (a *API) endWork(c *fiber.Ctx, caller auth.Caller, change func(attempt int)
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
-	r, err := a.report(c, life, change(attempt))
-	if err != nil {
-		return err
-	}
-	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
+	return a.answerReport(c, caller, life, change(attempt))
 }
 
 // failWork answers PUT /v1/work/{id}/error.
@@ -261,11 +257,7 @@ func (a *API) failWork(c *fiber.Ctx, caller auth.Caller) error {
 		body.Code = "error"
 	}
 	change.Failure = lifecycle.Failure{Code: body.Code, Message: *body.Message, Detail: body.Detail, Trace: body.Trace}
-	r, err := a.report(c, life, change)
-	if err != nil {
-		return err
-	}
-	return httpbody.SendJSON(c, fiber.StatusOK, wire.AppendDocument(nil, &r, view(caller)))
+	return a.answerReport(c, caller, life, change)
 }
 
 // release answers POST /v1/work/{id}/release.
@@ -288,6 +280,11 @@ func (a *API) release(c *fiber.Ctx, caller auth.Caller) error {
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
+	return a.answerReport(c, caller, life, change)
+}
+
+// answerReport makes a report, and answers with the request as it is then.
+func (a *API) answerReport(c *fiber.Ctx, caller auth.Caller, life string, change lifecycle.Change) error {
 	r, err := a.report(c, life, change)
 	if err != nil {
 		return err

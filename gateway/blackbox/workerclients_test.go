@@ -279,6 +279,61 @@ func TestWorkerClientFailures(t *testing.T) {
 	})
 }
 
+// TestWorkerClientAsks: a handler asks, is called again with the answer, by another worker if there
+// is one, and costs no attempt. What nobody answers goes on with its default; what cannot be asked
+// ends the request, in words.
+func TestWorkerClientAsks(t *testing.T) {
+	eachWorkerClient(t, func(t *testing.T, c workerClient) {
+		s := start(t, "--samples=false")
+		asks := func(more map[string]any) string {
+			content := map[string]any{"do": "ask", "message": "Publish <it>?"}
+			maps.Copy(content, more)
+			return s.order("ask", map[string]any{"content": content, "maxAttempts": 1})
+		}
+		p := c.start(t, s.url, named(map[string]any{"lease": 3600}))
+		id := asks(map[string]any{"name": "publish", "schema": map[string]any{"type": "boolean"}, "timeout": 1800})
+		question := s.waits(id)["question"].(map[string]any)
+		if question["name"] != "publish" || question["message"] != "Publish <it>?" || fmt.Sprint(question["schema"]) != "map[type:boolean]" {
+			t.Errorf("%v", question)
+		}
+		s.eventually(func() bool { return s.metric("hark_leases") == 0 })
+		p.signal(syscall.SIGKILL)
+		p.ends(-1)
+		s.call("POST", "/v1/requests/"+id+"/input", `{"question":"publish","answer":false}`).want(200)
+
+		p = c.start(t, s.url, named(nil))
+		s.eventually(func() bool { q, _ := s.document(id)["question"].(map[string]any); return q["name"] == "question" })
+		s.call("POST", "/v1/requests/"+id+"/input", `{"answer":{"größe":[1]}}`).want(200)
+		s.comesTo(id, "succeeded", 1)
+		if got := string(s.call("GET", "/v1/requests/"+id+"/result", nil).want(200).body); got != `[false,{"größe":[1]}]` {
+			t.Errorf("the answers came as %s", got)
+		}
+
+		byDefault := asks(map[string]any{"name": "publish", "default": nil, "timeout": 0.001})
+		s.eventually(func() bool { q, _ := s.document(byDefault)["question"].(map[string]any); return q["name"] == "question" })
+		s.call("POST", "/v1/requests/"+byDefault+"/input", `{"answer":2}`).want(200)
+		s.comesTo(byDefault, "succeeded", 1)
+		if got := string(s.call("GET", "/v1/requests/"+byDefault+"/result", nil).want(200).body); got != `[null,2]` {
+			t.Errorf("the answers came as %s", got)
+		}
+
+		for _, bad := range []map[string]any{{"message": ""}, {"name": "no name"}, {"timeout": 1e9}} {
+			failure := s.comesTo(asks(bad), "failed", 1)["error"].(map[string]any)
+			if failure["code"] != "bad-question" || !strings.Contains(fmt.Sprint(failure["detail"]), "must") && !strings.Contains(fmt.Sprint(failure["detail"]), "required") {
+				t.Errorf("%v: %v", bad, failure)
+			}
+		}
+
+		canceled := asks(nil)
+		s.waits(canceled)
+		s.call("POST", "/v1/requests/"+canceled+"/cancel", nil).want(200)
+		s.comesTo(canceled, "canceled", 1)
+		p.signal(syscall.SIGTERM)
+		p.ends(0)
+		s.noneRanOut()
+	})
+}
+
 // TestWorkerClientProgress: followers see each report, a lease is renewed for as long as its
 // handler works, and who asked for the end, or took over, ends the handler.
 func TestWorkerClientProgress(t *testing.T) {

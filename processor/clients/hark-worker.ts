@@ -20,6 +20,7 @@
  *     new Fail(code, message)     the request fails for good, in these words
  *     new Retry({ after: 90 })    another attempt follows after that, if one is left
  *     new Snooze(60)              the request waits, and no attempt is counted
+ *     Asked                       what job.ask() rejects with while there is no answer
  *     anything else               another attempt follows after the request's backoff
  *
  * While a handler runs its lease is renewed, so it must not keep the event loop from going round
@@ -63,6 +64,31 @@ export class Snooze extends Error {
     this.name = "Snooze";
     this.seconds = seconds;
   }
+}
+
+/** A question is not answered yet: see Job.ask, which rejects with it. The request waits. */
+export class Asked extends Error {
+  readonly question: Readonly<Question> & { readonly name: string };
+
+  constructor(question: Question & { name: string }) {
+    super(`the question is not answered yet: ${question.name}`);
+    this.name = "Asked";
+    this.question = question;
+  }
+}
+
+/** What a handler asks those who may cancel the request. */
+export interface Question {
+  /** For whoever is to answer. */
+  message: string;
+  /** Tells it from others of its request. Those without one are named by the order of asking. */
+  name?: string;
+  /** A JSON Schema for whoever answers; the answer is any JSON all the same. */
+  schema?: Record<string, unknown>;
+  /** The answer, if none comes in time; without one the request fails then. */
+  default?: unknown;
+  /** Seconds that an answer is waited for; an hour if the gateway does not say otherwise. */
+  timeout?: number;
 }
 
 /**
@@ -143,6 +169,8 @@ export interface Job<Content = unknown> {
   readonly contentType: string;
   /** JSON as it is, a Uint8Array of any other type, undefined if there is no content. */
   readonly content: Content;
+  /** Of those who were asked, by the names of the questions. */
+  readonly answers: Readonly<Record<string, unknown>>;
   /** Is aborted with an Ended when the attempt is over: give it to what the handler waits for. */
   readonly signal: AbortSignal;
   /** A header of the submission by its name in any case, "" if it is not there. */
@@ -152,6 +180,13 @@ export interface Job<Content = unknown> {
    * the newest of each is told when it is back. Rejects with an Ended if the attempt is over.
    */
   progress(progress: Progress): Promise<void>;
+  /**
+   * Resolves to the answer to a question, or rejects with an Asked, which the handler lets through:
+   * then the question is asked, the request waits, and this worker is free. With the answer the
+   * handler is called again from its beginning, for the same attempt, here or elsewhere. So what
+   * stands before a question runs at least twice. What the answer is taken for is not checked.
+   */
+  ask<Answer = unknown>(question: Question): Promise<Answer>;
   /** Lets the request's time run out so many seconds from now, within the gateway's bound. */
   extend(seconds: number): Promise<void>;
   /** Sleeps, or rejects with an Ended as soon as the attempt is over. */
@@ -396,7 +431,7 @@ export class Worker {
         if (!(error instanceof Away)) {
           log.error(`the end of ${attempt.id} was refused: ${textOf(error)}`);
           if (report.what === "error") return; // the lease runs out
-          report = errorReport({ code: "result-refused", message: "The result could not be stored.", detail: textOf(error), retry: false });
+          report = errorReport({ ...(REFUSED[report.what] ?? REFUSED.result), detail: textOf(error), retry: false });
           continue;
         }
         const pause = pauseAfter(tries, error.retryAfter);
@@ -423,6 +458,7 @@ interface Work {
   contentType?: string;
   content?: unknown;
   contentBase64?: string;
+  answers?: Record<string, unknown> | null;
 }
 
 class Attempt implements Job<never> {
@@ -439,6 +475,7 @@ class Attempt implements Job<never> {
   readonly call: Call | undefined;
   readonly contentType: string;
   readonly content: never;
+  readonly answers: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
   /** Why it is over although its handler runs. Lost is the last word. */
   why: Why | undefined;
@@ -452,6 +489,7 @@ class Attempt implements Job<never> {
   #queued: Promise<void> | undefined; // a call that has yet to begin, for all that is unsent then
   #notBefore = 0; // it is not told of progress: it was away just now
   #misses = 0;
+  #asked = 0; // questions without a name
   #timer: ReturnType<typeof setTimeout> | undefined;
   #done = false;
 
@@ -469,6 +507,7 @@ class Attempt implements Job<never> {
     this.call = work.call ?? undefined;
     this.contentType = work.contentType ?? "";
     this.content = (work.contentBase64 === undefined ? work.content : new Uint8Array(Buffer.from(work.contentBase64, "base64"))) as never;
+    this.answers = work.answers ?? {};
     this.signal = this.#over.signal;
     this.#gateway = gateway;
     this.#heartbeat = options.heartbeat;
@@ -486,6 +525,13 @@ class Attempt implements Job<never> {
       ...(percent !== undefined && !Number.isNaN(percent) && { percent: Math.min(Math.max(percent, 0), 100) }),
       ...(message !== undefined && { message: clip(message, 2000) }),
     });
+  }
+
+  async ask<Answer = unknown>(question: Question): Promise<Answer> {
+    let { name } = question;
+    if (name === undefined) name = ++this.#asked === 1 ? "question" : `question-${this.#asked}`;
+    if (Object.hasOwn(this.answers, name)) return this.answers[name] as Answer;
+    throw new Asked({ ...question, name });
   }
 
   async extend(seconds: number): Promise<void> {
@@ -585,6 +631,12 @@ class Attempt implements Job<never> {
 
 const PLAIN = "The work could not be done.";
 
+/** What becomes of a request whose report the gateway does not take, by what that is. */
+const REFUSED: Record<string, { code: string; message: string }> & { result: { code: string; message: string } } = {
+  result: { code: "result-refused", message: "The result could not be stored." },
+  question: { code: "bad-question", message: "The request cannot ask what it needs to know." },
+};
+
 /** A call about an attempt. */
 interface Report {
   method: "POST" | "PUT";
@@ -611,6 +663,7 @@ function successReport(result: unknown): Report {
 /** The report of what a handler has thrown, unless that was because the attempt is over. */
 function failureReport(attempt: Attempt, error: unknown, log: Log): Report {
   if (attempt.why === "canceled") return errorReport({ code: "canceled", message: "The request was canceled.", retry: false });
+  if (error instanceof Asked) return questionReport(error.question);
   if (attempt.why === "shutdown") return releaseReport(0);
   if (error instanceof Snooze) return releaseReport(error.seconds);
   if (error instanceof Fail) return errorReport({ code: error.code, message: error.message, detail: error.detail, retry: false });
@@ -635,6 +688,11 @@ function errorReport({ code, message, detail = "", trace = "", retry, after }: F
     ...(after !== undefined && { retryAfter: later(after) }),
   };
   return { method: "PUT", what: "error", body: JSON.stringify(report), contentType: "application/json" };
+}
+
+function questionReport({ timeout, ...question }: Question): Report {
+  const body = JSON.stringify({ ...question, ...(timeout !== undefined && { timeout: duration(timeout) }) });
+  return { method: "PUT", what: "question", body, contentType: "application/json" };
 }
 
 function releaseReport(seconds: number): Report {

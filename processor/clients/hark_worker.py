@@ -19,6 +19,7 @@ without one. How it fails is told by what it raises:
     Fail(code, message)    the request fails for good, in these words
     Retry(after=90)        another attempt follows after that, if one is left
     Snooze(60)             the request waits, and no attempt is counted: nothing went wrong
+    Asked                  what job.ask() raises while there is no answer: the request waits for it
     anything else          another attempt follows after the request's backoff, if one is left
 
 Handlers run in threads, at most ``concurrency`` at a time. While one runs its lease is renewed. It
@@ -51,8 +52,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar, Union
 
 __all__ = [
-    "Canceled", "Ended", "Expired", "Fail", "Job", "Lost", "Result", "Retry", "Shutdown", "Snooze",
-    "Worker", "WorkerError", "WorkerSuperseded",
+    "Asked", "Canceled", "Ended", "Expired", "Fail", "Job", "Lost", "Result", "Retry", "Shutdown",
+    "Snooze", "Worker", "WorkerError", "WorkerSuperseded",
 ]
 
 log = logging.getLogger("hark_worker")
@@ -86,6 +87,14 @@ class Snooze(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"put off for {seconds:g} s")
         self.seconds = seconds
+
+
+class Asked(Exception):
+    """A question is not answered yet: see Job.ask, which raises it. The request waits."""
+
+    def __init__(self, question: Mapping[str, Any]) -> None:
+        super().__init__(f"the question is not answered yet: {question['name']}")
+        self.question = question
 
 
 # Why an attempt is over before its handler is. What the handler raises then is not reported as a
@@ -152,6 +161,7 @@ class Job:
         self.content: Any = work.get("content")
         if "contentBase64" in work:
             self.content = base64.b64decode(work["contentBase64"])
+        self.answers: Mapping[str, Any] = work.get("answers") or {}  # by the names of the questions
 
         self._worker = worker
         self._mutex = threading.Lock()  # of what follows
@@ -159,6 +169,7 @@ class Job:
         self._told: list[Callable[[], object]] = []
         self._unsent: dict[str, Any] = {}  # progress that the gateway does not know yet
         self._due = time.monotonic()  # when the gateway is to hear of this attempt
+        self._asked = 0  # questions without a name
         self._not_before = 0.0  # it is not told of progress: it was away just now
         self._misses = 0
         self._sending = threading.Lock()  # held around a call, which keeps progress in order
@@ -183,6 +194,34 @@ class Job:
         if message is not None:
             fields["message"] = _clip(message, 2000)
         self._tell(fields)
+
+    def ask(
+        self, message: str, *, name: str | None = None, schema: Mapping[str, Any] | None = None,
+        default: Any = ..., timeout: float | None = None,
+    ) -> Any:
+        """The answer to a question, or raises Asked, which the handler lets through: then the
+        question is asked, the request waits, and this worker is free. With the answer the handler
+        is called again from its beginning, for the same attempt, here or elsewhere, and this
+        returns it. So what stands before a question runs at least twice.
+
+        ``name`` tells it from others of its request; those without one are named by the order in
+        which they are asked. ``schema`` is a JSON Schema for whoever answers; the answer is any
+        JSON all the same. Without an answer within ``timeout`` seconds, an hour if the gateway
+        does not say otherwise, the request goes on with ``default``, or fails if there is none."""
+        if name is None:
+            with self._mutex:
+                self._asked += 1
+                name = "question" if self._asked == 1 else f"question-{self._asked}"
+        if name in self.answers:
+            return self.answers[name]
+        question: dict[str, Any] = {"name": name, "message": message}
+        if schema is not None:
+            question["schema"] = schema
+        if default is not ...:
+            question["default"] = default
+        if timeout is not None:
+            question["timeout"] = _duration(timeout)
+        raise Asked(question)
 
     def extend(self, seconds: float) -> None:
         """Lets the request's time run out so many seconds from now, within the gateway's bound."""
@@ -544,9 +583,8 @@ class Worker:
                 log.error("the end of %s was refused: %s", job.id, refused)
                 if report.what == "error":
                     return  # the lease runs out
-                report = _error(
-                    "result-refused", "The result could not be stored.", str(refused), retry=False
-                )
+                code, message = _REFUSED.get(report.what, _REFUSED["result"])
+                report = _error(code, message, str(refused), retry=False)
             except _Away as away:
                 pause = _pause(tries, away.retry_after)
                 log.warning(
@@ -559,6 +597,12 @@ class Worker:
 _Handler = TypeVar("_Handler", bound=Callable[[Job], Any])
 
 _PLAIN = "The work could not be done."
+
+# The code and the message of what the gateway does not take, by what it is.
+_REFUSED = {
+    "result": ("result-refused", "The result could not be stored."),
+    "question": ("bad-question", "The request cannot ask what it needs to know."),
+}
 
 
 class _Report(NamedTuple):
@@ -585,6 +629,8 @@ def _failure(job: Job, error: BaseException) -> _Report:
     ended = job.ended
     if isinstance(ended, Canceled):
         return _error("canceled", "The request was canceled.", retry=False)
+    if isinstance(error, Asked):
+        return _Report("PUT", "question", _json(error.question), "application/json")
     if isinstance(ended, Shutdown):
         return _release(0)
     if isinstance(error, Snooze):

@@ -50,6 +50,9 @@ def do(job: Job) -> object:
         return {"set": {1, 2}}
     if what == "snooze" and first:
         raise Snooze(0.01)
+    if what == "ask":
+        more = {key: order[key] for key in ("name", "schema", "default", "timeout") if key in order}
+        return [job.ask(order["message"], **more), job.ask("And then?")]
     if what == "tell":
         job.progress(step="one", percent=10)
         job.progress(message="half of it", percent=50)

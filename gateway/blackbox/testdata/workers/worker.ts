@@ -11,6 +11,11 @@ interface Order {
   do?: string;
   value?: unknown;
   bytes?: number;
+  message?: string;
+  name?: string;
+  schema?: Record<string, unknown>;
+  default?: unknown;
+  timeout?: number;
 }
 
 worker.handle<Order | Uint8Array>(process.env["WORKER_ROUTE"] ?? "default", async (job) => {
@@ -48,6 +53,10 @@ worker.handle<Order | Uint8Array>(process.env["WORKER_ROUTE"] ?? "default", asyn
     case "snooze":
       if (first) throw new Snooze(0.01);
       break;
+    case "ask": {
+      const { do: _, message = "", ...more } = order;
+      return [await job.ask({ message, ...more }), await job.ask({ message: "And then?" })];
+    }
     case "tell":
       await job.progress({ step: "one", percent: 10 });
       await job.progress({ message: "half of it", percent: 50 });
