@@ -176,9 +176,10 @@ func (r *Request) outlive(members time.Time) bool {
 
 // Conclude ends a batch of which all members are counted, with what it brings besides their counts.
 type Conclude struct {
-	Result    *Content // those of its members, joined; nil: none
-	Failure   *Failure // why something that was asked for is not there; the batch has not succeeded then
-	Submitted bool     // the request that follows is stored
+	Result *Content // those of its members, joined; nil: none
+	// Why something that was asked for is not there; the batch has not succeeded then.
+	Failure   *Failure
+	Submitted bool // the request that follows is stored
 }
 
 func (Conclude) name() string { return "conclude" }

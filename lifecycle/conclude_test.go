@@ -116,8 +116,8 @@ func TestJoinedTooLarge(t *testing.T) {
 		{"it fits", 2*11 + 3, "application/json", `"123456789"`, false, lifecycle.Succeeded, false},
 		{"too large", 2*11 + 2, "application/json", `"123456789"`, false, lifecycle.Failed, false},
 		{"too large, and one failed", 12, "application/json", `"123456789"`, true, lifecycle.Failed, true},
-		{"bytes that fit", 2*(len64(`{"contentType":"text/plain","contentBase64":"YWJj"}`)) + 3, "text/plain", "abc", false, lifecycle.Succeeded, false},
-		{"bytes that do not", 2*(len64(`{"contentType":"text/plain","contentBase64":"YWJj"}`)) + 2, "text/plain", "abc", false, lifecycle.Failed, false},
+		{"bytes that fit", 2*len64(`{"contentType":"text/plain","contentBase64":"YWJj"}`) + 3, "text/plain", "abc", false, lifecycle.Succeeded, false},
+		{"bytes that do not", 2*len64(`{"contentType":"text/plain","contentBase64":"YWJj"}`) + 2, "text/plain", "abc", false, lifecycle.Failed, false},
 		{"JSON that is none", 30, "application/json", "{", false, lifecycle.Failed, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

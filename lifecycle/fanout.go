@@ -30,15 +30,15 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // [Batches.Reconcile] goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is
 // another request's.
 //
-// The options of sub are those of the batch, with FailFast, Joined and Limit in its Batch, which may
-// be nil; its time to run out, which follows from its members, is none of them. A member without an
-// id gets one.
+// The options of sub are those of the batch, with FailFast, Joined and Limit in its Batch, which
+// may be nil; its time to run out, which follows from its members, is none of them. A member
+// without an id gets one.
 //
 // then is what is submitted when all members have ended, in the batch's stead: it is refused with
 // the batch, if at all, and nothing refuses it later. Its content, JSON or none, becomes a part of
-// what it gets, see [Batches.submitNext]. nil: nothing follows. The id that it gets is in the batch. It and
-// members of a batch that concludes are kept for long enough after their end that whoever concludes
-// finds them, within the longest retention that there is.
+// what it gets, see [Batches.submitNext]. nil: nothing follows. The id that it gets is in the
+// batch. It and members of a batch that concludes are kept for long enough after their end that
+// whoever concludes finds them, within the longest retention that there is.
 func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, members []Submission, then *Submission) (Created, error) {
 	options := sub.Batch
 	sub.Batch = &Batch{Total: len(members), Timed: true}
@@ -97,9 +97,9 @@ func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, 
 	return created, nil
 }
 
-// keep lets members be there when their batch, whose Timeout is the longest of theirs, is concluded,
-// and until then has run out of time itself. then stays for as long as anybody may try to submit it
-// again, who would not find it otherwise.
+// keep lets members be there when their batch, whose Timeout is the longest of theirs, is
+// concluded, and until then has run out of time itself. then stays for as long as anybody may try
+// to submit it again, who would not find it otherwise.
 func (b *Batches) keep(batch *Submission, members []Submission, then *Submission) {
 	if !batch.Batch.concludes() {
 		return

@@ -268,8 +268,9 @@ func (s *server) fannedIn(id string, n int) {
 	}
 }
 
-// TestFanInSurvivesKills kills the gateway when the requests of a batch have just ended, as often as
-// there are batches. Started again it concludes them: each has its result, and one request follows.
+// TestFanInSurvivesKills kills the gateway when the requests of a batch have just ended, as often
+// as there are batches. Started again it concludes them: each has its result, and one request
+// follows.
 func TestFanInSurvivesKills(t *testing.T) {
 	const requests, batches = 40, 12
 	data := t.TempDir()
