@@ -57,7 +57,7 @@ func received(t *testing.T, came <-chan amqp.Delivery) amqp.Delivery {
 
 func event(n int, topic string) Event {
 	return Event{
-		ID: fmt.Sprintf("r/%d", n), Type: "request.progress", Topic: topic,
+		ID: fmt.Sprintf("r/%d", n), Type: "request.progress", Key: topic,
 		Time: time.Unix(1_700_000_000, 0), Body: fmt.Appendf(nil, `{"n":%d}`, n),
 	}
 }
@@ -80,11 +80,11 @@ func TestPublishEvents(t *testing.T) {
 	}
 	for _, want := range events {
 		d := received(t, all)
-		if d.MessageId != want.ID || d.Type != want.Type || d.RoutingKey != want.Topic || string(d.Body) != string(want.Body) ||
+		if d.MessageId != want.ID || d.Type != want.Type || d.RoutingKey != want.Key || string(d.Body) != string(want.Body) ||
 			!d.Timestamp.Equal(want.Time) || d.ContentType != "application/cloudevents+json" || d.DeliveryMode != amqp.Persistent {
 			t.Fatalf("%+v, want %+v", d, want)
 		}
-		if want.Topic == "order.1" {
+		if want.Key == "order.1" {
 			if d := received(t, some); d.MessageId != want.ID {
 				t.Fatalf("%s, want %s", d.MessageId, want.ID)
 			}
