@@ -192,7 +192,7 @@ func TestAskTellsTheBatch(t *testing.T) {
 	defer s.Close()
 	all := members(1)
 	all[0].ID, all[0].Timeout = "a", time.Minute
-	created, err := s.Batches().Submit(t.Context(), client, batch("b"), all)
+	created, err := s.Batches().Submit(t.Context(), client, batch("b"), all, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

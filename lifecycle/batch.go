@@ -23,6 +23,20 @@ type Batch struct {
 	// Counted has a bit for each member that is counted above, so that no end is counted twice,
 	// however often it is told. It may be shorter than Total.
 	Counted []byte `json:"counted,omitzero"`
+
+	// FailFast says that as soon as a member has failed or expired, those that have not ended are
+	// canceled.
+	FailFast bool `json:"failFast,omitzero"`
+	// Joined says that the results of all members, as one JSON array, are the batch's own.
+	Joined bool `json:"joined,omitzero"`
+	// Then is the id of the request that is submitted when all members have ended, unless the batch
+	// is canceled; "" for none.
+	Then      string `json:"then,omitzero"`
+	Submitted bool   `json:"submitted,omitzero"` // that request is there
+	// Limit is how many bytes the joined result may have, and what Then gets to know; of a batch
+	// that has neither it is 0. It stands here because whoever ends a batch may be a worker, which
+	// has no such setting.
+	Limit int64 `json:"limit,omitzero"`
 }
 
 // Open is how many members have not ended, as far as that is known.
@@ -57,8 +71,33 @@ func (b *Batch) count(e MemberEnd) bool {
 	return true
 }
 
-// batchMargin is how much longer a batch lives than its members, so that they end before it does.
-const batchMargin = time.Minute
+// concludes reports whether something is left to be done when all members are counted, before the
+// batch ends: see [Conclude].
+func (b *Batch) concludes() bool { return b.Joined || b.Then != "" }
+
+// How much longer a batch lives than its members, so that they end before it does. One that
+// concludes is not to run out of time because everybody was away when they ended.
+const (
+	batchMargin    = time.Minute
+	concludeMargin = 24 * time.Hour
+)
+
+func (b *Batch) margin() time.Duration {
+	if b.concludes() {
+		return concludeMargin
+	}
+	return batchMargin
+}
+
+// stops reports whether the members of a batch that have not ended are to be canceled.
+func (r *Request) stops() bool {
+	return r.CancelRequested || r.Batch.FailFast && r.Batch.Failed+r.Batch.Expired > 0
+}
+
+// toConclude reports whether a batch waits for nothing but its [Conclude].
+func (r *Request) toConclude() bool {
+	return r.Batch != nil && r.Status == Processing && r.Batch.Open() == 0 && r.Batch.concludes()
+}
 
 // MemberEnd is how a member of a batch ended.
 type MemberEnd struct {
@@ -83,9 +122,10 @@ func (c FanOut) apply(r *Request, now time.Time) (EventType, error) {
 	return EventStarted, nil
 }
 
-// Count counts ends of members of a batch, each once. The batch ends when all are counted: as
-// succeeded if all succeeded, as canceled if that was asked for, else as failed. While the members
-// are still being stored it has no event; without anything new it changes nothing.
+// Count counts ends of members of a batch, each once. The batch ends when all are counted, unless
+// that is left to a [Conclude]: as succeeded if all succeeded, as canceled if that was asked for,
+// else as failed. While the members are still being stored it has no event; without anything new it
+// changes nothing.
 type Count struct {
 	Ends  []MemberEnd
 	Until time.Time // when the last of its members runs out of time, if that is known
@@ -111,8 +151,8 @@ func (c Count) apply(r *Request, now time.Time) (EventType, error) {
 		r.Percent = new(float64(10_000*(b.Total-b.Open())/b.Total) / 100)
 	}
 	switch {
-	case r.Status == Processing && b.Open() == 0:
-		return r.endBatch(now), nil
+	case r.Status == Processing && b.Open() == 0 && !b.concludes():
+		return r.endBatch(nil, now), nil
 	case r.Status == Processing && fresh:
 		return EventProgress, nil
 	case fresh || extended:
@@ -126,22 +166,62 @@ func (c Count) apply(r *Request, now time.Time) (EventType, error) {
 // changed. It is, by as much as the margin, when half of that is used up, because members may be
 // extended little by little.
 func (r *Request) outlive(members time.Time) bool {
-	if members.IsZero() || !members.Add(batchMargin/2).After(r.ExpiresAt) {
+	margin := r.Batch.margin()
+	if members.IsZero() || !members.Add(margin/2).After(r.ExpiresAt) {
 		return false
 	}
-	r.ExpiresAt = members.Add(batchMargin)
+	r.ExpiresAt = members.Add(margin)
 	return true
 }
 
-// endBatch ends a batch of which all members are counted.
-func (r *Request) endBatch(now time.Time) EventType {
-	b := r.Batch
-	if b.Succeeded == b.Total {
-		return r.end(Succeeded, now)
+// Conclude ends a batch of which all members are counted, with what it brings besides their counts.
+type Conclude struct {
+	Result *Content // those of its members, joined; nil: none
+	// Why something that was asked for is not there; the batch has not succeeded then.
+	Failure   *Failure
+	Submitted bool // the request that follows is stored
+}
+
+func (Conclude) name() string { return "conclude" }
+
+func (c Conclude) apply(r *Request, now time.Time) (EventType, error) {
+	if !r.toConclude() {
+		return "", refuse(r, c, 0)
 	}
-	if r.CancelRequested {
-		return r.end(Canceled, now)
+	b := new(*r.Batch)
+	b.Submitted = c.Submitted
+	r.Batch = b
+	if c.Result != nil {
+		r.Result = resultOf(*c.Result)
 	}
-	r.Error = &Failure{Code: "batch-failed", Message: fmt.Sprintf("%d of %d requests did not succeed.", b.Total-b.Succeeded, b.Total)}
-	return r.end(Failed, now)
+	return r.endBatch(c.Failure, now), nil
+}
+
+// outcome returns how a batch ends of which all members are counted. trouble is why something is
+// not there that was asked for; nil: nothing is missing.
+func (r *Request) outcome(trouble *Failure) Status {
+	switch all := r.Batch.Succeeded == r.Batch.Total; {
+	case all && trouble == nil:
+		return Succeeded
+	case !all && r.CancelRequested:
+		return Canceled
+	default:
+		return Failed
+	}
+}
+
+// endBatch ends a batch of which all members are counted, see outcome.
+func (r *Request) endBatch(trouble *Failure, now time.Time) EventType {
+	b, status := r.Batch, r.outcome(trouble)
+	switch {
+	case status != Failed:
+	case b.Succeeded == b.Total:
+		r.Error = trouble
+	default:
+		r.Error = &Failure{Code: "batch-failed", Message: fmt.Sprintf("%d of %d requests did not succeed.", b.Total-b.Succeeded, b.Total)}
+		if trouble != nil {
+			r.Error.Detail = trouble.Code + ": " + trouble.Message
+		}
+	}
+	return r.end(status, now)
 }

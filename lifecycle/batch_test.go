@@ -100,7 +100,7 @@ func TestSubmitBatch(t *testing.T) {
 	all[7].Timeout = 2 * time.Hour
 	sub := batch("b")
 	sub.Headers = map[string]string{"Traceparent": "00"}
-	created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all))
+	created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all), nil)
 	r := created.Request
 	if err != nil || r.Status != lifecycle.Processing || r.Batch.Open() != 40 || len(q.took) != 40 || r.ExpiresAt.Sub(r.CreatedAt) < 2*time.Hour+30*time.Second {
 		t.Fatalf("%+v %v", r, err)
@@ -133,14 +133,14 @@ func TestSubmitBatch(t *testing.T) {
 		t.Errorf("beyond the end: %v", err)
 	}
 	// The same again, and one that names a request of it.
-	if created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all)); err != nil || !created.Existed || created.Request.ID != "b" {
+	if created, err := s.Batches().Submit(t.Context(), client, sub, slices.Clone(all), nil); err != nil || !created.Existed || created.Request.ID != "b" {
 		t.Errorf("%+v %v", created, err)
 	}
 	var taken *lifecycle.MemberError
 	for _, key := range []string{"", "k"} {
 		other := batch("c")
 		other.Key = key
-		if _, err := s.Batches().Submit(t.Context(), client, other, slices.Clone(all)); !errors.As(err, &taken) || taken.Member != 7 || !errors.Is(err, lifecycle.ErrIDTaken) {
+		if _, err := s.Batches().Submit(t.Context(), client, other, slices.Clone(all), nil); !errors.As(err, &taken) || taken.Member != 7 || !errors.Is(err, lifecycle.ErrIDTaken) {
 			t.Errorf("taken: %v", err)
 		}
 	}
@@ -157,7 +157,7 @@ func TestNothingHalfDoneOfABatchStaysBehind(t *testing.T) {
 	all := members(100)
 	all[99].ID = "mine"
 	for range 2 {
-		if _, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all)); !errors.Is(err, lifecycle.ErrUnavailable) {
+		if _, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all), nil); !errors.Is(err, lifecycle.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		if left := list(t, store); len(left) != 0 {
@@ -166,7 +166,7 @@ func TestNothingHalfDoneOfABatchStaysBehind(t *testing.T) {
 		q.set(50)
 	}
 	q.set(100)
-	if created, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all)); err != nil || created.Existed || created.Request.Status != lifecycle.Processing {
+	if created, err := s.Batches().Submit(t.Context(), client, batch("b"), slices.Clone(all), nil); err != nil || created.Existed || created.Request.Status != lifecycle.Processing {
 		t.Errorf("%+v %v", created, err)
 	}
 }
@@ -183,7 +183,7 @@ func TestBatchThatWasBegun(t *testing.T) {
 			end(t, store, id)
 		}
 	}
-	created, err := s.Batches().Submit(t.Context(), client, batch("b"), members(100))
+	created, err := s.Batches().Submit(t.Context(), client, batch("b"), members(100), nil)
 	if err != nil || created.Request.Status != lifecycle.Pending {
 		t.Fatalf("%+v %v", created.Request, err)
 	}
@@ -207,7 +207,7 @@ func TestReconcile(t *testing.T) {
 	q := &picky{room: 100}
 	s, store := newService(t, q)
 	defer s.Close()
-	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(9)); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(9), nil); err != nil {
 		t.Fatal(err)
 	}
 	all, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
@@ -258,7 +258,7 @@ func TestBatchExpired(t *testing.T) {
 	for i := range all {
 		all[i].Timeout = time.Hour
 	}
-	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), all); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), all, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.Swept([]lifecycle.Request{func() lifecycle.Request {
@@ -293,7 +293,7 @@ func TestEndsWaitForTheStore(t *testing.T) {
 	_, store := newService(t, nil)
 	s := lifecycle.New(&away{Store: store}, &picky{room: 100}, lifecycle.Options{})
 	defer s.Close()
-	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(3)); err != nil {
+	if _, err := s.Batches().Submit(t.Context(), client, batch("b"), members(3), nil); err != nil {
 		t.Fatal(err)
 	}
 	all, _, _, err := s.Batches().Members(t.Context(), client, lifecycle.Named("b"), 0, 100)
@@ -377,7 +377,7 @@ func TestBatchesShareRoom(t *testing.T) {
 	var submitting sync.WaitGroup
 	for i := range 8 {
 		submitting.Go(func() {
-			if _, err := s.Batches().Submit(ctx, client, batch(fmt.Sprint("b", i)), members(100)); err != nil {
+			if _, err := s.Batches().Submit(ctx, client, batch(fmt.Sprint("b", i)), members(100), nil); err != nil {
 				t.Errorf("batch %d: %v", i, err)
 			}
 		})

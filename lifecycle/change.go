@@ -59,6 +59,8 @@ func BodyOf(c Change) (*Content, Part) {
 		return c.Result, Output
 	case *Succeed:
 		return c.Result, Output
+	case Conclude:
+		return c.Result, Output
 	case Ask:
 		return c.Answers, Answers
 	case Answer:
@@ -189,10 +191,7 @@ func (c Succeed) apply(r *Request, now time.Time) (EventType, error) {
 	}
 	r.reported(report)
 	if c.Result != nil {
-		r.Result = &Result{
-			ContentInfo: ContentInfo{Type: c.Result.Type, Size: int64(len(c.Result.Data))},
-			Value:       inline(*c.Result),
-		}
+		r.Result = resultOf(*c.Result)
 	}
 	r.Percent = new(100.0)
 	r.Error = nil
@@ -434,6 +433,11 @@ func refuse(r *Request, c Change, attempt int) error {
 
 func refuseFor(reason Reason, r *Request, c Change, attempt int) error {
 	return &TransitionError{ID: r.ID, Change: c.name(), From: r.Status, Reason: reason, Attempt: attempt, Current: r.Attempt}
+}
+
+// resultOf describes what came out.
+func resultOf(c Content) *Result {
+	return &Result{ContentInfo: ContentInfo{Type: c.Type, Size: int64(len(c.Data))}, Value: inline(c)}
 }
 
 // inline returns a small valid JSON body in one line, nil for every other body.

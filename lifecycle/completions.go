@@ -26,6 +26,7 @@ const (
 // [Batches.Reconcile].
 type completions struct {
 	store   Store
+	goOn    func(batch Ref) // does what counted ends have led to
 	mu      sync.Mutex
 	waiting map[Ref]*waiting // by batch, while a goroutine is at it
 	closed  bool
@@ -89,6 +90,9 @@ func (t *completions) run(batch Ref, w *waiting) {
 		ctx, stop := context.WithTimeout(context.Background(), countTime)
 		r, err := t.store.Apply(ctx, batch, next)
 		stop()
+		if err == nil && leads(&r, next.Ends) { // which close waits for, too
+			t.running.Go(func() { t.goOn(batch) })
+		}
 		t.mu.Lock()
 		switch {
 		case err == nil:
@@ -131,6 +135,18 @@ func (t *completions) inBackground(f func()) bool {
 		t.running.Go(f)
 	}
 	return !t.closed
+}
+
+// pause waits, and reports false if close has begun.
+func (t *completions) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.closing:
+		return false
+	}
 }
 
 // close returns when what calls have left to be done is done: batches know of the ends of their

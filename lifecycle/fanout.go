@@ -30,10 +30,21 @@ func (e *MemberError) Unwrap() error { return e.Err }
 // [Batches.Reconcile] goes on with it. A [*MemberError] with ErrIDTaken: the id of a member is
 // another request's.
 //
-// The options of sub are those of the batch; its time to run out, which follows from its members,
-// is none of them. A member without an id gets one.
-func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, members []Submission) (Created, error) {
+// The options of sub are those of the batch, with FailFast, Joined and Limit in its Batch, which
+// may be nil; its time to run out, which follows from its members, is none of them. A member
+// without an id gets one.
+//
+// then is what is submitted when all members have ended, in the batch's stead: it is refused with
+// the batch, if at all, and nothing refuses it later. Its content, JSON or none, becomes a part of
+// what it gets, see [Batches.submitNext]. nil: nothing follows. The id that it gets is in the
+// batch. It and members of a batch that concludes are kept for long enough after their end that
+// whoever concludes finds them, within the longest retention that there is.
+func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, members []Submission, then *Submission) (Created, error) {
+	options := sub.Batch
 	sub.Batch = &Batch{Total: len(members), Timed: true}
+	if options != nil {
+		sub.Batch.FailFast, sub.Batch.Joined, sub.Batch.Limit = options.FailFast, options.Joined, options.Limit
+	}
 	sub.Room.Routes = make(map[string]int64)
 	for i := range members {
 		m := &members[i]
@@ -44,10 +55,25 @@ func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, 
 		}
 		sub.Room.Routes[m.Route]++
 		sub.Batch.Named = sub.Batch.Named || m.ID != ""
-		sub.Timeout = max(sub.Timeout, m.Timeout+batchMargin)
+		sub.Timeout = max(sub.Timeout, m.Timeout)
 	}
+	if then != nil {
+		then = new(*then)
+		then.ID, then.Owner = newID(), caller.Subject
+		b.service.fill(then)
+		if err := b.service.fit(then, false); err != nil {
+			return Created{}, err
+		}
+		sub.Room.Routes[then.Route]++
+		sub.Batch.Then = then.ID
+	}
+	if !sub.Batch.concludes() {
+		sub.Batch.Limit = 0
+	}
+	b.keep(&sub, members, then)
+	sub.Timeout += sub.Batch.margin()
 	var err error
-	if sub.Content, err = encodeMembers(members); err != nil {
+	if sub.Content, err = encodeMembers(members, then); err != nil {
 		return Created{}, err
 	}
 	if sub.Batch.Named && sub.Key == "" { // with a key it may be another batch's repetition
@@ -69,6 +95,24 @@ func (b *Batches) Submit(ctx context.Context, caller Principal, sub Submission, 
 		created.Request = r
 	}
 	return created, nil
+}
+
+// keep lets members be there when their batch, whose Timeout is the longest of theirs, is
+// concluded, and until then has run out of time itself. then stays for as long as anybody may try
+// to submit it again, who would not find it otherwise.
+func (b *Batches) keep(batch *Submission, members []Submission, then *Submission) {
+	if !batch.Batch.concludes() {
+		return
+	}
+	longest := b.service.Limits().MaxRetention
+	needed := batch.Timeout + batchMargin
+	if then != nil {
+		needed += then.Timeout
+		then.Retention = max(then.Retention, min(concludeMargin, longest))
+	}
+	for i := range members {
+		members[i].Retention = max(members[i].Retention, min(needed, longest))
+	}
 }
 
 // unused returns a MemberError if one of the ids names a request. "" is no id.
@@ -94,7 +138,7 @@ func (b *Batches) unused(ctx context.Context, n int, id func(i int) string) erro
 // again, by others, too: ids and fingerprints of members follow from the batch, so what is stored
 // is found.
 func (b *Batches) fanOut(ctx context.Context, batch Request, fresh bool) error {
-	members, err := b.members(ctx, &batch)
+	members, _, err := b.submissions(ctx, &batch)
 	if err != nil {
 		return err
 	}
@@ -139,8 +183,11 @@ func (b *Batches) fanOut(ctx context.Context, batch Request, fresh bool) error {
 	if err == nil && (len(ends) > 0 || r.Batch.Open() == 0) {
 		r, err = b.store.Apply(ctx, batch.Ref(), Count{Ends: ends})
 	}
-	if err == nil && r.CancelRequested && !r.Status.Terminal() {
-		_, err = b.review(ctx, r, true)
+	if err == nil && r.stops() && !r.Status.Terminal() {
+		r, err = b.review(ctx, r, true)
+	}
+	if err == nil && r.toConclude() {
+		b.completions.inBackground(func() { b.goOn(r.Ref()) })
 	}
 	// If it was refused, another one was faster.
 	if _, refused := errors.AsType[*TransitionError](err); err != nil && !refused {

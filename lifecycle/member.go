@@ -32,11 +32,19 @@ type memberOptions struct {
 const batchType = "application/vnd.hark.batch"
 
 // encodeMembers returns members as the content of a batch: of each its options and its content,
-// with their lengths. The content stays byte for byte as it was submitted.
-func encodeMembers(members []Submission) (Content, error) {
+// with their lengths. The content stays byte for byte as it was submitted. Behind them stands then,
+// if it is not nil.
+func encodeMembers(members []Submission, then *Submission) (Content, error) {
 	var data []byte
-	for i := range members {
-		m := &members[i]
+	all := len(members)
+	if then != nil {
+		all++
+	}
+	for i := range all {
+		m := then
+		if i < len(members) {
+			m = &members[i]
+		}
 		options, err := json.Marshal(memberOptions{
 			ID: m.ID, Route: m.Route, Topic: m.Topic, Priority: m.Priority, Delay: m.Delay, Timeout: m.Timeout,
 			Retention: m.Retention, MaxAttempts: m.MaxAttempts, RetryDelay: m.RetryDelay, Type: m.Content.Type, Webhook: m.Webhook, Concurrency: m.Concurrency,
@@ -53,9 +61,10 @@ func encodeMembers(members []Submission) (Content, error) {
 
 var errBatchContent = errors.New("the content of a batch is damaged")
 
-// decodeMembers reads what encodeMembers wrote, as the submissions of a batch's members.
-func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
-	members := make([]Submission, 0, batch.Batch.Total)
+// decodeMembers reads what encodeMembers wrote, as the submissions of a batch's members and of what
+// follows, nil if nothing does.
+func decodeMembers(batch *Request, data []byte) (members []Submission, then *Submission, err error) {
+	members = make([]Submission, 0, batch.Batch.Total)
 	next := func() []byte {
 		n, size := binary.Uvarint(data)
 		if size <= 0 || n > uint64(len(data)-size) {
@@ -69,26 +78,31 @@ func decodeMembers(batch *Request, data []byte) ([]Submission, error) {
 		var o memberOptions
 		options, content := next(), next()
 		if options == nil || content == nil || json.Unmarshal(options, &o) != nil {
-			return nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
+			return nil, nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
 		}
 		mark := memberMark(batch, len(members))
-		life := ""
-		if o.ID == "" {
-			o.ID = mark.id(batch)
-		} else {
-			life = NewLife()
-		}
-		members = append(members, Submission{
-			ID: o.ID, Life: life, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
+		sub := Submission{
+			ID: o.ID, Owner: batch.Owner, Route: o.Route, Topic: o.Topic, Priority: o.Priority, Delay: o.Delay, Timeout: o.Timeout,
 			Retention: o.Retention, MaxAttempts: o.MaxAttempts, RetryDelay: o.RetryDelay, Webhook: o.Webhook, Headers: batch.Headers, Fingerprint: mark.fingerprint(),
 			Concurrency: o.Concurrency, CountWaiting: batch.CountedWaiting,
-			Content: Content{Type: o.Type, Data: content}, BatchID: batch.ID, BatchLife: batch.Life, Member: int32(len(members)),
-		})
+			Content: Content{Type: o.Type, Data: content},
+		}
+		if len(members) == batch.Batch.Total && then == nil && sub.ID == batch.Batch.Then {
+			then = &sub
+			continue
+		}
+		if sub.ID == "" {
+			sub.ID = mark.id(batch)
+		} else {
+			sub.Life = NewLife()
+		}
+		sub.BatchID, sub.BatchLife, sub.Member = batch.ID, batch.Life, int32(len(members))
+		members = append(members, sub)
 	}
-	if len(members) != batch.Batch.Total {
-		return nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
+	if len(members) != batch.Batch.Total || (then != nil) != (batch.Batch.Then != "") {
+		return nil, nil, fmt.Errorf("request %s: %w", batch.ID, errBatchContent)
 	}
-	return members, nil
+	return members, then, nil
 }
 
 // mark tells a member of a batch from everything else: from other requests, and from the members of
@@ -131,11 +145,11 @@ func uuidOf(id []byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
-// members returns the submissions of a batch's members.
-func (b *Batches) members(ctx context.Context, batch *Request) ([]Submission, error) {
+// submissions returns those of a batch's members, and of what follows, nil if nothing does.
+func (b *Batches) submissions(ctx context.Context, batch *Request) (members []Submission, then *Submission, err error) {
 	content, err := b.store.Content(ctx, batch.Ref(), Input)
 	if err != nil {
-		return nil, fmt.Errorf("content of batch %s: %w", batch.ID, err)
+		return nil, nil, fmt.Errorf("content of batch %s: %w", batch.ID, err)
 	}
 	return decodeMembers(batch, content.Data)
 }
@@ -149,7 +163,7 @@ func (b *Batches) memberIDs(ctx context.Context, batch *Request) ([]string, erro
 		}
 		return ids, nil
 	}
-	members, err := b.members(ctx, batch)
+	members, _, err := b.submissions(ctx, batch)
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ type Request struct {
 
 	// Of a failed request, or of the last attempt while it waits for the next.
 	Error  *Failure `json:"error,omitzero"`
-	Result *Result  `json:"result,omitzero"` // of a succeeded request that has one
+	Result *Result  `json:"result,omitzero"` // of one that has succeeded, or of a batch
 
 	Sequence  uint64    `json:"sequence"` // number of the newest event, from 1, without gaps
 	CreatedAt time.Time `json:"createdAt"`

@@ -10,7 +10,8 @@ type Usage struct {
 }
 
 // Usage returns what a request counts for as it stands. A batch whose requests are not stored yet
-// counts for them, too, so that there is room for them when they are. What was stored by a version
+// counts for them, too, so that there is room for them when they are; likewise for the request that
+// follows, until the batch ends. What was stored by a version
 // that did not count counts for nothing.
 func (r *Request) Usage() Usage {
 	if !r.Counted {
@@ -26,6 +27,9 @@ func (r *Request) Usage() Usage {
 	u.Open = 1
 	if r.CountedWaiting && r.Status == Pending {
 		u.Waiting = 1
+	}
+	if r.Batch != nil && r.Batch.Then != "" {
+		u.Open++
 	}
 	if r.Batch != nil && r.Status == Pending {
 		u.Open += int64(r.Batch.Total)

@@ -22,6 +22,9 @@ func TestUsage(t *testing.T) {
 		{of(lifecycle.Failed, nil, nil), lifecycle.Usage{Bytes: 10}},
 		{of(lifecycle.Pending, nil, batch), lifecycle.Usage{Open: 8, Bytes: 20}},
 		{of(lifecycle.Processing, nil, batch), lifecycle.Usage{Open: 1, Bytes: 10}},
+		{of(lifecycle.Pending, nil, &lifecycle.Batch{Total: 7, Then: "t"}), lifecycle.Usage{Open: 9, Bytes: 20}},
+		{of(lifecycle.Processing, nil, &lifecycle.Batch{Total: 7, Then: "t"}), lifecycle.Usage{Open: 2, Bytes: 10}},
+		{of(lifecycle.Failed, result, &lifecycle.Batch{Total: 7, Then: "t"}), lifecycle.Usage{Bytes: 15}},
 	} {
 		if c.got != c.want {
 			t.Errorf("%+v, want %+v", c.got, c.want)

@@ -45,7 +45,7 @@
  * @property {string} expiresAt
  * @property {string} [batchId] the batch that it is one of
  * @property {number} [redriven] how often it was redriven after it had failed
- * @property {{total: number, open: number, succeeded: number, failed: number, canceled: number, expired: number}} [batch] of a batch only
+ * @property {{total: number, open: number, succeeded: number, failed: number, canceled: number, expired: number, onFailure?: string, result?: string, then?: string}} [batch] of a batch only
  * @property {{name: string, message: string, schema?: any, default?: any, expiresAt: string}} [question] what it asks while it is waiting, see `answer`
  * @property {Link[]} links
  *
@@ -238,13 +238,14 @@ export function createClient(config = {}) {
 
   /**
    * Submits many requests at once, of which all are taken or none, and returns where the batch stands that they are: it can be followed
-   * and canceled like a request, and ends when they have ended.
+   * and canceled like a request, and ends when they have ended. With `result: 'joined'` it has their results as one array, with
+   * `onFailure: 'cancel'` the first failure ends the others, and `then` is a request that follows them.
    * @param {{content: any, [option: string]: any}[]} requests up to 1000, each with its content and its options
-   * @param {{id?: string, topic?: string, retention?: string, idempotencyKey?: string, retries?: number, signal?: AbortSignal}} [options]
+   * @param {{id?: string, topic?: string, retention?: string, onFailure?: 'continue'|'cancel', result?: 'joined', then?: {content?: any, [option: string]: any}, idempotencyKey?: string, retries?: number, signal?: AbortSignal}} [options]
    * @returns {Promise<StatusDocument>}
    */
-  async function submitBatch(requests, { id, topic, retention, ...options } = {}) {
-    return await post('/v1/batches', JSON.stringify({ id, topic, retention, requests }), 'application/json', options);
+  async function submitBatch(requests, { id, topic, retention, onFailure, result, then, ...options } = {}) {
+    return await post('/v1/batches', JSON.stringify({ id, topic, retention, onFailure, result, then, requests }), 'application/json', options);
   }
 
   /** Posts a submission, again if the gateway is busy or cannot be reached, with one key. */

@@ -116,6 +116,9 @@ test('submits a batch', async () => {
   assert.equal(calls[0].url, '/v1/batches');
   assert.deepEqual(JSON.parse(calls[0].body), { id: 'b1', requests });
   assert.equal(calls[0].headers['Idempotency-Key'], '"k"');
+  const more = { onFailure: 'cancel', result: 'joined', then: { route: 'sum' } };
+  await client.submitBatch(requests, more);
+  assert.deepEqual(JSON.parse(calls[1].body), { ...more, requests });
 });
 
 test('repeats a submission with the same key when the gateway is busy', async () => {

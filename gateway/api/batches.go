@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -22,21 +23,25 @@ func (a *API) submitBatch(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	sub, members, err := a.submissions().readBatch(c, a.oneOffs(caller))
+	read, err := a.submissions().readBatch(c, a.oneOffs(caller))
 	if err != nil {
 		return err
 	}
-	return a.submitAndAnswer(c, caller, sub, submitOptions{
-		async: true, poll: p, routes: routesOf(members),
+	routed := read.members
+	if read.then != nil {
+		routed = append(slices.Clip(routed), *read.then)
+	}
+	return a.submitAndAnswer(c, caller, read.sub, submitOptions{
+		async: true, poll: p, routes: routesOf(routed),
 		submit: func(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
-			return a.Service.Batches().Submit(ctx, caller.Principal, sub, members)
+			return a.Service.Batches().Submit(ctx, caller.Principal, sub, read.members, read.then)
 		},
 		ended: a.batchEnded,
 	})
 }
 
-// batchEnded answers with the status document of a batch that has ended, which is all that it
-// brings.
+// batchEnded answers with the status document of a batch that has ended: what it brings is counts,
+// and a joined result stands in it or behind a link.
 func (a *API) batchEnded(c *fiber.Ctx, caller auth.Caller, r *lifecycle.Request, prefer field.Preference, p poll) error {
 	c.Set(fiber.HeaderContentLocation, "/v1/requests/"+r.ID)
 	a.operation(c, r.ID, p)

@@ -199,7 +199,8 @@ func (a *API) sendResult(c *fiber.Ctx, r *lifecycle.Request, whole bool) error {
 		p := &problem.Details{Kind: problem.NotReady, Detail: "The request is " + string(r.Status) + ".", Members: map[string]any{"requestStatus": r.Status, "position": r.Position}}
 		p.RetryAfter, _ = strconv.Atoi(a.retryAfter(r))
 		return p
-	case r.Status != lifecycle.Succeeded:
+	case r.Status != lifecycle.Succeeded && (r.Batch == nil || r.Result == nil):
+		// A batch joins what there is, however it ended.
 		return outcomeProblem(r)
 	case r.Result == nil:
 		return c.SendStatus(fiber.StatusNoContent)

@@ -48,6 +48,7 @@ type reader struct {
 	errs   []problem.FieldError // at most problem.MaxErrors with those that others of a batch have
 	more   int                  // things wrong beyond these
 	told   int                  // errors of others of the batch
+	bare   bool                 // it need not have a content
 
 	delayAt  string  // pointer to the delay
 	limitAt  string  // pointer to the limit of the key
@@ -167,7 +168,7 @@ func (r *reader) envelope(body []byte) error {
 	}
 	r.errs = append(r.errs, faults...)
 	raw, ok := fields["content"]
-	if !ok {
+	if !ok && !r.bare {
 		r.wrong("/content", "is required: the work to be done, any JSON value")
 	}
 	r.sub.Content = lifecycle.Content{Type: "application/json", Data: raw}

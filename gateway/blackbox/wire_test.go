@@ -123,6 +123,14 @@ func wireStory(t *testing.T) string {
 	w.call("cancel the batch", "POST /v1/requests/wire-b/cancel", "")
 	w.call("events of a request of it", "GET /v1/requests/wire-b2/events", "", "Accept: text/event-stream")
 
+	w.call("batch that fans in", "POST /v1/batches", `{"id":"wire-f","result":"joined","onFailure":"cancel","requests":[{"id":"wire-f1","route":"echo","content":1},{"id":"wire-f2","route":"echo","content":2}],"then":{"route":"default","content":"x"}}`, asJSON, async)
+	w.call("start what is joined", "POST /v1/work/wire-f1/start", "")
+	w.call("a result of it", "PUT /v1/work/wire-f1/result", "text", "Content-Type: text/plain")
+	w.call("start what fails", "POST /v1/work/wire-f2/start", "")
+	w.call("a failure of it", "PUT /v1/work/wire-f2/error", `{"message":"broken"}`, asJSON)
+	w.call("how it fanned in", "GET /v1/requests/wire-f/events?after=0", "", "Accept: text/event-stream")
+	w.call("what was joined", "GET /v1/requests/wire-f/result", "")
+
 	w.call("topic", "GET /v1/topics/t/history", "")
 	w.call("list", "GET /v1/requests?topic=t", "")
 	w.socket()

@@ -111,11 +111,15 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	if r.Batch != nil {
 		dst = append(dst, ',')
 		dst = appendLink(dst, "requests", "/v1/batches/"+r.ID, "/requests", "GET")
+		if r.Batch.Submitted {
+			dst = append(dst, ',')
+			dst = appendLink(dst, "then", "/v1/requests/", r.Batch.Then, "GET")
+		}
 	}
 	return append(dst, "]}"...)
 }
 
-// appendBatch appends how many members of a batch ended how.
+// appendBatch appends how many members of a batch ended how, and what was asked for besides.
 func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = append(dst, `,"batch":{"total":`...)
 	dst = strconv.AppendInt(dst, int64(b.Total), 10)
@@ -129,6 +133,15 @@ func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = strconv.AppendInt(dst, int64(b.Canceled), 10)
 	dst = append(dst, `,"expired":`...)
 	dst = strconv.AppendInt(dst, int64(b.Expired), 10)
+	if b.FailFast {
+		dst = append(dst, `,"onFailure":"cancel"`...)
+	}
+	if b.Joined {
+		dst = append(dst, `,"result":"joined"`...)
+	}
+	if b.Then != "" {
+		dst = append(append(append(dst, `,"then":"`...), b.Then...), '"')
+	}
 	return append(dst, '}')
 }
 

@@ -63,6 +63,14 @@ func TestBatchDocument(t *testing.T) {
 			lifecycle.Request{ID: "b", Status: lifecycle.Pending, Position: new(3), Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 1}},
 			`"batch":{"total":9,"open":2,"succeeded":1,"failed":2,"canceled":3,"expired":1}`, "batchId",
 		},
+		{
+			lifecycle.Request{ID: "b", Status: lifecycle.Processing, Batch: &lifecycle.Batch{Total: 9, FailFast: true, Joined: true, Then: "t", Limit: 5}},
+			`"expired":0,"onFailure":"cancel","result":"joined","then":"t"}`, `"rel":"then"`,
+		},
+		{
+			lifecycle.Request{ID: "b", Status: lifecycle.Failed, Batch: &lifecycle.Batch{Total: 9, Then: "t", Submitted: true}},
+			`/v1/batches/b/requests","method":"GET"},{"rel":"then","href":"/v1/requests/t","method":"GET"}]}`, "onFailure",
+		},
 	} {
 		document := string(wire.AppendDocument(nil, &c.r, wire.View{}))
 		if !strings.Contains(document, c.has) || strings.Contains(document, c.hasNot) || strings.Contains(document, `"position":3`) {

@@ -206,7 +206,10 @@ func appendBatch(dst []byte, b *lifecycle.Batch) []byte {
 	dst = appendNumber(dst, 4, int64(b.Canceled))
 	dst = appendNumber(dst, 5, int64(b.Expired))
 	dst = appendText(dst, 6, string(b.Counted))
-	return appendMark(appendMark(dst, 7, b.Named), 8, b.Timed)
+	dst = appendMark(appendMark(dst, 7, b.Named), 8, b.Timed)
+	dst = appendMark(appendMark(dst, 9, b.FailFast), 10, b.Joined)
+	dst = appendMark(appendText(dst, 11, b.Then), 12, b.Submitted)
+	return appendNumber(dst, 13, b.Limit)
 }
 
 func (f field) batch(b *lifecycle.Batch) bool {
@@ -231,6 +234,16 @@ func (f field) batch(b *lifecycle.Batch) bool {
 			b.Named = f.varint != 0
 		case 8:
 			b.Timed = f.varint != 0
+		case 9:
+			b.FailFast = f.varint != 0
+		case 10:
+			b.Joined = f.varint != 0
+		case 11:
+			b.Then = f.bytes
+		case 12:
+			b.Submitted = f.varint != 0
+		case 13:
+			b.Limit = f.int64()
 		}
 	})
 }

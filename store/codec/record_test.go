@@ -190,7 +190,7 @@ func FuzzRecord(f *testing.F) {
 		Webhook: &lifecycle.Webhook{Endpoint: "e", Types: []lifecycle.EventType{lifecycle.EventFailed}},
 	})))
 	f.Add(string(codec.AppendRecord(nil, &lifecycle.Request{
-		Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 2, Counted: []byte{0x7f, 1}, Named: true, Timed: true}, BatchID: "b", Member: 3,
+		Batch: &lifecycle.Batch{Total: 9, Succeeded: 1, Failed: 2, Canceled: 3, Expired: 2, Counted: []byte{0x7f, 1}, Named: true, Timed: true, FailFast: true, Joined: true, Then: "t", Submitted: true, Limit: 5}, BatchID: "b", Member: 3,
 	})))
 	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
 	f.Add("\x82\x01\x01")

@@ -1,9 +1,13 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +71,7 @@ func testBatchMachine(s *suite) {
 		{"fan-out", lifecycle.FanOut{}},
 		{"count", lifecycle.Count{Ends: ends(lifecycle.Failed, 1)}},
 		{"count of all", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0, 1, 2)}},
+		{"conclude", lifecycle.Conclude{}},
 		{"cancel", lifecycle.Cancel{}},
 		{"withdraw", lifecycle.Cancel{Withdrawn: true}},
 		{"expire", lifecycle.Expire{}},
@@ -75,12 +80,12 @@ func testBatchMachine(s *suite) {
 	const refused, ended, early, silent = lifecycle.ReasonBatch, lifecycle.ReasonEnded, lifecycle.ReasonEarly, "silent"
 	// For each status, in the order of changes: the event, or why there is none.
 	table := map[lifecycle.Status][]lifecycle.Reason{
-		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, refused, refused, "started", silent, silent, silent, "canceled", early, refused},
-		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", silent, refused, early, refused},
-		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
-		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
-		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, silent, ended, refused},
-		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
+		lifecycle.Pending:    {refused, refused, refused, refused, refused, refused, refused, refused, "started", silent, silent, refused, silent, "canceled", early, refused},
+		lifecycle.Processing: {refused, refused, refused, refused, refused, refused, refused, refused, refused, "progress", "succeeded", refused, silent, refused, early, refused},
+		lifecycle.Succeeded:  {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
+		lifecycle.Failed:     {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
+		lifecycle.Canceled:   {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, silent, silent, ended, refused},
+		lifecycle.Expired:    {ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, ended, refused},
 	}
 	for _, from := range batchStatuses {
 		for i, c := range changes {
@@ -118,7 +123,7 @@ func testBatchMachine(s *suite) {
 		}
 	}
 	s.create(submission("plain"))
-	for _, c := range []lifecycle.Change{lifecycle.FanOut{}, lifecycle.Count{Ends: ends(lifecycle.Failed, 0)}} {
+	for _, c := range []lifecycle.Change{lifecycle.FanOut{}, lifecycle.Count{Ends: ends(lifecycle.Failed, 0)}, lifecycle.Conclude{}} {
 		var refusal *lifecycle.TransitionError
 		if _, err := s.Apply(s.ctx, lifecycle.Named("plain"), c); !errors.As(err, &refusal) {
 			s.Errorf("%T: %v", c, err)
@@ -203,6 +208,117 @@ func testBatchCountConcurrently(s *suite) {
 	})
 	if r := s.get("a"); r.Status != lifecycle.Succeeded || r.Batch.Succeeded != total || r.Sequence != total+2 {
 		s.Errorf("%+v %+v", r, r.Batch)
+	}
+	s.consistent("a")
+}
+
+// concluding is a batch that is left to a Conclude when all members are counted.
+func concluding(id string, total int) lifecycle.Submission {
+	sub := batch(id, total)
+	sub.Batch = &lifecycle.Batch{Total: total, FailFast: true, Joined: true, Then: "then-of-" + id, Limit: 1 << 20}
+	return sub
+}
+
+// testBatchConclude: a batch that has to bring more than counts ends with that, once, and what it
+// brings is kept as the result of a request is.
+func testBatchConclude(s *suite) {
+	refused := func(id string, reason lifecycle.Reason) {
+		s.Helper()
+		var refusal *lifecycle.TransitionError
+		if _, err := s.Apply(s.ctx, lifecycle.Named(id), lifecycle.Conclude{}); !errors.As(err, &refusal) || refusal.Reason != reason {
+			s.Errorf("%s: %v, want %s", id, err, reason)
+		}
+	}
+	large := lifecycle.Content{Type: "application/json", Data: []byte(`["` + strings.Repeat("x", 300<<10) + `"]`)}
+	small := lifecycle.Content{Type: "application/json", Data: []byte(`[1,null,{"a" : "` + strings.Repeat("y", 2000) + `"}]`)}
+	trouble := &lifecycle.Failure{Code: "code", Message: "message"}
+	for i, c := range []struct {
+		with   lifecycle.Conclude
+		failed int // members
+		cancel bool
+		want   lifecycle.Status
+		err    *lifecycle.Failure
+	}{
+		{with: lifecycle.Conclude{Result: &large, Submitted: true}, want: lifecycle.Succeeded},
+		{with: lifecycle.Conclude{Result: &small, Submitted: true}, failed: 1, want: lifecycle.Failed, err: &lifecycle.Failure{Code: "batch-failed", Message: "1 of 3 requests did not succeed."}},
+		{with: lifecycle.Conclude{Failure: trouble, Submitted: true}, want: lifecycle.Failed, err: trouble},
+		{with: lifecycle.Conclude{Failure: trouble}, failed: 3, want: lifecycle.Failed, err: &lifecycle.Failure{Code: "batch-failed", Message: "3 of 3 requests did not succeed.", Detail: "code: message"}},
+		{with: lifecycle.Conclude{Result: &small}, failed: 2, cancel: true, want: lifecycle.Canceled},
+		{with: lifecycle.Conclude{Submitted: true}, cancel: true, want: lifecycle.Succeeded},
+	} {
+		id := fmt.Sprint("b", i)
+		s.create(concluding(id, 3))
+		refused(id, lifecycle.ReasonBatch)
+		s.apply(id, lifecycle.FanOut{})
+		if c.cancel {
+			s.apply(id, lifecycle.Cancel{})
+		}
+		s.apply(id, lifecycle.Count{Ends: ends(lifecycle.Succeeded, []int{0, 1, 2}[c.failed:]...)})
+		if c.failed > 0 {
+			refused(id, lifecycle.ReasonBatch)
+			s.apply(id, lifecycle.Count{Ends: ends(lifecycle.Failed, []int{0, 1, 2}[:c.failed]...)})
+		}
+		before := s.get(id)
+		if before.Status != lifecycle.Processing || before.Batch.Open() != 0 || *before.Percent != 100 {
+			s.Fatalf("%s before it is concluded: %+v", id, before)
+		}
+		if again := s.apply(id, lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0)}); again.Sequence != before.Sequence {
+			s.Errorf("%s: %d events", id, again.Sequence)
+		}
+		r := s.apply(id, c.with)
+		if r.Status != c.want || r.Sequence != before.Sequence+1 || r.Batch.Submitted != c.with.Submitted || r.Batch.Then != "then-of-"+id || !r.Batch.FailFast || r.Batch.Limit != 1<<20 ||
+			!reflect.DeepEqual(r.Error, c.err) || (r.Result != nil) != (c.with.Result != nil) || r.EndedAt.IsZero() {
+			s.Errorf("%s: %+v %+v %+v", id, r, r.Batch, r.Error)
+		}
+		check := func(when string) {
+			s.Helper()
+			s.same(id+when, s.get(id), r)
+			s.consistent(id)
+			content, err := s.Content(s.ctx, lifecycle.Named(id), lifecycle.Output)
+			switch want := c.with.Result; {
+			case want == nil:
+				if !errors.Is(err, lifecycle.ErrNotFound) {
+					s.Errorf("%s%s has a result: %v", id, when, err)
+				}
+			case err != nil || content.Type != want.Type || !bytes.Equal(content.Data, want.Data) || r.Result.Size != int64(len(want.Data)):
+				s.Errorf("the result of %s%s: %d bytes, %v", id, when, len(content.Data), err)
+			}
+		}
+		check("")
+		if s.in.Reopen != nil {
+			s.Store = s.in.Reopen()
+			check(", reopened")
+		}
+		refused(id, lifecycle.ReasonEnded)
+	}
+	for range s.Batches(s.ctx) {
+		s.Error("one has not ended")
+	}
+}
+
+// testBatchConcludeConcurrently: of many who conclude a batch at once one does, with its result.
+func testBatchConcludeConcurrently(s *suite) {
+	s.create(concluding("a", 1))
+	s.apply("a", lifecycle.FanOut{})
+	s.apply("a", lifecycle.Count{Ends: ends(lifecycle.Succeeded, 0)})
+	var did atomic.Int32
+	var won atomic.Pointer[lifecycle.Content]
+	parallel(8, func(i int) {
+		// Some too large to be written with the step.
+		result := &lifecycle.Content{Type: "text/plain", Data: bytes.Repeat([]byte{byte('a' + i)}, 10+i%2*(400<<10))}
+		_, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Conclude{Result: result})
+		var refusal *lifecycle.TransitionError
+		switch {
+		case err == nil:
+			did.Add(1)
+			won.Store(result)
+		case !errors.As(err, &refusal):
+			s.Error(err)
+		}
+	})
+	content, err := s.Content(s.ctx, lifecycle.Named("a"), lifecycle.Output)
+	if did.Load() != 1 || err != nil || !bytes.Equal(content.Data, won.Load().Data) || s.get("a").Sequence != 4 {
+		s.Errorf("%d did, %v, %d bytes, %+v", did.Load(), err, len(content.Data), s.get("a"))
 	}
 	s.consistent("a")
 }

@@ -102,6 +102,8 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"BatchMachine", Config{}, testBatchMachine},
 		{"BatchCount", Config{}, testBatchCount},
 		{"BatchCountConcurrently", Config{}, testBatchCountConcurrently},
+		{"BatchConclude", Config{}, testBatchConclude},
+		{"BatchConcludeConcurrently", Config{}, testBatchConcludeConcurrently},
 		{"Batches", Config{}, testBatches},
 		{"SweepBatches", Config{}, testSweepBatches},
 		{"Position", Config{}, testPosition},

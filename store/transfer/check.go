@@ -149,6 +149,10 @@ func (c *checker) request(l *Line) error {
 	if r.Webhook != nil {
 		endpoint = r.Webhook.Endpoint
 	}
+	then := ""
+	if r.Batch != nil {
+		then = r.Batch.Then
+	}
 	return cmp.Or(check(
 		rule{lifecycle.ValidID(r.ID), "an id", r.ID},
 		rule{validLife(r.Life), "a life", r.Life},
@@ -158,6 +162,7 @@ func (c *checker) request(l *Line) error {
 		rule{r.Priority >= 0 && r.Priority <= 9, "a priority", fmt.Sprint(r.Priority)},
 		rule{r.BatchID == "" || lifecycle.ValidID(r.BatchID), "an id of a batch", r.BatchID},
 		rule{validLife(r.BatchLife), "a life of a batch", r.BatchLife},
+		rule{then == "" || lifecycle.ValidID(then), "an id of what follows a batch", then},
 		rule{(r.Status == lifecycle.Waiting) == (r.Question != nil) && (r.Question == nil || r.Question.Valid() == nil), "a question", string(r.Status)},
 		rule{endpoint == "" || lifecycle.ValidID(endpoint), "an id of a webhook endpoint", endpoint},
 	), c.once(l.Kind, r.ID))

@@ -54,6 +54,7 @@ func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transf
 		{"a question", transfer.Request, request(func(r *lifecycle.Request) { r.Question = new(lifecycle.Question) }), "a question that"},
 		{"a priority", transfer.Request, request(func(r *lifecycle.Request) { r.Priority = 10 }), "a priority that"},
 		{"a batch", transfer.Request, request(func(r *lifecycle.Request) { r.BatchID = "b c" }), "an id of a batch that"},
+		{"what follows a batch", transfer.Request, request(func(r *lifecycle.Request) { r.Batch = &lifecycle.Batch{Total: 1, Then: "b c"} }), "an id of what follows a batch that"},
 		{"a webhook", transfer.Request, request(func(r *lifecycle.Request) {
 			r.Webhook = &lifecycle.Webhook{Endpoint: "a/b"}
 		}), "an id of a webhook endpoint that"},

@@ -100,7 +100,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('ZADD', tag .. 'expiry', expires, id)
   end
   if stage or output then
-    local body = tag .. (status == 's' and 'o:' or 'a:') .. name
+    local body = tag .. (ended and 'o:' or 'a:') .. name -- answers are of what has not ended
     if stage then
       call('RENAME', tag .. 's:' .. stage, body)
     elseif not ended then
