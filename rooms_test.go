@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 		"github.com/prometheus",
 	},
 	"processor/cmd":             {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
-	"examples":                  {"lifecycle", "processor", "backends", "github.com/alecthomas"},
+	"examples":                  {"lifecycle", "processor", "backends", "github.com/alecthomas", "github.com/rabbitmq/amqp091-go"},
 	"processor/traced":          {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":         {"lifecycle", "processor", "egress", "settings", "github.com/wneessen", "golang.org/x"},
 	"processor/samples/drivers": {"github.com/jackc", "modernc.org"},
@@ -75,7 +75,7 @@ var rooms = map[string][]string{
 	"gateway/budget":         {},
 	"gateway/filewatch":      {},
 	"gateway/config": {
-		"lifecycle", "broker/rabbitmq", "backends", "processor/samples", "settings", "gateway/auth", "gateway/authority", "gateway/budget",
+		"lifecycle", "broker/rabbitmq", "backends", "processor/samples", "settings", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/filewatch", "backoff",
 		"github.com/alecthomas", "gopkg.in",
 	},
 	"gateway/hangup": {"golang.org/x/sys"},

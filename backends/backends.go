@@ -117,6 +117,7 @@ type Shared struct {
 	// in Redis for that. "": nowhere.
 	CallbackExchange string
 	CallbackBacklog  int
+	CallbackKey      CallbackKey
 	Text             func(*lifecycle.Event) []byte // returns an event as it is published there
 	Logger           *slog.Logger
 }
@@ -137,7 +138,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)
 	}
 	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), w.Routes, rabbitmq.Options{
-		Prefix: o.Prefix, Now: s.Now, CallbackExchange: w.CallbackExchange,
+		Prefix: o.Prefix, Now: s.Now, Targets: o.ByRoute(), CallbackExchange: w.CallbackExchange,
 		ConsumerTimeout: o.MaxTimeout + rabbitmq.ConsumerMargin, Logger: w.Logger,
 	})
 	if err != nil {
@@ -161,6 +162,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		if b.Callback, err = newCallback(ctx, s.Callback(redis.CallbackOptions{Backlog: w.CallbackBacklog}), queue, w.Text, w.Logger); err != nil {
 			return nil, errors.Join(fmt.Errorf("callback exchange: %w", err), b.Close())
 		}
+		b.Callback.key = w.CallbackKey
 	}
 	return b, nil
 }

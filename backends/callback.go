@@ -36,6 +36,7 @@ type Callback struct {
 	source   eventSource
 	exchange exchange
 	text     func(*lifecycle.Event) []byte
+	key      CallbackKey
 	log      *slog.Logger
 	wake     []chan struct{} // of each partition; holds a token when it has events again
 
@@ -170,7 +171,7 @@ func (p *publisher) publishNext(ctx context.Context) (wait time.Duration, err er
 	}
 	events := make([]rabbitmq.Event, len(waiting))
 	for i, e := range waiting {
-		events[i] = rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Topic: e.Topic, Body: p.text(e.Event)}
+		events[i] = rabbitmq.Event{ID: e.ID(), Type: string(e.Type), Time: e.Time, Key: p.key.of(e.Event), Body: p.text(e.Event)}
 	}
 	// A batch that was begun is finished, so that a node that stops leaves none that
 	// are published twice; and in time, while the lease lasts.

@@ -19,6 +19,8 @@ type Options struct {
 	Prefix     string `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ. Gateways and workers need the same."`
 	Partitions int    `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later. Gateways and workers need the same."`
 
+	Targets `embed:""`
+
 	History     int `env:"HARK_HISTORY" default:"256" placeholder:"EVENTS" help:"Events that are kept of each request, for those who come back. Up to an eighth more may be there. Gateways and workers need the same."`
 	FeedHistory int `env:"HARK_FEED_HISTORY" default:"10000" placeholder:"EVENTS" help:"Events that are kept of each topic, and of all of one caller's requests. Gateways and workers need the same."`
 	// FeedRetention bounds what feeds keep, too; what is younger goes with its request.
@@ -44,6 +46,9 @@ func (o *Options) Check() error {
 	}
 	if o.Redis == "" && o.Partitions != 1 {
 		return settings.NotAllowed("partitions", strconv.Itoa(o.Partitions), "1, or --redis beside it: the embedded store has none")
+	}
+	if err := o.checkTargets(o.AMQP, o.Prefix); err != nil {
+		return err
 	}
 	const year = 365 * 24 * time.Hour
 	return cmp.Or(

@@ -29,7 +29,7 @@ import (
 )
 
 // patience bounds each wait for something that should come soon.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // cluster is a run of cluster.sh.
 type cluster struct {

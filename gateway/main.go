@@ -58,7 +58,13 @@ func run(args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintf(out, "The key, which is shown this once:\n\n%s\n\nIts entry in the file of --keys:\n\n%s", key, entry)
 		return 0
 	}
-	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: c.Level()}))
+	level := new(slog.LevelVar)
+	level.Set(c.Level())
+	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
+	if c.FromCopy != nil {
+		logger.Error("the settings are those of the copy, because their URL does not answer (--config, --config-copy)",
+			slog.String("copy", c.ConfigCopy), slog.Any("error", c.FromCopy))
+	}
 
 	backends.LogRedis(logger)
 	for _, v := range config.Strays(os.Environ()) {
@@ -84,6 +90,15 @@ func run(args []string, out, errOut io.Writer) int {
 	if err != nil {
 		_, _ = fmt.Fprintln(errOut, "hark:", err)
 		return 1
+	}
+	follower, err := config.Follow(args, c, func(c config.Config) {
+		level.Set(c.Level())
+		g.Take(c)
+	}, logger)
+	if err != nil { // which it was not when it was parsed
+		logger.Error("the settings cannot be followed", slog.Any("error", err))
+	} else if follower != nil {
+		watching.Go(func() { follower.Run(ctx) })
 	}
 	g.Welcome(out)
 	if err := g.Serve(ctx); err != nil {

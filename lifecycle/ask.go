@@ -208,9 +208,9 @@ func (s *Service) ask(ctx context.Context, of Ref, c Ask) (Request, error) {
 	}
 	c.Question.Schema, c.Question.Default = compact(c.Question.Schema), compact(c.Question.Default)
 	if c.Timeout <= 0 {
-		c.Timeout = s.limits.Timeout
+		c.Timeout = s.Limits().Timeout
 	}
-	c.Timeout = min(c.Timeout, s.limits.MaxTimeout)
+	c.Timeout = min(c.Timeout, s.Limits().MaxTimeout)
 	for {
 		r, err := s.store.Get(ctx, of)
 		if err != nil {

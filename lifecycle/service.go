@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hark-push/hark/backoff"
@@ -75,7 +76,7 @@ func (l Limits) WithDefaults() Limits {
 type Service struct {
 	store    Store
 	queue    Queue
-	limits   Limits
+	limits   atomic.Pointer[Limits]
 	log      *slog.Logger
 	batches  *Batches
 	creating ownerLimit
@@ -102,10 +103,11 @@ func New(store Store, queue Queue, o Options) *Service {
 		o.Now = time.Now
 	}
 	s := &Service{
-		store: store, queue: queue, limits: o.Limits.WithDefaults(), log: o.Logger,
+		store: store, queue: queue, log: o.Logger,
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
 		notQueued:    burst{level: slog.LevelWarn, text: "request that waits again could not be queued yet"},
 	}
+	s.SetLimits(o.Limits)
 	s.batches, s.paces.now = newBatches(s), o.Now
 	s.paces.store, _ = store.(Paces)
 	if slots, ok := store.(Slots); ok {
@@ -118,7 +120,10 @@ func New(store Store, queue Queue, o Options) *Service {
 func (s *Service) Batches() *Batches { return s.batches }
 
 // Limits returns the limits in force.
-func (s *Service) Limits() Limits { return s.limits }
+func (s *Service) Limits() Limits { return *s.limits.Load() }
+
+// SetLimits has others in force from now on. What was submitted before keeps what it was given.
+func (s *Service) SetLimits(l Limits) { s.limits.Store(new(l.WithDefaults())) }
 
 // SaveReply remembers how the caller's first call with a key was answered.
 func (s *Service) SaveReply(ctx context.Context, caller Principal, of Ref, key string, r Reply) error {
@@ -336,12 +341,13 @@ func (s *Service) Report(ctx context.Context, of Ref, c Change) (Request, error)
 		if err != nil {
 			return Request{}, err
 		}
-		base := cmp.Or(r.RetryDelay, s.limits.RetryBase)
-		f.Delay = backoff.Exponential(r.Failures+1, base, max(base, s.limits.RetryMax))
+		l := s.limits.Load()
+		base := cmp.Or(r.RetryDelay, l.RetryBase)
+		f.Delay = backoff.Exponential(r.Failures+1, base, max(base, l.RetryMax))
 		c = f
 	}
-	if p, ok := c.(Progress); ok && p.Extend > s.limits.MaxTimeout {
-		p.Extend = s.limits.MaxTimeout
+	if p, ok := c.(Progress); ok && p.Extend > s.limits.Load().MaxTimeout {
+		p.Extend = s.limits.Load().MaxTimeout
 		c = p
 	}
 	if a, ok := c.(Ask); ok {

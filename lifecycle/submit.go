@@ -13,8 +13,9 @@ import (
 // unless it was submitted twice at a time. Other errors are those of [Store.Create]. Zero options
 // of sub take the defaults; its ID must be set.
 func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) (Created, error) {
-	sub.Owner, sub.Quota = caller.Subject, s.limits.Quota
-	sub.Room.Most, sub.CountWaiting = s.limits.Waiting, s.limits.Quota.Waiting > 0
+	l := s.Limits()
+	sub.Owner, sub.Quota = caller.Subject, l.Quota
+	sub.Room.Most, sub.CountWaiting = l.Waiting, l.Quota.Waiting > 0
 	s.fill(&sub)
 	if err := s.fit(&sub, sub.Life != ""); err != nil {
 		return Created{}, err
@@ -34,19 +35,20 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 
 // fill gives options that were left out their defaults.
 func (s *Service) fill(sub *Submission) {
+	l := s.Limits()
 	if sub.Timeout <= 0 {
-		sub.Timeout = s.limits.Timeout
+		sub.Timeout = l.Timeout
 	}
 	if sub.Retention <= 0 {
-		sub.Retention = s.limits.Retention
+		sub.Retention = l.Retention
 	}
 	if sub.MaxAttempts <= 0 {
-		sub.MaxAttempts = s.limits.Attempts
+		sub.MaxAttempts = l.Attempts
 	}
 	c := &sub.Concurrency
-	c.Route = s.limits.Routes[sub.Route]
+	c.Route = l.Routes[sub.Route]
 	if c.Key != "" && c.Limit <= 0 {
-		c.Limit = cmp.Or(s.limits.PerKey[sub.Route], 1)
+		c.Limit = cmp.Or(l.PerKey[sub.Route], 1)
 	}
 }
 

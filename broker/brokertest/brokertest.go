@@ -14,14 +14,14 @@ import (
 type Facts struct {
 	Priorities int           // levels it tells apart strictly, 1 if there are none
 	DelayGrain time.Duration // how much later than NotBefore a job may come on an idle machine
-	Patience   time.Duration // after which a delivery that is due is given up; default 20 seconds
+	Patience   time.Duration // after which a delivery that is due is given up; default a minute
 }
 
 // Run runs the suite. open returns a broker with the given routes, whose queues
 // are empty, and closes it with t.Cleanup.
 func Run(t *testing.T, f Facts, open func(t *testing.T, routes ...string) broker.Broker) {
 	if f.Patience <= 0 {
-		f.Patience = 20 * time.Second
+		f.Patience = time.Minute
 	}
 	for _, test := range []struct {
 		name string

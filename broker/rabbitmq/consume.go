@@ -24,16 +24,33 @@ import (
 // broker.ErrClosed once every handle has returned.
 func (b *Broker) Consume(ctx context.Context, routes []string, prefetch int, handle func(broker.Delivery)) error {
 	for _, route := range routes {
-		if !b.topology.knows(route) {
-			return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, route)
+		if err := b.topology.consumable(route); err != nil {
+			return err
 		}
 	}
+	return b.consume(ctx, routes, prefetch, false, func(d *delivery) { handle(d) })
+}
+
+// consumable returns an error if consumers of a route have nothing to consume.
+func (t topology) consumable(route string) error {
+	switch {
+	case !t.knows(route):
+		return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, route)
+	case t.queueOf(route) == "":
+		return fmt.Errorf("%w: the work of %q goes to the exchange %q, and no queue is named to consume it from (--route-queue)",
+			broker.ErrUnknownRoute, route, t.targets[route].Exchange)
+	}
+	return nil
+}
+
+// consume is Consume; own has it consume Hark's own queues, also of routes that have a target.
+func (b *Broker) consume(ctx context.Context, routes []string, prefetch int, own bool, handle func(*delivery)) error {
 	if b.ctx.Err() != nil {
 		return broker.ErrClosed
 	}
 	prefetch = min(max(prefetch, 1), math.MaxUint16)
 	c := &consumer{
-		Broker: b, routes: slices.Compact(slices.Sorted(slices.Values(routes))), prefetch: prefetch,
+		Broker: b, routes: slices.Compact(slices.Sorted(slices.Values(routes))), prefetch: prefetch, own: own,
 		handle: handle, places: make(chan struct{}, prefetch),
 	}
 	work, cancel := context.WithCancel(ctx)
@@ -68,9 +85,21 @@ type consumer struct {
 	*Broker
 	routes   []string
 	prefetch int
-	handle   func(broker.Delivery)
+	own      bool // what is consumed are Hark's own queues
+	handle   func(*delivery)
 	places   chan struct{}  // holds one for each handle that runs
 	running  sync.WaitGroup // its handles
+}
+
+// foreign reports whether what is consumed of a route is somebody else's queue.
+func (c *consumer) foreign(route string) bool { return !c.own && c.topology.foreign(route) }
+
+// queue is what is consumed of a route.
+func (c *consumer) queue(route string) string {
+	if c.own {
+		return c.topology.workQueue(route)
+	}
+	return c.topology.queueOf(route)
 }
 
 // session is one channel of a consumer. Its deliveries can be settled on it alone.
@@ -108,7 +137,7 @@ func (c *consumer) session(ctx context.Context, g *generation, again bool) error
 		}
 		for _, route := range c.routes {
 			// The route serves as the tag, which need be unique on the channel only.
-			stream, err := s.channel.Consume(c.topology.workQueue(route), route, false, false, false, false, c.arguments())
+			stream, err := s.channel.Consume(c.queue(route), route, false, false, false, false, c.arguments())
 			if err != nil {
 				return err
 			}
@@ -172,9 +201,9 @@ func (s *session) take(route string, m *amqp.Delivery) {
 	}
 	if err != nil {
 		s.counts.badMessages.Add(1)
-		s.log.Error("message is no job of Hark, moved to the dead queue", slog.String("queue", s.topology.workQueue(route)),
+		s.log.Error("message is no job of Hark, moved to the dead queue", slog.String("queue", s.queue(route)),
 			slog.String("message", m.MessageId), slog.Any("error", err))
-		_ = s.channel.Reject(m.DeliveryTag, false)
+		s.setAside(route, m)
 		return
 	}
 	d := &delivery{session: s, tag: m.DeliveryTag, earlier: deliveries(m), job: job, redelivered: redelivered}

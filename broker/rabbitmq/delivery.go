@@ -55,7 +55,13 @@ func (d *delivery) Return() error {
 }
 
 // worn reports whether the job was delivered so often that it has to be published anew, see Return.
-func (d *delivery) worn() bool { return d.earlier >= int64(d.session.options.DeliveryLimit)/2 }
+// The limit of somebody else's queue is not known.
+func (d *delivery) worn() bool {
+	if d.session.foreign(d.job.Route) {
+		return d.earlier > 0
+	}
+	return d.earlier >= int64(d.session.options.DeliveryLimit)/2
+}
 
 func (d *delivery) settle(with func() error) error {
 	if !d.settled.CompareAndSwap(false, true) {

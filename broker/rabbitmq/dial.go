@@ -139,6 +139,9 @@ func lasting(err error) bool {
 	if _, ok := errors.AsType[*MismatchError](err); ok {
 		return true
 	}
+	if _, ok := errors.AsType[*MissingError](err); ok {
+		return true
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}

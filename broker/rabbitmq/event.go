@@ -21,7 +21,7 @@ const eventContentType = "application/cloudevents+json"
 type Event struct {
 	ID, Type string    // the CloudEvent's; they become the message's
 	Time     time.Time // likewise; AMQP keeps the second
-	Topic    string    // the routing key; "" without one
+	Key      string    // the routing key; "" for none
 	Body     []byte    // CloudEvents JSON
 }
 
@@ -53,10 +53,10 @@ func (b *Broker) PublishEvents(ctx context.Context, events []Event) (confirmed i
 	}
 	all := make([]*publication, len(events))
 	for i, e := range events {
-		if len(e.ID) > maxKey || len(e.Type) > maxKey || len(e.Topic) > maxKey {
-			return 0, fmt.Errorf("event %.64q: its id, type and topic must not exceed %d bytes", e.ID, maxKey)
+		if len(e.ID) > maxKey || len(e.Type) > maxKey || len(e.Key) > maxKey {
+			return 0, fmt.Errorf("event %.64q: its id, type and key must not exceed %d bytes", e.ID, maxKey)
 		}
-		all[i] = newPublication(b.options.CallbackExchange, e.Topic, false, amqp.Publishing{
+		all[i] = newPublication(b.options.CallbackExchange, e.Key, false, amqp.Publishing{
 			ContentType: eventContentType, DeliveryMode: amqp.Persistent,
 			MessageId: e.ID, Type: e.Type, Timestamp: e.Time, Body: e.Body,
 		})

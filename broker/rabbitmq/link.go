@@ -141,6 +141,7 @@ func (l *link) attend(ctx context.Context, g *generation) {
 		if err := l.broker.topology.declare(g); err != nil && ctx.Err() == nil {
 			l.broker.log.Error("queues could not be declared", slog.Any("error", err))
 		}
+		l.broker.reachTargets(g)
 		select {
 		case <-ctx.Done():
 			return

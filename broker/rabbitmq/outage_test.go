@@ -94,7 +94,7 @@ func TestHeldAck(t *testing.T) {
 			if again.Job().ID != "x" || !again.Redelivered() {
 				t.Fatalf("%+v, redelivered %v", again.Job(), again.Redelivered())
 			}
-			eventually(t, "it is ready", 20*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+			eventually(t, "it is ready", time.Minute, func() bool { return b.Ready(t.Context()) == nil })
 			publish(t, b, job("y"))
 			if err := end.settle(held); err != nil {
 				t.Errorf("settle: %v", err)
@@ -141,7 +141,7 @@ func TestHandlesGoOn(t *testing.T) {
 	if d := next(t, came); d.Job().ID != "long" || !d.Redelivered() {
 		t.Errorf("%+v", d.Job())
 	}
-	eventually(t, "it is ready", 20*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+	eventually(t, "it is ready", time.Minute, func() bool { return b.Ready(t.Context()) == nil })
 	publish(t, b, job("more"))
 	if d := next(t, came); d.Job().ID != "more" {
 		t.Errorf("%+v", d.Job())
@@ -273,7 +273,7 @@ func TestBlocked(t *testing.T) {
 	}()
 	// The first one that the server does not take tells this connection.
 	var start time.Time
-	eventually(t, "blocked", 20*time.Second, func() bool {
+	eventually(t, "blocked", time.Minute, func() bool {
 		start = time.Now()
 		return b.Publish(t.Context(), job("more")) != nil
 	})
@@ -296,7 +296,7 @@ func TestBlocked(t *testing.T) {
 	next(t, came).Ack()
 	ctl("set_vm_memory_high_watermark", "0.4")
 	unblocked = true
-	eventually(t, "it is ready", 20*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+	eventually(t, "it is ready", time.Minute, func() bool { return b.Ready(t.Context()) == nil })
 	publish(t, b, job("after"))
 	for {
 		d := next(t, came)
@@ -351,7 +351,7 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 	proxy.Restore()
-	eventually(t, "it is ready", 20*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+	eventually(t, "it is ready", time.Minute, func() bool { return b.Ready(t.Context()) == nil })
 	publish(t, b, job("y"))
 	next(t, came).Ack()
 }

@@ -25,8 +25,8 @@ func (b *Broker) Waiting(route string) (jobs, consumers int, err error) {
 // onQueue calls f with a channel of its own and what the server says of a route's queue. Errors
 // wrap broker.ErrUnavailable.
 func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Queue) error) error {
-	if !b.topology.knows(route) {
-		return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, route)
+	if err := b.topology.consumable(route); err != nil {
+		return err
 	}
 	g := b.consuming.current()
 	if g == nil {
@@ -35,7 +35,7 @@ func (b *Broker) onQueue(route string, f func(*generation, *amqp.Channel, amqp.Q
 	err := g.onChannel(func(ch *amqp.Channel) error {
 		var q amqp.Queue
 		if err := g.call(func() (err error) {
-			q, err = ch.QueueDeclarePassive(b.topology.workQueue(route), true, false, false, false, nil)
+			q, err = ch.QueueDeclarePassive(b.topology.queueOf(route), true, false, false, false, nil)
 			return err
 		}); err != nil {
 			return err
@@ -59,18 +59,22 @@ const (
 // Prune takes jobs that nobody needs out of the queue of a route, and returns how many. A queue
 // gives nothing up from its midst, so each job is taken and, if it is needed, put back, all of them
 // in their order; those are marked as redelivered then. It is for queues that nobody consumes,
-// whose jobs would stay for ever. needed returns for each job whether it is still needed.
+// whose jobs would stay for ever; it leaves alone what is somebody else's. needed returns for each
+// job whether it is still needed.
 //
 // RabbitMQ may forget an acknowledgement that was made just before its channel was closed; that job
 // is found the next time.
 func (b *Broker) Prune(ctx context.Context, route string, needed func(context.Context, []broker.Job) ([]bool, error)) (pruned int, err error) {
+	if b.topology.foreign(route) {
+		return 0, nil
+	}
 	err = b.onQueue(route, func(g *generation, ch *amqp.Channel, q amqp.Queue) error {
 		s := &session{generation: g, consumer: &consumer{Broker: b}, ctx: ctx, channel: ch, ended: make(chan struct{})}
 		most := min(q.Messages, pruneMost)
 		var stream <-chan amqp.Delivery
 		if err := g.call(func() (err error) {
 			if err = ch.Qos(max(most, 1), 0, false); err == nil {
-				stream, err = ch.Consume(b.topology.workQueue(route), "prune", false, false, false, false, b.arguments())
+				stream, err = ch.Consume(b.topology.queueOf(route), "prune", false, false, false, false, b.arguments())
 			}
 			return err
 		}); err != nil {

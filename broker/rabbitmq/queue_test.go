@@ -299,7 +299,7 @@ func TestPlaces(t *testing.T) {
 		d.Ack()
 		done.Add(1)
 	})()
-	eventually(t, "all are done", 20*time.Second, func() bool { return done.Load() == jobs })
+	eventually(t, "all are done", time.Minute, func() bool { return done.Load() == jobs })
 	if n := most.Load(); n != prefetch {
 		t.Errorf("up to %d at a time, want %d", n, prefetch)
 	}

@@ -17,6 +17,7 @@
 //	                    hark.delay.<step>.urgent: RabbitMQ 4.0 looks for what has waited long enough at the head alone, and that is urgent
 //	hark.dead           direct exchange, routing key = route
 //	hark.dead.<route>   jobs whose consumers went away too often, and messages that are no jobs
+//	hark.out.<name>     fanout exchange, bound to the exchange of that name of a [Target]
 //
 // and the topic exchange of [Options.CallbackExchange], for [Broker.PublishEvents].
 //
@@ -68,6 +69,10 @@ type Options struct {
 	// say so (RabbitMQ 4.3). It has to exceed the longest timeout of a request. Default 25 h.
 	ConsumerTimeout time.Duration
 
+	// Targets are the routes, of those of the broker, whose work somebody else's queue or exchange
+	// carries. Gateways and processors need the same. Default: none.
+	Targets map[string]Target
+
 	// CallbackExchange is the topic exchange that events are published to; see
 	// [ValidExchange]. It is declared as durable. Default: none.
 	CallbackExchange string
@@ -102,6 +107,8 @@ type Broker struct {
 	log      *slog.Logger
 	counts   counters
 	ranks    atomic.Int32 // those of the server that was connected last, see Ranks
+	begun    atomic.Bool  // New has returned
+	troubles troubles
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -122,7 +129,7 @@ var _ broker.Broker = (*Broker)(nil)
 // It declares what it needs. If no server can be reached it returns all the same and
 // goes on trying; [Broker.Ready] tells. An error is one that trying again does not
 // mend: a URL or a route that cannot be, refused credentials, or queues that exist
-// with other settings.
+// with other settings, or a target that is not there.
 func New(urls, routes []string, o Options) (*Broker, error) {
 	o = o.withDefaults()
 	servers, err := parseURLs(urls)
@@ -136,9 +143,13 @@ func New(urls, routes []string, o Options) (*Broker, error) {
 	b := &Broker{options: o, topology: t, log: o.Logger}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publishing = newLink("publish", b, servers, func(g *generation) error {
+		if err := b.lookForTargets(g); err != nil {
+			return err
+		}
 		if err := b.topology.declare(g); err != nil {
 			return err
 		}
+		b.reachTargets(g)
 		return g.openPublisher()
 	})
 	b.consuming = newLink("consume", b, servers, nil)
@@ -150,6 +161,7 @@ func New(urls, routes []string, o Options) (*Broker, error) {
 			return nil, err
 		}
 	}
+	b.begun.Store(true)
 	return b, nil
 }
 
@@ -207,7 +219,16 @@ func (b *Broker) send(ctx context.Context, j broker.Job, redelivered bool) error
 	if err != nil {
 		return err
 	}
-	return b.publish(ctx, b.topology.exchangeFor(j), j.Route, message)
+	exchange, key, foreign := b.topology.aim(j)
+	err = b.publish(ctx, exchange, key, message)
+	switch {
+	case !foreign:
+	case err == nil:
+		b.troubles.over(j.Route, b.log)
+	case errors.Is(err, errRefused):
+		b.troubles.note(j.Route, err, b.log)
+	}
+	return err
 }
 
 // Discard implements broker.Broker. A queue gives nothing up from its midst, so the

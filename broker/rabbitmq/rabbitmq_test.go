@@ -157,7 +157,7 @@ func next(t testing.TB, c <-chan broker.Delivery) broker.Delivery {
 	select {
 	case d := <-c:
 		return d
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no delivery")
 		return nil
 	}

@@ -17,15 +17,22 @@ import (
 type topology struct {
 	prefix  string
 	routes  []string
+	targets map[string]Target // of those that have one
 	options Options
 }
 
 func newTopology(routes []string, o Options) (topology, error) {
-	t := topology{prefix: o.Prefix, routes: slices.Compact(slices.Sorted(slices.Values(routes))), options: o}
+	t := topology{prefix: o.Prefix, routes: slices.Compact(slices.Sorted(slices.Values(routes))), targets: make(map[string]Target), options: o}
 	for _, route := range t.routes {
 		if route == "" || len(t.workQueue(route)) > maxKey {
 			return t, fmt.Errorf("rabbitmq: route %q: the name of its queue must not exceed %d bytes", route, maxKey)
 		}
+		if target, ok := o.Targets[route]; ok {
+			t.targets[route] = target
+		}
+	}
+	if err := t.checkTargets(); err != nil {
+		return t, err
 	}
 	if o.CallbackExchange != "" && !ValidExchange(o.CallbackExchange) {
 		return t, fmt.Errorf("rabbitmq: callback exchange %q: want %s", o.CallbackExchange, ExchangeNames)

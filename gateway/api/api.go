@@ -82,6 +82,9 @@ type Options struct {
 	// Unserved returns those of the routes of which it is known that no processor works on them
 	// now. nil: none is.
 	Unserved func(routes ...string) []string
+	// Elsewhere reports whether only others consume the work of a route, so that it cannot be
+	// leased here. nil: none is.
+	Elsewhere func(route string) bool
 	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
 	Pool    func() any
 	Metrics http.Handler // nil for none
@@ -258,7 +261,7 @@ func (a *API) route() {
 	a.handle("POST", "/v1/webhooks/:webhook/deliveries/:message/resend", client, a.resendDelivery)
 
 	a.handle("POST", "/v1/work/lease", processor, a.lease)
-	a.handle("POST", "/v1/work/:id/start", processor, a.start, "redelivered", "supersede", "attempt", "life")
+	a.handle("POST", "/v1/work/:id/start", processor, a.start, "redelivered", "supersede", "attempt", "life", "message", "sequence")
 	a.handle("POST", "/v1/work/:id/progress", processor, a.progress, reportOptions...)
 	a.handle("PUT", "/v1/work/:id/result", processor, a.succeed, reportOptions...)
 	a.handle("POST", "/v1/work/:id/complete", processor, a.complete, reportOptions...)

@@ -36,6 +36,12 @@ func (a *API) lease(c *fiber.Ctx, caller auth.Caller) error {
 		return err
 	}
 	order, errs := parseLease(fields, a.routes)
+	for i, route := range order.Routes {
+		if len(errs) == 0 && a.Elsewhere != nil && a.Elsewhere(route) {
+			errs = append(errs, problem.At(fmt.Sprintf("/routes/%d", i),
+				"is consumed from RabbitMQ by others: its work goes to an exchange, and no queue of it is named here (--route-queue)"))
+		}
+	}
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}

@@ -51,6 +51,11 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 	attempt := queryAttempt(c, "attempt", &errs)
 	dead, redelivered := queryAttempt(c, "supersede", &errs), wantsTrue(c, "redelivered", &errs)
 	of := lifecycle.Ref{ID: param(c, "id"), Life: readLife(c, nil, &errs)}
+	message := query(c, "message")
+	if message != "" && !lifecycle.ValidWorker(message) {
+		errs = append(errs, problem.At("?message", "must be the message of the job from the queue, as it stands there: 1 to 128 of the characters A-Z a-z 0-9 . _ : @ ~ and -"))
+	}
+	sequence := queryNumber(c, "sequence", "of the job from the queue, as it stands there", &errs)
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
@@ -61,7 +66,8 @@ func (a *API) start(c *fiber.Ctx, _ auth.Caller) error {
 		r, content, err = a.Service.Running(a.storeContext(), of, attempt, httpbody.RoomFor(c))
 	} else {
 		r, content, err = a.Service.Start(a.storeContext(), of, lifecycle.Start{
-			Redelivered: dead > 0 || redelivered, Attempt: dead, Insist: dead == 0,
+			Message: message, Sequence: uint64(sequence),
+			Redelivered: dead > 0 || redelivered, Attempt: dead, Insist: dead == 0 && message == "",
 		})
 	}
 	if err != nil {
@@ -81,13 +87,18 @@ func (a *API) maxDocument() int { return min(a.MaxBody, 1<<20) }
 
 // queryAttempt returns the attempt that an option of the query names, 0 if it is not there.
 func queryAttempt(c *fiber.Ctx, name string, errs *[]problem.FieldError) int {
+	return queryNumber(c, name, "of an attempt", errs)
+}
+
+// queryNumber returns a number of the query from 1 on, 0 if it is not there. of says what it is.
+func queryNumber(c *fiber.Ctx, name, of string, errs *[]problem.FieldError) int {
 	text := c.Query(name)
 	if text == "" {
 		return 0
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		*errs = append(*errs, problem.At("?"+name, "must be the number of an attempt"))
+		*errs = append(*errs, problem.At("?"+name, "must be the number "+of))
 	}
 	return n
 }

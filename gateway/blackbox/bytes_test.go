@@ -109,8 +109,8 @@ func TestMemoryOfManyBodies(t *testing.T) {
 			}
 			for n := range lines {
 				var res *http.Response
-				// Where many read from the store at the same time, those are told to come back that are
-				// beyond the caller's share of the bytes, or that a slow machine kept waiting.
+				// Where many read from the store at the same time, those are told to come back that
+				// are beyond the caller's share of the bytes, or that a slow machine kept waiting.
 				p.eventually(func() (done bool) {
 					var err error
 					if res, err = http.ReadResponse(lines[n].reader, nil); err != nil {

@@ -257,6 +257,25 @@ func TestCallbackHandover(t *testing.T) {
 	third.stop()
 }
 
+// TestCallbackRouting: the key of events is made as it was asked for, so that a queue gets the ends
+// of one route alone.
+func TestCallbackRouting(t *testing.T) {
+	_, args := callbackBackends(t)
+	exchange := "routing" + strings.TrimPrefix(args[2], "--prefix=")
+	rabbit := strings.TrimPrefix(args[1], "--amqp=")
+	s := start(t, append(args, "--callback-exchange="+exchange, "--callback-routing=hark.{route}.{type}")...)
+	bind(t, rabbit, exchange, exchange, "hark.default.request.succeeded")
+	t.Cleanup(func() { remove(t, rabbit, exchange) })
+	id := s.submit("default", 1, "topic=a")
+	s.process(id)
+	receive(t, rabbit, exchange, func(d amqp.Delivery) bool {
+		if e := cloudEvent(t, d.Body); d.RoutingKey != "hark.default.request.succeeded" || d.MessageId != id+"/4" || e.Subject() != "a" {
+			t.Errorf("%s %s %s", d.RoutingKey, d.MessageId, d.Body)
+		}
+		return true
+	})
+}
+
 func remove(t *testing.T, url, name string) {
 	t.Helper()
 	ch := openChannel(t, url)

@@ -11,6 +11,8 @@ import (
 	"image"
 	"image/jpeg"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/hark-push/hark/docs"
 	"github.com/hark-push/hark/servertest"
@@ -64,6 +68,9 @@ func TestDocuments(t *testing.T) {
 	binaryUsed = true
 	if _, err := workerBinary(); err != nil {
 		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", filepath.Dir(gateway), "../../examples/queue").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	checkElsewhere(t)
 	for _, path := range docs.Guides(t) {
@@ -181,12 +188,15 @@ func (r *reader) open() {
 	if err := os.Symlink(r.bin, filepath.Join(r.dir, "bin")); err != nil {
 		r.t.Fatal(err)
 	}
-	// `go run ./gateway` is what was built of it.
+	// `go run ./gateway` is what was built of it, and so is the example.
 	r.write("path/go", fmt.Appendf(nil, `#!/bin/sh
-[ "$1 $2" = "run ./gateway" ] || exit 9
+case "$1 $2" in
+"run ./gateway" | "run ./examples/queue") program=%s/${2##*/} ;;
+*) exit 9 ;;
+esac
 shift 2
-exec %s "$@"
-`, filepath.Join(r.bin, "gateway")))
+exec "$program" "$@"
+`, r.bin))
 	if err := os.Chmod(filepath.Join(r.dir, "path/go"), 0o700); err != nil {
 		r.t.Fatal(err)
 	}
@@ -214,7 +224,40 @@ exec %s "$@"
 	r.t.Cleanup(keys.Close)
 	r.replace = []string{
 		"https://id.example/jwks.json", keys.URL, "https://example.org", newReceiver(r.t, nil).url,
+		"smtp://127.0.0.1:25", "smtp://" + newMailbox(r.t),
 	}
+}
+
+// newMailbox starts a server that takes every mail and keeps none, and returns where it listens.
+func newMailbox(t *testing.T) (address string) {
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return mailbox{}, nil }))
+	server.Domain, server.ErrorLog = "mail.example.org", log.New(t.Output(), "", 0)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		_ = listener.Close() // which the server does not know yet if it was closed before it served
+		<-served
+	})
+	return listener.Addr().String()
+}
+
+type mailbox struct{}
+
+func (mailbox) Reset()                               {}
+func (mailbox) Logout() error                        { return nil }
+func (mailbox) Mail(string, *smtp.MailOptions) error { return nil }
+func (mailbox) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (mailbox) Data(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
 }
 
 func (r *reader) write(name string, text []byte) {
@@ -225,8 +268,8 @@ func (r *reader) write(name string, text []byte) {
 
 var (
 	serves = regexp.MustCompile(`^(\w+=("[^"]*"|\S*) +)*` +
-		`(go run \./gateway|bin/gateway|bin/worker)( +--.*)?\n$`)
-	prints = regexp.MustCompile(`--(help|new-key)\b`)
+		`(go run \./gateway|go run \./examples/queue|bin/gateway|bin/worker)( +--.*)?\n$`)
+	prints = regexp.MustCompile(`--(help|new-key|declare)\b`)
 )
 
 // run does what a block shows, and returns what was printed.
@@ -272,12 +315,16 @@ func (r *reader) command(script string, environment ...string) *exec.Cmd {
 }
 
 // serve starts what a block is, which goes on: a gateway, in the place of the one before, or a
-// worker beside it.
+// worker or an example beside it.
 func (r *reader) serve(block string) string {
 	r.t.Helper()
-	worker := strings.Contains(block, "bin/worker")
+	example := strings.Contains(block, "./examples/")
+	worker := example || strings.Contains(block, "bin/worker")
 	said, environment := "worker: working on ", []string{"HARK_DRAIN=200ms"}
-	if !worker {
+	switch {
+	case example:
+		said = "queue: consuming "
+	case !worker:
 		r.stop()
 		said = "Hark listens on http://"
 		environment = append(environment, "HARK_LISTEN=127.0.0.1:0",

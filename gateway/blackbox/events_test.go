@@ -397,7 +397,7 @@ func say(t testing.TB, conn *websocket.Conn, message string) {
 
 func expect(t testing.TB, conn *websocket.Conn, want string) map[string]any {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	var got, wanted map[string]any
 	if err := conn.ReadJSON(&got); err != nil {
 		t.Fatal(err)
@@ -481,7 +481,7 @@ func TestSocketWithIndependentClient(t *testing.T) {
 func TestSocketIsClosedWithACode(t *testing.T) {
 	s := start(t)
 	closed := func(conn *websocket.Conn) int {
-		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		for {
 			if _, _, err := conn.ReadMessage(); err != nil {
 				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
@@ -543,7 +543,7 @@ func TestSpeaksBeforeItListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	res, err := http.ReadResponse(r, nil)
 	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Fatalf("%v %v", err, res)

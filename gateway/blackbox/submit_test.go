@@ -232,7 +232,7 @@ func TestIdempotencyKey(t *testing.T) {
 // eventually waits until a condition holds, asking over and over.
 func (s *server) eventually(holds func() bool) {
 	s.t.Helper()
-	s.within(20*time.Second, holds)
+	s.within(time.Minute, holds)
 }
 
 // within is eventually for what may take longer.

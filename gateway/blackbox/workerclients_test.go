@@ -310,7 +310,10 @@ func TestWorkerClientAsks(t *testing.T) {
 		}
 
 		byDefault := asks(map[string]any{"name": "publish", "default": nil, "timeout": 0.001})
-		s.eventually(func() bool { q, _ := s.document(byDefault)["question"].(map[string]any); return q["name"] == "question" })
+		s.eventually(func() bool {
+			q, _ := s.document(byDefault)["question"].(map[string]any)
+			return q["name"] == "question"
+		})
 		s.call("POST", "/v1/requests/"+byDefault+"/input", `{"answer":2}`).want(200)
 		s.comesTo(byDefault, "succeeded", 1)
 		if got := string(s.call("GET", "/v1/requests/"+byDefault+"/result", nil).want(200).body); got != `[null,2]` {

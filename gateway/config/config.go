@@ -1,10 +1,11 @@
-// Package config reads how the gateway is to run: flags, their HARK_* twins in the
-// environment, and a file, in this order of precedence.
+// Package config reads how the gateway is to run: flags, their HARK_* twins in the environment, and
+// a file, a folder or a URL, in this order of precedence; and it follows the last, see [Follow].
 package config
 
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,8 @@ type Config struct {
 	backends.Options `embed:""`
 	Requeue          time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
 
-	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well, with the request's topic as routing key. Goes with --amqp."`
+	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well. Goes with --amqp."`
+	CallbackRouting  string `env:"HARK_CALLBACK_ROUTING" default:"{topic}" placeholder:"KEY" help:"Routing key of the events there, in which {topic}, {route}, {type} and {id} are those of the event."`
 	CallbackBacklog  int    `env:"HARK_CALLBACK_BACKLOG" default:"100000" placeholder:"EVENTS" help:"Events that wait in Redis for that exchange at most; beyond it the oldest are dropped."`
 
 	Keys          string        `env:"HARK_KEYS" placeholder:"FILE" help:"YAML file of API keys, see --new-key. It is read again when it has changed; keys that are gone are revoked."`
@@ -106,7 +108,12 @@ type Config struct {
 	Traces    string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP collector, like http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT does too; other variables of OpenTelemetry hold, like OTEL_EXPORTER_OTLP_PROTOCOL (http/protobuf, http/json, grpc) and OTEL_TRACES_SAMPLER."`
 	Debug     string        `env:"HARK_DEBUG" placeholder:"HOST:PORT" help:"Serve profiles (net/http/pprof) on this address, which must be loopback."`
 
-	File string `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front."`
+	File           string        `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front; or a folder of such files, or a URL of one. It is read again when it has changed, and what can be taken without a restart is."`
+	ConfigInterval time.Duration `env:"HARK_CONFIG_INTERVAL" default:"30s" help:"How often a URL of --config is read again, give or take a fifth."`
+	ConfigCopy     string        `env:"HARK_CONFIG_COPY" placeholder:"FILE" help:"Keep a copy there of what was read from the URL of --config, and start from it if that does not answer."`
+
+	// FromCopy is why the settings were taken from ConfigCopy; nil if they were not.
+	FromCopy error `kong:"-"`
 }
 
 // ErrHelp: help was asked for and printed; there is nothing to run.
@@ -115,13 +122,35 @@ var ErrHelp = errors.New("help was printed")
 // Error is a value that is not allowed.
 type Error = settings.Error
 
-// Parse reads the configuration from arguments, the environment and the file that
-// they name. Help goes to out.
+// Parse reads the configuration from arguments, the environment, and the file, the folder or the
+// URL that they name. Help goes to out.
 func Parse(args []string, out io.Writer) (Config, error) {
-	var c Config
 	if err := errors.Join(settings.Check[Config](os.Environ()), checkArguments(args)); err != nil {
-		return c, err
+		return Config{}, err
 	}
+	s, err := openSource(args)
+	if err != nil {
+		return Config{}, err
+	}
+	var why error // the copy stands in
+	if s != nil {
+		if why, err = s.open(context.Background()); err != nil {
+			return Config{}, err
+		}
+	}
+	c, err := parseFrom(args, out, s)
+	if err == nil && s != nil && why == nil {
+		if err := s.keep(); err != nil {
+			return c, settings.NotAllowed("config-copy", s.copy, "a file that can be written: "+err.Error())
+		}
+	}
+	c.FromCopy = why
+	return c, err
+}
+
+// parseFrom is Parse with a source that was read, or nil.
+func parseFrom(args []string, out io.Writer, s *source) (Config, error) {
+	var c Config
 	helped := false
 	options := []kong.Option{
 		kong.Name("gateway"),
@@ -129,8 +158,8 @@ func Parse(args []string, out io.Writer) (Config, error) {
 		kong.Writers(out, out),
 		kong.Exit(func(int) { helped = true }),
 	}
-	if file := filePath(args); file != "" {
-		resolver, err := readFile(file)
+	if s != nil {
+		resolver, err := s.resolver()
 		if err != nil {
 			return c, err
 		}
@@ -165,27 +194,8 @@ func checkArguments(args []string) error {
 	return nil
 }
 
-// filePath finds the configuration file before the rest is read, because it
-// ranks below flags and environment.
-func filePath(args []string) string {
-	for i, arg := range args {
-		for _, flag := range []string{"--config", "-c"} {
-			if value, ok := strings.CutPrefix(arg, flag+"="); ok {
-				return value
-			}
-			if arg == flag && i+1 < len(args) {
-				return args[i+1]
-			}
-		}
-	}
-	return os.Getenv("HARK_CONFIG")
-}
-
-func readFile(path string) (kong.Resolver, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, settings.NotAllowed("config", path, "a YAML file that can be read: "+err.Error())
-	}
+// readSettings reads a file of settings.
+func readSettings(path string, text []byte) (map[string]yaml.Node, error) {
 	values := make(map[string]yaml.Node)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
@@ -199,12 +209,12 @@ func readFile(path string) (kong.Resolver, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, settings.NotAllowed("config", path, "one YAML document with all keys in it, and nothing behind it")
 	}
-	return &fileResolver{path: path, values: values}, nil
+	return values, nil
 }
 
-// fileResolver gives kong the values of the file.
+// fileResolver gives kong the values of the files.
 type fileResolver struct {
-	path   string
+	from   map[string]string // the file of each key
 	values map[string]yaml.Node
 }
 
@@ -213,8 +223,8 @@ type fileResolver struct {
 func (r *fileResolver) Validate(app *kong.Application) error {
 	var known []string
 	for _, flag := range app.Flags {
-		if flag.Name != "help" && flag.Name != "config" && flag.Name != "new-key" {
-			// Those three are asked for once.
+		if !slices.Contains([]string{"help", "config", "config-copy", "new-key"}, flag.Name) {
+			// Those are asked for before the file is, or once.
 			known = append(known, flag.Name)
 		}
 	}
@@ -249,13 +259,13 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 		case item.Kind != yaml.ScalarNode:
 			return nil, settings.NotAllowed(flag.Name, fmt.Sprintf("(line %d)", item.Line), "a plain value or a list")
 		case item.ShortTag() == "!!null" || strings.TrimSpace(item.Value) == "":
-			return nil, fmt.Errorf("%s: %s in line %d is there but empty: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, item.Line)
+			return nil, fmt.Errorf("%s: %s in line %d is there but empty: take the line out if nothing is meant by it, or give it a value", r.from[flag.Name], flag.Name, item.Line)
 		}
 		// As it stands there: what YAML makes a number of may be a secret or a name.
 		texts[i] = item.Value
 	}
 	if len(texts) == 0 {
-		return nil, fmt.Errorf("%s: %s in line %d is an empty list: take the line out if nothing is meant by it, or give it a value", r.path, flag.Name, node.Line)
+		return nil, fmt.Errorf("%s: %s in line %d is an empty list: take the line out if nothing is meant by it, or give it a value", r.from[flag.Name], flag.Name, node.Line)
 	}
 	return strings.Join(texts, ","), nil
 }
@@ -301,6 +311,12 @@ func (c *Config) check() error {
 	if c.CallbackExchange != "" && !rabbitmq.ValidExchange(c.CallbackExchange) {
 		return settings.NotAllowed("callback-exchange", c.CallbackExchange, rabbitmq.ExchangeNames)
 	}
+	if err := backends.CallbackKey(c.CallbackRouting).Check(); err != nil {
+		return settings.NotAllowed("callback-routing", c.CallbackRouting, "a routing key like {topic} or hark.{route}.{type}: "+err.Error())
+	}
+	if c.CallbackRouting != "{topic}" && c.CallbackExchange == "" {
+		return settings.NotAllowed("callback-routing", c.CallbackRouting, "--callback-exchange beside it: it is the key of events there")
+	}
 	if len(c.Routes) == 0 {
 		return settings.NotAllowed("routes", "", "at least one name")
 	}
@@ -310,6 +326,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkConcurrency(); err != nil {
+		return err
+	}
+	if err := c.CheckRoutes(c.Routes); err != nil {
 		return err
 	}
 	for _, origin := range c.Origins {
@@ -357,6 +376,7 @@ func (c *Config) check() error {
 		settings.Between("retry", c.Retry, 10*time.Millisecond, 10*time.Minute),
 		settings.Between("drain", c.Drain, 0, time.Hour),
 		settings.Between("connect-rate", c.ConnectRate, 0, 1e6),
+		settings.Between("config-interval", c.ConfigInterval, time.Second, 24*time.Hour),
 		c.Shares.check(),
 	); err != nil {
 		return err

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"context"
 	"io"
 	"strings"
 
@@ -17,7 +17,7 @@ type Store struct {
 	Redis      string `env:"HARK_REDIS" placeholder:"URL" help:"The store in this Redis instead, like redis://host:6379/0."`
 	Prefix     string `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis."`
 	Partitions int    `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis, see the flag of the gateway."`
-	Config     string `short:"c" env:"HARK_CONFIG" placeholder:"FILE" help:"YAML file with the same keys as the flags of the gateway."`
+	Config     string `short:"c" env:"HARK_CONFIG" placeholder:"FILE" help:"YAML file, folder or URL, as the gateway has it."`
 
 	Check struct{} `cmd:"" help:"Look at everything that is stored, and change nothing. Ends with 1 if something is damaged."`
 
@@ -50,14 +50,17 @@ func ParseStore(args []string, out io.Writer) (Store, error) {
 		kong.Writers(out, out),
 		kong.Exit(func(int) { helped = true }),
 	}
-	if file := filePath(args); file != "" {
-		resolver, err := readFile(file)
-		if err != nil {
+	source, err := openSource(args)
+	if err != nil {
+		return c, err
+	}
+	if source != nil {
+		if _, err := source.open(context.Background()); err != nil {
 			return c, err
 		}
-		file, ok := resolver.(*fileResolver)
-		if !ok {
-			return c, errors.New("the file cannot be resolved")
+		file, err := source.resolver()
+		if err != nil {
+			return c, err
 		}
 		// It has keys that do not matter here.
 		options = append(options, kong.Resolvers(kong.ResolverFunc(file.Resolve)))
@@ -66,14 +69,14 @@ func ParseStore(args []string, out io.Writer) (Store, error) {
 	if err != nil {
 		return c, err
 	}
-	context, err := parser.Parse(args)
+	parsed, err := parser.Parse(args)
 	if helped {
 		return c, ErrHelp
 	}
 	if err != nil {
 		return c, err
 	}
-	c.Command, _, _ = strings.Cut(context.Command(), " ")
+	c.Command, _, _ = strings.Cut(parsed.Command(), " ")
 	if c.Redis != "" && (c.Command == "compact" || c.Command == "discard-log") {
 		return c, settings.NotAllowed("redis", "", "left out: this is about the file of the embedded store")
 	}

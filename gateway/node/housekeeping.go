@@ -141,6 +141,9 @@ func (g *Node) reviewSlots(ctx context.Context, parked map[string]lifecycle.Requ
 func (g *Node) prune(ctx context.Context, due map[string]int, pruned map[string]time.Time) {
 	const part, often = 10, 10 * time.Minute
 	for _, route := range g.config.Routes {
+		if g.Rabbit.Foreign(route) { // whose queue is not to be gone through
+			continue
+		}
 		jobs, consumers, err := g.Rabbit.Waiting(route)
 		if err != nil || consumers > 0 {
 			continue

@@ -116,13 +116,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
-		Logger: log, Now: g.Now,
-		Limits: lifecycle.Limits{
-			Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
-			Attempts: c.Attempts, RetryBase: c.RetryDelay,
-			Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
-			Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller, Waiting: int64(c.MaxWaitingPerCaller)},
-		},
+		Logger: log, Now: g.Now, Limits: limitsOf(c),
 	})
 	// What was there a moment ago may be away again, or a part of it still.
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {
@@ -152,7 +146,8 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
-		Stall: g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
+		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -162,6 +157,19 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	return g, nil
 }
 
+func limitsOf(c config.Config) lifecycle.Limits {
+	return lifecycle.Limits{
+		Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
+		Attempts: c.Attempts, RetryBase: c.RetryDelay,
+		Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
+		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
+	}
+}
+
+// Take has what is submitted from now on judged by other limits, of a configuration that else is
+// the one by which the node runs. It may be called at any time.
+func (g *Node) Take(c config.Config) { g.service.SetLimits(limitsOf(c)) }
+
 // openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
 // While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.
 func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lobby *lobby, log *slog.Logger) (*backends.Backends, error) {
@@ -170,7 +178,7 @@ func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lob
 	}
 	return backends.OpenShared(ctx, c.Options, backends.Shared{
 		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
-		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, Text: wire.JSON,
+		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, CallbackKey: backends.CallbackKey(c.CallbackRouting), Text: wire.JSON,
 	})
 }
 
@@ -209,6 +217,10 @@ func (g *Node) sampleProcessors() map[string]*processor.Processor {
 	workers := make(map[string]*processor.Processor)
 	for route, handler := range g.samples {
 		if !slices.Contains(g.config.Routes, route) {
+			continue
+		}
+		if g.Rabbit != nil && g.Rabbit.Elsewhere(route) {
+			g.log.Info("the sample of a route does not run: its work goes to an exchange, and no queue is named (--route-queue)", slog.String("route", route))
 			continue
 		}
 		workers[route] = processor.New(g.service, g.Store, g.Broker, processor.Routes{route: traced.Handler(g.tracer, handler)}, processor.Options{
@@ -252,6 +264,9 @@ func (g *Node) newAttendance() *attendance {
 		return newAttendance(inside, g.leases, nil, g.log)
 	}
 	return newAttendance(inside, g.leases, func(route string) (int, error) {
+		if g.Rabbit.Elsewhere(route) { // who consumes there is not known
+			return 1, nil
+		}
 		_, consumers, err := g.Rabbit.Waiting(route)
 		return consumers, err
 	}, g.log)
@@ -319,6 +334,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
+		running.Go(func() { g.Rabbit.Relay(sweeping) })
 	}
 	running.Go(func() { g.attendance.tell(sweeping, g.config.Routes) })
 	if g.Callback != nil {

@@ -88,6 +88,16 @@ func (o *options) check() error {
 			return settings.NotAllowed("routes", route, "some of "+strings.Join(slices.Sorted(maps.Keys(handlers)), ", ")+", or the flags of that sample beside it")
 		}
 	}
+	queues := make(map[string]bool)
+	for _, entry := range o.RouteQueue {
+		route, _, _ := strings.Cut(entry, "=")
+		queues[route] = true
+	}
+	for _, entry := range o.RouteExchange {
+		if route, _, _ := strings.Cut(entry, "="); slices.Contains(o.Routes, route) && !queues[route] {
+			return settings.NotAllowed("route-exchange", entry, "--route-queue "+route+"=QUEUE beside it, for there is nothing else to consume; or leave the route to those who consume that exchange")
+		}
+	}
 	if o.Listen != "" {
 		if _, port, err := net.SplitHostPort(o.Listen); err != nil || port == "" {
 			return settings.NotAllowed("listen", o.Listen, "HOST:PORT")
