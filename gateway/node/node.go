@@ -162,7 +162,7 @@ func limitsOf(c config.Config) lifecycle.Limits {
 		Timeout: c.Timeout, MaxTimeout: c.MaxTimeout, Retention: c.Retention, MaxRetention: c.MaxRetention,
 		Attempts: c.Attempts, RetryBase: c.RetryDelay,
 		Waiting: int64(c.MaxWaitingPerRoute), Routes: c.AtOnce(c.RouteConcurrency), PerKey: c.AtOnce(c.KeyConcurrency),
-		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller},
+		Quota: lifecycle.Quota{Open: int64(c.MaxOpenPerCaller), Bytes: c.MaxStoredPerCaller, Waiting: int64(c.MaxWaitingPerCaller)},
 	}
 }
 
