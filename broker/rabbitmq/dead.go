@@ -162,8 +162,8 @@ func deadLetter(route string, m *amqp.Delivery) DeadLetter {
 // those of needed.
 func (b *Broker) RedriveDead(ctx context.Context, route string, needed func(context.Context, []broker.Job) ([]bool, error)) (redriven int, err error) {
 	err = b.eachDead(ctx, route, deadMost, func(m *amqp.Delivery) (bool, error) {
-		job, err := deadJob(route, m)
-		if err != nil {
+		job, wrong := deadJob(route, m)
+		if wrong != nil { // it is not for work
 			return false, nil
 		}
 		wanted, err := needed(ctx, []broker.Job{job})

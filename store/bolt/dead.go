@@ -126,7 +126,8 @@ func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecy
 		}
 		seen := append(binary.BigEndian.AppendUint64(bytes.Clone(prefix), uint64(at)), id...)
 		if q.Oldest {
-			from = append(seen, 0x00) // just behind it; no id goes on with that
+			seen = append(seen, 0x00) // just behind it; no id goes on with that
+			from = seen
 		} else if bytes.Compare(seen, end) < 0 {
 			end = seen
 		}

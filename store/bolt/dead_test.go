@@ -69,10 +69,10 @@ func TestDeadOfOlderFile(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		count := appendSealed(nil, keptBucket, deadCount("b"), binary.AppendUvarint(nil, uint64(failed["b"]-1)))
+		count := withSeal(keptBucket, deadCount("b"), binary.AppendUvarint(nil, uint64(failed["b"]-1)))
 		return errors.Join(
 			tx.Bucket(deadBucket).Delete(deadKey(r)), tx.Bucket(keptBucket).Put(deadCount("b"), count),
-			tx.Bucket(keptBucket).Put(unindexed, appendSealed(nil, keptBucket, unindexed, nil)),
+			tx.Bucket(keptBucket).Put(unindexed, withSeal(keptBucket, unindexed, nil)),
 		)
 	})
 	want("half an index")

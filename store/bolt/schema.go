@@ -188,7 +188,7 @@ func createPieces(tx *bolt.Tx) error {
 		return err
 	}
 	for k, v := range kept {
-		if err := tx.Bucket(keptBucket).Put([]byte(k), appendSealed(nil, keptBucket, []byte(k), v)); err != nil {
+		if err := tx.Bucket(keptBucket).Put([]byte(k), withSeal(keptBucket, []byte(k), v)); err != nil {
 			return err
 		}
 	}
@@ -206,7 +206,7 @@ func createDead(tx *bolt.Tx) error {
 	if err := create(tx, deadBucket); err != nil || fresh {
 		return err
 	}
-	return tx.Bucket(keptBucket).Put(unindexed, appendSealed(nil, keptBucket, unindexed, nil))
+	return tx.Bucket(keptBucket).Put(unindexed, withSeal(keptBucket, unindexed, nil))
 }
 
 func create(tx *bolt.Tx, names ...[]byte) error {

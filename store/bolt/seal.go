@@ -58,9 +58,9 @@ func appendSeal(dst []byte, mark byte, key, value []byte) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, sealMark), sealSum(mark, key, value))
 }
 
-// appendSealed appends a value as it is stored.
-func appendSealed(dst, bucket, key, value []byte) []byte {
-	return append(appendSeal(dst, marks[&bucket[0]], key, value), value...)
+// withSeal returns a value as it is stored.
+func withSeal(bucket, key, value []byte) []byte {
+	return append(appendSeal(nil, marks[&bucket[0]], key, value), value...)
 }
 
 var errSum = errors.New("its bytes are not those that were stored")
