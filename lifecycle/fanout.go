@@ -104,7 +104,7 @@ func (b *Batches) keep(batch *Submission, members []Submission, then *Submission
 	if !batch.Batch.concludes() {
 		return
 	}
-	longest := b.service.limits.MaxRetention
+	longest := b.service.Limits().MaxRetention
 	needed := batch.Timeout + batchMargin
 	if then != nil {
 		needed += then.Timeout
