@@ -77,7 +77,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		s.goAway()
 		return
 	}
-	if err == nil && !(fresh && s.sub.release(after.Offset)) {
+	if live := err == nil && fresh && s.sub.release(after.Offset); err == nil && !live {
 		err = h.follow(h.ctx, &s.sub, c, after)
 	}
 	if err != nil {

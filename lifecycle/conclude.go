@@ -69,7 +69,6 @@ func (b *Batches) conclude(ctx context.Context, of Ref) error {
 			return err
 		}
 	}
-	ended = nil
 	_, err = b.store.Apply(ctx, of, end)
 	end.Result = nil
 	if _, faster := errors.AsType[*TransitionError](err); err != nil && !faster && !errors.Is(err, ErrNotFound) {

@@ -163,12 +163,15 @@ func deadLetter(route string, m *amqp.Delivery) DeadLetter {
 func (b *Broker) RedriveDead(ctx context.Context, route string, needed func(context.Context, []broker.Job) ([]bool, error)) (redriven int, err error) {
 	err = b.eachDead(ctx, route, deadMost, func(m *amqp.Delivery) (bool, error) {
 		job, wrong := deadJob(route, m)
-		if wrong != nil { // it is not for work
-			return false, nil
+		wanted := []bool{false} // what is not for work
+		if wrong == nil {
+			var err error
+			if wanted, err = needed(ctx, []broker.Job{job}); err != nil {
+				return false, err
+			}
 		}
-		wanted, err := needed(ctx, []broker.Job{job})
-		if err != nil || !wanted[0] {
-			return false, err
+		if !wanted[0] {
+			return false, nil
 		}
 		if err := b.send(ctx, job, true); err != nil {
 			return false, err
