@@ -291,8 +291,8 @@ func (e *exporter) kept() error {
 			return e.lost(e.s.damaged("", fmt.Sprintf("what is kept as %q", key), err))
 		}
 		switch {
-		// The usage and the index of what has failed follow from the requests, and how fast work goes
-		// is soon seen again.
+		// The usage and the index of what has failed follow from the requests. How fast
+		// work goes is soon seen again.
 		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")), bytes.HasPrefix(key, paceKey("")),
 			bytes.HasPrefix(key, deadCount("")), bytes.Equal(key, unindexed),
 			bytes.HasPrefix(key, []byte(aheadMark)): // of a body that was none yet
