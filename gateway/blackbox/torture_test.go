@@ -15,8 +15,9 @@ import (
 
 // TestWorkSurvivesKills kills gateways and workers of several nodes, and lets processors over HTTP
 // die in mid-work and come back under their name, while requests of some keys are submitted that
-// are tried again and ask questions. Each ends once, as it should, with the answer that it was
-// given; no key is ever worked on more often at a time than it may; nothing sticks.
+// are tried again, ask questions, and fail for good and are redriven. Each succeeds once, with the
+// answer that it was given; no key is ever worked on more often at a time than it may; nothing
+// sticks.
 func TestWorkSurvivesKills(t *testing.T) {
 	const keys, limit = 4, 3
 	requests := chaosSize(t, 200)
@@ -39,6 +40,7 @@ func TestWorkSurvivesKills(t *testing.T) {
 		running.Go(func() { c.leaseUntil(done, fmt.Sprint("torture-", n), tally) })
 	}
 	running.Go(func() { c.answerUntil(done, tally) })
+	running.Go(func() { c.redriveUntil(done, tally) })
 
 	var submitting sync.WaitGroup
 	submit := func(from, to int) {
@@ -61,7 +63,8 @@ func TestWorkSurvivesKills(t *testing.T) {
 					return false
 				}
 				if doc := a.json(); doc["status"] != "succeeded" {
-					if doc["endedAt"] != nil {
+					failure, _ := doc["error"].(map[string]any)
+					if doc["endedAt"] != nil && failure["code"] != "for-good" {
 						t.Fatalf("%s", a.body)
 					}
 					return false
@@ -113,15 +116,15 @@ func TestWorkSurvivesKills(t *testing.T) {
 	})
 	again := neverMore(t, c.node(0), requests, limit)
 	endOnce(t, c.node(0), requests)
-	t.Logf("%d requests, %d kills, %d deaths of processors over HTTP, %d attempts that failed, %d questions answered, %v",
-		requests, rounds, tally.deaths.Load(), tally.failed.Load(), tally.answered.Load(), time.Since(began).Round(time.Second))
-	if again == 0 || tally.deaths.Load() == 0 || tally.failed.Load() == 0 || tally.answered.Load() < int64(requests/3) {
+	t.Logf("%d requests, %d kills, %d deaths of processors over HTTP, %d attempts that failed, %d questions answered, %d redriven, %d started again, %v",
+		requests, rounds, tally.deaths.Load(), tally.failed.Load(), tally.answered.Load(), tally.redriven.Load(), again, time.Since(began).Round(time.Second))
+	if again == 0 || tally.deaths.Load() == 0 || tally.failed.Load() == 0 || tally.answered.Load() < int64(requests/3) || tally.redriven.Load() == 0 {
 		t.Error("it was no torture")
 	}
 }
 
 // torture counts what happened.
-type torture struct{ deaths, failed, answered atomic.Int64 }
+type torture struct{ deaths, failed, answered, redriven atomic.Int64 }
 
 // tortured is the i-th request: on the route of the workers or of who leases, and every second one
 // of each asks something.
@@ -168,6 +171,8 @@ func (c *cluster) leaseUntil(done func() bool, name string, tally *torture) {
 			case mathrand.IntN(6) == 0:
 				rest, body = "error", `{"code":"again","message":"Again.","retry":true}`
 				tally.failed.Add(1)
+			case mathrand.IntN(8) == 0:
+				rest, body = "error", `{"code":"for-good","message":"It cannot be done."}`
 			case w.Content.Ask && w.Answers.Question == "":
 				rest, body = "question", `{"message":"Go on?","timeout":"5m"}`
 			}
@@ -194,23 +199,41 @@ func (c *cluster) answerUntil(done func() bool, tally *torture) {
 	}
 }
 
-// endOnce replays the events of all requests: each has one end, and nothing after it.
+// redriveUntil has whatever failed for good worked on once more.
+func (c *cluster) redriveUntil(done func() bool, tally *torture) {
+	for n := 0; !done(); n++ {
+		var answer struct{ Redriven int64 }
+		a, err := c.node(n).try("POST", "/v1/dead/default/redrive", nil)
+		if err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &answer) == nil {
+			tally.redriven.Add(answer.Redriven)
+		}
+		time.Sleep(100 * time.Millisecond) // as an operator would, who is fast
+	}
+}
+
+// endOnce replays the events of all requests: each has one end for which it was not redriven, and
+// nothing after it.
 func endOnce(t *testing.T, s *process, requests int) {
 	t.Helper()
-	ended := make(map[string]int)
+	ended := make(map[string]string) // by what
 	for after := 0; ; {
 		var doc struct {
-			Events []struct{ Data struct{ ID, EndedAt string } }
+			Events []struct {
+				Type string
+				Data struct{ ID, EndedAt string }
+			}
 		}
 		if err := json.Unmarshal(s.call("GET", fmt.Sprintf("/v1/history?after=%d&limit=1000", after), nil).want(200).body, &doc); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range doc.Events {
-			if ended[e.Data.ID] > 0 {
-				t.Errorf("%s has an event after its end", e.Data.ID)
+			end := ended[e.Data.ID]
+			if redriven := e.Type == "request.redriven"; redriven != (end == "request.failed") || !redriven && end != "" {
+				t.Errorf("%s is told of %s after its end, %q", e.Data.ID, e.Type, end)
 			}
+			delete(ended, e.Data.ID)
 			if e.Data.EndedAt != "" {
-				ended[e.Data.ID]++
+				ended[e.Data.ID] = e.Type
 			}
 		}
 		if after += len(doc.Events); len(doc.Events) == 0 {
