@@ -224,7 +224,8 @@ func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
 	want := uint64(len(sent["feed-1"])*2 + len(sent["feed-2"]))
 	eventually(t, func() bool { return h.Stats().Delivered == want })
 	before := h.Stats()
-	if before.Slow > 0 || before.Resyncs > 0 || hub.TakesDescriptors && before.Full != 2 || before.Streams+before.Sockets != 2 {
+	// Both are full, once more if the kernel found room for all that waited meanwhile.
+	if before.Slow > 0 || before.Resyncs > 0 || hub.TakesDescriptors && before.Full < 2 || before.Streams+before.Sockets != 2 {
 		t.Fatalf("%+v", before)
 	}
 
