@@ -241,6 +241,9 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if next.AnswersSize > 0 {
 		answers = "1"
 	}
+	if value, part := lifecycle.BodyOf(st.change); value != nil && part == lifecycle.Answers {
+		answers = "2"
+	}
 	died := ""
 	if next.Status == lifecycle.Failed && next.Batch == nil {
 		died = strconv.FormatInt(micros(next.EndedAt), 10)

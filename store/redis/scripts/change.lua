@@ -7,8 +7,8 @@ local function given(argument) return argument ~= '' and argument or nil end
 
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
--- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are some;
--- died: when it failed.
+-- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
+-- some, 2: and they are what comes as a value here; died: when it failed.
 local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
@@ -100,7 +100,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('ZADD', tag .. 'expiry', expires, id)
   end
   if stage or output then
-    local body = tag .. (ended and 'o:' or 'a:') .. name -- answers are of what has not ended
+    local body = tag .. (answers == '2' and 'a:' or 'o:') .. name
     if stage then
       call('RENAME', tag .. 's:' .. stage, body)
     elseif not ended then
