@@ -21,7 +21,9 @@ import (
 func TestWorkSurvivesKills(t *testing.T) {
 	const keys, limit = 4, 3
 	requests := chaosSize(t, 200)
-	c := newCluster(t, 2, 2, "--feed-history=10000000", "--history=64", "--retry-delay=50ms")
+	// Of gateways and workers, since whoever makes a step keeps the feed as long as it knows.
+	t.Setenv("HARK_FEED_HISTORY", "10000000")
+	c := newCluster(t, 2, 2, "--history=64", "--retry-delay=50ms")
 	began := time.Now()
 	var running sync.WaitGroup
 	over := make(chan struct{})
