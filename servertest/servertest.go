@@ -286,19 +286,33 @@ func (s *Server) end() {
 // TestMain calls Stop. Tests keep apart by the names of what they declare. It should
 // not be killed: RabbitMQ 3.10 may not take new queues after that if many were deleted
 // shortly before.
+//
+// What tests have declared stays, and thousands of quorum queues make a server so slow that clients
+// give it up. So another one takes its place after some tests, between two.
 type Shared struct {
 	mu     sync.Mutex
 	broker *RabbitMQServer
 	remove func() // its folder
 	err    error
+	tests  int    // that it was given to
+	using  int    // of them, those that have not ended
+	last   string // the newest of them, without its parts: they may have it one after the other
 }
 
-// RabbitMQ returns the server.
+// sharedBy is how many tests share a server.
+const sharedBy = 40
+
+// RabbitMQ returns the server, until the test has ended.
 func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 	t.Helper()
 	require(t, "rabbitmq-server", "rabbitmq-server")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	test, _, _ := strings.Cut(t.Name(), "/")
+	if s.tests >= sharedBy && s.using == 0 && s.last != test {
+		s.stop()
+	}
+	s.last = test
 	for try := 0; s.broker == nil && s.err == nil; try++ {
 		var dir string
 		if dir, s.remove, s.err = newFolder(); s.err != nil {
@@ -320,6 +334,13 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
+	s.tests++
+	s.using++
+	t.Cleanup(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.using--
+	})
 	return s.broker
 }
 
@@ -327,6 +348,10 @@ func (s *Shared) RabbitMQ(t testing.TB) *RabbitMQServer {
 func (s *Shared) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stop()
+}
+
+func (s *Shared) stop() {
 	if s.broker != nil {
 		s.broker.end()
 		s.broker = nil
@@ -334,4 +359,5 @@ func (s *Shared) Stop() {
 	if s.remove != nil {
 		s.remove()
 	}
+	s.remove, s.tests = nil, 0
 }
