@@ -93,7 +93,7 @@ func run(args []string, out, errOut io.Writer) int {
 	}
 	follower, err := config.Follow(args, c, func(c config.Config) {
 		level.Set(c.Level())
-		g.Take(c)
+		g.SetLimits(c)
 	}, logger)
 	if err != nil { // which it was not when it was parsed
 		logger.Error("the settings cannot be followed", slog.Any("error", err))

@@ -277,11 +277,7 @@ func (s *session) setAside(route string, m *amqp.Delivery) {
 		return
 	}
 	s.intake.Go(func() {
-		copied := amqp.Publishing{
-			Headers: m.Headers, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, DeliveryMode: amqp.Persistent,
-			Priority: m.Priority, CorrelationId: m.CorrelationId, ReplyTo: m.ReplyTo, MessageId: m.MessageId, Timestamp: m.Timestamp,
-			Type: m.Type, AppId: m.AppId, Body: m.Body,
-		}
+		copied := copyOf(m)
 		for try := 1; ; try++ {
 			if err := s.publish(context.WithoutCancel(s.ctx), s.topology.deadExchange(), route, copied); err == nil {
 				_ = s.channel.Ack(m.DeliveryTag, false)

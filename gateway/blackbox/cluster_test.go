@@ -61,15 +61,22 @@ func emptyCluster(t testing.TB) *cluster {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
 	c := &cluster{t: t}
+	c.gateway, c.worker = programs(t)
+	return c
+}
+
+// programs returns the paths of the gateway and the worker.
+func programs(t testing.TB) (gateway, worker string) {
+	t.Helper()
 	var err error
-	if c.gateway, err = binary(); err != nil {
+	if gateway, err = binary(); err != nil {
 		t.Fatal(err)
 	}
 	binaryUsed = true
-	if c.worker, err = workerBinary(); err != nil {
+	if worker, err = workerBinary(); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return gateway, worker
 }
 
 // grow adds gateways and workers.

@@ -29,15 +29,7 @@ func TestRedisComesLater(t *testing.T) {
 	s := startServers(t)
 	s.redis.Stop()
 	cert, key, trust := certificate(t)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker, err := workerBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaryUsed = true
+	path, worker := programs(t)
 	servers := []string{"--redis=" + strings.Replace(s.redis.URL, "redis://", "redis://:s3cret@", 1), "--amqp=" + s.rabbit.URL, "--prefix=" + s.prefix}
 	if strings.Contains(s.redis.URL, "@") {
 		servers[0] = "--redis=" + s.redis.URL
@@ -105,15 +97,7 @@ func TestRedisComesLater(t *testing.T) {
 // TestToldToEndWhileWaiting: whoever waits for Redis ends at once when told to, as if nothing had
 // been wrong.
 func TestToldToEndWhileWaiting(t *testing.T) {
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker, err := workerBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaryUsed = true
+	path, worker := programs(t)
 	servers := []string{"--redis=redis://127.0.0.1:1", "--amqp=amqp://127.0.0.1:1"}
 	for _, cmd := range []*exec.Cmd{exec.Command(path, append(servers, "--listen=127.0.0.1:0")...), exec.Command(worker, servers...)} {
 		r := &record{t: t, more: make(chan struct{}, 1)}

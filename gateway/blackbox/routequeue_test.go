@@ -173,15 +173,7 @@ func TestRouteExchange(t *testing.T) {
 // and ends.
 func TestRouteQueueMissing(t *testing.T) {
 	s := startServers(t)
-	gateway, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker, err := workerBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaryUsed = true
+	gateway, worker := programs(t)
 	for path, args := range map[string][]string{
 		gateway: s.args(s.rabbit.Addr, "--listen=127.0.0.1:0", "--route-queue=sleep=nowhere"),
 		worker:  append(s.args(s.rabbit.Addr)[:3:3], "--routes=sleep", "--route-queue=sleep=nowhere"),

@@ -167,9 +167,9 @@ func limitsOf(c config.Config) lifecycle.Limits {
 	}
 }
 
-// Take has what is submitted from now on judged by other limits, of a configuration that else is
+// SetLimits has what is submitted from now on judged by the limits of a configuration that else is
 // the one by which the node runs. It may be called at any time.
-func (g *Node) Take(c config.Config) { g.service.SetLimits(limitsOf(c)) }
+func (g *Node) SetLimits(c config.Config) { g.service.SetLimits(limitsOf(c)) }
 
 // openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
 // While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.

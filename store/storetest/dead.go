@@ -10,14 +10,7 @@ import (
 )
 
 // dead is what the store tells of requests that have failed.
-func (s *suite) dead() lifecycle.Dead {
-	s.Helper()
-	dead, ok := s.Store.(lifecycle.Dead)
-	if !ok {
-		s.Fatal("the store tells of nothing that has failed")
-	}
-	return dead
-}
+func (s *suite) dead() lifecycle.Dead { return part[lifecycle.Dead](s) }
 
 // failing stores a request and lets it fail.
 func (s *suite) failing(sub lifecycle.Submission) lifecycle.Request {

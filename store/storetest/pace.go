@@ -13,7 +13,7 @@ func (s *suite) pace(of string, so func(lifecycle.Pace) bool) (p lifecycle.Pace)
 	s.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		var err error
-		if p, err = s.Store.(lifecycle.Paces).Pace(s.ctx, of); err != nil {
+		if p, err = part[lifecycle.Paces](s).Pace(s.ctx, of); err != nil {
 			s.Fatal(err)
 		}
 		if so(p) {

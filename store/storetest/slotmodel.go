@@ -303,7 +303,7 @@ func (m *slotModel) standing(n int, what string) {
 			want[r.sub.Route] = all
 		}
 	}
-	got, err := m.s.Store.(lifecycle.Standings).Standing(m.s.ctx)
+	got, err := part[lifecycle.Standings](m.s).Standing(m.s.ctx)
 	if err != nil || !maps.Equal(got, want) {
 		m.s.Errorf("step %d, %s: %v stand still, %v; want %v", n, what, got, err, want)
 	}

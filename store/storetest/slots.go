@@ -11,14 +11,7 @@ import (
 )
 
 // slots is the part of a store that is tested here.
-func (s *suite) slots() lifecycle.Slots {
-	s.Helper()
-	slots, ok := s.Store.(lifecycle.Slots)
-	if !ok {
-		s.Fatal("the store has no slots")
-	}
-	return slots
-}
+func (s *suite) slots() lifecycle.Slots { return part[lifecycle.Slots](s) }
 
 // fitting returns a submission with an id, which begins with the one that it has, under which it
 // can be counted.

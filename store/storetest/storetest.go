@@ -132,6 +132,16 @@ const (
 	bob   = "bob"
 )
 
+// part is what a store does besides what all do.
+func part[T any](s *suite) T {
+	s.Helper()
+	has, ok := s.Store.(T)
+	if !ok {
+		s.Fatalf("the store is no %T", new(T))
+	}
+	return has
+}
+
 // life is that of every request of which it does not matter.
 const life = "0123456789"
 
