@@ -348,6 +348,7 @@ func TestAskingOutlivesKills(t *testing.T) {
 // TestAskingOnManyNodes: gateways, workers, Redis and RabbitMQ are killed while requests ask, wait
 // and go on. Each ends once, with the answer that was taken.
 func TestAskingOnManyNodes(t *testing.T) {
+	t.Parallel()
 	const requests = 60
 	c := newCluster(t, 2, 2)
 	c.rabbit.Sync()

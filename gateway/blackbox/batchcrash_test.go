@@ -177,6 +177,7 @@ func TestBatchRefused(t *testing.T) {
 // TestBatchOnManyNodes: gateways and workers die while a batch is worked on that was submitted at
 // another node than it is read at.
 func TestBatchOnManyNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	const requests = 600
 	c.node(0).call("POST", "/v1/batches", sleeping("b", many(requests, `{"steps":2,"duration":"100ms"}`)...)).want(202)

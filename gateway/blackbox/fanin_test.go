@@ -311,6 +311,7 @@ func TestFanInSurvivesKills(t *testing.T) {
 // TestFanInOnManyNodes: gateways and workers die while batches end, with Redis and RabbitMQ. Each
 // batch has its result, and one request follows.
 func TestFanInOnManyNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	const requests, batches = 60, 8
 	for n := range batches {

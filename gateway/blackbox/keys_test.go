@@ -255,6 +255,7 @@ func TestKeysSurviveKills(t *testing.T) {
 // TestKeysInCluster kills gateways and workers of several nodes likewise, while requests are
 // submitted one by one at all of them.
 func TestKeysInCluster(t *testing.T) {
+	t.Parallel()
 	const requests, keys, limit = 600, 6, 3
 	c := newCluster(t, 2, 2, "--feed-history=100000")
 	var submitting sync.WaitGroup

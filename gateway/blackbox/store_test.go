@@ -28,7 +28,6 @@ func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOu
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	cmd := exec.Command(path, append([]string{"store"}, args...)...)
 	var o, e strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &o, &e

@@ -142,6 +142,7 @@ func TestWebhooksWhenKilled(t *testing.T) {
 // TestWebhooksTakenOver: of two gateways one is killed while both deliver, and then Redis. The
 // other one delivers what is left, and what the dead one had under way when its leases end.
 func TestWebhooksTakenOver(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 0, allowed...)
 	b := newBacklog(t, c.node(1).server)
 	b.resume(c.node(1).server)
