@@ -305,6 +305,7 @@ func TestAskingOneWinner(t *testing.T) {
 // TestAskingOutlivesKills: the gateway, with the processors in it, is killed while requests ask,
 // wait and go on. Each ends with its answer.
 func TestAskingOutlivesKills(t *testing.T) {
+	t.Parallel()
 	const requests = 40
 	data := t.TempDir()
 	p := spawn(t, data, "--routes=sleep", "--concurrency=4")

@@ -87,6 +87,7 @@ func TestNoProcessor(t *testing.T) {
 
 // TestNoProcessorAnywhere: with RabbitMQ the processors of all processes count.
 func TestNoProcessorAnywhere(t *testing.T) {
+	t.Parallel()
 	s := startServers(t)
 	first, second := start(t, s.args(s.rabbit.Addr, "--samples=false")...), start(t, s.args(s.rabbit.Addr, "--samples=false")...)
 	routes := []string{"default", "fetch", "images", "sleep"}

@@ -272,6 +272,7 @@ func (s *server) fannedIn(id string, n int) {
 // as there are batches. Started again it concludes them: each has its result, and one request
 // follows.
 func TestFanInSurvivesKills(t *testing.T) {
+	t.Parallel()
 	const requests, batches = 40, 12
 	data := t.TempDir()
 	args := []string{"--concurrency=20", "--requeue=2s"}

@@ -39,6 +39,7 @@ func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOu
 // and compacted, and gateways go on with it; a damaged result is told over the wire with its
 // request, counted, and concerns nobody else.
 func TestStoreCommands(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("about both kinds of store by itself")
 	}

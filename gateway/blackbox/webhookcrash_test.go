@@ -121,6 +121,7 @@ func (b *backlog) check(s *server, most int) {
 // TestWebhooksWhenKilled: the gateway is killed while it delivers and started again, twice. Every
 // delivery arrives, and none again but what was under way.
 func TestWebhooksWhenKilled(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("TestWebhooksTakenOver is about servers that are shared")
 	}
