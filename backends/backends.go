@@ -95,7 +95,7 @@ func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch
 			case errors.Is(err, lifecycle.ErrFull):
 				return &NotReadyError{"The disk of the embedded store (--data) is full. What was accepted is kept, and goes on when there is room.", err}
 			case err != nil:
-				return &NotReadyError{"The embedded store (--data) takes no changes.", err}
+				return &NotReadyError{"The embedded store (--data) takes no changes. See whether its disk is mounted read-only, or fails. What was accepted is kept; it goes on when changes can be made.", err}
 			}
 			return nil
 		},
@@ -150,10 +150,10 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
-				return &NotReadyError{"Redis (--redis) does not answer.", err}
+				return &NotReadyError{whyNoRedis(err), err}
 			}
 			if err := queue.Ready(ctx); err != nil {
-				return &NotReadyError{"RabbitMQ (--amqp) cannot be reached, or takes nothing.", err}
+				return &NotReadyError{"RabbitMQ (--amqp) cannot be reached, or takes nothing. See whether it runs, and whether it has memory and disk left (rabbitmq-diagnostics alarms). It is used again as soon as it can be.", err}
 			}
 			return nil
 		},
@@ -165,6 +165,19 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		b.Callback.key = w.CallbackKey
 	}
 	return b, nil
+}
+
+// whyNoRedis says what is the matter with Redis, and what to do.
+func whyNoRedis(err error) string {
+	switch {
+	case errors.Is(err, lifecycle.ErrFull):
+		return "Redis (--redis) has no memory left (maxmemory). Give it more; what was accepted is kept, and goes on then."
+	case errors.Is(err, redis.ErrReplica):
+		return "Redis (--redis) takes no writes, because it is a replica. Name its master, or the Sentinels that know it."
+	case link.Refused(err):
+		return "Redis (--redis) answers, and takes no writes. Its log, and that of this process, say why: mostly its disk is full, or replicas are missing."
+	}
+	return "Redis (--redis) does not answer. See whether it runs and can be reached from here. It is used again as soon as it answers."
 }
 
 // Redact returns the servers of a URL without what proves who may use them.
