@@ -53,6 +53,7 @@ type Backends struct {
 
 	ready   func(context.Context) error
 	damages *codec.Damages // what the store has found damaged
+	meter   *Meter         // nil: nobody counts
 }
 
 // NotReadyError says what a process cannot work without.
@@ -76,20 +77,20 @@ func (b *Backends) Ready(ctx context.Context) error { return b.ready(ctx) }
 func (b *Backends) Close() error { return errors.Join(b.Broker.Close(), b.Store.Close()) }
 
 // OpenEmbedded opens the store in a folder and fills a queue in memory with the work that is
-// unfinished there. stalls may be nil, see [bolt.Options].
-func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, log *slog.Logger) (*Backends, error) {
+// unfinished there. stalls and meter may be nil, see [bolt.Options].
+func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, meter *Meter, log *slog.Logger) (*Backends, error) {
 	path := filepath.Join(folder, "hark.db")
 	damages := codec.NewDamages(log)
 	s, err := bolt.Open(path, bolt.Options{
 		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
-		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages,
+		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: meter.Lifecycle(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
 	queue := memory.New(routes, memory.Options{Backlog: backlog(s)})
 	b := &Backends{
-		Store: s, damages: damages, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
+		Store: s, damages: damages, meter: meter, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
 			switch err := s.Probe(ctx); {
 			case errors.Is(err, lifecycle.ErrFull):
@@ -113,6 +114,8 @@ type Shared struct {
 	Waiting func()
 	// Stall is that of [redis.Options]; nil: never.
 	Stall *stall.Watch
+	// Meter counts what this process does; nil: nobody does.
+	Meter *Meter
 	// CallbackExchange is where events are published to as well, CallbackBacklog how many may wait
 	// in Redis for that. "": nowhere.
 	CallbackExchange string
@@ -128,7 +131,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
-		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages,
+		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: w.Meter.Lifecycle(),
 	}, func(error) {
 		if w.Waiting != nil {
 			w.Waiting()
@@ -146,7 +149,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	}
 	s.RankBy(queue.Rank)
 	b := &Backends{
-		Store: s, damages: damages, Broker: queue, Now: s.Now, Rabbit: queue,
+		Store: s, damages: damages, meter: w.Meter, Broker: queue, Now: s.Now, Rabbit: queue,
 		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {

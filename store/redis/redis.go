@@ -68,6 +68,9 @@ type Options struct {
 	// Damages is told of what is found damaged; nil: nobody is.
 	Damages *codec.Damages
 
+	// Meter is told of the steps of requests that this process has made; nil: nobody is.
+	Meter lifecycle.Meter
+
 	Logger *slog.Logger // default: discard
 }
 
