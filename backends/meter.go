@@ -9,9 +9,9 @@ import (
 	"github.com/hark-push/hark/metrics"
 )
 
-// Meter counts for Prometheus what this process does to requests, and how its store and its queue do
-// at that. It implements [lifecycle.Meter]; each series that an event counts for is found without a
-// lock. A nil one counts nothing.
+// Meter counts for Prometheus what this process does to requests, and how its store and its queue
+// do at that. It implements [lifecycle.Meter]; each series that an event counts for is found
+// without a lock. A nil one counts nothing.
 type Meter struct {
 	routes  map[string]*routeMeter // those that are configured, so that there are no others
 	others  *routeMeter            // of requests whose route is not, any more
@@ -33,7 +33,7 @@ type routeMeter struct {
 	took, waited *metrics.Histogram // nil of batches
 }
 
-// otherRoute is the value of the label of all routes that are not configured. No route is called so.
+// otherRoute is the value of the label of all routes that are not configured. None is called so.
 const otherRoute = "(other)"
 
 // NewMeter returns a meter for requests of these routes.

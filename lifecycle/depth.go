@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Depth is how much there is of a route that has not ended, of all processes. Batches have no route.
+// Depth is how much there is of a route that has not ended, of all processes. Batches have no
+// route.
 type Depth struct {
 	Pending    int64 // wait for a processor; those that are parked or delayed are among them
 	Processing int64 // are worked on

@@ -59,7 +59,8 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_vm_memory_high_watermark", "0")
 			},
 			func(s *servers) { s.ctl("set_vm_memory_high_watermark", "0.4") },
-			4 * time.Second, 2 * time.Second, []string{"RabbitMQ", "--amqp", "memory and disk"},
+			4 * time.Second, 2 * time.Second,
+			[]string{"RabbitMQ", "--amqp", "memory and disk"},
 		},
 		{
 			"RabbitMQ is short of disk",
@@ -68,13 +69,15 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_disk_free_limit", "1000000GB")
 			},
 			func(s *servers) { s.ctl("set_disk_free_limit", "50MB") },
-			4 * time.Second, 2 * time.Second, []string{"RabbitMQ", "--amqp", "memory and disk"},
+			4 * time.Second, 2 * time.Second,
+			[]string{"RabbitMQ", "--amqp", "memory and disk"},
 		},
 		{
 			"Redis is full",
 			func(s *servers) { s.set("maxmemory", "1") },
 			func(s *servers) { s.set("maxmemory", "0") },
-			4 * time.Second, 4 * time.Second, []string{"Redis", "--redis", "maxmemory"},
+			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "maxmemory"},
 		},
 		{
 			"Redis cannot write to its disk",
@@ -91,13 +94,15 @@ func TestFaults(t *testing.T) {
 					s.t.Fatal(err)
 				}
 			},
-			4 * time.Second, 4 * time.Second, []string{"Redis", "--redis", "takes no writes", "disk"},
+			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "takes no writes", "disk"},
 		},
 		{
 			"Redis is a replica",
 			func(s *servers) { s.replicate("127.0.0.1", "1") },
 			func(s *servers) { s.replicate("NO", "ONE") },
-			4 * time.Second, 4 * time.Second, []string{"Redis", "--redis", "replica", "master"},
+			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "replica", "master"},
 		},
 	} {
 		t.Run(fault.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ func TestMetrics(t *testing.T) {
 	}
 
 	s.call("POST", "/v1/requests", `{"id":"done","route":"sleep","content":{"steps":1,"duration":0}}`, "Prefer: wait=20").want(200)
-	s.call("POST", "/v1/requests", `{"id":"done","route":"sleep","content":{"steps":1,"duration":0}}`).want(200) // a repetition
+	s.call("POST", "/v1/requests", `{"id":"done","route":"sleep","content":{"steps":1,"duration":0}}`).want(200)
 	s.call("POST", "/v1/requests", `{"route":"sleep","content":{"steps":1,"duration":0,"fail":true}}`, "Prefer: wait=20").want(500)
 	work := s.submit("default", "leased")
 	leased := s.leaseOne("")

@@ -25,7 +25,7 @@ type meter struct {
 
 	roles    map[string]prometheus.Counter
 	problems map[string]prometheus.Counter
-	limits   map[string]*atomic.Uint64 // which one was met how often; of connections the hub says it
+	limits   map[string]*atomic.Uint64 // how often which was met; those of connections the hub has
 
 	lag     *metrics.Histogram // nil: nobody measures it
 	attempt *metrics.Histogram

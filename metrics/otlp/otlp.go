@@ -75,7 +75,7 @@ func Start(ctx context.Context, o Options) (stop func(context.Context), err erro
 func destination(traces string) (endpoint string, wanted bool, err error) {
 	named := os.Getenv(endpointVariable) != "" || os.Getenv(generalVariable) != ""
 	switch exporter := os.Getenv(exporterVariable); {
-	case os.Getenv(disabledVariable) == "true" || exporter == "none" || exporter == "prometheus": // as /metrics does
+	case os.Getenv(disabledVariable) == "true" || exporter == "none" || exporter == "prometheus":
 		return "", false, nil
 	case exporter != "" && exporter != "otlp":
 		return "", false, fmt.Errorf("%s: %q is not allowed: want otlp, prometheus (which is /metrics) or none", exporterVariable, exporter)
@@ -130,7 +130,7 @@ var certificates = []string{
 	"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
 }
 
-// asJSON sends as JSON what the exporter of metrics, which knows only protocol buffers, sends. Their
+// asJSON sends as JSON what the exporter of metrics sends, which knows only protocol buffers. Their
 // JSON form is that of OTLP, with enumerations as numbers; ids of traces, which have one of their
 // own there, are not among what is counted.
 type asJSON struct{ next http.RoundTripper }
