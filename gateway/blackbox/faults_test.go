@@ -228,7 +228,6 @@ func TestForeignQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	out, err := exec.Command(path, s.args(s.rabbit.Addr, "--listen=127.0.0.1:0")...).CombinedOutput()
 	if err == nil {
 		t.Error("it runs")
