@@ -75,9 +75,9 @@ type Store interface {
 	// is no such request or it has no such part. The caller owns the bytes.
 	Content(ctx context.Context, of Ref, p Part) (Content, error)
 
-	// List returns requests of one owner, or of all, newest first, at a cost that does not grow with
-	// how many are kept. ErrCursor. Of one owner a damaged record is the error; of all those are
-	// left out.
+	// List returns requests of one owner, or of all, newest first, at a cost that does not grow
+	// with how many are kept. ErrCursor. Of one owner a damaged record is the error; of all those
+	// are left out.
 	List(ctx context.Context, q Query) (Page, error)
 
 	// Delete forgets a request that has ended: its state, content, own channel

@@ -102,7 +102,8 @@ func fewOf(tx *bolt.Tx, q *lifecycle.Query) (ids []string, few bool) {
 		}
 	case q.Status == lifecycle.Processing || q.Status == lifecycle.Waiting:
 		bucket = processingBucket
-		idOf = func(key, _ []byte) []byte { return bytes.TrimPrefix(key, []byte{0x00}) } // see processingKey
+		// See processingKey.
+		idOf = func(key, _ []byte) []byte { return bytes.TrimPrefix(key, []byte{0x00}) }
 	case q.Status == lifecycle.Failed && q.Route != "": // without a route there are batches, too
 		bucket, prefix = deadBucket, deadPrefix(q.Route)
 		idOf = func(key, _ []byte) []byte { return key[len(prefix)+8:] }

@@ -13,9 +13,9 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 )
 
-// TestMadeOfOlderFile: what is in a file of the version before is in the list of everybody's when it
-// is opened, whether that was killed half-way through it or not; and one call goes through so many,
-// and no more.
+// TestMadeOfOlderFile: what is in a file of the version before is in the list of everybody's when
+// it is opened, whether that was killed half-way through it or not; and one call goes through so
+// many, and no more.
 func TestMadeOfOlderFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -94,8 +94,8 @@ func TestMadeOfOlderFile(t *testing.T) {
 	}
 }
 
-// TestMadeIndexIsHeldAgainstRecords: a file whose list of everybody's lacks a request, has one more,
-// or another topic, is not opened.
+// TestMadeIndexIsHeldAgainstRecords: a file whose list of everybody's lacks a request, has one
+// more, or another topic, is not opened.
 func TestMadeIndexIsHeldAgainstRecords(t *testing.T) {
 	for _, test := range []struct {
 		name   string

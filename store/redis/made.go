@@ -21,7 +21,8 @@ import (
 func (s *Store) listAll(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
 	end := timePlace{at: 1 << 53} // in front of which the list goes on
 	if !q.Until.IsZero() {
-		end.at = min(micros(q.Until.Add(time.Microsecond-1)), end.at) // what was created in that one before it counts
+		// What was created in its microsecond, and before it, counts.
+		end.at = min(micros(q.Until.Add(time.Microsecond-1)), end.at)
 	}
 	if q.Cursor != "" {
 		at, id, ok := codec.ParseAllCursor(q.Cursor)
@@ -71,7 +72,8 @@ func (s *Store) listAll(ctx context.Context, q lifecycle.Query) (lifecycle.Page,
 	}
 	readable := found[:0]
 	for _, l := range found {
-		if l.r, err = s.record(l.id, l.value); err == nil && q.Selects(&l.r.Request) { // else the damage was told
+		// What is damaged was told.
+		if l.r, err = s.record(l.id, l.value); err == nil && q.Selects(&l.r.Request) {
 			readable = append(readable, l)
 		}
 	}
