@@ -1,6 +1,6 @@
 #!/bin/sh
-# In Firefox text(), json() and arrayBuffer() of an answer whose connection is reset reject with an AbortError, which is what a program knows its own
-# abort() by: it passes over the failure as if it had been asked for.
+# In Firefox text() and json() of an answer whose connection is reset reject with an AbortError, which is what a program knows its own abort() by: it
+# passes over the failure as if it had asked for it.
 #
 # Firefox ESR 153.8.0, beside Chromium 156.0.8078.108 (Debian 12: firefox-esr, chromium; both have to be there), Node 20.20.2.
 #

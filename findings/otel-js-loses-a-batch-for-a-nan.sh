@@ -1,6 +1,6 @@
 #!/bin/sh
 # One attribute or measurement that is NaN, infinite, or a whole number of 2^63 and more has the Collector refuse the whole request that OpenTelemetry's
-# SDK for JavaScript exports as JSON, and so all spans and metrics that were to go with it. As protobuf it is read.
+# SDK for JavaScript exports as JSON, and so all spans, or all metrics, that were to go with it. As protobuf it is read.
 #
 # @opentelemetry/otlp-transformer 0.223.1, sdk-trace-base 2.12.1, sdk-metrics 2.12.1 (npm), Node 20.20.2; Go go.opentelemetry.io/collector/pdata v1.71.0
 # (which reads requests for the Collector), Go 1.26.

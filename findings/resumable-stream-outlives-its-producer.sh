@@ -9,9 +9,9 @@
 # Seen: what is in Redis is a mark that there is such a stream, for 24 hours. The text is in the memory of the process that makes it, which sends it by
 # pub/sub; nobody looks whether that is there.
 #
-#   followed, 10 s after         still open, nothing more
 #   resumeExistingStream         Timeout waiting for ack
 #   resumableStream              Timeout waiting for ack
+#   followed, 10 s after         still open, nothing more
 #   the mark lives for           about 24 h
 #
 # What to do: a time limit for silence in who follows. When resuming fails with this error, delete the mark (resumable-stream:rs:sentinel:ID), or begin

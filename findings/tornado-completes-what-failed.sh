@@ -9,12 +9,13 @@
 # Seen: Tornado logs "Cannot send error response after headers written", and finishes the response. Daphne logs the exception, and nothing else happens; it
 # is the same when an application returns without having said that there is no more. The handler sends one event, and raises an exception:
 #
-#   uvicorn   cut, 1 event
-#   tornado   complete, 1 event
-#   daphne    open for 5 s more, 1 event
+#   uvicorn           cut, 1 event
+#   tornado           complete, 1 event
+#   tornado, closed   cut, 1 event
+#   daphne            open for 5 s more, 1 event
 #
-# What to do: in Tornado catch what the source of a stream throws, and close: self.request.connection.stream.close(). With Daphne nothing that an application
-# says cuts a body; serve streams by another server, or say the end, and failures, in the stream.
+# What to do: in Tornado catch what the source of a stream throws, and close the connection (below, for "/closed"). With Daphne we found no way to cut: say
+# the end of a stream, and that it failed, in the stream, or serve it by another server.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -49,9 +50,11 @@ async def tornado(port):
             self.write("data: 1\n\n")
             await self.flush()
             await asyncio.sleep(0.3)
+            if self.request.path == "/closed":
+                self.request.connection.stream.close()
             raise RuntimeError("the source has failed")
 
-    Application([("/", Handler)]).listen(port, "127.0.0.1")
+    Application([("/.*", Handler)]).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
 if __name__ == "__main__":
@@ -97,10 +100,13 @@ async function get(url) {
 const seen = {
   uvicorn: await get(await start('-m', 'uvicorn', '--http', 'h11', '--port', 'PORT', 'app:app')),
   tornado: await get(await start('app.py', 'PORT')),
+  'tornado, closed': await get(`${await start('app.py', 'PORT')}closed`),
   daphne: await get(await start('-m', 'daphne', '-b', '127.0.0.1', '-p', 'PORT', 'app:app')),
 };
-for (const [what, said] of Object.entries(seen)) console.log(what.padEnd(9), said);
-assert.deepEqual(seen, { uvicorn: 'cut, 1 event', tornado: 'complete, 1 event', daphne: 'open for 5 s more, 1 event' });
+for (const [what, said] of Object.entries(seen)) console.log(what.padEnd(17), said);
+assert.deepEqual(seen, {
+  uvicorn: 'cut, 1 event', tornado: 'complete, 1 event', 'tornado, closed': 'cut, 1 event', daphne: 'open for 5 s more, 1 event',
+});
 process.exit();
 EOF
 timeout 90 node find.mjs
