@@ -77,6 +77,12 @@ func (a *API) asProblem(err error) *problem.Details {
 	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
 		return a.overQuota(q)
 	}
+	if f, ok := errors.AsType[*lifecycle.FullError](err); ok && f.Alone {
+		p := tooManyInBatch("brings " + strconv.FormatInt(f.Wanted, 10) + " requests to the route " + f.Route + ", and at most " + strconv.FormatInt(f.Most, 10) +
+			" may wait on one (--max-waiting-per-route)")
+		p.Members = map[string]any{"route": f.Route}
+		return p
+	}
 	if f, ok := errors.AsType[*lifecycle.FullError](err); ok {
 		return &problem.Details{
 			Kind: problem.RouteFull, RetryAfter: a.whenRoom(f), Members: map[string]any{"route": f.Route},

@@ -87,6 +87,8 @@ func TestWaitingPerCaller(t *testing.T) {
 	if n := len(alice.call("GET", "/v1/requests", nil).want(200).json()["requests"].([]any)); n != 1 {
 		t.Errorf("%d requests are stored", n)
 	}
+	neverFits(t, batch(request("images"), request("default"), request("default"), request("default")),
+		"violated-policies", "[waiting-requests-per-caller]", "--max-waiting-per-caller")
 	batch(request("images"), request("default")).want(202)
 	full(alice.call("POST", "/v1/requests", request("default"), async))
 	full(alice.call("PUT", "/v1/call/images/x", "1", async))
