@@ -60,6 +60,12 @@ func TestEstimates(t *testing.T) {
 			t.Errorf("%v: %s", err, e)
 		}
 	}
+	// What waits behind its key is not before what it waits for.
+	first := get(s.submit("default", 1, "timeout=12h", "concurrencyKey=k"))
+	behind := get(s.submit("default", 1, "timeout=12h", "concurrencyKey=k"))
+	if eta(first).Before(before) || eta(behind).Before(eta(first)) {
+		t.Errorf("behind its key: %v, then %v", first, behind)
+	}
 	// Another route has ended nothing.
 	if doc := get(s.submit("images", 1)); doc["eta"] != nil {
 		t.Errorf("%v", doc)
