@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"settings":         {},
 	"logs":             {},
 	"metrics":          {"github.com/prometheus"},
+	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
 		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
 		"github.com/prometheus",

@@ -215,6 +215,7 @@ func fiberProblem(e *fiber.Error) *problem.Details {
 // fail answers with an error. It is Fiber's error handler.
 func (a *API) fail(c *fiber.Ctx, err error) error {
 	p := a.asProblem(err)
+	a.failed(p)
 	about := []any{slog.String("method", c.Method()), slog.String("path", c.Route().Path)}
 	if path := c.Route().Path; strings.HasPrefix(path, "/v1/requests/") || strings.HasPrefix(path, "/v1/batches/") || strings.HasPrefix(path, "/v1/work/") {
 		about = append(about, slog.String("request", c.Params("id")))
