@@ -43,7 +43,7 @@ var ofNoRequest = []string{
 // logs can have a level of its own.
 func TestLogMessages(t *testing.T) {
 	var all []message
-	for _, room := range []string{"backends", "broker", "gateway", "hub", "lifecycle", "processor", "store", "webhook"} {
+	for _, room := range []string{"backends", "broker", "gateway", "hub", "lifecycle", "processor", "store", "tracing", "webhook"} {
 		if err := filepath.WalkDir(room, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 				return err

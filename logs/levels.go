@@ -28,7 +28,7 @@ var levels = map[string]slog.Level{
 // finds in the source. A name stands for what is below it, too.
 var Packages = []string{
 	"backends", "broker", "broker/rabbitmq", "gateway", "gateway/api", "gateway/auth", "gateway/config", "gateway/lease", "gateway/node",
-	"hub", "lifecycle", "processor", "processor/samples", "store", "store/codec", "store/redis", "webhook",
+	"hub", "lifecycle", "processor", "processor/samples", "store", "store/codec", "store/redis", "tracing", "webhook",
 }
 
 // Parse reads levels as a flag gives them: one for all, for some packages, or both, like
