@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -231,5 +232,43 @@ func TestWhatDocumentsHave(t *testing.T) {
 		strings.Repeat("x", 120) + "\n" + long[:100] + "\n")
 	if len(got) != 1 || got[5] == "" {
 		t.Error(got)
+	}
+}
+
+// TestEachRowIsRun: of each table that says what is in the place of what in another system every
+// row has its number, and a command below the table that is said to be that row's; the other way
+// round, no number is of a row that there is not.
+func TestEachRowIsRun(t *testing.T) {
+	_, text, _ := strings.Cut(docs.Read(t, "docs/migrate.md"), "\n## From another system\n")
+	row := regexp.MustCompile(`(?m)^\| (\d+) \|`)
+	named := regexp.MustCompile(`(?m)(?:^# |\brows? )((?:\d+(?:, | and )?)+)`)
+	systems := strings.Split(text, "\n### ")[1:]
+	for _, system := range systems {
+		name, body, _ := strings.Cut(system, "\n")
+		rows, run := 0, make(map[string]bool)
+		for _, m := range row.FindAllStringSubmatch(body, -1) {
+			if rows++; m[1] != strconv.Itoa(rows) {
+				t.Errorf("%s: row %d has the number %s", name, rows, m[1])
+			}
+		}
+		for _, m := range named.FindAllStringSubmatch(body, -1) {
+			for _, n := range regexp.MustCompile(`\d+`).FindAllString(m[1], -1) {
+				if at, _ := strconv.Atoi(n); at < 1 || at > rows {
+					t.Errorf("%s: there is no row %s", name, n)
+				}
+				run[n] = true
+			}
+		}
+		for n := 1; n <= rows; n++ {
+			if !run[strconv.Itoa(n)] {
+				t.Errorf("%s: nothing runs row %d", name, n)
+			}
+		}
+		if rows < 5 {
+			t.Errorf("%s: only %d rows were found", name, rows)
+		}
+	}
+	if len(systems) != 4 {
+		t.Errorf("%d systems were found", len(systems))
 	}
 }

@@ -33,10 +33,11 @@ var rooms = map[string][]string{
 	"broker/rabbitmq":  {"backoff", "broker", "github.com/rabbitmq"},
 	"processor":        {"backoff", "lifecycle", "broker"},
 	"settings":         {},
+	"logs":             {},
 	"metrics":          {"github.com/prometheus"},
 	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
-		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "metrics",
+		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
 		"github.com/prometheus",
 	},
 	"processor/cmd":             {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},

@@ -2,11 +2,13 @@ package backends
 
 import (
 	"cmp"
+	"io"
 	"log/slog"
 	"strconv"
 	"time"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/logs"
 	"github.com/hark-push/hark/settings"
 )
 
@@ -30,7 +32,7 @@ type Options struct {
 	MaxTimeout time.Duration `env:"HARK_MAX_TIMEOUT" default:"24h" help:"Longest timeout that a request may ask for. Gateways and workers need the same."`
 	RetryDelay time.Duration `env:"HARK_RETRY_DELAY" default:"1s" help:"Delay before the second attempt; doubled for each further one. Gateways and workers need the same."`
 
-	LogLevel string `env:"HARK_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	LogLevel string `env:"HARK_LOG_LEVEL" default:"info" placeholder:"LEVELS" help:"debug, info, warn or error, and behind it others for some packages, like info,hub=debug,store=warn."`
 }
 
 // Check returns a [*settings.Error] if a value is not allowed.
@@ -50,6 +52,9 @@ func (o *Options) Check() error {
 	if err := o.checkTargets(o.AMQP, o.Prefix); err != nil {
 		return err
 	}
+	if _, err := logs.Parse(o.LogLevel); err != nil {
+		return settings.NotAllowed("log-level", o.LogLevel, logs.Allowed+". "+err.Error())
+	}
 	const year = 365 * 24 * time.Hour
 	return cmp.Or(
 		settings.Between("partitions", o.Partitions, 1, 1024),
@@ -62,9 +67,13 @@ func (o *Options) Check() error {
 	)
 }
 
-// Level is that of LogLevel.
-func (o *Options) Level() slog.Level {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(o.LogLevel)) // one of the enum
-	return level
+// Levels are those of LogLevel, which was checked.
+func (o *Options) Levels() logs.Levels {
+	l, _ := logs.Parse(o.LogLevel)
+	return l
+}
+
+// NewLogger returns the log of the program, and by what its levels change.
+func (o *Options) NewLogger(w io.Writer) (*slog.Logger, *logs.Handler) {
+	return logs.New(w, o.Levels())
 }

@@ -359,7 +359,13 @@ func TestDockerfile(t *testing.T) {
 	if built != 3 {
 		t.Errorf("builds %d programs", built)
 	}
-	for _, want := range []string{"CGO_ENABLED=0", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", `CMD ["/health"`} {
+	if n := strings.Count(text, "\nARG VERSION="); n != len(stages)+1 {
+		t.Errorf("%d of %d stages know the version", n, len(stages)+1)
+	}
+	for _, want := range []string{
+		"CGO_ENABLED=0", "\nUSER 65532:65532\n", "\nHEALTHCHECK ", `CMD ["/health"`,
+		"-X github.com/hark-push/hark/version.stamped=${VERSION}", `org.opencontainers.image.version="${VERSION}"`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
 		}

@@ -58,9 +58,7 @@ func run(args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintf(out, "The key, which is shown this once:\n\n%s\n\nIts entry in the file of --keys:\n\n%s", key, entry)
 		return 0
 	}
-	level := new(slog.LevelVar)
-	level.Set(c.Level())
-	logger := slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: level}))
+	logger, levels := c.NewLogger(errOut)
 	if c.FromCopy != nil {
 		logger.Error("the settings are those of the copy, because their URL does not answer (--config, --config-copy)",
 			slog.String("copy", c.ConfigCopy), slog.Any("error", c.FromCopy))
@@ -92,7 +90,7 @@ func run(args []string, out, errOut io.Writer) int {
 		return 1
 	}
 	follower, err := config.Follow(args, c, func(c config.Config) {
-		level.Set(c.Level())
+		levels.Set(c.Levels())
 		g.SetLimits(c)
 	}, logger)
 	if err != nil { // which it was not when it was parsed
@@ -102,7 +100,7 @@ func run(args []string, out, errOut io.Writer) int {
 	}
 	g.Welcome(out)
 	if err := g.Serve(ctx); err != nil {
-		logger.Error("stopped", slog.Any("error", err))
+		logger.Error("stopped by an error", slog.Any("error", err))
 		return 1
 	}
 	return 0

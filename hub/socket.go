@@ -356,9 +356,9 @@ func (s *socket) ended(sub *subscription, offset uint64) {
 	})
 }
 
-func (s *socket) broken(_ *subscription, err error) {
+func (s *socket) broken(sub *subscription, err error) {
 	if s.hub.ctx.Err() == nil {
-		s.hub.log.Warn("socket closed: a channel could not be read", slog.Any("error", err))
+		s.hub.log.Warn("socket closed: a channel could not be read", slog.String("channel", sub.ch.name), slog.Any("error", err))
 	}
 	s.dismiss(farewellSource)
 }

@@ -178,7 +178,7 @@ func (s *stream) ended(_ *subscription, offset uint64) {
 
 func (s *stream) broken(_ *subscription, err error) {
 	if s.hub.ctx.Err() == nil {
-		s.hub.log.Warn("stream closed: its channel could not be read", slog.Any("error", err))
+		s.hub.log.Warn("stream closed: its channel could not be read", slog.String("channel", s.sub.ch.name), slog.Any("error", err))
 	}
 	s.dismiss(farewellSource)
 }

@@ -38,7 +38,10 @@ var (
 type DamageError struct {
 	ID   string // the request that it is of, "" if it is of none
 	What string // "the record", "the content", "the result", …
-	Err  error
+	// Request is that request, without what is damaged, if Get cannot read it and its record itself
+	// can be read; nil: nobody knows whose it is.
+	Request *Request
+	Err     error
 }
 
 func (e *DamageError) Error() string {

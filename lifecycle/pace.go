@@ -129,6 +129,14 @@ func estimate(r *Request, p Pace, now time.Time) time.Time {
 		if *r.Position > 0 { // of the one in front a part is over
 			wait -= min(max(idle, 0), p.Between())
 		}
+		if most := r.Concurrency.Limit; r.Parked && most > 0 {
+			if r.InLine == nil {
+				return time.Time{}
+			}
+			// However fast its route goes: so many of its lane at a time, and each for as long as
+			// those of its route take, which is all that is known of them.
+			wait = max(wait, time.Duration(min(float64(*r.InLine)/float64(most)*float64(each), math.MaxInt64/4)))
+		}
 		end = later(now.Add(wait), r.NotBefore).Add(each)
 	case Processing:
 		if end = r.ETA(); end.Before(now) { // it has been silent since

@@ -129,6 +129,10 @@ func TestEstimate(t *testing.T) {
 		return r
 	}
 	with := func(r lifecycle.Request, f func(r *lifecycle.Request)) lifecycle.Request { f(&r); return r }
+	parked := func(r lifecycle.Request, before, most int) lifecycle.Request {
+		r.Concurrency, r.Parked, r.InLine = lifecycle.Concurrency{Key: "k", Limit: most, Route: 9}, true, &before
+		return r
+	}
 	for _, c := range []struct {
 		name string
 		r    lifecycle.Request
@@ -145,6 +149,12 @@ func TestEstimate(t *testing.T) {
 		{"it is delayed", with(pending(0), func(r *lifecycle.Request) { r.NotBefore = now.Add(time.Minute) }), one, nil, 70 * time.Second, time.Second},
 		{"others have been, long ago", pending(0), work(1, 40, 10*time.Second, now.Add(-100*time.Hour)), nil, 10 * time.Second, time.Second},
 		{"nobody works", with(pending(0), func(r *lifecycle.Request) { r.UpdatedAt = now.Add(-10 * time.Minute) }), work(1, 40, 10*time.Second, now.Add(-9*time.Minute)), nil, -1, 0},
+		{"it waits behind its key", parked(pending(0), 1, 1), ten, nil, 20 * time.Second, time.Second},
+		{"six are before it behind its key, two at a time", parked(pending(3), 6, 2), ten, nil, 40 * time.Second, time.Second},
+		{"its route is slower than its key", parked(pending(9), 2, 2), one, nil, 100 * time.Second, time.Second},
+		{"it waits behind its key, nobody says where", with(parked(pending(0), 1, 1), func(r *lifecycle.Request) { r.InLine = nil }), ten, nil, -1, 0},
+		{"it waits for its route alone", parked(pending(3), 3, 0), ten, nil, 13 * time.Second, time.Second},
+		{"many are before it behind its key", parked(pending(0), 1_000_000_000, 1), ten, nil, time.Hour, 0},
 		{"it has run out of time", with(pending(0), func(r *lifecycle.Request) { r.ExpiresAt = now.Add(-time.Second) }), one, nil, -1, 0},
 		{"nothing is known", pending(0), lifecycle.Pace{}, nil, -1, 0},
 		{"the store is away", pending(0), one, lifecycle.ErrUnavailable, -1, 0},

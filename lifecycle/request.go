@@ -110,6 +110,10 @@ type Request struct {
 	// not to be queued until it has one. The store says so of what a step has left pending, and of
 	// what [Housekeeping.Unfinished] yields; it is never stored.
 	Parked bool `json:"-"`
+	// InLine is how many of the requests of its lane, see [Request.Lane], have a slot or are to get
+	// one before it. The store says so of a request that waits for a slot when it hands it out by
+	// Get or List; nil: it waits for none, or the store does not say. It is never stored.
+	InLine *int `json:"-"`
 }
 
 // Content is a body with its media type.

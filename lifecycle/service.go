@@ -140,14 +140,22 @@ func (s *Service) SaveReply(ctx context.Context, caller Principal, of Ref, key s
 // Get returns one of the caller's requests.
 func (s *Service) Get(ctx context.Context, caller Principal, of Ref) (Request, error) {
 	r, err := s.store.Get(ctx, of)
+	if damage, ok := errors.AsType[*DamageError](err); ok && damage.Request != nil && (!of.Of(damage.Request) || !caller.sees(damage.Request)) {
+		return Request{}, ErrNotFound
+	}
 	if err != nil {
 		return Request{}, err
 	}
-	if r.Owner != caller.Subject && !caller.Is(RoleAdmin) || caller.Request.ID != "" && !caller.Request.Of(&r) {
+	if !caller.sees(&r) {
 		return Request{}, ErrNotFound
 	}
 	s.estimate(ctx, &r)
 	return r, nil
+}
+
+// sees reports whether a request is one of the caller's.
+func (p Principal) sees(r *Request) bool {
+	return (r.Owner == p.Subject || p.Is(RoleAdmin)) && (p.Request.ID == "" || p.Request.Of(r))
 }
 
 // Result returns the bytes that came out of one of the caller's requests,
@@ -221,7 +229,16 @@ func (s *Service) tell(r Request) { s.batches.changed(r) }
 // knows whose it was and whether it has ended: then only an admin may.
 func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	r, err := s.Get(ctx, caller, of)
-	if _, damaged := errors.AsType[*DamageError](err); damaged && caller.Is(RoleAdmin) {
+	damage, damaged := errors.AsType[*DamageError](err)
+	if damaged && damage.Request != nil { // it is the caller's, or Get would not have found it
+		if r = *damage.Request; !r.Status.Terminal() {
+			return ErrNotEnded
+		}
+		if err := s.batches.forgets(ctx, r); err != nil {
+			return err
+		}
+	}
+	if damaged && (damage.Request != nil || caller.Is(RoleAdmin)) {
 		return s.deleteDamaged(ctx, caller, of.ID)
 	}
 	if err != nil {
@@ -235,14 +252,14 @@ func (s *Service) Delete(ctx context.Context, caller Principal, of Ref) error {
 	return s.store.Delete(ctx, r.Ref())
 }
 
-// deleteDamaged forgets a request whose record is damaged. If it was a member of a batch, whoever
+// deleteDamaged forgets a request that is damaged. If it was a member of a batch, whoever
 // reconciles that finds it lost.
 func (s *Service) deleteDamaged(ctx context.Context, caller Principal, id string) error {
 	r, err := s.store.DeleteDamaged(ctx, id)
 	if err != nil {
 		return err
 	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "a request whose record was damaged was deleted",
+	s.log.LogAttrs(ctx, slog.LevelWarn, "damaged request was deleted",
 		slog.String("request", id), slog.String("owner", r.Owner), slog.String("by", caller.Subject))
 	s.queue.Discard(r)
 	return nil

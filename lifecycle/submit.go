@@ -24,6 +24,7 @@ func (s *Service) Submit(ctx context.Context, caller Principal, sub Submission) 
 		return Created{}, err
 	}
 	created, err := s.place(ctx, sub)
+	err = alone(&sub, err)
 	if quota, ok := errors.AsType[*QuotaError](err); ok {
 		quota.Owner = sub.Owner
 	}

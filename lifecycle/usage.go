@@ -1,6 +1,10 @@
 package lifecycle
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Usage is what an owner takes of a store.
 type Usage struct {
@@ -110,8 +114,10 @@ func (n Room) admit(route string, wanted int64) error {
 type FullError struct {
 	Route string
 	Most  int64 // that may wait
-	// Wanted is how many would wait with it; 0: the store does not say.
+	// Wanted is how many would wait with it; 0: the store does not say. If Alone, how many it
+	// brings.
 	Wanted int64
+	Alone  bool // it brings more than may wait, so that there is never room for it
 }
 
 func (e *FullError) Error() string {
@@ -131,8 +137,36 @@ type QuotaError struct {
 	Owner        string // as [Service.Submit] says
 	Policy       string
 	Most, Wanted int64 // what is allowed, and what it would be; requests or bytes
+	// It is more than what is allowed, whatever else there is, so that there is never room for it;
+	// then Wanted is what it takes.
+	Alone bool
 }
 
 func (e *QuotaError) Error() string {
 	return fmt.Sprintf("%s: %d would be more than %d", e.Policy, e.Wanted, e.Most)
+}
+
+// alone returns why a submission that was refused for want of room would be refused if nothing else
+// took any: then waiting does not help. Else it returns refused.
+func alone(sub *Submission, refused error) error {
+	_, isFull := errors.AsType[*FullError](refused)
+	_, isQuota := errors.AsType[*QuotaError](refused)
+	if !isFull && !isQuota {
+		return refused
+	}
+	r := NewRequest(sub, time.Now()).Request
+	err := sub.Quota.Admit(Usage{}, r.Usage())
+	if err == nil {
+		err = sub.Room.Admit(sub.Route, func(string) int64 { return 0 })
+	}
+	if err == nil {
+		return refused
+	}
+	if full, ok := errors.AsType[*FullError](err); ok {
+		full.Alone = true
+	}
+	if quota, ok := errors.AsType[*QuotaError](err); ok {
+		quota.Alone = true
+	}
+	return err
 }

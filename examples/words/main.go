@@ -83,7 +83,7 @@ var retries = map[string]processor.RetryPolicy{"words": {Base: time.Second, Fact
 func main() {
 	var o backends.Options // flags and variables, which gateways have alike
 	kong.Parse(&o, kong.Name("words"), kong.Description("Counts the words of texts, beside gateways that share Redis and RabbitMQ."))
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.Level()}))
+	log, _ := o.NewLogger(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o, log)
 	stop()

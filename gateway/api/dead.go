@@ -290,7 +290,7 @@ func (a *API) eachDead(c *fiber.Ctx, caller auth.Caller, route, what string, do 
 		a.log.Warn("not all requests that have failed could be dealt with", slog.String("route", route), slog.Any("error", err))
 		done.More = true
 	}
-	a.log.Info("requests that have failed were "+what, slog.String("route", route), slog.Int("requests", done.Done), slog.String("by", caller.Subject))
+	a.log.Info("requests that have failed were dealt with", slog.String("done", what), slog.String("route", route), slog.Int("requests", done.Done), slog.String("by", caller.Subject))
 	return send(c, fiber.StatusOK, map[string]any{what: done.Done, "more": done.More, "before": stamp{q.Before}})
 }
 

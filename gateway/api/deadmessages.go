@@ -111,7 +111,7 @@ func (a *API) eachMessage(c *fiber.Ctx, caller auth.Caller, what string, do func
 		if err != nil {
 			a.log.Warn("not all messages that were put aside could be dealt with", slog.String("route", route), slog.Any("error", err))
 		}
-		a.log.Info("messages that were put aside were "+what, slog.String("route", route), slog.Int("messages", n), slog.String("by", caller.Subject))
+		a.log.Info("messages that were put aside were dealt with", slog.String("done", what), slog.String("route", route), slog.Int("messages", n), slog.String("by", caller.Subject))
 	}
 	return send(c, fiber.StatusOK, map[string]int{what: n})
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -23,8 +24,26 @@ type notReady interface {
 	NotReady() string
 }
 
+// tell logs what whoever runs the gateway should know of a call that was answered with a problem,
+// because the caller is not told.
+func (a *API) tell(err error, p *problem.Details, about ...any) {
+	if _, made := errors.AsType[*problem.Details](err); made {
+		return
+	}
+	about = append(about, slog.Any("error", err))
+	_, unready := errors.AsType[notReady](err)
+	switch {
+	case unready:
+		a.log.Warn("not ready", about...)
+	case p.Kind == problem.Internal:
+		a.log.Error("internal error", about...)
+	case errors.Is(err, lifecycle.ErrUnavailable):
+		a.log.Warn("call refused", about...)
+	}
+}
+
 // asProblem is the one place where errors become statuses. What is not known
-// here is logged and told as internal, without its text.
+// here is told as internal, without its text.
 func (a *API) asProblem(err error) *problem.Details {
 	if p, ok := errors.AsType[*problem.Details](err); ok {
 		return p
@@ -71,11 +90,16 @@ func (a *API) asProblem(err error) *problem.Details {
 		return fiberProblem(e)
 	}
 	if e, ok := errors.AsType[notReady](err); ok {
-		a.log.Warn("not ready", slog.Any("error", err))
 		return &problem.Details{Kind: problem.Unavailable, Detail: "The node is not ready: " + e.NotReady() + " Its log says more.", RetryAfter: 2}
 	}
 	if q, ok := errors.AsType[*lifecycle.QuotaError](err); ok {
 		return a.overQuota(q)
+	}
+	if f, ok := errors.AsType[*lifecycle.FullError](err); ok && f.Alone {
+		p := tooManyInBatch("brings " + strconv.FormatInt(f.Wanted, 10) + " requests to the route " + f.Route + ", and at most " + strconv.FormatInt(f.Most, 10) +
+			" may wait on one (--max-waiting-per-route)")
+		p.Members = map[string]any{"route": f.Route}
+		return p
 	}
 	if f, ok := errors.AsType[*lifecycle.FullError](err); ok {
 		return &problem.Details{
@@ -155,17 +179,14 @@ func (a *API) asProblem(err error) *problem.Details {
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return known(problem.Unauthorized, "The call does not prove who makes it.")
 	case errors.Is(err, lifecycle.ErrFull):
-		a.log.Warn("call refused", slog.Any("error", err))
 		return &problem.Details{
 			Kind: problem.Unavailable, RetryAfter: 2,
 			Detail: "The store has no space left: the disk of --data is full, or the memory of Redis. The request was not taken; nothing was changed. " +
 				"What was accepted is kept, and goes on when there is room.",
 		}
 	case errors.Is(err, lifecycle.ErrUnavailable):
-		a.log.Warn("call refused", slog.Any("error", err))
 		return &problem.Details{Kind: problem.Unavailable, Detail: "The request was not taken; nothing was changed.", RetryAfter: 2}
 	default:
-		a.log.Error("internal error", slog.Any("error", err))
 		return known(problem.Internal, "Something went wrong inside the gateway.")
 	}
 }
@@ -195,6 +216,11 @@ func fiberProblem(e *fiber.Error) *problem.Details {
 func (a *API) fail(c *fiber.Ctx, err error) error {
 	p := a.asProblem(err)
 	a.failed(p)
+	about := []any{slog.String("method", c.Method()), slog.String("path", c.Route().Path)}
+	if path := c.Route().Path; strings.HasPrefix(path, "/v1/requests/") || strings.HasPrefix(path, "/v1/batches/") || strings.HasPrefix(path, "/v1/work/") {
+		about = append(about, slog.String("request", c.Params("id")))
+	}
+	a.tell(err, p, about...)
 	if p.RetryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(p.RetryAfter))
 	}

@@ -180,8 +180,35 @@ func (a *API) whenRoom(err error) int {
 	return int(min(math.Ceil(after.Seconds()), maxRetryAfter))
 }
 
+// neverFits is the problem of a submission that takes more by itself than its owner may, so that it
+// does not help to repeat it. One that is no batch takes a single place, so it has too many bytes.
+func neverFits(q *lifecycle.QuotaError) *problem.Details {
+	takes, most := strconv.FormatInt(q.Wanted, 10), strconv.FormatInt(q.Most, 10)
+	var p *problem.Details
+	switch q.Policy {
+	case lifecycle.PolicyWaiting:
+		p = tooManyInBatch("brings " + takes + " requests, and at most " + most + " of yours may wait at a time (--max-waiting-per-caller)")
+	case lifecycle.PolicyOpen:
+		p = tooManyInBatch("takes the places of " + takes + " requests, itself and what follows it included, and at most " + most +
+			" of yours may be open at a time (--max-open-per-caller)")
+	default:
+		p = &problem.Details{Kind: problem.TooLarge, Detail: "It would take " + takes + " bytes, and at most " + most +
+			" are kept for you (--max-stored-per-caller). A batch counts twice: as it came, and for its requests. Submit less at once."}
+	}
+	p.Members = map[string]any{"violated-policies": []string{q.Policy}}
+	return p
+}
+
+// tooManyInBatch is the problem of a batch that is larger than a limit lets any be.
+func tooManyInBatch(detail string) *problem.Details {
+	return problem.InvalidFields(problem.At("/requests", detail+", so there is never room for it: submit smaller batches"))
+}
+
 // overQuota is the problem of a submission for which its owner has no room.
 func (a *API) overQuota(q *lifecycle.QuotaError) *problem.Details {
+	if q.Alone {
+		return neverFits(q)
+	}
 	p := &problem.Details{Kind: problem.Open, RetryAfter: quotaRetry, Members: map[string]any{"violated-policies": []string{q.Policy}}}
 	p.Detail = "With it you would have " + strconv.FormatInt(q.Wanted, 10) + " requests that have not ended, at most " + strconv.FormatInt(q.Most, 10) + " are allowed."
 	switch q.Policy {

@@ -160,7 +160,11 @@ type session struct {
 }
 
 // Problem implements [hub.Session].
-func (s *session) Problem(err error) []byte { return s.api.asProblem(err).JSON("") }
+func (s *session) Problem(err error) []byte {
+	p := s.api.asProblem(err)
+	s.api.tell(err, p)
+	return p.JSON("")
+}
 
 // Authenticate implements [hub.Session]. A newer token must be of the same subject: what is
 // subscribed to is that one's.

@@ -144,6 +144,8 @@ func TestRouteFull(t *testing.T) {
 	if n := len(alice.call("GET", "/v1/requests", nil).want(200).json()["requests"].([]any)); n != 1 {
 		t.Errorf("%d requests are stored", n)
 	}
+	neverFits(t, batch(request("images"), request("default"), request("default"), request("default"), request("default")),
+		"route", "default", "--max-waiting-per-route")
 	batch(request("images"), request("default"), request("default")).want(202)
 	full(alice.call("POST", "/v1/requests", request("default"), async))
 	full(bob.call("PUT", "/v1/call/default/x", "1", async))

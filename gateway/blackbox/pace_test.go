@@ -60,6 +60,12 @@ func TestEstimates(t *testing.T) {
 			t.Errorf("%v: %s", err, e)
 		}
 	}
+	// What waits behind its key is not before what it waits for.
+	first := get(s.submit("default", 1, "timeout=12h", "concurrencyKey=k"))
+	behind := get(s.submit("default", 1, "timeout=12h", "concurrencyKey=k"))
+	if eta(first).Before(before) || eta(behind).Before(eta(first)) {
+		t.Errorf("behind its key: %v, then %v", first, behind)
+	}
 	// Another route has ended nothing.
 	if doc := get(s.submit("images", 1)); doc["eta"] != nil {
 		t.Errorf("%v", doc)
@@ -87,6 +93,8 @@ func TestWaitingPerCaller(t *testing.T) {
 	if n := len(alice.call("GET", "/v1/requests", nil).want(200).json()["requests"].([]any)); n != 1 {
 		t.Errorf("%d requests are stored", n)
 	}
+	neverFits(t, batch(request("images"), request("default"), request("default"), request("default")),
+		"violated-policies", "[waiting-requests-per-caller]", "--max-waiting-per-caller")
 	batch(request("images"), request("default")).want(202)
 	full(alice.call("POST", "/v1/requests", request("default"), async))
 	full(alice.call("PUT", "/v1/call/images/x", "1", async))

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -188,5 +189,73 @@ func TestRouteQueueMissing(t *testing.T) {
 	out, err := exec.Command(worker, append(s.args(s.rabbit.Addr)[:3:3], "--routes=sleep", "--route-exchange=sleep=events")...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--route-queue sleep=QUEUE") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestRouteQueueRelayKilled: a gateway that dies while it hands delayed work on loses none of it:
+// the next one goes on. What reaches the queue twice begins once.
+func TestRouteQueueRelayKilled(t *testing.T) {
+	f := newForeign(t, nil)
+	gateway, _ := programs(t)
+	spawn := func() *process {
+		t.Helper()
+		return listening(t, exec.Command(gateway, f.args(f.rabbit.Addr, "--listen=127.0.0.1:0", "--drain=200ms", "--log-level=warn",
+			"--samples=false", "--requeue=1h", "--route-queue=default="+f.queue)...))
+	}
+	const requests, before = 300, 20
+	p := spawn()
+	all := make([]any, requests)
+	for n := range all { // they are due one after the other
+		all[n] = map[string]any{"id": fmt.Sprint("r", n), "content": n, "delay": fmt.Sprint(1000+5*n, "ms")}
+	}
+	p.call("POST", "/v1/batches", map[string]any{"requests": all}, async).want(202)
+	p.eventually(func() bool {
+		q, err := f.ch.QueueDeclarePassive(f.queue, true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q.Messages >= before
+	})
+	p.kill()
+	p = spawn()
+	came, err := openChannel(t, f.rabbit.URL).Consume(f.queue, "", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, again := make(map[string]jobOf), 0
+	for len(begun) < requests {
+		var d amqp.Delivery
+		select {
+		case d = <-came:
+		case <-time.After(time.Minute):
+			t.Fatalf("%d of %d have come, and %d twice", len(begun), requests, again)
+		}
+		var j jobOf
+		if err := json.Unmarshal(d.Body, &j); err != nil {
+			t.Fatalf("%v: %s", err, d.Body)
+		}
+		switch _, known := begun[j.ID]; {
+		case known:
+			j.begin(p.server, "").problem(409, "invalid-transition")
+			again++
+		default:
+			j.begin(p.server, "").want(200)
+			begun[j.ID] = j
+		}
+		_ = d.Ack(false)
+	}
+	t.Logf("%d came twice", again)
+	// A copy that comes later begins nothing either, while its request is worked on and after it.
+	for _, end := range []bool{false, true} {
+		j := begun["r0"]
+		j.begin(p.server, "").problem(409, "invalid-transition")
+		j.Message = "a-copy"
+		j.begin(p.server, "").problem(409, "invalid-transition")
+		if !end {
+			p.call("PUT", "/v1/work/r0/result?attempt=1&life="+j.Life, "1").want(200)
+		}
+	}
+	if doc := p.call("GET", "/v1/requests/r0", nil).want(200).json(); doc["status"] != "succeeded" || doc["attempt"] != 1.0 {
+		t.Errorf("%v", doc)
 	}
 }

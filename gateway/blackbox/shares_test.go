@@ -215,6 +215,18 @@ func TestQuotas(t *testing.T) {
 	submit(4).want(202)
 	policy(submit(5), "too-many-open-requests", "open-requests-per-caller")
 	policy(alice.call("PUT", "/v1/call/default/x", "1"), "too-many-open-requests", "open-requests-per-caller")
+	// What there is never room for does not get better by waiting, whether there is room or not.
+	one := map[string]any{"route": "default", "content": 1}
+	for _, who := range []*server{alice, bob} {
+		neverFits(t, who.call("POST", "/v1/batches", map[string]any{"requests": []any{one, one, one}, "then": one}, async),
+			"violated-policies", "[open-requests-per-caller]", "--max-open-per-caller")
+		for _, path := range []string{"/v1/requests?route=default", "/v1/call/default/x"} {
+			a := who.call("POST", path, strings.Repeat("x", 4000), async, "Content-Type: text/plain")
+			if p := a.problem(413, "content-too-large"); a.header.Get("Retry-After") != "" || !strings.Contains(fmt.Sprint(p["detail"]), "--max-stored-per-caller") {
+				t.Errorf("%v %v", p, a.header)
+			}
+		}
+	}
 	bob.call("POST", "/v1/requests", map[string]any{"route": "default", "content": 1}, async).want(202)
 
 	// What ends leaves room, a result takes some, and what is deleted gives it back.
@@ -231,6 +243,17 @@ func TestQuotas(t *testing.T) {
 	alice.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:1/"}).want(201)
 	policy(alice.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}), "too-many-webhooks", "webhooks-per-caller")
 	bob.call("POST", "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:2/"}).want(201)
+}
+
+// neverFits checks the refusal of a batch that is larger than a limit lets any be: it names the
+// limit, and nobody is told to try again.
+func neverFits(t *testing.T, a answer, member, is, flag string) {
+	t.Helper()
+	p := a.problem(422, "invalid-request")
+	if errs := fmt.Sprint(p["errors"]); fmt.Sprint(p[member]) != is || a.header.Get("Retry-After") != "" ||
+		!strings.Contains(errs, flag) || !strings.Contains(errs, "pointer:/requests") {
+		t.Errorf("%v %v", p, a.header)
+	}
 }
 
 // TestOneOffShare: a caller names no more URLs for requests alone than it may, in whichever way it

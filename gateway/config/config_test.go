@@ -108,6 +108,8 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--public-url=https://bücher.example"}, []string{"public-url", "xn--"}},
 		{[]string{"--trusted-proxies=10.0.0.1"}, []string{"trusted-proxies", `"10.0.0.1"`, "/32"}},
 		{[]string{"--log-level=loud"}, []string{"log-level", "loud", "debug"}},
+		{[]string{"--log-level=info,hob=debug"}, []string{"log-level", `"hob" is no package`, "hub"}},
+		{[]string{"--log-level=info,hub=debug,hub=info"}, []string{"log-level", `"hub=info" is there twice`}},
 		{[]string{"--redis=redis://x"}, []string{"amqp is not given", "amqp://user:password@host:5672/", "both --redis and --amqp"}},
 		{[]string{"--amqp=amqp://x"}, []string{"redis is not given", "redis://host:6379/0", "both --redis and --amqp"}},
 		{[]string{"--callback-exchange=events"}, []string{"callback-exchange", `"events"`, "--amqp"}},

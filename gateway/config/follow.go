@@ -13,7 +13,7 @@ import (
 )
 
 // live are the settings that a gateway takes while it runs. All concern what is submitted from then
-// on, but for the level of the log.
+// on, but for the levels of the log.
 var live = []string{
 	"log-level", "timeout", "retention", "max-retention", "attempts", "route-concurrency", "key-concurrency",
 	"max-waiting-per-route", "max-waiting-per-caller", "max-open-per-caller", "max-stored-per-caller",

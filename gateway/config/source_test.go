@@ -240,9 +240,9 @@ func TestFollow(t *testing.T) {
 				return c, n
 			}
 
-			s.set("attempts: 7\nlog-level: debug\nretention: 9h\nroute-concurrency: images=2\nheartbeat: 5s\nmax-body: 9999\n")
+			s.set("attempts: 7\nlog-level: warn,hub=debug\nretention: 9h\nroute-concurrency: images=2\nheartbeat: 5s\nmax-body: 9999\n")
 			eventually(t, "it is taken", func() bool { _, n := last(); return n == 1 })
-			if c, _ := last(); c.Attempts != 7 || c.LogLevel != "debug" || c.Retention != 3*time.Hour || !slices.Equal(c.RouteConcurrency, []string{"images=2"}) || c.Heartbeat != 25*time.Second {
+			if c, _ := last(); c.Attempts != 7 || c.LogLevel != "warn,hub=debug" || c.Levels().Of("hub") != slog.LevelDebug || c.Retention != 3*time.Hour || !slices.Equal(c.RouteConcurrency, []string{"images=2"}) || c.Heartbeat != 25*time.Second {
 				t.Errorf("%+v", c)
 			}
 			log.has(t, "started again", 1)

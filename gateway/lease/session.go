@@ -2,11 +2,13 @@ package lease
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,22 +47,64 @@ const (
 	sessionsKeptOf = 24 * time.Hour
 )
 
+// WorkersKept is how many workers of one owner are known at most. Beyond it the one that has not
+// called for longest is forgotten, as after a day without a call: whoever makes up a name for each
+// call takes no more than this.
+const WorkersKept = 10_000
+
 // local is [Sessions] of one process.
 type local struct {
 	mu      sync.Mutex
 	number  int64
 	workers map[string]*sessions
-	tidy    time.Time // when workers were last looked through for those that are gone
+	owners  map[string]*list.List // of [*sessions], by when they were used, the longest ago first
+	tidy    time.Time             // when workers were last looked through for those that are gone
 	told    func(worker string, newest int64)
 }
 
 type sessions struct {
-	names   []string // the newest last
+	worker  string
+	place   *list.Element // in the list of its owner
+	names   []string      // the newest last
 	numbers []int64
 	used    time.Time
 }
 
-func newLocal() *local { return &local{workers: make(map[string]*sessions), tidy: time.Now()} }
+func newLocal() *local {
+	return &local{workers: make(map[string]*sessions), owners: make(map[string]*list.List), tidy: time.Now()}
+}
+
+// of returns the sessions of a worker, which is used now. [local.mu] is held.
+func (l *local) of(worker string, now time.Time) *sessions {
+	owner, _, _ := strings.Cut(worker, "\x00")
+	order := l.owners[owner]
+	if order == nil {
+		order = list.New()
+		l.owners[owner] = order
+	}
+	s := l.workers[worker]
+	if s == nil {
+		s = &sessions{worker: worker}
+		s.place = order.PushBack(s)
+		l.workers[worker] = s
+		l.shorten(order, func(*sessions) bool { return order.Len() > WorkersKept })
+	}
+	s.used = now
+	order.MoveToBack(s.place)
+	return s
+}
+
+// shorten forgets the first ones of an owner's list as long as they are too old, or too many.
+func (l *local) shorten(order *list.List, over func(first *sessions) bool) {
+	for first := order.Front(); first != nil; first = order.Front() {
+		s := first.Value.(*sessions) //nolint:forcetypeassert // nothing else is in it
+		if !over(s) {
+			return
+		}
+		order.Remove(first)
+		delete(l.workers, s.worker)
+	}
+}
 
 func (l *local) Enter(_ context.Context, worker, session string) (number, newest int64, err error) {
 	l.mu.Lock()
@@ -68,18 +112,14 @@ func (l *local) Enter(_ context.Context, worker, session string) (number, newest
 	now := time.Now()
 	if now.Sub(l.tidy) > sessionsKeptOf {
 		l.tidy = now
-		for worker, s := range l.workers {
-			if now.Sub(s.used) > sessionsKeptOf {
-				delete(l.workers, worker)
+		for owner, order := range l.owners {
+			l.shorten(order, func(first *sessions) bool { return now.Sub(first.used) > sessionsKeptOf })
+			if order.Len() == 0 {
+				delete(l.owners, owner)
 			}
 		}
 	}
-	s := l.workers[worker]
-	if s == nil {
-		s = new(sessions)
-		l.workers[worker] = s
-	}
-	s.used = now
+	s := l.of(worker, now)
 	at := slices.Index(s.names, session)
 	if at < 0 {
 		l.number++

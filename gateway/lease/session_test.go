@@ -96,6 +96,39 @@ func TestSessions(t *testing.T) {
 			w.take(named, "1")
 			w.settled(0, 1)
 		},
+		"their owner has too many": func(t *testing.T) {
+			w := newWorld(t, Options{})
+			known := w.options.Sessions.(*local)
+			enter := func(owner, name string) int64 {
+				worker := Worker{Owner: owner, Name: name}
+				number, newest, err := known.Enter(t.Context(), worker.key(), "a")
+				if err != nil || number != newest {
+					t.Fatal(number, newest, err)
+				}
+				return number
+			}
+			faithful, gone, others := enter("o", "faithful"), enter("o", "gone"), enter("p", "w")
+			for n := range WorkersKept + 10 {
+				enter("o", fmt.Sprint(n))
+				if n%1000 == 0 && enter("o", "faithful") != faithful {
+					t.Fatal("one that goes on calling was forgotten")
+				}
+			}
+			if n := len(known.workers); n != WorkersKept+1 {
+				t.Errorf("%d are known", n)
+			}
+			if enter("p", "w") != others {
+				t.Error("another owner's was forgotten")
+			}
+			if again := enter("o", "gone"); again <= gone {
+				t.Errorf("one that was forgotten has the number %d, had %d", again, gone)
+			}
+			time.Sleep(sessionsKeptOf + time.Hour)
+			enter("q", "w")
+			if len(known.workers) != 1 || len(known.owners) != 1 {
+				t.Errorf("%d workers of %d owners are known after a day", len(known.workers), len(known.owners))
+			}
+		},
 		"they are forgotten": func(t *testing.T) {
 			w := newWorld(t, Options{})
 			for n := range 2 * sessionsKept {

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -59,7 +60,9 @@ func (s *Store) whole(tx *bolt.Tx, r *record) (*record, error) {
 	}
 	value, err := s.value(tx, r.ID, r.outOfLine)
 	if err != nil {
-		return nil, s.damaged(r.ID, partName(r.outOfLine), err)
+		return nil, s.options.Damages.Note(&lifecycle.DamageError{
+			ID: r.ID, What: partName(r.outOfLine), Request: &r.Request, Err: fmt.Errorf("store: %w", err),
+		})
 	}
 	out, result := *r, *r.Result
 	result.Value = value

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -324,6 +325,13 @@ func TestValueOfForgotten(t *testing.T) {
 	}
 }
 
+// idle is a queue that takes nothing.
+type idle struct{}
+
+func (idle) Ready(context.Context) error                      { return lifecycle.ErrUnavailable }
+func (idle) Enqueue(context.Context, lifecycle.Request) error { return lifecycle.ErrUnavailable }
+func (idle) Discard(lifecycle.Request)                        {}
+
 // TestValueDamaged: a request whose value cannot be read is damaged, whoever reads it or an event
 // of it, is forgotten all the same, and concerns nobody else, not even who has its id next.
 func TestValueDamaged(t *testing.T) {
@@ -413,8 +421,22 @@ func TestValueDamaged(t *testing.T) {
 		t.Error("nothing was counted")
 	}
 
-	if r, err := s.DeleteDamaged(t.Context(), "deleted"); err != nil || r.Status != lifecycle.Succeeded {
-		t.Errorf("%+v, %v", r, err)
+	// Its record can be read, and says whose it is: that one can delete it, and others do not even
+	// see it.
+	service := lifecycle.New(s, idle{}, lifecycle.Options{})
+	defer service.Close()
+	if err := service.Delete(t.Context(), lifecycle.Principal{Subject: "alice"}, refs["deleted"]); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Errorf("somebody else deletes it: %v", err)
+	}
+	another := lifecycle.Ref{ID: "deleted", Life: lifecycle.NewLife()}
+	if err := service.Delete(t.Context(), lifecycle.Principal{Subject: "bob"}, another); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Errorf("another life of its id is deleted: %v", err)
+	}
+	if err := service.Delete(t.Context(), lifecycle.Principal{Subject: "bob"}, refs["deleted"]); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Get(t.Context(), refs["deleted"]); !errors.Is(err, lifecycle.ErrNotFound) {
+		t.Error(err)
 	}
 	if _, err := s.DeleteDamaged(t.Context(), "well"); !errors.Is(err, lifecycle.ErrNotFound) {
 		t.Errorf("what is well is deleted as damaged: %v", err)

@@ -30,7 +30,10 @@ func (s *Store) present(r *record) lifecycle.Request {
 	out := r.Request
 	if out.Status == lifecycle.Pending {
 		out.Position = new(s.queue.ahead(r.Route, r.Priority, r.Ticket))
-		out.Parked = r.Concurrency.Limited() && s.slots.waits(r.ID)
+		if r.Concurrency.Limited() {
+			out.InLine = s.slots.inLine(r.ID)
+			out.Parked = out.InLine != nil
+		}
 	}
 	return out
 }

@@ -164,6 +164,19 @@ func (s *slots) waits(id string) bool {
 	return ok && !x.held
 }
 
+// inLine is lifecycle.Request.InLine of a request that waits for a slot; nil if it waits for none.
+func (s *slots) inLine(id string) *int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x, ok := s.of[id]
+	if !ok || x.held {
+		return nil
+	}
+	l := s.lanes[x.lane]
+	before, _ := slices.BinarySearchFunc(l.waiting, x, slot.compare)
+	return new(l.held + before)
+}
+
 // slotting is one step of the slots. Nobody reads meanwhile.
 type slotting struct {
 	*slots

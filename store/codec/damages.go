@@ -2,10 +2,13 @@ package codec
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hark-push/hark/lifecycle"
 )
 
 // Damages counts what a store has found damaged, and logs it. A nil one does neither; methods may
@@ -39,20 +42,28 @@ const (
 
 // Note counts err, logs it unless that was done within the last minute, and returns it.
 func (d *Damages) Note(err error) error {
-	d.tell(err, slog.LevelError,
-		"something stored is damaged and is not handed out: all else goes on; see `store check`")
+	if d.toTell(err) {
+		attrs := []slog.Attr{slog.Any("error", err)}
+		if damage, ok := errors.AsType[*lifecycle.DamageError](err); ok && damage.ID != "" {
+			attrs = append(attrs, slog.String("request", damage.ID))
+		}
+		d.log.LogAttrs(context.Background(), slog.LevelError, "something stored is damaged and is not handed out: all else goes on; see `store check`", attrs...)
+	}
 	return err
 }
 
 // Mended counts and logs something that was damaged, of which there was another copy.
 func (d *Damages) Mended(err error) {
-	d.tell(err, slog.LevelWarn, "something stored was damaged: nothing is lost, because it was there twice, "+
-		"and it was written anew; look after the disk")
+	if d.toTell(err) {
+		d.log.LogAttrs(context.Background(), slog.LevelWarn,
+			"something stored was damaged: nothing is lost, because it was there twice, and it was written anew; look after the disk", slog.Any("error", err))
+	}
 }
 
-func (d *Damages) tell(err error, level slog.Level, words string) {
+// toTell counts a damage, and reports whether it is to be logged.
+func (d *Damages) toTell(err error) bool {
 	if d == nil {
-		return
+		return false
 	}
 	d.count.Add(1)
 	text, now := err.Error(), time.Now()
@@ -66,7 +77,5 @@ func (d *Damages) tell(err error, level slog.Level, words string) {
 		d.told[text] = now
 	}
 	d.mu.Unlock()
-	if tell {
-		d.log.LogAttrs(context.Background(), level, words, slog.Any("error", err))
-	}
+	return tell
 }

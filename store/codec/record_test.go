@@ -89,7 +89,7 @@ func TestWireFormat(t *testing.T) {
 func sameRecord(t *testing.T, r *lifecycle.Request) {
 	t.Helper()
 	want, got := *r, lifecycle.Request{ID: r.ID}
-	want.Position, want.Estimate, want.Given, want.Parked = nil, time.Time{}, nil, false
+	want.Position, want.Estimate, want.Given, want.Parked, want.InLine = nil, time.Time{}, nil, false, nil
 	if len(want.Headers) == 0 {
 		want.Headers = nil
 	}
@@ -110,7 +110,8 @@ func TestReferring(t *testing.T) {
 		fill(t, rnd, 1, reflect.ValueOf(&r).Elem())
 		record := string(codec.AppendReferring(nil, &r, mark))
 		want, got := r, lifecycle.Request{ID: r.ID}
-		want.Position, want.Estimate, want.Given, want.Parked, want.Result = nil, time.Time{}, nil, false, &lifecycle.Result{ContentInfo: r.Result.ContentInfo}
+		want.Position, want.Estimate, want.Given, want.Parked, want.InLine = nil, time.Time{}, nil, false, nil
+		want.Result = &lifecycle.Result{ContentInfo: r.Result.ContentInfo}
 		if read, err := codec.DecodeReferring(record, &got); err != nil || read != mark || !reflect.DeepEqual(got, want) {
 			t.Errorf("%d, %v,\n%+v, want %d and\n%+v", read, err, got, mark, want)
 		}

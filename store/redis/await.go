@@ -17,7 +17,7 @@ func (s *Store) await(what string, subscribed ...<-chan struct{}) {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			s.log.LogAttrs(ctx, slog.LevelWarn, what+" are not heard yet", slog.Any("error", ctx.Err()))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "notifications are not heard yet", slog.String("of", what), slog.Any("error", ctx.Err()))
 			return
 		}
 	}

@@ -36,6 +36,7 @@ import (
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
+//	workers:<owner>  the keys of its workers by when they called last, in µs, until none has for a day
 //	own:<owner>  by serial: codec.OwnerEntry
 //	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, w those that wait, see usage.go
 //	n:<name>     how fast something goes, lifecycle.Pace: count, seconds that they took, busy seconds, time of the newest in µs

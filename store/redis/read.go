@@ -209,6 +209,8 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 	out := make([]lifecycle.Request, len(found))
 	var spans []span
 	var own, waiting []int
+	var limited bool
+	records := make([]*record, len(found))
 	for i := range found {
 		if found[i].r == nil {
 			var err error
@@ -216,12 +218,18 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 				return nil, err
 			}
 		}
-		out[i] = found[i].r.Request
+		out[i], records[i] = found[i].r.Request, found[i].r
+		limited = limited || out[i].Status == lifecycle.Pending && out[i].Concurrency.Limited()
 		if out[i].Status == lifecycle.Pending {
 			out[i].Position = &found[i].count
 			spans = append(spans, span{found[i].r.queue, found[i].r.member()})
 			own = append(own, found[i].count)
 			waiting = append(waiting, i)
+		}
+	}
+	if limited {
+		if err := s.lineUp(ctx, out, records); err != nil {
+			return nil, err
 		}
 	}
 	if len(s.tags) == 1 || len(spans) == 0 {

@@ -139,7 +139,7 @@ func (s *Store) advise(ctx context.Context) {
 	} {
 		got, err := s.client.ConfigGet(ctx, setting.name).Result()
 		if value := got[setting.name]; err == nil && value != "" && value != setting.want {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "Redis is not set up for keeping requests: "+setting.why,
+			s.log.LogAttrs(ctx, slog.LevelWarn, "Redis is not set up for keeping requests", slog.String("why", setting.why),
 				slog.String("setting", setting.name), slog.String("value", value), slog.String("want", setting.want))
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"github.com/hark-push/hark/store/redis/link"
 )
 
-// How many sessions of a worker are known at most, and how long after the last call of any.
+// How many sessions of a worker are known at most, and how long after the last call of any; and how
+// many workers of one owner are, of which each partition has its part.
 const (
 	sessionsKept   = 16
 	sessionsKeptOf = 24 * time.Hour
+	workersKept    = 10_000
 )
 
 // sessionChannel carries the workers of which a new session has called.
@@ -26,7 +28,8 @@ func (s *Store) Enter(ctx context.Context, worker, session string) (number, newe
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	answer, err := s.run(bound, scripts.session, s.partition(worker), worker, session, sessionsKept, sessionsKeptOf.Milliseconds(), s.sessionChannel())
+	answer, err := s.run(bound, scripts.session, s.partition(worker), worker, session, sessionsKept, sessionsKeptOf.Milliseconds(), s.sessionChannel(),
+		(workersKept+len(s.tags)-1)/len(s.tags))
 	if err == nil {
 		number, err = answer.Number(1)
 	}

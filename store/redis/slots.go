@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -118,6 +119,31 @@ func (s *Store) Standing(ctx context.Context) (map[string]lifecycle.Standing, er
 		}
 	}
 	return all, nil
+}
+
+// lineUp says of requests that wait for a slot how many of their lane are before them. Where none
+// is limited it asks nobody.
+func (s *Store) lineUp(ctx context.Context, found []lifecycle.Request, records []*record) error {
+	type place struct{ before, held *goredis.IntCmd }
+	places := make(map[int]place)
+	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for i, r := range records {
+			if r.Status == lifecycle.Pending && r.Concurrency.Limited() {
+				tag, lane := s.tags[s.partition(r.ID)], r.Lane()
+				places[i] = place{p.ZRank(ctx, tag+"c:w:"+lane, r.entry()), p.SCard(ctx, tag+"c:h:"+lane)}
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, goredis.Nil) {
+		return err
+	}
+	for i, at := range places {
+		if at.before.Err() == nil && at.held.Err() == nil { // else it waits for none
+			found[i].Parked, found[i].InLine = true, new(int(at.before.Val()+at.held.Val()))
+		}
+	}
+	return nil
 }
 
 // findParked notes which of the requests wait for a slot. Where no request is limited it asks

@@ -164,7 +164,12 @@ func (s *Store) present(ctx context.Context, r *record, count int) (lifecycle.Re
 		return lifecycle.Request{}, err
 	}
 	out.Position = &n
-	return out, nil
+	if !out.Concurrency.Limited() {
+		return out, nil
+	}
+	found := []lifecycle.Request{out}
+	err = s.lineUp(ctx, found, []*record{r})
+	return found[0], err
 }
 
 // load returns a request as it is handed out, and its record; nil if there is none.

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -224,6 +225,13 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// idle is a queue that takes nothing.
+type idle struct{}
+
+func (idle) Ready(context.Context) error                      { return lifecycle.ErrUnavailable }
+func (idle) Enqueue(context.Context, lifecycle.Request) error { return lifecycle.ErrUnavailable }
+func (idle) Discard(lifecycle.Request)                        {}
+
 // TestDeleteDamaged: requests whose records are damaged can be deleted in whatever state they are,
 // with all keys and entries that are theirs, and nobody else is concerned.
 func TestDeleteDamaged(t *testing.T) {
@@ -278,6 +286,31 @@ func TestDeleteDamaged(t *testing.T) {
 				t.Errorf("%v is left", left)
 			}
 		}
+		// What a record says of an owner counts as long as that can be read, whatever else of the
+		// request cannot.
+		service := lifecycle.New(s, idle{}, lifecycle.Options{})
+		alice, bob, root := lifecycle.Principal{Subject: "alice"}, lifecycle.Principal{Subject: "bob"},
+			lifecycle.Principal{Subject: "root", Roles: []lifecycle.Role{lifecycle.RoleAdmin}}
+		for _, key := range slices.Concat(keys("o:r08"), keys("i:r08"), keys("r:r13")) {
+			value, err := admin.Get(t.Context(), key).Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			value[len(value)-1] ^= 1
+			if err := admin.Set(t.Context(), key, value, 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []struct {
+			who  lifecycle.Principal
+			id   string
+			want bool
+		}{{bob, "r08", false}, {alice, "r08", true}, {alice, "r13", false}, {bob, "r13", false}, {root, "r13", true}} {
+			if err := service.Delete(t.Context(), c.who, lifecycle.Named(c.id)); (err == nil) != c.want {
+				t.Errorf("%s deletes %s: %v", c.who.Subject, c.id, err)
+			}
+		}
+		service.Close()
 		if _, err := s.DeleteDamaged(t.Context(), "r05"); !errors.Is(err, lifecycle.ErrNotFound) {
 			t.Errorf("one that is whole: %v", err)
 		}

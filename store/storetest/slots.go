@@ -51,6 +51,14 @@ func withKey(id, key string, limit int) lifecycle.Submission {
 	return sub
 }
 
+// number is a number that may not be there.
+func number(n *int) string {
+	if n == nil {
+		return "nobody"
+	}
+	return fmt.Sprint(*n)
+}
+
 // noSlot starts what has to wait.
 func (s *suite) noSlot(id string) {
 	s.Helper()
@@ -96,13 +104,38 @@ func testSlots(s *suite) {
 		s.Helper()
 		s.noSlot(ids[name])
 	}
+	// inLine checks which of alice's requests wait for a slot, and how many of their lane are
+	// before them, as Get and List say it.
+	inLine := func(what string, want map[string]int) {
+		s.Helper()
+		page, err := s.List(s.ctx, lifecycle.Query{Owner: alice, Limit: 100})
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, listed := range page.Requests {
+			for _, r := range []lifecycle.Request{listed, s.get(listed.ID)} {
+				name := ""
+				for short, id := range ids {
+					if id == r.ID {
+						name = short
+					}
+				}
+				n, waits := want[name]
+				if r.Parked != waits || (r.InLine != nil) != waits || waits && *r.InLine != n {
+					s.Errorf("%s: %s is parked %v, %s before it; want %v, %d", what, name, r.Parked, number(r.InLine), waits, n)
+				}
+			}
+		}
+	}
 	parked(withKey("a", "k", 2), false)
 	parked(withKey("b", "k", 2), false)
 	parked(withKey("c", "k", 2), true)
 	parked(withKey("d", "k", 2), true)
+	inLine("two have slots", map[string]int{"c": 2, "d": 3})
 	urgent := withKey("urgent", "k", 2)
 	urgent.Priority = 9
 	parked(urgent, true)
+	inLine("one is urgent", map[string]int{"urgent": 2, "c": 3, "d": 4})
 	parked(submission("free"), false)
 	parked(withKey("other", "l", 1), false)
 	bobs := withKey("bobs", "k", 2)
@@ -121,6 +154,7 @@ func testSlots(s *suite) {
 	expect("nothing has ended")
 	apply("a", lifecycle.Succeed{Attempt: 1})
 	expect("a has succeeded", "urgent")
+	inLine("a has succeeded", map[string]int{"c": 2, "d": 3})
 	noSlot("c")
 	apply("urgent", lifecycle.Start{})
 	apply("b", lifecycle.Cancel{})
@@ -141,6 +175,7 @@ func testSlots(s *suite) {
 	apply("e", lifecycle.Start{})
 	s.in.Advance(time.Minute)
 	noSlot("c") // from now on it is in the line
+	inLine("c is in the line again", map[string]int{"c": 2})
 	parked(withKey("f", "k", 2), true)
 	apply("e", lifecycle.Succeed{Attempt: 1})
 	expect("e has succeeded", "c")

@@ -137,16 +137,16 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 	}
 	if v.outcome.State != Delivered {
 		d.failing.add(&c, v.outcome, a)
-		d.log.LogAttrs(ctx, slog.LevelDebug, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID),
+		d.log.LogAttrs(ctx, slog.LevelDebug, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID), slog.String("request", RequestOf(c.Lane)),
 			slog.Int("attempt", c.Attempt), slog.String("class", v.outcome.Attempt.Class), slog.Int("status", a.status), slog.Any("error", a.err))
 	}
 	health, err := d.settle(ctx, c, v.outcome)
 	switch {
 	case errors.Is(err, ErrNotClaimed):
-		d.log.LogAttrs(ctx, slog.LevelInfo, "webhook delivery took longer than its lease", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID))
+		d.log.LogAttrs(ctx, slog.LevelInfo, "webhook delivery took longer than its lease", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID), slog.String("request", RequestOf(c.Lane)))
 		return
 	case err != nil:
-		d.log.LogAttrs(ctx, slog.LevelWarn, "outcome of a webhook attempt could not be stored; it is sent again", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID), slog.Any("error", err))
+		d.log.LogAttrs(ctx, slog.LevelWarn, "outcome of a webhook attempt could not be stored; it is sent again", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID), slog.String("request", RequestOf(c.Lane)), slog.Any("error", err))
 		return
 	}
 	bound, cancel := context.WithTimeout(ctx, settleTime)

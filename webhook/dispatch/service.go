@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -295,7 +296,7 @@ func (s *Service) disable(ctx context.Context, e *Endpoint, reason, detail strin
 	if err != nil || !changed {
 		return err
 	}
-	s.options.Logger.Warn("webhook endpoint is disabled", "endpoint", e.ID, "owner", e.Owner, "reason", reason)
+	s.options.Logger.Warn("webhook endpoint is disabled", slog.String("endpoint", e.ID), slog.String("owner", e.Owner), slog.Any("reason", reason))
 	if e.OneOff {
 		return nil
 	}

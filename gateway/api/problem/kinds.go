@@ -33,7 +33,7 @@ var (
 	WebhookState  = Kind{"webhook-conflict", 409, "Not possible now", "The webhook endpoint or the delivery does not stand where this is possible: it is disabled, has not been proven, is being sent, or was changed meanwhile."}
 	Unproven      = Kind{"webhook-not-proven", 409, "The webhook was not proven", "The endpoint did not answer its challenge, so nothing is delivered to it. The detail says what was wrong; verify tries again."}
 	Precondition  = Kind{"precondition-failed", 412, "Precondition failed", "The call is conditional, by If-Match or If-Unmodified-Since, on a state that the resource is not in."}
-	TooLarge      = Kind{"content-too-large", 413, "Content too large", "The body is larger than this gateway takes."}
+	TooLarge      = Kind{"content-too-large", 413, "Content too large", "The body is larger than this gateway takes, or takes more by itself than is kept for one caller."}
 	MediaType     = Kind{"unsupported-media-type", 415, "Unsupported media type", "The body's Content-Type or Content-Encoding is not one that the resource takes."}
 	Range         = Kind{"range-not-satisfiable", 416, "Range not satisfiable", "The result has no such range of bytes."}
 	Invalid       = Kind{"invalid-request", 422, "Invalid request", "The body can be read, but some of its values are not allowed. The member errors lists each with a pointer to it."}

@@ -51,6 +51,7 @@ func TestArguments(t *testing.T) {
 		{append(servers, "--prefix=a b"), []string{"prefix"}},
 		{append(servers, "--listen=8081"), []string{"listen", "HOST:PORT"}},
 		{append(servers, "--log-level=loud"), []string{"log-level", "loud", "debug"}},
+		{append(servers, "--log-level=hob=debug"), []string{"log-level", `"hob" is no package`, "hub"}},
 	} {
 		_, err := parse(c.args)
 		if err == nil {

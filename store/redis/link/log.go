@@ -15,5 +15,5 @@ func LogTo(log *slog.Logger) { goredis.SetLogger(printer{log}) }
 type printer struct{ log *slog.Logger }
 
 func (p printer) Printf(ctx context.Context, format string, args ...any) {
-	p.log.LogAttrs(ctx, slog.LevelWarn, "redis: "+fmt.Sprintf(format, args...))
+	p.log.LogAttrs(ctx, slog.LevelWarn, "the client of Redis says", slog.String("text", fmt.Sprintf(format, args...)))
 }
