@@ -49,10 +49,9 @@ test-portable: ## hub and gateway as they are on systems other than Linux, tried
 	$(GO) test -race -shuffle=on -tags=portable,nodescriptor ./hub
 	$(GO) test -shuffle=on -timeout=20m -tags=portable ./gateway ./gateway/node ./gateway/blackbox
 
-# What a gateway says of bad calls, and who may make which, is the same whatever is behind it.
-ANYWHERE := ^Test(BadFrames|BadRequests|ErrorsNameTheRemedy|Rights|TLS)
-test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -race -shuffle=on -timeout=50m -skip='$(ANYWHERE)' ./gateway/blackbox
+# Without the race detector: test-go has it, on clusters of real servers, too.
+test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ, but those that are the same anywhere
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -shuffle=on -timeout=50m ./gateway/blackbox
 
 # The suites of store and broker say most of what versions differ in; of the gateway what lies between both.
 ON_SERVERS := Asking$$|Callback|Chaos|Dead|Keys|Lease$$|ManyNodes|Order|Positions|RabbitMQ|Redis|Restart|Retr

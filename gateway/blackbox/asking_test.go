@@ -305,6 +305,7 @@ func TestAskingOneWinner(t *testing.T) {
 // TestAskingOutlivesKills: the gateway, with the processors in it, is killed while requests ask,
 // wait and go on. Each ends with its answer.
 func TestAskingOutlivesKills(t *testing.T) {
+	t.Parallel()
 	const requests = 40
 	data := t.TempDir()
 	p := spawn(t, data, "--routes=sleep", "--concurrency=4")
@@ -348,6 +349,7 @@ func TestAskingOutlivesKills(t *testing.T) {
 // TestAskingOnManyNodes: gateways, workers, Redis and RabbitMQ are killed while requests ask, wait
 // and go on. Each ends once, with the answer that was taken.
 func TestAskingOnManyNodes(t *testing.T) {
+	t.Parallel()
 	const requests = 60
 	c := newCluster(t, 2, 2)
 	c.rabbit.Sync()

@@ -87,6 +87,7 @@ func TestNoProcessor(t *testing.T) {
 
 // TestNoProcessorAnywhere: with RabbitMQ the processors of all processes count.
 func TestNoProcessorAnywhere(t *testing.T) {
+	t.Parallel()
 	s := startServers(t)
 	first, second := start(t, s.args(s.rabbit.Addr, "--samples=false")...), start(t, s.args(s.rabbit.Addr, "--samples=false")...)
 	routes := []string{"default", "fetch", "images", "sleep"}
@@ -103,7 +104,6 @@ func TestNoProcessorAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	worker := exec.Command(path, "--redis="+s.redis.URL, "--amqp="+s.rabbit.URL, "--prefix="+s.prefix, "--routes=sleep", "--drain=0s")
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
@@ -131,11 +131,11 @@ func TestNoProcessorAnywhere(t *testing.T) {
 
 // TestStartTellsOfRoutes: the log says at start which routes nobody works on.
 func TestStartTellsOfRoutes(t *testing.T) {
+	anywhere(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	cmd := exec.Command(path, "--listen=127.0.0.1:0", "--data="+t.TempDir(), "--routes=sleep,mine")
 	log := newRecord(t, cmd)
 	log.until(`"msg":"no processor works on these routes yet`)

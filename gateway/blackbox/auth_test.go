@@ -100,6 +100,7 @@ func token(t testing.TB, subject string, expires time.Time, roles ...string) str
 // TestNewKeyOfTokens: a token of a key that was published a moment ago is taken, one of a key that
 // is not there is refused, and while that cannot be told the caller is told to come again.
 func TestNewKeyOfTokens(t *testing.T) {
+	anywhere(t)
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -613,6 +614,7 @@ func TestSocketAsksWhoCalls(t *testing.T) {
 // TestConnectionsEndWithTheirToken, or live on with a newer one; an EventSource that comes back is
 // told to stay away.
 func TestConnectionsEndWithTheirToken(t *testing.T) {
+	anywhere(t)
 	s, _ := startKeyed(t)
 	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
 	short := token(t, "alice", expires)

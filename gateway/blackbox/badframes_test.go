@@ -16,6 +16,7 @@ import (
 // what is wrong by hark.v1 is told in it, and what is at the edge of right is taken, however the
 // bytes arrive. It prints with -v how many cases there are of each kind.
 func TestBadFrames(t *testing.T) {
+	anywhere(t)
 	const maxMessage = 32 << 10
 	s := start(t, "--samples=false", fmt.Sprint("--max-message=", maxMessage))
 	host := strings.TrimPrefix(s.url, "http://")

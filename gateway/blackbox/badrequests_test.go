@@ -19,6 +19,7 @@ import (
 // none fails the gateway, none is left without an answer, and none is taken. It prints with -v how
 // many there are of each kind.
 func TestBadRequests(t *testing.T) {
+	anywhere(t)
 	const maxBody = 320 << 10
 	s := start(t, "--samples=false", "--routes=default,echo,images,fetch,sleep", fmt.Sprint("--max-body=", maxBody), "--max-wait=100ms", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
 	there := whatIsThere(s)

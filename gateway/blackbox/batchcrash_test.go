@@ -36,6 +36,7 @@ func until(t *testing.T, what string, holds func() bool) {
 // TestBatchSurvivesKills kills the gateway while it stores the requests of batches, and again and
 // again while those end. Started again it goes on with them by itself; each end counts once.
 func TestBatchSurvivesKills(t *testing.T) {
+	t.Parallel()
 	const requests = 500
 	data := t.TempDir()
 	args := []string{"--concurrency=20", "--requeue=2s"}
@@ -108,6 +109,7 @@ func TestBatchSurvivesKills(t *testing.T) {
 // TestBatchRefused: the broker takes some of a batch's requests and then no more. Nothing of the
 // batch stays behind, and it may be submitted again.
 func TestBatchRefused(t *testing.T) {
+	t.Parallel()
 	s := startServers(t)
 	// Nobody else goes on with what it has begun.
 	g := start(t, s.args(s.proxy.Addr, "--samples=false", "--requeue=1m")...)
@@ -177,6 +179,7 @@ func TestBatchRefused(t *testing.T) {
 // TestBatchOnManyNodes: gateways and workers die while a batch is worked on that was submitted at
 // another node than it is read at.
 func TestBatchOnManyNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	const requests = 600
 	c.node(0).call("POST", "/v1/batches", sleeping("b", many(requests, `{"steps":2,"duration":"100ms"}`)...)).want(202)

@@ -13,6 +13,7 @@ import (
 // calls that come and go. None is begun twice, on RabbitMQ, where a call that ends gives back what
 // it has not begun.
 func TestWorkBeginsOnce(t *testing.T) {
+	t.Parallel()
 	servers := startServers(t)
 	nodes := []*server{
 		start(t, servers.args(servers.rabbit.Addr, "--samples=false", "--requeue=1s")...),
@@ -62,6 +63,7 @@ func TestWorkBeginsOnce(t *testing.T) {
 // TestJobsLeaveWithTheirRequests: jobs of requests that have ended leave their queue although
 // nobody consumes the route, and the others are worked on when somebody does.
 func TestJobsLeaveWithTheirRequests(t *testing.T) {
+	t.Parallel()
 	servers := startServers(t)
 	s := start(t, servers.args(servers.rabbit.Addr, "--samples=false")...)
 	for n := range 20 {

@@ -79,6 +79,7 @@ func (l *line) closed() {
 // TestHeadDecides: what the head of a call decides is answered before anything of the body was
 // sent, whether the client waits for leave to send it or not, and what it does not decide is read.
 func TestHeadDecides(t *testing.T) {
+	anywhere(t)
 	s, _ := startKeyed(t, "--max-body=2000000")
 	const host = "\nHost: localhost"
 	client, worker := host+"\nAuthorization: Bearer "+aliceKey, host+"\nAuthorization: Bearer "+workerKey
@@ -168,6 +169,7 @@ func (l *line) endWrite() {
 // too, so that the answer arrives at a client that reads it when it has sent everything, and then
 // the connection ends.
 func TestBodyNobodyReads(t *testing.T) {
+	anywhere(t)
 	s, _ := startKeyed(t, "--max-body=1048576")
 	const host = "\nHost: localhost"
 	short := s.line()
@@ -214,6 +216,7 @@ func TestBodyNobodyReads(t *testing.T) {
 // TestRefusalThroughProxy: a proxy that is still sending a body sees the refusal, and does not take
 // the gateway for one that has failed.
 func TestRefusalThroughProxy(t *testing.T) {
+	anywhere(t)
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		t.Skip("nginx is not installed")
@@ -265,6 +268,7 @@ func TestRefusalThroughProxy(t *testing.T) {
 
 // TestBrokenBody: a body that ended early is never taken for whole, whatever it ends in.
 func TestBrokenBody(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	const head = "POST /v1/requests?route=default HTTP/1.1\nHost: localhost\nContent-Type: text/plain\nPrefer: respond-async"
 	for _, c := range [][2]string{
@@ -297,6 +301,7 @@ func TestBrokenBody(t *testing.T) {
 
 // TestFraming: where a request ends is never in doubt for what comes behind it.
 func TestFraming(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	const host, behind = "\nHost: localhost", "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	post := "POST /v1/requests?route=default HTTP/1.1" + host + "\nContent-Type: text/plain\nPrefer: respond-async"
@@ -365,6 +370,7 @@ func (p *process) resident() (now, most int) {
 // TestMemoryOfBodies: bodies of strangers cost nothing, and what somebody announces costs nothing
 // before it arrives.
 func TestMemoryOfBodies(t *testing.T) {
+	anywhere(t)
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	writeKeys(t, file, allKeys)
 	p := spawn(t, t.TempDir(), "--keys="+file)

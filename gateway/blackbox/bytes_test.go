@@ -17,6 +17,7 @@ import (
 // TestMemoryOfManyBodies: what many calls send and get takes memory within bounds, whatever they do
 // with it, and gives it back; others do not notice. One gateway has all of it, one after the other.
 func TestMemoryOfManyBodies(t *testing.T) {
+	anywhere(t)
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	writeKeys(t, file, allKeys)
 	p := spawn(t, t.TempDir(), "--keys="+file, "--routes=default")
@@ -184,6 +185,7 @@ func TestMemoryOfManyBodies(t *testing.T) {
 // connection, however it is framed and wherever it stands still; one that comes takes as long as it
 // likes.
 func TestSlowBody(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--body-stall=1s", "--routes=default")
 	const head = "POST /v1/requests?route=default HTTP/1.1\nHost: localhost\nContent-Type: text/plain\nPrefer: respond-async"
 	var all sync.WaitGroup

@@ -85,6 +85,7 @@ func (s *server) events(id string) []json.RawMessage {
 // TestCallbackExchange publishes every event of every request to the exchange, in the
 // order of each request, whatever dies meanwhile: the gateway that publishes, RabbitMQ.
 func TestCallbackExchange(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1, "--callback-exchange=events")
 	c.topics = 5
 	bind(t, c.rabbit.URL, "events", "all", "#")

@@ -25,8 +25,9 @@ type fault struct {
 // was answered with 202 is lost, no request ends in two ways, no follower has a gap that
 // it is not told of, and what was not answered may be submitted again.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
-	requests, silence, pause := chaosSize(t, 1200), 7*time.Second, 7*time.Second
+	requests, silence, pause := chaosSize(t, 600), 7*time.Second, 7*time.Second
 	if requests >= 10_000 {
 		silence, pause = 30*time.Second, 10*time.Second
 	}

@@ -117,6 +117,7 @@ func (s *server) history(id string) (told, error) {
 // TestClocks runs nodes whose clocks are an hour off: every time is that of Redis's clock, and
 // every wait as long as it should be, whichever node it passes through.
 func TestClocks(t *testing.T) {
+	t.Parallel()
 	c := emptyCluster(t)
 	c.redis, c.rabbit = servertest.Redis(t), shared.RabbitMQ(t)
 	c.servers = append([]string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL}, "--prefix=clocks")

@@ -72,7 +72,6 @@ func programs(t testing.TB) (gateway, worker string) {
 	if gateway, err = binary(); err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	if worker, err = workerBinary(); err != nil {
 		t.Fatal(err)
 	}

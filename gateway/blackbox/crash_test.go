@@ -18,6 +18,7 @@ import (
 // are in flight, each with a follower that reconnects with its cursor, and starts it
 // again on the same data: all end, none succeeds twice, no follower sees a gap.
 func TestNothingIsLostWhenKilled(t *testing.T) {
+	t.Parallel()
 	const requests = 1000
 	data := t.TempDir()
 	var current atomic.Pointer[process]

@@ -209,6 +209,7 @@ func TestDeadReplayed(t *testing.T) {
 // TestDeadWhenKilled: a gateway that is killed while it redrives has redriven some requests. The
 // same call, made again, goes on with the others, and none is redriven twice.
 func TestDeadWhenKilled(t *testing.T) {
+	t.Parallel()
 	const requests = 300
 	data := t.TempDir()
 	args := []string{"--samples=false", "--max-open-per-caller=10000"}

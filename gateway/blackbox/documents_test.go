@@ -66,7 +66,6 @@ func TestDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	if _, err := workerBinary(); err != nil {
 		t.Fatal(err)
 	}
@@ -395,6 +394,7 @@ curl() {
 
 // TestDocumentedProcessor runs the processors that docs/processors.md shows, as they stand there.
 func TestDocumentedProcessor(t *testing.T) {
+	anywhere(t)
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("node is not on PATH")

@@ -479,6 +479,7 @@ func TestSocketWithIndependentClient(t *testing.T) {
 }
 
 func TestSocketIsClosedWithACode(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	closed := func(conn *websocket.Conn) int {
 		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
@@ -557,6 +558,7 @@ func TestSpeaksBeforeItListens(t *testing.T) {
 }
 
 func TestHeartbeat(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--heartbeat=1s")
 	stream := s.stream("/v1/events")
 	for {
@@ -593,6 +595,7 @@ func TestHeartbeat(t *testing.T) {
 }
 
 func TestForeignPageMayNotConnect(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--origins=https://app.example")
 	dial := func(origin string) int {
 		_, res, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(s.url, "http")+"/v1/ws", http.Header{"Origin": {origin}})
@@ -634,6 +637,7 @@ func TestForeignPageMayNotConnect(t *testing.T) {
 // TestPagesOfOtherOrigins: pages of an origin that is named may send what clients send, see what is
 // answered, refusals included, and use credentials; others may not.
 func TestPagesOfOtherOrigins(t *testing.T) {
+	anywhere(t)
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	writeKeys(t, file, allKeys)
 	s := start(t, "--origins=https://app.example,https://Other.example:8443", "--keys="+file)
@@ -692,6 +696,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 // reports more progress than its queue holds is not cut off. When it reads at last, it gets
 // events in order, and the newest progress and the end for certain.
 func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	id := s.submit("default", 1)
 	slow := s.stream("/v1/requests/" + id + "/events")
@@ -728,7 +733,8 @@ func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
 	reporting.Wait()
 	s.call("POST", "/v1/work/"+id+"/progress", `{"message":"the last"}`).want(200)
 	top := uint64(s.call("PUT", "/v1/work/"+id+"/result", `{"ok":true}`).want(200).json()["sequence"].(float64))
-	if full, closed := figure("hark_sockets_full_total"), figure(`hark_connections_closed_total{reason="slow"}`); full != 1 || closed != 0 {
+	// Once for certain; a system that gives the socket more room meanwhile fills it again.
+	if full, closed := figure("hark_sockets_full_total"), figure(`hark_connections_closed_total{reason="slow"}`); full < 1 || closed != 0 {
 		t.Errorf("full %v times, %v closed", full, closed)
 	}
 	dropped := uint64(figure("hark_messages_coalesced_total"))

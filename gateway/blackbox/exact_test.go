@@ -43,6 +43,7 @@ func (s *server) exactly(head, body string) (status int, pointers []string) {
 // TestExactPaths: a path is the bytes that were sent, in either form of a target, so that no rule
 // of a proxy is walked around.
 func TestExactPaths(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	for target, status := range map[string]int{
 		"/metrics": 200, "http://localhost/metrics": 200, "HTTP://LOCALHOST:80/metrics": 200, "/metrics?": 200, "/health/live?x=%zz": 200, "/hark.js": 200, "/": 200,
@@ -70,6 +71,7 @@ func TestExactPaths(t *testing.T) {
 // TestOtherPagesMayNot: what a route does decides whether the page of another origin may have it
 // done, not what its method is called.
 func TestOtherPagesMayNot(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--origins=https://friend.example")
 	const upgrade = "\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
 	const async = "\nPrefer: respond-async"
@@ -106,6 +108,7 @@ func TestOtherPagesMayNot(t *testing.T) {
 
 // TestOneMeaning: what can be read in more than one way is refused, with a pointer to it.
 func TestOneMeaning(t *testing.T) {
+	anywhere(t)
 	s := startHooks(t)
 	id := s.submit("default", 1)
 	hook := s.hook(newReceiver(t, nil).url, nil).id
@@ -221,6 +224,7 @@ func TestOneMeaning(t *testing.T) {
 // TestConnectionsThatClose: a client that says in any way that it sends nothing more has its
 // connection closed behind the answer; one that says nothing of it keeps it.
 func TestConnectionsThatClose(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	answers := func(field string) (closed bool) {
 		t.Helper()
@@ -263,6 +267,7 @@ func TestConnectionsThatClose(t *testing.T) {
 
 // TestLongNamesAreCut: what a caller has sent makes no answer long.
 func TestLongNamesAreCut(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	for _, name := range []string{strings.Repeat("<", 2_000_000), strings.Repeat("~", 2_000_000), strings.Repeat("\u2028", 700_000), strings.Repeat("k", 2_000_000)} {
 		for path, body := range map[string]string{

@@ -13,6 +13,7 @@ import (
 // told of, and ends when it is told to: over HTTP beside either store, with the SDK where there are
 // servers to share.
 func TestExamples(t *testing.T) {
+	anywhere(t)
 	for _, test := range []struct {
 		name   string
 		shared bool // it needs servers to share

@@ -151,7 +151,8 @@ func TestFanInOfSamples(t *testing.T) {
 
 // TestBatchFailsFast: the first failure ends the others, also those that run.
 func TestBatchFailsFast(t *testing.T) {
-	s := start(t)
+	// For all at once: RabbitMQ may hand out the one that fails behind others.
+	s := start(t, "--concurrency=32")
 	long := `{"steps":1,"duration":"10m"}`
 	contents := append(many(20, long), failing)
 	slices.Reverse(contents)
@@ -272,6 +273,7 @@ func (s *server) fannedIn(id string, n int) {
 // as there are batches. Started again it concludes them: each has its result, and one request
 // follows.
 func TestFanInSurvivesKills(t *testing.T) {
+	t.Parallel()
 	const requests, batches = 40, 12
 	data := t.TempDir()
 	args := []string{"--concurrency=20", "--requeue=2s"}
@@ -311,6 +313,7 @@ func TestFanInSurvivesKills(t *testing.T) {
 // TestFanInOnManyNodes: gateways and workers die while batches end, with Redis and RabbitMQ. Each
 // batch has its result, and one request follows.
 func TestFanInOnManyNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 2)
 	const requests, batches = 60, 8
 	for n := range batches {

@@ -46,6 +46,7 @@ func (s *server) raw(method, version, path string, fields ...string) (*http.Resp
 
 // TestHeadOfAStream: HEAD is answered with the fields of GET, without a length and without a body.
 func TestHeadOfAStream(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--origins=https://app.example")
 	id := s.submit("default", 1)
 	for _, version := range []string{"1.0", "1.1"} {
@@ -80,6 +81,7 @@ func TestHeadOfAStream(t *testing.T) {
 // TestOnlyTheEndCompletesAStream: by HTTP/1.1 an answer is complete behind the end and in no other
 // case; HTTP/1.0 has no way to say that.
 func TestOnlyTheEndCompletesAStream(t *testing.T) {
+	anywhere(t)
 	for _, version := range []string{"1.0", "1.1"} {
 		cut := io.ErrUnexpectedEOF
 		if version == "1.0" {

@@ -69,7 +69,6 @@ func TestFullDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			binaryUsed = true
 			data := t.TempDir()
 			p := listening(t, exec.Command("sh", "-c", `ulimit -S -f 12288; exec "$0" "$@"`, path, "--listen=127.0.0.1:0", "--data="+data, "--drain=200ms", "--log-level=warn"))
 			return p, func() {}, func() {

@@ -42,6 +42,7 @@ func untilClosed(t *testing.T, pipe *os.File) {
 // TestEndsWithGoRun kills `go run` by its process id and waits for the end of the gateway that it
 // has started, which alone holds the other end of the pipe then.
 func TestEndsWithGoRun(t *testing.T) {
+	anywhere(t)
 	cmd := exec.Command("go", "run", "..", "--listen=127.0.0.1:0", "--data="+t.TempDir(), "--drain=200ms", "--log-level=error")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -62,11 +63,11 @@ func TestEndsWithGoRun(t *testing.T) {
 // are started. The one that lies where go run puts its programs ends as well, and the other one
 // answers still when it has.
 func TestLivesOnWithoutItsParent(t *testing.T) {
+	anywhere(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	ofGoRun := filepath.Join(t.TempDir(), "go-build1", "b001", "exe", "gateway")
 	if err := os.MkdirAll(filepath.Dir(ofGoRun), 0o700); err != nil {
 		t.Fatal(err)

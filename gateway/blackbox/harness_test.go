@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -33,8 +32,8 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	shared.Stop()
-	if path, err := binary(); err == nil && binaryUsed {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if binaries != "" {
+		_ = os.RemoveAll(binaries)
 	}
 	if code == 0 {
 		http.DefaultClient.CloseIdleConnections()
@@ -52,6 +51,15 @@ func TestMain(m *testing.M) {
 
 // shared is RabbitMQ for all tests that want it; each has a Redis of its own.
 var shared servertest.Shared
+
+// anywhere keeps a test out of the run on real servers: what it asserts is decided in front of the
+// store and the queue, by the HTTP server, the hub, or who reads calls and settings.
+func anywhere(t testing.TB) {
+	t.Helper()
+	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+		t.Skip("is the same whatever is behind the gateway")
+	}
+}
 
 // backendsOf returns the arguments that name the store and the broker of a data
 // folder: none, or with HARK_TEST_BACKENDS=shared real servers, so that every test

@@ -215,6 +215,7 @@ func neverMore(t *testing.T, s *process, requests, limit int) (again int) {
 // requests of some keys are worked on: no key is ever worked on more often at a time than it may,
 // and all end. On shared servers a second gateway goes on meanwhile.
 func TestKeysSurviveKills(t *testing.T) {
+	t.Parallel()
 	const requests, keys, limit = 400, 8, 2
 	data := t.TempDir()
 	args := []string{"--concurrency=20", "--requeue=1s", "--feed-history=100000", "--max-wait=1s"}
@@ -255,6 +256,7 @@ func TestKeysSurviveKills(t *testing.T) {
 // TestKeysInCluster kills gateways and workers of several nodes likewise, while requests are
 // submitted one by one at all of them.
 func TestKeysInCluster(t *testing.T) {
+	t.Parallel()
 	const requests, keys, limit = 600, 6, 3
 	c := newCluster(t, 2, 2, "--feed-history=100000")
 	var submitting sync.WaitGroup

@@ -19,7 +19,6 @@ func few(t *testing.T, files int, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	args = append([]string{"--listen=127.0.0.1:0", "--data=" + t.TempDir(), "--drain=200ms", "--log-level=warn"}, args...)
 	return listening(t, exec.Command("bash", append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, files), "-", path}, args...)...))
 }
@@ -46,6 +45,7 @@ func hold(t testing.TB, from, to string, n int, say string) []net.Conn {
 // half heads and streams of one address leave room for calls and streams of others, and for its
 // own.
 func TestDescriptorsRunOut(t *testing.T) {
+	anywhere(t)
 	p := few(t, 512)
 	p.http.Timeout = 15 * time.Second
 	for _, say := range []string{"", "GET /v1/requests HTTP/1.1\r\nHost: localhost\r\n", "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"} {
@@ -79,11 +79,11 @@ func TestDescriptorsRunOut(t *testing.T) {
 
 // TestTooFewFiles: a limit that is too low is one sentence, with the remedy, and the end.
 func TestTooFewFiles(t *testing.T) {
+	anywhere(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	out, err := exec.Command("bash", "-c", `ulimit -n 100; exec "$@"`, "-", path, "--listen=127.0.0.1:0", "--data="+t.TempDir()).CombinedOutput()
 	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "LimitNOFILE=20000") {
 		t.Errorf("%v: %s", err, out)

@@ -31,6 +31,7 @@ func says(t *testing.T, text string, parts ...string) {
 // TestUnlabeledJSON: a JSON object under a media type that a client sets by itself is refused with
 // what to send; what is a form or a text is work, and so is an object whose type somebody chose.
 func TestUnlabeledJSON(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	const envelope = `{"route":"sleep","content":{"steps":1,"duration":"0s"}}`
 	for _, sent := range []struct{ header, body, says string }{
@@ -81,6 +82,7 @@ func headers(field string) []string {
 // options are read, with a pointer to it; the query of a call is the processor's, and what is not
 // of the API takes any.
 func TestUnknownOptions(t *testing.T) {
+	anywhere(t)
 	s := startHooks(t)
 	id := s.submit("default", 1)
 	hook := s.hook(newReceiver(t, nil).url, nil).id
@@ -137,6 +139,7 @@ func TestUnknownOptions(t *testing.T) {
 
 // TestErrorsNameTheRemedy: whoever asks for what there is not learns what there is.
 func TestErrorsNameTheRemedy(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--routes=default,images,sleep")
 	const routes = "default, images, sleep"
 	for _, at := range []struct{ path, body, meant string }{
@@ -190,7 +193,6 @@ func refuses(t *testing.T, code int, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // else it runs
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"--data=" + t.TempDir()}, args...)...)
@@ -203,6 +205,7 @@ func refuses(t *testing.T, code int, args ...string) string {
 
 // TestPortTaken: a second gateway on a port says how to get another one.
 func TestPortTaken(t *testing.T) {
+	anywhere(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -216,11 +219,11 @@ func TestPortTaken(t *testing.T) {
 
 // TestStrayVariable: a mistyped variable is told at start.
 func TestStrayVariable(t *testing.T) {
+	anywhere(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	cmd := exec.Command(path, "--listen=127.0.0.1:0", "--data="+t.TempDir())
 	cmd.Env = append(os.Environ(), "HARK_MAXBODY=s3cret", "HARK_COLOR=s3cret")
 	log := newRecord(t, cmd)

@@ -9,6 +9,7 @@ import (
 // TestManyNodes spreads requests and their followers over three gateways and three
 // workers: every follower sees every event once and in order, every request ends once.
 func TestManyNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	requests := chaosSize(t, 1500)
 	var ended atomic.Int64

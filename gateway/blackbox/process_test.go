@@ -21,6 +21,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	binaries = dir
 	path := filepath.Join(dir, "gateway")
 	args := []string{"build", "-o", path}
 	if raceEnabled {
@@ -32,6 +33,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// binaries is the folder of both, if one of them was built.
+var binaries string
 
 // workerBinary is the worker, built likewise.
 var workerBinary = sync.OnceValues(func() (string, error) {
@@ -51,8 +55,6 @@ var workerBinary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-var binaryUsed bool
-
 // process is a gateway of its own, to be killed.
 type process struct {
 	*server
@@ -66,7 +68,6 @@ func spawn(t testing.TB, data string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	return listening(t, exec.Command(path, append(append([]string{"--listen=127.0.0.1:0", "--data=" + data, "--drain=200ms", "--log-level=warn"}, backendsOf(t, data)...), args...)...))
 }
 

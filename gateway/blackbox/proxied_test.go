@@ -40,6 +40,7 @@ func TestNothingIsCached(t *testing.T) {
 // on when the client asks again: mod_deflate of Apache 2.4 and of lighttpd 1.4.85 make "3" to
 // "3-gzip".
 func TestCompressedTag(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	for _, id := range []string{s.submit("default", 1), s.submit("default", 1, "id=nightly")} {
 		tag := s.call("GET", "/v1/requests/"+id, nil).want(200).header.Get("ETag")
@@ -74,6 +75,7 @@ func TestCompressedTag(t *testing.T) {
 // TestHosts: a probe that says no host is no browser, and a page that is refused is told which
 // names did not agree.
 func TestHosts(t *testing.T) {
+	anywhere(t)
 	s := start(t, "--origins=https://friend.example")
 	for head, status := range map[string]int{
 		// HAProxy's option httpchk asks so.
@@ -111,6 +113,7 @@ func TestHosts(t *testing.T) {
 // TestRefusedHandshakeIsTheLast: a proxy that only copies bytes behind a handshake would pass on
 // what follows, without looking at it.
 func TestRefusedHandshakeIsTheLast(t *testing.T) {
+	anywhere(t)
 	s := start(t)
 	for head, status := range map[string]int{
 		"GET /v1/ws HTTP/1.1\nHost: localhost":                                                                        426,

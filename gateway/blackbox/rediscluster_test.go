@@ -48,6 +48,7 @@ func commands(t *testing.T, s *servertest.Server) int {
 // TestRedisCluster spreads the state over three masters: followers of requests and of
 // feeds see every event once and in order, and the masters share the load.
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	c, servers := newRedisCluster(t)
 	requests := chaosSize(t, 300)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -78,6 +79,7 @@ func TestRedisCluster(t *testing.T) {
 
 // TestRedisFailover kills masters under load; their replicas take over.
 func TestRedisFailover(t *testing.T) {
+	t.Parallel()
 	c, servers := newRedisCluster(t)
 	requests := chaosSize(t, 300)
 	c.failover = true

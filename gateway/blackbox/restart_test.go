@@ -11,6 +11,7 @@ import (
 // TestRollingRestart restarts one gateway after the other under load, as a deployment
 // does: each drains and ends well, its streams go on elsewhere, nothing is lost or reset.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 2)
 	requests := chaosSize(t, 900)
 	var ended atomic.Int64

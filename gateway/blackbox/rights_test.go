@@ -90,6 +90,7 @@ type rights struct {
 // request and does nothing else; and who has the right is served. An operation that is new to the
 // document is one of the rows, and fails here until it is known whose it is.
 func TestRights(t *testing.T) {
+	anywhere(t)
 	s, _ := startKeyed(t, "--samples=false", "--routes=default,images,fetch,sleep,echo", "--max-wait=50ms", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
 	r := &rights{server: s}
 	r.shared = r.make("")

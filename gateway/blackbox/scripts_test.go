@@ -42,7 +42,6 @@ func TestMistakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	redis, rabbit := servertest.Redis(t), shared.RabbitMQ(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 // TestFollowsSettings: a gateway that runs takes what has changed in its settings.
 func TestFollowsSettings(t *testing.T) {
+	anywhere(t)
 	folder := t.TempDir()
 	path := filepath.Join(folder, "limits.yaml")
 	set := func(text string) {

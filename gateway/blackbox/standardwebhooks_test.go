@@ -25,6 +25,7 @@ import (
 // TestReferenceReceivers: receivers that were written with the libraries of the standard, in Go and
 // in Node, take every delivery, and refuse it with another body, time or key.
 func TestReferenceReceivers(t *testing.T) {
+	anywhere(t)
 	s := startHooks(t)
 	t.Run("go", func(t *testing.T) { testReferenceReceiver(t, s, standardReceiver) })
 	t.Run("node", func(t *testing.T) {

@@ -28,7 +28,6 @@ func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOu
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	cmd := exec.Command(path, append([]string{"store"}, args...)...)
 	var o, e strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &o, &e
@@ -40,6 +39,7 @@ func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOu
 // and compacted, and gateways go on with it; a damaged result is told over the wire with its
 // request, counted, and concerns nobody else.
 func TestStoreCommands(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("about both kinds of store by itself")
 	}

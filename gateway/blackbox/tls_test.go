@@ -60,6 +60,7 @@ func certificate(t *testing.T) (cert, key string, trust *tls.Config) {
 // TestTLS: streams and sockets go on over TLS as they do without, pings in the midst of
 // events to a reader who takes his time included: frames never interleave.
 func TestTLS(t *testing.T) {
+	anywhere(t)
 	cert, key, trust := certificate(t)
 	s := start(t, "--tls-cert="+cert, "--tls-key="+key, "--heartbeat=1s")
 	s.url = "https" + strings.TrimPrefix(s.url, "http")
@@ -185,6 +186,7 @@ func readSocket(ws *websocket.Conn) (offset int, err error) {
 
 // TestBodiesOverTLS: bodies wait for leave, and refusals arrive, over TLS too.
 func TestBodiesOverTLS(t *testing.T) {
+	anywhere(t)
 	cert, key, trust := certificate(t)
 	s := start(t, "--tls-cert="+cert, "--tls-key="+key, "--max-body=1048576")
 	dial := func() *line {

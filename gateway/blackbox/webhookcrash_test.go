@@ -121,6 +121,7 @@ func (b *backlog) check(s *server, most int) {
 // TestWebhooksWhenKilled: the gateway is killed while it delivers and started again, twice. Every
 // delivery arrives, and none again but what was under way.
 func TestWebhooksWhenKilled(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("TestWebhooksTakenOver is about servers that are shared")
 	}
@@ -142,6 +143,7 @@ func TestWebhooksWhenKilled(t *testing.T) {
 // TestWebhooksTakenOver: of two gateways one is killed while both deliver, and then Redis. The
 // other one delivers what is left, and what the dead one had under way when its leases end.
 func TestWebhooksTakenOver(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 0, allowed...)
 	b := newBacklog(t, c.node(1).server)
 	b.resume(c.node(1).server)

@@ -207,6 +207,7 @@ func eachWorkerClient(t *testing.T, f func(t *testing.T, c workerClient)) {
 // TestWorkerClientResults: what a handler returns is the result, of any media type, and what it
 // knows of a request is what was submitted.
 func TestWorkerClientResults(t *testing.T) {
+	t.Parallel()
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s := start(t, "--samples=false", "--max-body=65536")
 		p := c.start(t, s.url, named(nil))
@@ -254,6 +255,7 @@ func TestWorkerClientResults(t *testing.T) {
 
 // TestWorkerClientFailures: what a handler raises says what becomes of the request.
 func TestWorkerClientFailures(t *testing.T) {
+	t.Parallel()
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s := start(t, "--samples=false", "--retry-delay=20ms")
 		p := c.start(t, s.url, named(nil))
@@ -393,6 +395,7 @@ func TestWorkerClientProgress(t *testing.T) {
 // TestWorkerClientKilled: a worker is killed with work in hand, and started again: it goes on with
 // that at once, and no attempt is lost.
 func TestWorkerClientKilled(t *testing.T) {
+	t.Parallel()
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s := start(t, "--samples=false")
 		options := named(map[string]any{"lease": 3600, "concurrency": 3})
@@ -427,6 +430,7 @@ func TestWorkerClientKilled(t *testing.T) {
 // TestWorkerClientDrains: a worker that is told to stop ends what it has begun and begins nothing
 // more. What does not end in time is handed back, at no cost.
 func TestWorkerClientDrains(t *testing.T) {
+	t.Parallel()
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s := start(t, "--samples=false")
 		idle := c.start(t, s.url, named(nil))
@@ -619,6 +623,7 @@ func TestWorkerClientOutages(t *testing.T) {
 // TestWorkerClientRefused: a worker whose name is another's now, whose route there is not, or whose
 // key is not known, ends, and says why.
 func TestWorkerClientRefused(t *testing.T) {
+	t.Parallel()
 	eachWorkerClient(t, func(t *testing.T, c workerClient) {
 		s, _ := startKeyed(t, "--samples=false")
 		alice, processor := s.as(aliceKey), s.as(workerKey)
