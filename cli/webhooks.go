@@ -19,7 +19,7 @@ type webhooksVerb struct {
 	Output `embed:""`
 
 	List struct {
-		Owner string `placeholder:"NAME" help:"Those of this caller. For the role admin."`
+		Owner string `placeholder:"NAME" help:"Those of this caller, * for everybody's. For the role admin."`
 		Limit int    `default:"50" help:"As many at most; 0: all."`
 	} `cmd:"" default:"withargs" help:"List endpoints."`
 	Show struct {

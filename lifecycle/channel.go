@@ -69,7 +69,7 @@ func ParseChannel(name, subject string) (Channel, error) {
 		if !named {
 			rest = subject
 		}
-		if rest == "" || len(rest) > maxSubject || strings.ContainsRune(rest, 0) {
+		if !ValidSubject(rest) {
 			return Channel{}, fmt.Errorf("%w: %q names no owner", ErrChannelName, Clip(name, maxTold))
 		}
 		return Channel{Kind: OwnerChannel, Name: rest}, nil

@@ -75,7 +75,9 @@ type Store interface {
 	// is no such request or it has no such part. The caller owns the bytes.
 	Content(ctx context.Context, of Ref, p Part) (Content, error)
 
-	// List returns requests of one owner, newest first.
+	// List returns requests of one owner, or of all, newest first, at a cost that does not grow with
+	// how many are kept. ErrCursor. Of one owner a damaged record is the error; of all those are
+	// left out.
 	List(ctx context.Context, q Query) (Page, error)
 
 	// Delete forgets a request that has ended: its state, content, own channel
@@ -215,12 +217,27 @@ const (
 // Query selects requests. Empty fields select all.
 type Query struct {
 	Owner  string
+	All    bool // everybody's: Owner is not looked at
 	Status Status
 	Route  string
 	Topic  string
-	Cursor string // Next of the page before; "" for the newest
-	Limit  int    // 1 or more
+	Since  time.Time // created then or later
+	Until  time.Time // created before
+	Cursor string    // Next of the page before, of the same Owner or of All; "" for the newest
+	Limit  int       // 1 or more
 }
+
+// Selects reports whether a request is among those that the query selects.
+func (q *Query) Selects(r *Request) bool {
+	return (q.All || r.Owner == q.Owner) && (q.Status == "" || r.Status == q.Status) && (q.Route == "" || r.Route == q.Route) &&
+		(q.Topic == "" || r.Topic == q.Topic) && (q.Since.IsZero() || !r.CreatedAt.Before(q.Since)) &&
+		(q.Until.IsZero() || r.CreatedAt.Before(q.Until))
+}
+
+// ClockSlack is how far the order in which an owner's requests were stored, and that of their
+// times, may be apart: clocks are set, and steps wait for others. A list by Since and Until looks
+// so much further, and holds each time against them.
+const ClockSlack = 2 * time.Second
 
 // Page is a part of a list. It may hold fewer requests than the limit although
 // more follow: a store bounds how much it looks through in one call.

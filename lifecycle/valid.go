@@ -35,6 +35,11 @@ func ValidWorker(s string) bool {
 	return fits(s, 128, "._:@~-")
 }
 
+// ValidSubject reports whether s may be the name of a caller: 1 to 256 bytes without NUL.
+func ValidSubject(s string) bool {
+	return s != "" && len(s) <= maxSubject && !strings.ContainsRune(s, 0)
+}
+
 // fits reports whether s is 1 to most bytes of letters, digits and extra.
 func fits(s string, most int, extra string) bool {
 	if s == "" || len(s) > most {

@@ -11,7 +11,7 @@
 //	go run ./loadtest soak       many followers for a long time: nothing is lost, and nothing grows
 //	go run ./loadtest webhooks   deliveries to many endpoints, and what dead ones cost the others
 //	go run ./loadtest keys       one customer who sends most of all beside others, by concurrency keys, and what those cost
-//	go run ./loadtest kept       what requests cost that have ended and are kept: bytes, time to start and to stop
+//	go run ./loadtest kept       what requests cost that have ended and are kept: bytes, time to start, to stop and to list
 //	go run ./loadtest churn      everything that clients and operators may do at once, while everything dies and comes back: all ends once and as asked
 //	go run ./loadtest attack     attacks, one after the other, each on a gateway of its own: what an honest caller notices, and what memory it takes
 //	go run ./loadtest compare    all servers that there are, one after the other, beside each other

@@ -36,6 +36,7 @@ func TestScenes(t *testing.T) {
 		"soak --connections=40 --warmup=100ms --duration=1s",
 		"attack --only=heads --only=endpoints --before=200ms --during=300ms --settle=1ms --rest=1ms --report",
 		"keys --requests=100 --customers=5 --limit=2 --pace=20ms --producers=2 --rounds=1 --duration=200ms",
+		"kept --requests=200 --callers=4",
 		"webhooks --endpoints=4 --dead=0.25 --rate=20 --duration=500ms --reporters=2",
 	} {
 		t.Run(scene, func(t *testing.T) {

@@ -231,7 +231,7 @@ func (a *API) route() {
 	client, processor := a.as(lifecycle.RoleClient, a.caller), a.as(lifecycle.RoleProcessor, a.caller)
 	follower := a.as(lifecycle.RoleClient, a.follower)
 	a.handle("POST", "/v1/requests", client, a.submit, slices.Concat(submissionOptions, []string{"webhook"}, pollOptions)...)
-	a.handle("GET", "/v1/requests", client, a.list, "status", "route", "topic", "cursor", "limit")
+	a.handle("GET", "/v1/requests", client, a.list, "owner", "status", "route", "topic", "since", "until", "cursor", "limit")
 	a.handle("GET", "/v1/requests/:id", client, a.get, pollOptions...)
 	a.handle("DELETE", "/v1/requests/:id", client, a.forget)
 	a.handle("GET", "/v1/requests/:id/result", client, a.result)
@@ -252,8 +252,8 @@ func (a *API) route() {
 	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")
 	a.handle("GET", "/v1/topics/:topic/events", client, of(topicChannel, a.events), eventOptions...)
 	a.handle("GET", "/v1/topics/:topic/history", client, of(topicChannel, a.history), historyOptions...)
-	a.handle("GET", "/v1/events", client, of(ownerChannel, a.events), eventOptions...)
-	a.handle("GET", "/v1/history", client, of(ownerChannel, a.history), historyOptions...)
+	a.handle("GET", "/v1/events", client, of(a.ownerChannel, a.events), append(eventOptions, "owner")...)
+	a.handle("GET", "/v1/history", client, of(a.ownerChannel, a.history), append(historyOptions, "owner")...)
 	a.handle("GET", "/v1/ws", a.ownPages(unasked), a.socket, "channel", "after", "ticket")
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		// Each makes a request, whatever its method is called.

@@ -88,5 +88,5 @@ func (a *API) batchRequests(c *fiber.Ctx, caller auth.Caller) error {
 	if next > 0 {
 		page.Next = hub.Cursor{Offset: uint64(next), Epoch: life}.String()
 	}
-	return sendPage(c, caller, page)
+	return sendPage(c, view(caller), page)
 }

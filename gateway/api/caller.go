@@ -76,6 +76,24 @@ func (a *API) followerWho(c *fiber.Ctx, resumes func(request string) bool) (auth
 	return a.caller(c)
 }
 
+// everybody is what ?owner= says for everybody's.
+const everybody = "*"
+
+// ownerOption returns whose what a call is about is, by ?owner=: the caller's own unless that says
+// otherwise, which is for admins, and where callers have no keys for all. It may be everybody.
+func (a *API) ownerOption(c *fiber.Ctx, caller auth.Caller) (string, error) {
+	of := query(c, "owner")
+	switch {
+	case of == "":
+		return caller.Subject, nil
+	case !lifecycle.ValidSubject(of):
+		return "", problem.InvalidFields(problem.At("?owner", "must be * for everybody's, or the name of a caller: 1 to 256 bytes without NUL"))
+	case of == caller.Subject && of != everybody, a.Guard.Open(), caller.Is(lifecycle.RoleAdmin):
+		return of, nil
+	}
+	return "", a.challenge(c, &problem.Details{Kind: problem.Forbidden, Detail: "What is of others is for the role admin: leave owner out for your own."})
+}
+
 // may returns an error unless a caller has a role. Whoever has a ticket may follow what it is for:
 // only the resources that ask for a follower take tickets, and only for that request.
 func may(caller auth.Caller, role lifecycle.Role) error {

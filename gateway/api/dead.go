@@ -201,15 +201,25 @@ func appendDead(dst []byte, r *lifecycle.Request, caller auth.Caller) ([]byte, e
 
 // before reads the time before which requests ended; zero if none is given.
 func before(c *fiber.Ctx) (time.Time, error) {
-	text := query(c, "before")
+	var errs []problem.FieldError
+	at := timeOption(c, "before", &errs)
+	if len(errs) > 0 {
+		return time.Time{}, problem.InvalidFields(errs...)
+	}
+	return at, nil
+}
+
+// timeOption reads an option that is a time; zero if it is not given.
+func timeOption(c *fiber.Ctx, name string, errs *[]problem.FieldError) time.Time {
+	text := query(c, name)
 	if text == "" {
-		return time.Time{}, nil
+		return time.Time{}
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return time.Time{}, problem.InvalidFields(problem.At("?before", "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"))
+		*errs = append(*errs, problem.At("?"+name, "must be a time like 2026-01-01T00:00:00Z (RFC 3339)"))
 	}
-	return at, nil
+	return at
 }
 
 // deadQuery reads which requests of a route are to be dealt with: of those that have ended by now,

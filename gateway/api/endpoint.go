@@ -143,6 +143,7 @@ func set[T any](to *T, v *T) {
 // endpointDocument is an endpoint as clients see it. It holds no secret.
 type endpointDocument struct {
 	ID          string            `json:"id"`
+	Owner       string            `json:"owner,omitempty"` // in a list of others'
 	URL         string            `json:"url"`
 	Description string            `json:"description"`
 	Status      dispatch.Status   `json:"status"`

@@ -50,9 +50,15 @@ func topicChannel(c *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecyc
 	return channel, nil, err
 }
 
-// ownerChannel is the channel of /v1/….
-func ownerChannel(_ *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecycle.Request, error) {
-	return lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: caller.Subject}, nil, nil
+// ownerChannel is the channel of /v1/…. There is none of everybody's: to number all events in one
+// order each would have to be stored once more.
+func (a *API) ownerChannel(c *fiber.Ctx, caller auth.Caller) (lifecycle.Channel, *lifecycle.Request, error) {
+	owner, err := a.ownerOption(c, caller)
+	if err == nil && owner == everybody {
+		err = problem.InvalidFields(problem.At("?owner", "names one caller: there is no feed of everybody's. GET /v1/requests?owner=*&since=… lists everybody's requests, "+
+			"and the callback exchange of RabbitMQ has every event"))
+	}
+	return lifecycle.Channel{Kind: lifecycle.OwnerChannel, Name: owner}, nil, err
 }
 
 // events answers with a channel's events as the client prefers: as a stream, or those

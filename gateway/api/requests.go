@@ -105,9 +105,13 @@ func uncoded(candidate, tag string) string {
 // list answers GET /v1/requests.
 func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	q := lifecycle.Query{Route: query(c, "route"), Topic: query(c, "topic"), Cursor: query(c, "cursor"), Limit: 50}
+	owner, err := a.ownerOption(c, caller)
+	if err != nil {
+		return err
+	}
+	q.Owner, q.All = owner, owner == everybody
 	var errs []problem.FieldError
 	if s := c.Query("status"); s != "" {
-		var err error
 		if q.Status, err = lifecycle.ParseStatus(s); err != nil {
 			errs = append(errs, problem.At("?status", "must be one of pending, processing, waiting, succeeded, failed, canceled, expired"))
 		}
@@ -126,25 +130,35 @@ func (a *API) list(c *fiber.Ctx, caller auth.Caller) error {
 	if q.Topic != "" && !lifecycle.ValidTopic(q.Topic) {
 		errs = append(errs, problem.At("?topic", "must be 1 to 200 of the characters A-Z a-z 0-9 . _ : @ ~ -"))
 	}
+	q.Since, q.Until = timeOption(c, "since", &errs), timeOption(c, "until", &errs)
+	if len(errs) == 0 && !q.Until.IsZero() && !q.Until.After(q.Since) {
+		errs = append(errs, problem.At("?until", "must be later than since: nothing was created in between"))
+	}
 	if len(errs) > 0 {
 		return problem.InvalidFields(errs...)
 	}
-	ctx := a.storeContext()
-	page, err := a.Service.List(ctx, caller.Principal, q)
+	var page lifecycle.Page
+	if ctx := a.storeContext(); q.All || owner != caller.Subject {
+		page, err = a.Service.ListOf(ctx, q)
+	} else {
+		page, err = a.Service.List(ctx, caller.Principal, q)
+	}
 	if err != nil {
 		return err
 	}
-	return sendPage(c, caller, page)
+	v := view(caller)
+	v.Owner = query(c, "owner") != ""
+	return sendPage(c, v, page)
 }
 
 // sendPage answers with a page of a list of requests.
-func sendPage(c *fiber.Ctx, caller auth.Caller, page lifecycle.Page) error {
+func sendPage(c *fiber.Ctx, v wire.View, page lifecycle.Page) error {
 	body := []byte(`{"requests":[`)
 	for i := range page.Requests {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = wire.AppendDocument(body, &page.Requests[i], view(caller))
+		body = wire.AppendDocument(body, &page.Requests[i], v)
 	}
 	if page.Next == "" {
 		body = append(body, `],"next":null}`...)

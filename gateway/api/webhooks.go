@@ -100,15 +100,17 @@ func (a *API) listEndpoints(c *fiber.Ctx, caller auth.Caller) error {
 	if err != nil {
 		return err
 	}
-	owner := caller.Subject
-	if of := query(c, "owner"); of != "" && of != owner {
-		if !caller.Is(lifecycle.RoleAdmin) {
-			return a.challenge(c, &problem.Details{Kind: problem.Forbidden, Detail: "The webhooks of others are for the role admin."})
-		}
-		owner = of
+	owner, err := a.ownerOption(c, caller)
+	if err != nil {
+		return err
 	}
 	ctx := a.storeContext()
-	endpoints, err := a.Webhooks.List(ctx, owner, query(c, "cursor"), limit)
+	var endpoints []dispatch.Endpoint
+	if cursor := query(c, "cursor"); owner == everybody {
+		endpoints, err = a.Webhooks.ListAll(ctx, cursor, limit)
+	} else {
+		endpoints, err = a.Webhooks.List(ctx, owner, cursor, limit)
+	}
 	if errors.Is(err, dispatch.ErrNotFound) {
 		return problem.InvalidFields(problem.At("?cursor", "is not a cursor of this list"))
 	}
@@ -121,6 +123,9 @@ func (a *API) listEndpoints(c *fiber.Ctx, caller auth.Caller) error {
 	}{Webhooks: make([]endpointDocument, len(endpoints))}
 	for i := range endpoints {
 		page.Webhooks[i] = documentOf(&endpoints[i], nil, "")
+		if query(c, "owner") != "" {
+			page.Webhooks[i].Owner = endpoints[i].Owner
+		}
 	}
 	if len(endpoints) == limit {
 		page.Next = &endpoints[limit-1].ID

@@ -54,6 +54,10 @@ func TestCommandLine(t *testing.T) {
 	if got := run(0, "requests", "list", "--status=succeeded", "--topic=t", "--json"); strings.Count(got, "\n") != 1 || !json.Valid([]byte(got)) {
 		t.Errorf("%q", got)
 	}
+	says(t, run(0, "requests", "list", "--owner=*", "--since=1h"), "OWNER", "root", "one")
+	if got := run(0, "requests", "list", "--owner=alice"); strings.Contains(got, "one") {
+		t.Errorf("%q", got)
+	}
 	if got := run(0, "requests", "result", "one"); got != `{"ok":true}` {
 		t.Errorf("%q", got)
 	}

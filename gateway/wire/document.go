@@ -13,6 +13,7 @@ type View struct {
 	Trace bool // the stack that a processor sent with a failure
 	// The reader does not know the status Expired: Failed, with the error that says so.
 	ExpiredFails bool
+	Owner        bool // whose it is
 }
 
 // AppendDocument appends the status document of r, one line of JSON, to dst. It
@@ -32,7 +33,12 @@ func AppendDocument(dst []byte, r *lifecycle.Request, v View) []byte {
 	} else {
 		dst = append(dst, r.Status...)
 	}
-	dst = append(dst, `","route":`...)
+	if v.Owner {
+		dst = append(dst, `","owner":`...)
+		dst = append(appendStringOrNull(dst, r.Owner), `,"route":`...)
+	} else {
+		dst = append(dst, `","route":`...)
+	}
 	dst = appendStringOrNull(dst, r.Route)
 	dst = append(dst, `,"topic":`...)
 	dst = appendStringOrNull(dst, r.Topic)

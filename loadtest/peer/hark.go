@@ -177,6 +177,12 @@ func (h *Hark) Post(path string, body any, headers ...string) error {
 	return h.send(path, text, headers...)
 }
 
+// Get makes a call, and fails unless it is a success.
+func (h *Hark) Get(path string) error {
+	_, err := h.client.Get("http://" + h.Addr + path)
+	return err
+}
+
 func (h *Hark) send(path string, body []byte, headers ...string) error {
 	addr := h.Addr
 	if h.Everywhere {

@@ -18,8 +18,9 @@ import (
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// Kept says what requests cost that have ended and are kept: bytes where they are stored, and
-// how long a gateway takes to start and to stop with them.
+// Kept says what requests cost that have ended and are kept: bytes where they are stored, how
+// long a gateway takes to start and to stop with them, and what a page of an admin's list takes the
+// more there are.
 type Kept struct {
 	Requests int `default:"200000" help:"How many."`
 	Bytes    int `default:"800" help:"Bytes of the content of each; its result has as many."`
@@ -53,12 +54,25 @@ func (s *Kept) Run(t *peer.Target) (measure.Results, error) {
 	if err != nil {
 		return measure.Results{}, err
 	}
-	t.Phase("requests", s.Requests)
-	began := time.Now()
-	if err := submit(s.Requests); err != nil {
+	lists := newPages()
+	if err := lists.measure(h, warm); err != nil {
 		return measure.Results{}, err
 	}
-	took := time.Since(began)
+	t.Phase("requests", s.Requests)
+	var took time.Duration
+	for done, part := 0, 0; done < s.Requests; done += part {
+		if part = s.Requests - done; done == 0 && s.Requests > halfway {
+			part = halfway
+		}
+		began := time.Now()
+		if err := submit(part); err != nil {
+			return measure.Results{}, err
+		}
+		took += time.Since(began)
+		if err := lists.measure(h, warm+done+part); err != nil {
+			return measure.Results{}, err
+		}
+	}
 	t.Settle(settle) // the log goes into the file
 	after, err := s.stored(h)
 	if err != nil {
@@ -76,8 +90,9 @@ func (s *Kept) Run(t *peer.Target) (measure.Results, error) {
 	for i, what := range after {
 		r.Figures = append(r.Figures, measure.Figure(what.Name, what.Value, what.Unit), measure.Figure(what.Name+", each", (what.Value-before[i].Value)/float64(s.Requests), what.Unit))
 	}
+	r.Figures = append(r.Figures, lists.figures...)
 	t.Phase("stop and start", 0)
-	began = time.Now()
+	began := time.Now()
 	if err := h.Stop(); err != nil {
 		return measure.Results{}, err
 	}
@@ -92,6 +107,51 @@ func (s *Kept) Run(t *peer.Target) (measure.Results, error) {
 		measure.Figure("memory of the processes", memory, "bytes"), measure.Figure("memory after a start", again, "bytes"),
 		measure.Figure("time to stop", stopped.Seconds(), "s"), measure.Figure("time to start", started.Seconds(), "s"))
 	return r, err
+}
+
+// halfway is how many are kept when lists are read for the second time, if there will be more.
+const halfway = 100_000
+
+// pages reads lists as an admin does, and compares what they take with the first time.
+type pages struct {
+	first   time.Time          // when they were first read, before which few requests were made
+	before  map[string]float64 // by list: milliseconds, the first time
+	figures []bench.Figure
+}
+
+func newPages() *pages { return &pages{before: make(map[string]float64)} }
+
+// measure reads each list some times, one after the other, when so many requests are kept.
+func (p *pages) measure(h *peer.Hark, kept int) error {
+	if p.first.IsZero() {
+		p.first = time.Now().UTC()
+	}
+	for _, list := range []struct{ name, query string }{
+		{"of all", ""},
+		{"of a route", "&route=echo"},
+		{"of what runs", "&status=processing"},
+		{"of what was first", "&until=" + p.first.Format(time.RFC3339Nano)},
+		{"that finds nothing in one call", "&topic=none"},
+	} {
+		const calls = 101
+		took := measure.NewHistogram()
+		for range calls {
+			began := time.Now()
+			if err := h.Get("/v1/requests?owner=*&limit=50" + list.query); err != nil {
+				return err
+			}
+			measure.Record(took, time.Since(began))
+		}
+		now := measure.Millis(took, 50)
+		name := fmt.Sprintf("page %s, %d kept", list.name, kept)
+		p.figures = append(p.figures, measure.Figure(name, now, "ms"))
+		if before, ok := p.before[list.name]; ok {
+			p.figures = append(p.figures, measure.Figure(name+", to the first time", now/before, "×"))
+		} else {
+			p.before[list.name] = now
+		}
+	}
+	return nil
 }
 
 // stored is what the store holds.

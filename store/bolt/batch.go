@@ -286,6 +286,7 @@ func (b *batch) forget(r *record) {
 	b.delete(requestsBucket, []byte(r.ID))
 	b.deleteBodies(r.ID)
 	b.delete(ownersBucket, ownerKey(r.Owner, r.Serial))
+	b.delete(madeBucket, madeKey(r))
 	b.key = expiryKey(b.key[:0], r.Due, r.ID)
 	b.delete(expiryBucket, b.key)
 	if isDead(r) {

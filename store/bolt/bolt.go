@@ -195,7 +195,7 @@ func open(path string, o Options, steps []migration) (s *Store, err error) {
 		return errors.Join(s.journal.close(), db.Close())
 	})
 	go s.writer()
-	if err := errors.Join(s.dropAhead(), s.indexDead()); err != nil {
+	if err := errors.Join(s.dropAhead(), s.indexOld()); err != nil {
 		return nil, errors.Join(refused(path, err), s.close())
 	}
 	return s, nil

@@ -132,6 +132,7 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 	}
 	b.putBody(body)
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(codec.OwnerEntry(&r.Request)))
+	b.note(r)
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 	b.schedule(r)
 	b.enqueue(r)

@@ -45,6 +45,7 @@ type checker struct {
 	pending, processing int
 	dead                int    // requests that have failed and are no batches
 	unindexed           bool   // they are not in their index yet
+	unmade              bool   // nor are all in that of everybody's
 	referred            uint64 // references to events
 }
 
@@ -56,8 +57,11 @@ func (c *checker) has(bucket, key []byte) bool {
 }
 
 // readable returns a record, nil if it is damaged.
-func readable(key, stored []byte) *record {
-	value, err := unseal(true, requestsBucket, key, stored)
+func readable(key, stored []byte) *record { return readAs(true, key, stored) }
+
+// readAs is readable for a file that has values without a sum, unless it is strict.
+func readAs(strict bool, key, stored []byte) *record {
+	value, err := unseal(strict, requestsBucket, key, stored)
 	if err != nil {
 		return nil
 	}
@@ -79,6 +83,7 @@ func (c *checker) count(bucket []byte) (n int) {
 func (c *checker) requests() error {
 	var serial, ticket uint64
 	c.unindexed = c.tx.Bucket(deadBucket) == nil || c.has(keptBucket, unindexed)
+	c.unmade = c.tx.Bucket(madeBucket) == nil || c.has(keptBucket, unmade)
 	if err := c.tx.Bucket(requestsBucket).ForEach(func(key, stored []byte) error {
 		c.all++
 		r := readable(key, stored)
@@ -96,6 +101,8 @@ func (c *checker) requests() error {
 			return damagedIndex("request %s is not in the list of its owner", r.ID)
 		case !c.has(expiryBucket, expiryKey(nil, r.Due, r.ID)):
 			return damagedIndex("request %s is not among those that expire", r.ID)
+		case !c.unmade && !c.isMade(r):
+			return damagedIndex("request %s is not in the list of everybody's", r.ID)
 		}
 		switch r.Status {
 		case lifecycle.Pending:
@@ -133,7 +140,20 @@ func (c *checker) requests() error {
 	if n := c.count(expiryBucket); n != c.all {
 		return damagedIndex("there are %d requests, and %d of them expire", c.all, n)
 	}
+	if !c.unmade {
+		// One that was damaged when the index was made is not in it.
+		if n := c.count(madeBucket); n > c.all || n < c.all-c.damaged {
+			return damagedIndex("there are %d requests, and %d in the list of everybody's", c.all, n)
+		}
+	}
 	return nil
+}
+
+// isMade reports whether a request is in the index of everybody's, with its topic.
+func (c *checker) isMade(r *record) bool {
+	want := madeKey(r)
+	key, topic := c.tx.Bucket(madeBucket).Cursor().Seek(want)
+	return bytes.Equal(key, want) && string(topic) == r.Topic
 }
 
 func (c *checker) owners() error {

@@ -164,48 +164,12 @@ func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecy
 	return page, err
 }
 
-// unindexed is in kept as long as the index may lack what an older version has stored.
+// unindexed is in kept as long as the index may lack what an older version has stored, see
+// indexOld.
 var unindexed = []byte("unindexed\x00dead")
 
-// indexStep is how many requests are gone through in one change while the index is made.
+// indexStep is how many requests are gone through in one change while indexes are made.
 const indexStep = 2048
-
-// indexDead makes the index of a file that comes from an older version. If the process ends
-// meanwhile, the next one goes through all requests again, and takes in what is missing.
-func (s *Store) indexDead() error {
-	ctx := context.Background()
-	wanted := false
-	if err := s.view(ctx, func(tx *bolt.Tx) error {
-		wanted = tx.Bucket(keptBucket).Get(unindexed) != nil
-		return nil
-	}); err != nil || !wanted {
-		return err
-	}
-	for from := []byte(nil); wanted; {
-		if err := s.write(ctx, func(b *batch) error {
-			var failed []*record // gathered first: a cursor does not outlive a change
-			cursor := b.bucket(requestsBucket).Cursor()
-			key, stored := cursor.Seek(from)
-			for n := 0; key != nil && n < indexStep; n++ {
-				if r := b.s.failed(key, stored); r != nil {
-					failed = append(failed, r)
-				}
-				key, stored = cursor.Next()
-			}
-			from, wanted = bytes.Clone(key), key != nil
-			for _, r := range failed {
-				b.bury(r)
-			}
-			if !wanted {
-				b.delete(keptBucket, unindexed)
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // failed returns the record of a request that has failed, nil for any other and for one that is
 // damaged. It decodes no other.
@@ -214,9 +178,8 @@ func (s *Store) failed(key, stored []byte) *record {
 	if err != nil || len(value) == 0 || string(value[:1]) != codec.StatusLetter(lifecycle.Failed) {
 		return nil
 	}
-	r, err := decodeRecord(string(key), value)
-	if err != nil || !isDead(r) {
-		return nil
+	if r := readAs(s.journal.strict, key, stored); r != nil && isDead(r) {
+		return r
 	}
-	return r
+	return nil
 }

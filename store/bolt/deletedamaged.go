@@ -48,9 +48,9 @@ func (s *Store) scan(ctx context.Context, bucket []byte, match func(key, value [
 
 // remains is what leads to a request, and away from it, when its record cannot be read.
 type remains struct {
-	id                             string
-	owners, expires, waiting, dead [][]byte // keys
-	events                         [][]byte // keys, the oldest first
+	id                                   string
+	owners, expires, waiting, dead, made [][]byte // keys
+	events                               [][]byte // keys, the oldest first
 }
 
 // remainsOf looks for what there is of a request. Nothing changes a request whose record is
@@ -80,6 +80,7 @@ func (s *Store) remainsOf(ctx context.Context, id string) (found remains, err er
 		{&found.events, eventsBucket, told},
 		{&found.expires, expiryBucket, expires},
 		{&found.dead, deadBucket, failed},
+		{&found.made, madeBucket, failed},
 	} {
 		if *part.to, err = s.scan(ctx, part.bucket, part.match); err != nil {
 			return remains{}, err
@@ -153,6 +154,9 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 	}
 	for _, key := range found.dead {
 		b.exhumeAt(key)
+	}
+	for _, key := range found.made {
+		b.delete(madeBucket, key)
 	}
 	for _, key := range found.waiting {
 		b.delete(pendingBucket, key)

@@ -88,6 +88,7 @@ type endpoints struct {
 	byID      map[string]*endpoint
 	byOwner   map[string][]*endpoint // without one-off ones, by creation
 	dead      map[*endpoint]bool     // one-off ones that are disabled
+	all       []*endpoint            // those of all owners that are listed, by creation
 	oneOffs   map[string]int         // by owner
 	schedule  schedule
 	order     uint64
@@ -116,6 +117,9 @@ func (s *endpoints) add(e *endpoint) {
 func (s *endpoints) remove(e *endpoint) {
 	delete(s.byID, e.ID)
 	delete(s.dead, e)
+	if i := slices.Index(s.all, e); i >= 0 {
+		s.all = slices.Delete(s.all, i, i+1)
+	}
 	if e.OneOff {
 		if s.oneOffs[e.Owner]--; s.oneOffs[e.Owner] == 0 {
 			delete(s.oneOffs, e.Owner)
@@ -130,13 +134,20 @@ func (s *endpoints) remove(e *endpoint) {
 	heap.Remove(&s.schedule, e.index)
 }
 
-// note keeps account of whether a one-off endpoint is listed. It is called whenever its status may
-// have changed.
+// note keeps account of whether an endpoint is listed. It is called whenever its status may have
+// changed.
 func (s *endpoints) note(e *endpoint) {
 	if e.OneOff && e.Listed() {
 		s.dead[e] = true
 	} else {
 		delete(s.dead, e)
+	}
+	i, listed := slices.BinarySearchFunc(s.all, e.serial, func(other *endpoint, serial uint64) int { return cmp.Compare(other.serial, serial) })
+	switch want := !e.OneOff || s.dead[e]; {
+	case want && !listed:
+		s.all = slices.Insert(s.all, i, e)
+	case !want && listed:
+		s.all = slices.Delete(s.all, i, i+1)
 	}
 }
 
@@ -221,10 +232,12 @@ func (s *Store) loadEndpoints(tx *bolt.Tx) error {
 			return fmt.Errorf("the health of webhook endpoint %q is damaged. %s", key, orSalvage)
 		}
 		bySerial[e.serial] = e
-		s.endpoints.add(e)
 		return nil
 	}); err != nil {
 		return err
+	}
+	for _, serial := range slices.Sorted(maps.Keys(bySerial)) { // so that lists grow at their ends
+		s.endpoints.add(bySerial[serial])
 	}
 	return tx.Bucket(lanesBucket).ForEach(func(key, _ []byte) error {
 		if len(key) < 8 {

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -87,6 +88,30 @@ func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit in
 				return err
 			}
 			list = list[:max(slices.Index(list, e), 0)]
+		}
+		for _, e := range slices.Backward(list) {
+			if len(found) >= limit {
+				break
+			}
+			found = append(found, cloneEndpoint(e.Endpoint))
+		}
+		return nil
+	})
+	return found, err
+}
+
+// ListAllEndpoints implements dispatch.Store.
+func (s *Store) ListAllEndpoints(ctx context.Context, after string, limit int) ([]dispatch.Endpoint, error) {
+	var found []dispatch.Endpoint
+	err := s.write(ctx, func(*batch) error {
+		list := s.endpoints.all
+		if after != "" {
+			e := s.endpoints.byID[after]
+			if e == nil {
+				return dispatch.ErrNotFound
+			}
+			i, _ := slices.BinarySearchFunc(list, e.serial, func(other *endpoint, serial uint64) int { return cmp.Compare(other.serial, serial) })
+			list = list[:i]
 		}
 		for _, e := range slices.Backward(list) {
 			if len(found) >= limit {

@@ -294,7 +294,7 @@ func (e *exporter) kept() error {
 		// The usage and the index of what has failed follow from the requests. How fast
 		// work goes is soon seen again.
 		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")), bytes.HasPrefix(key, paceKey("")),
-			bytes.HasPrefix(key, deadCount("")), bytes.Equal(key, unindexed),
+			bytes.HasPrefix(key, deadCount("")), bytes.Equal(key, unindexed), bytes.Equal(key, unmade),
 			bytes.HasPrefix(key, []byte(aheadMark)): // of a body that was none yet
 			return nil
 		case bytes.Equal(key, floorKey):

@@ -178,6 +178,7 @@ func (i *importer) addRequest(l *transfer.Line) error {
 			return fmt.Errorf("request %s has the serial %d of another one", r.ID, r.Serial)
 		}
 		b.put(ownersBucket, at, []byte(codec.OwnerEntry(&r.Request)))
+		b.note(r)
 		b.schedule(r)
 		b.use(r.Owner, lifecycle.Usage{}, r.Usage())
 		switch r.Status {

@@ -178,7 +178,7 @@ func (j *journal) begin() (err error) {
 	tables := make(map[*byte]table, len(tableNames))
 	for i, name := range tableNames {
 		b := tx.Bucket(name)
-		if b == nil && &name[0] == &deadBucket[0] && versionOf(tx) < deadSince {
+		if b == nil && versionOf(tx) < indexedSince[&name[0]] {
 			continue // who only looks at a file of an older version changes nothing
 		}
 		if b == nil {

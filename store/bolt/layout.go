@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 8. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 9. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -88,6 +88,10 @@ var (
 	// dead (since version 8): route 0x00 time of the end, id → nothing: the request has failed. How
 	// many there are of a route is in kept, under dead 0x00 route.
 	deadBucket = []byte("dead")
+
+	// made (since version 9): route 0x00 time of the creation, id → topic, of everybody's requests;
+	// of a batch the route is "".
+	madeBucket = []byte("made")
 )
 
 // tableNames are the buckets that batches change. Their places are what stands for them in the log:
@@ -97,7 +101,7 @@ var tableNames = [][]byte{
 	expiryBucket, pendingBucket, processingBucket, keysBucket,
 	endpointsBucket, healthBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
-	requestKeysBucket, piecesBucket, deadBucket,
+	requestKeysBucket, piecesBucket, deadBucket, madeBucket,
 }
 
 // fillPercent is how full pages become before they are split.
@@ -106,7 +110,7 @@ func fillPercent(bucket []byte) float64 {
 	case &eventsBucket[0], &piecesBucket[0]:
 		// It grows at its end or at the ends of its parts, and each piece is a good part of a page.
 		return 1
-	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0], &deadBucket[0]:
+	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0], &deadBucket[0], &madeBucket[0]:
 		// It grows at the ends of its parts.
 		return 0.9
 	default:

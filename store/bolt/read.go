@@ -56,6 +56,9 @@ const maxScanned = 2000
 
 // List implements lifecycle.Store. The newest is the one that was created last.
 func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
+	if q.All {
+		return s.listAll(ctx, q)
+	}
 	before := ^uint64(0)
 	if q.Cursor != "" {
 		serial, ok := parseCursor(q.Owner, q.Cursor)
@@ -68,11 +71,25 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	err := s.view(ctx, func(tx *bolt.Tx) error {
 		page = lifecycle.Page{}
 		prefix := ownerPrefix(q.Owner)
+		before, first := before, uint64(0)
+		if !q.Until.IsZero() {
+			end, err := s.serialAt(tx, prefix, nanosAt(q.Until.Add(lifecycle.ClockSlack)))
+			if err != nil {
+				return err
+			}
+			before = min(before, end)
+		}
+		if !q.Since.IsZero() {
+			var err error
+			if first, err = s.serialAt(tx, prefix, nanosAt(q.Since.Add(-lifecycle.ClockSlack))); err != nil {
+				return err
+			}
+		}
 		requests := tx.Bucket(requestsBucket)
 		cursor := tx.Bucket(ownersBucket).Cursor()
 		key, entry := seekBefore(cursor, binary.BigEndian.AppendUint64(bytes.Clone(prefix), before))
 		var seen uint64 // serial of what was looked at last
-		for scanned := 0; within(key, prefix); key, entry = prev(cursor, key) {
+		for scanned := 0; within(key, prefix) && offsetOf(key) >= first; key, entry = prev(cursor, key) {
 			if scanned == maxScanned || len(page.Requests) >= max(q.Limit, 1) {
 				page.Next = formatCursor(q.Owner, seen)
 				return nil
@@ -83,7 +100,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			if err != nil {
 				return err
 			}
-			if r != nil {
+			if r != nil && q.Selects(&r.Request) {
 				if r, err = s.whole(tx, r); err != nil {
 					return err
 				}

@@ -41,6 +41,7 @@ var migrations = []migration{
 	createPieces,
 	moveValuesOut,
 	createDead,
+	createMade,
 }
 
 // boundSince is the version since which a file says whether it has a log.
@@ -48,6 +49,12 @@ const boundSince = 6
 
 // deadSince is the version since which a file has an index of what has failed.
 const deadSince = 8
+
+// madeSince is the version since which a file has an index of everybody's requests.
+const madeSince = 9
+
+// indexedSince are the tables that came with indexes which are made when an older file is opened.
+var indexedSince = map[*byte]uint64{&deadBucket[0]: deadSince, &madeBucket[0]: madeSince}
 
 // versionOf returns the version of the layout of a file.
 func versionOf(tx *bolt.Tx) uint64 { return positionOf(tx.Bucket(metaBucket).Get(versionKey)) }
@@ -200,13 +207,23 @@ func createPieces(tx *bolt.Tx) error {
 func moveValuesOut(*bolt.Tx) error { return nil }
 
 // createDead makes a program refuse the file that would not keep the index of what has failed. What
-// the file and its log have of it comes into the index when both are open, see indexDead.
+// the file and its log have of it comes into the index when both are open, see indexOld.
 func createDead(tx *bolt.Tx) error {
 	fresh := tx.Bucket(metaBucket).Get(versionKey) == nil
 	if err := create(tx, deadBucket); err != nil || fresh {
 		return err
 	}
 	return tx.Bucket(keptBucket).Put(unindexed, withSeal(keptBucket, unindexed, nil))
+}
+
+// createMade makes a program refuse the file that would not keep the index of everybody's requests.
+// It is filled as that of what has failed is.
+func createMade(tx *bolt.Tx) error {
+	fresh := tx.Bucket(metaBucket).Get(versionKey) == nil
+	if err := create(tx, madeBucket); err != nil || fresh {
+		return err
+	}
+	return tx.Bucket(keptBucket).Put(unmade, withSeal(keptBucket, unmade, nil))
 }
 
 func create(tx *bolt.Tx, names ...[]byte) error {

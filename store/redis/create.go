@@ -143,7 +143,7 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),
-		micros(r.ExpiresAt), r.Owner, codec.OwnerEntry(r), c.body.value, c.body.name,
+		micros(r.CreatedAt), micros(r.ExpiresAt), r.Owner, codec.OwnerEntry(r), c.body.value, c.body.name,
 		localKey, sub.Fingerprint, micros(p.now.Add(sub.KeyLock)), replaces, c.keyTTL().Milliseconds(), claim,
 		takes.Open, takes.Bytes, takes.Waiting, quota.Open, quota.Bytes, quota.Waiting, s.roomArgument(sub), slot, hookOf(r, is.event), owner,
 	}

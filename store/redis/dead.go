@@ -87,13 +87,13 @@ func (s *Store) deadRoute(ctx context.Context, route string) (lifecycle.DeadRout
 	return all, nil
 }
 
-// deadPlace is where a request stands in the index.
-type deadPlace struct {
+// timePlace is where a request stands in an index by time.
+type timePlace struct {
 	at int64 // µs
 	id string
 }
 
-func (p deadPlace) compare(o deadPlace) int {
+func (p timePlace) compare(o timePlace) int {
 	return cmp.Or(cmp.Compare(p.at, o.at), strings.Compare(p.id, o.id))
 }
 
@@ -102,18 +102,18 @@ func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecy
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Page{}, err
 	}
-	var seen *deadPlace
+	var seen *timePlace
 	if q.Cursor != "" {
 		at, id, ok := codec.ParseDeadCursor(&q)
 		if !ok {
 			return lifecycle.Page{}, lifecycle.ErrCursor
 		}
-		seen = &deadPlace{at, id}
+		seen = &timePlace{at, id}
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	limit := max(q.Limit, 1)
-	var places []deadPlace
+	var places []timePlace
 	for partition := range s.tags {
 		// One more than the limit tells whether another page follows.
 		some, err := s.deadPlaces(bound, partition, &q, seen, limit+1)
@@ -122,7 +122,7 @@ func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecy
 		}
 		places = append(places, some...)
 	}
-	slices.SortFunc(places, func(a, b deadPlace) int {
+	slices.SortFunc(places, func(a, b timePlace) int {
 		if q.Oldest {
 			return a.compare(b)
 		}
@@ -155,7 +155,7 @@ func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecy
 
 // deadPlaces returns the first places of a partition that a query selects, behind one that was
 // seen, at most most of them.
-func (s *Store) deadPlaces(ctx context.Context, partition int, q *lifecycle.DeadQuery, seen *deadPlace, most int) ([]deadPlace, error) {
+func (s *Store) deadPlaces(ctx context.Context, partition int, q *lifecycle.DeadQuery, seen *timePlace, most int) ([]timePlace, error) {
 	span := goredis.ZRangeBy{Min: "-inf", Max: "+inf", Count: int64(most)}
 	if !q.Before.IsZero() {
 		span.Max = "(" + strconv.FormatInt(micros(q.Before), 10)
@@ -169,7 +169,7 @@ func (s *Store) deadPlaces(ctx context.Context, partition int, q *lifecycle.Dead
 		}
 	}
 	key := s.tags[partition] + "dead:" + q.Route
-	var places []deadPlace
+	var places []timePlace
 	for {
 		read := s.client.ZRevRangeByScoreWithScores
 		if q.Oldest {
@@ -181,7 +181,7 @@ func (s *Store) deadPlaces(ctx context.Context, partition int, q *lifecycle.Dead
 		}
 		for _, z := range entries {
 			id, _ := z.Member.(string)
-			p := deadPlace{int64(z.Score), id}
+			p := timePlace{int64(z.Score), id}
 			if seen != nil && (q.Oldest && p.compare(*seen) <= 0 || !q.Oldest && p.compare(*seen) >= 0) {
 				continue
 			}
@@ -196,11 +196,16 @@ func (s *Store) deadPlaces(ctx context.Context, partition int, q *lifecycle.Dead
 	}
 }
 
-// indexStep is how many requests are gone through at a time while the index is made.
+// indexStep is how many requests are gone through at a time while an index is made.
 const indexStep = 1000
 
 // indexDead makes the index of what a store of an older version holds.
 func (s *Store) indexDead(ctx context.Context) error {
+	return s.eachStored(ctx, func(partition int, ids []string) error { return s.buryAll(ctx, partition, ids) })
+}
+
+// eachStored calls f with the requests of each partition, some at a time, maybe with some twice.
+func (s *Store) eachStored(ctx context.Context, f func(partition int, ids []string) error) error {
 	for partition, tag := range s.tags {
 		for at := uint64(0); ; { // each request is among those that expire
 			entries, next, err := s.client.ZScan(ctx, tag+"expiry", at, "", indexStep).Result()
@@ -211,7 +216,7 @@ func (s *Store) indexDead(ctx context.Context) error {
 			for i := 0; i < len(entries); i += 2 {
 				ids = append(ids, entries[i])
 			}
-			if err := s.buryAll(ctx, partition, ids); err != nil {
+			if err := f(partition, ids); err != nil {
 				return err
 			}
 			if at = next; at == 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -208,6 +209,85 @@ func (s *Store) ListEndpoints(ctx context.Context, owner, after string, limit in
 		}
 	}
 	return endpoints, nil
+}
+
+// ListAllEndpoints implements dispatch.Endpoints. Tickets are times, so partitions can be merged.
+func (s *Store) ListAllEndpoints(ctx context.Context, after string, limit int) ([]dispatch.Endpoint, error) {
+	limit = max(limit, 1)
+	before := place{serial: 1 << 53}
+	if after != "" {
+		owner, err := s.EndpointOwner(ctx, after)
+		if err != nil {
+			return nil, err
+		}
+		before.partition = s.ownerHome(owner)
+		bound, cancel := s.bounded(ctx)
+		defer cancel()
+		before.serial, err = s.client.HGet(bound, s.tags[before.partition]+"w:e:"+after, "number").Int64()
+		if errors.Is(err, goredis.Nil) {
+			return nil, dispatch.ErrNotFound
+		}
+		if err != nil {
+			return nil, failed(ctx, err)
+		}
+	}
+	bound, cancel := s.bounded(ctx)
+	defer cancel()
+	answers, err := s.runAll(bound, hooks.all, func(i int) []any {
+		highest := strconv.FormatInt(before.serial, 10)
+		if i >= before.partition {
+			highest = "(" + highest
+		}
+		return []any{highest, limit}
+	})
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	type numbered struct {
+		place
+		dispatch.Endpoint
+	}
+	var found []numbered
+	for partition, answer := range answers {
+		rows := answer.List(1)
+		for i := range rows {
+			number, err := rows.List(i).Number(0)
+			if err != nil {
+				return nil, failed(ctx, err)
+			}
+			e, err := decodeEndpoint(rows.List(i).List(1))
+			if err != nil {
+				return nil, failed(ctx, err)
+			}
+			found = append(found, numbered{place{number, partition}, e})
+		}
+	}
+	slices.SortFunc(found, func(a, b numbered) int { return b.compare(a.place) })
+	endpoints := make([]dispatch.Endpoint, min(len(found), limit))
+	for i := range endpoints {
+		endpoints[i] = found[i].Endpoint
+	}
+	return endpoints, nil
+}
+
+// indexEndpoints makes the list of all owners' endpoints of a store of an older version.
+func (s *Store) indexEndpoints(ctx context.Context) error {
+	for _, tag := range s.tags {
+		owners, err := s.client.Names(ctx, tag+"w:own:")
+		if err != nil {
+			return err
+		}
+		for _, owner := range owners {
+			entries, err := s.client.ZRangeWithScores(ctx, tag+"w:own:"+owner, 0, -1).Result()
+			if err == nil && len(entries) > 0 {
+				err = s.client.ZAdd(ctx, tag+"w:all", entries...).Err()
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // DeleteEndpoint implements dispatch.Endpoints. What is left when it breaks off is forgotten by

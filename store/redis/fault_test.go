@@ -200,6 +200,7 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 		"Get":       func() error { _, err := s.Get(ctx, lifecycle.Named("a")); return err },
 		"Content":   func() error { _, err := s.Content(ctx, lifecycle.Named("a"), lifecycle.Input); return err },
 		"List":      func() error { _, err := s.List(ctx, lifecycle.Query{Owner: "alice", Limit: 1}); return err },
+		"ListAll":   func() error { _, err := s.List(ctx, lifecycle.Query{All: true, Limit: 1}); return err },
 		"Delete":    func() error { return s.Delete(ctx, lifecycle.Named("a")) },
 		"Sweep":     func() error { _, err := s.Sweep(ctx, 10); return err },
 		"Batches": func() error {
@@ -214,17 +215,18 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 			}
 			return nil
 		},
-		"Endpoint":       func() error { _, _, err := s.Endpoint(ctx, "a", "x"); return err },
-		"CreateEndpoint": func() error { _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{ID: "x"}); return err },
-		"UpdateEndpoint": func() error { _, err := s.UpdateEndpoint(ctx, dispatch.Endpoint{ID: "x", Version: 1}); return err },
-		"ListEndpoints":  func() error { _, err := s.ListEndpoints(ctx, "a", "", 1); return err },
-		"DeleteEndpoint": func() error { return s.DeleteEndpoint(ctx, "a", "x") },
-		"PutIfAbsent":    func() error { _, err := s.PutIfAbsent(ctx, "x", nil); return err },
-		"Enqueue":        func() error { _, err := s.Enqueue(ctx, "a", "x", nil); return err },
-		"ListDeliveries": func() error { _, err := s.ListDeliveries(ctx, "a", "x", dispatch.Query{Limit: 1}); return err },
-		"Delivery":       func() error { _, err := s.Delivery(ctx, "a", "x", "m"); return err },
-		"Resend":         func() error { return s.Resend(ctx, "a", "x", "m") },
-		"Claim":          func() error { _, _, err := s.Claim(ctx, 1, time.Minute); return err },
+		"Endpoint":         func() error { _, _, err := s.Endpoint(ctx, "a", "x"); return err },
+		"CreateEndpoint":   func() error { _, err := s.CreateEndpoint(ctx, dispatch.Endpoint{ID: "x"}); return err },
+		"UpdateEndpoint":   func() error { _, err := s.UpdateEndpoint(ctx, dispatch.Endpoint{ID: "x", Version: 1}); return err },
+		"ListEndpoints":    func() error { _, err := s.ListEndpoints(ctx, "a", "", 1); return err },
+		"ListAllEndpoints": func() error { _, err := s.ListAllEndpoints(ctx, "", 1); return err },
+		"DeleteEndpoint":   func() error { return s.DeleteEndpoint(ctx, "a", "x") },
+		"PutIfAbsent":      func() error { _, err := s.PutIfAbsent(ctx, "x", nil); return err },
+		"Enqueue":          func() error { _, err := s.Enqueue(ctx, "a", "x", nil); return err },
+		"ListDeliveries":   func() error { _, err := s.ListDeliveries(ctx, "a", "x", dispatch.Query{Limit: 1}); return err },
+		"Delivery":         func() error { _, err := s.Delivery(ctx, "a", "x", "m"); return err },
+		"Resend":           func() error { return s.Resend(ctx, "a", "x", "m") },
+		"Claim":            func() error { _, _, err := s.Claim(ctx, 1, time.Minute); return err },
 		"Settle": func() error {
 			_, err := s.Settle(ctx, dispatch.Claim{}, dispatch.Outcome{State: dispatch.Dead})
 			return err

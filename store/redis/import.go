@@ -185,6 +185,8 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	i.pipe.Set(i.ctx, tag+"r:"+r.ID, value, 0)
 	i.expire(tag + "r:" + r.ID)
 	i.pipe.ZAdd(i.ctx, tag+"own:"+r.Owner, goredis.Z{Score: float64(l.Serial), Member: codec.OwnerEntry(&r.Request)})
+	i.pipe.ZAdd(i.ctx, tag+"made:"+r.Route, goredis.Z{Score: float64(micros(r.CreatedAt)), Member: r.ID})
+	i.pipe.ZAdd(i.ctx, tag+"made", goredis.Z{Member: r.Route})
 	i.pipe.ZAdd(i.ctx, tag+"expiry", goredis.Z{Score: float64(micros(r.ExpiresAt)), Member: r.ID})
 	switch r.Status {
 	case lifecycle.Pending:

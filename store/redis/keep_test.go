@@ -113,7 +113,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 4, 50)
+	check("without webhooks", scripts, inside, 4, 52)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -130,7 +130,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 4, 50+24)
+	check("enqueued for an endpoint", scripts, inside, 4, 52+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }
@@ -252,6 +252,9 @@ func TestSafetyTimes(t *testing.T) {
 	s.Advance(3 * time.Hour)
 	if _, err := s.Sweep(t.Context(), 10); err != nil {
 		t.Fatal(err)
+	}
+	if n, err := admin.ZCard(t.Context(), "hark:{p0}:made:images").Result(); err != nil || n != 1 {
+		t.Errorf("%d in the list of everybody's, %v", n, err)
 	}
 	if n, err := admin.ZCard(t.Context(), "hark:{p0}:expiry").Result(); err != nil || n != 1 {
 		t.Errorf("%d are due, %v", n, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 5. Behind the prefix and the hash tag of the partition stand, where <name> is
+// The layout, version 6. Behind the prefix and the hash tag of the partition stand, where <name> is
 // the id and, behind a slash, the life of a request (the id alone of one that was stored before
 // version 3):
 //
@@ -31,6 +31,8 @@ import (
 //	expiry       by time in µs: id
 //	dead:<route> by the time of their end in µs: id of those that have failed (since version 5)
 //	dead         sorted by name: routes of which there are such
+//	made:<route> by the time of their creation in µs: id of everybody's requests (since version 6); of batches the route is ''
+//	made         sorted by name: routes of which there are such
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
@@ -77,6 +79,7 @@ import (
 //	             how it fares (failures, successes, failing: since when, succeeded: when last), order: how
 //	             many deliveries were made of it
 //	w:own:<owner>    its endpoints by ticket, of the one-off ones those that are disabled
+//	w:all        the same of all owners (since version 6)
 //	w:wants:<owner>  what is enqueued by itself: id to filter, JSON
 //	w:once       one-off endpoints by the time until which they are named
 //	w:ones:<owner>   those of an owner by ticket, made or named by a submission since they are counted

@@ -27,10 +27,10 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	refused(redis.Options{Partitions: 4}, "made with 3 partitions, not 4")
 	refused(redis.Options{Partitions: 5000}, "want 1 to 1024")
-	if err := admin.HSet(t.Context(), "hark:meta", "version", 6).Err(); err != nil {
+	if err := admin.HSet(t.Context(), "hark:meta", "version", 7).Err(); err != nil {
 		t.Fatal(err)
 	}
-	refused(redis.Options{}, "its layout is version 6, this program knows up to version 5")
+	refused(redis.Options{}, "its layout is version 7, this program knows up to version 6")
 	if err := admin.Set(t.Context(), "other:meta", "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -108,6 +108,9 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Page{}, err
 	}
+	if q.All {
+		return s.listAll(ctx, q)
+	}
 	before := place{serial: 1 << 53}
 	if q.Cursor != "" {
 		parsed, ok := parseCursor(q.Owner, q.Cursor)
@@ -115,6 +118,14 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			return lifecycle.Page{}, lifecycle.ErrCursor
 		}
 		before = parsed
+	}
+	// Serials are times, and a request's is never before that of its creation.
+	lowest := "-inf"
+	if micros(q.Since) > serialsAreTimes {
+		lowest = strconv.FormatInt(micros(q.Since), 10)
+	}
+	if end := micros(q.Until.Add(lifecycle.ClockSlack)); !q.Until.IsZero() && end < before.serial {
+		before = place{serial: max(end, serialsAreTimes)}
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
@@ -125,7 +136,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 			highest = "(" + highest
 		}
 		// One more than the limit tells whether another page follows.
-		return []any{q.Owner, highest, q.Route, q.Topic, codec.StatusLetter(q.Status), limit + 1, maxScanned}
+		return []any{q.Owner, highest, q.Route, q.Topic, codec.StatusLetter(q.Status), limit + 1, maxScanned, lowest}
 	})
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)
@@ -156,8 +167,13 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 	if err != nil {
 		return lifecycle.Page{}, failed(ctx, err)
 	}
+	page.Requests = slices.DeleteFunc(page.Requests, func(r lifecycle.Request) bool { return !q.Selects(&r) })
 	return page, nil
 }
+
+// serialsAreTimes is the serial from which on they are times, in µs. Those of what was imported
+// from the embedded store are below.
+const serialsAreTimes = 1_000_000_000_000
 
 // decodeList reads what one partition has found, and where it stopped looking; a
 // negative serial if it has seen all.
@@ -194,9 +210,11 @@ func (s *Store) presentAll(ctx context.Context, found []listed) ([]lifecycle.Req
 	var spans []span
 	var own, waiting []int
 	for i := range found {
-		var err error
-		if found[i].r, err = s.record(found[i].id, found[i].value); err != nil {
-			return nil, err
+		if found[i].r == nil {
+			var err error
+			if found[i].r, err = s.record(found[i].id, found[i].value); err != nil {
+				return nil, err
+			}
 		}
 		out[i] = found[i].r.Request
 		if out[i].Status == lifecycle.Pending {

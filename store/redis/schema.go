@@ -11,7 +11,7 @@ import (
 )
 
 // layout is the version of what this program stores.
-const layout = 5
+const layout = 6
 
 // clusterPartitions is how many partitions a new store on a Cluster gets.
 const clusterPartitions = 16
@@ -105,7 +105,15 @@ func (s *Store) upgrade(ctx context.Context, version int) error {
 			return err
 		}
 	}
-	return s.indexDead(ctx)
+	if version < 5 {
+		if err := s.indexDead(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.indexEndpoints(ctx); err != nil {
+		return err
+	}
+	return s.indexMade(ctx)
 }
 
 // adoptFeeds brings feeds of a layout before 4 up to date.

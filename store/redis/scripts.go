@@ -15,6 +15,8 @@ import (
 var (
 	//go:embed scripts/common.lua
 	commonScript string
+	//go:embed scripts/all.lua
+	allScript string
 	//go:embed scripts/adopt.lua
 	adoptScript string
 	//go:embed scripts/age.lua
@@ -51,6 +53,8 @@ var (
 	handoverScript string
 	//go:embed scripts/forget.lua
 	forgetScript string
+	//go:embed scripts/hook_all.lua
+	hookAllScript string
 	//go:embed scripts/hook_claim.lua
 	hookClaimScript string
 	//go:embed scripts/hook_delete.lua
@@ -91,6 +95,8 @@ var (
 	metaScript string
 	//go:embed scripts/newest.lua
 	newestScript string
+	//go:embed scripts/note.lua
+	noteScript string
 	//go:embed scripts/pace.lua
 	paceScript string
 	//go:embed scripts/read.lua
@@ -115,20 +121,22 @@ var (
 	tidyScript string
 	//go:embed scripts/unclaim.lua
 	unclaimScript string
+	//go:embed scripts/unlist.lua
+	unlistScript string
 	//go:embed scripts/void.lua
 	voidScript string
 )
 
 var scripts = struct {
-	adopt, age, bury, claim, denote, due, forget, keep, lead, list, meta, newest, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, all, bury, claim, denote, due, forget, keep, lead, list, meta, newest, note, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
-	adopt: script(adoptScript), age: script(ageScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
-	forget: script(recordScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
+	adopt: script(adoptScript), age: script(ageScript), all: script(recordScript, allScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
+	forget: script(recordScript, unlistScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
-	pace:     script(paceScript),
+	note: script(noteScript), pace: script(paceScript),
 	review:   script(recordScript, slotsFunction(), reviewScript),
 	session:  script(sessionScript),
-	snapshot: script(recordScript, snapshotScript), tidy: script(tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
+	snapshot: script(recordScript, snapshotScript), tidy: script(unlistScript, tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
 
 // slotsFunction is one function around what is rarely needed: to make all those that are in it
@@ -163,8 +171,9 @@ var exchange = struct{ collect, forget, release, take *goredis.Script }{
 
 // hooks are the scripts of the webhooks.
 var hooks = struct {
-	claim, delete, deliveries, delivery, endpoint, endpoints, enqueue, forget, hold, next, purge, resend, settle, store *goredis.Script
+	all, claim, delete, deliveries, delivery, endpoint, endpoints, enqueue, forget, hold, next, purge, resend, settle, store *goredis.Script
 }{
+	all:        script(hookAllScript),
 	claim:      script(deliveriesScript, hookClaimScript),
 	delete:     script(deliveriesScript, hookDeleteScript),
 	deliveries: script(deliveriesScript, hookDeliveriesScript),

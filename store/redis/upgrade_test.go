@@ -12,6 +12,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 // TestLayout1: a store that has requests and events of the first layout is read, and gone on with,
@@ -58,11 +59,16 @@ func TestLayout1(t *testing.T) {
 	do("HSET", "hark:meta", "format", "hark", "version", 1, "partitions", 1)
 
 	s := open(t, server.URL, redis.Options{})
-	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "5" {
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "6" {
 		t.Errorf("version %s", version)
 	}
 	if got, err := s.Get(t.Context(), lifecycle.Named("old")); err != nil || got.Route != r.Route || !got.CreatedAt.Equal(now) || got.Headers["Traceparent"] != "x" {
 		t.Errorf("%+v, %v", got, err)
+	}
+	for topic, want := range map[string]int{"cats": 1, "dogs": 0} { // as long as it is in that form
+		if list, err := s.List(t.Context(), lifecycle.Query{All: true, Topic: topic, Limit: 10}); err != nil || len(list.Requests) != want {
+			t.Errorf("%s: %+v, %v", topic, list, err)
+		}
 	}
 	apply(t, s, "old", lifecycle.Progress{Percent: new(50.0)})
 	apply(t, s, "old", lifecycle.Succeed{})
@@ -82,9 +88,11 @@ func TestLayout1(t *testing.T) {
 			t.Errorf("%s: %+v", channel, m)
 		}
 	}
-	list, err := s.List(t.Context(), lifecycle.Query{Owner: "alice", Limit: 10})
-	if err != nil || len(list.Requests) != 1 || list.Requests[0].Status != lifecycle.Succeeded {
-		t.Errorf("%+v, %v", list, err)
+	for _, q := range []lifecycle.Query{{Owner: "alice", Limit: 10}, {All: true, Topic: "cats", Limit: 10}} {
+		list, err := s.List(t.Context(), q)
+		if err != nil || len(list.Requests) != 1 || list.Requests[0].Status != lifecycle.Succeeded {
+			t.Errorf("%+v: %+v, %v", q, list, err)
+		}
 	}
 }
 
@@ -108,7 +116,7 @@ func TestDeadOfOlderStore(t *testing.T) {
 	}
 	for partition := range 3 {
 		tag := fmt.Sprintf("hark:{p%d}:", partition)
-		if err := admin.Del(t.Context(), tag+"dead", tag+"dead:images").Err(); err != nil {
+		if err := admin.Del(t.Context(), tag+"dead", tag+"dead:images", tag+"made", tag+"made:images").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +135,59 @@ func TestDeadOfOlderStore(t *testing.T) {
 	if err != nil || len(routes) != 1 || routes[0].Requests != 10 {
 		t.Errorf("%+v, %v", routes, err)
 	}
-	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "5" {
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "6" {
+		t.Errorf("version %s", version)
+	}
+}
+
+// TestMadeOfOlderStore: what is in a store of the version before is in the list of everybody's when
+// it is opened.
+func TestMadeOfOlderStore(t *testing.T) {
+	server := servertest.Redis(t)
+	admin := client(t, server)
+	s := open(t, server.URL, redis.Options{Partitions: 3})
+	for i := range 40 {
+		create(t, s, fmt.Sprintf("r%02d", i))
+		s.Advance(time.Millisecond)
+	}
+	list := func() []lifecycle.Request {
+		t.Helper()
+		page, err := s.List(t.Context(), lifecycle.Query{All: true, Limit: 100})
+		if err != nil || len(page.Requests) != 40 || page.Next != "" || page.Requests[0].ID != "r39" {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		return page.Requests
+	}
+	before := list()
+	for _, owner := range []string{"alice", "bob", "carol"} {
+		if _, err := s.CreateEndpoint(t.Context(), dispatch.Endpoint{ID: "of-" + owner, Owner: owner, Status: dispatch.Active}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endpoints, err := s.ListAllEndpoints(t.Context(), "", 10)
+	if err != nil || len(endpoints) != 3 {
+		t.Fatalf("%+v, %v", endpoints, err)
+	}
+	for partition := range 3 {
+		tag := fmt.Sprintf("hark:{p%d}:", partition)
+		if err := admin.Del(t.Context(), tag+"made", tag+"made:images", tag+"w:all").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.HSet(t.Context(), "hark:meta", "version", 5).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, server.URL, redis.Options{})
+	if after := list(); !reflect.DeepEqual(after, before) {
+		t.Errorf("%+v, want %+v", after, before)
+	}
+	if after, err := s.ListAllEndpoints(t.Context(), "", 10); err != nil || !reflect.DeepEqual(after, endpoints) {
+		t.Errorf("%+v, %v, want %+v", after, err, endpoints)
+	}
+	if version := admin.HGet(t.Context(), "hark:meta", "version").Val(); version != "6" {
 		t.Errorf("version %s", version)
 	}
 }

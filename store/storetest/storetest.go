@@ -112,6 +112,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Position", Config{}, testPosition},
 		{"PositionAgainstModel", Config{}, testPositionAgainstModel},
 		{"List", Config{}, testList},
+		{"ListAgainstModel", Config{}, testListAgainstModel},
 		{"ListWhileOthersWrite", Config{}, testListWhileOthersWrite},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -137,20 +137,57 @@ func (s *suite) endpoints(owner string, page int) []string {
 	}
 }
 
+// allEndpoints are those of all owners.
+func (s *suite) allEndpoints(page int) []string {
+	s.Helper()
+	ids := []string{}
+	for after := ""; ; {
+		list, err := s.ListAllEndpoints(s.ctx, after, page)
+		if err != nil || len(list) > page {
+			s.Fatalf("all endpoints after %q: %d, limit %d, %v", after, len(list), page, err)
+		}
+		for _, e := range list {
+			ids = append(ids, e.Owner+" "+e.ID)
+		}
+		if len(list) < page {
+			return ids
+		}
+		after = list[len(list)-1].ID
+	}
+}
+
 func testListEndpoints(s *suite) {
 	if got := s.endpoints(alice, 3); len(got) != 0 {
 		s.Errorf("of none: %v", got)
 	}
-	want := []string{}
+	want, all := []string{}, []string{}
 	for i := range 10 {
 		id := fmt.Sprintf("e%d", 9-i*7%10) // ids say nothing about the order
 		s.add(dispatch.Endpoint{ID: id})
+		all = append(all, alice+" "+id, bob+" bobs-"+id)
 		s.add(dispatch.Endpoint{ID: "bobs-" + id, Owner: bob})
 		s.add(dispatch.Endpoint{ID: "once-" + id, OneOff: true})
 		want = append(want, id)
 		s.in.Advance(time.Second)
 	}
 	slices.Reverse(want)
+	slices.Reverse(all)
+	checkAll := func(what string) {
+		s.Helper()
+		for _, page := range []int{1, 3, 7, 100} {
+			if got := s.allEndpoints(page); !slices.Equal(got, all) {
+				s.Errorf("all, %s, in pages of %d: %v, want %v", what, page, got, all)
+			}
+		}
+	}
+	checkAll("as they were made")
+	s.update("once-e4", func(e *dispatch.Endpoint) { e.Status = dispatch.Disabled })
+	at := slices.Index(all, bob+" bobs-e4") // which was made before
+	all = slices.Insert(all, at, alice+" once-e4")
+	checkAll("with one of a single request that is disabled")
+	s.update("once-e4", func(e *dispatch.Endpoint) { e.Status = dispatch.Active })
+	all = slices.Delete(all, at, at+1)
+	checkAll("without it")
 	for _, page := range []int{1, 3, 5, 10, 100} {
 		if got := s.endpoints(alice, page); !slices.Equal(got, want) {
 			s.Errorf("in pages of %d: %v, want %v", page, got, want)
@@ -166,6 +203,11 @@ func testListEndpoints(s *suite) {
 	if _, err := s.ListEndpoints(s.ctx, alice, want[3], 4); !errors.Is(err, dispatch.ErrNotFound) {
 		s.Errorf("after one that is gone: %v", err)
 	}
+	if _, err := s.ListAllEndpoints(s.ctx, want[3], 4); !errors.Is(err, dispatch.ErrNotFound) {
+		s.Errorf("all after one that is gone: %v", err)
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return name == alice+" "+want[3] })
+	checkAll("after one was deleted")
 	want = slices.Delete(want, 3, 4)
 	if got := s.endpoints(alice, 4); !slices.Equal(got, want) {
 		s.Errorf("after one was deleted: %v, want %v", got, want)

@@ -229,6 +229,11 @@ func (s *Service) List(ctx context.Context, owner, after string, limit int) ([]E
 	return s.store.ListEndpoints(ctx, owner, after, limit)
 }
 
+// ListAll returns a page of all owners' endpoints, newest first. It is for admins.
+func (s *Service) ListAll(ctx context.Context, after string, limit int) ([]Endpoint, error) {
+	return s.store.ListAllEndpoints(ctx, after, limit)
+}
+
 // Delete forgets an endpoint with its deliveries.
 func (s *Service) Delete(ctx context.Context, owner, id string) error {
 	return s.store.DeleteEndpoint(ctx, owner, id)

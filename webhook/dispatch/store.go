@@ -45,6 +45,9 @@ type Endpoints interface {
 	// gone.
 	ListEndpoints(ctx context.Context, owner, after string, limit int) ([]Endpoint, error)
 
+	// ListAllEndpoints is ListEndpoints of all owners.
+	ListAllEndpoints(ctx context.Context, after string, limit int) ([]Endpoint, error)
+
 	// UpdateEndpoint replaces an endpoint as it was read: ErrConflict if its Version
 	// is not the one stored. The new one has the next Version. ErrNotFound. From then on
 	// the new one says what is enqueued and claimed. An endpoint that becomes Active

@@ -16,10 +16,12 @@ local function crowded(room, queue)
   end
 end
 
--- name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
+local listed = {} -- routes that are known to be among those of which there are requests; nobody forgets one meanwhile
+
+-- made: when it is created. name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
 -- see deliver. room: how many may wait on its route with it, '' for any number; of a batch that, and for each route how many it brings, and the name.
 -- slot: see slots.lua. open, stored, waits: what it counts for; most_open, most_stored, most_waiting: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
-local function task(id, name, token, queue, position, rest, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
+local function task(id, name, token, queue, position, rest, made, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
   claim, open, stored, waits, most_open, most_stored, most_waiting, room, slot, hook, ...)
   local key = tag .. 'r:' .. id
   local old = call('GET', key)
@@ -68,6 +70,12 @@ local function task(id, name, token, queue, position, rest, expires, owner, memb
     call('SET', tag .. 'i:' .. name, body)
   end
   call('ZADD', tag .. 'own:' .. owner, ticket, member)
+  local route = string.sub(queue, 1, -3)
+  call('ZADD', tag .. 'made:' .. route, made, id)
+  if not listed[route] then
+    call('ZADD', tag .. 'made', '0', route)
+    listed[route] = true
+  end
   call('ZADD', tag .. 'expiry', expires, id)
   call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
   local has, freed

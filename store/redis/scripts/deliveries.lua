@@ -153,6 +153,7 @@ end
 local function drop(e)
   call('UNLINK', tag .. 'w:e:' .. e.id)
   call('ZREM', tag .. 'w:own:' .. e.owner, e.id)
+  call('ZREM', tag .. 'w:all', e.id)
   call('HDEL', tag .. 'w:wants:' .. e.owner, e.id)
   call('ZREM', tag .. 'w:once', e.id)
   call('ZREM', tag .. 'w:ones:' .. e.owner, e.id)

@@ -39,17 +39,15 @@ for i = 2, #events, 2 do
   wipe(ARGV[9], of_topic)
 end
 call('ZREM', tag .. 'expiry', id)
-local routes = {} -- of those that have failed, which it may be among
 if ARGV[13] then
-  routes = call('ZRANGE', tag .. 'dead', 0, -1)
-elseif status_of(old) == 'f' then
+  unlist('made', id)
+  unlist('dead', id)
+else
   local _, _, _, queue = header(old)
-  routes[1] = string.sub(queue, 1, -3)
-end
-for _, route in ipairs(routes) do
-  call('ZREM', tag .. 'dead:' .. route, id)
-  if call('EXISTS', tag .. 'dead:' .. route) == 0 then
-    call('ZREM', tag .. 'dead', route)
+  local route = string.sub(queue, 1, -3)
+  unlist('made', id, route)
+  if status_of(old) == 'f' then
+    unlist('dead', id, route)
   end
 end
 if ARGV[13] then

@@ -44,6 +44,7 @@ if not was then
     call('ZADD', tag .. 'w:ones:' .. owner, serial, id)
   else
     call('ZADD', tag .. 'w:own:' .. owner, serial, id)
+    call('ZADD', tag .. 'w:all', serial, id)
   end
 elseif status == 'active' and was.status ~= 'active' then
   call('HSET', key, 'failures', 0, 'failing', 0, 'hold', 0)
@@ -51,8 +52,10 @@ end
 if was and was.once then -- one that is disabled is listed, see dispatch.Endpoint.Listed
   if status == 'disabled' then
     call('ZADD', tag .. 'w:own:' .. owner, was.number, id)
+    call('ZADD', tag .. 'w:all', was.number, id)
   else
     call('ZREM', tag .. 'w:own:' .. owner, id)
+    call('ZREM', tag .. 'w:all', id)
   end
 end
 if filter ~= '' then

@@ -1,10 +1,10 @@
 -- Scans an owner's requests, newest first.
--- ARGV: owner, highest serial, route, topic, status letter, limit, how many to scan.
-local owner, highest, route, topic, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- ARGV: owner, highest serial, route, topic, status letter, limit, how many to scan, lowest serial.
+local owner, highest, route, topic, status, lowest = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local limit, most = tonumber(ARGV[6]), tonumber(ARGV[7])
 local found, scanned, last, more = {}, 0, '', 0
 while true do
-  local page = call('ZREVRANGEBYSCORE', tag .. 'own:' .. owner, highest, '-inf', 'WITHSCORES', 'LIMIT', 0, 100)
+  local page = call('ZREVRANGEBYSCORE', tag .. 'own:' .. owner, highest, lowest, 'WITHSCORES', 'LIMIT', 0, 100)
   for i = 1, #page, 2 do
     if scanned == most or #found == limit * 4 then
       return { last, 1, found }
@@ -23,8 +23,15 @@ while true do
       end
     end
   end
-  if #page < 200 then
+  if #page == 200 then
+    highest = '(' .. last
+  elseif lowest == '-inf' then
     return { last, 0, found }
+  else
+    -- What was imported from the embedded store has serials that are no times, and below all those.
+    lowest = '-inf'
+    if tonumber(string.match(highest, '%d+')) > 1000000000000 then
+      highest = '1000000000000'
+    end
   end
-  highest = '(' .. last
 end
