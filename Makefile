@@ -13,8 +13,11 @@ help: ## list these verbs
 run: ## run the gateway: the embedded store under ./data, the samples inside
 	$(GO) run ./gateway
 
-build: ## build bin/gateway and bin/worker, static binaries
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/ ./gateway ./processor/cmd/worker
+# hark is the gateway with what the sample database needs, so that `hark worker` has all that worker has.
+LDFLAGS := -s -w $(if $(VERSION),-X github.com/hark-push/hark/version.stamped=$(VERSION))
+build: ## build bin/hark, bin/gateway and bin/worker, static binaries; VERSION=v1.2.3 stamps them
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/ ./gateway ./processor/cmd/worker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -tags=database -o bin/hark ./gateway
 
 cross: ## whether gateway and worker compile for Linux, macOS, Windows and FreeBSD, on amd64 and arm64; BUILD=1 builds them into bin/
 	$(GO) run ./scripts/cross $(if $(BUILD),-build)

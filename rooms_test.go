@@ -40,7 +40,8 @@ var rooms = map[string][]string{
 		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
 		"github.com/prometheus",
 	},
-	"processor/cmd":             {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
+	"processor/cmd":             {"processor/worker", "processor/samples/drivers"},
+	"processor/worker":          {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},
 	"examples":                  {"lifecycle", "processor", "backends", "github.com/alecthomas", "github.com/rabbitmq/amqp091-go"},
 	"processor/traced":          {"processor", "tracing", "go.opentelemetry.io"},
 	"processor/samples":         {"lifecycle", "processor", "egress", "settings", "github.com/wneessen", "golang.org/x"},
@@ -61,7 +62,16 @@ var rooms = map[string][]string{
 	"loadtest/bench":      {},
 	"loadtest/bench/page": {"loadtest/bench", "github.com/go-echarts"},
 	"web-demo":            {},
-	"gateway":             {"lifecycle", "store", "backends", "processor/samples/drivers"},
+	"version":             {},
+	// Whoever uses a gateway: over HTTP, but for the file of keys.
+	"cli": {
+		"backoff", "settings", "version", "lifecycle/suggest", "gateway/auth", "github.com/alecthomas", "golang.org/x/term",
+	},
+	"cli/doctor": {
+		"cli", "settings", "backends", "broker/rabbitmq", "store/redis", "gateway/auth", "gateway/config", "gateway/node",
+		"github.com/alecthomas", "golang.org/x/sys",
+	},
+	"gateway": {"lifecycle", "store", "backends", "processor/samples/drivers", "processor/worker", "cli", "github.com/alecthomas"},
 	"gateway/api": {
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
 		"gateway/lease", "gateway/strictjson", "gateway/wire", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",

@@ -278,7 +278,7 @@ func TestComposeStartsGateways(t *testing.T) {
 		})
 	}
 	worker := f.Services["worker"]
-	source := read(t, "processor/cmd/worker/main.go") + read(t, "backends/options.go")
+	source := read(t, "processor/worker/main.go") + read(t, "backends/options.go")
 	for key := range worker.Environment {
 		if strings.HasPrefix(key, "HARK_") && !strings.Contains(source, `env:"`+key+`"`) {
 			t.Errorf("the worker does not know %s", key)

@@ -1,5 +1,5 @@
-// Command gateway is Hark: it takes requests over HTTP, has processors work on them, and
-// pushes every step of their lives.
+// Command gateway is Hark, the program that is called hark where it is installed: it takes requests
+// over HTTP, has processors work on them, and pushes every step of their lives.
 //
 //	go run ./gateway
 //
@@ -11,6 +11,11 @@
 //
 // looks at what is stored; export, import, compact and discard-log are the other things that may be
 // done with it while no gateway runs on it, see store --help.
+//
+//	hark doctor
+//
+// looks for what is wrong. The other verbs are those of a worker (worker) and of whoever uses a
+// gateway, over HTTP: submit, follow, requests, dead, webhooks; docs/cli.md has them all.
 //
 // SIGTERM or SIGINT drains: no new connections, calls that wait answer with what they have, streams
 // are closed spread over --drain, processors finish or hand their work back. A second signal ends
@@ -25,19 +30,50 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/hark-push/hark/backends"
+	"github.com/hark-push/hark/cli"
+	"github.com/hark-push/hark/cli/doctor"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/gateway/node"
+	"github.com/hark-push/hark/processor/worker"
 )
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == "store" {
-		os.Exit(runStore(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+func main() { os.Exit(start(os.Args[1:])) }
+
+// start does what the first of the arguments says: without a verb it is the gateway.
+func start(args []string) int {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return run(args, os.Stdout, os.Stderr)
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	verb, rest := args[0], args[1:]
+	switch verb {
+	case "store":
+		return runStore(rest, os.Stdin, os.Stdout, os.Stderr)
+	case "config":
+		return runConfig(rest, os.Stdout, os.Stderr)
+	case "worker":
+		return worker.Run("hark worker", rest, os.Stdout, os.Stderr)
+	case "__complete":
+		cli.Complete(rest, map[string]any{
+			"": config.Grammar(), "config": config.Grammar(), "store": config.StoreGrammar(), "worker": worker.Grammar(), "doctor": doctor.Grammar(),
+		}, os.Stdout)
+		return cli.ExitDone
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills
+	switch {
+	case verb == "doctor":
+		return doctor.Run(ctx, rest, cli.Standard())
+	case cli.Has(verb):
+		return cli.Run(ctx, args, cli.Standard())
+	}
+	_, _ = fmt.Fprintln(os.Stderr, "hark:", cli.Unknown(verb, config.Verbs))
+	return cli.ExitUsage
 }
 
 func run(args []string, out, errOut io.Writer) int {

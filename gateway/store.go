@@ -18,7 +18,7 @@ import (
 	"github.com/hark-push/hark/store/transfer"
 )
 
-// How `gateway store` ends.
+// How `hark store` ends.
 const (
 	exitDone    = 0
 	exitDamaged = 1 // or it failed
@@ -26,7 +26,7 @@ const (
 	exitInUse   = 3
 )
 
-// runStore does what is asked for behind `gateway store`. What an export writes goes to out, words
+// runStore does what is asked for behind `hark store`. What an export writes goes to out, words
 // about it to errOut.
 func runStore(args []string, in io.Reader, out, errOut io.Writer) int {
 	c, err := config.ParseStore(args, out)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
@@ -70,6 +71,10 @@ func TestDocuments(t *testing.T) {
 	}
 	if out, err := exec.Command("go", "build", "-o", filepath.Dir(gateway), "../../examples/queue").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	// The program is called hark where it is installed.
+	if err := os.Symlink(gateway, filepath.Join(filepath.Dir(gateway), "hark")); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
 	}
 	checkElsewhere(t)
 	for _, path := range docs.Guides(t) {

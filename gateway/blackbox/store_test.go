@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/servertest"
 )
 
-// How `gateway store` ends.
+// How `hark store` ends.
 const (
 	exitDone    = 0
 	exitDamaged = 1 // or it failed
@@ -21,7 +21,7 @@ const (
 	exitInUse   = 3
 )
 
-// storeCommand runs `gateway store` and returns how it ends and what it says.
+// storeCommand runs `hark store` and returns how it ends and what it says.
 func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOut string) {
 	t.Helper()
 	path, err := binary()

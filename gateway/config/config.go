@@ -123,6 +123,11 @@ var ErrHelp = errors.New("help was printed")
 // Error is a value that is not allowed.
 type Error = settings.Error
 
+// Verbs are what the program does besides being a gateway.
+var Verbs = []string{
+	"worker", "store", "submit", "follow", "requests", "dead", "webhooks", "keys", "config", "doctor", "version", "completion",
+}
+
 // Parse reads the configuration from arguments, the environment, and the file, the folder or the
 // URL that they name. Help goes to out.
 func Parse(args []string, out io.Writer) (Config, error) {
@@ -151,33 +156,38 @@ func Parse(args []string, out io.Writer) (Config, error) {
 
 // parseFrom is Parse with a source that was read, or nil.
 func parseFrom(args []string, out io.Writer, s *source) (Config, error) {
-	var c Config
-	helped := false
-	options := []kong.Option{
-		kong.Name("gateway"),
-		kong.Description("Hark, a real-time push gateway for asynchronous requests. `gateway store --help` is about what it has stored."),
-		kong.Writers(out, out),
-		kong.Exit(func(int) { helped = true }),
-	}
-	if s != nil {
-		resolver, err := s.resolver()
-		if err != nil {
-			return c, err
-		}
-		options = append(options, kong.Resolvers(resolver))
-	}
-	parser, err := kong.New(&c, options...)
-	if err != nil {
-		return c, err
-	}
-	_, err = parser.Parse(args)
-	if helped {
-		return c, ErrHelp
-	}
+	c, _, _, err := read(args, out, s)
 	if err != nil {
 		return c, err
 	}
 	return c, c.check()
+}
+
+// read is parseFrom that takes values which are not allowed. Options go behind its own.
+func read(args []string, out io.Writer, s *source, more ...kong.Option) (c Config, parsed *kong.Context, files *fileResolver, err error) {
+	helped := false
+	options := []kong.Option{
+		kong.Name("hark"),
+		kong.Description("Hark, a real-time push gateway for asynchronous requests. Without a verb it is the gateway. " +
+			"Verbs: " + strings.Join(Verbs, ", ") + "; each has --help."),
+		kong.Writers(out, out),
+		kong.Exit(func(int) { helped = true }),
+	}
+	if s != nil {
+		if files, err = s.resolver(); err != nil {
+			return c, nil, nil, err
+		}
+		options = append(options, kong.Resolvers(files))
+	}
+	parser, err := kong.New(&c, append(options, more...)...)
+	if err != nil {
+		return c, nil, nil, err
+	}
+	parsed, err = parser.Parse(args)
+	if helped {
+		return c, nil, nil, ErrHelp
+	}
+	return c, parsed, files, err
 }
 
 // checkArguments refuses a flag whose value is empty, as a variable of a shell that is not set

@@ -10,7 +10,7 @@ import (
 	"github.com/hark-push/hark/settings"
 )
 
-// Store is what `gateway store` is to do with what a gateway has stored, which has to be stopped
+// Store is what `hark store` is to do with what a gateway has stored, which has to be stopped
 // for it.
 type Store struct {
 	Data       string `env:"HARK_DATA" default:"./data" placeholder:"DIR" help:"Folder of the embedded store."`
@@ -38,13 +38,13 @@ type Store struct {
 	Command string `kong:"-"`
 }
 
-// ParseStore reads the arguments behind `gateway store`. Flags, variables and the file are those of
+// ParseStore reads the arguments behind `hark store`. Flags, variables and the file are those of
 // [Parse], as far as they matter. ErrHelp means that help was written to out.
 func ParseStore(args []string, out io.Writer) (Store, error) {
 	var c Store
 	helped := false
 	options := []kong.Option{
-		kong.Name("gateway store"),
+		kong.Name("hark store"),
 		kong.Description("Looks after what a gateway has stored. Stop the gateway first. Ends with 0 when it is done, with 1 if something is damaged or it " +
 			"failed, with 2 for wrong arguments, with 3 if the store is in use."),
 		kong.Writers(out, out),

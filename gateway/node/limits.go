@@ -51,6 +51,14 @@ func allot(limit uint64, known bool, push, webhooks int) (places, error) {
 	return p, nil
 }
 
+// OpenFiles returns how many files a gateway may have open that this process would be; known is
+// false where that is not known, or where there is no limit. An error says that they are too few.
+func OpenFiles(c config.Config) (limit uint64, known bool, err error) {
+	limit, known = openFiles()
+	_, err = allot(limit, known, c.MaxConnections, c.WebhookSlots)
+	return limit, known, err
+}
+
 // placesOf is allot for this process and a configuration. It says what does not fit.
 func placesOf(c config.Config, log *slog.Logger) (places, error) {
 	limit, known := openFiles()

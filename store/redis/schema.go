@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strconv"
 	"sync/atomic"
+
+	"github.com/hark-push/hark/store/redis/link"
 )
 
 // layout is the version of what this program stores.
@@ -130,17 +132,28 @@ func (s *Store) adoptFeeds(ctx context.Context) error {
 	return nil
 }
 
-// advise warns of settings with which accepted requests can be lost. A server
-// that does not show its settings is believed.
+// kept are the settings without which accepted requests can be lost.
+var kept = []Setting{
+	{Name: "appendonly", Want: "yes", Why: "what was accepted is lost when Redis dies"},
+	{Name: "maxmemory-policy", Want: "noeviction", Why: "Redis drops requests when its memory is full"},
+}
+
+// advise warns of settings with which accepted requests can be lost.
 func (s *Store) advise(ctx context.Context) {
-	for _, setting := range []struct{ name, want, why string }{
-		{"appendonly", "yes", "what was accepted is lost when Redis dies"},
-		{"maxmemory-policy", "noeviction", "Redis drops requests when its memory is full"},
-	} {
-		got, err := s.client.ConfigGet(ctx, setting.name).Result()
-		if value := got[setting.name]; err == nil && value != "" && value != setting.want {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "Redis is not set up for keeping requests", slog.String("why", setting.why),
-				slog.String("setting", setting.name), slog.String("value", value), slog.String("want", setting.want))
+	for _, setting := range unfit(ctx, s.client) {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "Redis is not set up for keeping requests", slog.String("why", setting.Why),
+			slog.String("setting", setting.Name), slog.String("value", setting.Value), slog.String("want", setting.Want))
+	}
+}
+
+// unfit returns those of the settings that are not as they should be. A server that does not show
+// its settings is believed.
+func unfit(ctx context.Context, client *link.Client) (found []Setting) {
+	for _, setting := range kept {
+		got, err := client.ConfigGet(ctx, setting.Name).Result()
+		if setting.Value = got[setting.Name]; err == nil && setting.Value != "" && setting.Value != setting.Want {
+			found = append(found, setting)
 		}
 	}
+	return found
 }

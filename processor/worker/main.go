@@ -1,17 +1,13 @@
-// Command worker runs the sample processors beside gateways that share Redis and
-// RabbitMQ:
-//
-//	worker --redis redis://host:6379/0 --amqp amqp://host:5672/ --routes images,fetch
-//
-// Start as many as there is work for. SIGTERM lets running work finish for --drain
-// and hands the rest back.
-package main
+// Package worker is a process that runs the sample processors beside gateways that share Redis and
+// RabbitMQ: what the programs processor/cmd/worker and `hark worker` do.
+package worker
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -30,7 +26,6 @@ import (
 	"github.com/hark-push/hark/metrics/otlp"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
-	_ "github.com/hark-push/hark/processor/samples/drivers" // for the sample database
 	"github.com/hark-push/hark/processor/traced"
 	"github.com/hark-push/hark/settings"
 	"github.com/hark-push/hark/tracing"
@@ -54,13 +49,17 @@ const serviceName = "hark-worker"
 // errHelp: help was asked for and printed; there is nothing to run.
 var errHelp = errors.New("help was printed")
 
-// parse reads the options from arguments and the environment.
-func parse(args []string) (o options, err error) {
+// Grammar returns the flags, as a pointer to a struct with the tags of
+// github.com/alecthomas/kong, for whoever completes them.
+func Grammar() any { return new(options) }
+
+// parse reads the options from arguments and the environment. Help goes to out.
+func parse(name string, args []string, out io.Writer) (o options, err error) {
 	if err := settings.Check[options](os.Environ()); err != nil {
 		return o, err
 	}
 	helped := false
-	parser, err := kong.New(&o, kong.Name("worker"), kong.Exit(func(int) { helped = true }),
+	parser, err := kong.New(&o, kong.Name(name), kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
 		kong.Description("Runs the sample processors beside gateways that share Redis and RabbitMQ."))
 	if err != nil {
 		return o, err
@@ -114,28 +113,31 @@ func (o *options) check() error {
 	)
 }
 
-func main() {
-	o, err := parse(os.Args[1:])
+// Run runs a worker until SIGTERM or SIGINT, and returns the exit code of the process: 0 when it
+// was told to end, or help was asked for, 1 when it failed, 2 for wrong arguments. name is that of
+// the program in its help. What it says to people goes to out, its log to errOut.
+func Run(name string, args []string, out, errOut io.Writer) int {
+	o, err := parse(name, args, out)
 	switch {
 	case errors.Is(err, errHelp):
-		return
+		return 0
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		os.Exit(2)
+		_, _ = fmt.Fprintln(errOut, "worker:", err)
+		return 2
 	}
-	log, _ := o.NewLogger(os.Stderr)
+	log, _ := o.NewLogger(errOut)
 	backends.LogRedis(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = run(ctx, o, log)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		os.Exit(1)
+	defer stop()
+	if err := run(ctx, o, out, log); err != nil {
+		_, _ = fmt.Fprintln(errOut, "worker:", err)
+		return 1
 	}
+	return 0
 }
 
 // run works until ctx ends.
-func run(ctx context.Context, o options, log *slog.Logger) (err error) {
+func run(ctx context.Context, o options, out io.Writer, log *slog.Logger) (err error) {
 	sampled, err := o.Parse()
 	if err != nil {
 		return err
@@ -200,7 +202,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	if health != nil {
 		health.show(b, workers, registry)
 	}
-	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
+	_, _ = fmt.Fprintln(out, "worker: working on", strings.Join(o.Routes, ", "))
 	var running sync.WaitGroup
 	failed := make([]error, len(workers))
 	for i, route := range slices.Sorted(maps.Keys(workers)) {

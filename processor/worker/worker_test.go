@@ -1,4 +1,4 @@
-package main
+package worker
 
 import (
 	"bytes"
@@ -53,7 +53,7 @@ func TestArguments(t *testing.T) {
 		{append(servers, "--log-level=loud"), []string{"log-level", "loud", "debug"}},
 		{append(servers, "--log-level=hob=debug"), []string{"log-level", `"hob" is no package`, "hub"}},
 	} {
-		_, err := parse(c.args)
+		_, err := parse("worker", c.args, io.Discard)
 		if err == nil {
 			t.Errorf("%v is taken", c.args)
 			continue
@@ -65,7 +65,7 @@ func TestArguments(t *testing.T) {
 		}
 	}
 	t.Setenv("HARK_PREFIX", "")
-	if _, err := parse(servers); err == nil || !strings.Contains(err.Error(), "HARK_PREFIX is set but empty") {
+	if _, err := parse("worker", servers, io.Discard); err == nil || !strings.Contains(err.Error(), "HARK_PREFIX is set but empty") {
 		t.Errorf("an empty variable: %v", err)
 	}
 }
@@ -73,7 +73,7 @@ func TestArguments(t *testing.T) {
 // TestDefaults: without flags a worker stores as a gateway does.
 func TestDefaults(t *testing.T) {
 	servers := []string{"--redis=redis://127.0.0.1:1", "--amqp=amqp://127.0.0.1:1"}
-	o, err := parse(servers)
+	o, err := parse("worker", servers, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestHealth(t *testing.T) {
 		"--redis=" + strings.Replace(redis.URL, redis.Addr, toRedis.Addr, 1), "--amqp=" + strings.Replace(rabbit.URL, rabbit.Addr, toRabbit.Addr, 1),
 		"--prefix=w" + strings.ToLower(rand.Text()[:8]), "--routes=sleep", "--listen=127.0.0.1:0", "--retry-delay=1ms", "--drain=30s",
 	}
-	o, err := parse(args)
+	o, err := parse("worker", args, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestHealth(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, o, slog.New(slog.NewJSONHandler(said, nil))) }()
+	go func() { ended <- run(ctx, o, io.Discard, slog.New(slog.NewJSONHandler(said, nil))) }()
 	url := said.url(t)
 
 	get := func(path string) (int, string) {
