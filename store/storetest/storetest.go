@@ -96,6 +96,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"UsageConcurrently", Config{}, testUsageConcurrently},
 		{"UsageWaiting", Config{}, testUsageWaiting},
 		{"Pace", Config{}, testPace},
+		{"Depths", Config{}, testDepths},
 		{"Slots", Config{}, testSlots},
 		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},
 		{"Room", Config{}, testRoom},
