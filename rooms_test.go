@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"processor":        {"backoff", "lifecycle", "broker"},
 	"settings":         {},
 	"metrics":          {"github.com/prometheus"},
+	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
 		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "metrics",
 		"github.com/prometheus",

@@ -53,6 +53,7 @@ type Backends struct {
 
 	ready   func(context.Context) error
 	damages *codec.Damages // what the store has found damaged
+	meter   *Meter         // nil: nobody counts
 }
 
 // NotReadyError says what a process cannot work without.
@@ -76,26 +77,26 @@ func (b *Backends) Ready(ctx context.Context) error { return b.ready(ctx) }
 func (b *Backends) Close() error { return errors.Join(b.Broker.Close(), b.Store.Close()) }
 
 // OpenEmbedded opens the store in a folder and fills a queue in memory with the work that is
-// unfinished there. stalls may be nil, see [bolt.Options].
-func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, log *slog.Logger) (*Backends, error) {
+// unfinished there. stalls and meter may be nil, see [bolt.Options].
+func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, meter *Meter, log *slog.Logger) (*Backends, error) {
 	path := filepath.Join(folder, "hark.db")
 	damages := codec.NewDamages(log)
 	s, err := bolt.Open(path, bolt.Options{
 		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
-		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages,
+		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: meter.Lifecycle(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
 	queue := memory.New(routes, memory.Options{Backlog: backlog(s)})
 	b := &Backends{
-		Store: s, damages: damages, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
+		Store: s, damages: damages, meter: meter, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
 			switch err := s.Probe(ctx); {
 			case errors.Is(err, lifecycle.ErrFull):
 				return &NotReadyError{"The disk of the embedded store (--data) is full. What was accepted is kept, and goes on when there is room.", err}
 			case err != nil:
-				return &NotReadyError{"The embedded store (--data) takes no changes.", err}
+				return &NotReadyError{"The embedded store (--data) takes no changes. See whether its disk is mounted read-only, or fails. What was accepted is kept; it goes on when changes can be made.", err}
 			}
 			return nil
 		},
@@ -113,6 +114,8 @@ type Shared struct {
 	Waiting func()
 	// Stall is that of [redis.Options]; nil: never.
 	Stall *stall.Watch
+	// Meter counts what this process does; nil: nobody does.
+	Meter *Meter
 	// CallbackExchange is where events are published to as well, CallbackBacklog how many may wait
 	// in Redis for that. "": nowhere.
 	CallbackExchange string
@@ -128,7 +131,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
-		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages,
+		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: w.Meter.Lifecycle(),
 	}, func(error) {
 		if w.Waiting != nil {
 			w.Waiting()
@@ -146,14 +149,14 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	}
 	s.RankBy(queue.Rank)
 	b := &Backends{
-		Store: s, damages: damages, Broker: queue, Now: s.Now, Rabbit: queue,
+		Store: s, damages: damages, meter: w.Meter, Broker: queue, Now: s.Now, Rabbit: queue,
 		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
-				return &NotReadyError{"Redis (--redis) does not answer.", err}
+				return &NotReadyError{whyNoRedis(err), err}
 			}
 			if err := queue.Ready(ctx); err != nil {
-				return &NotReadyError{"RabbitMQ (--amqp) cannot be reached, or takes nothing.", err}
+				return &NotReadyError{"RabbitMQ (--amqp) cannot be reached, or takes nothing. See whether it runs, and whether it has memory and disk left (rabbitmq-diagnostics alarms). It is used again as soon as it can be.", err}
 			}
 			return nil
 		},
@@ -165,6 +168,19 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		b.Callback.key = w.CallbackKey
 	}
 	return b, nil
+}
+
+// whyNoRedis says what is the matter with Redis, and what to do.
+func whyNoRedis(err error) string {
+	switch {
+	case errors.Is(err, lifecycle.ErrFull):
+		return "Redis (--redis) has no memory left (maxmemory). Give it more; what was accepted is kept, and goes on then."
+	case errors.Is(err, redis.ErrReplica):
+		return "Redis (--redis) takes no writes, because it is a replica. Name its master, or the Sentinels that know it."
+	case link.Refused(err):
+		return "Redis (--redis) answers, and takes no writes. Its log, and that of this process, say why: mostly its disk is full, or replicas are missing."
+	}
+	return "Redis (--redis) does not answer. See whether it runs and can be reached from here. It is used again as soon as it answers."
 }
 
 // Redact returns the servers of a URL without what proves who may use them.

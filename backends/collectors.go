@@ -5,6 +5,7 @@ import (
 
 	"github.com/hark-push/hark/broker/rabbitmq"
 	"github.com/hark-push/hark/metrics"
+	"github.com/hark-push/hark/processor"
 )
 
 // Collectors are what is to be told of the backends to Prometheus.
@@ -18,7 +19,36 @@ func (b *Backends) Collectors() []prometheus.Collector {
 	if b.Callback != nil {
 		all = append(all, metrics.Collector(func() *Callback { return b.Callback }, callbackSeries...))
 	}
+	if b.meter != nil {
+		all = append(all, b.meter.collectors...)
+	}
 	return all
+}
+
+// Attempts is what is to be told of processors, by their routes.
+func Attempts(processors map[string]*processor.Processor) prometheus.Collector {
+	return metrics.Collector(func() map[string]*processor.Processor { return processors }, attemptSeries...)
+}
+
+var attemptSeries = []metrics.Series[map[string]*processor.Processor]{
+	metrics.Gauges("hark_attempts_running", "Attempts that the processors of this process are at now.", []string{"route"}, func(processors map[string]*processor.Processor, tell metrics.Tell) {
+		for route, p := range processors {
+			tell(float64(p.Stats().Running), route)
+		}
+	}),
+	metrics.Gauges("hark_attempts_limit", "Attempts that they may be at at the same time.", []string{"route"}, func(processors map[string]*processor.Processor, tell metrics.Tell) {
+		for route, p := range processors {
+			tell(float64(p.Stats().Concurrency), route)
+		}
+	}),
+	metrics.Counters("hark_attempts_total", "Attempts that have ended here, by how.", []string{"route", "outcome"}, func(processors map[string]*processor.Processor, tell metrics.Tell) {
+		for route, p := range processors {
+			s := p.Stats()
+			for outcome, n := range map[string]int64{"succeeded": s.Succeeded, "failed": s.Failed, "returned": s.Returned, "overtaken": s.Overtaken} {
+				tell(float64(n), route, outcome)
+			}
+		}
+	}),
 }
 
 var rabbitSeries = []metrics.Series[rabbitmq.Stats]{

@@ -42,6 +42,7 @@ type caller struct {
 
 // limit is one that a connection has met; nil: none.
 type limit struct {
+	number int    // its place in limits
 	policy string // its name, for programs
 	// For who reads it: of the options of the gateway it names the one that sets it; 123 bytes at
 	// most (RFC 6455, section 5.5.1).
@@ -50,15 +51,17 @@ type limit struct {
 
 // The limits, as clients are told of them.
 var (
-	limitAll             = &limit{"connections", "too many connections (--max-connections, or the limit of open files), try later"}
-	limitCaller          = &limit{"connections-per-caller", "too many connections of this caller (--max-per-caller), try later"}
-	limitAddress         = &limit{"connections-per-address", "too many connections from this address (--max-per-address), try later"}
-	limitUnproven        = &limit{"unproven", "too many connections that have not said who they are (--max-unproven), try later"}
-	limitUnprovenAddress = &limit{"unproven-per-address", "too many from this address that have not said who they are (--max-unproven-per-address), try later"}
-	limitRate            = &limit{"connect-rate", "too many new connections in a second (--connect-rate), try later"}
-	limitRateCaller      = &limit{"connect-rate-per-caller", "too many new connections of this caller in a second (--connect-rate-per-caller), try later"}
-	limitRateAddress     = &limit{"connect-rate-per-address", "too many new connections from this address in a second (--connect-rate-per-address), try later"}
+	limitAll             = &limit{0, "connections", "too many connections (--max-connections, or the limit of open files), try later"}
+	limitCaller          = &limit{1, "connections-per-caller", "too many connections of this caller (--max-per-caller), try later"}
+	limitAddress         = &limit{2, "connections-per-address", "too many connections from this address (--max-per-address), try later"}
+	limitUnproven        = &limit{3, "unproven", "too many connections that have not said who they are (--max-unproven), try later"}
+	limitUnprovenAddress = &limit{4, "unproven-per-address", "too many from this address that have not said who they are (--max-unproven-per-address), try later"}
+	limitRate            = &limit{5, "connect-rate", "too many new connections in a second (--connect-rate), try later"}
+	limitRateCaller      = &limit{6, "connect-rate-per-caller", "too many new connections of this caller in a second (--connect-rate-per-caller), try later"}
+	limitRateAddress     = &limit{7, "connect-rate-per-address", "too many new connections from this address in a second (--connect-rate-per-address), try later"}
 )
+
+var limits = [...]*limit{limitAll, limitCaller, limitAddress, limitUnproven, limitUnprovenAddress, limitRate, limitRateCaller, limitRateAddress}
 
 func newAdmission(o Options) *admission {
 	a := &admission{

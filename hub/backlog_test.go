@@ -37,6 +37,8 @@ func (e told) message() Message { return Message{Offset: e.N, Event: e.bytes(), 
 // Subject implements About.
 func (e told) Subject() (string, bool) { return e.Of, e.Kind == "progress" }
 
+func (e told) Made() time.Time { return time.Time{} }
+
 // bytesOf returns all that waits.
 func (q *backlog) bytesOf() (all [][]byte) {
 	for w := q.first; w != nil; w = w.next {

@@ -140,6 +140,7 @@ func (ch *channel) deliver(messages []Message, r *round) {
 		all.round = r
 	}
 	all.fanOut(ch.subs)
+	ch.hub.delivered(all.messages[0].About)
 	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
 }
 

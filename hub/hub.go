@@ -57,6 +57,11 @@ type Options struct {
 	// or read yet, because this process stood still: it may have. It must not block. Default: 0,
 	// always.
 	Patience func() time.Duration
+
+	// Delivered is called when messages that came together in a channel were handed to all who
+	// follow it here, with when the oldest of them was made. What waits for a full socket was
+	// handed over, too. It must not block. Nil: nobody wants to know.
+	Delivered func(made time.Time)
 }
 
 func (o Options) withDefaults() Options {
@@ -163,6 +168,16 @@ func New(source Source, o Options) *Hub {
 // here follows it. It does not block.
 func (h *Hub) publish(key string, m Message) {
 	h.shard(key).push(key, m)
+}
+
+// delivered tells who wants to know it that a message, and what came with it, was handed over.
+func (h *Hub) delivered(what About) {
+	if h.opts.Delivered == nil || what == nil {
+		return
+	}
+	if made := what.Made(); !made.IsZero() {
+		h.opts.Delivered(made)
+	}
 }
 
 func (h *Hub) shard(key string) *shard {

@@ -44,7 +44,7 @@ func (s *socket) authenticate(token string) {
 		return
 	}
 	if s.unproven && !s.belongs(identity.Caller) {
-		s.dismiss(limitCaller.farewell())
+		s.dismiss(s.hub.stats.meets(limitCaller))
 		return
 	}
 	s.session, s.unproven = identity.Session, false

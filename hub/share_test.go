@@ -55,6 +55,9 @@ func TestPerAddress(t *testing.T) {
 	if ok, why := serves(t, dial(t, addr, "caller=d&address=192.0.2.1")); ok || !strings.Contains(why, "from this address") {
 		t.Errorf("a third WebSocket: %v, %s", ok, why)
 	}
+	if met := h.Stats().Met; met["connections-per-address"] != 2 || met["connections-per-caller"] != 0 {
+		t.Errorf("limits were met: %v", met)
+	}
 	for _, other := range []string{"192.0.2.2", "2001:db8::", ""} {
 		if _, stays, _ := connect(t, addr, "a&address="+other); !stays {
 			t.Errorf("shed from %q", other)

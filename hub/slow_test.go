@@ -168,6 +168,8 @@ func (s *memorySource) appendNote(key, of, kind string, pad int) note {
 // Subject implements hub.About.
 func (e note) Subject() (string, bool) { return e.Of, e.Kind == "progress" }
 
+func (e note) Made() time.Time { return time.Time{} }
+
 // TestSlowFollowerMissesOnlySupersededProgress lets clients that do not read follow feeds of
 // many requests for far longer than their bound lasts. They stay, and when they read at last,
 // they get everything in order but progress of which there is something newer, frames

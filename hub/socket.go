@@ -123,7 +123,7 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	case r.Header.Get("Sec-WebSocket-Protocol") != "" && accepted.Subprotocol() == "":
 		s.dismiss(&farewell{why: reasonProtocol, code: CloseSubprotocol, text: "want the subprotocol " + Subprotocol})
 	case met != nil:
-		s.dismiss(met.farewell())
+		s.dismiss(h.stats.meets(met))
 	case o.Refused != nil:
 		s.refuse("", o.Refused)
 		s.dismiss(refusal(o.Refused))

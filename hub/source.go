@@ -1,6 +1,9 @@
 package hub
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Source is where a hub reads channels from: a store. The hub knows of a channel
 // only its key, its offsets, the bytes of its messages, and what they are about.
@@ -66,4 +69,6 @@ type About interface {
 	// a connection whose QueueBytes are used up: progress that is superseded in its channel is
 	// dropped then, before the connection is closed.
 	Subject() (name string, progress bool)
+	// Made returns when the event was made, by the clock of the source; zero if that is not known.
+	Made() time.Time
 }

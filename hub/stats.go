@@ -33,6 +33,7 @@ type counters struct {
 	full      atomic.Uint64
 	coalesced atomic.Uint64
 	reads     atomic.Uint64
+	met       [len(limits)]atomic.Uint64
 }
 
 func (c *counters) opened(f form) { c.open[f].Add(1) }
@@ -42,6 +43,12 @@ func (c *counters) openNow() (n int64) {
 		n += c.open[f].Load()
 	}
 	return n
+}
+
+// meets counts a connection that has met a limit, and returns how its client is sent away.
+func (c *counters) meets(l *limit) *farewell {
+	c.met[l.number].Add(1)
+	return l.farewell()
 }
 
 // shed counts a connection that was not taken on.
@@ -68,6 +75,7 @@ type Stats struct {
 	// Connections that did not keep up; they are closed once what is queued has left.
 	Slow   uint64
 	Closed map[string]uint64 // connections closed, by reason
+	Met    map[string]uint64 // connections that were not taken on, by the limit that they met
 }
 
 // Open returns how many connections there are.
@@ -78,7 +86,10 @@ func (h *Hub) Stats() Stats {
 	s := Stats{
 		Delivered: h.stats.delivered.Load(), Resets: h.stats.resets.Load(), Resyncs: h.stats.resyncs.Load(), Reads: h.stats.reads.Load(),
 		Full: h.stats.full.Load(), Coalesced: h.stats.coalesced.Load(), Slow: h.stats.slow.Load(),
-		Closed: make(map[string]uint64, reasons),
+		Closed: make(map[string]uint64, reasons), Met: make(map[string]uint64, len(limits)),
+	}
+	for i, l := range limits {
+		s.Met[l.policy] = h.stats.met[i].Load()
 	}
 	for f, t := range transports {
 		if open := h.stats.open[f].Load(); t.converses() {

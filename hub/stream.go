@@ -54,7 +54,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 		h.stats.shed()
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		// If it does not arrive, it is lost on somebody who has gone.
-		_, _ = conn.Write(append(head, transport.farewell(met.farewell(), h.shedRetry())...))
+		_, _ = conn.Write(append(head, transport.farewell(h.stats.meets(met), h.shedRetry())...))
 		_ = conn.Close()
 		return
 	}

@@ -37,15 +37,6 @@ func Counters[S any](name, help string, labels []string, values func(S, Tell)) S
 	return series(prometheus.CounterValue, name, help, labels, values)
 }
 
-// Summary is how often something was measured, and the sum of what was.
-func Summary[S any](name, help string, value func(S) (count uint64, sum float64)) Series[S] {
-	desc := prometheus.NewDesc(name, help, nil, nil)
-	return Series[S]{desc, func(counted S, ch chan<- prometheus.Metric) {
-		count, sum := value(counted)
-		ch <- prometheus.MustNewConstSummary(desc, count, sum, nil)
-	}}
-}
-
 func single[S any, N number](value func(S) N) func(S, Tell) {
 	return func(counted S, tell Tell) { tell(float64(value(counted))) }
 }

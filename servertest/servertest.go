@@ -240,6 +240,17 @@ func require(t testing.TB, program, debian string) {
 	t.Skip(message)
 }
 
+// Promtool runs Prometheus' promtool, with input, and returns what it said and whether it was
+// content. It skips or fails the test if that is not installed, as the servers do.
+func Promtool(t testing.TB, input []byte, args ...string) (said string, ok bool) {
+	t.Helper()
+	require(t, "promtool", "prometheus")
+	command := exec.CommandContext(t.Context(), "promtool", args...)
+	command.Stdin = bytes.NewReader(input)
+	out, err := command.CombinedOutput()
+	return string(out), err == nil
+}
+
 // starter is a Server or what embeds one.
 type starter interface {
 	start() error

@@ -70,14 +70,8 @@ func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context),
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
-	who, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", o.Service)), resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithHost())
-	if err != nil {
-		o.Logger.Warn("tracing: not all of what describes this process could be found", slog.Any("error", err))
-	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { // one for the process
-		o.Logger.Warn("spans could not be sent", slog.Any("error", err))
-	}))
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(who))
+	LogErrors(o.Logger)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(Resource(ctx, o.Service, o.Logger)))
 	stop := func(ctx context.Context) {
 		if err := provider.Shutdown(ctx); err != nil {
 			o.Logger.Warn("the last spans could not be sent", slog.Any("error", err))
@@ -86,35 +80,69 @@ func Start(ctx context.Context, o Options) (trace.Tracer, func(context.Context),
 	return provider.Tracer("github.com/hark-push/hark"), stop, nil
 }
 
+// Resource returns what describes this process to a collector. service names the program, unless
+// OTEL_SERVICE_NAME does.
+func Resource(ctx context.Context, service string, log *slog.Logger) *resource.Resource {
+	who, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", service)), resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithHost())
+	if err != nil {
+		log.Warn("not all of what describes this process to a collector could be found", slog.Any("error", err))
+	}
+	return who
+}
+
+// LogErrors has what the exporters of this process cannot send logged.
+func LogErrors(log *slog.Logger) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { // one for the process
+		log.Warn("spans or metrics could not be sent", slog.Any("error", err))
+	}))
+}
+
+// The protocols of OTLP, as variables of OpenTelemetry name them.
+const (
+	GRPC         = "grpc"
+	HTTPProtobuf = "http/protobuf"
+	HTTPJSON     = "http/json"
+)
+
+// Protocol returns the protocol that a variable names, or OTEL_EXPORTER_OTLP_PROTOCOL if that does
+// not; http/protobuf if neither does. Any other is an error that names the variable.
+func Protocol(variable string) (string, error) {
+	const general = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	switch protocol := cmp.Or(os.Getenv(variable), os.Getenv(general), HTTPProtobuf); protocol {
+	case GRPC, HTTPProtobuf, HTTPJSON:
+		return protocol, nil
+	default:
+		if os.Getenv(variable) == "" {
+			variable = general
+		}
+		return "", fmt.Errorf("%s: %q is not allowed: want grpc, http/protobuf or http/json", variable, protocol)
+	}
+}
+
 // newExporter returns what sends spans, by the protocol that the variables of OpenTelemetry name.
 func newExporter(ctx context.Context, at string) (sdktrace.SpanExporter, error) {
 	endpoint, err := url.Parse(at)
 	if err != nil {
 		return nil, err
 	}
-	// The latter wins.
-	const general, traces = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-	switch protocol := cmp.Or(os.Getenv(traces), os.Getenv(general), "http/protobuf"); protocol {
-	case "grpc":
+	protocol, err := Protocol("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+	if err != nil {
+		return nil, err
+	}
+	if protocol == GRPC {
 		if at == "" {
 			return otlptracegrpc.New(ctx)
 		}
 		return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(at))
-	case "http/protobuf", "http/json": // between which the exporter chooses by the same variables
-		if at == "" {
-			return otlptracehttp.New(ctx)
-		}
-		if endpoint.Path == "" || endpoint.Path == "/" {
-			endpoint.Path = "/v1/traces"
-		}
-		return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()))
-	default:
-		name := general
-		if os.Getenv(traces) != "" {
-			name = traces
-		}
-		return nil, fmt.Errorf("%s: %q is not allowed: want grpc, http/protobuf or http/json", name, protocol)
 	}
+	// Between the others the exporter chooses by the same variables.
+	if at == "" {
+		return otlptracehttp.New(ctx)
+	}
+	if endpoint.Path == "" || endpoint.Path == "/" {
+		endpoint.Path = "/v1/traces"
+	}
+	return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()))
 }
 
 // StopTime is how long the last spans may take at the end of a process.

@@ -92,6 +92,7 @@ type Options struct {
 	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
 	Pool    func() any
 	Metrics http.Handler // nil for none
+	Meter   Meter        // is told of calls; nil: nobody is
 	Tracer  trace.Tracer // nil: calls are not traced
 	Demo    fs.FS        // the page at /, nil for none
 	Logger  *slog.Logger
@@ -175,7 +176,11 @@ func New(o Options) *API {
 		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 			ctx.Request.Header.SetMethod(fiber.MethodTrace)
 		}
-		handle(ctx)
+		if a.Meter == nil {
+			handle(ctx)
+		} else {
+			a.measured(ctx, handle)
+		}
 		// Many statuses may be cached by default (RFC 9110, section 15.1), also by a cache that
 		// knows nothing of the fields that an answer goes by. So what says nothing of caches is for
 		// none.
@@ -204,6 +209,9 @@ func (a *API) Serve(l net.Listener) error {
 // route is the table of all resources.
 func (a *API) route() {
 	app := a.app
+	if a.Meter != nil {
+		app.Use(noteRoute)
+	}
 	if a.Tracer != nil {
 		app.Use(a.trace)
 	}
@@ -307,6 +315,7 @@ func (a *API) limitCalls(c *fiber.Ctx) error {
 	under := a.calls.Add(1)
 	defer a.calls.Add(-1)
 	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
+		a.limited(policyAll)
 		return &problem.Details{Kind: problem.Unavailable, Detail: "The gateway has too many calls under way.", RetryAfter: 1 + rand.IntN(5)}
 	}
 	return c.Next()

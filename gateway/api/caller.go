@@ -29,6 +29,9 @@ func (a *API) as(role lifecycle.Role, who func(*fiber.Ctx) (auth.Caller, error))
 			if !a.Guard.Open() { // else all are the same
 				httpbody.ConnOf(c.Context()).Caller = "caller " + caller.Subject
 			}
+			if a.Meter != nil {
+				httpbody.ConnOf(c.Context()).Role = a.roleOf(caller)
+			}
 			err = a.byCaller(c, caller, h)
 			if errors.Is(err, auth.ErrUnauthenticated) { // what proved it has ended meanwhile
 				return a.challenge(c, err)

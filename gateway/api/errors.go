@@ -194,6 +194,7 @@ func fiberProblem(e *fiber.Error) *problem.Details {
 // fail answers with an error. It is Fiber's error handler.
 func (a *API) fail(c *fiber.Ctx, err error) error {
 	p := a.asProblem(err)
+	a.failed(p)
 	if p.RetryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(p.RetryAfter))
 	}

@@ -29,6 +29,11 @@ type Shares struct {
 const (
 	policyCaller  = "calls-per-caller"
 	policyAddress = "calls-per-address"
+
+	// These are told to the meter alone.
+	policyAll   = "calls"
+	policyRoute = "waiting-requests-per-route"
+	policyBytes = "body-bytes"
 )
 
 // inFlight counts what is under way for each of many. It keeps nothing of those for whom nothing

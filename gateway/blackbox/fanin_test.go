@@ -151,7 +151,8 @@ func TestFanInOfSamples(t *testing.T) {
 
 // TestBatchFailsFast: the first failure ends the others, also those that run.
 func TestBatchFailsFast(t *testing.T) {
-	s := start(t)
+	// For all at once: RabbitMQ may hand out the one that fails behind others.
+	s := start(t, "--concurrency=32")
 	long := `{"steps":1,"duration":"10m"}`
 	contents := append(many(20, long), failing)
 	slices.Reverse(contents)

@@ -23,12 +23,14 @@ func TestFaults(t *testing.T) {
 		name        string
 		begin, end  func(*servers)
 		first, then time.Duration // longest that the first refusal may take, and one after it
+		unready     []string      // what /health/ready says of it, with 503; nil: it stays ready
 	}{
 		{
 			"RabbitMQ's confirm never comes",
 			func(s *servers) { s.proxy.Drop(servertest.ToClient) },
 			func(s *servers) { s.proxy.Restore(); s.proxy.Cut() },
 			10 * time.Second, 0, // publish timeout and withdrawal
+			nil,
 		},
 		{
 			"the queue is deleted",
@@ -38,7 +40,7 @@ func TestFaults(t *testing.T) {
 				}
 			},
 			func(*servers) {}, // the gateway declares it again
-			4 * time.Second, 0,
+			4 * time.Second, 0, nil,
 		},
 		{
 			"the queue is full",
@@ -47,7 +49,7 @@ func TestFaults(t *testing.T) {
 				s.ctl("set_policy", "--apply-to", "queues", "full", `^`+s.prefix+`\.work\.sleep$`, `{"max-length":1}`)
 			},
 			func(*servers) {}, // processors empty it
-			4 * time.Second, 4 * time.Second,
+			4 * time.Second, 4 * time.Second, nil,
 		},
 		{
 			"RabbitMQ is short of memory",
@@ -58,6 +60,7 @@ func TestFaults(t *testing.T) {
 			},
 			func(s *servers) { s.ctl("set_vm_memory_high_watermark", "0.4") },
 			4 * time.Second, 2 * time.Second,
+			[]string{"RabbitMQ", "--amqp", "memory and disk"},
 		},
 		{
 			"RabbitMQ is short of disk",
@@ -67,12 +70,14 @@ func TestFaults(t *testing.T) {
 			},
 			func(s *servers) { s.ctl("set_disk_free_limit", "50MB") },
 			4 * time.Second, 2 * time.Second,
+			[]string{"RabbitMQ", "--amqp", "memory and disk"},
 		},
 		{
 			"Redis is full",
 			func(s *servers) { s.set("maxmemory", "1") },
 			func(s *servers) { s.set("maxmemory", "0") },
 			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "maxmemory"},
 		},
 		{
 			"Redis cannot write to its disk",
@@ -90,6 +95,14 @@ func TestFaults(t *testing.T) {
 				}
 			},
 			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "takes no writes", "disk"},
+		},
+		{
+			"Redis is a replica",
+			func(s *servers) { s.replicate("127.0.0.1", "1") },
+			func(s *servers) { s.replicate("NO", "ONE") },
+			4 * time.Second, 4 * time.Second,
+			[]string{"Redis", "--redis", "replica", "master"},
 		},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
@@ -128,6 +141,13 @@ func TestFaults(t *testing.T) {
 				refused(post(id), time.Since(began), fault.then)
 				gone()
 			}
+			if fault.unready == nil {
+				g.call("GET", "/health/ready", nil).want(200)
+			} else {
+				a := g.call("GET", "/health/ready", nil)
+				a.problem(503, "unavailable")
+				says(t, a.detail(), fault.unready...)
+			}
 
 			fault.end(s)
 			start(t, s.args(s.rabbit.Addr)...) // with processors
@@ -138,6 +158,7 @@ func TestFaults(t *testing.T) {
 				}
 				return a.status == 202
 			})
+			g.eventually(func() bool { return g.call("GET", "/health/ready", nil).status == 200 })
 			accepted = append(accepted, id)
 			for _, id := range accepted {
 				g.eventually(func() bool { return g.call("GET", "/v1/requests/"+id, nil).want(200).json()["status"] == "succeeded" })

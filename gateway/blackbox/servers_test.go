@@ -59,6 +59,14 @@ func (s *servers) set(name, value string) {
 	}
 }
 
+// replicate has Redis follow another one; NO ONE ends that.
+func (s *servers) replicate(host, port string) {
+	s.t.Helper()
+	if err := s.admin.SlaveOf(s.t.Context(), host, port).Err(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // openChannel opens one on a connection of its own, which ends with the test.
 func openChannel(t *testing.T, url string) *amqp.Channel {
 	t.Helper()

@@ -106,6 +106,7 @@ type Config struct {
 	Retry     time.Duration `env:"HARK_RETRY" default:"2s" help:"How long a client is told to wait before it reconnects, give or take a third."`
 	Drain     time.Duration `env:"HARK_DRAIN" default:"10s" help:"Window over which the streams are closed at shutdown."`
 	Traces    string        `env:"HARK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this OTLP collector, like http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT does too; other variables of OpenTelemetry hold, like OTEL_EXPORTER_OTLP_PROTOCOL (http/protobuf, http/json, grpc) and OTEL_TRACES_SAMPLER."`
+	Metrics   bool          `env:"HARK_METRICS" hidden:"" default:"true" negatable:"" help:"Count for /metrics what is not counted anyway; to see what that costs."`
 	Debug     string        `env:"HARK_DEBUG" placeholder:"HOST:PORT" help:"Serve profiles (net/http/pprof) on this address, which must be loopback."`
 
 	File           string        `env:"HARK_CONFIG" name:"config" short:"c" placeholder:"FILE" help:"YAML file with the same keys as the flags, without the dashes in front; or a folder of such files, or a URL of one. It is read again when it has changed, and what can be taken without a restart is."`

@@ -2,13 +2,12 @@ package node
 
 import (
 	"context"
-	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
@@ -17,22 +16,23 @@ import (
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
-// metrics returns the handler of /metrics: what the hub, the leases, the backends and the
-// dispatcher of webhooks count, and the process.
-func (g *Node) metrics() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+// register returns all series: what the hub, the leases, the backends and the dispatcher of
+// webhooks count, and the process.
+func (g *Node) register() *prometheus.Registry {
+	all := []prometheus.Collector{
 		metrics.Collector(g.hub.Stats, hubSeries...),
 		metrics.Collector(g.leases.Stats, leaseSeries...),
 		metrics.Collector(func() *Node { return g }, nodeSeries...),
 		metrics.Collector(g.intake.Stats, intakeSeries...),
 		metrics.Collector(g.dispatcher.Stats, webhookSeries...),
 		metrics.Collector(g.standing, standingSeries...),
-	)
-	registry.MustRegister(g.Collectors()...)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+		metrics.Collector(g.depths, g.depthSeries()...),
+		backends.Attempts(g.workers),
+	}
+	if g.meter != nil {
+		all = append(all, g.meter.collectors...)
+	}
+	return metrics.NewRegistry(append(all, g.Collectors()...)...)
 }
 
 var hubSeries = []metrics.Series[hub.Stats]{
@@ -81,6 +81,22 @@ var nodeSeries = []metrics.Series[*Node]{
 			}
 		}
 	}),
+	metrics.Gauges("hark_route_unserved", "1 while it is known that no processor works on a route.", []string{"route"}, func(g *Node, tell metrics.Tell) {
+		unserved := g.attendance.unserved(g.config.Routes...)
+		for _, route := range g.config.Routes {
+			tell(metrics.Truth(slices.Contains(unserved, route)), route)
+		}
+	}),
+	metrics.Counters("hark_limit_hits_total", "Calls and push connections that were refused because of a limit, by which.", []string{"limit"}, func(g *Node, tell metrics.Tell) {
+		for limit, n := range g.hub.Stats().Met {
+			tell(float64(n), limit)
+		}
+		if g.meter != nil {
+			for limit, n := range g.meter.limits {
+				tell(float64(n.Load()), limit)
+			}
+		}
+	}),
 	metrics.Gauges("hark_connections_limit", "Connections that this node takes on at most, by kind.", []string{"kind"}, func(g *Node, tell metrics.Tell) {
 		tell(float64(g.places.push), "push")
 		tell(float64(g.places.plain), "http")
@@ -124,6 +140,42 @@ var standingSeries = []metrics.Series[map[string]lifecycle.Standing]{
 	}),
 }
 
+// depths returns how much there is of each route of this node; nothing while the store does not
+// say.
+func (g *Node) depths() map[string]lifecycle.Depth {
+	store, ok := g.Store.(lifecycle.Depths)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), standingTime)
+	defer cancel()
+	all, err := store.Depths(ctx, g.config.Routes)
+	if err != nil {
+		return nil
+	}
+	return all
+}
+
+func (g *Node) depthSeries() []metrics.Series[map[string]lifecycle.Depth] {
+	gauge := func(name, help string, value func(lifecycle.Depth) float64) metrics.Series[map[string]lifecycle.Depth] {
+		return metrics.Gauges(name, help, []string{"route"}, func(all map[string]lifecycle.Depth, tell metrics.Tell) {
+			for route, d := range all {
+				tell(value(d), route)
+			}
+		})
+	}
+	return []metrics.Series[map[string]lifecycle.Depth]{
+		gauge("hark_requests_pending", "Requests of all nodes that wait for a processor, those that are parked or delayed included.", func(d lifecycle.Depth) float64 { return float64(d.Pending) }),
+		gauge("hark_requests_processing", "Requests of all nodes that are worked on.", func(d lifecycle.Depth) float64 { return float64(d.Processing) }),
+		gauge("hark_requests_oldest_pending_seconds", "For how long that one waits which has waited for longest; 0 if none does.", func(d lifecycle.Depth) float64 {
+			if d.Oldest.IsZero() {
+				return 0
+			}
+			return max(g.Now().Sub(d.Oldest).Seconds(), 0)
+		}),
+	}
+}
+
 var intakeSeries = []metrics.Series[intake.Stats]{
 	metrics.Gauges("hark_http_connections", "Connections that are no streams, open now, by whether a call is under way.", []string{"state"}, func(s intake.Stats, tell metrics.Tell) {
 		tell(float64(s.Idle), "idle")
@@ -143,5 +195,4 @@ var webhookSeries = []metrics.Series[dispatch.Stats]{
 			tell(float64(n), class)
 		}
 	}),
-	metrics.Summary("hark_webhook_attempt_seconds", "Webhook attempts made, and the time until they were answered or failed.", func(s dispatch.Stats) (uint64, float64) { return s.Attempts, s.Seconds }),
 }

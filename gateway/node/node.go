@@ -30,6 +30,8 @@ import (
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
+	"github.com/hark-push/hark/metrics"
+	"github.com/hark-push/hark/metrics/otlp"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/processor/traced"
@@ -52,20 +54,27 @@ type Node struct {
 	service    *lifecycle.Service
 	stall      *stall.Watch
 	guard      *auth.Guard
-	tracer     trace.Tracer // nil: nothing is traced
+	meter      *meter          // nil: nothing is counted that is not anyway
+	steps      *backends.Meter // as is this
+	tracer     trace.Tracer    // nil: nothing is traced
 	stopTraces func(context.Context)
-	api        *api.API
-	webhooks   *dispatch.Service
-	dispatcher *dispatch.Dispatcher
-	leases     *lease.Leases
-	attendance *attendance
-	samples    map[string]processor.Handler
-	workers    map[string]*processor.Processor // of the samples, by route
-	dead       atomic.Pointer[deadCounts]      // as they were counted last
-	self       lifecycle.Process               // what this one says of itself that does not change
-	overview   *overview
-	debug      *http.Server // nil unless asked for
+	// stopMetrics is of those that are sent to a collector; nil if none are.
+	stopMetrics func(context.Context)
+	api         *api.API
+	webhooks    *dispatch.Service
+	dispatcher  *dispatch.Dispatcher
+	leases      *lease.Leases
+	attendance  *attendance
+	samples     map[string]processor.Handler
+	workers     map[string]*processor.Processor // of the samples, by route
+	dead        atomic.Pointer[deadCounts]      // as they were counted last
+	self        lifecycle.Process               // what this one says of itself that does not change
+	overview    *overview
+	debug       *http.Server // nil unless asked for
 }
+
+// serviceName is what collectors of OpenTelemetry are told.
+const serviceName = "hark-gateway"
 
 // Open opens what the configuration names, in the order of the flow. It waits for servers that are
 // away until ctx ends, and says so meanwhile to whoever calls. On an error nothing stays open.
@@ -103,30 +112,31 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 		}
 		log.Info("profiles", slog.String("url", "http://"+addr.String()+"/debug/pprof/"))
 	}
-	if g.tracer, g.stopTraces, err = tracing.Start(context.Background(), tracing.Options{Endpoint: c.Traces, Service: "hark-gateway", Logger: log}); err != nil {
+	if g.tracer, g.stopTraces, err = tracing.Start(context.Background(), tracing.Options{Endpoint: c.Traces, Service: serviceName, Logger: log}); err != nil {
 		return nil, err
 	}
 	g.lobby = &lobby{listener: g.listener, tcp: tcp, shared: c.Redis != "", log: log}
 	defer g.lobby.leave()
 	g.stall = stall.New()
-	if g.Backends, err = openBackends(ctx, c, g.stall, g.lobby, log); err != nil {
+	g.measure()
+	if g.Backends, err = openBackends(ctx, c, g.stall, g.steps, g.lobby, log); err != nil {
 		return nil, err
 	}
-	source := wire.Source(tracing.Source(g.tracer, g.Store))
+	source := wire.Source(tracing.Source(g.tracer, lifecycle.MeteredSource(g.Store, g.steps.Lifecycle())))
 	g.hub = hub.New(source, g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
-		Logger: log, Patience: g.stall.Left,
+		Logger: log, Patience: g.stall.Left, Delivered: g.delivered(),
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
-		Logger: log, Now: g.Now, Limits: limitsOf(c),
+		Logger: log, Now: g.Now, Limits: limitsOf(c), Meter: g.steps.Lifecycle(),
 	})
 	// What was there a moment ago may be away again, or a part of it still.
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {
 		return nil, err
 	}
 	if err = g.lobby.until(ctx, func() (err error) {
-		g.webhooks, err = webhooks(ctx, g.Store, c, g.places.webhooks, g.stall, g.tracer, log)
+		g.webhooks, err = webhooks(ctx, g.Store, c, g.places.webhooks, g.stall, g.tracer, g.attempted(), log)
 		return err
 	}); err != nil {
 		return nil, err
@@ -147,18 +157,23 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	g.attendance = g.newAttendance()
 	g.self = backends.NewProcess("gateway", g.Now())
 	g.overview = newOverview(g)
+	registry := g.register()
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
-		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Overview: g.overview, Metrics: g.metrics(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Overview: g.overview, Metrics: metrics.Handler(registry), Meter: g.callMeter(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
 		options.Hosts = []string{"localhost", "127.0.0.1", "::1", strings.ToLower(host)}
 	}
 	g.api = api.New(options)
+	// Last, because what it sends is asked of all of them.
+	if g.stopMetrics, err = otlp.Start(context.Background(), otlp.Options{Endpoint: c.Traces, Service: serviceName, Gatherer: registry, Logger: log}); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -177,12 +192,12 @@ func (g *Node) SetLimits(c config.Config) { g.service.SetLimits(limitsOf(c)) }
 
 // openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
 // While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.
-func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, lobby *lobby, log *slog.Logger) (*backends.Backends, error) {
+func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, meter *backends.Meter, lobby *lobby, log *slog.Logger) (*backends.Backends, error) {
 	if c.Redis == "" {
-		return backends.OpenEmbedded(c.Data, c.Routes, c.Options, stalls, log)
+		return backends.OpenEmbedded(c.Data, c.Routes, c.Options, stalls, meter, log)
 	}
 	return backends.OpenShared(ctx, c.Options, backends.Shared{
-		Routes: c.Routes, Stall: stalls, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
+		Routes: c.Routes, Stall: stalls, Meter: meter, Logger: log, Waiting: func() { lobby.wait(waitsForRedis) },
 		CallbackExchange: c.CallbackExchange, CallbackBacklog: c.CallbackBacklog, CallbackKey: backends.CallbackKey(c.CallbackRouting), Text: wire.JSON,
 	})
 }
@@ -381,6 +396,11 @@ func (g *Node) Serve(ctx context.Context) error {
 
 // close closes what is open, against the order of the flow.
 func (g *Node) close() {
+	if g.stopMetrics != nil { // while all can be asked
+		ctx, cancel := context.WithTimeout(context.Background(), tracing.StopTime)
+		defer cancel()
+		g.stopMetrics(ctx)
+	}
 	if g.hub != nil {
 		g.hub.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -20,7 +21,7 @@ import (
 )
 
 // webhooks returns the service that owners of endpoints use, over the gateway's store.
-func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int, stalls *stall.Watch, tracer trace.Tracer, log *slog.Logger) (*dispatch.Service, error) {
+func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int, stalls *stall.Watch, tracer trace.Tracer, attempted func(time.Duration), log *slog.Logger) (*dispatch.Service, error) {
 	o := dispatch.Options{
 		AllowCIDRs: c.WebhookNetworks(), AllowHTTP: c.WebhookAllowHTTP, Key: c.WebhookSeal(),
 		Challenge: dispatch.Challenge(c.WebhookChallenge), Origin: c.WebhookOrigin,
@@ -31,6 +32,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 		Text:      wire.JSON,
 		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
 		Stall:     stalls,
+		Attempted: attempted,
 		Logger:    log,
 	}
 	if c.WebhookCA != "" {

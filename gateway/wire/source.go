@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
@@ -33,7 +34,11 @@ type written struct {
 }
 
 func write(e *lifecycle.Event) *written {
-	return &written{e, JSON(e), about{e.Request, e.Type == lifecycle.EventProgress}}
+	made := e.Time
+	if e.State != nil { // which has it more exactly
+		made = e.State.UpdatedAt
+	}
+	return &written{e, JSON(e), about{e.Request, e.Type == lifecycle.EventProgress, made}}
 }
 
 // about is what the hub may ask about an event. It outlives the event, which is larger, in what
@@ -41,11 +46,15 @@ func write(e *lifecycle.Event) *written {
 type about struct {
 	request  lifecycle.Ref
 	progress bool
+	made     time.Time
 }
 
 // Subject names the request that the event tells of, "" if it tells of none. Its whole document is
 // in each event, so progress is worth nothing once there is a newer one.
 func (a about) Subject() (request string, progress bool) { return a.request.String(), a.progress }
+
+// Made is by the clock of the store.
+func (a about) Made() time.Time { return a.made }
 
 // message returns a message with the bytes of its event.
 func message(m lifecycle.Message, w *written) hub.Message {

@@ -36,6 +36,7 @@ type batch struct {
 	notifications []n
 	canceled      []string
 	freed         []string           // requests that waited for a slot and have one now
+	steps         []lifecycle.Step   // for the meter
 	touched       map[*endpoint]bool // what undo restores
 	due           bool               // something of an endpoint may be
 
@@ -153,6 +154,19 @@ func (b *batch) notify() {
 	if b.due {
 		b.s.dues.Tell("")
 	}
+	for _, s := range b.steps {
+		b.s.options.Meter.Stepped(s)
+	}
+}
+
+// step notes for the meter that a request came from was, nil for none, to is.
+func (b *batch) step(was, is *lifecycle.Request) {
+	if b.s.options.Meter == nil {
+		return
+	}
+	if s, ok := lifecycle.StepOf(was, is); ok {
+		b.steps = append(b.steps, s)
+	}
 }
 
 // reset makes b ready to be used again, and lets go of what is large.
@@ -166,7 +180,7 @@ func (b *batch) reset() {
 	b.due = false
 	b.err, b.writes, b.begun, b.cramped, b.outcome, b.frame = nil, 0, 0, false, nil, nil
 	b.ops, b.undo, b.notifications, b.canceled = b.ops[:0], b.undo[:0], b.notifications[:0], b.canceled[:0]
-	b.freed = b.freed[:0]
+	b.freed, b.steps = b.freed[:0], b.steps[:0]
 	if cap(b.encoded) > most {
 		b.encoded = nil
 	}

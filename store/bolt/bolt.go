@@ -71,6 +71,9 @@ type Options struct {
 	// Damages is told of what is found damaged; nil: nobody is.
 	Damages *codec.Damages
 
+	// Meter is told of steps of requests, when they are durable; nil: nobody is.
+	Meter lifecycle.Meter
+
 	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
 	// can lose what was acknowledged, and the whole file. For tests.
 	NoSync bool

@@ -140,6 +140,7 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 		b.enterSlot(r)
 	}
 	b.begin(1)
+	b.step(nil, &r.Request)
 	b.bindKey(sub, &r.Request, before)
 	return b.emit(r, accepted.Event)
 }
@@ -256,6 +257,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 	b.use(r.Owner, was.Usage(), r.Usage())
 	b.pace(&was.Request, &r.Request)
 	b.s.traffic.Add(&was.Request, &r.Request)
+	b.step(&was.Request, &r.Request)
 	b.moveSlot(slot, r)
 	switch {
 	case body == nil:

@@ -189,6 +189,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		s.ended(ctx, &is.Request)
 		s.pace(&was.Request, &is.Request)
 		s.traffic.Add(&was.Request, &is.Request)
+		s.stepped(&was.Request, &is.Request)
 		out := is.Request
 		if answer.Verdict() == "slots" {
 			out.Parked = slot == lifecycle.SlotLeftFor && answer.Text(1) == "0"

@@ -60,6 +60,7 @@ import (
 //	callback:dropped  how many were dropped because there were too many
 //	s:<token>    a large body on its way into i:, o: or a:
 //	w:…          webhooks, see below
+//	probe        written by who asks whether it can be, for a second
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
 // and, published, b:<channel>: the event in a request's own channel, offset ':' event in a feed,

@@ -44,6 +44,16 @@ func (s *Store) pace(was, is *lifecycle.Request) {
 	}
 }
 
+// stepped tells the meter that a request came from was, nil for none, to is.
+func (s *Store) stepped(was, is *lifecycle.Request) {
+	if s.options.Meter == nil {
+		return
+	}
+	if step, ok := lifecycle.StepOf(was, is); ok {
+		s.options.Meter.Stepped(step)
+	}
+}
+
 // addPaces adds samples until ctx ends.
 func (s *Store) addPaces(ctx context.Context) {
 	for {

@@ -68,6 +68,9 @@ type Options struct {
 	// Damages is told of what is found damaged; nil: nobody is.
 	Damages *codec.Damages
 
+	// Meter is told of the steps of requests that this process has made; nil: nobody is.
+	Meter lifecycle.Meter
+
 	Logger *slog.Logger // default: discard
 }
 
@@ -225,11 +228,24 @@ func (s *Store) Close() error {
 func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // Probe publishes a message to this process on every connection that is subscribed to channels and
-// returns once it has come back: then live events reach this process.
-// lifecycle.ErrUnavailable if it does not within the store's timeout.
+// returns once it has come back: then live events reach this process. Before that it writes a key
+// in each partition, which goes by itself: then what is submitted can be stored. An error is
+// lifecycle.ErrUnavailable, lifecycle.ErrFull too if a server has no memory for the key, and
+// [ErrReplica] if it takes no writes because it is one.
 func (s *Store) Probe(ctx context.Context) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
+	if _, err := s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
+		for _, tag := range s.tags {
+			p.Set(bound, tag+"probe", "", probeTTL)
+		}
+		return nil
+	}); err != nil {
+		if link.ReadOnly(err) {
+			err = fmt.Errorf("%w: %w", ErrReplica, err)
+		}
+		return failed(ctx, err)
+	}
 	for partition, subscriber := range s.subscribers {
 		if err := subscriber.Probe(bound, s.tags[partition]+"b:probe:"+s.name); err != nil {
 			return failed(ctx, err)
@@ -237,6 +253,12 @@ func (s *Store) Probe(ctx context.Context) error {
 	}
 	return nil
 }
+
+// probeTTL is how long the key of a probe stays.
+const probeTTL = time.Second
+
+// ErrReplica is the error of a server that takes no writes because it follows another one.
+var ErrReplica = errors.New("the server is a replica")
 
 // bounded returns ctx with the store's timeout.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 			storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
 				o := redis.Options{
 					Prefix: fmt.Sprintf("test%d-%d", partitions, n.Add(1)), Partitions: partitions,
-					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention,
+					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter,
 				}
 				s := open(t, server.URL, o)
 				return storetest.Instance{

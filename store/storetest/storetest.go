@@ -31,6 +31,8 @@ type Config struct {
 	FeedHistory int // events kept per feed; up to twice as many may be
 	// Age at which a sweep may drop events from feeds; at twice that it must.
 	FeedRetention time.Duration
+	// Meter is told of steps; nil: nobody is.
+	Meter lifecycle.Meter
 }
 
 // Instance is an open and empty store.
@@ -97,6 +99,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"UsageWaiting", Config{}, testUsageWaiting},
 		{"Pace", Config{}, testPace},
 		{"Depths", Config{}, testDepths},
+		{"Steps", Config{Meter: new(stepLog)}, testSteps},
 		{"Slots", Config{}, testSlots},
 		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},
 		{"Room", Config{}, testRoom},

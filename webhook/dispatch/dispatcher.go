@@ -132,6 +132,9 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 	}
 	v := judge(&c, a)
 	d.counters.count(v.outcome, a)
+	if told := d.service.options.Attempted; told != nil {
+		told(a.latency)
+	}
 	if v.outcome.State != Delivered {
 		d.failing.add(&c, v.outcome, a)
 		d.log.LogAttrs(ctx, slog.LevelDebug, "webhook attempt failed", slog.String("endpoint", c.Endpoint.ID), slog.String("message", c.ID),
@@ -218,8 +221,6 @@ type Stats struct {
 	Delivered uint64            // deliveries that were answered with 2xx
 	Dead      uint64            // deliveries given up
 	Failed    map[string]uint64 // attempts that failed, by class
-	Seconds   float64           // that all attempts took together
-	Attempts  uint64
 }
 
 type counters struct {
@@ -230,8 +231,6 @@ type counters struct {
 func (c *counters) count(o Outcome, a answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.Attempts++
-	c.Seconds += a.latency.Seconds()
 	switch o.State {
 	case Delivered:
 		c.Delivered++

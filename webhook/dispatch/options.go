@@ -51,6 +51,9 @@ type Options struct {
 	Stall *stall.Watch
 	// Transport, if not nil, wraps the one that deliveries are sent through.
 	Transport func(http.RoundTripper) http.RoundTripper
+	// Attempted is told how long each attempt took until it was answered or had failed. It must not
+	// block. Nil: nobody is.
+	Attempted func(took time.Duration)
 	Logger    *slog.Logger // default: discard
 }
 

@@ -97,6 +97,7 @@ func expect(ctx *fasthttp.RequestCtx) int {
 func open(ctx *fasthttp.RequestCtx) *Conn {
 	c, h := ConnOf(ctx), &ctx.Request.Header
 	c.Caller, c.From, c.late = "", netip.Addr{}, false
+	c.Role, c.Method, c.Route = "", "", ""
 	length := h.ContentLength()
 	if length == unknownLength {
 		if announced := h.Peek(lengthField); len(announced) > 0 {

@@ -83,6 +83,9 @@ type Conn struct {
 	// network of its client, the zero value if that is not known. Each call begins without.
 	Caller string
 	From   netip.Addr
+	// Role is that of who makes the call, and Method and Route the resource that it has reached, as
+	// the table of resources names it; "" as long as that is not known.
+	Role, Method, Route string
 
 	held    bool        // the next 100 (Continue) of the server is kept back
 	hurried bool        // a read returns at once

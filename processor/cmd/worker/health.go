@@ -11,7 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/hark-push/hark/backends"
+	"github.com/hark-push/hark/metrics"
 	"github.com/hark-push/hark/processor"
 )
 
@@ -121,9 +124,9 @@ func (h *health) send(w http.ResponseWriter, status int, kind string, body []byt
 }
 
 // show has figures told from now on.
-func (h *health) show(b *backends.Backends, workers map[string]*processor.Processor) {
-	metrics := metricsOf(b, workers)
-	h.metrics.Store(&metrics)
+func (h *health) show(b *backends.Backends, workers map[string]*processor.Processor, registry *prometheus.Registry) {
+	handler := metrics.Handler(registry)
+	h.metrics.Store(&handler)
 	h.workers = workers
 	h.backends.Store(b)
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/hark-push/hark/backends"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/metrics/otlp"
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	_ "github.com/hark-push/hark/processor/samples/drivers" // for the sample database
@@ -46,6 +47,9 @@ type options struct {
 
 	samples.Flags `embed:""`
 }
+
+// serviceName is what collectors of OpenTelemetry are told.
+const serviceName = "hark-worker"
 
 // errHelp: help was asked for and printed; there is nothing to run.
 var errHelp = errors.New("help was printed")
@@ -150,7 +154,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 		defer func() { err = errors.Join(err, health.server.Close()) }()
 		context.AfterFunc(ctx, func() { health.draining.Store(true) })
 	}
-	tracer, stop, err := tracing.Start(ctx, tracing.Options{Endpoint: o.Traces, Service: "hark-worker", Logger: log})
+	tracer, stop, err := tracing.Start(ctx, tracing.Options{Endpoint: o.Traces, Service: serviceName, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -161,7 +165,8 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			stop(last)
 		}()
 	}
-	b, err := backends.OpenShared(ctx, o.Options, backends.Shared{Routes: o.Routes, Logger: log})
+	meter := backends.NewMeter(o.Routes)
+	b, err := backends.OpenShared(ctx, o.Options, backends.Shared{Routes: o.Routes, Meter: meter, Logger: log})
 	if errors.Is(err, context.Canceled) { // it was told to end before Redis came
 		return nil
 	}
@@ -170,7 +175,7 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	service := lifecycle.New(b.Store, tracing.Queue(tracer, processor.Queue(b.Broker)), lifecycle.Options{
-		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout},
+		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout}, Meter: meter.Lifecycle(),
 	})
 	defer service.Close()
 
@@ -180,8 +185,20 @@ func run(ctx context.Context, o options, log *slog.Logger) (err error) {
 			Concurrency: o.Concurrency, Drain: o.Drain, Logger: log,
 		})
 	}
+	registry := registryOf(b, workers)
+	stopMetrics, err := otlp.Start(ctx, otlp.Options{Endpoint: o.Traces, Service: serviceName, Gatherer: registry, Logger: log})
+	if err != nil {
+		return err
+	}
+	if stopMetrics != nil {
+		defer func() {
+			last, cancel := context.WithTimeout(context.Background(), tracing.StopTime)
+			defer cancel()
+			stopMetrics(last)
+		}()
+	}
 	if health != nil {
-		health.show(b, workers)
+		health.show(b, workers, registry)
 	}
 	fmt.Println("worker: working on", strings.Join(o.Routes, ", "))
 	self := backends.NewProcess("worker", b.Now())

@@ -11,12 +11,14 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hark-push/hark/backends"
+	"github.com/hark-push/hark/docs"
 	"github.com/hark-push/hark/gateway/config"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/processor"
@@ -205,6 +207,33 @@ func TestHealth(t *testing.T) {
 	submit("long", `{"steps":1,"duration":"1h"}`)
 	until("/metrics", 200, `hark_attempts_running{route="sleep"} 1`)
 	until("/v1/health", 200, `"running":1,"succeeded":1,"failed":1,"returned":0,"overtaken":0}],"queue":{"kind":"rabbitmq","connected":true`)
+
+	// What it tells is what the documents list, by names that promtool has nothing to say about.
+	_, text := get("/metrics")
+	for _, series := range []string{
+		`hark_requests_ended_total{outcome="succeeded",route="sleep"} 1`, `hark_requests_ended_total{outcome="failed",route="sleep"} 1`,
+		`hark_request_wait_seconds_count{route="sleep"} 3`, `hark_requests_accepted_total{route="sleep"} 0`, `hark_store_operation_failures_total{operation="begin"} 0`,
+	} {
+		if !strings.Contains(text, "\n"+series+"\n") {
+			t.Errorf("%s is not told: %s", series, text)
+		}
+	}
+	rows, told := docs.AllSeries(t), docs.SeriesOf(text)
+	for _, name := range told {
+		if by := rows[name].By; !strings.HasPrefix(by, "both") && !strings.HasPrefix(by, "worker") {
+			t.Errorf("docs/metrics.md does not list %s as told by workers", name)
+		}
+	}
+	for name, row := range rows {
+		if !strings.HasPrefix(row.By, "gateway") && !slices.Contains(told, name) {
+			t.Errorf("docs/metrics.md lists %s, which is not told", name)
+		}
+	}
+	t.Run("promtool", func(t *testing.T) {
+		if said, ok := servertest.Promtool(t, []byte(text), "check", "metrics"); !ok || said != "" {
+			t.Errorf("%s", said)
+		}
+	})
 
 	toRabbit.Refuse()
 	toRabbit.Cut()

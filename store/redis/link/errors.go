@@ -33,3 +33,15 @@ func Full(err error) bool {
 	said, ok := errors.AsType[goredis.Error](err)
 	return ok && strings.HasPrefix(said.Error(), "OOM ")
 }
+
+// ReadOnly reports whether a server has refused to write because it is a replica.
+func ReadOnly(err error) bool {
+	said, ok := errors.AsType[goredis.Error](err)
+	return ok && strings.HasPrefix(said.Error(), "READONLY ")
+}
+
+// Refused reports whether a server that can be reached has refused to write.
+func Refused(err error) bool {
+	said, ok := errors.AsType[goredis.Error](err)
+	return ok && (strings.HasPrefix(said.Error(), "MISCONF ") || strings.HasPrefix(said.Error(), "NOREPLICAS "))
+}

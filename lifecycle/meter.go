@@ -1,0 +1,200 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Meter is told of what this process does to requests, and how its store and its queue do at that.
+// It is called for each of them, by many goroutines at once, also by those that others wait for: it
+// must not block, and should not allocate.
+type Meter interface {
+	// Stepped is told of a step of a request when it is stored, once. Of a step whose outcome this
+	// process never got to know nobody is told.
+	Stepped(s Step)
+	// Stored is told of each call to the store, and how long it took. failed says that the store
+	// did not do what it should; a refusal, or that something is not there, is an answer.
+	Stored(o Operation, took time.Duration, failed bool)
+	// Queued is told of each hand-over of work to the queue.
+	Queued(took time.Duration, failed bool)
+}
+
+// Step is what a step of a request says to who counts: where it led to, and how long that took.
+type Step struct {
+	Route   string // "" of a batch
+	To      Status
+	Created bool // there was no request before
+	Ended   bool // it has ended with this step
+	// It was never accepted, because its work could not be queued; it has ended as canceled.
+	Withdrawn bool
+	// Of the first start: since the request might have started, see [Submission.Delay], or since it
+	// was redriven. Else negative.
+	Waited time.Duration
+	// Of an end: since the request was submitted. Negative of what has not ended, and of what was
+	// redriven, which lay still after its first end for as long as somebody pleased.
+	Took time.Duration
+}
+
+// StepOf returns what the step from was, nil for none, to is says; false if that is nothing.
+func StepOf(was, is *Request) (Step, bool) {
+	s := Step{Route: is.Route, To: is.Status, Created: was == nil, Waited: -1, Took: -1}
+	if is.Batch != nil {
+		s.Route = ""
+	}
+	if was == nil {
+		return s, true
+	}
+	if was.StartedAt.IsZero() && !is.StartedAt.IsZero() {
+		s.Waited = max(is.StartedAt.Sub(later(was.UpdatedAt, was.NotBefore)), 0)
+	}
+	if s.Ended = !was.Status.Terminal() && is.Status.Terminal(); s.Ended {
+		s.Withdrawn = is.withdrawn()
+		if is.Redriven == 0 {
+			s.Took = max(is.EndedAt.Sub(is.CreatedAt), 0)
+		}
+	}
+	return s, s.Ended || s.Waited >= 0
+}
+
+// Operation is a kind of call to a store.
+type Operation uint8
+
+// The operations, by the methods of [Store], [Source] and [Housekeeping].
+const (
+	OpCreate Operation = iota
+	OpApply
+	OpBegin
+	OpGet
+	OpContent
+	OpList
+	OpDelete
+	OpReply
+	OpHistory
+	OpSweep
+	Operations // how many there are
+)
+
+var operationNames = [Operations]string{"create", "apply", "begin", "get", "content", "list", "delete", "reply", "history", "sweep"}
+
+// String returns the name of an operation, one word.
+func (o Operation) String() string { return operationNames[o] }
+
+// StoreFailed reports whether an error says that a store did not do what it should. Whoever
+// gave up waiting says nothing of it.
+func StoreFailed(err error) bool {
+	if _, damaged := errors.AsType[*DamageError](err); damaged {
+		return true
+	}
+	return errors.Is(err, ErrUnavailable) && !errors.Is(err, context.Canceled)
+}
+
+// metered is a store whose calls are told to a meter. What else the store can do is asked of the
+// store itself.
+type metered struct {
+	Store
+	meter Meter
+}
+
+func (m metered) told(o Operation, began time.Time, err error) {
+	m.meter.Stored(o, time.Since(began), err != nil && StoreFailed(err))
+}
+
+// Create implements Store.
+func (m metered) Create(ctx context.Context, sub Submission) (Created, error) {
+	began := time.Now()
+	created, err := m.Store.Create(ctx, sub)
+	m.told(OpCreate, began, err)
+	return created, err
+}
+
+// SaveReply implements Store.
+func (m metered) SaveReply(ctx context.Context, of Ref, owner, key string, r Reply) error {
+	began := time.Now()
+	err := m.Store.SaveReply(ctx, of, owner, key, r)
+	m.told(OpReply, began, err)
+	return err
+}
+
+// Apply implements Store.
+func (m metered) Apply(ctx context.Context, of Ref, c Change) (Request, error) {
+	began := time.Now()
+	r, err := m.Store.Apply(ctx, of, c)
+	m.told(OpApply, began, err)
+	return r, err
+}
+
+// Begin implements Store.
+func (m metered) Begin(ctx context.Context, of Ref, c Start) (Request, Content, error) {
+	began := time.Now()
+	r, content, err := m.Store.Begin(ctx, of, c)
+	m.told(OpBegin, began, err)
+	return r, content, err
+}
+
+// Get implements Store.
+func (m metered) Get(ctx context.Context, of Ref) (Request, error) {
+	began := time.Now()
+	r, err := m.Store.Get(ctx, of)
+	m.told(OpGet, began, err)
+	return r, err
+}
+
+// Content implements Store.
+func (m metered) Content(ctx context.Context, of Ref, p Part) (Content, error) {
+	began := time.Now()
+	content, err := m.Store.Content(ctx, of, p)
+	m.told(OpContent, began, err)
+	return content, err
+}
+
+// List implements Store.
+func (m metered) List(ctx context.Context, q Query) (Page, error) {
+	began := time.Now()
+	page, err := m.Store.List(ctx, q)
+	m.told(OpList, began, err)
+	return page, err
+}
+
+// Delete implements Store.
+func (m metered) Delete(ctx context.Context, of Ref) error {
+	began := time.Now()
+	err := m.Store.Delete(ctx, of)
+	m.told(OpDelete, began, err)
+	return err
+}
+
+// meteredQueue is a queue of which each hand-over is told to a meter.
+type meteredQueue struct {
+	Queue
+	meter Meter
+}
+
+// Enqueue implements Queue.
+func (m meteredQueue) Enqueue(ctx context.Context, r Request) error {
+	began := time.Now()
+	err := m.Queue.Enqueue(ctx, r)
+	m.meter.Queued(time.Since(began), err != nil && !errors.Is(err, context.Canceled))
+	return err
+}
+
+// MeteredSource returns a source whose reads are told to a meter. A nil meter returns s.
+func MeteredSource(s Source, m Meter) Source {
+	if m == nil {
+		return s
+	}
+	return meteredSource{s, m}
+}
+
+type meteredSource struct {
+	Source
+	meter Meter
+}
+
+// Read implements Source.
+func (m meteredSource) Read(ctx context.Context, channel string, after uint64, limit int) (History, error) {
+	began := time.Now()
+	h, err := m.Source.Read(ctx, channel, after, limit)
+	m.meter.Stored(OpHistory, time.Since(began), err != nil && StoreFailed(err))
+	return h, err
+}
