@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test-browsers: ## the same in Chromium, Firefox and WebKitGTK, bringing them (se
 
 test-generators: ## clients that others' generators make of the API documents, and linters (see docs/generators.md)
 	@GO="$(GO)" sh scripts/generators.sh
+
+pictures: ## write docs/pictures: each page that the gateway serves, in Chromium, on a screen and on a phone, by day and by night
+	@GO="$(GO)" sh scripts/clients.sh pictures docs/pictures
 
 setup: ## bring what the tests need and do nothing else
 	@sh scripts/setup.sh true

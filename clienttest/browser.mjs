@@ -115,6 +115,44 @@ export class Browser {
     };
   }
 
+  /** Opens a page as wide as that, in a light or a dark scheme, and returns how to look at it. */
+  async visit(url, { width, scheme }) {
+    const { targetId } = await this.#call('Target.createTarget', { url: 'about:blank' });
+    const { sessionId } = await this.#call('Target.attachToTarget', { targetId, flatten: true });
+    const call = (method, params) => this.#call(method, params, sessionId);
+    const evaluate = async (expression) => {
+      const { result, exceptionDetails } = await call('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
+      if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+      return result.value;
+    };
+    await call('Page.enable');
+    const look = async (as) => {
+      await call('Emulation.setDeviceMetricsOverride', { width: as.width, height: as.width < 500 ? 844 : 900, deviceScaleFactor: 1, mobile: as.width < 500 });
+      await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: as.scheme }, { name: 'prefers-reduced-motion', value: 'reduce' }] });
+    };
+    await look({ width, scheme });
+    await call('Page.navigate', { url });
+    return {
+      look,
+      evaluate,
+      /** Waits until an expression holds in the page. */
+      until: async (expression) => {
+        const holds = `(() => { try { return location.href !== 'about:blank' && document.readyState === 'complete' && Boolean(${expression}); } catch { return false; } })()`;
+        for (const end = Date.now() + 60_000; !(await evaluate(holds).catch(() => false));) {
+          if (Date.now() > end) throw new Error(`${url}: never came true: ${expression}\n${await evaluate('document.body.innerText')}`);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      },
+      /** What is seen of it, all of its length, in a format of the browser. */
+      picture: async (format, quality) => {
+        const { cssContentSize: { width: across, height } } = await call('Page.getLayoutMetrics');
+        const { data } = await call('Page.captureScreenshot', { format, quality, captureBeyondViewport: true, clip: { x: 0, y: 0, width: across, height: Math.min(height, 2400), scale: 1 } });
+        return Buffer.from(data, 'base64');
+      },
+      close: () => this.#call('Target.closeTarget', { targetId }),
+    };
+  }
+
   async stop() {
     const ended = once(this.child, 'close');
     this.child.kill('SIGKILL');

@@ -173,6 +173,23 @@ func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request
 	return r, content, err
 }
 
+// Submitted returns what was submitted with one of the caller's requests; of a batch no content,
+// which its requests have. room, which may be nil, is asked before so many bytes are read; its error
+// is returned.
+func (s *Service) Submitted(ctx context.Context, caller Principal, of Ref, room func(size int64) error) (Request, Content, error) {
+	r, err := s.Get(ctx, caller, of)
+	if err != nil || r.Batch != nil {
+		return r, Content{}, err
+	}
+	if room != nil {
+		if err := room(r.Input.Size); err != nil {
+			return Request{}, Content{}, err
+		}
+	}
+	content, err := s.store.Content(ctx, r.Ref(), Input)
+	return r, content, err
+}
+
 // ReadContent fills p with bytes of what was submitted with a request or came out of it, from an
 // offset on, and returns how many that were: fewer than len(p) only at the end. Who asks may see
 // it, as [Service.Get], [Service.Start] or [Service.Running] have found. ErrNotFound if it is not

@@ -81,11 +81,8 @@ func packageOf(pc uintptr) string {
 // packageAt is packageOf for a function and the file that it is in.
 func packageAt(function, file string) string {
 	if strings.HasPrefix(function, "main.") {
-		switch folder := file[:max(strings.LastIndexByte(file, '/'), 0)]; {
-		case strings.HasSuffix(folder, "/gateway"):
+		if strings.HasSuffix(file[:max(strings.LastIndexByte(file, '/'), 0)], "/gateway") {
 			return "gateway"
-		case strings.HasSuffix(folder, "/processor/cmd/worker"):
-			return "processor/cmd/worker"
 		}
 		return ""
 	}

@@ -98,7 +98,6 @@ func TestPackageAt(t *testing.T) {
 		{"github.com/hark-push/hark/store/redis.(*Store).Get.func1", "/src/store/redis/read.go", "store/redis"},
 		{"github.com/hark-push/hark/store/redis/link.New[...]", "/src/x.go", "store/redis/link"},
 		{"main.run", "/src/gateway/main.go", "gateway"},
-		{"main.main", "github.com/hark-push/hark/processor/cmd/worker/main.go", "processor/cmd/worker"},
 		{"main.main", "/home/me/mine/main.go", ""},
 		{"github.com/redis/go-redis/v9.New", "/x.go", ""},
 		{"", "", ""},

@@ -3,6 +3,7 @@
 # them, builds the gateway and the programs with those in Go, and lets Node's test runner do the rest. Arguments go to that runner.
 #
 # With `browsers` as the first argument it drives hark.js in browsers instead; the other arguments go to clienttest/browsers/run.mjs.
+# With `pictures` it makes the pictures of the pages that the gateway serves; the next argument is the folder that gets them.
 set -eu
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -18,6 +19,13 @@ if [ "${1-}" = browsers ]; then
 	fetch clienttest
 	"$go" build -race -o "$built/gateway" ./gateway
 	HARK_GATEWAY="$built/gateway" node clienttest/browsers/run.mjs "$@"
+	exit
+fi
+if [ "${1-}" = pictures ]; then
+	shift
+	fetch clienttest
+	"$go" build -o "$built/gateway" ./gateway
+	HARK_GATEWAY="$built/gateway" node clienttest/pictures.mjs "$@"
 	exit
 fi
 (fetch clienttest && fetch clienttest/receivers) &

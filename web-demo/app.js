@@ -4,7 +4,7 @@
 import { ask, hark } from './key.js';
 import { Live } from './live.js';
 import { draw, sample } from './picture.js';
-import { ago, bytes, element } from './show.js';
+import { ago, bytes, element, tablist } from './show.js';
 
 const $ = (id) => document.getElementById(id);
 
@@ -13,30 +13,9 @@ const live = new Live($('live'), {
   onEnd: () => refresh(),
 });
 
-// What kind of work: tabs, with the arrow keys as in the ARIA pattern.
+// What kind of work.
 
-const tabs = [...document.querySelectorAll('[role=tab]')];
-
-function choose(tab) {
-  for (const each of tabs) {
-    const chosen = each === tab;
-    each.setAttribute('aria-selected', String(chosen));
-    each.tabIndex = chosen ? 0 : -1;
-    $(each.getAttribute('aria-controls')).hidden = !chosen;
-  }
-  complain();
-}
-
-for (const [i, tab] of tabs.entries()) {
-  tab.addEventListener('click', () => choose(tab));
-  tab.addEventListener('keydown', ({ key }) => {
-    const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tabs.length - 1 }[key];
-    if (to === undefined) return;
-    const next = tabs.at(to % tabs.length);
-    choose(next);
-    next.focus();
-  });
-}
+const choose = tablist([...document.querySelectorAll('[role=tab]')], () => complain());
 
 // The picture.
 

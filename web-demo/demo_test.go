@@ -73,6 +73,8 @@ func TestDemo(t *testing.T) {
 	t.Run("content type of webhooks", func(t *testing.T) { testWebhookContentType(t, b, base) })
 	t.Run("webhooks by keyboard", func(t *testing.T) { testWebhooksByKeyboard(t, b, base) })
 	t.Run("webhooks on a phone", func(t *testing.T) { testWebhooksOnPhone(t, b, base) })
+	t.Run("operate", func(t *testing.T) { testOperate(t, b, base) })
+	t.Run("operate on a phone", func(t *testing.T) { testOperateOnPhone(t, b, base) })
 	t.Run("policy", func(t *testing.T) { testPolicy(t, base) })
 	if *shots != "" {
 		t.Run("screenshots", func(t *testing.T) { takeScreenshots(t, b, base) })
@@ -130,6 +132,12 @@ func TestKeyed(t *testing.T) {
 	p.until(`document.querySelector('#endpoints-none') !== null && document.querySelector('#key').hidden`)
 	p.do(chromedp.SetValue(chromedp.CSS("#url"), "http://127.0.0.1:9/"), chromedp.Click(chromedp.CSS("#create [type=submit]")))
 	p.until(`document.querySelectorAll('#endpoints li').length === 1`)
+
+	// Who is no admin sees what is theirs on the page for operators, and why there is no more.
+	p.do(chromedp.Navigate(base + "/operate.html"))
+	p.until(`document.querySelector('#role').checkVisibility() && document.querySelector('#tab-requests').getAttribute('aria-selected') === 'true'`)
+	p.until(`document.querySelectorAll('#requests li').length >= 3 && document.querySelector('#tab-routes').hidden && document.querySelector('#tab-dead').hidden`)
+	p.quiet()
 }
 
 func testPictures(t *testing.T, p *page, transport string) {

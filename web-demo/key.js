@@ -21,6 +21,26 @@ export function ask(error) {
   return !key();
 }
 
+/** Makes a call. Throws what the gateway says of its problem, with its `status`. */
+export async function call(method, path, body) {
+  const response = await fetch(path, {
+    method,
+    headers: { ...authorization(), ...(body !== undefined && { 'Content-Type': 'application/json' }) },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  }).catch(() => {
+    throw new Error('The gateway cannot be reached.');
+  });
+  if (response.status === 204) return null;
+  const answer = await response.json();
+  if (response.ok) return answer;
+  const asked = ask(response);
+  const details = answer.errors?.map((each) => `${each.pointer.replace(/^#?\//, '')}: ${each.detail}`);
+  throw Object.assign(new Error(asked ? '' : details?.join('. ') || answer.detail || answer.title), { status: response.status });
+}
+
+/** The fields of a call that say who makes it. */
+export const authorization = () => (key() ? { Authorization: `Bearer ${key()}` } : {});
+
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   sessionStorage.setItem(NAME, input.value.trim());

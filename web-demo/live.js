@@ -239,7 +239,7 @@ export class Live {
     ]);
     const entry = element('details', {}, [summary]);
     entry.addEventListener('toggle', () => {
-      if (entry.children.length === 1) entry.append(element('pre', {}, JSON.stringify(event, null, 2)));
+      if (entry.children.length === 1) entry.append(element('pre', { tabindex: '0', 'aria-label': `Event ${offset}` }, JSON.stringify(event, null, 2)));
     });
     this.#enter(element('li', { 'data-offset': String(offset), 'data-type': event.type }, [entry]));
   }

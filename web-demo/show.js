@@ -32,3 +32,37 @@ export function ago(time) {
   if (seconds < 80_000) return `${Math.round(seconds / 3600)} h ago`;
   return new Date(time).toLocaleDateString(undefined, { day: 'numeric', month: 'short' });
 }
+
+/** Makes these the children of a list. Those that stay are not moved, so that what has the focus keeps it. */
+export function arrange(list, items) {
+  const wanted = new Set(items);
+  for (const each of [...list.children]) if (!wanted.has(each)) each.remove();
+  items.forEach((each, i) => {
+    if (list.children[i] !== each) list.insertBefore(each, list.children[i] ?? null);
+  });
+}
+
+/** Lets tabs choose what is seen, with the arrow keys as in the ARIA pattern. Returns what chooses one. @param {(tab: HTMLElement) => void} chosen */
+export function tablist(tabs, chosen) {
+  const choose = (tab) => {
+    for (const each of tabs) {
+      each.setAttribute('aria-selected', String(each === tab));
+      each.tabIndex = each === tab ? 0 : -1;
+      document.getElementById(each.getAttribute('aria-controls')).hidden = each !== tab;
+    }
+    chosen(tab);
+  };
+  for (const tab of tabs) {
+    tab.addEventListener('click', () => choose(tab));
+    tab.addEventListener('keydown', ({ key }) => {
+      const there = tabs.filter((each) => !each.hidden);
+      const i = there.indexOf(tab);
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: there.length - 1 }[key];
+      if (to === undefined) return;
+      const next = there.at(to % there.length);
+      choose(next);
+      next.focus();
+    });
+  }
+  return choose;
+}

@@ -1,29 +1,12 @@
 // The page of webhook endpoints: how they fare, what was sent and what came back.
 
-import { ask, key } from './key.js';
-import { ago, element, span } from './show.js';
+import { call } from './key.js';
+import { ago, arrange, element, span } from './show.js';
 
 const $ = (id) => document.getElementById(id);
 
 /** How often what is shown is read again, in milliseconds, while the page is seen. */
 const EVERY = 2000;
-
-/** Makes a call. Throws what the gateway says of its problem. */
-async function call(method, path, body) {
-  const response = await fetch(path, {
-    method,
-    headers: { ...(key() && { Authorization: `Bearer ${key()}` }), ...(body !== undefined && { 'Content-Type': 'application/json' }) },
-    body: body === undefined ? undefined : JSON.stringify(body),
-  }).catch(() => {
-    throw new Error('The gateway cannot be reached.');
-  });
-  if (response.status === 204) return null;
-  const answer = await response.json();
-  if (response.ok) return answer;
-  const asked = ask(response);
-  const details = answer.errors?.map((each) => `${each.pointer.replace(/^\//, '')}: ${each.detail}`);
-  throw new Error(asked ? '' : details?.join('. ') || answer.detail || answer.title);
-}
 
 const say = (text) => { $('announcer').textContent = text; };
 const complain = (error) => { $('problem').textContent = error ? error.message : ''; };
@@ -97,6 +80,8 @@ let status = '';
 
 async function choose(id) {
   chosen = id;
+  const hourAgo = new Date(Date.now() - 3600_000);
+  $('since').value = new Date(hourAgo - hourAgo.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
   history.replaceState(null, '', `#${id}`);
   $('deliveries').replaceChildren();
   $('secret').hidden = true; // it is another one's
@@ -173,15 +158,6 @@ function showDeliveries(page, more) {
   $('older').hidden = !next;
 }
 
-/** Makes these the children of a list. Those that stay are not moved, so that what has the focus keeps it. */
-function arrange(list, items) {
-  const wanted = new Set(items);
-  for (const each of [...list.children]) if (!wanted.has(each)) each.remove();
-  items.forEach((each, i) => {
-    if (list.children[i] !== each) list.insertBefore(each, list.children[i] ?? null);
-  });
-}
-
 // An option that is there has to say something.
 const deliveries = (id) => `/v1/webhooks/${id}/deliveries?limit=20${$('state').value && `&state=${$('state').value}`}`;
 
@@ -245,8 +221,9 @@ function attempts({ id, log = [], event, due, state }) {
   const waits = state === 'waiting' && due ? [element('p', { class: 'hint' }, `Next attempt ${Date.parse(due) > Date.now() ? `in ${span(Date.parse(due) - Date.now())}` : 'now'}.`)] : [];
   return [
     element('p', { class: 'hint' }, [document.createTextNode('webhook-id '), element('code', {}, id)]),
+    ...(event?.data?.id ? [element('p', { class: 'hint' }, [document.createTextNode('about '), element('a', { href: `operate.html#request/${event.data.id}` }, event.data.id)])] : []),
     list, ...waits, resend,
-    element('details', {}, [element('summary', {}, 'What is sent'), element('pre', { tabindex: '0' }, JSON.stringify(event, null, 2))]),
+    element('details', {}, [element('summary', {}, 'What is sent'), element('pre', { tabindex: '0', 'aria-label': 'What is sent' }, JSON.stringify(event, null, 2))]),
   ];
 }
 
@@ -270,9 +247,20 @@ does('test', async () => {
 });
 does('rotate', async () => showSecret((await call('POST', `/v1/webhooks/${chosen}/rotate`)).secret));
 does('recover', async () => {
-  const since = new Date(Date.now() - 3600_000).toISOString();
+  const since = new Date($('since').value || Date.now() - 3600_000).toISOString();
   const { recovered } = await call('POST', `/v1/webhooks/${chosen}/recover?since=${encodeURIComponent(since)}`);
   say(recovered === 1 ? 'One event is delivered again.' : `${recovered} events are delivered again.`);
+  await show();
+});
+does('resend-dead', async () => {
+  const dead = []; // all first: what is sent again may be dead again while others are looked for
+  for (let cursor = ''; cursor !== null;) {
+    const page = await call('GET', `/v1/webhooks/${chosen}/deliveries?limit=100&state=dead${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+    dead.push(...page.deliveries.map((each) => each.id));
+    cursor = page.next;
+  }
+  for (const id of dead) await call('POST', `/v1/webhooks/${chosen}/deliveries/${id}/resend`);
+  say(dead.length === 1 ? 'One delivery is sent again.' : `${dead.length} deliveries are sent again.`);
   await show();
 });
 does('remove', async () => {

@@ -87,6 +87,8 @@ type Options struct {
 	Elsewhere func(route string) bool
 	// DeadMessages are what the queue has put aside; nil: it puts nothing aside.
 	DeadMessages DeadMessages
+	// Overview tells how the routes fare, and who is there; nil: nothing.
+	Overview Overview
 	// Pool returns what the processors of this process do, as it is answered in JSON. nil: nothing.
 	Pool    func() any
 	Metrics http.Handler // nil for none
@@ -235,6 +237,7 @@ func (a *API) route() {
 	a.handle("GET", "/v1/requests/:id", client, a.get, pollOptions...)
 	a.handle("DELETE", "/v1/requests/:id", client, a.forget)
 	a.handle("GET", "/v1/requests/:id/result", client, a.result)
+	a.handle("GET", "/v1/requests/:id/submission", client, a.submitted)
 	a.handle("GET", "/v1/requests/:id/events", follower, of(a.requestChannel, a.events), append(eventOptions, "ticket")...)
 	a.handle("GET", "/v1/requests/:id/history", follower, of(a.requestChannel, a.history), append(historyOptions, "ticket")...)
 	a.handle("POST", "/v1/requests/:id/cancel", client, a.cancel)
@@ -247,6 +250,9 @@ func (a *API) route() {
 	a.handle("GET", "/v1/dead/:route/messages", a.admins, a.listMessages, "limit")
 	a.handle("DELETE", "/v1/dead/:route/messages", a.admins, a.purgeMessages)
 	a.handle("POST", "/v1/dead/:route/messages/redrive", a.admins, a.redriveMessages)
+	a.handle("GET", "/v1/routes", a.admins, a.listRoutes)
+	a.handle("GET", "/v1/routes/:route", a.admins, a.getRoute)
+	a.handle("GET", "/v1/nodes", a.admins, a.listNodes)
 	a.handle("POST", "/v1/batches", client, a.submitBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id", client, a.getBatch, pollOptions...)
 	a.handle("GET", "/v1/batches/:id/requests", client, a.batchRequests, "cursor", "limit")

@@ -26,9 +26,9 @@ func (a *assignments) text(b []byte) {
 	a.parts, a.size = append(a.parts, bytes.NewReader(b)), a.size+len(b)
 }
 
-// add adds an assignment to a request with what is worked on: JSON as it was submitted, other bytes
-// in base64.
-func (a *assignments) add(work assignment, of lifecycle.Ref, content lifecycle.Content) error {
+// add adds an assignment to a request, or what else is told of one, with what is worked on: JSON as
+// it was submitted, other bytes in base64.
+func (a *assignments) add(work any, of lifecycle.Ref, content lifecycle.Content) error {
 	head, err := encode(work)
 	if err != nil {
 		return err

@@ -194,6 +194,42 @@ func (a *API) forget(c *fiber.Ctx, caller auth.Caller) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
+// submissionDocument is what a request was submitted with, beside what its status document says.
+type submissionDocument struct {
+	ID          string            `json:"id"`
+	Caller      string            `json:"caller"`
+	Priority    int               `json:"priority"`
+	MaxAttempts int               `json:"maxAttempts"`
+	Headers     map[string]string `json:"headers"`
+	Call        *lifecycle.Call   `json:"call"`
+	ContentType string            `json:"contentType,omitzero"`
+
+	// And the content, see [assignments.add].
+}
+
+// submitted answers GET /v1/requests/{id}/submission.
+func (a *API) submitted(c *fiber.Ctx, caller auth.Caller) error {
+	r, content, err := a.Service.Submitted(a.storeContext(), caller.Principal, named(c), httpbody.RoomFor(c))
+	if err != nil {
+		return err
+	}
+	d := submissionDocument{
+		ID: r.ID, Caller: r.Owner, Priority: r.Priority, MaxAttempts: r.MaxAttempts, Headers: r.Headers, Call: r.Call, ContentType: content.Type,
+	}
+	if d.Headers == nil {
+		d.Headers = map[string]string{}
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if r.Batch != nil { // whose requests have contents
+		return send(c, fiber.StatusOK, d)
+	}
+	out := assignments{api: a}
+	if err := out.add(d, r.Ref(), content); err != nil {
+		return err
+	}
+	return out.send(c)
+}
+
 // result answers GET /v1/requests/{id}/result.
 func (a *API) result(c *fiber.Ctx, caller auth.Caller) error {
 	ctx := a.storeContext()

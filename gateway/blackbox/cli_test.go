@@ -192,7 +192,6 @@ func TestVerbs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	dir := t.TempDir()
 	hark := filepath.Join(dir, "hark")
 	if err := os.Symlink(path, hark); err != nil {

@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
+	network "encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,7 +39,6 @@ func examine(t *testing.T, shell string, args ...string) (code int, found []diag
 	if err != nil {
 		t.Fatal(err)
 	}
-	binaryUsed = true
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", shell + ` exec "$0" doctor --json --listen=127.0.0.1:1 "$@"`, path}, args...)...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -319,7 +318,7 @@ func oldRabbitMQ(conn net.Conn, version string) {
 		return
 	}
 	short := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
-	long := func(s string) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...) }
+	long := func(s string) []byte { return append(network.BigEndian.AppendUint32(nil, uint32(len(s))), s...) }
 	table := func(fields ...string) (b []byte) {
 		for i := 0; i < len(fields); i += 2 {
 			b = append(append(append(b, short(fields[i])...), 'S'), long(fields[i+1])...)
@@ -327,9 +326,9 @@ func oldRabbitMQ(conn net.Conn, version string) {
 		return long(string(b))
 	}
 	send := func(class, method uint16, arguments ...[]byte) {
-		payload := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, class), method)
+		payload := network.BigEndian.AppendUint16(network.BigEndian.AppendUint16(nil, class), method)
 		payload = append(payload, bytes.Join(arguments, nil)...)
-		frame := binary.BigEndian.AppendUint32([]byte{1, 0, 0}, uint32(len(payload)))
+		frame := network.BigEndian.AppendUint32([]byte{1, 0, 0}, uint32(len(payload)))
 		_, _ = conn.Write(append(append(frame, payload...), 0xCE))
 	}
 	send(10, 10, []byte{0, 9}, table("product", "RabbitMQ", "version", version), long("PLAIN"), long("en_US"))
@@ -338,11 +337,11 @@ func oldRabbitMQ(conn net.Conn, version string) {
 		if _, err := io.ReadFull(in, head); err != nil {
 			return
 		}
-		payload := make([]byte, binary.BigEndian.Uint32(head[3:])+1)
+		payload := make([]byte, network.BigEndian.Uint32(head[3:])+1)
 		if _, err := io.ReadFull(in, payload); err != nil || head[0] != 1 {
 			continue // a heartbeat, or the end, which the next read finds
 		}
-		switch binary.BigEndian.Uint16(payload[2:]) {
+		switch network.BigEndian.Uint16(payload[2:]) {
 		case 11: // start-ok
 			send(10, 30, []byte{0, 0, 0, 2, 0, 0, 0, 0}) // tune: any channels, frames of 128 KB, no heartbeat
 		case 40: // open

@@ -19,4 +19,14 @@ func TestManyNodes(t *testing.T) {
 	if c.resets.Load() != 0 {
 		t.Errorf("%d resets without a reason", c.resets.Load())
 	}
+	// Each of them knows all.
+	for n := range 3 {
+		c.node(n).eventually(func() bool {
+			kinds := c.node(n).kinds()
+			return kinds["gateway"] == 3 && kinds["worker"] == 3
+		})
+	}
+	if n := c.node(0).figures("sleep")["processors"].(float64); n < 3 {
+		t.Errorf("three workers are %v processors", n)
+	}
 }

@@ -139,7 +139,7 @@ func wanted(op *misuse.Operation, who caller) string {
 	follows := op.Path == "/v1/requests/{id}/events" || op.Path == "/v1/requests/{id}/history"
 	socket := op.Path == "/v1/ws"
 	// What is of everybody.
-	all := strings.HasPrefix(op.Path, "/v1/dead") || op.Path == "/v1/requests/{id}/redrive"
+	all := strings.HasPrefix(op.Path, "/v1/dead") || strings.HasPrefix(op.Path, "/v1/routes") || op.Path == "/v1/nodes" || op.Path == "/v1/requests/{id}/redrive"
 	names := strings.Contains(op.Path, "{id}") || strings.Contains(op.Path, "{webhook}")
 	switch {
 	case who == nobody && socket: // it may show it in its first message, and does nothing before

@@ -172,6 +172,8 @@ func wireStory(t *testing.T) string {
 	w.call("purge", "DELETE /v1/dead/echo?limit=1", "")
 	w.call("messages that were put aside", "GET /v1/dead/echo/messages", "")
 	w.call("of no route", "GET /v1/dead/ecko", "")
+	w.call("what was submitted", "GET /v1/requests/wire-2/submission", "")
+	w.call("figures of no route", "GET /v1/routes/ecko", "")
 	w.call("options", "OPTIONS /v1/requests", "", "Origin: https://app.example", "Access-Control-Request-Method: POST")
 	return w.out.String()
 }

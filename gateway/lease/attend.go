@@ -21,6 +21,20 @@ func (l *Leases) Attended(route string) bool {
 	return a != nil && (a.now > 0 || time.Since(a.last) < attention)
 }
 
+// Processors returns how many processors over HTTP there are now, by route: one for each call that
+// looks for its work, and one for each attempt of it that is leased here.
+func (l *Leases) Processors() map[string]int {
+	all := make(map[string]int)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for route, a := range l.routes {
+		if a.now > 0 {
+			all[route] = a.now
+		}
+	}
+	return all
+}
+
 // Attend notes that a processor over HTTP has reported on a route by another way than a lease.
 func (l *Leases) Attend(route string) { l.attend(route)() }
 

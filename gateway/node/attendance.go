@@ -31,6 +31,7 @@ type sighting struct {
 	at   time.Time // when it was asked last
 	last time.Time // when it had consumers last
 	told bool      // it has answered, the last time that it was asked
+	now  int       // consumers that it has told of last
 }
 
 const (
@@ -74,6 +75,24 @@ func (a *attendance) unserved(routes ...string) []string {
 	})
 }
 
+// consuming returns how many consume the queues of the routes, as far as the server says. It waits
+// for that as unserved does.
+func (a *attendance) consuming(routes ...string) map[string]int {
+	if a.consumers == nil {
+		return nil
+	}
+	a.refresh(routes, queryTime)
+	all := make(map[string]int, len(routes))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, route := range routes {
+		if s := a.seen[route]; s.told {
+			all[route] = s.now
+		}
+	}
+	return all
+}
+
 // refresh queries what is not fresh, and waits for that as long as a call may.
 func (a *attendance) refresh(routes []string, wait time.Duration) {
 	timer := time.NewTimer(wait)
@@ -110,7 +129,7 @@ func (a *attendance) query(routes []string) {
 		n, err := a.consumers(route)
 		a.mu.Lock()
 		s := a.seen[route]
-		s.at, s.told = time.Now(), err == nil
+		s.at, s.told, s.now = time.Now(), err == nil, n
 		if n > 0 && err == nil {
 			s.last = s.at
 		}

@@ -110,9 +110,24 @@ func (g *Node) countDead(ctx context.Context) {
 
 // deadNow counts.
 func (g *Node) deadNow(ctx context.Context) (*deadCounts, error) {
-	counts := &deadCounts{requests: make(map[string]int64)}
+	requests, err := g.deadRequests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := &deadCounts{requests: requests}
+	if g.Rabbit != nil {
+		if counts.messages, err = g.Rabbit.DeadCounts(g.config.Routes); err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
+}
+
+// deadRequests counts those of each route of this node.
+func (g *Node) deadRequests(ctx context.Context) (map[string]int64, error) {
+	requests := make(map[string]int64)
 	for _, route := range g.config.Routes {
-		counts.requests[route] = 0
+		requests[route] = 0
 	}
 	const page = 200
 	for after, more := "", true; more; {
@@ -121,18 +136,12 @@ func (g *Node) deadNow(ctx context.Context) (*deadCounts, error) {
 			return nil, err
 		}
 		for _, r := range routes {
-			if _, ours := counts.requests[r.Route]; ours {
-				counts.requests[r.Route] = r.Requests
+			if _, ours := requests[r.Route]; ours {
+				requests[r.Route] = r.Requests
 			}
 			after = r.Route
 		}
 		more = len(routes) == page
 	}
-	if g.Rabbit != nil {
-		var err error
-		if counts.messages, err = g.Rabbit.DeadCounts(g.config.Routes); err != nil {
-			return nil, err
-		}
-	}
-	return counts, nil
+	return requests, nil
 }

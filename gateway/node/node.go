@@ -68,7 +68,9 @@ type Node struct {
 	samples     map[string]processor.Handler
 	workers     map[string]*processor.Processor // of the samples, by route
 	dead        atomic.Pointer[deadCounts]      // as they were counted last
-	debug       *http.Server                    // nil unless asked for
+	self        lifecycle.Process               // what this one says of itself that does not change
+	overview    *overview
+	debug       *http.Server // nil unless asked for
 }
 
 // serviceName is what collectors of OpenTelemetry are told.
@@ -153,13 +155,15 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	}
 	g.leases = g.newLeases()
 	g.attendance = g.newAttendance()
+	g.self = backends.NewProcess("gateway", g.Now())
+	g.overview = newOverview(g)
 	registry := g.register()
 	options := api.Options{
 		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
-		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Metrics: metrics.Handler(registry), Meter: g.callMeter(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
+		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Overview: g.overview, Metrics: metrics.Handler(registry), Meter: g.callMeter(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}
 	if !c.Insecure && g.guard.Open() {
 		host, _, _ := net.SplitHostPort(c.Listen)
@@ -349,6 +353,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	running.Go(func() { g.countDead(sweeping) })
+	running.Go(func() { g.Attend(sweeping, g.process, g.log) })
 	if g.Rabbit != nil {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 		running.Go(func() { g.Rabbit.Relay(sweeping) })

@@ -203,6 +203,14 @@ func run(ctx context.Context, o options, out io.Writer, log *slog.Logger) (err e
 		health.show(b, workers, registry)
 	}
 	_, _ = fmt.Fprintln(out, "worker: working on", strings.Join(o.Routes, ", "))
+	self := backends.NewProcess("worker", b.Now())
+	var attending sync.WaitGroup
+	present, leave := context.WithCancel(context.Background())
+	attending.Go(func() { b.Attend(present, func() lifecycle.Process { return b.Working(self, workers) }, log) })
+	defer func() {
+		leave()
+		attending.Wait()
+	}()
 	var running sync.WaitGroup
 	failed := make([]error, len(workers))
 	for i, route := range slices.Sorted(maps.Keys(workers)) {

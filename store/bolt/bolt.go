@@ -125,7 +125,9 @@ type Store struct {
 	queue      positions
 	slots      slots
 	paces      paces
-	asking     asking
+	asking     routeCounts // by route: requests that wait for an answer
+	working    routeCounts // by route: requests that are worked on
+	traffic    lifecycle.Traffic
 	unfinished int // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
 	scanned    []byte // up to where leftovers has scanned,

@@ -134,6 +134,7 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(codec.OwnerEntry(&r.Request)))
 	b.note(r)
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
+	b.s.traffic.Add(nil, &r.Request)
 	b.schedule(r)
 	b.enqueue(r)
 	if r.Concurrency.Limited() && !r.NotBefore.After(b.now) {
@@ -256,6 +257,7 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
 	b.pace(&was.Request, &r.Request)
+	b.s.traffic.Add(&was.Request, &r.Request)
 	b.step(&was.Request, &r.Request)
 	b.moveSlot(slot, r)
 	switch {
@@ -281,12 +283,8 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 // reindex moves a request in the indexes.
 func (b *batch) reindex(was, is *record) {
 	if was.Status != is.Status {
-		if was.Status == lifecycle.Waiting {
-			b.ask(is.Route, -1)
-		}
-		if is.Status == lifecycle.Waiting {
-			b.ask(is.Route, 1)
-		}
+		b.countStatus(&was.Request, -1)
+		b.countStatus(&is.Request, 1)
 		switch was.Status {
 		case lifecycle.Pending:
 			b.dequeue(is)

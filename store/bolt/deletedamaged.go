@@ -172,9 +172,7 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 		if at, _ := b.bucket(processingBucket).Cursor().Seek(key); bytes.Equal(at, key) {
 			b.delete(processingBucket, key)
 			b.begin(-1)
-			if r.Status == lifecycle.Waiting {
-				b.ask(r.Route, -1)
-			}
+			b.countStatus(&r, -1)
 		}
 	}
 	b.leaveSlot(found.id)

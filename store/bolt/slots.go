@@ -320,8 +320,8 @@ func (s *Store) giveSlots(tx *bolt.Tx) error {
 		})
 	}
 	if err := each(processingBucket, func(r *record) {
-		if r.Status == lifecycle.Waiting {
-			s.asking.add(r.Route, 1)
+		if all := s.countsOf(&r.Request); all != nil {
+			all.add(r.Route, 1)
 		}
 		if r.Concurrency.Limited() {
 			all.hold(slotOf(r))

@@ -188,6 +188,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		s.relayNow(ctx, st.partition, outboxes)
 		s.ended(ctx, &is.Request)
 		s.pace(&was.Request, &is.Request)
+		s.traffic.Add(&was.Request, &is.Request)
 		s.stepped(&was.Request, &is.Request)
 		out := is.Request
 		if answer.Verdict() == "slots" {
@@ -249,6 +250,10 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if next.Status == lifecycle.Failed && next.Batch == nil {
 		died = strconv.FormatInt(micros(next.EndedAt), 10)
 	}
+	working := ""
+	if next.Status == lifecycle.Processing && was.Status != lifecycle.Processing && next.Batch == nil {
+		working = workingOf(next.Route)
+	}
 	sequence, owner, topic, hook := "", "", "", ""
 	var outboxes []int
 	if is.event != "" {
@@ -262,7 +267,7 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	// The last ones of these mostly are not given.
 	given := []string{
 		next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next),
-		answers, died,
+		answers, died, working,
 	}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]

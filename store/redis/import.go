@@ -192,7 +192,11 @@ func (i *importer) addRequest(l *transfer.Line) error {
 	case lifecycle.Pending:
 		i.pipe.ZAdd(i.ctx, tag+"pending", goredis.Z{Member: r.member()})
 	case lifecycle.Processing, lifecycle.Waiting:
-		i.pipe.ZAdd(i.ctx, tag+"processing", goredis.Z{Member: r.ID})
+		working := goredis.Z{Member: r.ID}
+		if r.Status == lifecycle.Processing && r.Batch == nil {
+			working.Score = float64(workingNumber(r.Route))
+		}
+		i.pipe.ZAdd(i.ctx, tag+"processing", working)
 		if r.Status == lifecycle.Waiting {
 			i.pipe.HIncrBy(i.ctx, tag+"stand", "w"+r.Route, 1)
 		}

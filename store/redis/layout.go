@@ -27,7 +27,7 @@ import (
 //	             record has the result, byte for byte
 //	a:<name>     answers, in the same form, while it has some
 //	pending      sorted by name: route NUL inverse-priority ticket id: the order of work
-//	processing   sorted by name: id, of those that wait for an answer, too
+//	processing   by the number of their route, see workingOf: id; by 0 batches, those that wait for an answer, and what a version began that numbered none
 //	expiry       by time in µs: id
 //	dead:<route> by the time of their end in µs: id of those that have failed (since version 5)
 //	dead         sorted by name: routes of which there are such
@@ -35,6 +35,7 @@ import (
 //	made         sorted by name: routes of which there are such
 //	batches      by when it was noted, in µs: id of a batch that may not have ended; the time is that of its creation
 //	lead:<what>  which process does what one is enough for, until it expires
+//	present      processes that are there, by until when, in µs; present:<name> what one says of itself, JSON, until then
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
 //	workers:<owner>  the keys of its workers by when they called last, in µs, until none has for a day
 //	own:<owner>  by serial: codec.OwnerEntry

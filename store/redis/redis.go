@@ -140,6 +140,7 @@ type Store struct {
 	due         codec.Listeners
 	freed       codec.Listeners // of slots
 	paces       paces
+	traffic     lifecycle.Traffic
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup

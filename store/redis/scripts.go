@@ -23,6 +23,8 @@ var (
 	ageScript string
 	//go:embed scripts/change.lua
 	changeScript string
+	//go:embed scripts/attend.lua
+	attendScript string
 	//go:embed scripts/bury.lua
 	buryScript string
 	//go:embed scripts/claim.lua
@@ -33,6 +35,8 @@ var (
 	deliveriesScript string
 	//go:embed scripts/denote.lua
 	denoteScript string
+	//go:embed scripts/depths.lua
+	depthsScript string
 	//go:embed scripts/due.lua
 	dueScript string
 	//go:embed scripts/exchange_append.lua
@@ -128,9 +132,9 @@ var (
 )
 
 var scripts = struct {
-	adopt, age, all, bury, claim, denote, due, forget, keep, lead, list, meta, newest, note, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, all, attend, bury, claim, denote, depths, due, forget, keep, lead, list, meta, newest, note, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
-	adopt: script(adoptScript), age: script(ageScript), all: script(recordScript, allScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), due: script(dueScript),
+	adopt: script(adoptScript), age: script(ageScript), all: script(recordScript, allScript), attend: script(attendScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), depths: script(depthsScript), due: script(dueScript),
 	forget: script(recordScript, unlistScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
 	note: script(noteScript), pace: script(paceScript),

@@ -23,17 +23,25 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[lifecycle.Request, err
 // readAhead is how many entries of an index are read at a time.
 const readAhead = 256
 
-// index walks through one partition's index in the order of names.
+// index walks through one partition's index in the order of names, or in any if that is not how it
+// is sorted. What is there all the time comes, in any order maybe more than once.
 type index struct {
 	s       *Store
 	key     string
 	from    string // where to read on, as ZRANGEBYLEX takes it
+	any     bool
+	cursor  uint64 // where to read on in any order
 	entries []string
 	ended   bool
 }
 
 // peek returns the next entry, "" at the end.
 func (x *index) peek(ctx context.Context) (string, error) {
+	for x.any && len(x.entries) == 0 && !x.ended {
+		if err := x.scan(ctx); err != nil {
+			return "", err
+		}
+	}
 	if len(x.entries) == 0 && !x.ended {
 		bound, cancel := x.s.bounded(ctx)
 		defer cancel()
@@ -52,12 +60,27 @@ func (x *index) peek(ctx context.Context) (string, error) {
 	return x.entries[0], nil
 }
 
+// scan reads on in any order.
+func (x *index) scan(ctx context.Context) error {
+	bound, cancel := x.s.bounded(ctx)
+	defer cancel()
+	found, cursor, err := x.s.client.ZScan(bound, x.key, x.cursor, "", readAhead).Result()
+	if err != nil {
+		return failed(ctx, err)
+	}
+	for i := 0; i < len(found); i += 2 { // each with its score
+		x.entries = append(x.entries, found[i])
+	}
+	x.cursor, x.ended = cursor, cursor == 0
+	return nil
+}
+
 // eachOf yields the requests that an index holds in all partitions, merged, and that
 // still have the status.
 func (s *Store) eachOf(ctx context.Context, name string, status lifecycle.Status, yield func(lifecycle.Request, error) bool) bool {
 	indexes := make([]*index, len(s.tags))
 	for i, tag := range s.tags {
-		indexes[i] = &index{s: s, key: tag + name, from: "-"}
+		indexes[i] = &index{s: s, key: tag + name, from: "-", any: name == "processing"}
 	}
 	for {
 		batch, err := next(ctx, indexes, name)

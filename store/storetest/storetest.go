@@ -98,6 +98,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"UsageConcurrently", Config{}, testUsageConcurrently},
 		{"UsageWaiting", Config{}, testUsageWaiting},
 		{"Pace", Config{}, testPace},
+		{"Depths", Config{}, testDepths},
 		{"Steps", Config{Meter: new(stepLog)}, testSteps},
 		{"Slots", Config{}, testSlots},
 		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},

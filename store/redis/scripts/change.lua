@@ -8,8 +8,8 @@ local function given(argument) return argument ~= '' and argument or nil end
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
--- some, 2: and they are what comes as a value here; died: when it failed.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, output)
+-- some, 2: and they are what comes as a value here; died: when it failed; working: see workingOf.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, working, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -75,6 +75,8 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       call('SET', tag .. 'clock', ticket)
       call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
     elseif status == 'r' then
+      call('ZADD', tag .. 'processing', given(working) or '0', id)
+    elseif status == 'w' then
       call('ZADD', tag .. 'processing', '0', id)
     end
     if given(died) then
