@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
 		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
-		"github.com/prometheus",
+		"version", "github.com/prometheus",
 	},
 	"processor/cmd":             {"processor/worker", "processor/samples/drivers"},
 	"processor/worker":          {"lifecycle", "processor", "backends", "settings", "metrics", "tracing", "github.com/alecthomas", "github.com/prometheus"},

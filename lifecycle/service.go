@@ -174,8 +174,8 @@ func (s *Service) Result(ctx context.Context, caller Principal, of Ref) (Request
 }
 
 // Submitted returns what was submitted with one of the caller's requests; of a batch no content,
-// which its requests have. room, which may be nil, is asked before so many bytes are read; its error
-// is returned.
+// which its requests have. room, which may be nil, is asked before so many bytes are read; its
+// error is returned.
 func (s *Service) Submitted(ctx context.Context, caller Principal, of Ref, room func(size int64) error) (Request, Content, error) {
 	r, err := s.Get(ctx, caller, of)
 	if err != nil || r.Batch != nil {

@@ -277,7 +277,8 @@ func stream(ctx context.Context, d *doctor, through, direct *side) {
 			"switch that off for text/event-stream: proxy_buffering off (nginx), flushpackets=on (Apache), flush_interval -1 (Caddy); deploy/ has whole configurations")
 		return
 	}
-	for _, name := range []string{"busy", "restart", "unavailable", "unauthenticated"} { // the gateway's own words
+	// The gateway's own words.
+	for _, name := range []string{"busy", "restart", "unavailable", "unauthenticated"} {
 		if strings.Contains(seen.said, "event: "+name+"\n") {
 			d.note("for how long streams last: the gateway has closed one (%s)", name)
 			return

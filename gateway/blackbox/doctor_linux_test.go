@@ -53,8 +53,8 @@ func examine(t *testing.T, shell string, args ...string) (code int, found []diag
 	return cmd.ProcessState.ExitCode(), found, out.String() + errOut.String()
 }
 
-// TestDoctor: of each thing that is wrong around a gateway the doctor says what it is, why, and what
-// to do, and of nothing else; where nothing is wrong it says nothing.
+// TestDoctor: of each thing that is wrong around a gateway the doctor says what it is, why, and
+// what to do, and of nothing else; where nothing is wrong it says nothing.
 func TestDoctor(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("it has servers of its own")
@@ -151,8 +151,10 @@ func TestDoctor(t *testing.T) {
 		{"old RabbitMQ", func(t *testing.T) []string {
 			return with(server.URL, "amqp://guest:guest@"+servertest.Serve(t, func(c net.Conn) { oldRabbitMQ(c, "3.8.9") })+"/")
 		}, "", "rabbitmq", []string{"version 3.8.9", "3.10", "update"}},
-		{"few descriptors", func(t *testing.T) []string { return []string{"--data=" + t.TempDir()} }, "ulimit -n 200;", "machine",
-			[]string{"does not start", "200", "LimitNOFILE"}},
+		{
+			"few descriptors", func(t *testing.T) []string { return []string{"--data=" + t.TempDir()} }, "ulimit -n 200;", "machine",
+			[]string{"does not start", "200", "LimitNOFILE"},
+		},
 		{"full disk", func(t *testing.T) []string {
 			dir := smallDisk(t, 8<<20)
 			fill(t, filepath.Join(dir, "ballast"))
@@ -165,18 +167,28 @@ func TestDoctor(t *testing.T) {
 			}
 			return []string{"--data=" + filepath.Join(file, "data")}
 		}, "", "machine", []string{"cannot be in", "--data"}},
-		{"no keys beyond loopback", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--listen=0.0.0.0:1"} }, "", "configuration",
-			[]string{"0.0.0.0:1", "without keys", "hark keys new"}},
-		{"insecure", func(t *testing.T) []string {
-			return []string{"--data=" + t.TempDir(), "--listen=0.0.0.0:1", "--insecure"}
-		}, "", "configuration",
-			[]string{"may do everything", "--insecure", "hark keys new"}},
-		{"a variable that there is not", func(t *testing.T) []string { return []string{"--data=" + t.TempDir()} }, "HARK_LISSTEN=x; export HARK_LISSTEN;", "configuration",
-			[]string{"HARK_LISSTEN", "no effect", "HARK_LISTEN"}},
-		{"no processors", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--url=" + unserved.url} }, "", "gateway",
-			[]string{"lonely", "nobody works", "hark worker"}},
-		{"no gateway", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--url=http://127.0.0.1:1"} }, "", "gateway",
-			[]string{"no gateway answers", "--url"}},
+		{
+			"no keys beyond loopback", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--listen=0.0.0.0:1"} }, "", "configuration",
+			[]string{"0.0.0.0:1", "without keys", "hark keys new"},
+		},
+		{
+			"insecure", func(t *testing.T) []string {
+				return []string{"--data=" + t.TempDir(), "--listen=0.0.0.0:1", "--insecure"}
+			}, "", "configuration",
+			[]string{"may do everything", "--insecure", "hark keys new"},
+		},
+		{
+			"a variable that there is not", func(t *testing.T) []string { return []string{"--data=" + t.TempDir()} }, "HARK_LISSTEN=x; export HARK_LISSTEN;", "configuration",
+			[]string{"HARK_LISSTEN", "no effect", "HARK_LISTEN"},
+		},
+		{
+			"no processors", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--url=" + unserved.url} }, "", "gateway",
+			[]string{"lonely", "nobody works", "hark worker"},
+		},
+		{
+			"no gateway", func(t *testing.T) []string { return []string{"--data=" + t.TempDir(), "--url=http://127.0.0.1:1"} }, "", "gateway",
+			[]string{"no gateway answers", "--url"},
+		},
 		{"a proxy that buffers", func(t *testing.T) []string {
 			return append(proxied, "--data="+t.TempDir(), "--through="+newProxy(t, served.url, proxy{buffers: true}))
 		}, "", "proxy", []string{"holds event streams back", "buffering", "proxy_buffering off"}},
@@ -343,7 +355,8 @@ func oldRabbitMQ(conn net.Conn, version string) {
 		}
 		switch network.BigEndian.Uint16(payload[2:]) {
 		case 11: // start-ok
-			send(10, 30, []byte{0, 0, 0, 2, 0, 0, 0, 0}) // tune: any channels, frames of 128 KB, no heartbeat
+			// tune: any channels, frames of 128 KB, no heartbeat
+			send(10, 30, []byte{0, 0, 0, 2, 0, 0, 0, 0})
 		case 40: // open
 			send(10, 41, short(""))
 		case 50: // close
