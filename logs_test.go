@@ -93,7 +93,7 @@ func TestLogMessages(t *testing.T) {
 	prose, recorded, _ := bytes.Cut(text, []byte("| message |"))
 	recorded = append([]byte("| message |"), recorded...)
 	if *recordLogs {
-		if err := os.WriteFile(path, append(prose, table...), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(path, append(prose, table...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

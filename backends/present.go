@@ -53,7 +53,7 @@ func (b *Backends) Attend(ctx context.Context, say func() lifecycle.Process, log
 	}
 	tick := time.NewTicker(attendEvery)
 	defer tick.Stop()
-	name := ""
+	var name string
 	for {
 		p := say()
 		name = p.Name

@@ -103,8 +103,8 @@ func (e *unreachableError) Error() string {
 
 func (e *unreachableError) Unwrap() error { return e.err }
 
-// Problem is what a gateway says of a call that it refuses (RFC 9457).
-type Problem struct {
+// ProblemError is what a gateway says of a call that it refuses (RFC 9457).
+type ProblemError struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
@@ -118,7 +118,7 @@ type Problem struct {
 	ours bool          // a gateway said it, and no proxy
 }
 
-func (p *Problem) Error() string {
+func (p *ProblemError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%d)", cmp.Or(p.Title, http.StatusText(p.Status), "refused"), p.Status)
 	if p.Detail != "" {
@@ -137,7 +137,7 @@ func (p *Problem) Error() string {
 }
 
 // passing reports whether the call may be taken when it is made again.
-func (p *Problem) passing() bool {
+func (p *ProblemError) passing() bool {
 	switch p.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
@@ -156,7 +156,7 @@ type call struct {
 }
 
 // do makes a call, and returns the answer if it is one of 2xx. Close its body. Other errors than a
-// [*Problem] and the context's are that nobody answered.
+// [*ProblemError] and the context's are that nobody answered.
 func (c *Client) do(ctx context.Context, to call) (*http.Response, error) {
 	began := time.Now()
 	for try := 1; ; try++ {
@@ -168,7 +168,7 @@ func (c *Client) do(ctx context.Context, to call) (*http.Response, error) {
 			return nil, ctx.Err()
 		}
 		wait := backoff.Jitter(backoff.Exponential(try, 200*time.Millisecond, 5*time.Second))
-		p, refused := errors.AsType[*Problem](err)
+		p, refused := errors.AsType[*ProblemError](err)
 		if refused && !p.passing() || !to.again {
 			return nil, c.told(err, refused)
 		}
@@ -221,13 +221,13 @@ func (c *Client) once(ctx context.Context, to call) (*http.Response, error) {
 }
 
 // problemOf reads what an answer says that is none of 2xx.
-func problemOf(res *http.Response) *Problem {
+func problemOf(res *http.Response) *ProblemError {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	p := &Problem{}
+	p := &ProblemError{}
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(text, p) == nil {
 		p.ours = true
 	} else {
-		*p = Problem{Detail: "the answer is none of a gateway's: is it the right --url, and what is in front of it?"}
+		*p = ProblemError{Detail: "the answer is none of a gateway's: is it the right --url, and what is in front of it?"}
 		if to := res.Header.Get("Location"); to != "" && res.StatusCode < 400 {
 			p.Detail = "it leads to " + to + ", which is not followed: name that with --url"
 		}

@@ -147,7 +147,7 @@ func (t *stream) follow(ctx context.Context, f func(cursor, data string) error) 
 		if fatal, ok := errors.AsType[*fatalError](err); ok {
 			return fatal.error
 		}
-		p, refused := errors.AsType[*Problem](err)
+		p, refused := errors.AsType[*ProblemError](err)
 		if refused && !p.passing() {
 			return err
 		}

@@ -196,7 +196,7 @@ func (v *requestsVerb) each(ctx context.Context, s *Streams, c *Client, ids []st
 		res, err := c.do(ctx, call{method: method, path: "/v1/requests/" + escaped(id) + what, again: what != "/redrive"})
 		if err != nil {
 			failed = fmt.Errorf("%s: %w", id, err)
-			if _, refused := errors.AsType[*Problem](err); !refused {
+			if _, refused := errors.AsType[*ProblemError](err); !refused {
 				return failed
 			}
 			if id != ids[len(ids)-1] {

@@ -60,8 +60,8 @@ func TestHistogram(t *testing.T) {
 // TestHistogramAllocates: to count a time costs no memory.
 func TestHistogramAllocates(t *testing.T) {
 	h := metrics.NewHistograms("hark_test_seconds", "How long it took.", metrics.Quick).Of()
-	n := time.Duration(0)
-	observe := func() { n++; h.Observe(n % 16 * time.Millisecond) }
+	n := 0
+	observe := func() { n++; h.Observe(time.Duration(n%16) * time.Millisecond) }
 	for range 32 { // whatever buckets there are
 		observe()
 	}
@@ -74,8 +74,8 @@ func BenchmarkHistogram(b *testing.B) {
 	h := metrics.NewHistograms("hark_test_seconds", "How long it took.", metrics.Quick).Of()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		for n := time.Duration(0); pb.Next(); n++ {
-			h.Observe(n % 16 * time.Millisecond)
+		for n := 0; pb.Next(); n++ {
+			h.Observe(time.Duration(n%16) * time.Millisecond)
 		}
 	})
 }

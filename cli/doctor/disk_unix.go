@@ -15,7 +15,7 @@ func freeBytes(folder string) (free uint64, known bool) {
 	if err := unix.Statfs(folder, &s); err != nil {
 		return 0, false
 	}
-	return uint64(max(int64(s.Bavail), 0)) * uint64(s.Bsize), true //nolint:unconvert // systems differ in the types
+	return uint64(max(int64(s.Bavail), 0)) * uint64(s.Bsize), true
 }
 
 // full reports whether an error is that a disk, or somebody's part of it, is full.

@@ -62,15 +62,24 @@ func (s *side) do(ctx context.Context, method, path string, body io.Reader, head
 }
 
 // read makes a call and reads the beginning of its answer.
-func (s *side) read(ctx context.Context, method, path string, body io.Reader, header ...string) (*http.Response, []byte, error) {
+func (s *side) read(ctx context.Context, method, path string, body io.Reader, header ...string) (head, []byte, error) {
 	res, err := s.do(ctx, method, path, body, header...)
 	if err != nil {
-		return nil, nil, err
+		return head{}, nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	return res, text, err
+	return head{res.StatusCode, res.Header}, text, err
 }
+
+// head is that of an answer.
+type head struct {
+	StatusCode int
+	Header     http.Header
+}
+
+// status is that of the answer in words.
+func (h head) status() string { return fmt.Sprintf("%d %s", h.StatusCode, http.StatusText(h.StatusCode)) }
 
 // own is where a gateway with this configuration can be reached from this machine.
 func (d *doctor) own() string {
@@ -138,7 +147,7 @@ func (d *doctor) ready(ctx context.Context, s *side, named bool) (runs bool) {
 	kind := res.Header.Get("Content-Type")
 	if json.Unmarshal(text, &says) != nil && !strings.Contains(kind, "problem+json") || res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable {
 		if named {
-			d.find(about, fmt.Sprintf("%s is no gateway", s.base), fmt.Sprintf("/health/ready answers with %s, %s", res.Status, kind), "correct --url (HARK_URL)")
+			d.find(about, fmt.Sprintf("%s is no gateway", s.base), fmt.Sprintf("/health/ready answers with %s, %s", res.status(), kind), "correct --url (HARK_URL)")
 		} else {
 			d.note("a gateway that runs: something else answers at %s", s.base)
 		}
@@ -182,7 +191,7 @@ func (d *doctor) proxy(ctx context.Context, through, direct *side) {
 		d.find(about, "nothing answers at "+through.base, err.Error(), "start the proxy, or correct --through")
 		return
 	case res.StatusCode != http.StatusOK || !bytes.Contains(text, []byte(`"status"`)):
-		d.find(about, through.base+" does not lead to a gateway", fmt.Sprintf("/health/live answers with %s, %s", res.Status, res.Header.Get("Content-Type")),
+		d.find(about, through.base+" does not lead to a gateway", fmt.Sprintf("/health/live answers with %s, %s", res.status(), res.Header.Get("Content-Type")),
 			"have the proxy pass every path to the gateways as it is")
 		return
 	}
@@ -345,7 +354,7 @@ func large(ctx context.Context, d *doctor, through, direct *side) {
 	send := func(s *side) (int, string, error) {
 		// Blanks are no endpoint, so whatever reads them makes none.
 		res, _, err := s.read(ctx, http.MethodPost, "/v1/webhooks", bytes.NewReader(bytes.Repeat([]byte{' '}, largeBody)), "Content-Type: application/json")
-		if res == nil {
+		if err != nil && res.StatusCode == 0 {
 			return 0, "", err
 		}
 		return res.StatusCode, res.Header.Get("Content-Type"), nil
@@ -395,7 +404,7 @@ func address(ctx context.Context, d *doctor, through, _ *side) {
 	res, text, err := through.read(ctx, http.MethodPost, "/v1/requests?"+url.Values{"route": {route}, "id": {id}, "delay": {"5m"}}.Encode(), strings.NewReader("doctor"),
 		"Content-Type: text/plain", "Prefer: respond-async")
 	if err == nil && res.StatusCode != http.StatusAccepted {
-		err = fmt.Errorf("%s: %.300s", res.Status, text)
+		err = fmt.Errorf("%s: %.300s", res.status(), text)
 	}
 	if err != nil {
 		d.note("whether the proxy says how clients reach it: the request was not taken (%v)", err)

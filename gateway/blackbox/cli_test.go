@@ -76,7 +76,7 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
-	says(t, run(cli.ExitFailed, "submit", "slep", "1"), "400", `did you mean "sleep"?`)
+	says(t, run(cli.ExitFailed, "submit", "slep", "1"), "422", `did you mean "sleep"?`)
 	says(t, run(cli.ExitEnded, "submit", "sleep", `{"steps":"many"}`, "--id=bad", "--max-attempts=1", "--wait"), "failed")
 	says(t, run(0, "dead"), "sleep", "1")
 	says(t, run(0, "dead", "list", "sleep"), "bad")

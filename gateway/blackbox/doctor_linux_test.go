@@ -142,7 +142,7 @@ func TestDoctor(t *testing.T) {
 			}
 			t.Cleanup(func() { _, _ = ch.QueueDelete(name, false, false, false) })
 			return []string{"--redis=" + server.URL, "--amqp=" + rabbit.URL, "--prefix=" + prefix + "f"}
-		}, "", "rabbitmq", []string{prefix + "f.work.sleep", "is not Hark's", "classic", "delete_queue"}},
+		}, "", "rabbitmq", []string{prefix + "f.work.sleep", "is not Hark's", "delete_queue"}},
 		{"RabbitMQ refuses the user", func(*testing.T) []string {
 			u, _ := url.Parse(rabbit.URL)
 			u.User = url.UserPassword("nobody", "geheim")

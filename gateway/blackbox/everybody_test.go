@@ -34,7 +34,11 @@ func TestEverybodys(t *testing.T) {
 	alice, bob, worker, admin, nobody := s.as(aliceKey), s.as(bobKey), s.as(workerKey), s.as(adminKey), s
 	submit := func(of *server, id, route, topic string) {
 		t.Helper()
-		of.submit(route, 1, "id="+id, "topic="+topic)
+		options := []string{"id=" + id}
+		if topic != "" {
+			options = append(options, "topic="+topic)
+		}
+		of.submit(route, 1, options...)
 	}
 	submit(alice, "a1", "default", "cats")
 	submit(bob, "b1", "default", "cats")

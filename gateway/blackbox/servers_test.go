@@ -62,7 +62,7 @@ func (s *servers) set(name, value string) {
 // replicate has Redis follow another one; NO ONE ends that.
 func (s *servers) replicate(host, port string) {
 	s.t.Helper()
-	if err := s.admin.SlaveOf(s.t.Context(), host, port).Err(); err != nil {
+	if err := s.admin.ReplicaOf(s.t.Context(), host, port).Err(); err != nil {
 		s.t.Fatal(err)
 	}
 }

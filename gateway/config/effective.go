@@ -87,7 +87,7 @@ func isSet(name string) bool {
 
 // textOf writes a value as it would be written for a flag.
 func textOf(v reflect.Value) string {
-	if list, ok := v.Interface().([]string); ok {
+	if list, ok := reflect.TypeAssert[[]string](v); ok {
 		return strings.Join(list, ",")
 	}
 	return fmt.Sprint(v.Interface())

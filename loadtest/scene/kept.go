@@ -60,7 +60,8 @@ func (s *Kept) Run(t *peer.Target) (measure.Results, error) {
 	}
 	t.Phase("requests", s.Requests)
 	var took time.Duration
-	for done, part := 0, 0; done < s.Requests; done += part {
+	var part int
+	for done := 0; done < s.Requests; done += part {
 		if part = s.Requests - done; done == 0 && s.Requests > halfway {
 			part = halfway
 		}

@@ -131,7 +131,7 @@ func (d *Dispatcher) deliver(ctx context.Context, c Claim) {
 		return // cut off: that is no fault of the endpoint
 	}
 	v := judge(&c, a)
-	d.counters.count(v.outcome, a)
+	d.counters.count(v.outcome)
 	if told := d.service.options.Attempted; told != nil {
 		told(a.latency)
 	}
@@ -228,7 +228,7 @@ type counters struct {
 	Stats
 }
 
-func (c *counters) count(o Outcome, a answer) {
+func (c *counters) count(o Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch o.State {

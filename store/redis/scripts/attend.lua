@@ -7,6 +7,7 @@ if ARGV[2] == '' then
 else
   call('SET', tag .. 'present:' .. name, ARGV[2], 'PX', ARGV[3])
   call('ZADD', tag .. 'present', digits(now + 1000 * ARGV[3]), name)
-  call('PEXPIRE', tag .. 'present', ARGV[3])
+  -- As long as that of whoever stays longest.
+  call('PEXPIREAT', tag .. 'present', digits(call('ZREVRANGE', tag .. 'present', 0, 0, 'WITHSCORES')[2] / 1000 + 1))
 end
 return { 'ok' }
