@@ -79,7 +79,9 @@ type head struct {
 }
 
 // status is that of the answer in words.
-func (h head) status() string { return fmt.Sprintf("%d %s", h.StatusCode, http.StatusText(h.StatusCode)) }
+func (h head) status() string {
+	return fmt.Sprintf("%d %s", h.StatusCode, http.StatusText(h.StatusCode))
+}
 
 // own is where a gateway with this configuration can be reached from this machine.
 func (d *doctor) own() string {

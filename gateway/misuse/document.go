@@ -144,7 +144,7 @@ func (o *Operation) At(there There) (string, error) {
 		}
 		target = strings.ReplaceAll(target, "{"+p.Name+"}", value)
 	}
-	if o.parameter("since") != nil { // which has to be there
+	if p := o.parameter("since"); p != nil && p.Required { // which has to be there
 		target += "?since=2026-01-01T00:00:00Z"
 	}
 	return target, nil
