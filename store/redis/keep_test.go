@@ -41,7 +41,7 @@ func executed(t *testing.T, server *servertest.Server, f func()) (scripts, insid
 	}
 	t.Logf("%v", got)
 	for name, n := range got {
-		if name != "evalsha" && name != "eval" { // which is a script that the server did not know yet
+		if name != "evalsha" && name != "eval" { // of a script that is new to the server
 			inside += n
 		}
 	}
