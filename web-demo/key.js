@@ -21,11 +21,11 @@ export function ask(error) {
   return !key();
 }
 
-/** Makes a call. Throws what the gateway says of its problem, with its `status`. */
-export async function call(method, path, body) {
+/** Makes a call, with further header fields if need be. Throws what the gateway says of its problem, with its `status`. */
+export async function call(method, path, body, fields) {
   const response = await fetch(path, {
     method,
-    headers: { ...authorization(), ...(body !== undefined && { 'Content-Type': 'application/json' }) },
+    headers: { ...authorization(), ...fields, ...(body !== undefined && { 'Content-Type': 'application/json' }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   }).catch(() => {
     throw new Error('The gateway cannot be reached.');

@@ -90,7 +90,7 @@ $('submit').addEventListener('submit', async (event) => {
   try {
     const request = await call('POST', '/v1/requests', {
       route: text('submit-route'), content, priority: Number($('submit-priority').value), ...(text('submit-topic') && { topic: text('submit-topic') }), ...(text('submit-delay') && { delay: text('submit-delay') }),
-    });
+    }, { Prefer: 'respond-async' });
     say(`Request ${request.id} was accepted.`);
     location.hash = `#request/${request.id}`;
   } catch (error) {
