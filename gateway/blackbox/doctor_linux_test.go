@@ -60,7 +60,7 @@ func TestDoctor(t *testing.T) {
 		t.Skip("it has servers of its own")
 	}
 	t.Parallel()
-	const stray = "HARK" + "_LISSTEN" // in two parts, because no text of the house has one that there is not
+	const stray = "HARK" + "_LISSTEN" // in two parts: it is told as a mistake wherever it stands
 	server, rabbit := servertest.Redis(t), shared.RabbitMQ(t)
 	options, err := goredis.ParseURL(server.URL)
 	if err != nil {
