@@ -261,7 +261,7 @@ func testKeyboard(t *testing.T, p *page) {
 func testPhone(t *testing.T, p *page) {
 	p.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateScale(2), chromedp.EmulateMobile))
 	p.fits()
-	p.sleep(4, "200ms")
+	p.sleep(10, "500ms") // long enough to be cut
 	p.until(`document.querySelectorAll('#log [data-type="request.progress"]').length >= 1`)
 	p.visible("phone-working")
 	p.do(chromedp.Evaluate[chromedp.Void](`void (document.querySelector('.log').open = true)`), chromedp.Click(chromedp.CSS("#cut")))

@@ -183,7 +183,7 @@ func testWebhooksOnPhone(t *testing.T, b *browser, base string) {
 	p.until(`document.querySelector('#deliveries .attempts pre') !== null`)
 	p.do(chromedp.Click(chromedp.CSS("#deliveries details details summary")))
 	if wide := eval[int](p, `document.documentElement.scrollWidth`); wide > 360 {
-		t.Errorf("it scrolls sideways: %d px", wide)
+		t.Errorf("it scrolls sideways: %d px, by %v", wide, eval[[]string](p, `[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 360 || e.scrollWidth > 360).map(e => e.tagName + '#' + e.id + '.' + e.className + ' ' + e.getBoundingClientRect().right)`))
 	}
 }
 

@@ -234,7 +234,8 @@ func TestBadMessages(t *testing.T) {
 func TestFull(t *testing.T) {
 	b := openShared(t, Options{MaxWaiting: 3}, "a", "b")
 	var err error
-	n := 0
+	eventually(t, "a connection", time.Minute, func() bool { return b.Publish(t.Context(), job("0")) == nil })
+	n := 1
 	for ; err == nil && n < 50; n++ { // the server notices a little late
 		err = b.Publish(t.Context(), job(fmt.Sprint(n)))
 	}
