@@ -135,7 +135,7 @@ func TestMigrationFromJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range h.Messages {
-			h.Messages[i].About = nil // which knows more exactly when it was made than the text does
+			h.Messages[i].About = nil // its time is more exact than that of the text
 		}
 		return h
 	}
