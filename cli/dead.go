@@ -69,60 +69,43 @@ type deadRoute struct {
 	Messages *int   `json:"messages"`
 }
 
-func (v *deadVerb) list(ctx context.Context, s *Streams, c *Client) error {
-	if err := settings.Between("limit", v.List.Limit, 0, 1_000_000_000); err != nil {
-		return err
+func (d deadRoute) row() []string {
+	messages := ""
+	if d.Messages != nil {
+		messages = strconv.Itoa(*d.Messages)
 	}
+	return []string{d.Route, strconv.FormatInt(d.Requests, 10), messages, at(d.Oldest), at(d.Newest)}
+}
+
+// deadRequest is what is shown of a request that has failed.
+type deadRequest struct {
+	Owner    string  `json:"owner"`
+	Failures int     `json:"failures"`
+	Request  request `json:"request"`
+}
+
+func (d deadRequest) row() []string {
+	return []string{d.Request.ID, d.Owner, strconv.Itoa(d.Failures), at(d.Request.EndedAt), d.Request.why()}
+}
+
+func (v *deadVerb) list(ctx context.Context, s *Streams, c *Client) error {
 	before, err := moment("before", v.List.Before, time.Now())
 	if err != nil {
 		return err
 	}
-	path, member, query := "/v1/dead", "routes", make(url.Values)
-	columns := []string{"ROUTE", "REQUESTS", "MESSAGES", "OLDEST", "NEWEST"}
-	if v.List.Route != "" {
-		path, member = "/v1/dead/"+escaped(v.List.Route), "requests"
-		columns = []string{"ID", "OWNER", "FAILURES", "ENDED", "ERROR"}
+	if v.List.Route == "" {
 		if before != "" {
-			query.Set("before", before)
+			return settings.NotAllowed("before", v.List.Before, "the name of a route beside it")
 		}
-	} else if before != "" {
-		return settings.NotAllowed("before", v.List.Before, "the name of a route beside it")
+		return listing[deadRoute]{
+			path: "/v1/dead", member: "routes", limit: v.List.Limit,
+			columns: []string{"ROUTE", "REQUESTS", "MESSAGES", "OLDEST", "NEWEST"}, row: deadRoute.row,
+		}.print(ctx, s, c, v.Output)
 	}
-	var t *table
-	if !v.JSON {
-		t = newTable(s.Out, columns...)
-	}
-	err = c.pages(ctx, path, query, member, v.List.Limit, func(raw json.RawMessage) error {
-		if v.JSON {
-			return line(s.Out, raw)
-		}
-		if v.List.Route == "" {
-			var d deadRoute
-			if err := json.Unmarshal(raw, &d); err != nil {
-				return err
-			}
-			messages := ""
-			if d.Messages != nil {
-				messages = strconv.Itoa(*d.Messages)
-			}
-			t.row(d.Route, strconv.FormatInt(d.Requests, 10), messages, at(d.Oldest), at(d.Newest))
-			return nil
-		}
-		var d struct {
-			Owner    string  `json:"owner"`
-			Failures int     `json:"failures"`
-			Request  request `json:"request"`
-		}
-		if err := json.Unmarshal(raw, &d); err != nil {
-			return err
-		}
-		t.row(d.Request.ID, d.Owner, strconv.Itoa(d.Failures), at(d.Request.EndedAt), d.Request.why())
-		return nil
-	})
-	if t != nil {
-		_ = t.end()
-	}
-	return err
+	return listing[deadRequest]{
+		path: "/v1/dead/" + escaped(v.List.Route), member: "requests", options: map[string]string{"before": before}, limit: v.List.Limit,
+		columns: []string{"ID", "OWNER", "FAILURES", "ENDED", "ERROR"}, row: deadRequest.row,
+	}.print(ctx, s, c, v.Output)
 }
 
 // idle is after how many answers without progress a gateway is believed to make none.

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/hark-push/hark/settings"
@@ -83,9 +83,6 @@ func (v *requestsVerb) run(ctx context.Context, s *Streams, verb string) error {
 
 func (v *requestsVerb) list(ctx context.Context, s *Streams, c *Client) error {
 	l := v.List
-	if err := settings.Between("limit", l.Limit, 0, 1_000_000_000); err != nil {
-		return err
-	}
 	since, err := moment("since", l.Since, time.Now())
 	if err != nil {
 		return err
@@ -94,39 +91,19 @@ func (v *requestsVerb) list(ctx context.Context, s *Streams, c *Client) error {
 	if err != nil {
 		return err
 	}
-	query := make(url.Values)
-	for name, value := range map[string]string{"status": l.Status, "route": l.Route, "topic": l.Topic, "owner": l.Owner, "since": since, "until": until} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	// Whose they are is said where they may be anybody's.
+	columns, owner := []string{"OWNER", "ID", "STATUS", "ROUTE", "TOPIC", "SUBMITTED", "ATTEMPT", "ABOUT"}, 0
+	if l.Owner == "" {
+		owner = 1
 	}
-	columns := []string{"ID", "STATUS", "ROUTE", "TOPIC", "SUBMITTED", "ATTEMPT", "ABOUT"}
-	if l.Owner != "" {
-		columns = append([]string{"OWNER"}, columns...)
-	}
-	var t *table
-	if !v.JSON {
-		t = newTable(s.Out, columns...)
-	}
-	err = c.pages(ctx, "/v1/requests", query, "requests", l.Limit, func(raw json.RawMessage) error {
-		if v.JSON {
-			return line(s.Out, raw)
-		}
-		var r request
-		if err := json.Unmarshal(raw, &r); err != nil {
-			return err
-		}
-		cells := []string{r.ID, r.Status, r.Route, r.Topic, at(r.CreatedAt), fmt.Sprint(r.Attempt), r.about()}
-		if l.Owner != "" {
-			cells = append([]string{r.Owner}, cells...)
-		}
-		t.row(cells...)
-		return nil
-	})
-	if t != nil {
-		_ = t.end()
-	}
-	return err
+	return listing[request]{
+		path: "/v1/requests", member: "requests", limit: l.Limit,
+		options: map[string]string{"status": l.Status, "route": l.Route, "topic": l.Topic, "owner": l.Owner, "since": since, "until": until},
+		columns: columns[owner:],
+		row: func(r request) []string {
+			return []string{r.Owner, r.ID, r.Status, r.Route, r.Topic, at(r.CreatedAt), strconv.Itoa(r.Attempt), r.about()}[owner:]
+		},
+	}.print(ctx, s, c, v.Output)
 }
 
 func (v *requestsVerb) show(ctx context.Context, s *Streams, c *Client) error {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/hark-push/hark/settings"
 )
 
 type webhooksVerb struct {
@@ -107,41 +105,26 @@ func (v *webhooksVerb) act(ctx context.Context, s *Streams, c *Client, to call, 
 	return err
 }
 
+// endpoint is what is shown of a webhook endpoint.
+type endpoint struct {
+	ID          string   `json:"id"`
+	URL         string   `json:"url"`
+	Description string   `json:"description"`
+	Status      string   `json:"status"`
+	Reason      string   `json:"reason"`
+	Events      []string `json:"events"`
+	CreatedAt   string   `json:"createdAt"`
+}
+
+func (d endpoint) row() []string {
+	return []string{d.ID, d.Status, d.URL, strings.Join(d.Events, ","), at(d.CreatedAt), strings.TrimSpace(d.Reason + " " + d.Description)}
+}
+
 func (v *webhooksVerb) list(ctx context.Context, s *Streams, c *Client) error {
-	if err := settings.Between("limit", v.List.Limit, 0, 1_000_000_000); err != nil {
-		return err
-	}
-	query := make(url.Values)
-	if v.List.Owner != "" {
-		query.Set("owner", v.List.Owner)
-	}
-	var t *table
-	if !v.JSON {
-		t = newTable(s.Out, "ID", "STATUS", "URL", "EVENTS", "ADDED", "ABOUT")
-	}
-	err := c.pages(ctx, "/v1/webhooks", query, "webhooks", v.List.Limit, func(raw json.RawMessage) error {
-		if v.JSON {
-			return line(s.Out, raw)
-		}
-		var d struct {
-			ID          string   `json:"id"`
-			URL         string   `json:"url"`
-			Description string   `json:"description"`
-			Status      string   `json:"status"`
-			Reason      string   `json:"reason"`
-			Events      []string `json:"events"`
-			CreatedAt   string   `json:"createdAt"`
-		}
-		if err := json.Unmarshal(raw, &d); err != nil {
-			return err
-		}
-		t.row(d.ID, d.Status, d.URL, strings.Join(d.Events, ","), at(d.CreatedAt), strings.TrimSpace(d.Reason+" "+d.Description))
-		return nil
-	})
-	if t != nil {
-		_ = t.end()
-	}
-	return err
+	return listing[endpoint]{
+		path: "/v1/webhooks", member: "webhooks", options: map[string]string{"owner": v.List.Owner}, limit: v.List.Limit,
+		columns: []string{"ID", "STATUS", "URL", "EVENTS", "ADDED", "ABOUT"}, row: endpoint.row,
+	}.print(ctx, s, c, v.Output)
 }
 
 func (v *webhooksVerb) add(ctx context.Context, s *Streams, c *Client) error {
@@ -199,42 +182,25 @@ func (v *webhooksVerb) delete(ctx context.Context, s *Streams, c *Client) error 
 	return nil
 }
 
+// delivery is what is shown of a delivery to an endpoint.
+type delivery struct {
+	ID        string `json:"id"`
+	Type      string `json:"type"`
+	Request   string `json:"request"`
+	State     string `json:"state"`
+	Attempts  int    `json:"attempts"`
+	Due       string `json:"due"`
+	CreatedAt string `json:"createdAt"`
+}
+
+func (d delivery) row() []string {
+	return []string{d.ID, d.State, d.Type, d.Request, strconv.Itoa(d.Attempts), at(d.CreatedAt), at(d.Due)}
+}
+
 func (v *webhooksVerb) deliveries(ctx context.Context, s *Streams, c *Client) error {
 	d := v.Deliveries
-	if err := settings.Between("limit", d.Limit, 0, 1_000_000_000); err != nil {
-		return err
-	}
-	query := make(url.Values)
-	for name, value := range map[string]string{"state": d.State, "type": d.Type} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	var t *table
-	if !v.JSON {
-		t = newTable(s.Out, "ID", "STATE", "TYPE", "REQUEST", "ATTEMPTS", "MADE", "DUE")
-	}
-	err := c.pages(ctx, endpointPath(d.ID)+"/deliveries", query, "deliveries", d.Limit, func(raw json.RawMessage) error {
-		if v.JSON {
-			return line(s.Out, raw)
-		}
-		var d struct {
-			ID        string `json:"id"`
-			Type      string `json:"type"`
-			Request   string `json:"request"`
-			State     string `json:"state"`
-			Attempts  int    `json:"attempts"`
-			Due       string `json:"due"`
-			CreatedAt string `json:"createdAt"`
-		}
-		if err := json.Unmarshal(raw, &d); err != nil {
-			return err
-		}
-		t.row(d.ID, d.State, d.Type, d.Request, strconv.Itoa(d.Attempts), at(d.CreatedAt), at(d.Due))
-		return nil
-	})
-	if t != nil {
-		_ = t.end()
-	}
-	return err
+	return listing[delivery]{
+		path: endpointPath(d.ID) + "/deliveries", member: "deliveries", options: map[string]string{"state": d.State, "type": d.Type}, limit: d.Limit,
+		columns: []string{"ID", "STATE", "TYPE", "REQUEST", "ATTEMPTS", "MADE", "DUE"}, row: delivery.row,
+	}.print(ctx, s, c, v.Output)
 }

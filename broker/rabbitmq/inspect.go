@@ -36,16 +36,10 @@ func (i Inspection) Supported() bool {
 // of Hark's is not there yet, the server's log has a line of that. An error is one of the
 // arguments; what is wrong with a server is in its [Inspection].
 func Inspect(ctx context.Context, urls, routes []string, o Options) ([]Inspection, error) {
-	o = o.withDefaults()
-	servers, err := parseURLs(urls)
+	b, servers, err := unconnected(urls, routes, o)
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTopology(routes, o)
-	if err != nil {
-		return nil, err
-	}
-	b := &Broker{options: o, topology: t, log: o.Logger}
 	var found []Inspection
 	for _, s := range servers {
 		found = append(found, b.inspect(ctx, s))

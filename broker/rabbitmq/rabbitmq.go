@@ -122,6 +122,21 @@ type Broker struct {
 
 var _ broker.Broker = (*Broker)(nil)
 
+// unconnected returns a broker that has no connection yet, and the servers that it would connect
+// to.
+func unconnected(urls, routes []string, o Options) (*Broker, []server, error) {
+	o = o.withDefaults()
+	servers, err := parseURLs(urls)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := newTopology(routes, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Broker{options: o, topology: t, log: o.Logger}, servers, nil
+}
+
 // New returns a broker that carries jobs of the given routes through the servers of
 // one cluster. Each connection takes one of the URLs (amqp or amqps), another after
 // a failure.
@@ -131,16 +146,10 @@ var _ broker.Broker = (*Broker)(nil)
 // mend: a URL or a route that cannot be, refused credentials, or queues that exist
 // with other settings, or a target that is not there.
 func New(urls, routes []string, o Options) (*Broker, error) {
-	o = o.withDefaults()
-	servers, err := parseURLs(urls)
+	b, servers, err := unconnected(urls, routes, o)
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTopology(routes, o)
-	if err != nil {
-		return nil, err
-	}
-	b := &Broker{options: o, topology: t, log: o.Logger}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publishing = newLink("publish", b, servers, func(g *generation) error {
 		if err := b.lookForTargets(g); err != nil {

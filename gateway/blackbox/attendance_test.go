@@ -137,7 +137,7 @@ func TestStartTellsOfRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, "--listen=127.0.0.1:0", "--data="+t.TempDir(), "--routes=sleep,mine")
-	log := newRecord(t, cmd)
+	log := recorded(t, cmd)
 	log.until(`"msg":"no processor works on these routes yet`)
 	if line := log.line("no processor works on these routes yet"); !strings.Contains(line, `"routes":["mine"]`) {
 		t.Error(line)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/hark-push/hark/cli"
@@ -123,7 +122,7 @@ func TestFollowSurvivesRestart(t *testing.T) {
 	if len(work) != 1 {
 		t.Fatal(work)
 	}
-	out := &lines{}
+	out := newRecord(t)
 	done := make(chan int, 1)
 	go func() {
 		done <- cli.Run(t.Context(), []string{"follow", "long", "--json", "--url=" + s.url, "--patience=1m"}, cli.Streams{In: strings.NewReader(""), Out: out, Err: io.Discard})
@@ -166,24 +165,6 @@ func TestFollowSurvivesRestart(t *testing.T) {
 	if n != 6 { // accepted, started, three times progress, succeeded
 		t.Errorf("%d events:\n%s", n, out)
 	}
-}
-
-// lines are what is written, for who reads it meanwhile.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // TestVerbs: the program is the gateway without a verb, and something else with one.

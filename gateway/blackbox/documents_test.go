@@ -338,7 +338,7 @@ func (r *reader) serve(block string) string {
 	// Asked to end, not killed, by whom the test's context ends as well.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
-	record := newRecord(r.t, cmd)
+	record := recorded(r.t, cmd)
 	end := func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()

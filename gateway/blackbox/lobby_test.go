@@ -34,9 +34,9 @@ func TestRedisComesLater(t *testing.T) {
 	if strings.Contains(s.redis.URL, "@") {
 		servers[0] = "--redis=" + s.redis.URL
 	}
-	plain := newRecord(t, exec.Command(path, append(servers, "--listen=127.0.0.1:0", "--samples=false")...))
-	secure := newRecord(t, exec.Command(path, append(servers, "--listen=127.0.0.1:0", "--samples=false", "--tls-cert="+cert, "--tls-key="+key)...))
-	work := newRecord(t, exec.Command(worker, append(servers, "--drain=0s")...))
+	plain := recorded(t, exec.Command(path, append(servers, "--listen=127.0.0.1:0", "--samples=false")...))
+	secure := recorded(t, exec.Command(path, append(servers, "--listen=127.0.0.1:0", "--samples=false", "--tls-cert="+cert, "--tls-key="+key)...))
+	work := recorded(t, exec.Command(worker, append(servers, "--drain=0s")...))
 	work.until("Redis cannot be reached")
 
 	gateways := []*server{newServer(t, "http://"+plain.startingAt()), newServer(t, "https://"+secure.startingAt())}

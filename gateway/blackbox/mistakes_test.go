@@ -226,7 +226,7 @@ func TestStrayVariable(t *testing.T) {
 	}
 	cmd := exec.Command(path, "--listen=127.0.0.1:0", "--data="+t.TempDir())
 	cmd.Env = append(os.Environ(), "HARK_MAXBODY=s3cret", "HARK_COLOR=s3cret")
-	log := newRecord(t, cmd)
+	log := recorded(t, cmd)
 	log.until("Hark listens on")
 	says(t, log.line("HARK_MAXBODY"), `"level":"WARN"`, "has no effect", `"didYouMean":"HARK_MAX_BODY"`)
 	says(t, log.line("HARK_COLOR"), `"level":"WARN"`)

@@ -128,7 +128,7 @@ func (l *processLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// record is what a process has said.
+// record is what a process, or a verb, has said.
 type record struct {
 	t    testing.TB
 	mu   sync.Mutex
@@ -136,10 +136,13 @@ type record struct {
 	more chan struct{} // gets a value when there is more
 }
 
-// newRecord starts a process, which ends with the test, and records what it says.
-func newRecord(t testing.TB, cmd *exec.Cmd) *record {
+// newRecord is one in which nothing has been said.
+func newRecord(t testing.TB) *record { return &record{t: t, more: make(chan struct{}, 1)} }
+
+// recorded starts a process, which ends with the test, and records what it says.
+func recorded(t testing.TB, cmd *exec.Cmd) *record {
 	t.Helper()
-	r := &record{t: t, more: make(chan struct{}, 1)}
+	r := newRecord(t)
 	cmd.Stdout, cmd.Stderr = r, r
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -167,7 +170,7 @@ func (r *record) String() string {
 // until waits until the process has said something.
 func (r *record) until(part string) {
 	r.t.Helper()
-	patience := time.After(30 * time.Second)
+	patience := time.After(time.Minute)
 	for !strings.Contains(r.String(), part) {
 		select {
 		case <-r.more:

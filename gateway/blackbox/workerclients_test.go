@@ -116,7 +116,7 @@ func (c workerClient) start(t *testing.T, url string, options map[string]any, en
 	p := &workerProcess{released: filepath.Join(t.TempDir(), "released")}
 	p.cmd = exec.Command(c.command[0], c.command[1:]...)
 	p.cmd.Env = append(append(append(os.Environ(), c.env...), "HARK_URL="+url, "WORKER_RELEASED="+p.released, "WORKER_OPTIONS="+string(given)), env...)
-	p.record = newRecord(t, p.cmd)
+	p.record = recorded(t, p.cmd)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the worker said\n%s", p.record)

@@ -18,10 +18,16 @@ import (
 
 // deadKey is where a request stands that has failed; of a batch, which has no route, nowhere.
 func deadKey(r *record) []byte {
-	return append(binary.BigEndian.AppendUint64(deadPrefix(r.Route), uint64(nanos(r.EndedAt))), r.ID...)
+	return routeKey(r.Route, r.EndedAt, r.ID)
 }
 
-func deadPrefix(route string) []byte { return append([]byte(route), 0x00) }
+// routeKey is where a request stands in an index by route and time.
+func routeKey(route string, at time.Time, id string) []byte {
+	return append(binary.BigEndian.AppendUint64(routePrefix(route), uint64(nanos(at))), id...)
+}
+
+// routePrefix is in front of the keys of a route.
+func routePrefix(route string) []byte { return append([]byte(route), 0x00) }
 
 // isDead reports whether a request is in the index.
 func isDead(r *record) bool { return r.Status == lifecycle.Failed && r.Batch == nil }
@@ -113,7 +119,7 @@ func cutDeadKey(key []byte) (route string, end time.Time, ok bool) {
 
 // DeadRequests implements lifecycle.Dead.
 func (s *Store) DeadRequests(ctx context.Context, q lifecycle.DeadQuery) (lifecycle.Page, error) {
-	prefix := deadPrefix(q.Route)
+	prefix := routePrefix(q.Route)
 	// Where to begin, and where to end: behind all if nothing is said.
 	from, end := prefix, binary.BigEndian.AppendUint64(bytes.Clone(prefix), math.MaxUint64)
 	if !q.Before.IsZero() {

@@ -21,11 +21,7 @@ import (
 // routes.
 
 // madeKey is where a request stands in the index; a batch has the route "".
-func madeKey(r *record) []byte {
-	return append(binary.BigEndian.AppendUint64(madePrefix(r.Route), uint64(nanos(r.CreatedAt))), r.ID...)
-}
-
-func madePrefix(route string) []byte { return append([]byte(route), 0x00) }
+func madeKey(r *record) []byte { return routeKey(r.Route, r.CreatedAt, r.ID) }
 
 // note takes a request into the index.
 func (b *batch) note(r *record) { b.put(madeBucket, madeKey(r), []byte(r.Topic)) }
@@ -105,7 +101,7 @@ func fewOf(tx *bolt.Tx, q *lifecycle.Query) (ids []string, few bool) {
 		// See processingKey.
 		idOf = func(key, _ []byte) []byte { return bytes.TrimPrefix(key, []byte{0x00}) }
 	case q.Status == lifecycle.Failed && q.Route != "": // without a route there are batches, too
-		bucket, prefix = deadBucket, deadPrefix(q.Route)
+		bucket, prefix = deadBucket, routePrefix(q.Route)
 		idOf = func(key, _ []byte) []byte { return key[len(prefix)+8:] }
 	default:
 		return nil, false
@@ -175,7 +171,7 @@ func madeParts(tx *bolt.Tx, q *lifecycle.Query, end, since []byte) (parts []*mad
 		}
 	}
 	if q.Route != "" {
-		add(madePrefix(q.Route))
+		add(routePrefix(q.Route))
 		return parts
 	}
 	cursor := tx.Bucket(madeBucket).Cursor()
