@@ -30,28 +30,27 @@ end
 
 -- What the index of a status has, if there is one that selects by all that is asked for and it has not too many.
 local function few()
-  local index, from, to
   if status == 'p' then
-    index, from, to = 'pending', '-', '+'
+    local from, to = '-', '+'
     if its_route ~= '' then
       from, to = '[' .. its_route .. '\0', '(' .. its_route .. '\1'
     end
-  elseif status == 'r' or status == 'w' then
-    index, from, to = 'processing', '-', '+'
-  elseif status == 'f' and its_route ~= '' then
-    local key = tag .. 'dead:' .. its_route
-    return call('ZCARD', key) <= most and call('ZRANGE', key, 0, -1)
-  end
-  if not index or call('ZLEXCOUNT', tag .. index, from, to) > most then
-    return nil
-  end
-  local ids = call('ZRANGEBYLEX', tag .. index, from, to)
-  if index == 'pending' then -- route NUL priority ticket id
-    for i, entry in ipairs(ids) do
+    if call('ZLEXCOUNT', tag .. 'pending', from, to) > most then
+      return nil
+    end
+    local ids = call('ZRANGEBYLEX', tag .. 'pending', from, to)
+    for i, entry in ipairs(ids) do -- route NUL priority ticket id
       ids[i] = string.sub(entry, string.find(entry, '%z') + 18)
     end
+    return ids
   end
-  return ids
+  local key
+  if status == 'r' or status == 'w' then
+    key = tag .. 'processing'
+  elseif status == 'f' and its_route ~= '' then
+    key = tag .. 'dead:' .. its_route
+  end
+  return key and call('ZCARD', key) <= most and call('ZRANGE', key, 0, -1)
 end
 
 local ids = few()
