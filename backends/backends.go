@@ -52,8 +52,9 @@ type Backends struct {
 	StoreName, BrokerName string
 
 	ready   func(context.Context) error
-	damages *codec.Damages // what the store has found damaged
-	meter   *Meter         // nil: nobody counts
+	damages *codec.Damages     // what the store has found damaged
+	traffic *lifecycle.Traffic // of this process
+	meter   *Meter             // nil: nobody counts
 }
 
 // NotReadyError says what a process cannot work without.
@@ -80,17 +81,17 @@ func (b *Backends) Close() error { return errors.Join(b.Broker.Close(), b.Store.
 // unfinished there. stalls and meter may be nil, see [bolt.Options].
 func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch, meter *Meter, log *slog.Logger) (*Backends, error) {
 	path := filepath.Join(folder, "hark.db")
-	damages := codec.NewDamages(log)
+	damages, traffic := codec.NewDamages(log), new(lifecycle.Traffic)
 	s, err := bolt.Open(path, bolt.Options{
 		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
-		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: meter.Lifecycle(),
+		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: steps{traffic, meter},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
 	}
 	queue := memory.New(routes, memory.Options{Backlog: backlog(s)})
 	b := &Backends{
-		Store: s, damages: damages, meter: meter, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
+		Store: s, damages: damages, traffic: traffic, meter: meter, Broker: queue, Now: time.Now, StoreName: "embedded, " + path, BrokerName: "in memory, refilled from the store",
 		ready: func(ctx context.Context) error {
 			switch err := s.Probe(ctx); {
 			case errors.Is(err, lifecycle.ErrFull):
@@ -127,11 +128,11 @@ type Shared struct {
 
 // OpenShared opens Redis and RabbitMQ. It waits for Redis until ctx ends; RabbitMQ may come later.
 func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
-	servers, damages := Redact(o.Redis), codec.NewDamages(w.Logger)
+	servers, damages, traffic := Redact(o.Redis), codec.NewDamages(w.Logger), new(lifecycle.Traffic)
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
-		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: w.Meter.Lifecycle(),
+		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: steps{traffic, w.Meter},
 	}, func(error) {
 		if w.Waiting != nil {
 			w.Waiting()
@@ -149,7 +150,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	}
 	s.RankBy(queue.Rank)
 	b := &Backends{
-		Store: s, damages: damages, meter: w.Meter, Broker: queue, Now: s.Now, Rabbit: queue,
+		Store: s, damages: damages, traffic: traffic, meter: w.Meter, Broker: queue, Now: s.Now, Rabbit: queue,
 		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {

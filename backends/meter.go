@@ -86,6 +86,21 @@ func NewMeter(routes []string) *Meter {
 // ends are how a request may end.
 var ends = []lifecycle.Status{lifecycle.Succeeded, lifecycle.Failed, lifecycle.Canceled, lifecycle.Expired}
 
+// steps are told of the steps of requests: what was done in the last minute, and a meter, if there
+// is one.
+type steps struct {
+	traffic *lifecycle.Traffic
+	meter   *Meter
+}
+
+// Stepped implements lifecycle.StepMeter.
+func (s steps) Stepped(step lifecycle.Step) {
+	s.traffic.Stepped(step)
+	if s.meter != nil {
+		s.meter.Stepped(step)
+	}
+}
+
 // Stepped implements lifecycle.Meter.
 func (m *Meter) Stepped(s lifecycle.Step) {
 	of := m.batches

@@ -37,9 +37,7 @@ func (b *Backends) Working(p lifecycle.Process, processors map[string]*processor
 		p.Running += of.Stats().Running
 		p.Processors[route] = 1
 	}
-	if busy, ok := b.Store.(lifecycle.Busy); ok {
-		p.Minute = busy.Traffic().LastMinute(p.Seen)
-	}
+	p.Minute = b.traffic.LastMinute(p.Seen)
 	return p
 }
 

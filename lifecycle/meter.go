@@ -10,9 +10,7 @@ import (
 // It is called for each of them, by many goroutines at once, also by those that others wait for: it
 // must not block, and should not allocate.
 type Meter interface {
-	// Stepped is told of a step of a request when it is stored, once. Of a step whose outcome this
-	// process never got to know nobody is told.
-	Stepped(s Step)
+	StepMeter
 	// Stored is told of each call to the store, and how long it took. failed says that the store
 	// did not do what it should; a refusal, or that something is not there, is an answer.
 	Stored(o Operation, took time.Duration, failed bool)
@@ -20,12 +18,23 @@ type Meter interface {
 	Queued(took time.Duration, failed bool)
 }
 
+// StepMeter is told of what this process does to requests. It is called as a [Meter] is.
+type StepMeter interface {
+	// Stepped is told of a step of a request when it is stored, once. Of a step whose outcome this
+	// process never got to know nobody is told.
+	Stepped(s Step)
+}
+
 // Step is what a step of a request says to who counts: where it led to, and how long that took.
 type Step struct {
 	Route   string // "" of a batch
+	At      time.Time
 	To      Status
 	Created bool // there was no request before
-	Ended   bool // it has ended with this step
+	Began   bool // an attempt has begun, the first one or another
+	// An attempt is over, and the request waits again: it is to be tried again, or was handed back.
+	Returned bool
+	Ended    bool // it has ended with this step
 	// It was never accepted, because its work could not be queued; it has ended as canceled.
 	Withdrawn bool
 	// Of the first start: since the request might have started, see [Submission.Delay], or since it
@@ -38,7 +47,7 @@ type Step struct {
 
 // StepOf returns what the step from was, nil for none, to is says; false if that is nothing.
 func StepOf(was, is *Request) (Step, bool) {
-	s := Step{Route: is.Route, To: is.Status, Created: was == nil, Waited: -1, Took: -1}
+	s := Step{Route: is.Route, At: is.UpdatedAt, To: is.Status, Created: was == nil, Waited: -1, Took: -1}
 	if is.Batch != nil {
 		s.Route = ""
 	}
@@ -48,13 +57,20 @@ func StepOf(was, is *Request) (Step, bool) {
 	if was.StartedAt.IsZero() && !is.StartedAt.IsZero() {
 		s.Waited = max(is.StartedAt.Sub(later(was.UpdatedAt, was.NotBefore)), 0)
 	}
+	switch {
+	case was.Status == is.Status && was.Attempt == is.Attempt: // progress
+	case is.Status == Processing:
+		s.Began = true
+	case is.Status == Pending:
+		s.Returned = was.Status == Processing
+	}
 	if s.Ended = !was.Status.Terminal() && is.Status.Terminal(); s.Ended {
 		s.Withdrawn = is.withdrawn()
 		if is.Redriven == 0 {
 			s.Took = max(is.EndedAt.Sub(is.CreatedAt), 0)
 		}
 	}
-	return s, s.Ended || s.Waited >= 0
+	return s, s.Began || s.Returned || s.Ended
 }
 
 // Operation is a kind of call to a store.

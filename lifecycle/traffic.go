@@ -26,22 +26,19 @@ func (s Steps) Plus(o Steps) Steps {
 	}
 }
 
-// stepOf returns the count that a step from was to is belongs to; nil if to none. was is nil when a
-// request is stored.
-func (s *Steps) stepOf(was, is *Request) *int64 {
+// of returns the count that a step belongs to; nil if to none.
+func (s *Steps) of(step Step) *int64 {
 	switch {
-	case was == nil:
+	case step.Created:
 		return &s.Accepted
-	case was.Status == is.Status && was.Attempt == is.Attempt:
+	case step.Began:
+		return &s.Started
+	case step.Returned:
+		return &s.Returned
+	case !step.Ended:
 		return nil
 	}
-	switch is.Status {
-	case Processing:
-		return &s.Started
-	case Pending:
-		if was.Status == Processing {
-			return &s.Returned
-		}
+	switch step.To {
 	case Succeeded:
 		return &s.Succeeded
 	case Failed:
@@ -50,8 +47,9 @@ func (s *Steps) stepOf(was, is *Request) *int64 {
 		return &s.Canceled
 	case Expired:
 		return &s.Expired
+	default:
+		return nil
 	}
-	return nil
 }
 
 // TrafficSpan is over how long [Traffic] counts.
@@ -59,9 +57,8 @@ const TrafficSpan = time.Minute
 
 const trafficSlots = int64(TrafficSpan / time.Second)
 
-// Traffic counts what one process does of each route, over the last minute. The zero value has
-// counted nothing. It may be used by many goroutines. What is counted and then not made durable
-// stays counted: it is a rate, and no account.
+// Traffic is a [StepMeter] that counts what one process does of each route, over the last minute.
+// The zero value has counted nothing. It may be used by many goroutines.
 type Traffic struct {
 	mu sync.Mutex
 	of map[string]*[trafficSlots]trafficSlot
@@ -73,27 +70,27 @@ type trafficSlot struct {
 	Steps
 }
 
-// Add counts a step from was to is; was is nil for a request that is stored.
-func (t *Traffic) Add(was, is *Request) {
-	if is.Batch != nil {
+// Stepped implements [StepMeter]. Batches are not counted.
+func (t *Traffic) Stepped(step Step) {
+	if step.Route == "" {
 		return
 	}
-	second := is.UpdatedAt.Unix()
+	second := step.At.Unix()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	slots := t.of[is.Route]
+	slots := t.of[step.Route]
 	if slots == nil {
 		if t.of == nil || len(t.of) >= PaceMost { // of more routes than anybody has
 			t.of = make(map[string]*[trafficSlots]trafficSlot)
 		}
 		slots = new([trafficSlots]trafficSlot)
-		t.of[is.Route] = slots
+		t.of[step.Route] = slots
 	}
 	slot := &slots[uint64(second)%uint64(trafficSlots)]
 	if slot.second != second {
 		*slot = trafficSlot{second: second}
 	}
-	if count := slot.stepOf(was, is); count != nil {
+	if count := slot.of(step); count != nil {
 		*count++
 	}
 }
@@ -118,10 +115,4 @@ func (t *Traffic) LastMinute(now time.Time) map[string]Steps {
 		}
 	}
 	return all
-}
-
-// Busy is a store that counts what is done with it.
-type Busy interface {
-	// Traffic returns what this process does.
-	Traffic() *Traffic
 }

@@ -72,7 +72,7 @@ type Options struct {
 	Damages *codec.Damages
 
 	// Meter is told of steps of requests, when they are durable; nil: nobody is.
-	Meter lifecycle.Meter
+	Meter lifecycle.StepMeter
 
 	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
 	// can lose what was acknowledged, and the whole file. For tests.
@@ -127,8 +127,7 @@ type Store struct {
 	paces      paces
 	asking     routeCounts // by route: requests that wait for an answer
 	working    routeCounts // by route: requests that are worked on
-	traffic    lifecycle.Traffic
-	unfinished int // requests that have not ended
+	unfinished int         // requests that have not ended
 	feeds      map[lifecycle.Channel]*feed
 	scanned    []byte // up to where leftovers has scanned,
 	scannedAll bool   // and whether that is all

@@ -134,7 +134,6 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 	b.put(ownersBucket, ownerKey(r.Owner, r.Serial), []byte(codec.OwnerEntry(&r.Request)))
 	b.note(r)
 	b.use(r.Owner, lifecycle.Usage{}, r.Usage())
-	b.s.traffic.Add(nil, &r.Request)
 	b.schedule(r)
 	b.enqueue(r)
 	if r.Concurrency.Limited() && !r.NotBefore.After(b.now) {
@@ -257,7 +256,6 @@ func (b *batch) change(of lifecycle.Ref, c lifecycle.Change, body *written) (lif
 	b.reindex(was, r)
 	b.use(r.Owner, was.Usage(), r.Usage())
 	b.pace(&was.Request, &r.Request)
-	b.s.traffic.Add(&was.Request, &r.Request)
 	b.step(&was.Request, &r.Request)
 	b.moveSlot(slot, r)
 	switch {

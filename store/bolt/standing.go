@@ -117,6 +117,3 @@ func oldestPending(tx *bolt.Tx, route string) (id string) {
 	}
 	return id
 }
-
-// Traffic implements lifecycle.Busy.
-func (s *Store) Traffic() *lifecycle.Traffic { return &s.traffic }

@@ -188,7 +188,6 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 		s.relayNow(ctx, st.partition, outboxes)
 		s.ended(ctx, &is.Request)
 		s.pace(&was.Request, &is.Request)
-		s.traffic.Add(&was.Request, &is.Request)
 		s.stepped(&was.Request, &is.Request)
 		out := is.Request
 		if answer.Verdict() == "slots" {

@@ -158,7 +158,6 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 	case "ok":
 		c.body.used = true
 		s.usages.taken(sub.Owner, c.partition, takes)
-		s.traffic.Add(nil, r)
 		s.stepped(nil, r)
 		if r.Position == nil {
 			n, err := answer.Number(1)

@@ -78,6 +78,3 @@ func (s *Store) Depths(ctx context.Context, routes []string) (map[string]lifecyc
 	}
 	return all, nil
 }
-
-// Traffic implements lifecycle.Busy.
-func (s *Store) Traffic() *lifecycle.Traffic { return &s.traffic }

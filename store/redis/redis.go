@@ -69,7 +69,7 @@ type Options struct {
 	Damages *codec.Damages
 
 	// Meter is told of the steps of requests that this process has made; nil: nobody is.
-	Meter lifecycle.Meter
+	Meter lifecycle.StepMeter
 
 	Logger *slog.Logger // default: discard
 }
@@ -140,7 +140,6 @@ type Store struct {
 	due         codec.Listeners
 	freed       codec.Listeners // of slots
 	paces       paces
-	traffic     lifecycle.Traffic
 
 	stop    context.CancelFunc // ends every goroutine
 	running sync.WaitGroup

@@ -73,22 +73,4 @@ func testDepths(s *suite) {
 		done, _ = s.sweep(10)
 	}
 	check("expired", map[string]lifecycle.Depth{"images": {}, "video": {}, "none": {}})
-
-	// And what this process has done of it in the last minute, which is over.
-	busy := part[lifecycle.Busy](s).Traffic()
-	before := submission("counted")
-	s.create(before)
-	s.apply("counted", lifecycle.Start{})
-	s.apply("counted", lifecycle.Progress{Attempt: 1})
-	s.apply("counted", lifecycle.Succeed{Attempt: 1})
-	if _, err := s.Create(s.ctx, before); err != nil { // which is there already
-		s.Fatal(err)
-	}
-	got := busy.LastMinute(s.get("counted").UpdatedAt)["images"]
-	if want := (lifecycle.Steps{Accepted: 1, Started: 1, Succeeded: 1}); got.Accepted != want.Accepted || got.Started != want.Started || got.Succeeded != want.Succeeded {
-		s.Errorf("the last minute: %+v, want %+v", got, want)
-	}
-	if later := busy.LastMinute(s.get("counted").UpdatedAt.Add(lifecycle.TrafficSpan)); len(later) != 0 {
-		s.Errorf("a minute later: %+v", later)
-	}
 }

@@ -10,13 +10,11 @@ import (
 
 // stepLog is a meter that keeps what it is told of steps.
 type stepLog struct {
-	lifecycle.Meter
-
 	mu  sync.Mutex
 	all []lifecycle.Step
 }
 
-// Stepped implements lifecycle.Meter.
+// Stepped implements lifecycle.StepMeter.
 func (l *stepLog) Stepped(s lifecycle.Step) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,11 +39,17 @@ func testSteps(s *suite) {
 	log.take()
 	const none = -1
 	step := func(to lifecycle.Status, waited, took time.Duration) lifecycle.Step {
-		return lifecycle.Step{Route: "images", To: to, Created: to == lifecycle.Pending, Ended: to.Terminal(), Waited: waited, Took: took}
+		return lifecycle.Step{Route: "images", To: to, Created: to == lifecycle.Pending, Began: to == lifecycle.Processing, Ended: to.Terminal(), Waited: waited, Took: took}
 	}
 	told := func(what string, want ...lifecycle.Step) {
 		s.Helper()
 		got := log.take()
+		for i := range got {
+			if got[i].At.IsZero() {
+				s.Errorf("%s: a step without a time: %+v", what, got[i])
+			}
+			got[i].At = time.Time{}
+		}
 		for i := range min(len(got), len(want)) { // the clock goes on by itself, too
 			for _, d := range []struct{ got, want *time.Duration }{{&got[i].Waited, &want[i].Waited}, {&got[i].Took, &want[i].Took}} {
 				if *d.want >= 0 && *d.got >= *d.want-time.Millisecond && *d.got < *d.want+time.Minute {
@@ -75,7 +79,7 @@ func testSteps(s *suite) {
 	if _, err := s.Apply(s.ctx, lifecycle.Named("a"), lifecycle.Start{}); err == nil {
 		s.Error("started twice")
 	}
-	told("what is no first start")
+	told("tried again", lifecycle.Step{Route: "images", To: lifecycle.Pending, Returned: true, Waited: none, Took: none}, step(lifecycle.Processing, none, none))
 	s.in.Advance(5 * time.Minute)
 	s.apply("a", lifecycle.Succeed{Attempt: 2})
 	told("ended, half an hour after it was submitted", step(lifecycle.Succeeded, none, 30*time.Minute))

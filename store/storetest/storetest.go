@@ -32,7 +32,7 @@ type Config struct {
 	// Age at which a sweep may drop events from feeds; at twice that it must.
 	FeedRetention time.Duration
 	// Meter is told of steps; nil: nobody is.
-	Meter lifecycle.Meter
+	Meter lifecycle.StepMeter
 }
 
 // Instance is an open and empty store.
