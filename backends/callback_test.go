@@ -77,7 +77,7 @@ func TestCallbackFailures(t *testing.T) {
 	}
 	until := func(what string, condition func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("never: " + what)
 			}

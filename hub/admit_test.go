@@ -28,7 +28,7 @@ func connect(t *testing.T, addr, caller string) (retry int, stays bool, leave fu
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_, _ = fmt.Fprintf(conn, "GET /sse?channel=request-1&caller=%s HTTP/1.1\r\nHost: x\r\n\r\n", caller)
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	var said strings.Builder
 	buffer := make([]byte, 4096)
 	for !strings.Contains(said.String(), `{"n":1`) {
@@ -56,7 +56,7 @@ func connect(t *testing.T, addr, caller string) (retry int, stays bool, leave fu
 // until waits for a condition.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: " + what)
 		}

@@ -24,7 +24,7 @@ func rawStream(t *testing.T, addr, version string, query url.Values) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Minute))
 	if _, err := fmt.Fprintf(conn, "GET /sse?%s HTTP/%s\r\nHost: x\r\n\r\n", query.Encode(), version); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func openSocket(t *testing.T, addr string, query url.Values) *websocket.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ws.Close() })
-	_ = ws.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = ws.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	return ws
 }
 

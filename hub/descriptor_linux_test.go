@@ -34,7 +34,7 @@ func TestCannotBeWatched(t *testing.T) {
 	defer h.Close()
 	server, client := tcpPair(t)
 	follow(h, server, 0, 0).unwatched(syscall.ENOSPC)
-	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = client.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	got, err := io.ReadAll(client)
 	if err != nil || !bytes.Equal(got, closeFrame(uint16(CloseTryLater), "cannot be served, try later")) {
 		t.Errorf("%q, %v", got, err)

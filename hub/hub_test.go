@@ -254,7 +254,7 @@ func dialSSE(t testing.TB, addr, channel, after string) *sseReader {
 // next returns the next event. There is none without data: clients would show an empty one, or not
 // keep its id.
 func (r *sseReader) next() (event, error) {
-	_ = r.conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = r.conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	var e event
 	for {
 		line, err := r.br.ReadString('\n')

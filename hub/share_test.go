@@ -30,7 +30,7 @@ func dial(t *testing.T, addr, query string) *websocket.Conn {
 func serves(t *testing.T, ws *websocket.Conn) (bool, string) {
 	t.Helper()
 	_ = ws.WriteJSON(map[string]string{"op": "ping"})
-	_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = ws.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	_, _, err := ws.ReadMessage()
 	if err != nil {
 		return false, err.Error()
@@ -76,7 +76,7 @@ func TestUnprovenShare(t *testing.T) {
 	_, addr := limited(t, hub.Options{Unproven: 3, UnprovenPerAddress: 2})
 	closed := func(query string) string {
 		ws := dial(t, addr, "unproven&"+query)
-		_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = ws.SetReadDeadline(time.Now().Add(3 * time.Minute))
 		_, _, err := ws.ReadMessage()
 		return fmt.Sprint(err)
 	}
@@ -178,7 +178,7 @@ func TestPingsAreAnsweredTogether(t *testing.T) {
 	if _, err := conn.Write(burst); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	pongs, last := 0, false
 	for !last {
 		var head [2]byte

@@ -253,7 +253,7 @@ func TestSlowFollowerMissesOnlySupersededProgress(t *testing.T) {
 		}
 		return nil
 	})
-	_ = socket.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = socket.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	received := map[string][]note{}
 	complete := func(feed string) bool {
 		n := len(received[feed])
@@ -380,7 +380,7 @@ func TestFramesNeverInterleave(t *testing.T) {
 		}
 		return nil
 	})
-	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	for {
 		var m struct {
 			Op     string
@@ -429,7 +429,7 @@ func dialSocketAs(t *testing.T, addr, query string) *websocket.Conn {
 
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
+	for deadline := time.Now().Add(3 * time.Minute); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatal("condition never held")
 		}

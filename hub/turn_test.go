@@ -27,7 +27,7 @@ func (l *log) add(e entry) {
 
 func (l *log) until(t *testing.T, done func([]entry) bool) []entry {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		l.mu.Lock()
 		entries := slices.Clone(l.entries)
 		l.mu.Unlock()
@@ -69,7 +69,7 @@ func pass(t *testing.T, gate chan struct{}) {
 	t.Helper()
 	select {
 	case gate <- struct{}{}:
-	case <-time.After(10 * time.Second):
+	case <-time.After(3 * time.Minute):
 		close(gate)
 		t.Fatal("nothing more is sent to many")
 	}

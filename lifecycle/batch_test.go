@@ -312,7 +312,7 @@ func TestEndsWaitForTheStore(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it was never told")
 		}

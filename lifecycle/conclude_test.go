@@ -279,7 +279,7 @@ func TestConcludeWaitsForTheStore(t *testing.T) {
 	for _, m := range submitted(t, s, concluding("b", 1<<20), members(2), nil) {
 		report(t, s, m, succeed("application/json", "1"))
 	}
-	for deadline := time.Now().Add(20 * time.Second); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); status(t, store, "b").Status != lifecycle.Succeeded; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it was never concluded")
 		}
@@ -459,7 +459,7 @@ func TestFailFastWhileItIsStored(t *testing.T) {
 	if _, err := s.Batches().Submit(t.Context(), client, sub, members(100), nil); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !status(t, store, "b").Status.Terminal(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !status(t, store, "b").Status.Terminal(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v", status(t, store, "b").Batch)
 		}

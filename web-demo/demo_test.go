@@ -38,7 +38,7 @@ var shots = flag.String("shots", "", "write screenshots of the page into this `d
 
 // patience bounds every wait for something that must happen. Nothing waits this long
 // when all is well.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // TestDemo uses the page in a real browser against the real gateway. To use one that
 // runs already, set HARK_DEMO_URL.

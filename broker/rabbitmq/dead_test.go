@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -36,7 +35,7 @@ func TestDead(t *testing.T) {
 	stop := consume(t, b, 1, handle)
 	count := func(want int) {
 		t.Helper()
-		eventually(t, fmt.Sprint(want, " are dead"), 30*time.Second, func() bool {
+		eventually(t, fmt.Sprint(want, " are dead"), func() bool {
 			counts, err := b.DeadCounts([]string{"a", "b"})
 			return err == nil && counts["a"] == want && counts["b"] == 0
 		})

@@ -49,7 +49,7 @@ func received(t *testing.T, came <-chan amqp.Delivery) amqp.Delivery {
 	select {
 	case d := <-came:
 		return d
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("no event")
 		return amqp.Delivery{}
 	}
@@ -102,7 +102,7 @@ func TestPublishEventsAfterLoss(t *testing.T) {
 	b, exchange := openExchange(t, url, Options{})
 	insist := func(e Event) {
 		t.Helper()
-		eventually(t, e.ID, time.Minute, func() bool {
+		eventually(t, e.ID, func() bool {
 			n, err := b.PublishEvents(t.Context(), []Event{e})
 			if (n == 1) != (err == nil) || err != nil && !errors.Is(err, broker.ErrUnavailable) {
 				t.Fatal(n, err)

@@ -55,12 +55,12 @@ func TestDelayedOnce(t *testing.T) {
 			}
 		})
 	}()
-	eventually(t, "all have come", 30*time.Second, func() bool {
+	eventually(t, "all have come", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(came) == jobs
 	})
-	eventually(t, "nothing waits", 30*time.Second, func() bool {
+	eventually(t, "nothing waits", func() bool {
 		ch := channel(t, shared.RabbitMQ(t).URL)
 		defer ch.Close()
 		left := 0
@@ -94,7 +94,7 @@ func TestPrune(t *testing.T) {
 	}
 	waiting := func(want int) {
 		t.Helper()
-		eventually(t, fmt.Sprint(want, " wait"), 30*time.Second, func() (ok bool) {
+		eventually(t, fmt.Sprint(want, " wait"), func() (ok bool) {
 			n, consumers, err := b.Waiting("a")
 			return err == nil && n == want && consumers == 0
 		})

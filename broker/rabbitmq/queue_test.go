@@ -100,10 +100,10 @@ func TestQuietStart(t *testing.T) {
 		return n
 	}
 	forget(t, open(t, server.URL, o, "a", "b", "c"), server.URL)
-	eventually(t, "the first start is in the log", 10*time.Second, func() bool { return lines() > 0 })
+	eventually(t, "the first start is in the log", func() bool { return lines() > 0 })
 	open(t, server.URL, o, "a", "b", "c")
 	open(t, server.URL, o, "a", "b", "c", "d") // asks for what is new
-	eventually(t, "the new route is in the log", 10*time.Second, func() bool { return lines() > 1 })
+	eventually(t, "the new route is in the log", func() bool { return lines() > 1 })
 	if n := lines(); n != 2 {
 		t.Errorf("%d lines, want one of the first start and one of the new route", n)
 	}
@@ -143,7 +143,7 @@ func TestMismatch(t *testing.T) {
 func inQueue(t *testing.T, ch *amqp.Channel, name string) amqp.Delivery {
 	t.Helper()
 	var m amqp.Delivery
-	eventually(t, "a message in "+name, 10*time.Second, func() bool {
+	eventually(t, "a message in "+name, func() bool {
 		var ok bool
 		var err error
 		if m, ok, err = ch.Get(name, true); err != nil {
@@ -234,7 +234,7 @@ func TestBadMessages(t *testing.T) {
 func TestFull(t *testing.T) {
 	b := openShared(t, Options{MaxWaiting: 3}, "a", "b")
 	var err error
-	eventually(t, "a connection", time.Minute, func() bool { return b.Publish(t.Context(), job("0")) == nil })
+	eventually(t, "a connection", func() bool { return b.Publish(t.Context(), job("0")) == nil })
 	n := 1
 	for ; err == nil && n < 50; n++ { // the server notices a little late
 		err = b.Publish(t.Context(), job(fmt.Sprint(n)))
@@ -245,8 +245,8 @@ func TestFull(t *testing.T) {
 	publish(t, b, broker.Job{ID: "elsewhere", Route: "b"})
 	var done atomic.Int64
 	defer consume(t, b, 5, func(d broker.Delivery) { d.Ack(); done.Add(1) })()
-	eventually(t, "empty queues", 10*time.Second, func() bool { return done.Load() == int64(n) })
-	eventually(t, "room", 10*time.Second, func() bool { return b.Publish(t.Context(), job("more")) == nil })
+	eventually(t, "empty queues", func() bool { return done.Load() == int64(n) })
+	eventually(t, "room", func() bool { return b.Publish(t.Context(), job("more")) == nil })
 }
 
 // TestQueueDeleted: a job without a queue is not taken, and the queue comes back.
@@ -265,14 +265,14 @@ func TestQueueDeleted(t *testing.T) {
 		t.Errorf("publish without a queue: %v", err)
 	}
 	publish(t, b, broker.Job{ID: "elsewhere", Route: "b"})
-	eventually(t, "the queue is there again", 10*time.Second, func() bool { return b.Publish(t.Context(), job("y")) == nil })
+	eventually(t, "the queue is there again", func() bool { return b.Publish(t.Context(), job("y")) == nil })
 
 	came, handle := given()
 	defer consume(t, b, 5, handle)()
 	next(t, came).Ack()
 	next(t, came).Ack()
 	remove() // below a consumer
-	eventually(t, "the queue is there again", 10*time.Second, func() bool { return b.Publish(t.Context(), job("z")) == nil })
+	eventually(t, "the queue is there again", func() bool { return b.Publish(t.Context(), job("z")) == nil })
 	if d := next(t, came); d.Job().ID != "z" {
 		t.Errorf("%+v", d.Job())
 	} else {
@@ -300,7 +300,7 @@ func TestPlaces(t *testing.T) {
 		d.Ack()
 		done.Add(1)
 	})()
-	eventually(t, "all are done", time.Minute, func() bool { return done.Load() == jobs })
+	eventually(t, "all are done", func() bool { return done.Load() == jobs })
 	if n := most.Load(); n != prefetch {
 		t.Errorf("up to %d at a time, want %d", n, prefetch)
 	}

@@ -89,7 +89,7 @@ func openShared(t testing.TB, o Options, routes ...string) *Broker {
 // connected waits until a broker is.
 func connected(t testing.TB, b *Broker) {
 	t.Helper()
-	eventually(t, "it is connected", 30*time.Second, func() bool { return b.Ready(t.Context()) == nil })
+	eventually(t, "it is connected", func() bool { return b.Ready(t.Context()) == nil })
 }
 
 // channel opens a channel on a connection of the test's own.
@@ -107,9 +107,10 @@ func channel(t testing.TB, url string) *amqp.Channel {
 	return ch
 }
 
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, patience time.Duration, condition func() bool) {
+// eventually waits for a condition, long, because a machine may be busy.
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
+	const patience = 3 * time.Minute
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", patience, what)
@@ -157,7 +158,7 @@ func next(t testing.TB, c <-chan broker.Delivery) broker.Delivery {
 	select {
 	case d := <-c:
 		return d
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("no delivery")
 		return nil
 	}

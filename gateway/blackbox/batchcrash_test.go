@@ -25,7 +25,7 @@ func many(n int, content string) []string {
 // until waits for a condition that a gateway is to be killed under.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
+	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatal("never ", what)
 		}
@@ -140,7 +140,7 @@ func TestBatchRefused(t *testing.T) {
 
 	relieve()
 	start(t, s.args(s.rabbit.Addr)...) // with processors
-	g.within(2*time.Minute, func() bool {
+	g.eventually(func() bool {
 		again := g.call("POST", "/v1/batches", body)
 		if again.status == 503 { // RabbitMQ goes on refusing whoever does not let off
 			seconds, _ := strconv.Atoi(again.header.Get("Retry-After"))
@@ -150,7 +150,7 @@ func TestBatchRefused(t *testing.T) {
 	})
 	// RabbitMQ may have taken one request and refused the next. If that one has begun, the batch is
 	// not taken back: whoever tends to batches queues the rest.
-	g.within(2*time.Minute, func() bool {
+	g.eventually(func() bool {
 		return g.call("GET", "/v1/batches/b", nil, "Prefer: wait=10").want(200).json()["endedAt"] != nil
 	})
 	if doc := g.ended("b"); doc["status"] != "succeeded" || counts(doc) != [6]int{31, 0, 31} {

@@ -71,7 +71,7 @@ func TestJobsLeaveWithTheirRequests(t *testing.T) {
 	}
 	canceled, stays := s.submit("default", "canceled"), s.submit("default", "stays")
 	s.call("POST", "/v1/requests/"+canceled+"/cancel", nil).want(200)
-	s.within(time.Minute, func() bool {
+	s.eventually(func() bool {
 		out, err := servers.rabbit.Ctl("list_queues", "name", "messages")
 		return err == nil && strings.Contains(out, servers.prefix+".work.default\t1\n")
 	})

@@ -31,7 +31,7 @@ func (s *server) line() *line {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(3 * time.Minute))
 	return &line{t: s.t, Conn: c, reader: bufio.NewReader(c)}
 }
 

@@ -37,7 +37,7 @@ func receive(t *testing.T, url, queue string, each func(amqp.Delivery) (done boo
 	if err != nil {
 		t.Fatal(err)
 	}
-	late := time.After(time.Minute)
+	late := time.After(patience)
 	for {
 		select {
 		case d, ok := <-came:

@@ -244,7 +244,7 @@ func (c *cluster) killInWork(n int) {
 // await waits for a condition as long as a fault may last.
 func (c *cluster) await(what string, condition func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("not within a minute: %s", what)
 		}

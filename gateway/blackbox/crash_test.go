@@ -65,7 +65,7 @@ func TestNothingIsLostWhenKilled(t *testing.T) {
 		func() bool { return count() == requests },          // all accepted, few done
 		func() bool { return ended.Load() >= 2*requests/3 }, // towards the end
 	} {
-		for deadline := time.Now().Add(3 * time.Minute); !due(); {
+		for deadline := time.Now().Add(patience); !due(); {
 			if time.Now().After(deadline) {
 				t.Fatalf("before kill %d: only %d accepted, %d ended", n, count(), ended.Load())
 			}

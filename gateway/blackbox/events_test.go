@@ -397,7 +397,7 @@ func say(t testing.TB, conn *websocket.Conn, message string) {
 
 func expect(t testing.TB, conn *websocket.Conn, want string) map[string]any {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	var got, wanted map[string]any
 	if err := conn.ReadJSON(&got); err != nil {
 		t.Fatal(err)
@@ -482,7 +482,7 @@ func TestSocketIsClosedWithACode(t *testing.T) {
 	anywhere(t)
 	s := start(t)
 	closed := func(conn *websocket.Conn) int {
-		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 		for {
 			if _, _, err := conn.ReadMessage(); err != nil {
 				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
@@ -544,7 +544,7 @@ func TestSpeaksBeforeItListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
-	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	res, err := http.ReadResponse(r, nil)
 	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		t.Fatalf("%v %v", err, res)
@@ -724,7 +724,7 @@ func TestSlowReaderMissesOnlySupersededProgress(t *testing.T) {
 		return n
 	}
 	// What was dropped is more than twice what may wait.
-	for late := time.Now().Add(time.Minute); figure("hark_messages_coalesced_total") < 200 && !t.Failed(); time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(patience); figure("hark_messages_coalesced_total") < 200 && !t.Failed(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Errorf("nothing was dropped: %s", s.call("GET", "/metrics", nil).body)
 		}
@@ -768,7 +768,7 @@ func TestStreamWithABody(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = fmt.Fprintf(conn, "GET /v1/requests/%s/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s\r\n\r\n", id, head)
-		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 		r := bufio.NewReader(conn)
 		for line := ""; !strings.HasPrefix(line, "data: "); {
 			if line, err = r.ReadString('\n'); err != nil {
@@ -785,7 +785,7 @@ func TestStreamWithABody(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 2\r\n\r\n")
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 400 ") {
 		t.Errorf("%q, %v", line, err)
 	}

@@ -31,7 +31,7 @@ func (s *server) raw(method, version, path string, fields ...string) (*http.Resp
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Minute))
 	fields = append(fields, "Host: "+conn.RemoteAddr().String(), "Accept: text/event-stream")
 	if _, err := fmt.Fprintf(conn, "%s %s HTTP/%s\r\n%s\r\n\r\n", method, path, version, strings.Join(fields, "\r\n")); err != nil {
 		s.t.Fatal(err)

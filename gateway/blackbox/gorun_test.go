@@ -33,7 +33,7 @@ func addressOf(t *testing.T, out io.Reader) string {
 // untilClosed returns when nobody holds the other end of a pipe any more.
 func untilClosed(t *testing.T, pipe *os.File) {
 	t.Helper()
-	_ = pipe.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = pipe.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	if _, err := io.Copy(io.Discard, pipe); err != nil {
 		t.Errorf("the gateway does not end: %v", err)
 	}

@@ -35,7 +35,7 @@ func TestDeadEndpoints(t *testing.T) {
 		s.call("POST", "/v1/requests", `{"content":1,"id":"`+id+`"}`, async).want(202)
 		s.process(id)
 	}
-	s.within(time.Minute, func() bool { return r.count() >= healthy*requests*4 })
+	s.eventually(func() bool { return r.count() >= healthy*requests*4 })
 	for _, h := range hooks {
 		h.settled()
 		if n := h.health("failures"); n != 0.0 {

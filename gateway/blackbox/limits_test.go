@@ -55,14 +55,14 @@ func TestDescriptorsRunOut(t *testing.T) {
 			if len(conns) != 1 {
 				t.Fatalf("%q: cannot connect from %s", say, address)
 			}
-			_ = conns[0].SetReadDeadline(time.Now().Add(15 * time.Second))
+			_ = conns[0].SetReadDeadline(time.Now().Add(3 * time.Minute))
 			answer, err := http.ReadResponse(bufio.NewReader(conns[0]), nil)
 			if err != nil || answer.StatusCode != http.StatusOK {
 				t.Errorf("%q held by %d: from %s %v %v", say, len(held), address, answer, err)
 			}
 		}
 		stream := hold(t, "127.0.0.3", p.url, 1, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")[0]
-		_ = stream.SetReadDeadline(time.Now().Add(15 * time.Second))
+		_ = stream.SetReadDeadline(time.Now().Add(3 * time.Minute))
 		begun, err := http.ReadResponse(bufio.NewReader(stream), nil)
 		first := make([]byte, 100)
 		if err == nil {

@@ -170,11 +170,11 @@ func (r *record) String() string {
 // until waits until the process has said something.
 func (r *record) until(part string) {
 	r.t.Helper()
-	patience := time.After(time.Minute)
+	late := time.After(patience)
 	for !strings.Contains(r.String(), part) {
 		select {
 		case <-r.more:
-		case <-patience:
+		case <-late:
 			r.t.Fatalf("%q was never said: %s", part, r)
 		}
 	}

@@ -267,7 +267,7 @@ func (r *rights) talk(target string, header http.Header, p proof) string {
 		return fmt.Sprint(res.StatusCode)
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	ws := &socketConn{r.t, c}
 	if p.who == nobody {
 		ws.say(`{"op":"subscribe","channel":"request:` + r.pending + `"}`)

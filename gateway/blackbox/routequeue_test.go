@@ -227,7 +227,7 @@ func TestRouteQueueRelayKilled(t *testing.T) {
 		var d amqp.Delivery
 		select {
 		case d = <-came:
-		case <-time.After(time.Minute):
+		case <-time.After(3 * time.Minute):
 			t.Fatalf("%d of %d have come, and %d twice", len(begun), requests, again)
 		}
 		var j jobOf

@@ -129,7 +129,7 @@ func (s *script) start(ts *testscript.TestScript, neg bool, args []string, at st
 func (s *script) wait(ts *testscript.TestScript, expression string) []string {
 	re, err := regexp.Compile(expression)
 	ts.Check(err)
-	patience := time.After(30 * time.Second)
+	late := time.After(patience)
 	for {
 		if found := re.FindStringSubmatch(s.said.String()); found != nil {
 			ts.Logf("%s", found[0])
@@ -137,7 +137,7 @@ func (s *script) wait(ts *testscript.TestScript, expression string) []string {
 		}
 		select {
 		case <-s.said.more:
-		case <-patience:
+		case <-late:
 			ts.Fatalf("%q was never said:\n%s", expression, s.said)
 		}
 	}

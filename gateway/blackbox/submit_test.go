@@ -229,14 +229,12 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
+// patience is how long a test waits for what has to happen before it says that it never did: long,
+// because a machine may be busy.
+const patience = 3 * time.Minute
+
 // eventually waits until a condition holds, asking over and over.
 func (s *server) eventually(holds func() bool) {
-	s.t.Helper()
-	s.within(time.Minute, holds)
-}
-
-// within is eventually for what may take longer.
-func (s *server) within(patience time.Duration, holds func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {

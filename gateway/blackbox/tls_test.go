@@ -160,7 +160,7 @@ func readSocket(ws *websocket.Conn) (offset int, err error) {
 				return offset, err
 			}
 		}
-		_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = ws.SetReadDeadline(time.Now().Add(3 * time.Minute))
 		_, text, err := ws.ReadMessage()
 		if err != nil {
 			return offset, err
@@ -195,7 +195,7 @@ func TestBodiesOverTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(3 * time.Minute))
 		return &line{t: t, Conn: c, reader: bufio.NewReader(c)}
 	}
 	const head = "POST /v1/requests HTTP/1.1\nHost: localhost\nContent-Type: application/json\nPrefer: respond-async\nContent-Length: "

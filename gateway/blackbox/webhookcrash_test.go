@@ -95,7 +95,7 @@ func (b *backlog) reached(part, of int) {
 func (b *backlog) check(s *server, most int) {
 	b.t.Helper()
 	for _, h := range b.endpoints {
-		s.within(time.Minute, func() bool {
+		s.eventually(func() bool {
 			health := s.call("GET", h.path, nil).want(200).json()["health"].(map[string]any)
 			return health["waiting"] == 0.0 && health["sending"] == 0.0
 		})

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // TestWebhookOrder: with a concurrency of 1 the events of each request arrive in their order, each
@@ -71,7 +70,7 @@ func TestWebhookOrder(t *testing.T) {
 		})
 	}
 	working.Wait()
-	s.within(2*time.Minute, func() bool {
+	s.eventually(func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return arrived >= requests*events || t.Failed()

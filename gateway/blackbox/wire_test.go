@@ -186,7 +186,7 @@ func (w *wire) call(what, line, body string, fields ...string) {
 		w.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Minute))
 	method, _, _ := strings.Cut(line, " ")
 	var head strings.Builder
 	head.WriteString(line + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")

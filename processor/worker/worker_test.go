@@ -103,7 +103,7 @@ var healthURL = regexp.MustCompile(`"url":"(http://[^/]*)/health/ready"`)
 // url waits until the worker has said where its health is served.
 func (l *logged) url(t *testing.T) string {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		l.mu.Lock()
 		m := healthURL.FindStringSubmatch(l.text.String())
 		l.mu.Unlock()
@@ -152,7 +152,7 @@ func TestHealth(t *testing.T) {
 		t.Helper()
 		var code int
 		var body string
-		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			if code, body = get(path); code == status && strings.Contains(body, says) {
 				return
 			}
@@ -191,7 +191,7 @@ func TestHealth(t *testing.T) {
 			Content: lifecycle.Content{Type: "application/json", Data: []byte(content)},
 		}
 		// This lasts until RabbitMQ is there.
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			_, err := service.Submit(t.Context(), lifecycle.Principal{Subject: "alice"}, sub)
 			if err == nil {
 				return
@@ -258,7 +258,7 @@ func TestHealth(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("it does not end")
 	}
 }

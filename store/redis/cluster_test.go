@@ -65,7 +65,7 @@ func TestClusterNodes(t *testing.T) {
 		t.Error(err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	masters[2].Kill()
 	failed := 0

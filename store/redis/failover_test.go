@@ -40,7 +40,7 @@ func TestReplicaWithoutTheNewestWritesTakesOver(t *testing.T) {
 			if err := first.Set(ctx, "replicated", 1, 0).Err(); err != nil {
 				t.Fatal(err)
 			}
-			within(t, time.Minute, "replication", func() bool { return promote.Get(ctx, "replicated").Val() == "1" })
+			within(t, "replication", func() bool { return promote.Get(ctx, "replicated").Val() == "1" })
 			if err := promote.Do(ctx, "REPLICAOF", "NO", "ONE").Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +56,7 @@ func TestReplicaWithoutTheNewestWritesTakesOver(t *testing.T) {
 			}
 			proxy.Retarget(replica.Addr)
 			for name, f := range map[string]*follower{"live": live, "late": late} {
-				within(t, time.Minute, name+" follower is told", func() bool {
+				within(t, name+" follower is told", func() bool {
 					f.mu.Lock()
 					defer f.mu.Unlock()
 					return f.resets == 1
@@ -65,7 +65,7 @@ func TestReplicaWithoutTheNewestWritesTakesOver(t *testing.T) {
 			apply(t, other, "r", lifecycle.Succeed{})
 			end := uint64(2 + after.events + 1)
 			for _, f := range []*follower{live, late} {
-				within(t, time.Minute, "end", func() bool {
+				within(t, "end", func() bool {
 					f.mu.Lock()
 					defer f.mu.Unlock()
 					return f.offsets[len(f.offsets)-1] == end && f.resets == 1

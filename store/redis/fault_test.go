@@ -38,6 +38,27 @@ func insist(ctx context.Context, f func() error) error {
 	}
 }
 
+// cutting cuts all connections over and over until stop is called. Between two cuts something is
+// done, which the test counts: if it were cut by time alone, a slow machine might never do anything.
+func cutting(proxy *servertest.ProxyServer, done *atomic.Int64) (stop func()) {
+	ended := make(chan struct{})
+	var cutter sync.WaitGroup
+	cutter.Go(func() {
+		for last := int64(0); ; {
+			select {
+			case <-ended:
+				return
+			case <-time.After(3 * time.Millisecond):
+				if n := done.Load(); n != last {
+					proxy.Cut()
+					last = n
+				}
+			}
+		}
+	})
+	return func() { close(ended); cutter.Wait() }
+}
+
 // agree checks that what is stored of a request agrees: its newest event is its state.
 func agree(t testing.TB, s *redis.Store, id string) lifecycle.Request {
 	t.Helper()
@@ -77,7 +98,7 @@ func TestKilledServer(t *testing.T) {
 			a, b := open(t, server.URL, o), open(t, server.URL, o)
 			h := newHub(t, b)
 			feed := follow(t, h, aliceFeed, nil)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			var mu sync.Mutex
 			acknowledged := map[string]uint64{}
@@ -118,12 +139,12 @@ func TestKilledServer(t *testing.T) {
 			}
 			for range 3 {
 				from := steps.Load()
-				within(t, 20*time.Second, "traffic", func() bool { return steps.Load() > from+300 })
+				within(t, "traffic", func() bool { return steps.Load() > from+300 })
 				server.Kill()
 				server.Restart()
 			}
 			from := steps.Load()
-			within(t, 20*time.Second, "traffic", func() bool { return steps.Load() > from+300 })
+			within(t, "traffic", func() bool { return steps.Load() > from+300 })
 			close(stop)
 			workers.Wait()
 
@@ -159,7 +180,7 @@ func TestKilledServer(t *testing.T) {
 func TestPausedServer(t *testing.T) {
 	server := servertest.Redis(t)
 	s := open(t, server.URL, redis.Options{Timeout: 300 * time.Millisecond})
-	before, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	before, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	// A busy machine may need longer than that for an answer.
 	if err := insist(before, func() error { _, err := s.Create(before, submission("a")); return err }); err != nil {
@@ -180,7 +201,7 @@ func TestPausedServer(t *testing.T) {
 		}
 	}
 	server.Resume()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := insist(ctx, func() error { return s.Probe(ctx) }); err != nil {
 		t.Fatal(err)
@@ -333,20 +354,11 @@ func TestLostAnswers(t *testing.T) {
 			o := redis.Options{Prefix: fmt.Sprint("lost", partitions), Partitions: partitions}
 			s := open(t, "redis://"+proxy.Addr+"?pool_size=8", o)
 			direct := open(t, server.URL, o)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			done := make(chan struct{})
-			var cutting, workers sync.WaitGroup
-			cutting.Go(func() {
-				for {
-					select {
-					case <-done:
-						return
-					case <-time.After(3 * time.Millisecond):
-						proxy.Cut()
-					}
-				}
-			})
+			var done atomic.Int64
+			stop := cutting(proxy, &done)
+			var workers sync.WaitGroup
 			var unknown atomic.Int32
 			for w := range 8 {
 				workers.Go(func() {
@@ -356,22 +368,24 @@ func TestLostAnswers(t *testing.T) {
 						if err := insist(ctx, func() error { _, err := s.Create(ctx, sub); return err }); err != nil {
 							t.Error(err)
 						}
+						done.Add(1)
 						for _, c := range []lifecycle.Change{lifecycle.Start{}, lifecycle.Succeed{}} {
 							_, err := s.Apply(ctx, lifecycle.Named(id), c)
 							if err == nil {
+								done.Add(1)
 								continue
 							}
 							unknown.Add(1)
 							if err := insist(ctx, func() error { _, err := s.Apply(ctx, lifecycle.Named(id), c); return err }); err != nil {
 								t.Error(err)
 							}
+							done.Add(1)
 						}
 					}
 				})
 			}
 			workers.Wait()
-			close(done)
-			cutting.Wait()
+			stop()
 			for w := range 8 {
 				for i := range 30 {
 					if r := agree(t, direct, fmt.Sprintf("w%d-%d", w, i)); r.Sequence != 3 || r.Attempt != 1 || r.Status != lifecycle.Succeeded {

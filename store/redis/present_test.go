@@ -41,7 +41,7 @@ func TestPresent(t *testing.T) {
 	attend(lifecycle.Process{Name: "one", Kind: "worker", Minute: map[string]lifecycle.Steps{"r": {Started: 3}}}, time.Hour)
 	attend(lifecycle.Process{Name: "two"}, time.Hour)
 	attend(lifecycle.Process{Name: "brief"}, time.Millisecond)
-	for end := time.Now().Add(time.Minute); !slices.Equal(names(), []string{"one", "two"}); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !slices.Equal(names(), []string{"one", "two"}); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%v are there", names())
 		}

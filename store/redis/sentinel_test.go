@@ -24,13 +24,13 @@ func TestSentinel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Sentinel")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	master := servertest.Redis(t)
 	host, port, _ := net.SplitHostPort(master.Addr)
 	replica := servertest.Redis(t, "--replicaof", host, port, "--repl-diskless-sync-delay", "0")
 	backup := client(t, replica)
-	within(t, 20*time.Second, "the replica is in step", func() bool {
+	within(t, "the replica is in step", func() bool {
 		role, err := backup.Do(ctx, "role").Slice()
 		return err == nil && len(role) > 3 && role[3] == "connected"
 	})
@@ -89,7 +89,7 @@ func startSentinel(t *testing.T, host, port string) (addr string) {
 	})
 	c := goredis.NewSentinelClient(&goredis.Options{Addr: addr})
 	defer func() { _ = c.Close() }()
-	within(t, 20*time.Second, "the Sentinel knows the replica", func() bool {
+	within(t, "the Sentinel knows the replica", func() bool {
 		replicas, err := c.Replicas(t.Context(), "hark").Result()
 		return err == nil && len(replicas) == 1
 	})

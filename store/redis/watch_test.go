@@ -52,7 +52,7 @@ func TestWatchThenReadMissesNothing(t *testing.T) {
 		}
 		starting.Wait()
 		if history.Top < 2 {
-			within(t, 5*time.Second, "the notification", func() bool { return top.Load() >= 2 })
+			within(t, "the notification", func() bool { return top.Load() >= 2 })
 		}
 		s.Unwatch(key)
 		notified.Delete(key)
@@ -89,7 +89,7 @@ func TestInterest(t *testing.T) {
 	if err := s.Watch(t.Context(), "owner:5"); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "11 channels are left", func() bool { return channels() == 11 })
+	within(t, "11 channels are left", func() bool { return channels() == 11 })
 	if err := s.Watch(t.Context(), "owner:6"); err != nil || channels() != 12 {
 		t.Error(err)
 	}
@@ -150,7 +150,7 @@ func TestFeedsOfNobody(t *testing.T) {
 					if want := fmt.Sprint(topic, events+i+1); got != want {
 						t.Errorf("received %q, want %q", got, want)
 					}
-				case <-time.After(5 * time.Second):
+				case <-time.After(3 * time.Minute):
 					t.Fatal("nothing is received")
 				}
 			}
@@ -184,7 +184,7 @@ func TestUsedAgain(t *testing.T) {
 			if got != want {
 				t.Errorf("received %d, want %d", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(3 * time.Minute):
 			t.Fatalf("%d was not received", want)
 		}
 	}

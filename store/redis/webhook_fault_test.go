@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,26 +112,17 @@ func TestLostAnswersOfWebhooks(t *testing.T) {
 	server := servertest.Redis(t)
 	proxy := servertest.Proxy(t, server.Addr)
 	s, direct := open(t, "redis://"+proxy.Addr+"?pool_size=4", redis.Options{}), open(t, server.URL, redis.Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	const messages = 200
+	var done atomic.Int64
 	retry := func(f func() error) {
 		if err := insist(ctx, f); err != nil {
 			t.Error(err)
 		}
+		done.Add(1)
 	}
-	done := make(chan struct{})
-	var cutting sync.WaitGroup
-	cutting.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(3 * time.Millisecond):
-				proxy.Cut()
-			}
-		}
-	})
+	stop := cutting(proxy, &done)
 	endpoint(t, direct, dispatch.Endpoint{ID: "e", Concurrency: 10})
 	for i := range messages {
 		retry(func() error {
@@ -157,8 +148,7 @@ func TestLostAnswersOfWebhooks(t *testing.T) {
 			direct.Advance(time.Minute)
 		}
 	}
-	close(done)
-	cutting.Wait()
+	stop()
 	if _, h, err := direct.Endpoint(ctx, "alice", "e"); err != nil || h.Successes != messages || h.Waiting != 0 || h.Sending != 0 {
 		t.Errorf("%+v, %v", h, err)
 	}

@@ -109,7 +109,7 @@ func gone(t *testing.T, c *Conn) {
 	if runtime.GOOS == "windows" {
 		t.Skip("it is not seen there")
 	}
-	for deadline := time.Now().Add(10 * time.Second); !hangup.Left(c); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !hangup.Left(c); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not seen")
 		}
