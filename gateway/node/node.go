@@ -349,7 +349,7 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.stall.Run(sweeping) })
 	running.Go(func() { g.sweep(sweeping) })
 	running.Go(func() { g.guard.Run(sweeping) })
-	running.Go(func() { releaseMemory(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
+	running.Go(func() { backends.PaceMemory(sweeping, func() int64 { bytes, _ := g.api.BodyBytes(); return bytes }) })
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	running.Go(func() { g.countDead(sweeping) })

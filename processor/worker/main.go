@@ -207,6 +207,7 @@ func run(ctx context.Context, o options, out io.Writer, log *slog.Logger) (err e
 	var attending sync.WaitGroup
 	present, leave := context.WithCancel(context.Background())
 	attending.Go(func() { b.Attend(present, func() lifecycle.Process { return b.Working(self, workers) }, log) })
+	attending.Go(func() { backends.PaceMemory(present, func() int64 { return 0 }) })
 	defer func() {
 		leave()
 		attending.Wait()

@@ -1,4 +1,4 @@
-package node
+package backends
 
 import (
 	"context"
@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// releaseMemory gives memory back to the system when the process is idle. The runtime keeps up to
-// as much again as is in use for the next allocations; after thousands of connections have been
-// made, and wait, that would be most of what they cost. held returns how many bytes bodies have:
-// these give no room to garbage, see memoryLimit.
-func releaseMemory(ctx context.Context, held func() int64) {
+// PaceMemory sets how often a process under load collects its heap, and gives memory back to the
+// system when it is idle, until ctx ends. The runtime keeps up to as much again as is in use for
+// the next allocations; after thousands of connections have been made, and wait, that would be most
+// of what they cost. held returns how many bytes bodies have: these give no room to garbage, see
+// memoryLimit. GOGC and GOMEMLIMIT, where they are set, hold instead.
+func PaceMemory(ctx context.Context, held func() int64) {
 	const (
 		interval = time.Second
 		quiet    = 2 << 20 // bytes allocated in an interval
@@ -79,7 +80,7 @@ func releaseMemory(ctx context.Context, held func() int64) {
 
 // gcPercent is how much a heap with so many live bytes may grow before it is collected. By default
 // it doubles, which a small one under load does many times a second; so it gets some room, which
-// releaseMemory gives back.
+// PaceMemory gives back.
 func gcPercent(live uint64) int {
 	const room, most = 128 << 20, 400
 	percent := int(min(room*100/max(live, 1), most+100)) - 100

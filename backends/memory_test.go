@@ -1,4 +1,4 @@
-package node
+package backends
 
 import "testing"
 
