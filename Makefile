@@ -39,11 +39,12 @@ test-beside: # one after the other: the first ones share a folder of packages, t
 	@$(MAKE) test-shared
 	@$(MAKE) test-servers
 
-# Without vet, which lint calls.
+# Without vet, which lint calls. What fails beside others, and not alone, is told and does not fail.
+GOTEST = GO="$(GO)" sh scripts/gotest.sh
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GO) test -vet=off -race -shuffle=on -timeout=60m ./...
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GOTEST) ./... -vet=off -race -shuffle=on -timeout=60m
 	$(GO) test -C loadtest/centrifuge -vet=off ./...
-	$(GO) test -vet=off -race -shuffle=on -tags=portable ./hub
+	$(GOTEST) ./hub -vet=off -race -shuffle=on -tags=portable
 
 test-portable: ## hub and gateway as they are on systems other than Linux, tried on Linux: a goroutine for each connection
 	$(GO) test -race -shuffle=on -tags=portable ./hub
@@ -52,14 +53,14 @@ test-portable: ## hub and gateway as they are on systems other than Linux, tried
 
 # Without the race detector: test-go has it, on clusters of real servers, too.
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ, but those that are the same anywhere
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GO) test -vet=off -shuffle=on -timeout=50m ./gateway/blackbox
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GOTEST) ./gateway/blackbox -vet=off -shuffle=on -timeout=50m
 
 # The suites of store and broker say most of what versions differ in; of the gateway what lies between both.
 ON_SERVERS := Asking$$|Callback|Chaos|Dead|Keys|Lease$$|ManyNodes|Order|Positions|RabbitMQ|Redis|Restart|Retr
 SUITE ?= trixie
 test-servers: ## store, broker, and what the gateway does with work, on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -vet=off -shuffle=on -timeout=50m ./servertest ./broker/rabbitmq ./store/redis/...
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 sh scripts/servers.sh $(SUITE) $(GO) test -vet=off -shuffle=on -timeout=50m -run='$(ON_SERVERS)' ./gateway/blackbox
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh "./servertest ./broker/rabbitmq ./store/redis/..." -vet=off -shuffle=on -timeout=50m
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh ./gateway/blackbox -vet=off -shuffle=on -timeout=50m -run='$(ON_SERVERS)'
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test

@@ -198,8 +198,8 @@ func TestRepeatedElsewhere(t *testing.T) {
 	s := startServers(t)
 	silent, well := start(t, s.args(s.proxy.Addr, "--samples=false")...), start(t, s.args(s.rabbit.Addr, "--samples=false")...)
 	s.proxy.Drop(servertest.ToServer | servertest.ToClient)
-	// A machine may be so busy that the first node has taken its submission back before the second one
-	// is asked. Then it is tried with another id.
+	// A machine may be so busy that the first node has taken its submission back before the second
+	// one is asked. Then it is tried with another id.
 	var ids []string
 	for met := false; !met; {
 		id := fmt.Sprint("a", len(ids))

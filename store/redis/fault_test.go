@@ -39,7 +39,7 @@ func insist(ctx context.Context, f func() error) error {
 }
 
 // cutting cuts all connections over and over until stop is called. Between two cuts something is
-// done, which the test counts: if it were cut by time alone, a slow machine might never do anything.
+// done, which the test counts: by time alone, a slow machine might never do anything.
 func cutting(proxy *servertest.ProxyServer, done *atomic.Int64) (stop func()) {
 	ended := make(chan struct{})
 	var cutter sync.WaitGroup
