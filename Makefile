@@ -44,6 +44,7 @@ GOTEST = GO="$(GO)" sh scripts/gotest.sh
 test-go: ## the Go tests, with the race detector, in random order
 	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GOTEST) ./... -vet=off -race -shuffle=on -timeout=60m
 	$(GO) test -C loadtest/centrifuge -vet=off ./...
+	$(GO) test -C deploy/schemas -vet=off ./...
 	$(GOTEST) ./hub -vet=off -race -shuffle=on -tags=portable
 
 test-portable: ## hub and gateway as they are on systems other than Linux, tried on Linux: a goroutine for each connection

@@ -20,7 +20,7 @@ fi
 echo "lint: go mod tidy"
 go mod tidy -diff
 echo "lint: the modules of their own"
-for module in loadtest/asynq loadtest/centrifuge clienttest/follow clienttest/receivers/go clienttest/generated; do
+for module in deploy/schemas loadtest/asynq loadtest/centrifuge clienttest/follow clienttest/receivers/go clienttest/generated; do
 	(cd "$module" && go mod tidy -diff && go vet ./...)
 done
 echo "lint: scripts"
