@@ -174,6 +174,9 @@ func CodeOf(err error) int {
 	if _, ok := errors.AsType[*unreachableError](err); ok {
 		return ExitUnreachable
 	}
+	if _, ok := errors.AsType[*endlessError](err); ok {
+		return ExitUnreachable
+	}
 	if errors.Is(err, context.Canceled) {
 		return ExitInterrupted
 	}

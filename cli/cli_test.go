@@ -244,6 +244,91 @@ func TestFollowInterrupted(t *testing.T) {
 	}
 }
 
+// TestFollowStreamsThatEnd: who is given streams that end at once says so, comes back after longer
+// and longer pauses, and gives up in time, whatever little such streams say. One that is a stream
+// in the end is followed to its end.
+func TestFollowStreamsThatEnd(t *testing.T) {
+	const event = `data: {"id":"a1/x/1","type":"request.accepted","time":"2026-01-02T03:04:05Z","data":` + doc + "}\nid: 1\n\n"
+	for _, c := range []struct{ name, stream, says string }{
+		{"nothing", "", "nothing came: EOF"},
+		{"a comment", ":\n", "nothing came: EOF"},
+		{"how to come back", "retry: 1\n\n", "nothing came: EOF"},
+		{"a beginning", ":\nevent: start\ndata: {\"offset\":0}\nretry: 1\nid: 0\n\nevent: heartbeat\ndata: {\"interval\":1}\n\n", "no event came (start)"},
+		{"no room", "event: busy\ndata: {\"retry\":1}\nretry: 1\n\n", "no room (busy)"},
+		{"a proxy alone", "event: unavailable\ndata: {\"retry\":1}\nretry: 1\n\n", "no gateway (unavailable)"},
+		{"half an event", strings.TrimSuffix(event, "\n"), "nothing came"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var opened atomic.Int32
+			ends := make(chan struct{}) // closed when streams are such
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasSuffix(r.URL.Path, "/events") {
+					_, _ = io.WriteString(w, doc)
+					return
+				}
+				opened.Add(1)
+				w.Header().Set("Content-Type", "text/event-stream")
+				select {
+				case <-ends:
+					_, _ = io.WriteString(w, event+"event: end\ndata: {}\n\n")
+				default:
+					_, _ = io.WriteString(w, c.stream)
+				}
+			}))
+			t.Cleanup(s.Close)
+			for _, args := range []string{"follow", "follow a1", "submit sleep --wait", "submit sleep --follow"} {
+				opened.Store(0)
+				code, out, errOut := verb(t, "", append(strings.Fields(args), "--url="+s.URL, "--patience=400ms")...)
+				if code != cli.ExitUnreachable || out != "" {
+					t.Errorf("%s ends with %d and %q", args, code, out)
+				}
+				if strings.Count(errOut, "hark: tried again, for up to 400ms: the stream was opened and "+c.says) > 1 || strings.Count(errOut, "\n") > 3 ||
+					!strings.Contains(errOut, "hark: tried again, for up to 400ms: ") || !strings.Contains(errOut, c.says) || !strings.Contains(errOut, "there was no stream at "+s.URL+" for 400ms") {
+					t.Errorf("%s says %s", args, errOut)
+				}
+				// At once, after 0.1 s, after 0.2 s more, each a fifth more or less.
+				if n := opened.Load(); n < 1 || n > 4 {
+					t.Errorf("%s opened %d streams", args, n)
+				}
+			}
+			close(ends)
+			if code, out, errOut := verb(t, "", "follow", "a1", "--url="+s.URL); code != cli.ExitEnded || !strings.Contains(out, "a1  accepted") || strings.Contains(errOut, "again") {
+				t.Errorf("ends with %d: %s%s", code, out, errOut)
+			}
+		})
+	}
+}
+
+// TestFollowComesBack: streams that end at once and then are there again cost a line, and no event;
+// one that had an event is no end.
+func TestFollowComesBack(t *testing.T) {
+	var opened atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			_, _ = io.WriteString(w, doc)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		n := opened.Add(1)
+		switch {
+		case n <= 2:
+		case n <= 5:
+			if after := r.Header.Get("Last-Event-ID"); n > 3 && after != fmt.Sprint(n-3) {
+				t.Errorf("stream %d begins behind %q", n, after)
+			}
+			_, _ = fmt.Fprintf(w, "data: {\"id\":\"a1/x/%d\",\"type\":\"request.progress\",\"data\":%s}\nid: %d\n\n", n-2, doc, n-2)
+		default:
+			_, _ = io.WriteString(w, "event: end\ndata: {}\n\n")
+		}
+	}))
+	t.Cleanup(s.Close)
+	code, out, errOut := verb(t, "", "follow", "a1", "--url="+s.URL)
+	if code != cli.ExitEnded || strings.Count(out, "a1  progress") != 3 || strings.Count(errOut, "tried again") != 1 || strings.Count(errOut, "is lost, and opened again") != 3 {
+		t.Errorf("ends with %d: %s%s", code, out, errOut)
+	}
+}
+
 // TestKeys: a key that was made is in the file, listed without itself, and gone when it is revoked.
 func TestKeys(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")

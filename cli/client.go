@@ -26,7 +26,7 @@ import (
 type Remote struct {
 	URL      string        `name:"url" env:"HARK_URL" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The gateway, or the proxy in front of it."`
 	Key      string        `name:"key" placeholder:"FILE" help:"File with the API key or the token. The variable HARK_KEY has the key itself."`
-	Patience time.Duration `default:"30s" help:"How long to try again while no gateway answers."`
+	Patience time.Duration `default:"30s" help:"How long to try again while no gateway answers, or each stream ends at once without an event."`
 }
 
 // Client talks with one gateway. Its methods may be called concurrently.

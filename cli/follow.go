@@ -48,9 +48,8 @@ func (v *followVerb) run(ctx context.Context, s *Streams) error {
 }
 
 func (v *followVerb) follow(ctx context.Context, s *Streams, c *Client) error {
-	to := stream{client: c, after: v.After, lost: func(err error) {
-		_, _ = fmt.Fprintln(s.Err, "hark: the stream is lost, and opened again:", plain(err.Error()))
-	}}
+	progress := bar{s: s}
+	to := stream{client: c, after: v.After, say: progress.aside}
 	switch {
 	case v.ID != "":
 		to.path = "/v1/requests/" + escaped(v.ID) + "/events"
@@ -62,7 +61,6 @@ func (v *followVerb) follow(ctx context.Context, s *Streams, c *Client) error {
 			to.query = url.Values{"owner": {v.Owner}}
 		}
 	}
-	progress := bar{s: s}
 	var last request
 	err := to.follow(ctx, func(cursor string, data string) error {
 		var e event
@@ -120,24 +118,62 @@ type stream struct {
 	path   string
 	query  url.Values
 	after  string
-	lost   func(error) // is told once for each loss; may be nil
+	say    func(string) // is told what becomes of the stream, in a line
 
 	retry time.Duration
 }
 
-// silence is for how many heartbeats nothing may come.
-const silence = 3
+const (
+	silence = 3               // for how many heartbeats nothing may come
+	lasting = 5 * time.Second // how long a stream stands that was one, also if nothing happened
+)
 
 // errOver: the channel has ended, and so has its stream.
 var errOver = errors.New("the channel has ended")
 
-// follow calls f with each event until the channel has ended, f fails, or no gateway has answered
-// for as long as the client is patient. It returns nil at the end of the channel.
+// emptyError is that a stream was opened and ended at once, without an event: by a proxy that has
+// no gateway, by a gateway that has no room, by something that is none.
+type emptyError struct {
+	block string // the last named block in it, if there was one
+	err   error
+}
+
+func (e *emptyError) Error() string {
+	said := "nothing came"
+	switch e.block {
+	case "":
+	case "busy":
+		said = "the gateway has no room (busy)"
+	case "unavailable":
+		said = "the proxy has no gateway (unavailable)"
+	default:
+		said = "no event came (" + e.block + ")"
+	}
+	return fmt.Sprintf("the stream was opened and %s: %v", said, e.err)
+}
+
+func (e *emptyError) Unwrap() error { return e.err }
+
+// endlessError is that streams ended so for as long as the client is patient.
+type endlessError struct {
+	client *Client
+	last   *emptyError
+}
+
+func (e *endlessError) Error() string {
+	return fmt.Sprintf("there was no stream at %s for %v, each ended at once, without an event; at last %v. "+
+		"Is it the right --url, and what is in front of it? --patience tries for longer", e.client.base, e.client.patience, e.last)
+}
+
+func (e *endlessError) Unwrap() error { return e.last }
+
+// follow calls f with each event until the channel has ended, f fails, or for as long as the client
+// is patient no gateway has answered, or each stream ended at once without an event. It returns nil
+// at the end of the channel.
 func (t *stream) follow(ctx context.Context, f func(cursor, data string) error) error {
-	t.retry = 2 * time.Second
-	quiet, tries := time.Now(), 0
+	quiet, tries, told := time.Now(), 0, ""
 	for {
-		begun, err := t.once(ctx, f)
+		lived, err := t.once(ctx, f)
 		if errors.Is(err, errOver) {
 			return nil
 		}
@@ -151,11 +187,12 @@ func (t *stream) follow(ctx context.Context, f func(cursor, data string) error) 
 		if refused && !p.passing() {
 			return err
 		}
-		if begun {
-			quiet, tries = time.Now(), 0
-			if t.lost != nil {
-				t.lost(err)
-			}
+		if lived {
+			quiet, tries, told = time.Now(), 0, ""
+			t.say("the stream is lost, and opened again: " + err.Error())
+		} else if why := err.Error(); why != told {
+			told = why
+			t.say(fmt.Sprintf("tried again, for up to %v: %s", t.client.patience, why))
 		}
 		tries++
 		wait := backoff.Jitter(max(backoff.Exponential(tries, 100*time.Millisecond, 5*time.Second), min(t.retry, 5*time.Second)))
@@ -163,6 +200,9 @@ func (t *stream) follow(ctx context.Context, f func(cursor, data string) error) 
 			wait = max(wait, p.wait)
 		}
 		if time.Since(quiet)+wait > t.client.patience {
+			if empty, ok := errors.AsType[*emptyError](err); ok {
+				return &endlessError{t.client, empty}
+			}
 			return t.client.told(err, refused)
 		}
 		if err := backoff.Wait(ctx, wait); err != nil {
@@ -174,8 +214,9 @@ func (t *stream) follow(ctx context.Context, f func(cursor, data string) error) 
 // fatalError ends a stream that could go on.
 type fatalError struct{ error }
 
-// once follows one connection. begun reports whether the stream had begun.
-func (t *stream) once(ctx context.Context, f func(cursor, data string) error) (begun bool, err error) {
+// once follows one connection. lived reports whether that was a stream: it had an event, or stood
+// for a while.
+func (t *stream) once(ctx context.Context, f func(cursor, data string) error) (lived bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	query := url.Values{"heartbeat": {"event"}} // which says how often there is one
@@ -195,7 +236,7 @@ func (t *stream) once(ctx context.Context, f func(cursor, data string) error) (b
 	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "text/event-stream" {
 		return false, &fatalError{fmt.Errorf("%s answers with %q and no stream: is it the right --url, and what is in front of it?", t.client.base, res.Header.Get("Content-Type"))}
 	}
-	interval := time.Minute
+	begun, interval, named := time.Now(), time.Minute, ""
 	watch := time.AfterFunc(silence*interval, func() { cancel(errors.New("nothing came, not even a heartbeat")) })
 	defer watch.Stop()
 	in := blocks{bufio.NewReaderSize(heard{res.Body, func() { watch.Reset(silence * interval) }}, 64<<10)}
@@ -205,16 +246,24 @@ func (t *stream) once(ctx context.Context, f func(cursor, data string) error) (b
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return begun, err
+			if lived = lived || time.Since(begun) >= lasting; !lived {
+				err = &emptyError{named, err}
+			}
+			return lived, err
 		}
-		begun = true
+		if b.name != "" && b.name != "heartbeat" {
+			named = b.name
+		}
 		if b.retry > 0 && b.name != "end" {
 			t.retry = b.retry
 		}
 		switch b.name {
 		case "":
-			if err := f(b.id, b.data); err != nil {
-				return begun, &fatalError{err}
+			if b.data != "" { // else the block only says where to go on, and how soon
+				if err := f(b.id, b.data); err != nil {
+					return true, &fatalError{err}
+				}
+				lived = true
 			}
 			if b.hasID {
 				t.after = b.id
@@ -232,9 +281,9 @@ func (t *stream) once(ctx context.Context, f func(cursor, data string) error) (b
 				watch.Reset(silence * interval)
 			}
 		case "end":
-			return begun, errOver
+			return true, errOver
 		case "unauthenticated":
-			return begun, &fatalError{errors.New("the key is not good any more")}
+			return true, &fatalError{errors.New("the key is not good any more")}
 		}
 	}
 }
@@ -245,9 +294,10 @@ type ended struct {
 	document json.RawMessage
 }
 
-// untilEnd waits for the end of a request, and calls f with each state on the way.
-func (c *Client) untilEnd(ctx context.Context, id string, f func(*request)) (ended, error) {
-	t := stream{client: c, path: "/v1/requests/" + escaped(id) + "/events"}
+// untilEnd waits for the end of a request, and calls f with each state on the way, and say with
+// what becomes of the stream.
+func (c *Client) untilEnd(ctx context.Context, id string, say func(string), f func(*request)) (ended, error) {
+	t := stream{client: c, path: "/v1/requests/" + escaped(id) + "/events", say: say}
 	var last ended
 	err := t.follow(ctx, func(_, data string) error {
 		var e event

@@ -184,6 +184,12 @@ func (b *bar) clear() {
 	}
 }
 
+// aside says what goes on, in a line of its own.
+func (b *bar) aside(text string) {
+	b.clear()
+	_, _ = fmt.Fprintln(b.s.Err, "hark:", plain(text))
+}
+
 // sure asks whether something is to be done that cannot be undone. Where nobody can answer, --yes
 // has to.
 func (s *Streams) sure(yes bool, what string) error {

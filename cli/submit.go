@@ -162,7 +162,7 @@ func (v *submitVerb) run(ctx context.Context, s *Streams) error {
 // wait waits for the end, and prints the result.
 func (v *submitVerb) wait(ctx context.Context, s *Streams, c *Client, id string) error {
 	progress := bar{s: s}
-	last, err := c.untilEnd(ctx, id, func(r *request) {
+	last, err := c.untilEnd(ctx, id, progress.aside, func(r *request) {
 		if r.Percent != nil {
 			progress.show(*r.Percent/100, r.about())
 		}
