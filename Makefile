@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster story chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ setup: ## bring what the tests need and do nothing else
 
 cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from the programs on PATH
 	deploy/cluster.sh
+
+story: ## a processor dies and work piles up, on what cluster runs: what alerts, metrics, lists and the doctor say, and what is done; prints it
+	@sh scripts/setup.sh deploy/story.sh
 
 CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder|TestWorkSurvivesKills
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met

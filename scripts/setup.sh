@@ -33,7 +33,7 @@ need haproxy haproxy
 need varnishd varnish
 need apache2 apache2-bin # the program and its modules, without a service
 need postgres postgresql
-need promtool prometheus # of which the tests use that one program
+need promtool prometheus # of which the tests use that one program, and deploy/story.sh the server
 need systemd-analyze systemd # it looks at the units; nothing runs under it
 # With NCHAN set, nginx's push module too, to compare with.
 [ -z "${NCHAN-}" ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing="$missing libnginx-mod-nchan"

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -172,7 +173,46 @@ func (d *doctor) ready(ctx context.Context, s *side, named bool) (runs bool) {
 		d.find(about, "nobody works on the route"+plural(says.Unserved)+" "+strings.Join(says.Unserved, ", ")+": what is submitted there waits",
 			"no processor of such a route has asked for work lately", "start one (docs/processors.md; the samples with hark worker), or take the route out of --routes")
 	}
+	d.routes(ctx, s, says.Unserved)
 	return true
+}
+
+// longWait is for how long a request waits before that is worth a word where no processor is.
+const longWait = 10 * time.Second
+
+// routes looks at what waits although no processor is there now. That a route has none is told by
+// the gateway itself only when there has been none for a while; known are those.
+func (d *doctor) routes(ctx context.Context, s *side, known []string) {
+	res, text, err := s.read(ctx, http.MethodGet, "/v1/routes", nil)
+	if err != nil || res.StatusCode != http.StatusOK {
+		d.note("what waits at %s: /v1/routes is for the role admin (--key, HARK_KEY)", s.base)
+		return
+	}
+	var says struct {
+		Routes []struct {
+			Route           string
+			Pending, Parked int64
+			OldestPending   time.Time
+			Processors      int64
+		}
+	}
+	if err := json.Unmarshal(text, &says); err != nil {
+		d.note("what waits at %s: %v", s.base, err)
+		return
+	}
+	now := time.Now()
+	if at, err := http.ParseTime(res.Header.Get("Date")); err == nil {
+		now = at // the gateway's, which is nearer to the store's
+	}
+	for _, r := range says.Routes {
+		waits := r.Pending - r.Parked
+		if since := now.Sub(r.OldestPending); r.Processors > 0 || waits <= 0 || since < longWait || slices.Contains(known, r.Route) {
+			continue
+		}
+		d.find("gateway", fmt.Sprintf("%d requests on %s wait, and no processor is there", waits, r.Route),
+			"the first of them came "+r.OldestPending.Format(time.RFC3339)+", and whoever has worked on the route is gone, or asks for work seldom",
+			"see in its log why it has ended, and start it again (docs/processors.md; the samples with hark worker)")
+	}
 }
 
 func plural(list []string) string {
