@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster story chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster story upgrade chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ cluster: ## two gateways behind a proxy, two workers, Redis and RabbitMQ, from t
 
 story: ## a processor dies and work piles up, on what cluster runs: what alerts, metrics, lists and the doctor say, and what is done; prints it
 	@sh scripts/setup.sh deploy/story.sh
+
+upgrade: ## from the version of FROM, a commit or tag, to this one with work under way: each request ends once, streams go on; prints it
+	@sh scripts/setup.sh sh scripts/upgrade.sh $(FROM)
 
 CHAOS := TestManyNodes|TestChaos|TestRollingRestart|TestRedisCluster|TestRedisFailover|TestRabbitMQCluster|TestClocks|TestLeaderDies|TestWebhooksWhenKilled|TestWebhooksTakenOver|TestWebhookOrder|TestWorkSurvivesKills
 chaos: ## 10,000 requests over many nodes while one thing after the other is killed, paused, cut; prints what clients met

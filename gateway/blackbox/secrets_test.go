@@ -126,7 +126,9 @@ func TestLogHasNoSecrets(t *testing.T) {
 	writeKeys(t, keys, keyEntry("alice", "client", alice))
 	s.eventually(func() bool { return s.as(admin).call("GET", "/v1/requests", nil).status == 401 })
 	redis.Stop()
-	me.eventually(func() bool { return me.call("POST", "/v1/requests", `{"route":"sleep","content":1}`, async).status == 503 })
+	me.eventually(func() bool {
+		return me.call("POST", "/v1/requests", `{"route":"sleep","content":1}`, async).status == 503
+	})
 	said[0].until(`"level":"ERROR"`)
 	redis.Restart()
 	me.eventually(func() bool { return s.call("GET", "/health/ready", nil).status == 200 })
