@@ -30,6 +30,7 @@ func TestScenes(t *testing.T) {
 		"unicast --channels=4 --publishers=2 --warmup=100ms --duration=500ms",
 		"lifecycle --wire=sse --producers=2 --duration=500ms",
 		"lifecycle --wire=ws --producers=2 --duration=500ms",
+		"lifecycle --metrics-turns=1 --producers=2 --duration=200ms",
 		"slow --followers=10 --rounds=1 --warmup=100ms --duration=500ms",
 		"storm --connections=4 --retry=100ms",
 		"growth --followers=1,2 --channels=1,2 --deliveries=20 --rate=100 --publishers=2 --rounds=1",

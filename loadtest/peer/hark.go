@@ -131,6 +131,17 @@ func (h *Hark) Start(t *Target) error {
 	return Ready(context.Background(), h.client, h.Addr)
 }
 
+// Restart stops the gateway and starts it with further flags, which are forgotten at the next.
+func (h *Hark) Restart(t *Target, flags ...string) error {
+	if err := h.Stop(); err != nil {
+		return err
+	}
+	args := h.args
+	defer func() { h.args = args }()
+	h.args = append(slices.Clone(args), flags...)
+	return h.Start(t)
+}
+
 // Stop lets the gateway drain and waits for its end.
 func (h *Hark) Stop() error {
 	if h.cmd == nil {

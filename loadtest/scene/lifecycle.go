@@ -27,6 +27,8 @@ type Lifecycle struct {
 	Duration  time.Duration `default:"10s" help:"How long."`
 	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared: run asynq on the same Redis before it."`
 	Floor     bool          `default:"true" negatable:"" help:"With --backends=shared and sse: run the floor on the same servers before it, a gateway and a worker that do the least there is to do."`
+
+	MetricsTurns int `placeholder:"N" help:"Instead of all that: so many turns with the gateway's metrics on and off, each on a gateway started for it, and the medians of both."`
 }
 
 // Run puts the load on a target and returns what was measured.
@@ -35,20 +37,24 @@ func (s *Lifecycle) Run(t *peer.Target) (measure.Results, error) {
 	if !ok {
 		return measure.Results{}, errors.New("only Hark has this scene")
 	}
+	if s.MetricsTurns > 0 {
+		return s.metricsCost(t, h)
+	}
 	figures, err := s.baselines(t, h)
 	if err != nil {
 		return measure.Results{}, err
 	}
-	measured, err := s.load(t, h)
+	measured, err := s.load(t, h, "producer")
 	measured.Figures = append(figures, measured.Figures...)
 	return measured, err
 }
 
-// load puts the load on a gateway, Hark's or one that looks like it.
-func (s *Lifecycle) load(t *peer.Target, h *peer.Hark) (measure.Results, error) {
+// load puts the load on a gateway, Hark's or one that looks like it. What producers are called must
+// not be taken in its store.
+func (s *Lifecycle) load(t *peer.Target, h *peer.Hark, producer string) (measure.Results, error) {
 	c := newCounted(s.Producers)
 	defer c.close()
-	topic := func(n int) string { return fmt.Sprint("producer", n) }
+	topic := func(n int) string { return fmt.Sprint(producer, n) }
 	if err := each(s.Producers, func(n int) (err error) {
 		c.followers[n], err = h.Open(s.Wire, "/v1/topics/"+topic(n)+"/events", "topic:"+topic(n))
 		return err
@@ -91,14 +97,17 @@ func (s *Lifecycle) load(t *peer.Target, h *peer.Hark) (measure.Results, error) 
 		measure.Figure(completedPerSecond, done/m.took.Seconds(), "/s"),
 	}
 	for i, p := range t.Processes {
-		figures = append(figures, measure.Figure("CPU per completed, "+p.Name, m.cpu[i]*1e6/done, "µs"))
+		figures = append(figures, measure.Figure(cpuPerCompleted+p.Name, m.cpu[i]*1e6/done, "µs"))
 	}
 	measured := measure.Latencies("POST to pushed success", latency)
 	measured.Figures = append(figures, measured.Figures...)
 	return measured, nil
 }
 
-const completedPerSecond = "completed per second"
+const (
+	completedPerSecond = "completed per second"
+	cpuPerCompleted    = "CPU per completed, " // and of which process
+)
 
 // lifeTime is how long a request may take: one whose event is lost would else be waited for for
 // ever.
@@ -179,7 +188,7 @@ func (s *Lifecycle) floor(t *peer.Target, h *peer.Hark) (figures []bench.Figure,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Stop()) }()
-	measured, err := s.load(f, f.Peer.(*peer.Hark))
+	measured, err := s.load(f, f.Peer.(*peer.Hark), "producer")
 	for _, m := range measured.Figures {
 		switch m.Name {
 		case "completed":
