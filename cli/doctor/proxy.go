@@ -402,6 +402,11 @@ func large(ctx context.Context, d *doctor, through, direct *side) {
 		return res.StatusCode, res.Header.Get("Content-Type"), nil
 	}
 	status, kind, err := send(through)
+	// Whoever is still writing when an answer comes and the connection is closed may read the one or
+	// notice the other first, so what is cut is tried again.
+	for again := 0; again < 4 && err != nil && ctx.Err() == nil; again++ {
+		status, kind, err = send(through)
+	}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		d.note("what becomes of bodies that are too large: a key of the role client is needed (--key)")

@@ -109,7 +109,8 @@ func (d *description) holds(route *routers.Route, status int, header http.Header
 	if media.Schema == nil || plain != "application/json" && !strings.HasSuffix(plain, "+json") {
 		return nil
 	}
-	for name, described := range response.Value.Content { // which may be a range, or have parameters
+	// A name may be a range, or have parameters.
+	for name, described := range response.Value.Content {
 		if described == media {
 			at += "/content/" + pointer(name) + "/schema"
 			break
