@@ -25,9 +25,28 @@ func (b *batch) encoded(f form) []byte {
 	return b.bytes[f]
 }
 
-// encodeAll makes the bytes of every transport, so that goroutines may share b.
-func (b *batch) encodeAll() {
+// encodeAll makes the bytes of every transport, so that goroutines may share b; in thin form only
+// if somebody wants that.
+func (b *batch) encodeAll(thin bool) {
 	for f := range forms {
-		b.encoded(f)
+		if thin || !f.thin() {
+			b.encoded(f)
+		}
 	}
+}
+
+// thinned returns b with the events in thin form.
+func (b *batch) thinned() *batch {
+	const about = 320 // bytes that such an event has
+	text := make([]byte, 0, about*len(b.messages))
+	thin := &batch{channel: b.channel, epoch: b.epoch, messages: make([]Message, len(b.messages))}
+	for i, m := range b.messages {
+		if m.Thin != nil {
+			begin := len(text)
+			text = m.Thin.AppendThin(text, b.channel)
+			m.Event = text[begin:len(text):len(text)]
+		}
+		thin.messages[i] = m
+	}
+	return thin
 }
