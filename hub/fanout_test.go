@@ -77,9 +77,9 @@ func TestThinIsMadeForThoseWhoWantIt(t *testing.T) {
 			made := new(counted)
 			var recorders []*recorder
 			for i := range followers {
-				f := form(i % int(formThinSSE))
+				f := form(i % int(fullForms))
 				if i < thin {
-					f += formThinSSE
+					f += fullForms
 				}
 				to := &recorder{form: f}
 				recorders = append(recorders, to)
@@ -91,7 +91,7 @@ func TestThinIsMadeForThoseWhoWantIt(t *testing.T) {
 					t.Fatalf("%d of %d want the thin form, number %d gets %q", thin, followers, i, r.got)
 				}
 			}
-			if most := min(thin, int(forms-formThinSSE)); made.Load() != int32(most) && (followers < 2*perPart || thin == 0) || int(made.Load()) > int(forms-formThinSSE) {
+			if most := min(thin, int(forms-fullForms)); made.Load() != int32(most) && (followers < 2*perPart || thin == 0) || int(made.Load()) > int(forms-fullForms) {
 				t.Errorf("%d of %d want the thin form, and it was written %d times", thin, followers, made.Load())
 			}
 			if ch.thin != int32(thin) {

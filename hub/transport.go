@@ -42,10 +42,12 @@ const (
 	formSSE form = iota
 	formPlain
 	formSocket
-	formThinSSE
+	formThinSSE // from here on in thin form
 	formThinPlain
 	formThinSocket
 	forms // how many there are
+
+	fullForms = formThinSSE
 )
 
 var transports = [forms]transport{
@@ -54,7 +56,7 @@ var transports = [forms]transport{
 }
 
 // thin reports whether events are said in thin form.
-func (f form) thin() bool { return f >= formThinSSE }
+func (f form) thin() bool { return f >= fullForms }
 
 // The forms of events, by their names.
 const (
