@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -20,9 +21,7 @@ func (s *server) everyEvent(topic string) (ended []string) {
 	s.t.Helper()
 	submit := func(more map[string]any) string {
 		body := map[string]any{"content": 1, "route": "default", "topic": topic}
-		for key, value := range more {
-			body[key] = value
-		}
+		maps.Copy(body, more)
 		return s.call("POST", "/v1/requests", body, async).want(202).json()["id"].(string)
 	}
 	work := func(id, method, report string, body any) {
