@@ -99,7 +99,7 @@ var rooms = map[string][]string{
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/strictjson": {},
-	"gateway/wire":       {"lifecycle", "hub"},
+	"gateway/wire":       {"lifecycle", "hub", "store/codec"},
 	// What only tests use.
 	"deploy":             {},
 	"docs":               {},

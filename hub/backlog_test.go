@@ -32,7 +32,12 @@ func (e told) bytes() []byte {
 	return b
 }
 
-func (e told) message() Message { return Message{Offset: e.N, Event: e.bytes(), About: e} }
+func (e told) message() Message { return Message{Offset: e.N, Event: e.bytes(), About: e, Thin: e} }
+
+// AppendThin implements Thinner.
+func (e told) AppendThin(dst []byte, channel string) []byte {
+	return fmt.Appendf(dst, `{"told in %s":%s}`, channel, e.bytes())
+}
 
 // Subject implements About.
 func (e told) Subject() (string, bool) { return e.Of, e.Kind == "progress" }

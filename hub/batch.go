@@ -8,7 +8,8 @@ type batch struct {
 	messages []Message
 	round    *round // in which sockets may gather it; nil: it leaves at once
 
-	bytes [forms][]byte
+	bytes [fullForms][]byte
+	thin  *[forms - fullForms][]byte // nil as long as nobody wants them
 }
 
 // after returns the part of b behind an offset that it holds.
@@ -19,15 +20,46 @@ func (b *batch) after(offset uint64) batch {
 
 // encoded returns the messages as a transport has them.
 func (b *batch) encoded(f form) []byte {
-	if b.bytes[f] == nil {
-		b.bytes[f] = transports[f].messages(b)
+	made := b.made(f)
+	if *made == nil {
+		*made = transports[f].messages(b)
 	}
-	return b.bytes[f]
+	return *made
 }
 
-// encodeAll makes the bytes of every transport, so that goroutines may share b.
-func (b *batch) encodeAll() {
-	for f := range forms {
-		b.encoded(f)
+// made is where the bytes of a transport are kept.
+func (b *batch) made(f form) *[]byte {
+	if !f.thin() {
+		return &b.bytes[f]
 	}
+	if b.thin == nil {
+		b.thin = new([forms - fullForms][]byte)
+	}
+	return &b.thin[f-fullForms]
+}
+
+// encodeAll makes the bytes of every transport, so that goroutines may share b; in thin form only
+// if somebody wants that.
+func (b *batch) encodeAll(thin bool) {
+	for f := range forms {
+		if thin || !f.thin() {
+			b.encoded(f)
+		}
+	}
+}
+
+// thinned returns b with the events in thin form.
+func (b *batch) thinned() *batch {
+	const about = 320 // bytes that such an event has
+	text := make([]byte, 0, about*len(b.messages))
+	thin := &batch{channel: b.channel, epoch: b.epoch, messages: make([]Message, len(b.messages))}
+	for i, m := range b.messages {
+		if m.Thin != nil {
+			begin := len(text)
+			text = m.Thin.AppendThin(text, b.channel)
+			m.Event = text[begin:len(text):len(text)]
+		}
+		thin.messages[i] = m
+	}
+	return thin
 }

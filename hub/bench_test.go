@@ -143,17 +143,18 @@ func tcpPair(t testing.TB) (server, client *net.TCPConn) {
 
 // BenchmarkEncode frames one event for each wire.
 func BenchmarkEncode(b *testing.B) {
-	m := []Message{{Offset: 12345, Event: make([]byte, 600)}}
-	b.Run("sse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			(&batch{channel: "request:x", messages: m}).encoded(formSSE)
-		}
-	})
-	b.Run("websocket", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			(&batch{channel: "request:x", messages: m}).encoded(formSocket)
-		}
-	})
+	m := []Message{{Offset: 12345, Event: make([]byte, 600), Thin: verbatim(make([]byte, 200))}}
+	for f, name := range map[form]string{formSSE: "sse", formSocket: "websocket", formThinSSE: "sse-thin", formThinSocket: "websocket-thin"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				(&batch{channel: "request:x", messages: m}).encoded(f)
+			}
+		})
+	}
 }
+
+// verbatim is an event whose thin form costs nothing to make.
+type verbatim []byte
+
+func (v verbatim) AppendThin(dst []byte, _ string) []byte { return append(dst, v...) }

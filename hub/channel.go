@@ -29,6 +29,7 @@ type channel struct {
 	watched bool       // under watch; read by the last one to leave
 
 	mu   sync.Mutex // held while delivering
+	thin int32      // how many of subs want the thin form
 	subs []*subscription
 }
 
@@ -37,7 +38,8 @@ type subscription struct {
 	ch *channel
 	to follower
 
-	any bool // takes whatever comes; never caught up
+	any  bool // takes whatever comes; never caught up
+	form form // how it gets messages
 
 	// Of the channel, as far as the follower was told; 0: it is to be told. It belongs to
 	// whoever catches the subscription up, and while it is live to who holds ch.mu.
@@ -97,6 +99,9 @@ func (ch *channel) add(s *subscription) {
 	ch.mu.Lock()
 	s.index = int32(len(ch.subs))
 	ch.subs = append(ch.subs, s)
+	if s.form.thin() {
+		ch.thin++
+	}
 	ch.mu.Unlock()
 }
 
@@ -112,6 +117,9 @@ func (ch *channel) remove(s *subscription) {
 		ch.subs[last] = nil
 		ch.subs = ch.subs[:last]
 		s.index, s.pending = -1, nil
+		if s.form.thin() {
+			ch.thin--
+		}
 	}
 	ch.mu.Unlock()
 	if in {
@@ -139,7 +147,7 @@ func (ch *channel) deliver(messages []Message, r *round) {
 	if r.admits(len(ch.subs)) {
 		all.round = r
 	}
-	all.fanOut(ch.subs)
+	all.fanOut(ch.subs, ch.thin > 0)
 	ch.hub.delivered(all.messages[0].About)
 	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
 }
@@ -148,14 +156,15 @@ func (ch *channel) deliver(messages []Message, r *round) {
 const perPart = 512
 
 // fanOut is deliver, by several goroutines if there are many subscriptions, so that the last of
-// them need not wait until one processor has come to it. It returns when all have.
-func (b *batch) fanOut(subs []*subscription) {
+// them need not wait until one processor has come to it. It returns when all have. thin says
+// whether some of them want the thin form.
+func (b *batch) fanOut(subs []*subscription, thin bool) {
 	parts := min(len(subs)/perPart, runtime.GOMAXPROCS(0))
 	if parts <= 1 {
 		b.deliver(subs)
 		return
 	}
-	b.encodeAll() // now, so that the parts only read
+	b.encodeAll(thin) // now, so that the parts only read
 	var others sync.WaitGroup
 	for ; parts > 1; parts-- {
 		some := subs[:len(subs)/parts]

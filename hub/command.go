@@ -14,12 +14,23 @@ type command struct {
 	Op      string
 	Channel string
 	After   *Cursor
+	Form    string
 	Token   string
 }
 
+// FormError is an ErrMessage: a message asks for a form that there is not.
+type FormError struct{ Form string }
+
+func (e *FormError) Error() string {
+	return fmt.Sprintf("%v: \"form\" is %q, and must be %q or %q", ErrMessage, e.Form, FormFull, FormThin)
+}
+
+// Unwrap returns ErrMessage.
+func (*FormError) Unwrap() error { return ErrMessage }
+
 // membersOf are the members that a message of each op has besides op itself.
 var membersOf = map[string][]string{
-	"subscribe":   {"channel", "after"},
+	"subscribe":   {"channel", "after", "form"},
 	"unsubscribe": {"channel"},
 	"ping":        nil,
 	"auth":        {"token"},
@@ -55,6 +66,8 @@ func parseCommand(text []byte) (command, error) {
 			to = &c.Channel
 		case "after":
 			to = &c.After
+		case "form":
+			to = &c.Form
 		case "token":
 			to = &c.Token
 		default:
@@ -77,6 +90,9 @@ func parseCommand(text []byte) (command, error) {
 	for _, name := range names {
 		if name != "op" && !slices.Contains(members, name) {
 			return wrong("%q is no member of %s", name, c.Op)
+		}
+		if name == "form" && c.Form != FormFull && c.Form != FormThin {
+			return c, &FormError{c.Form}
 		}
 	}
 	return c, nil

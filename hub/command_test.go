@@ -13,6 +13,8 @@ func TestCommand(t *testing.T) {
 		`{"op":"subscribe","channel":"request:x","after":"3"}`: nil,
 		` { "channel" : "x" , "op" : "subscribe" } `:           nil,
 		`{"op":"subscribe","channel":"x","after":null}`:        nil,
+		`{"op":"subscribe","channel":"x","form":"thin"}`:       nil,
+		`{"op":"subscribe","form":"full","channel":"x"}`:       nil,
 		`{"op":"unsubscribe","channel":"x"}`:                   nil,
 		`{"op":"ping"}`:                                        nil,
 		`{"op":"auth","token":"t"}`:                            nil,
@@ -29,6 +31,11 @@ func TestCommand(t *testing.T) {
 		`{"op":"ping","channel":"a"}`:                          ErrMessage,
 		`{"op":"auth","token":1}`:                              ErrMessage,
 		`{"op":"subscribe","channel":"a","after":-1}`:          ErrMessage,
+		`{"op":"subscribe","channel":"a","form":"thick"}`:      ErrMessage,
+		`{"op":"subscribe","channel":"a","form":""}`:           ErrMessage,
+		`{"op":"subscribe","channel":"a","form":null}`:         ErrMessage,
+		`{"op":"subscribe","channel":"a","form":1}`:            ErrMessage,
+		`{"op":"ping","form":"thin"}`:                          ErrMessage,
 		`{"op":"ping"}{"op":"ping"}`:                           ErrMessage,
 		`{"op":"ping"} x`:                                      ErrMessage,
 		`{"op":"ping",}`:                                       ErrMessage,
@@ -48,13 +55,14 @@ func FuzzCommand(f *testing.F) {
 	f.Add([]byte(`{"op":"subscribe","channel":"request:x","after":3}`))
 	f.Add([]byte(`{"op":"auth","token":"t"}`))
 	f.Add([]byte(`{"op":"ping"}`))
+	f.Add([]byte(`{"op":"subscribe","channel":"owner","form":"thin"}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := parseCommand(text)
 		if err != nil {
 			return
 		}
-		var read struct{ Op, Channel, Token string }
-		if err := json.Unmarshal(text, &read); err != nil || read.Op != c.Op || read.Channel != c.Channel || read.Token != c.Token {
+		var read struct{ Op, Channel, Token, Form string }
+		if err := json.Unmarshal(text, &read); err != nil || read.Op != c.Op || read.Channel != c.Channel || read.Token != c.Token || read.Form != c.Form {
 			t.Errorf("%s: %+v, encoding/json: %+v, %v", text, c, read, err)
 		}
 	})

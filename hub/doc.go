@@ -4,7 +4,7 @@
 // The [Source] is the truth and notifies; the hub fans out. What happens to
 // a message:
 //
-//	Source ──notification──▶ shard queue ──▶ channel ──one batch, encoded once per transport──▶ outbox of each connection ──▶ socket
+//	Source ──notification──▶ shard queue ──▶ channel ──one batch, encoded once per transport and form──▶ outbox of each connection ──▶ socket
 //
 // A WebSocket that follows several channels gets what they bring in the same round of a
 // shard in one write, at the end of that round or after some hundred sends.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -33,7 +34,7 @@ func TestFanOut(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var messages []Message
 	for n := range uint64(5) {
-		messages = append(messages, Message{Offset: 10 + n, Event: fmt.Appendf(nil, `{"n":%d}`, n), Last: n == 4})
+		messages = append(messages, Message{Offset: 10 + n, Event: fmt.Appendf(nil, `{"n":%d}`, n), Last: n == 4, Thin: shortly(fmt.Sprint(n))})
 	}
 	for _, followers := range []int{0, 1, perPart, 2*perPart - 1, 2 * perPart, 5*perPart + 7} {
 		seed := rand.Uint64()
@@ -54,10 +55,58 @@ func TestFanOut(t *testing.T) {
 			}
 			return all.String()
 		}
-		if outcome((*batch).fanOut) != outcome((*batch).deliver) {
+		if outcome(func(b *batch, subs []*subscription) { b.fanOut(subs, true) }) != outcome((*batch).deliver) {
 			t.Errorf("%d followers, seed %d: not what one goroutine delivers", followers, seed)
 		}
 	}
+}
+
+// shortly is an event in thin form: what it says in one word.
+type shortly string
+
+func (s shortly) AppendThin(dst []byte, channel string) []byte {
+	return fmt.Appendf(dst, `{"thin":%q,"in":%q}`, string(s), channel)
+}
+
+// TestThinIsMadeForThoseWhoWantIt: events are written in thin form once for each transport, however
+// many want them so, and not at all if nobody does.
+func TestThinIsMadeForThoseWhoWantIt(t *testing.T) {
+	for _, followers := range []int{1, 10, 5 * perPart} {
+		for _, thin := range []int{0, 1, followers} {
+			ch := &channel{name: "request:1", hub: &Hub{}}
+			made := new(counted)
+			var recorders []*recorder
+			for i := range followers {
+				f := form(i % int(fullForms))
+				if i < thin {
+					f += fullForms
+				}
+				to := &recorder{form: f}
+				recorders = append(recorders, to)
+				ch.add(&subscription{ch: ch, to: to, form: f, live: true, last: 6})
+			}
+			ch.deliver([]Message{{Offset: 7, Event: []byte(`{"full":true}`), Thin: made}}, nil)
+			for i, r := range recorders {
+				if len(r.got) != 1 || strings.Contains(r.got[0], `"thin":true`) != (i < thin) || strings.Contains(r.got[0], `"full":true`) == (i < thin) {
+					t.Fatalf("%d of %d want the thin form, number %d gets %q", thin, followers, i, r.got)
+				}
+			}
+			if most := min(thin, int(forms-fullForms)); made.Load() != int32(most) && (followers < 2*perPart || thin == 0) || int(made.Load()) > int(forms-fullForms) {
+				t.Errorf("%d of %d want the thin form, and it was written %d times", thin, followers, made.Load())
+			}
+			if ch.thin != int32(thin) {
+				t.Errorf("%d want the thin form, and %d are counted", thin, ch.thin)
+			}
+		}
+	}
+}
+
+// counted is an event that counts how often it is written in thin form.
+type counted struct{ atomic.Int32 }
+
+func (c *counted) AppendThin(dst []byte, _ string) []byte {
+	c.Add(1)
+	return append(dst, `{"thin":true}`...)
 }
 
 // TestHeldBackIsBounded: what comes while a subscription is caught up is kept as long as it is

@@ -10,11 +10,12 @@ import (
 )
 
 // join puts a subscription into its channel. Messages are held back for it until
-// follow has caught it up. The caller releases s.ch when it is through with that.
-func (h *Hub) join(c Channel, to follower, s *subscription) {
+// follow has caught it up. It gets them in a form. The caller releases s.ch when it is through with
+// that.
+func (h *Hub) join(c Channel, to follower, s *subscription, f form) {
 	ch := h.shard(c.Key).join(h, c)
 	_, waits := to.(*Waiter)
-	*s = subscription{ch: ch, to: to, any: waits, life: ch.shard.lifeOf(ch)}
+	*s = subscription{ch: ch, to: to, any: waits, form: f, life: ch.shard.lifeOf(ch)}
 	ch.add(s)
 }
 

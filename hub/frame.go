@@ -8,11 +8,16 @@ import (
 )
 
 // webSocket is the transport of WebSockets (RFC 6455): a text frame for each message.
-type webSocket struct{}
+type webSocket struct {
+	thin bool // what it says of events
+}
 
 func (webSocket) converses() bool { return true }
 
-func (webSocket) messages(b *batch) []byte {
+func (w webSocket) messages(b *batch) []byte {
+	if w.thin {
+		return b.thinned().thinFrames()
+	}
 	size := 0
 	for _, m := range b.messages {
 		size += maxFrameHeader + len(`{"op":"event","channel":"","offset":,"event":}`) + 20 + 2*len(b.channel) + len(m.Event)
@@ -29,6 +34,31 @@ func (webSocket) messages(b *batch) []byte {
 		dst = append(dst, h...)
 		dst = append(dst, m.Event...)
 		dst = append(dst, '}')
+	}
+	return dst
+}
+
+// thinFrames returns messages in thin form: there the members of the event stand beside those that
+// say where it is.
+func (b *batch) thinFrames() []byte {
+	size := 0
+	for i := range b.messages {
+		size += maxFrameHeader + len(`{"op":"event","channel":"","offset":,"event":}`) + 20 + 2*len(b.channel) + len(b.messages[i].Event)
+	}
+	dst := make([]byte, 0, size)
+	var scratch [512]byte
+	for _, m := range b.messages {
+		h := appendJSONString(append(scratch[:0], `{"op":"event","channel":`...), b.channel)
+		h = strconv.AppendUint(append(h, `,"offset":`...), m.Offset, 10)
+		if m.Thin == nil {
+			h = append(h, `,"event":`...)
+			dst = appendFrameHeader(dst, opText, len(h)+len(m.Event)+1)
+			dst = append(append(append(dst, h...), m.Event...), '}')
+			continue
+		}
+		h = append(h, ',') // in place of the brace
+		dst = appendFrameHeader(dst, opText, len(h)+len(m.Event)-1)
+		dst = append(append(dst, h...), m.Event[1:]...)
 	}
 	return dst
 }

@@ -58,7 +58,7 @@ func (s *memorySource) append(key string, last bool) uint64 {
 	defer s.mu.Unlock()
 	ch := s.channel(key)
 	offset := ch.trimmed + uint64(len(ch.messages)) + 1
-	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d,"life":%d}`, offset, ch.life), Last: last}
+	m := hub.Message{Offset: offset, Event: fmt.Appendf(nil, `{"n":%d,"life":%d}`, offset, ch.life), Last: last, Thin: shortly(fmt.Sprint(offset))}
 	ch.messages = append(ch.messages, m)
 	notifications := []hub.Message{m}
 	if s.mangle != nil {
@@ -125,7 +125,7 @@ func (s *memorySource) Reset(_ context.Context, key string) (hub.Message, error)
 	ch := s.channel(key)
 	top := ch.trimmed + uint64(len(ch.messages))
 	last := len(ch.messages) > 0 && ch.messages[len(ch.messages)-1].Last
-	return hub.Message{Offset: top, Event: fmt.Appendf(nil, `{"type":"request.reset","life":%d}`, ch.life), Last: last}, nil
+	return hub.Message{Offset: top, Event: fmt.Appendf(nil, `{"type":"request.reset","life":%d}`, ch.life), Last: last, Thin: shortly("reset")}, nil
 }
 
 func (s *memorySource) Watch(context.Context, string) error { return nil }
@@ -156,13 +156,13 @@ func serve(t *testing.T, h *hub.Hub) string {
 		address, _ := netip.ParseAddr(q.Get("address"))
 		if r.URL.Path == "/sse" {
 			h.ServeStream(conn, resolve(q.Get("channel")), hub.StreamOptions{
-				After: after, Caller: q.Get("caller"), Address: address, Credential: credential, Transport: hub.SSE(r.ProtoAtLeast(1, 1)),
+				After: after, Caller: q.Get("caller"), Address: address, Credential: credential, Transport: hub.SSE(r.ProtoAtLeast(1, 1), q.Get("form") == hub.FormThin),
 				Heartbeats: q.Has("heartbeats"),
 			})
 			return
 		}
 		read, _ := br.Peek(br.Buffered())
-		o := hub.SocketOptions{Caller: q.Get("caller"), Address: address, Credential: credential, Unproven: q.Has("unproven")}
+		o := hub.SocketOptions{Thin: q.Get("form") == hub.FormThin, Caller: q.Get("caller"), Address: address, Credential: credential, Unproven: q.Has("unproven")}
 		var first []hub.Subscribe
 		for _, name := range q["channel"] {
 			first = append(first, hub.Subscribe{Channel: name})
@@ -210,7 +210,11 @@ func (session) Problem(err error) []byte {
 }
 
 func resolve(name string) hub.Channel {
-	return hub.Channel{Key: name, Name: name, Live: strings.HasPrefix(name, "feed")}
+	c := hub.Channel{Key: name, Name: name, Live: strings.HasPrefix(name, "feed")}
+	if strings.HasPrefix(name, "again") {
+		c.Epoch = "k3m9p2q4rz"
+	}
+	return c
 }
 
 // event is a server-sent event as the WHATWG algorithm dispatches it.

@@ -86,20 +86,21 @@ func (o *outbox) write(b []byte, paced bool) error {
 	if o.state != outboxOpen {
 		return errClosed
 	}
-	return o.put(b, nil, paced)
+	return o.put(b, nil, 0, paced)
 }
 
 // send implements follower.
-func (o *outbox) send(_ *subscription, b *batch, history bool) {
+func (o *outbox) send(s *subscription, b *batch, history bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.state == outboxOpen {
-		_ = o.put(b.encoded(o.form), b, history) // a failure has closed the outbox
+		_ = o.put(b.encoded(s.form), b, s.form, history) // a failure has closed the outbox
 	}
 }
 
-// put is write under o.mu in any state but closed. messages are what b is, if it is messages.
-func (o *outbox) put(b []byte, messages *batch, paced bool) error {
+// put is write under o.mu in any state but closed. messages are what b is in a form, if it is
+// messages.
+func (o *outbox) put(b []byte, messages *batch, f form, paced bool) error {
 	if o.backlog != nil && o.backlog.gathers && o.backlog.bytes+len(b) > o.atOnce(flushBytes) {
 		if err := o.writeGathered(); err != nil {
 			return err
@@ -129,7 +130,7 @@ func (o *outbox) put(b []byte, messages *batch, paced bool) error {
 	q, bound := o.backlog, o.hub.bound()
 	before, pushed := q.bytes, q.pushed
 	if messages != nil && !paced {
-		q.pushMessages(messages, o.form, taken)
+		q.pushMessages(messages, f, taken)
 	} else {
 		q.push(&waiting{bytes: b[taken:]})
 	}
@@ -317,7 +318,7 @@ func (o *outbox) finish(b []byte, why reason) {
 	if o.state != outboxOpen {
 		return
 	}
-	if len(b) > 0 && o.put(b, nil, true) != nil {
+	if len(b) > 0 && o.put(b, nil, 0, true) != nil {
 		return
 	}
 	if o.writeGathered() != nil {
@@ -429,7 +430,7 @@ func (o *outbox) beat() {
 	if o.tells {
 		sign = o.hub.signs.seen[o.form]
 	}
-	_ = o.put(sign, nil, false)
+	_ = o.put(sign, nil, 0, false)
 }
 
 // mostPings is how many a client may leave unanswered: with the next heartbeat it is taken for

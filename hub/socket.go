@@ -38,6 +38,8 @@ type SocketOptions struct {
 	Unproven bool
 	// Subscribe are subscriptions to make at once.
 	Subscribe []Subscribe
+	// Thin says that subscriptions get events in thin form unless they ask for another one.
+	Thin bool
 	// Refused, if not nil, is why the client may not be here: [ErrUnproven], [ErrExpired] or
 	// [ErrForbidden], wrapped. It is told in the protocol, by an error and a close code, because a
 	// browser's page sees nothing of an HTTP answer to its handshake.
@@ -62,6 +64,7 @@ func Offers(header http.Header) bool {
 type Subscribe struct {
 	Channel string
 	After   *Cursor
+	Form    string // FormFull or FormThin; "" for that of the connection
 }
 
 // Errors that the protocol itself knows; [Session] gets them for Problem, wrapped.
@@ -102,13 +105,17 @@ func (h *Hub) ServeSocket(conn net.Conn, read []byte, r *http.Request, o SocketO
 	}
 	defer h.tasks.Done()
 	s := &socket{session: o.Session, unproven: o.Unproven}
+	form := formSocket
+	if o.Thin {
+		form = formThinSocket
+	}
 	if o.Unproven {
 		o.Caller, o.Credential = "", NewCredential(time.Now().Add(h.opts.AuthTime))
 		o.Credential.probation = true
 	}
 	// Who is refused has a moment to read why.
 	place, met := h.admission.admit(o.Caller, o.Address, o.Unproven || o.Refused != nil, h.stats.openNow())
-	s.init(h, conn, formSocket, s, place, o.Credential)
+	s.init(h, conn, form, s, place, o.Credential)
 	accepted, err := websocket.Accept(&handshake{socket: s, header: make(http.Header)}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		OriginPatterns:  o.Origins,
@@ -252,7 +259,7 @@ func (s *socket) message(text []byte) {
 	}
 	switch c.Op {
 	case "subscribe":
-		s.subscribe(s.hub.ctx, Subscribe{Channel: c.Channel, After: c.After})
+		s.subscribe(s.hub.ctx, Subscribe{Channel: c.Channel, After: c.After, Form: c.Form})
 	case "unsubscribe":
 		if !s.unsubscribe(c.Channel) {
 			s.refuse(c.Channel, ErrNotSubscribed)
@@ -293,7 +300,7 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 		return
 	}
 	sub := new(subscription)
-	s.hub.join(c, s, sub)
+	s.hub.join(c, s, sub, s.formOf(want))
 	defer s.hub.release(sub.ch)
 	s.subs = append(s.subs, sub)
 	s.counted()
@@ -301,6 +308,17 @@ func (s *socket) subscribe(ctx context.Context, want Subscribe) {
 	if err := s.hub.follow(ctx, sub, c, want.After); err != nil && !errors.Is(err, errClosed) {
 		s.broken(sub, err)
 	}
+}
+
+// formOf returns the form that a subscription gets.
+func (s *socket) formOf(want Subscribe) form {
+	switch want.Form {
+	case FormFull:
+		return formSocket
+	case FormThin:
+		return formThinSocket
+	}
+	return s.form
 }
 
 // unsubscribe reports whether there was a subscription.
@@ -343,7 +361,11 @@ func (s *socket) leave() {
 }
 
 func (s *socket) begin(sub *subscription, _, top uint64, recovered bool) {
-	rest := append([]byte(`,"offset":`), strconv.FormatUint(top, 10)...)
+	var rest []byte
+	if epoch := sub.ch.epoch; epoch != "" && sub.form.thin() { // which no event says there
+		rest = append(append(append(rest, `,"life":"`...), epoch...), '"')
+	}
+	rest = strconv.AppendUint(append(rest, `,"offset":`...), top, 10)
 	rest = strconv.AppendBool(append(rest, `,"recovered":`...), recovered)
 	s.tell("subscribed", sub.ch.name, rest)
 }

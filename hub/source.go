@@ -56,9 +56,20 @@ type History struct {
 // changes the bytes.
 type Message struct {
 	Offset uint64
-	Event  []byte // CloudEvents JSON, one line
-	Last   bool   // nothing follows in this channel for now
-	About  About  // what the event tells of; nil if that is not known
+	Event  []byte  // CloudEvents JSON, one line
+	Last   bool    // nothing follows in this channel for now
+	About  About   // what the event tells of; nil if that is not known
+	Thin   Thinner // the event in thin form; nil if it has none: those who want that get Event
+}
+
+// Thinner is an event that can be told in fewer words, to those who have asked for that. It is
+// asked only when somebody has, once for each transport. It does not block and may be called
+// concurrently.
+type Thinner interface {
+	// AppendThin appends the event as it is told in a channel, by the name or the key of that,
+	// which say already what of it need not be said again: one line of JSON, an object with
+	// members.
+	AppendThin(dst []byte, channel string) []byte
 }
 
 // About is what an event tells of. It travels beside the bytes, so that whoever passes them on need

@@ -7,14 +7,23 @@ import (
 )
 
 // sse are Server-Sent Events (WHATWG HTML, section 9.2).
-type sse struct{ body }
+type sse struct {
+	body
+	thin bool // what it says of events
+}
 
 // SSE returns the transport of text/event-stream (WHATWG HTML, section 9.2), in chunks or, for a
-// client of HTTP/1.0, which knows none, so that the close of the connection ends the body.
-func SSE(chunked bool) StreamTransport { return sse{body{chunked}} }
+// client of HTTP/1.0, which knows none, so that the close of the connection ends the body; with
+// events in thin form, or in full.
+func SSE(chunked, thin bool) StreamTransport { return sse{body{chunked}, thin} }
 
 func (t sse) form() form {
-	if t.chunked {
+	switch {
+	case t.thin && t.chunked:
+		return formThinSSE
+	case t.thin:
+		return formThinPlain
+	case t.chunked:
 		return formSSE
 	}
 	return formPlain
@@ -34,6 +43,9 @@ const (
 // comes last: many clients take it as soon as they have read its line, and one that is cut off in
 // the middle of an event must not come back with the id of what it did not get.
 func (t sse) messages(b *batch) []byte {
+	if t.thin {
+		b = b.thinned()
+	}
 	var scratch [64]byte
 	size := 0
 	for _, m := range b.messages {

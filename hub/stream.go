@@ -46,7 +46,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	defer h.tasks.Done()
 	transport := o.Transport
 	if transport == nil {
-		transport = SSE(true)
+		transport = SSE(true, false)
 	}
 	head := streamHead(transport, o.Header)
 	place, met := h.admission.admit(o.Caller, o.Address, false, h.stats.openNow())
@@ -60,7 +60,7 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	}
 	after := o.After
 	s := new(stream)
-	h.join(c, s, &s.sub)
+	h.join(c, s, &s.sub, transport.form())
 	defer h.release(s.sub.ch)
 	fresh := c.Live && after == nil
 	var err error

@@ -34,14 +34,32 @@ type StreamTransport interface {
 	end(at Cursor) []byte
 }
 
-// form is the place of a transport in transports: a connection has one byte for it.
+// form is the place of a transport in transports: a connection has one byte for it. Of each there
+// are two, which say events in full and in thin form and are the same otherwise.
 type form uint8
 
 const (
 	formSSE form = iota
 	formPlain
 	formSocket
+	formThinSSE // from here on in thin form
+	formThinPlain
+	formThinSocket
 	forms // how many there are
+
+	fullForms = formThinSSE
 )
 
-var transports = [forms]transport{formSSE: sse{body{chunked: true}}, formPlain: sse{}, formSocket: webSocket{}}
+var transports = [forms]transport{
+	formSSE: sse{body: body{chunked: true}}, formPlain: sse{}, formSocket: webSocket{},
+	formThinSSE: sse{body: body{chunked: true}, thin: true}, formThinPlain: sse{thin: true}, formThinSocket: webSocket{thin: true},
+}
+
+// thin reports whether events are said in thin form.
+func (f form) thin() bool { return f >= fullForms }
+
+// The forms of events, by their names.
+const (
+	FormFull = "full" // CloudEvents with all that there is to say
+	FormThin = "thin" // what has changed, see [Thinner]
+)

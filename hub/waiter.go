@@ -16,7 +16,7 @@ type Waiter struct {
 func (h *Hub) Wait(ctx context.Context, c Channel) (*Waiter, error) {
 	w := &Waiter{c: make(chan struct{}, 1)}
 	w.C = w.c
-	h.join(c, w, &w.sub)
+	h.join(c, w, &w.sub, 0)
 	defer h.release(w.sub.ch)
 	if err := w.sub.ch.ensureWatched(ctx); err != nil {
 		w.Close()

@@ -27,6 +27,8 @@ func TestScenes(t *testing.T) {
 		"idle --wire=ws --connections=4 --settle=1ms",
 		"broadcast --wire=sse --followers=4 --warmup=100ms --duration=500ms",
 		"broadcast --wire=ws --followers=4 --warmup=100ms --duration=500ms",
+		"broadcast --wire=sse --form=thin --followers=4 --warmup=100ms --duration=500ms",
+		"lifecycle --wire=ws --form=thin --producers=2 --duration=500ms",
 		"unicast --channels=4 --publishers=2 --warmup=100ms --duration=500ms",
 		"lifecycle --wire=sse --producers=2 --duration=500ms",
 		"lifecycle --wire=ws --producers=2 --duration=500ms",
@@ -48,7 +50,7 @@ func TestScenes(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if !strings.Contains(string(out), "Hark, embedded\n") {
+			if !strings.Contains(string(out), "Hark, embedded\n") && !strings.Contains(string(out), "Hark, embedded, thin form\n") {
 				t.Errorf("it tells nothing: %s", out)
 			}
 		})

@@ -57,6 +57,29 @@
  * @property {string} [time]
  * @property {StatusDocument} data
  *
+ * @typedef {object} ThinEvent What the gateway says of an event to who follows with `form: 'thin'`. What is absent is null, or as the type implies it, or
+ *   has not changed. A follower makes a HarkEvent of it.
+ * @property {string} type
+ * @property {string} [time] absent of progress
+ * @property {string} [topic]
+ * @property {Status} [status]
+ * @property {number} [attempt] absent: 1; of `request.accepted` and of a batch 0
+ * @property {number} [percent]
+ * @property {string} [step]
+ * @property {string} [message]
+ * @property {{code: string, message: string, detail?: string}} [error]
+ * @property {{type: string, size: number}} [result]
+ * @property {number} [position]
+ * @property {StatusDocument['question']} [question]
+ * @property {StatusDocument['batch']} [batch]
+ * @property {number} [redriven]
+ * @property {string} [route] of `request.accepted` and `request.reset`, as the following
+ * @property {string} [concurrencyKey]
+ * @property {string} [batchId]
+ * @property {string} [createdAt] of `request.reset`, as the following
+ * @property {string} [startedAt]
+ * @property {string} [endedAt]
+ *
  * @typedef {'sse'|'websocket'|'poll'} Transport
  *
  * @typedef {object} State How a follower is connected.
@@ -67,6 +90,9 @@
  *
  * @typedef {object} FollowOptions
  * @property {Transport} [transport] what to try first; default `sse`, of which there is one: further followers share a WebSocket
+ * @property {'full'|'thin'} [form] `thin`: a quarter of the bytes travel. Of events the document is made here, of what they say and of those before, so it has
+ *   no value of the result, no `eta`, no `position` that is not said, null for `expiresAt`, and null for what was said before `after` (`route`, `topic`,
+ *   `createdAt`, `startedAt`), unless `request` is a document that has it. Default `full`
  * @property {number|string} [after] the offset of the last event that is known, or the cursor of another follower; default 0
  * @property {(event: HarkEvent, offset: number) => void} [onEvent] once for each event, in order
  * @property {(event: HarkEvent, offset: number) => void} [onReset]
@@ -329,7 +355,8 @@ export function createClient(config = {}) {
    */
   function follow(request, options = {}) {
     const target = targetOf(request);
-    return new Following(options, (at, sink) =>
+    const known = options.form === 'thin' && request?.id ? knownOf(request, options.after) : undefined;
+    return new Following(options, known, (at, sink) =>
       followInWorker(gateway, target, options, at, sink) ?? new Connector(gateway, target, options, at, sink));
   }
 
@@ -375,12 +402,14 @@ class Following {
 
   /**
    * @param {FollowOptions} options
+   * @param {StatusDocument|undefined} known how the request stood, for who follows in thin form
    * @param {(at: Cursor, sink: Sink) => Connector|RemoteConnector} start
    */
-  constructor(options, start) {
+  constructor(options, known, start) {
+    if (![undefined, 'full', 'thin'].includes(options.form)) throw new TypeError(`form is ${options.form}: it must be 'full' or 'thin'`);
     const [, offset, life] = /^(\d+)(?:-([0-9a-z]+))?$/.exec(String(options.after ?? 0)) ?? [];
     if (offset === undefined) throw new TypeError(`after is ${options.after}: it must be an offset, or the cursor of a follower, such as 7 or '7-k3m9p2q4rz'`);
-    this.#at = { offset: Number(offset), life, sequence: 0 };
+    this.#at = { offset: Number(offset), life, sequence: 0, known };
     this.#options = options;
     this.#start = start;
     this.#transport = (FALLBACK[options.transport] ?? FALLBACK.sse)[0];
@@ -509,7 +538,7 @@ globalThis.addEventListener?.('online', () => {
  * Follows one request: one attempt after the other, each over one transport, until the request has ended. What an attempt holds
  * hangs off its signal, and goes when that is aborted.
  *
- * @typedef {{offset: number, life?: string, sequence: number}} Cursor
+ * @typedef {{offset: number, life?: string, sequence: number, known?: StatusDocument}} Cursor `known` is how the request stood there, of who follows in thin form
  * @typedef {object} Sink whom a connector tells
  * @property {(event: HarkEvent, offset: number, reset: boolean) => void} event
  * @property {(state: State['state'], transport: Transport, more?: object) => void} state
@@ -712,11 +741,13 @@ class Connector {
     this.#sink.end(document, error);
   }
 
-  #deliver(event, offset) {
+  /** @param {string} [life] of the request, as what brought the event says it */
+  #deliver(event, offset, life) {
     const reset = event.type.endsWith('.reset');
     if (this.#stopped || (!reset && !(offset > this.#at.offset))) return; // told already
     this.#failures = this.#lastTries = 0;
-    advance(this.#at, event, offset);
+    if (!event.specversion) event = whole(event, this.#target.self, offset, life, this.#at.known);
+    advance(this.#at, event, offset, this.#thin);
     this.#sink.event(event, offset, reset);
     if (hasEnded(event.data.status)) this.#finish(event.data);
   }
@@ -750,7 +781,7 @@ class Connector {
 
   /** Reads what is stored after the cursor. */
   #history(signal) {
-    return this.#read(withQuery(this.#target.events, { after: this.#after() }), signal);
+    return this.#read(withQuery(this.#target.events, { after: this.#after(), form: this.#form }), signal);
   }
 
   /** Delivers what was read, and reports whether there may be more. */
@@ -761,7 +792,8 @@ class Connector {
       return true;
     }
     // The list is without gaps, so the last offset gives those before it.
-    answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i)));
+    const life = lifeOf(answer.cursor);
+    answer.events.forEach((event, i) => this.#deliver(event, answer.offset - (answer.events.length - 1 - i), life));
     return answer.events.length >= PAGE;
   }
 
@@ -771,6 +803,9 @@ class Connector {
   }
 
   #after() { return this.#at.offset && cursorText(this.#at); }
+
+  get #thin() { return this.#options.form === 'thin'; }
+  get #form() { return this.#thin && 'thin'; }
 
   /**
    * The transport gave up. The status says whether there is anything left to follow; if not, what was missed comes before the end.
@@ -830,7 +865,7 @@ class Connector {
     const { bearer, own } = await this.#credentials(signal);
     const links = bearer || own ? await this.#ticketed(signal) : this.#target;
     if (signal.aborted) return;
-    const address = withQuery(this.#gateway.url(links.events), { heartbeat: 'event', after: this.#after() });
+    const address = withQuery(this.#gateway.url(links.events), { heartbeat: 'event', after: this.#after(), form: this.#form });
     const source = made(() => new this.#gateway.EventSource(address));
     const silence = new Silence(HEARTBEAT * SILENCE * 1000, () => this.#lost());
     signal.addEventListener('abort', () => {
@@ -860,7 +895,7 @@ class Connector {
       const event = parsed(data);
       if (!event.type) return this.#lost();
       this.#open();
-      this.#deliver(event, parseInt(lastEventId, 10));
+      this.#deliver(event, parseInt(lastEventId, 10), lifeOf(lastEventId));
     };
     source.onerror = () => {
       if (source.readyState === 2) this.#ask(); // 204, or an answer that is not a stream
@@ -897,7 +932,7 @@ class Connector {
     const current = (task) => (...values) => (signal.aborted ? undefined : task(...values));
     const subscriber = {
       opened: current(() => held || this.#open()),
-      event: current((event, offset) => (held ? held.push([event, offset]) : this.#deliver(event, offset))),
+      event: current((event, offset, life) => (held ? held.push([event, offset, life]) : this.#deliver(event, offset, life))),
       joined: current(async () => {
         held = [];
         late.stop();
@@ -910,10 +945,10 @@ class Connector {
         const came = held;
         held = null;
         this.#open();
-        for (const [event, offset] of came) {
+        for (const [event, offset, life] of came) {
           if (signal.aborted) return;
           // Not a reset by which the others were told of what has been read since.
-          if (event.data.life !== this.#at.life || offset > this.#at.offset) this.#deliver(event, offset);
+          if ((event.data?.life ?? life) !== this.#at.life || offset > this.#at.offset) this.#deliver(event, offset, life);
         }
       }),
       over: current(() => this.#ask()),
@@ -925,11 +960,11 @@ class Connector {
     let socket;
     if (isTicketed(links.socket) && !bearer) {
       // A ticket is for one request, and who comes back may do so with an old one if the URL says so.
-      const address = withQuery(this.#gateway.url(links.socket), { after: this.#after() });
+      const address = withQuery(this.#gateway.url(links.socket), { after: this.#after(), form: this.#form });
       socket = made(() => new Socket(this.#pool, WebSocket, address.replace(/^http/, 'ws')));
       socket.add(channel, subscriber);
     } else {
-      const address = this.#gateway.url(path).replace(/^http/, 'ws');
+      const address = withQuery(this.#gateway.url(path), { form: this.#form }).replace(/^http/, 'ws'); // another one of each form
       socket = made(() => this.#pool.socket(WebSocket, address, bearer, channel));
       socket.subscribe(channel, subscriber, this.#after());
     }
@@ -1083,7 +1118,7 @@ class Socket {
   #pool; #socket; #token; #gone; #probe;
   /**
    * By name. Who comes later than the first one, with another cursor, has to read what stands between by itself.
-   * @type {Map<string, {subscribers: Set<any>, later: Set<any>, after?: any, ready: boolean, asked: boolean}>}
+   * @type {Map<string, {subscribers: Set<any>, later: Set<any>, after?: any, ready: boolean, asked: boolean, life?: string}>}
    */
   #channels = new Map();
 
@@ -1153,6 +1188,7 @@ class Socket {
     switch (message.op) {
       case 'subscribed':
         channel.ready = true;
+        channel.life = message.life;
         for (const each of [...channel.subscribers]) channel.later.has(each) ? each.joined() : each.opened();
         channel.later.clear();
         break;
@@ -1161,7 +1197,8 @@ class Socket {
         if (!channel.ready) break;
         for (const each of [...channel.subscribers]) {
           each.opened();
-          each.event(message.event, message.offset);
+          // In thin form the event's members stand beside those of the message.
+          each.event(message.event ?? message, message.offset, channel.life);
         }
         break;
       case 'error':
@@ -1326,13 +1363,13 @@ class Tabs {
     if (!this.#left) this.#port.postMessage(message);
   }
 
-  follow(gateway, target, { transport, backoff, openTimeout }, at, sink) {
+  follow(gateway, target, { transport, backoff, openTimeout, form }, at, sink) {
     let client = this.#gateways.indexOf(gateway);
     if (client < 0) client = this.#gateways.push(gateway) - 1;
     const { base, headers, token } = gateway.config;
     const id = ++this.#count;
-    this.post({ op: 'follow', id, client, config: { base: gateway.base, headers, ...(typeof token === 'function' ? { keyed: true } : { token }) }, target, options: { transport, backoff, openTimeout }, at });
-    const remote = new RemoteConnector(at, sink, (message) => this.post({ id, ...message }), () => this.#remotes.delete(id));
+    this.post({ op: 'follow', id, client, config: { base: gateway.base, headers, ...(typeof token === 'function' ? { keyed: true } : { token }) }, target, options: { transport, backoff, openTimeout, form }, at });
+    const remote = new RemoteConnector(at, form === 'thin', sink, (message) => this.post({ id, ...message }), () => this.#remotes.delete(id));
     this.#remotes.set(id, remote);
     return remote;
   }
@@ -1394,11 +1431,12 @@ class Tabs {
 
 /** A connector in the worker. */
 class RemoteConnector {
-  #at; #post; #forget;
+  #at; #thin; #post; #forget;
 
-  constructor(at, sink, post, forget) {
+  constructor(at, thin, sink, post, forget) {
     this.sink = sink;
     this.#at = at;
+    this.#thin = thin;
     this.#post = post;
     this.#forget = forget;
   }
@@ -1412,7 +1450,7 @@ class RemoteConnector {
 
   take({ op, event, offset, reset, state, transport, more, document, error }) {
     if (op === 'event') {
-      advance(this.#at, event, offset);
+      advance(this.#at, event, offset, this.#thin);
       this.sink.event(event, offset, reset);
     } else if (op === 'state') this.sink.state(state, transport, more);
     else if (op === 'end') this.sink.end(document, error && (error.status ? new HarkError(error.status, error.problem, error.retryAfter) : new Error(error.message)));
@@ -1560,11 +1598,91 @@ const isTicketed = (address) => new URLSearchParams(address.split('?')[1]).has('
 
 const cursorText = ({ offset, life }) => (life ? `${offset}-${life}` : String(offset));
 
-/** Moves a cursor behind an event. */
-function advance(at, { data }, offset) {
+/** The life that a cursor names, if it does. @param {string} [cursor] */
+const lifeOf = (cursor) => cursor?.split('-')[1];
+
+/** Moves a cursor behind an event. @param {boolean} [keep] what it says, for thin events that follow */
+function advance(at, { data }, offset, keep) {
   at.offset = offset;
   at.life = data.life;
   at.sequence = data.sequence ?? at.sequence;
+  if (keep) at.known = data;
+}
+
+/** What the status is behind an event of a type, unless a thin event says otherwise; behind the others it has the type's name. */
+const IMPLIED = { accepted: 'pending', retrying: 'pending', answered: 'pending', redriven: 'pending', started: 'processing', progress: 'processing' };
+
+/**
+ * Makes a whole event of a thin one.
+ * @param {ThinEvent} thin
+ * @param {string} self where the request is
+ * @param {number} sequence
+ * @param {string|undefined} life
+ * @param {StatusDocument|undefined} before how the request stood, as far as that is known
+ * @returns {HarkEvent}
+ */
+function whole(thin, self, sequence, life, before) {
+  const path = new URL(self, 'http://localhost').pathname;
+  const id = decodeURIComponent(path.split('/').at(-1));
+  const kind = thin.type.split('.')[1];
+  const fresh = kind === 'reset'; // which says all
+  if (fresh || before?.life !== life) before = undefined;
+  const status = thin.status ?? IMPLIED[kind] ?? kind;
+  const ended = hasEnded(status);
+  const says = kind === 'started' || kind === 'progress' || fresh;
+  const of = (name) => (says ? thin[name] : kind === 'redriven' ? undefined : before?.[name]) ?? null;
+  const { time, result } = thin;
+  const data = {
+    id,
+    ...(life && { life }),
+    status,
+    route: thin.route ?? before?.route ?? null,
+    topic: thin.topic ?? before?.topic ?? null,
+    step: of('step'),
+    percent: kind === 'succeeded' ? 100 : of('percent'),
+    message: of('message'),
+    attempt: thin.attempt ?? (kind === 'accepted' || thin.batch ? 0 : 1),
+    position: thin.position ?? null,
+    eta: null,
+    error: thin.error ? { detail: null, ...thin.error } : null,
+    result: result ? { ...result, href: `${path}/result` } : null,
+    sequence,
+    createdAt: thin.createdAt ?? before?.createdAt ?? (kind === 'accepted' ? time : null),
+    updatedAt: time ?? before?.updatedAt ?? null,
+    startedAt: thin.startedAt ?? before?.startedAt ?? (kind === 'started' ? time : null),
+    endedAt: thin.endedAt ?? (ended ? time : null),
+    expiresAt: ended ? null : before?.expiresAt ?? null,
+    ...optional('concurrencyKey', thin.concurrencyKey ?? before?.concurrencyKey),
+    ...optional('batchId', thin.batchId ?? before?.batchId),
+    ...optional('redriven', thin.redriven ?? before?.redriven),
+    ...optional('batch', thin.batch),
+    ...optional('question', thin.question),
+    links: linksOf(id, path, status, thin),
+  };
+  return {
+    specversion: '1.0', id: [id, life, sequence].filter(Boolean).join('/'), source: path, type: thin.type,
+    ...optional('subject', data.topic ?? undefined), ...optional('time', time), data,
+  };
+}
+
+/** What a document tells who follows after an offset: how the request stood, if it is of there, else what does not change. */
+function knownOf(document, after) {
+  if (Number.parseInt(after, 10) === document.sequence) return document;
+  const { life, route, topic, createdAt, expiresAt, concurrencyKey, batchId } = document;
+  return { life, route, topic, createdAt, expiresAt, concurrencyKey, batchId };
+}
+
+const optional = (name, value) => (value === undefined ? {} : { [name]: value });
+
+/** The links of a document, as the gateway writes them. */
+function linksOf(id, path, status, { question, batch }) {
+  const link = (rel, href, method = 'GET') => ({ rel, href, method });
+  return [
+    link('self', path), link('result', `${path}/result`), link('events', `${path}/events`), link('socket', `/v1/ws?channel=request:${id}`),
+    ...(hasEnded(status) ? [] : [link('cancel', `${path}/cancel`, 'POST')]),
+    ...(question ? [link('input', `${path}/input`, 'POST')] : []),
+    ...(batch ? [link('requests', `/v1/batches/${id}/requests`)] : []),
+  ];
 }
 
 /** JSON, or nothing of it if something has changed it on the way. */

@@ -1469,3 +1469,126 @@ test('SSE: a stream that is ended again and again, as by a service worker, comes
     t.mock.timers.tick(100);
   }
 });
+
+// ---- Thin form ------------------------------------------------------------------------------------------------------------
+
+const AT = (second) => `2026-01-02T03:04:0${second}.000Z`;
+const THIN = [
+  { type: 'request.accepted', topic: 't', time: AT(1), position: 2, route: 'images' },
+  { type: 'request.started', time: AT(2) },
+  { type: 'request.progress', percent: 40, step: 'resizing', message: 'half' },
+  { type: 'request.waiting', time: AT(3), question: { name: 'go', message: 'on?', expiresAt: AT(9) } },
+  { type: 'request.answered', time: AT(4) },
+  { type: 'request.started', time: AT(5), percent: 40, step: 'resizing', message: 'half' },
+  { type: 'request.progress', percent: 50 },
+  { type: 'request.succeeded', time: AT(6), result: { type: 'application/json', size: 11 } },
+];
+const STATUSES = ['pending', 'processing', 'processing', 'waiting', 'pending', 'processing', 'processing', 'succeeded'];
+
+/** What a follower is told of those over a transport, of which `send` sends one. */
+async function thinly(transport, send, answer, request = 'r1', more = {}) {
+  const w = world(answer);
+  const told = [];
+  w.follow({ transport, form: 'thin', onEvent: (e) => told.push(e), ...more }, request);
+  await send(w, told);
+  await until(() => w.seen.end, 'the end');
+  return { told, end: w.seen.end, calls: w.calls };
+}
+
+const overStream = async (w, told, life = '') => {
+  await until(() => FakeEventSource.made.length === 1);
+  const [source] = FakeEventSource.made;
+  source.open();
+  for (const [i, e] of THIN.entries()) source.send(e, `${i + 1}${life && `-${life}`}`);
+};
+
+function checkThin(told, life) {
+  const id = (n) => (life ? `r1/${life}/${n}` : `r1/${n}`);
+  assert.deepEqual(told.map((e) => e.data.status), STATUSES);
+  assert.deepEqual(told.map((e) => e.id), THIN.map((_, i) => id(i + 1)));
+  assert.deepEqual(told.map((e) => e.data.sequence), THIN.map((_, i) => i + 1));
+  assert.deepEqual(told.map((e) => e.data.attempt), [0, 1, 1, 1, 1, 1, 1, 1]);
+  assert.deepEqual(told.map((e) => e.data.percent), [null, null, 40, 40, 40, 40, 50, 100]);
+  assert.deepEqual(told.map((e) => e.data.step), [null, null, 'resizing', 'resizing', 'resizing', 'resizing', null, null]);
+  assert.deepEqual(told.map((e) => e.data.updatedAt), [1, 2, 2, 3, 4, 5, 5, 6].map(AT));
+  for (const e of told) {
+    assert.deepEqual([e.specversion, e.source, e.subject, e.data.id, e.data.life, e.data.route, e.data.topic, e.data.createdAt], ['1.0', '/v1/requests/r1', 't', 'r1', life, 'images', 't', AT(1)]);
+  }
+  assert.deepEqual(told[3].data.question, THIN[3].question);
+  assert.equal(told[4].data.question, undefined);
+  assert.ok(told[3].data.links.some(({ rel, href, method }) => rel === 'input' && href === '/v1/requests/r1/input' && method === 'POST'));
+  assert.deepEqual(told[0].data.links.map(({ rel }) => rel), ['self', 'result', 'events', 'socket', 'cancel']);
+  assert.deepEqual(told[7].data.links.map(({ rel }) => rel), ['self', 'result', 'events', 'socket']);
+  assert.deepEqual(told[7].data.result, { type: 'application/json', size: 11, href: '/v1/requests/r1/result' });
+  assert.deepEqual([told[7].data.startedAt, told[7].data.endedAt, told[6].data.endedAt], [AT(2), AT(6), null]);
+}
+
+test('thin form: events are whole again, over a stream', async () => {
+  for (const life of [undefined, 'k3m9p2q4rz']) {
+    const { told, end } = await thinly('sse', (w, told) => overStream(w, told, life));
+    assert.match(FakeEventSource.made[0].url, /events\?heartbeat=event&form=thin$/);
+    checkThin(told, life);
+    assert.equal(end.document, told[7].data);
+  }
+});
+
+test('thin form: … over a WebSocket, which those in full form do not share', async () => {
+  for (const life of [undefined, 'k3m9p2q4rz']) {
+    const { told } = await thinly('websocket', async (w) => {
+      w.follow({ transport: 'websocket' }, 'r2');
+      await until(() => FakeWebSocket.made.length === 2);
+      const socket = FakeWebSocket.made.find(({ url }) => url.includes('form=thin'));
+      assert.equal(FakeWebSocket.made.filter(({ url }) => url === 'ws://hark.test/v1/ws').length, 1);
+      assert.equal(socket.url, 'ws://hark.test/v1/ws?form=thin');
+      socket.open();
+      socket.tell({ op: 'subscribed', channel: 'request:r1', ...(life && { life }), offset: 0, recovered: true });
+      THIN.forEach((e, i) => socket.tell({ op: 'event', channel: 'request:r1', offset: i + 1, ...e }));
+    });
+    checkThin(told, life);
+  }
+});
+
+test('thin form: … and from the history, polled', async () => {
+  const { told, calls } = await thinly('poll', async () => {}, ({ url }) =>
+    (url.includes('/events') ? json({ events: THIN, offset: 8, cursor: '8-k3m9p2q4rz', recovered: true }) : json({ id: 'r1', status: 'succeeded', sequence: 8 })));
+  checkThin(told, 'k3m9p2q4rz');
+  assert.equal(calls[0].url, '/v1/requests/r1/events?form=thin');
+});
+
+test('thin form: who comes back goes on with what was known, and a document says what was before', async () => {
+  const known = { id: 'r1', status: 'pending', route: 'images', topic: 't', createdAt: AT(1), expiresAt: AT(8), sequence: 1, links: [{ rel: 'self', href: '/v1/requests/r1' }, { rel: 'events', href: '/v1/requests/r1/events' }, { rel: 'socket', href: '/v1/ws?channel=request:r1' }] };
+  const { told } = await thinly('sse', async (w, told) => {
+    await until(() => FakeEventSource.made.length === 1);
+    FakeEventSource.made[0].open();
+    for (const n of [2, 3]) FakeEventSource.made[0].send(THIN[n - 1], n);
+    await until(() => told.length === 2);
+    FakeEventSource.made[0].fail(0);
+    await until(() => FakeEventSource.made.length === 2);
+    assert.match(FakeEventSource.made[1].url, /after=3&form=thin$/);
+    FakeEventSource.made[1].open();
+    FakeEventSource.made[1].send({ type: 'request.failed', time: AT(7), attempt: 2, error: { code: 'c', message: 'm' } }, 4);
+  }, undefined, known, { after: 1 });
+  assert.deepEqual(told.map((e) => [e.data.route, e.data.topic, e.data.createdAt, e.data.step]), [['images', 't', AT(1), null], ['images', 't', AT(1), 'resizing'], ['images', 't', AT(1), 'resizing']]);
+  assert.equal(told[1].data.expiresAt, AT(8));
+  assert.deepEqual([told[2].data.status, told[2].data.attempt, told[2].data.error], ['failed', 2, { detail: null, code: 'c', message: 'm' }]);
+});
+
+test('thin form: a reset says all, and full events are told as they are', async () => {
+  const resets = [];
+  const { told } = await thinly('sse', async () => {
+    await until(() => FakeEventSource.made.length === 1);
+    const [source] = FakeEventSource.made;
+    source.open();
+    source.send(THIN[2], 3);
+    source.send({ type: 'request.reset', topic: 't', time: AT(7), status: 'processing', attempt: 3, percent: 70, route: 'images', createdAt: AT(1), startedAt: AT(2) }, 2);
+    await until(() => resets.length === 1);
+    source.send(event(4, 'succeeded', { attempt: 3 }), 4);
+  }, undefined, 'r1', { onReset: (e) => resets.push(e) });
+  const { data } = resets[0];
+  assert.deepEqual([data.status, data.attempt, data.percent, data.step, data.route, data.createdAt, data.startedAt, data.sequence], ['processing', 3, 70, null, 'images', AT(1), AT(2), 2]);
+  assert.deepEqual(told.at(-1), event(4, 'succeeded', { attempt: 3 }));
+});
+
+test('thin form: an unknown form is refused at once', () => {
+  assert.throws(() => world().follow({ form: 'thick' }), /form is thick: it must be 'full' or 'thin'/);
+});

@@ -260,7 +260,7 @@ func (a *API) route() {
 	a.handle("GET", "/v1/topics/:topic/history", client, of(topicChannel, a.history), historyOptions...)
 	a.handle("GET", "/v1/events", client, of(a.ownerChannel, a.events), append(eventOptions, "owner")...)
 	a.handle("GET", "/v1/history", client, of(a.ownerChannel, a.history), append(historyOptions, "owner")...)
-	a.handle("GET", "/v1/ws", a.ownPages(unasked), a.socket, "channel", "after", "ticket")
+	a.handle("GET", "/v1/ws", a.ownPages(unasked), a.socket, "channel", "after", "ticket", "form")
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		// Each makes a request, whatever its method is called.
 		a.handle(method, "/v1/call/:route", a.ownPages(client), a.call, anyOption)

@@ -30,11 +30,13 @@ type endpointInput struct {
 	Topics      *[]string          `json:"topics"`
 	Headers     map[string]*string `json:"headers"`
 	ContentType *string            `json:"contentType"`
-	Timeout     *duration          `json:"timeout"`
-	Schedule    *[]duration        `json:"schedule"`
-	Rate        *float64           `json:"rate"`
-	Concurrency *field.Integer     `json:"concurrency"`
-	Coalesce    *bool              `json:"coalesce"`
+	// Left out if it was not given: fingerprints of before it have none.
+	Form        *string        `json:"form,omitempty"`
+	Timeout     *duration      `json:"timeout"`
+	Schedule    *[]duration    `json:"schedule"`
+	Rate        *float64       `json:"rate"`
+	Concurrency *field.Integer `json:"concurrency"`
+	Coalesce    *bool          `json:"coalesce"`
 
 	Secret    string `json:"secret"`    // only when it is made
 	Challenge string `json:"challenge"` // likewise
@@ -114,6 +116,7 @@ func (in *endpointInput) fill(e *dispatch.Endpoint) {
 	set(&e.Routes, in.Routes)
 	set(&e.Topics, in.Topics)
 	set(&e.ContentType, in.ContentType)
+	set(&e.Form, in.Form)
 	set(&e.Rate, in.Rate)
 	set(&e.Concurrency, (*int)(in.Concurrency))
 	set(&e.Coalesce, in.Coalesce)
@@ -153,6 +156,7 @@ type endpointDocument struct {
 	Topics      []string          `json:"topics"`
 	Headers     map[string]string `json:"headers"`
 	ContentType string            `json:"contentType"`
+	Form        string            `json:"form,omitempty"` // unless it is full
 	Timeout     duration          `json:"timeout"`
 	Schedule    []duration        `json:"schedule"`
 	Rate        float64           `json:"rate"`
@@ -201,7 +205,7 @@ func documentOf(e *dispatch.Endpoint, health *dispatch.Health, secret string) en
 		ID: e.ID, URL: e.URL, Description: e.Description, Status: e.Status, Reason: e.Reason,
 		Events: list(e.Types), Routes: list(e.Routes), Topics: list(e.Topics), Headers: e.Headers,
 		ContentType: cmp.Or(e.ContentType, dispatch.TypeCloudEvent), Timeout: duration(e.Timeout), Schedule: make([]duration, len(e.Schedule)), Rate: e.Rate, Concurrency: e.Concurrency,
-		Coalesce: e.Coalesce, Challenge: e.Challenge, CreatedAt: stamp{e.CreatedAt}, UpdatedAt: stamp{e.UpdatedAt}, Secret: secret,
+		Form: thinForm(e.Form), Coalesce: e.Coalesce, Challenge: e.Challenge, CreatedAt: stamp{e.CreatedAt}, UpdatedAt: stamp{e.UpdatedAt}, Secret: secret,
 		Links: []link{
 			{"self", self, "GET"},
 			{"deliveries", self + "/deliveries", "GET"},
@@ -227,6 +231,14 @@ func documentOf(e *dispatch.Endpoint, health *dispatch.Health, secret string) en
 		d.Schedule[i] = duration(s)
 	}
 	return d
+}
+
+// thinForm returns a form unless it is that which endpoints have by themselves.
+func thinForm(form string) string {
+	if form == dispatch.FormFull {
+		return ""
+	}
+	return form
 }
 
 // list is never null in JSON.

@@ -48,6 +48,12 @@ func (a *API) asProblem(err error) *problem.Details {
 	if p, ok := errors.AsType[*problem.Details](err); ok {
 		return p
 	}
+	if f, ok := errors.AsType[*hub.FormError](err); ok {
+		return &problem.Details{
+			Kind: problem.Message, Detail: "The message asks for a form that there is not: see errors.",
+			Errors: []problem.FieldError{problem.At("/form", wrongForm(f.Form))},
+		}
+	}
 	if m, ok := errors.AsType[*lifecycle.MemberError](err); ok {
 		at := "/requests/" + strconv.Itoa(m.Member) + "/id"
 		if errors.Is(m.Err, lifecycle.ErrUnfitID) {

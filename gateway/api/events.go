@@ -19,6 +19,7 @@ import (
 	"github.com/hark-push/hark/gateway/intake"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // errNoChannel: a channel that the caller may not follow, or that is none.
@@ -85,6 +86,10 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	if err != nil {
 		return err
 	}
+	thin, err := wantsThin(c)
+	if err != nil {
+		return err
+	}
 	after := readCursor(c)
 	if r != nil && r.Status.Terminal() && after != nil && after.Offset == r.Sequence && (after.Epoch == "" || after.Epoch == r.Life) {
 		// Nothing will follow: 204 tells an EventSource to stay away.
@@ -98,7 +103,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 			header.Add(name, string(value))
 		}
 	}
-	transport := hub.SSE(c.Request().Header.IsHTTP11()) // of which HTTP/1.0 has no chunks
+	transport := hub.SSE(c.Request().Header.IsHTTP11(), thin) // of which HTTP/1.0 has no chunks
 	if c.Method() == http.MethodHead {
 		return headOfStream(c, transport)
 	}
@@ -123,6 +128,23 @@ func wantsHeartbeats(c *fiber.Ctx) (bool, error) {
 		return true, nil
 	}
 	return false, problem.InvalidFields(problem.At("?heartbeat", "must be comment or event"))
+}
+
+// wantsThin reads ?form=, which says how much events say.
+func wantsThin(c *fiber.Ctx) (bool, error) {
+	switch text := c.Query("form"); text {
+	case "", hub.FormFull:
+		return false, nil
+	case hub.FormThin:
+		return true, nil
+	default:
+		return false, problem.InvalidFields(problem.At("?form", wrongForm(text)))
+	}
+}
+
+// wrongForm is what is wrong with the name of a form that there is not.
+func wrongForm(got string) string {
+	return "must be full or thin" + suggest.Mean(got, []string{hub.FormFull, hub.FormThin})
 }
 
 // headOfStream answers HEAD with the fields that the hub's answer to GET has (RFC 9110, section
@@ -196,8 +218,12 @@ func (a *API) history(c *fiber.Ctx, _ auth.Caller, channel lifecycle.Channel, _ 
 		}
 		limit = n
 	}
+	thin, err := wantsThin(c)
+	if err != nil {
+		return err
+	}
 	events := &history{
-		api: a, channel: channel, limit: limit, next: firstEvents,
+		api: a, channel: channel, limit: limit, next: firstEvents, thin: thin,
 		offset: after.Offset, recovered: true, elsewhere: elsewhere,
 	}
 	if err := events.fill(); err != nil {

@@ -52,6 +52,10 @@ func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 		for _, t := range w.Events {
 			part([]byte(t))
 		}
+		if w.Form != "" { // named, as above
+			part([]byte("form"))
+			part([]byte(w.Form))
+		}
 	}
 	if s.Call != nil {
 		part([]byte(s.Call.Method))

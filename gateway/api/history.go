@@ -14,7 +14,8 @@ import (
 type history struct {
 	api     *API
 	channel lifecycle.Channel
-	limit   int // events, at most
+	limit   int  // events, at most
+	thin    bool // they are told in thin form
 
 	offset    uint64 // of the last event that was written
 	n         int    // events that were
@@ -105,7 +106,11 @@ func (h *history) page() error {
 		if h.n > 0 {
 			h.made = append(h.made, ',')
 		}
-		h.made = append(h.made, m.Event...)
+		if h.thin {
+			h.made = m.Thin.AppendThin(h.made, h.channel.Key())
+		} else {
+			h.made = append(h.made, m.Event...)
+		}
 		h.offset = m.Offset
 		h.n++
 	}

@@ -16,6 +16,7 @@ type oneOff struct {
 	Secret string                `json:"secret"`
 	Events []lifecycle.EventType `json:"events"`
 	Type   string                `json:"contentType"`
+	Form   string                `json:"form"`
 
 	// What a pointer to one of its fields begins with; to the URL alone if it ends without a slash.
 	at string

@@ -18,7 +18,7 @@ import (
 var (
 	pollOptions    = []string{"ticket", "expired"}
 	cursorOptions  = []string{"after", "lastEventId", "last_event_id"}
-	historyOptions = slices.Clip(append(slices.Clip(cursorOptions), "limit"))
+	historyOptions = slices.Clip(append(slices.Clip(cursorOptions), "limit", "form"))
 	// limit is for who asks for JSON there.
 	eventOptions  = slices.Clip(append(slices.Clip(historyOptions), "heartbeat"))
 	reportOptions = []string{"attempt", "life"}
@@ -30,6 +30,7 @@ var (
 var (
 	emptyOptions = slices.Concat(cursorOptions, []string{"cursor"})
 	manyOptions  = cursorOptions[1:]
+	pairOptions  = []string{"channel", "after"} // of a socket
 )
 
 // anyOption, as the only option of a resource, says that its query is not the gateway's.
@@ -112,7 +113,8 @@ func checkOptions(c *fiber.Ctx, options []string) error {
 			detail = "is not UTF-8"
 		case len(value) == 0 && !slices.Contains(emptyOptions, name):
 			detail = "is empty: say what is meant, or leave it out"
-		case args.Len() > 1 && len(args.PeekMulti(name)) > 1 && !slices.Contains(manyOptions, name) && !slices.Contains(options, "channel"):
+		case args.Len() > 1 && len(args.PeekMulti(name)) > 1 && !slices.Contains(manyOptions, name) &&
+			(!slices.Contains(options, "channel") || !slices.Contains(pairOptions, name)):
 			detail = twice
 		default:
 			continue

@@ -38,8 +38,12 @@ func (a *API) socket(c *fiber.Ctx, _ auth.Caller) error {
 	if err != nil {
 		return err
 	}
+	thin, err := wantsThin(c)
+	if err != nil {
+		return err
+	}
 	request := handshakeRequest(c)
-	options := hub.SocketOptions{Origins: a.Origins, Address: a.client(c)}
+	options := hub.SocketOptions{Origins: a.Origins, Address: a.client(c), Thin: thin}
 	caller, err := a.connecting(c, subscribe)
 	if err == nil {
 		err = may(caller, lifecycle.RoleClient)

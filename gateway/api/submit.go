@@ -58,7 +58,7 @@ func (a *API) oneOffs(caller auth.Caller) func(*oneOff) (*lifecycle.Webhook, err
 	return func(w *oneOff) (*lifecycle.Webhook, error) {
 		ctx, cancel := challengeContext()
 		defer cancel()
-		id, err := a.Webhooks.OneOff(ctx, caller.Subject, *w.URL, w.Secret, w.Type)
+		id, err := a.Webhooks.OneOff(ctx, caller.Subject, dispatch.Own{URL: *w.URL, Secret: w.Secret, ContentType: w.Type, Form: w.Form})
 		if wrong, ok := errors.AsType[*dispatch.InvalidError](err); ok {
 			return nil, problem.InvalidFields(problem.At(w.pointer(wrong.Field), wrong.Detail))
 		}

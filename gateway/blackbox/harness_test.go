@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.uber.org/goleak"
 
 	"github.com/hark-push/hark/gateway/config"
@@ -197,6 +198,17 @@ func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
 	if rest, ok := strings.CutSuffix(plain.URL.Path, "/events"); ok && res.StatusCode == http.StatusOK {
 		// Asked for JSON it answers as the history does; its document has the stream alone.
 		plain.URL.Path, plain.URL.RawPath = rest+"/history", ""
+	}
+	if res.StatusCode == http.StatusOK && r.Method == http.MethodGet && r.URL.Query().Get("form") == "thin" {
+		// Nor can it say that an answer goes by an option of the query.
+		list, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+		if err == nil {
+			err = description.validate("#/components/schemas/ThinEventList", list)
+		}
+		if err != nil {
+			v.t.Errorf("%s %s answered against its document: %v\n%s", r.Method, r.URL, err, body)
+		}
+		return res, nil
 	}
 	if rest, ok := strings.CutPrefix(plain.URL.Path, "/v1/call/"); ok {
 		// OpenAPI cannot say that the last parameter holds slashes.

@@ -19,16 +19,23 @@ import (
 	"github.com/coder/websocket"
 )
 
-var recordWire = flag.Bool("record-wire", false, "write testdata/wire.txt anew, for a change of the wire that is meant")
+var recordWire = flag.Bool("record-wire", false, "write testdata/wire.txt and wire-thin.txt anew, for a change of the wire that is meant")
 
-// TestWire: what clients get is what testdata/wire.txt has, which was recorded: each byte of heads
-// and bodies, streams and messages, but for times, names that are made up, and addresses.
+// TestWire: what clients get is what testdata/wire.txt has, and wire-thin.txt of those who follow
+// in thin form, which was recorded: each byte of heads and bodies, streams and messages, but for
+// times, names that are made up, and addresses.
 func TestWire(t *testing.T) {
 	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
 		t.Skip("recorded with the embedded store")
 	}
-	const path = "testdata/wire.txt"
-	got := wireStory(t)
+	full, thin := wireStory(t)
+	compareWire(t, "testdata/wire.txt", full)
+	compareWire(t, "testdata/wire-thin.txt", thin)
+}
+
+// compareWire holds what came against what was recorded.
+func compareWire(t *testing.T, path, got string) {
+	t.Helper()
 	if *recordWire {
 		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
@@ -62,7 +69,7 @@ type wire struct {
 	names map[string]string // made-up names, by themselves
 }
 
-func wireStory(t *testing.T) string {
+func wireStory(t *testing.T) (full, thin string) {
 	s := start(t, "--samples=false", "--routes=default,echo", "--heartbeat=10m", "--retry=2s", "--webhook-allow-http", "--webhook-allow-cidrs=127.0.0.0/8")
 	w := &wire{t: t, host: strings.TrimPrefix(s.url, "http://"), names: make(map[string]string)}
 	const asJSON, async = "Content-Type: application/json", "Prefer: respond-async"
@@ -133,7 +140,14 @@ func wireStory(t *testing.T) string {
 
 	w.call("topic", "GET /v1/topics/t/history", "")
 	w.call("list", "GET /v1/requests?topic=t", "")
-	w.socket()
+	w.socket("", []said{
+		{`{"op":"subscribe","channel":"request:wire-1","after":0}`, 6},
+		{`{"op":"subscribe","channel":"topic:t","after":1}`, 4},
+		{`{"op":"unsubscribe","channel":"topic:t"}`, 1},
+		{`{"op":"ping"}`, 1},
+		{`{"op":"subscribe","channel":"request:none"}`, 1},
+		{`{"op":"shout"}`, 1},
+	})
 
 	w.call("endpoint", "POST /v1/webhooks", `{"url":"http://127.0.0.1:9/hook?a=b","events":["request.succeeded"],"description":"d"}`, asJSON)
 	w.call("endpoints", "GET /v1/webhooks", "")
@@ -175,7 +189,30 @@ func wireStory(t *testing.T) string {
 	w.call("what was submitted", "GET /v1/requests/wire-2/submission", "")
 	w.call("figures of no route", "GET /v1/routes/ecko", "")
 	w.call("options", "OPTIONS /v1/requests", "", "Origin: https://app.example", "Access-Control-Request-Method: POST")
-	return w.out.String()
+	full = w.out.String()
+	w.out.Reset()
+
+	for _, id := range []string{"wire-1", "wire-2", "wire-5", "wire-f"} {
+		w.call("history", "GET /v1/requests/"+id+"/history?form=thin", "")
+	}
+	w.call("some events", "GET /v1/requests/wire-1/events?form=thin&after=1&limit=2", "", "Accept: application/json")
+	w.call("its events", "GET /v1/requests/wire-1/events?form=thin", "", "Accept: text/event-stream")
+	w.call("its last events", "GET /v1/requests/wire-1/events?form=thin", "", "Accept: text/event-stream", "Last-Event-ID: 2")
+	w.call("events beyond all", "GET /v1/requests/wire-1/events?form=thin", "", "Accept: text/event-stream", "Last-Event-ID: 99")
+	w.call("topic", "GET /v1/topics/t/history?form=thin", "")
+	w.call("all", "GET /v1/history?form=thin&limit=12", "")
+	w.call("no such form", "GET /v1/history?form=thim", "")
+	w.call("no such form of a stream", "GET /v1/requests/wire-1/events?form=thick", "", "Accept: text/event-stream")
+	w.socket("?form=thin", []said{
+		{`{"op":"subscribe","channel":"request:wire-1","after":0}`, 6},
+		{`{"op":"subscribe","channel":"topic:t","after":1}`, 4},
+		{`{"op":"unsubscribe","channel":"topic:t"}`, 1},
+		{`{"op":"subscribe","channel":"topic:t","after":1,"form":"full"}`, 4},
+		{`{"op":"subscribe","channel":"topic:t","form":"thim"}`, 1},
+	})
+	w.call("endpoint", "POST /v1/webhooks", `{"url":"http://127.0.0.1:9/hook","form":"thin"}`, asJSON)
+	w.call("an endpoint of no form", "POST /v1/webhooks", `{"url":"http://127.0.0.1:9/hook","form":"thim"}`, asJSON)
+	return full, w.out.String()
 }
 
 // call makes one call on a connection of its own, and writes down all that comes until it ends.
@@ -215,26 +252,22 @@ func ordered(answer string) string {
 	return strings.Join(fields, "\r\n") + "\r\n\r\n" + body
 }
 
-// socket follows what has ended, and a feed from its beginning, over a WebSocket.
-func (w *wire) socket() {
+// said is a message, and how many answer it.
+type said struct {
+	say    string
+	expect int
+}
+
+// socket talks over a WebSocket.
+func (w *wire) socket(query string, messages []said) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws://"+w.host+"/v1/ws", &websocket.DialOptions{Subprotocols: []string{"hark.v1"}})
+	conn, _, err := websocket.Dial(ctx, "ws://"+w.host+"/v1/ws"+query, &websocket.DialOptions{Subprotocols: []string{"hark.v1"}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer func() { _ = conn.CloseNow() }()
-	for _, c := range []struct {
-		say    string
-		expect int
-	}{
-		{`{"op":"subscribe","channel":"request:wire-1","after":0}`, 6},
-		{`{"op":"subscribe","channel":"topic:t","after":1}`, 4},
-		{`{"op":"unsubscribe","channel":"topic:t"}`, 1},
-		{`{"op":"ping"}`, 1},
-		{`{"op":"subscribe","channel":"request:none"}`, 1},
-		{`{"op":"shout"}`, 1},
-	} {
+	for _, c := range messages {
 		if err := conn.Write(ctx, websocket.MessageText, []byte(c.say)); err != nil {
 			w.t.Fatal(err)
 		}

@@ -50,6 +50,11 @@ func (t *talks) commands(request string) {
 	for _, after := range []string{`""`, `"x"`, `"-1"`, `"1-"`, `"1.5"`, `" 1"`, `"1 "`, `"+1"`, `"18446744073709551616"`, `"1-K3M9P2Q4RZ"`, `"1-a b"`, "-1", "1.5", "18446744073709551616", "1e400", "true", "[]", "{}", "[1]"} {
 		say(`{"op":"subscribe","channel":"request:`+request+`","after":`+after+`}`, wrongMessage)
 	}
+	for _, form := range []string{`""`, `"x"`, `"THIN"`, `"full,thin"`, `" thin"`, "null", "1", "true", "[]", `["thin"]`, "{}"} {
+		say(`{"op":"subscribe","channel":"request:`+request+`","form":`+form+`}`, wrongMessage)
+		say(`{"op":"ping","form":`+form+`}`, wrongMessage)
+	}
+	say(`{"op":"subscribe","channel":"owner","form":"thin","form":"thin"}`, wrongMessage)
 	for _, token := range []string{`""`, `"x"`, `"a.b.c"`, `"` + strings.Repeat("x", 9000) + `"`} {
 		say(`{"op":"auth","token":`+token+`}`, "error:tokens-not-used")
 	}

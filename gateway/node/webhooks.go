@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,6 +31,7 @@ func webhooks(ctx context.Context, s backends.Store, c config.Config, slots int,
 			return ownerEvents(ctx, s, owner, after)
 		},
 		Text:      wire.JSON,
+		Thin:      func(m dispatch.Message) []byte { return wire.ThinJSON(cmp.Or(m.Event, wire.Parse(m.Body))) },
 		Transport: func(next http.RoundTripper) http.RoundTripper { return tracing.Transport(tracer, next) },
 		Stall:     stalls,
 		Attempted: attempted,

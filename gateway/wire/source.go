@@ -58,7 +58,7 @@ func (a about) Made() time.Time { return a.made }
 
 // message returns a message with the bytes of its event.
 func message(m lifecycle.Message, w *written) hub.Message {
-	return hub.Message{Offset: m.Offset, Event: w.json, Last: m.Last, About: w.about}
+	return hub.Message{Offset: m.Offset, Event: w.json, Last: m.Last, About: w.about, Thin: Thinner(m.Event)}
 }
 
 // Read implements hub.Source.

@@ -29,6 +29,7 @@ type Hark struct {
 	client      *client.Client
 	Redis, AMQP string   // URLs of the servers behind it, if there are any
 	environment []string // that names them
+	form        string   // of events
 
 	binary string
 	args   []string
@@ -43,11 +44,14 @@ func startHark(o *Options) (_ *Target, err error) {
 	if o.Nodes > 1 && !shared {
 		return nil, errors.New("several gateways need --backends=shared")
 	}
-	t, h := &Target{Name: "Hark, embedded"}, &Hark{client: client.New()}
+	t, h := &Target{Name: "Hark, embedded"}, &Hark{client: client.New(), form: o.Form}
 	if shared {
 		t.Name = "Hark on Redis and RabbitMQ"
 	}
 	program := Build
+	if o.Form == formThin {
+		t.Name += ", thin form"
+	}
 	if o.On == "base" {
 		if o.Base == "" {
 			return nil, errors.New("--on=base needs --base, a folder with programs of another version")
@@ -250,14 +254,28 @@ func (h *Hark) Open(wire, path, channel string) (*client.Follower, error) {
 	if wire == "ws" {
 		f.Number = func(_, message []byte) (int, bool) { return client.After(message, `"offset":`, BeforeProgress) }
 		f.Skip = func(message []byte) bool { return !bytes.HasPrefix(message, []byte(`{"op":"event"`)) }
-		return f, f.Socket("/v1/ws?channel="+channel, "hark.v1")
+		return f, f.Socket(h.formed("/v1/ws?channel="+channel), "hark.v1")
 	}
 	f.Skip = func([]byte) bool { return f.Named } // it is none of the channel
 	f.Number = func(id, _ []byte) (int, bool) {
 		offset, ok := offsetOf(id)
 		return offset - BeforeProgress, ok
 	}
-	return f, f.Stream(path)
+	return f, f.Stream(h.formed(path))
+}
+
+const formThin = "thin"
+
+// formed returns where the events of a path are in the form that is wanted. Other versions may know
+// of none.
+func (h *Hark) formed(path string) string {
+	if h.form != formThin {
+		return path
+	}
+	if strings.Contains(path, "?") {
+		return path + "&form=" + formThin
+	}
+	return path + "?form=" + formThin
 }
 
 // OpenAfter follows a path from an offset on; what it returns numbers messages by their offsets.
@@ -266,7 +284,7 @@ func (h *Hark) OpenAfter(wire, path string, offset int64) (*client.Follower, err
 	if err != nil {
 		return nil, err
 	}
-	path += "after=" + strconv.FormatInt(offset, 10)
+	path = h.formed(path + "after=" + strconv.FormatInt(offset, 10))
 	if wire == "ws" {
 		f.Number = func(_, message []byte) (int, bool) { return client.After(message, `"offset":`, 0) }
 		f.Skip = func(message []byte) bool { return bytes.HasPrefix(message, []byte(`{"op":"subscribed"`)) }

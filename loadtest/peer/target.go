@@ -18,6 +18,7 @@ type Options struct {
 	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
 	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
+	Form         string   `default:"full" enum:"full,thin" help:"How much Hark's events say, see docs/follow.md: full or thin. Figures of bytes per delivery show what that saves."`
 	MessageBytes int      `default:"200" help:"Bytes of a message, on other servers than Hark, whose messages have the length they have. On the bare loop those of the wire, framing included."`
 }
 

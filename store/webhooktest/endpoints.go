@@ -29,7 +29,7 @@ func testEndpoints(s *suite) {
 		Types: []string{"request.succeeded"}, Routes: []string{"images"}, Topics: []string{"order-*"},
 		Secrets: []dispatch.Secret{{Value: []byte("\x00\xff")}, {Value: []byte("old"), Until: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}},
 		Headers: map[string]string{"X-A": "b"}, Timeout: timeout, Schedule: []time.Duration{time.Second, time.Hour},
-		Rate: 2.5, Concurrency: 4, Coalesce: true, Challenge: "prove it",
+		Rate: 2.5, Concurrency: 4, Coalesce: true, ContentType: dispatch.TypeJSON, Form: dispatch.FormThin, Challenge: "prove it",
 	}
 	created, err := s.CreateEndpoint(s.ctx, e)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/lifecycle/suggest"
 )
 
 // The bounds and defaults of an endpoint's options.
@@ -65,6 +66,8 @@ func (s *Service) checkOptions(e *Endpoint) error {
 		return &InvalidError{"rate", fmt.Sprintf("want no more than the receiver allowed in its handshake, %.0f a minute; to ask it again, register it anew", e.Allowed*60)}
 	case e.ContentType != "" && e.ContentType != TypeCloudEvent && e.ContentType != TypeJSON:
 		return &InvalidError{"contentType", "want " + TypeCloudEvent + " or " + TypeJSON}
+	case e.Form != "" && e.Form != FormFull && e.Form != FormThin:
+		return &InvalidError{"form", "want " + FormFull + " or " + FormThin + suggest.Mean(e.Form, []string{FormFull, FormThin})}
 	case len(e.Schedule) > maxAttempts-1:
 		return &InvalidError{"schedule", "want at most 19 delays"}
 	case utf8.RuneCountInString(e.Description) > 500:

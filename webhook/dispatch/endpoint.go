@@ -30,6 +30,8 @@ type Endpoint struct {
 	Headers map[string]string `json:"headers,omitempty"` // sent with every delivery
 	// ContentType is what deliveries say that their body is; "" is [TypeCloudEvent].
 	ContentType string `json:"contentType,omitempty"`
+	// Form is how much events say; "" is [FormFull].
+	Form string `json:"form,omitempty"`
 
 	Timeout time.Duration `json:"timeout"` // of an attempt
 	// Between attempts; after the last one it is dead.
@@ -71,6 +73,13 @@ const (
 	TypeCloudEvent = "application/cloudevents+json"
 	// TypeJSON is for receivers whose framework reads no other JSON.
 	TypeJSON = "application/json"
+)
+
+// The forms of events: CloudEvents either way, with all that there is to say or with what has
+// changed.
+const (
+	FormFull = "full"
+	FormThin = "thin"
 )
 
 // mediaType is the field Content-Type of deliveries.

@@ -46,6 +46,8 @@ type Options struct {
 	Events func(ctx context.Context, owner string, after uint64) (events []*lifecycle.Event, last uint64, err error)
 	// Text returns an event as it is sent. Whoever delivers events of requests needs it.
 	Text func(*lifecycle.Event) []byte
+	// Thin returns a message as it is sent to an endpoint of FormThin.
+	Thin func(Message) []byte
 	// Stall says that this process, or the store, stood still: an attempt takes no longer to time
 	// out then than to read its answer. Nil: never.
 	Stall *stall.Watch

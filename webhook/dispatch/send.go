@@ -81,7 +81,13 @@ func (s *sender) post(ctx context.Context, e *Endpoint, m Message, at time.Time,
 	defer cancel()
 	body, trace := m.Body, ""
 	if m.Event != nil {
-		body, trace = s.options.Text(m.Event), m.Event.Trace
+		trace = m.Event.Trace
+	}
+	switch {
+	case e.Form == FormThin:
+		body = s.options.Thin(m)
+	case m.Event != nil:
+		body = s.options.Text(m.Event)
 	}
 	signature, err := webhook.Sign(m.ID, at, body, keys...)
 	if err != nil {

@@ -166,30 +166,42 @@ func checkSecret(text string) error {
 // newName returns 24 characters that nobody guesses, without a dot.
 func newName() string { return strings.ToLower(rand.Text())[:24] }
 
+// Own is what a request says of an endpoint of its own.
+type Own struct {
+	URL, Secret string
+	// As of an [Endpoint].
+	ContentType, Form string
+}
+
 // OneOff returns the endpoint of a request that names a URL of its own. Requests of one owner with
-// the same URL, secret and media type share it, so that if it is dead it costs one slot. Without a
-// secret only the v1a signature is sent. If it was disabled, to name it is to want it again. The
-// error is an [*InvalidError] if the URL is not allowed, or does not pass the challenge that all
-// have to, and ErrOneOffs if its owner has as many as it may.
-func (s *Service) OneOff(ctx context.Context, owner, url, secret, contentType string) (string, error) {
-	e := Endpoint{Owner: owner, URL: url, OneOff: true, Status: Active, ContentType: contentType, Quota: s.options.OneOffPerOwner}
+// the same URL, secret, media type and form share it, so that if it is dead it costs one slot.
+// Without a secret only the v1a signature is sent. If it was disabled, to name it is to want it
+// again. The error is an [*InvalidError] if the URL is not allowed, or does not pass the challenge
+// that all have to, and ErrOneOffs if its owner has as many as it may.
+func (s *Service) OneOff(ctx context.Context, owner string, own Own) (string, error) {
+	e := Endpoint{
+		Owner: owner, URL: own.URL, OneOff: true, Status: Active, ContentType: own.ContentType, Form: own.Form, Quota: s.options.OneOffPerOwner,
+	}
 	if s.options.Challenge != ChallengeNone {
 		e.Status, e.Challenge = Pending, string(s.options.Challenge)
 	}
 	if err := s.check(ctx, &e); err != nil {
 		return "", err
 	}
-	named := owner + "\x00" + url + "\x00" + secret
-	if contentType != "" && contentType != TypeCloudEvent {
-		named += "\x00" + contentType
+	named := owner + "\x00" + own.URL + "\x00" + own.Secret
+	if own.ContentType != "" && own.ContentType != TypeCloudEvent {
+		named += "\x00" + own.ContentType
+	}
+	if own.Form == FormThin {
+		named += "\x00" + own.Form
 	}
 	sum := sha256.Sum256([]byte(named))
 	e.ID = "once_" + base64.RawURLEncoding.EncodeToString(sum[:18])
-	if secret != "" {
-		if err := checkSecret(secret); err != nil {
+	if own.Secret != "" {
+		if err := checkSecret(own.Secret); err != nil {
 			return "", err
 		}
-		e.Secrets = []Secret{{Value: s.vault.seal(secret, e.ID)}}
+		e.Secrets = []Secret{{Value: s.vault.seal(own.Secret, e.ID)}}
 	}
 	e, err := s.store.CreateEndpoint(ctx, e)
 	if errors.Is(err, ErrQuota) {
