@@ -402,8 +402,8 @@ func large(ctx context.Context, d *doctor, through, direct *side) {
 		return res.StatusCode, res.Header.Get("Content-Type"), nil
 	}
 	status, kind, err := send(through)
-	// Whoever is still writing when an answer comes and the connection is closed may read the one or
-	// notice the other first, so what is cut is tried again.
+	// Whoever is still writing when an answer comes and the connection is closed may read the one
+	// or notice the other first, so what is cut is tried again.
 	for again := 0; again < 4 && err != nil && ctx.Err() == nil; again++ {
 		status, kind, err = send(through)
 	}
