@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"store/redis":      {"backoff", "lifecycle", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
 	"store/redis/link": {"backoff", "github.com/redis"},
 	"broker/rabbitmq":  {"backoff", "broker", "github.com/rabbitmq"},
+	"broker/redis":     {"backoff", "broker", "lifecycle", "store/redis"},
 	"processor":        {"backoff", "lifecycle", "broker"},
 	"settings":         {},
 	"logs":             {},

@@ -1,5 +1,5 @@
-// Package backends opens what is behind a gateway or a worker: Redis and RabbitMQ, or what stands
-// in for them in one process, a file and a queue in memory.
+// Package backends opens what is behind a gateway or a worker: Redis, with or without RabbitMQ, or
+// what stands in for them in one process, a file and a queue in memory.
 package backends
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/hark-push/hark/broker"
 	"github.com/hark-push/hark/broker/memory"
 	"github.com/hark-push/hark/broker/rabbitmq"
+	redisqueue "github.com/hark-push/hark/broker/redis"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/processor"
@@ -42,10 +43,13 @@ type Backends struct {
 	Broker broker.Broker
 	// Now is the time on the store's clock.
 	Now func() time.Time
-	// Rabbit is the broker if it is RabbitMQ, else nil. Others use the same store and broker then,
-	// so work that is stored but not queued has to be looked for. Alone, that is done once, at
-	// start.
+	// Shared says that others may use the same store and broker, so what is left undone has to be
+	// looked for all the time. Alone, that is done once, at start.
+	Shared bool
+	// Rabbit is the broker if it is RabbitMQ, else nil.
 	Rabbit *rabbitmq.Broker
+	// Work is the broker if the work is queued in Redis, else nil.
+	Work *redisqueue.Broker
 	// Callback publishes events to an exchange of RabbitMQ if one was named, else nil.
 	Callback *Callback
 	// StoreName and BrokerName say what they are, to people.
@@ -126,13 +130,14 @@ type Shared struct {
 	Logger           *slog.Logger
 }
 
-// OpenShared opens Redis and RabbitMQ. It waits for Redis until ctx ends; RabbitMQ may come later.
+// OpenShared opens Redis, and RabbitMQ if it is named: without it Redis carries the work, too. It
+// waits for Redis until ctx ends; RabbitMQ may come later.
 func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	servers, damages, traffic := Redact(o.Redis), codec.NewDamages(w.Logger), new(lifecycle.Traffic)
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
-		Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: steps{traffic, w.Meter},
+		Queue: o.AMQP == "", Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: steps{traffic, w.Meter},
 	}, func(error) {
 		if w.Waiting != nil {
 			w.Waiting()
@@ -140,6 +145,12 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err)
+	}
+	if err := s.AgreeOnQueue(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("redis (--redis, HARK_REDIS) at %s: %w", servers, err), s.Close())
+	}
+	if o.AMQP == "" {
+		return openQueued(s, servers, damages, traffic, w), nil
 	}
 	queue, err := rabbitmq.New(strings.Split(o.AMQP, ","), w.Routes, rabbitmq.Options{
 		Prefix: o.Prefix, Now: s.Now, Targets: o.ByRoute(), CallbackExchange: w.CallbackExchange,
@@ -150,7 +161,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	}
 	s.RankBy(queue.Rank)
 	b := &Backends{
-		Store: s, damages: damages, traffic: traffic, meter: w.Meter, Broker: queue, Now: s.Now, Rabbit: queue,
+		Store: s, damages: damages, traffic: traffic, meter: w.Meter, Broker: queue, Now: s.Now, Shared: true, Rabbit: queue,
 		StoreName: "Redis, " + servers, BrokerName: "RabbitMQ, " + Redact(o.AMQP),
 		ready: func(ctx context.Context) error {
 			if err := s.Probe(ctx); err != nil {
@@ -169,6 +180,21 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 		b.Callback.key = w.CallbackKey
 	}
 	return b, nil
+}
+
+// openQueued is the part of OpenShared for a store in which the work is queued.
+func openQueued(s *redis.Store, servers string, damages *codec.Damages, traffic *lifecycle.Traffic, w Shared) *Backends {
+	queue := redisqueue.New(s, w.Routes, redisqueue.Options{Logger: w.Logger})
+	return &Backends{
+		Store: s, damages: damages, traffic: traffic, meter: w.Meter, Broker: queue, Now: s.Now, Shared: true, Work: queue,
+		StoreName: "Redis, " + servers, BrokerName: "Redis, with the store",
+		ready: func(ctx context.Context) error {
+			if err := s.Probe(ctx); err != nil {
+				return &NotReadyError{whyNoRedis(err), err}
+			}
+			return nil
+		},
+	}
 }
 
 // whyNoRedis says what is the matter with Redis, and what to do.

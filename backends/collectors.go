@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hark-push/hark/broker/rabbitmq"
+	redisqueue "github.com/hark-push/hark/broker/redis"
 	"github.com/hark-push/hark/metrics"
 	"github.com/hark-push/hark/processor"
 )
@@ -13,6 +14,9 @@ func (b *Backends) Collectors() []prometheus.Collector {
 	all := []prometheus.Collector{prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "hark_store_damages_total", Help: "Times that something stored was found damaged, by its checksum, and was not handed out, or was there twice and was written anew.",
 	}, func() float64 { return float64(b.damages.Count()) })}
+	if b.Work != nil {
+		all = append(all, metrics.Collector(b.Work.Stats, workSeries...))
+	}
 	if b.Rabbit != nil {
 		all = append(all, metrics.Collector(b.Rabbit.Stats, rabbitSeries...))
 	}
@@ -66,6 +70,17 @@ var rabbitSeries = []metrics.Series[rabbitmq.Stats]{
 	metrics.Counter("hark_rabbitmq_bad_messages_total", "Messages that were no jobs.", func(s rabbitmq.Stats) int64 { return s.BadMessages }),
 	metrics.Counter("hark_rabbitmq_republished_total", "Returned jobs published anew to spare the delivery limit.", func(s rabbitmq.Stats) int64 { return s.Republished }),
 	metrics.Counter("hark_rabbitmq_consumers_lost_total", "Times that a consumer had to start again.", func(s rabbitmq.Stats) int64 { return s.ConsumerLost }),
+}
+
+var workSeries = []metrics.Series[redisqueue.Stats]{
+	metrics.Gauge("hark_work_leased", "1 while the lease of this process for work in Redis holds in all partitions, as far as it knows.", func(s redisqueue.Stats) float64 { return metrics.Truth(s.Connected) }),
+	metrics.Counter("hark_work_taken_total", "Scripts that took work from Redis, or told what is done.", func(s redisqueue.Stats) int64 { return s.Taken }),
+	metrics.Counter("hark_work_delivered_total", "Jobs handed to processors of this process.", func(s redisqueue.Stats) int64 { return s.Delivered }),
+	metrics.Counter("hark_work_redelivered_total", "Of these, jobs that were handed out before.", func(s redisqueue.Stats) int64 { return s.Redelivered }),
+	metrics.Counter("hark_work_leases_lost_total", "Times that the lease of this process ran out, so that others got its work.", func(s redisqueue.Stats) int64 { return s.LeasesLost }),
+	metrics.Counter("hark_work_taken_over_total", "Jobs of processes that are gone, or silent, which this one had handed out again.", func(s redisqueue.Stats) int64 { return s.TakenOver }),
+	metrics.Counter("hark_work_put_aside_total", "Jobs that this process put aside because too many died with them.", func(s redisqueue.Stats) int64 { return s.PutAside }),
+	metrics.Counter("hark_work_failures_total", "Times that Redis did not answer who wanted work.", func(s redisqueue.Stats) int64 { return s.Failures }),
 }
 
 var callbackSeries = []metrics.Series[*Callback]{

@@ -17,7 +17,7 @@ import (
 // programs, by their tags, which are those of github.com/alecthomas/kong.
 type Options struct {
 	Redis      string `env:"HARK_REDIS" placeholder:"URL" help:"Redis that holds the state of many nodes, like redis://host:6379/0."`
-	AMQP       string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/. Goes with --redis."`
+	AMQP       string `env:"HARK_AMQP" name:"amqp" placeholder:"URL" help:"RabbitMQ that carries the work of many nodes, like amqp://host:5672/. Goes with --redis; without it Redis carries the work, too. Gateways and workers need the same."`
 	Prefix     string `env:"HARK_PREFIX" default:"hark" help:"Begins the name of every key in Redis and every queue in RabbitMQ. Gateways and workers need the same."`
 	Partitions int    `env:"HARK_PARTITIONS" default:"1" help:"Partitions of the keys in Redis: 1 on a single server, more on a Cluster. It cannot be changed later. Gateways and workers need the same."`
 
@@ -37,11 +37,8 @@ type Options struct {
 
 // Check returns a [*settings.Error] if a value is not allowed.
 func (o *Options) Check() error {
-	if o.Redis != "" && o.AMQP == "" {
-		return settings.NotAllowed("amqp", "", "a URL like amqp://user:password@host:5672/, because --redis is given: many nodes need both --redis and --amqp, one alone neither")
-	}
 	if o.AMQP != "" && o.Redis == "" {
-		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need both --redis and --amqp, one alone neither")
+		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need --redis, with or without --amqp, one alone neither")
 	}
 	if !lifecycle.ValidRoute(o.Prefix) {
 		return settings.NotAllowed("prefix", o.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -")

@@ -31,9 +31,9 @@ type PoolFigures struct {
 	Overtaken   int64 `json:"overtaken"`
 }
 
-// PoolQueue is what the broker counts, of which RabbitMQ tells of this process alone.
+// PoolQueue is what the broker counts, of which others than that in memory tell of this process alone.
 type PoolQueue struct {
-	Kind        string `json:"kind"` // memory or rabbitmq
+	Kind        string `json:"kind"` // memory, redis or rabbitmq
 	Connected   bool   `json:"connected"`
 	Waiting     *int   `json:"waiting,omitempty"` // in memory
 	Published   int64  `json:"published,omitempty"`
@@ -56,6 +56,10 @@ func (b *Backends) Pool(processors map[string]*processor.Processor) Pool {
 	}
 	if queue, ok := b.Broker.(*memory.Broker); ok {
 		p.Queue.Waiting = new(queue.Waiting())
+	}
+	if b.Work != nil {
+		s := b.Work.Stats()
+		p.Queue = PoolQueue{Kind: "redis", Connected: s.Connected, Delivered: s.Delivered, Redelivered: s.Redelivered}
 	}
 	if b.Rabbit != nil {
 		s := b.Rabbit.Stats()

@@ -69,7 +69,7 @@ type Broker interface {
 	// Consume delivers the jobs of the routes to handle, at most prefetch at a
 	// time, each in a goroutine of its own: those of higher priority first, then,
 	// of one owner and route, the older first. A driver may have owners take turns,
-	// else the older are first whoever asked. It blocks until ctx ends, then takes
+	// else the older are first whoever asked; one whose jobs lie in parts keeps to that in each. It blocks until ctx ends, then takes
 	// no more, waits until every handle that is running has returned, and returns
 	// nil. It survives the loss of a connection; it returns ErrUnknownRoute or
 	// ErrClosed.

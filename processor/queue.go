@@ -9,7 +9,19 @@ import (
 
 // Queue is a broker as a [lifecycle.Service] hands work to it, for processors that
 // consume from the same broker.
-func Queue(b broker.Broker) lifecycle.Queue { return queue{b} }
+func Queue(b broker.Broker) lifecycle.Queue {
+	if q, ok := b.(interface{ QueuedByStore() bool }); ok && q.QueuedByStore() {
+		return stored{}
+	}
+	return queue{b}
+}
+
+// stored is the queue of a broker that has its work from the store: what is stored is queued.
+type stored struct{}
+
+func (stored) Ready(context.Context) error                      { return nil }
+func (stored) Enqueue(context.Context, lifecycle.Request) error { return nil }
+func (stored) Discard(lifecycle.Request)                        {}
 
 type queue struct{ broker broker.Broker }
 

@@ -13,6 +13,7 @@ import (
 // Facts are what a driver can do.
 type Facts struct {
 	Priorities int           // levels it tells apart strictly, 1 if there are none
+	Spread     bool          // jobs lie in parts, and only those of one part have an order
 	DelayGrain time.Duration // how much later than NotBefore a job may come on an idle machine
 	Patience   time.Duration // after which a delivery that is due is given up; default a minute
 }

@@ -352,7 +352,6 @@ func TestAskingOnManyNodes(t *testing.T) {
 	t.Parallel()
 	const requests = 60
 	c := newCluster(t, 2, 2)
-	c.rabbit.Sync()
 	name := func(i int) string { return fmt.Sprint("asks-", i) }
 	ask := func(from, to int) {
 		for i := from; i < to; i++ {
@@ -391,9 +390,7 @@ func TestAskingOnManyNodes(t *testing.T) {
 	}
 	ask(0, requests/3)
 	all("they ask", 0, requests/3, "waiting")
-	for n, fault := range []func(){
-		func() { c.replaceWorker(0) }, func() { c.replaceGateway(1) }, c.redis.Restart, c.rabbit.Restart,
-	} {
+	for n, fault := range append([]func(){func() { c.replaceWorker(0) }, func() { c.replaceGateway(1) }, c.redis.Restart}, c.queueFaults()...) {
 		from, to := requests/3+n*5, requests/3+(n+1)*5
 		ask(from, to) // some ask while it happens
 		var answering sync.WaitGroup

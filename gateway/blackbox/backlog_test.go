@@ -2,7 +2,6 @@ package blackbox_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +10,7 @@ import (
 // TestBacklog: more requests than a queue keeps in memory wait through the death of the process,
 // and each is worked on once, the older first.
 func TestBacklog(t *testing.T) {
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("RabbitMQ keeps its queues by itself")
 	}
 	data := t.TempDir()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -85,6 +84,7 @@ func (s *server) events(id string) []json.RawMessage {
 // TestCallbackExchange publishes every event of every request to the exchange, in the
 // order of each request, whatever dies meanwhile: the gateway that publishes, RabbitMQ.
 func TestCallbackExchange(t *testing.T) {
+	onlyRabbitMQ(t)
 	t.Parallel()
 	c := newCluster(t, 2, 1, "--callback-exchange=events")
 	c.topics = 5
@@ -202,7 +202,7 @@ func TestCallbackOff(t *testing.T) {
 // callbackBackends starts servers for gateways inside the test.
 func callbackBackends(t *testing.T) (*goredis.Client, []string) {
 	t.Helper()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
 	args := sharedBackends(t)

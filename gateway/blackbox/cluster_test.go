@@ -46,18 +46,39 @@ func newCluster(t testing.TB, nodes, workers int, options ...string) *cluster {
 	t.Helper()
 	c := emptyCluster(t)
 	c.options = options
-	c.redis, c.rabbit = servertest.Redis(t, "--appendfsync", "always"), servertest.RabbitMQ(t)
-	c.servers = []string{"--redis=" + c.redis.URL, "--amqp=" + c.rabbit.URL}
+	c.redis = servertest.Redis(t, "--appendfsync", "always")
+	c.servers = []string{"--redis=" + c.redis.URL}
+	if !onRedis() {
+		c.rabbit = servertest.RabbitMQ(t)
+		c.servers = append(c.servers, "--amqp="+c.rabbit.URL)
+	}
 	c.proxy = servertest.Proxy(t, c.redis.Addr)
 	c.addGateway("--redis=" + strings.Replace(c.redis.URL, c.redis.Addr, c.proxy.Addr, 1))
 	c.grow(nodes-1, workers)
 	return c
 }
 
+// queueFaults are what may happen to what carries the work, if that is a server of its own.
+func (c *cluster) queueFaults() []func() {
+	if c.rabbit == nil {
+		return nil
+	}
+	c.rabbit.Sync()
+	return []func(){c.rabbit.Restart}
+}
+
+// onlyRabbitMQ keeps a test of what RabbitMQ does out of the run on Redis alone.
+func onlyRabbitMQ(t testing.TB) {
+	t.Helper()
+	if onRedis() {
+		t.Skip("about RabbitMQ")
+	}
+}
+
 // emptyCluster is a cluster that has neither servers nor nodes yet.
 func emptyCluster(t testing.TB) *cluster {
 	t.Helper()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onRabbitMQ() {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
 	c := &cluster{t: t}

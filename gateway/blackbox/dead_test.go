@@ -3,7 +3,6 @@ package blackbox_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -261,7 +260,7 @@ type deadMessage struct {
 // TestDeadMessages: what RabbitMQ has put aside is counted and shown, and stays; a job among it
 // whose request waits goes back to work, and the rest is purged. Without RabbitMQ there is nothing.
 func TestDeadMessages(t *testing.T) {
-	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+	if !onRabbitMQ() {
 		s := start(t, "--samples=false")
 		doc := s.call("GET", "/v1/dead/default/messages", nil).want(200).json()
 		if doc["count"] != 0.0 || len(doc["messages"].([]any)) != 0 {

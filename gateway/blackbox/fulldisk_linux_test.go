@@ -84,7 +84,7 @@ func TestFullDisk(t *testing.T) {
 		}},
 	} {
 		t.Run(disk.name, func(t *testing.T) {
-			if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+			if onServers() {
 				t.Skip("about the embedded store")
 			}
 			p, fill, empty, again := disk.begin(t)

@@ -52,16 +52,21 @@ var shared servertest.Shared
 // store and the queue, by the HTTP server, the hub, or who reads calls and settings.
 func anywhere(t testing.TB) {
 	t.Helper()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("is the same whatever is behind the gateway")
 	}
 }
 
+// onServers reports whether gateways have real servers behind them, onRabbitMQ whether that is among
+// them: with HARK_TEST_BACKENDS=shared Redis and RabbitMQ, with redis Redis alone.
+func onServers() bool  { return onRabbitMQ() || onRedis() }
+func onRabbitMQ() bool { return os.Getenv("HARK_TEST_BACKENDS") == "shared" }
+func onRedis() bool    { return os.Getenv("HARK_TEST_BACKENDS") == "redis" }
+
 // backendsOf returns the arguments that name the store and the broker of a data
-// folder: none, or with HARK_TEST_BACKENDS=shared real servers, so that every test
-// here runs in both ways.
+// folder: none, or those of real servers, so that every test here runs in each way.
 func backendsOf(t testing.TB, data string) []string {
-	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+	if !onServers() {
 		return nil
 	}
 	backendsMu.Lock()
@@ -82,7 +87,11 @@ var (
 // sharedBackends starts servers for a test and returns the arguments that name them.
 func sharedBackends(t testing.TB) []string {
 	t.Helper()
-	redis, rabbit := servertest.Redis(t), shared.RabbitMQ(t)
+	redis := servertest.Redis(t)
+	if onRedis() {
+		return []string{"--redis=" + redis.URL, "--prefix=t" + rand.Text()[:10], "--requeue=2s"}
+	}
+	rabbit := shared.RabbitMQ(t)
 	return []string{"--redis=" + redis.URL, "--amqp=" + rabbit.URL, "--prefix=t" + rand.Text()[:10], "--requeue=2s"}
 }
 

@@ -2,7 +2,6 @@ package blackbox_test
 
 import (
 	"net/http"
-	"os"
 	"testing"
 )
 
@@ -41,8 +40,11 @@ func TestHealth(t *testing.T) {
 		t.Errorf("leases: %v", l)
 	}
 	kind := "memory"
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	switch {
+	case onRabbitMQ():
 		kind = "rabbitmq"
+	case onRedis():
+		kind = "redis"
 	}
 	if q := doc["queue"].(map[string]any); q["kind"] != kind || q["connected"] != true {
 		t.Errorf("queue: %v", q)

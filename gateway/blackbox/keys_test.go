@@ -279,10 +279,9 @@ func TestKeysInCluster(t *testing.T) {
 		requests, _ := a.json()["requests"].([]any)
 		return len(requests)
 	}
-	for _, fault := range []func(){
-		func() { c.replaceWorker(0) }, func() { c.replaceGateway(1) }, func() { c.replaceWorker(1) }, func() { c.replaceGateway(0) },
-		c.rabbit.Restart, c.redis.Restart,
-	} {
+	for _, fault := range append([]func(){
+		func() { c.replaceWorker(0) }, func() { c.replaceGateway(1) }, func() { c.replaceWorker(1) }, func() { c.replaceGateway(0) }, c.redis.Restart,
+	}, c.queueFaults()...) {
 		c.await("most are worked on that may be", func() bool { return count("processing") > keys*limit/2 })
 		fault()
 	}

@@ -3,7 +3,6 @@ package blackbox_test
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"testing"
 )
@@ -93,7 +92,7 @@ func TestOverview(t *testing.T) {
 	if works := slices.Collect(maps.Keys(self["processors"].(map[string]any))); !slices.Contains(works, "sleep") {
 		t.Errorf("it works on %v", works)
 	}
-	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+	if !onServers() {
 		return
 	}
 	second := startOn(t, data, "--samples=false", "--routes=default,sleep,other")

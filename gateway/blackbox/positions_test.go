@@ -2,7 +2,6 @@ package blackbox_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -50,7 +49,7 @@ func TestPositions(t *testing.T) {
 // twoRanks reports whether the work is carried by a RabbitMQ that tells two priorities apart and
 // mixes them.
 func twoRanks(t *testing.T) bool {
-	if os.Getenv("HARK_TEST_BACKENDS") != "shared" {
+	if !onRabbitMQ() {
 		return false
 	}
 	conn, err := amqp.Dial(shared.RabbitMQ(t).URL)

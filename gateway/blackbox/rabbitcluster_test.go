@@ -15,6 +15,7 @@ func TestRabbitMQCluster(t *testing.T) {
 	if os.Getenv("HARK_CHAOS") == "" {
 		t.Skip("starts three RabbitMQ: make chaos")
 	}
+	onlyRabbitMQ(t)
 	c := emptyCluster(t)
 	c.redis = servertest.Redis(t)
 	nodes := servertest.RabbitMQCluster(t)

@@ -29,7 +29,7 @@ import (
 // $REDIS and $RABBITMQ are servers that run, nobody listens at $NOWHERE, and somebody else at
 // $TAKEN.
 func TestMistakes(t *testing.T) {
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("each script says what it runs on")
 	}
 	if _, err := exec.LookPath("curl"); err != nil {

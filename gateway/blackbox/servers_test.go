@@ -2,7 +2,6 @@ package blackbox_test
 
 import (
 	"crypto/rand"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +25,7 @@ type servers struct {
 
 func startServers(t *testing.T) *servers {
 	t.Helper()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("runs on real servers in the other run of these tests")
 	}
 	// Redis writes a snapshot only when it is told to; that it may lets it fail.

@@ -40,7 +40,7 @@ func storeCommand(t testing.TB, in string, args ...string) (code int, out, errOu
 // request, counted, and concerns nobody else.
 func TestStoreCommands(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("about both kinds of store by itself")
 	}
 	data := t.TempDir()

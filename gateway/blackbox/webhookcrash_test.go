@@ -122,7 +122,7 @@ func (b *backlog) check(s *server, most int) {
 // delivery arrives, and none again but what was under way.
 func TestWebhooksWhenKilled(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("TestWebhooksTakenOver is about servers that are shared")
 	}
 	data := t.TempDir()

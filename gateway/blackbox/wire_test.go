@@ -25,7 +25,7 @@ var recordWire = flag.Bool("record-wire", false, "write testdata/wire.txt and wi
 // in thin form, which was recorded: each byte of heads and bodies, streams and messages, but for
 // times, names that are made up, and addresses.
 func TestWire(t *testing.T) {
-	if os.Getenv("HARK_TEST_BACKENDS") == "shared" {
+	if onServers() {
 		t.Skip("recorded with the embedded store")
 	}
 	full, thin := wireStory(t)

@@ -18,10 +18,53 @@ type deadMessages struct{ *Node }
 
 // deadMessages returns what the queue has put aside; nil if it puts nothing aside.
 func (g *Node) deadMessages() api.DeadMessages {
-	if g.Rabbit == nil {
+	switch {
+	case g.Rabbit != nil:
+		return deadMessages{g}
+	case g.Work != nil:
+		return asideMessages{g}
+	default:
 		return nil
 	}
-	return deadMessages{g}
+}
+
+// asideMessages are what was put aside in Redis.
+type asideMessages struct{ *Node }
+
+// Count implements api.DeadMessages.
+func (m asideMessages) Count(ctx context.Context, routes []string) (map[string]int, error) {
+	return m.Work.Queue().Asides(ctx, routes)
+}
+
+// List implements api.DeadMessages.
+func (m asideMessages) List(ctx context.Context, route string, limit int) ([]api.DeadMessage, error) {
+	found, err := m.Work.Queue().ListAside(ctx, route, limit)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]api.DeadMessage, len(found))
+	for i, f := range found {
+		all[i] = api.DeadMessage{
+			ID: clean(f.Work.Message), Reason: clean(f.Reason), At: f.At, Size: len(f.Entry),
+			Body: clean(f.Entry[:min(len(f.Entry), 512)]), Headers: map[string]string{},
+		}
+		if f.Work.Request.ID != "" {
+			all[i].Request = &f.Work.Request.ID
+		} else {
+			all[i].Wrong = new("it is no entry of Hark's queue")
+		}
+	}
+	return all, nil
+}
+
+// Redrive implements api.DeadMessages.
+func (m asideMessages) Redrive(ctx context.Context, route string) (int, error) {
+	return m.Work.Queue().ReviveAside(ctx, route)
+}
+
+// Purge implements api.DeadMessages.
+func (m asideMessages) Purge(ctx context.Context, route string) (int, error) {
+	return m.Work.Queue().ForgetAside(ctx, route)
 }
 
 // awayError wraps errors of the broker as those of a store are.
@@ -115,8 +158,8 @@ func (g *Node) deadNow(ctx context.Context) (*deadCounts, error) {
 		return nil, err
 	}
 	counts := &deadCounts{requests: requests}
-	if g.Rabbit != nil {
-		if counts.messages, err = g.Rabbit.DeadCounts(g.config.Routes); err != nil {
+	if messages := g.deadMessages(); messages != nil {
+		if counts.messages, err = messages.Count(ctx, g.config.Routes); err != nil {
 			return nil, err
 		}
 	}

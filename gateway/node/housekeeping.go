@@ -43,7 +43,8 @@ func (g *Node) sweep(ctx context.Context) {
 // requeue looks for requests that wait in the store and hands them to the queue
 // again: a node may have died between storing one and queuing it. A request is queued
 // again when it has been pending for an age, and then each time that has doubled, so
-// that a long queue is not filled with copies; a copy does no harm, its start is refused.
+// that a long queue is not filled with copies; a copy does no harm, its start is refused. Work that
+// the store itself queues is there already, unless it was put aside: then it is queued once more.
 func (g *Node) requeue(ctx context.Context, age time.Duration) {
 	type waiting struct {
 		since    time.Time // by this node's clock, monotonic
@@ -112,7 +113,7 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 		if again > 0 {
 			g.log.Info("pending requests were queued again", slog.Int("requests", again))
 		}
-		if seen = still; all {
+		if seen = still; all && g.Rabbit != nil {
 			g.prune(ctx, due, pruned)
 		}
 	}

@@ -190,7 +190,7 @@ func limitsOf(c config.Config) lifecycle.Limits {
 // the one by which the node runs. It may be called at any time.
 func (g *Node) SetLimits(c config.Config) { g.service.SetLimits(limitsOf(c)) }
 
-// openBackends opens Redis and RabbitMQ if they are named, else the embedded store and its queue.
+// openBackends opens Redis, and RabbitMQ, if they are named, else the embedded store and its queue.
 // While it waits for Redis, whoever calls is told by the lobby; the log says which server, and why.
 func openBackends(ctx context.Context, c config.Config, stalls *stall.Watch, meter *backends.Meter, lobby *lobby, log *slog.Logger) (*backends.Backends, error) {
 	if c.Redis == "" {
@@ -268,9 +268,10 @@ func (g *Node) pool() any {
 // newLeases returns what hands work out over HTTP.
 func (g *Node) newLeases() *lease.Leases {
 	o := lease.Options{Bytes: int64(g.config.MaxBody), Now: g.Now, Stall: g.stall, Logger: g.log}
-	if g.Rabbit != nil {
+	switch {
+	case g.Rabbit != nil:
 		o.Calls = 1000
-	} else {
+	case !g.Shared:
 		o.Least = 20 * time.Millisecond // the queue is in this process
 	}
 	o.Sessions, _ = g.Store.(lease.Sessions) // of a store of one process there are none but here
@@ -280,7 +281,15 @@ func (g *Node) newLeases() *lease.Leases {
 // newAttendance returns what tells on which routes somebody works.
 func (g *Node) newAttendance() *attendance {
 	inside := slices.Collect(maps.Keys(g.samples))
-	if g.Rabbit == nil {
+	switch {
+	case g.Work != nil:
+		return newAttendance(inside, g.leases, func(route string) (int, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), queryTime)
+			defer cancel()
+			consumers, err := g.Work.Consumers(ctx)
+			return consumers[route], err
+		}, g.log)
+	case g.Rabbit == nil:
 		return newAttendance(inside, g.leases, nil, g.log)
 	}
 	return newAttendance(inside, g.leases, func(route string) (int, error) {
@@ -354,8 +363,10 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	running.Go(func() { g.countDead(sweeping) })
 	running.Go(func() { g.Attend(sweeping, g.process, g.log) })
-	if g.Rabbit != nil {
+	if g.Shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
+	}
+	if g.Rabbit != nil {
 		running.Go(func() { g.Rabbit.Relay(sweeping) })
 	}
 	running.Go(func() { g.attendance.tell(sweeping, g.config.Routes) })
@@ -382,7 +393,7 @@ func (g *Node) Serve(ctx context.Context) error {
 		if e := g.api.Shutdown(draining); e != nil {
 			g.log.Warn("calls were cut off", slog.Any("error", e))
 		}
-		if g.Rabbit == nil { // nobody can report any more
+		if !g.Shared { // nobody can report any more
 			giveBack()
 		}
 	})

@@ -19,7 +19,7 @@ func (g *Node) reconcile(ctx context.Context, age time.Duration) {
 	seen := make(map[lifecycle.Ref]time.Time)
 	tick := time.NewTicker(max(age/4, 100*time.Millisecond))
 	defer tick.Stop()
-	for first := g.Rabbit == nil; ; first = false {
+	for first := !g.Shared; ; first = false {
 		still := make(map[lifecycle.Ref]time.Time, len(seen))
 		for r, err := range g.batches(ctx, age) {
 			if err != nil {

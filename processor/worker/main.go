@@ -60,7 +60,7 @@ func parse(name string, args []string, out io.Writer) (o options, err error) {
 	}
 	helped := false
 	parser, err := kong.New(&o, kong.Name(name), kong.Writers(out, out), kong.Exit(func(int) { helped = true }),
-		kong.Description("Runs the sample processors beside gateways that share Redis and RabbitMQ."))
+		kong.Description("Runs the sample processors beside gateways that share Redis, with or without RabbitMQ."))
 	if err != nil {
 		return o, err
 	}
@@ -75,7 +75,7 @@ func parse(name string, args []string, out io.Writer) (o options, err error) {
 
 func (o *options) check() error {
 	if o.Redis == "" && o.AMQP == "" {
-		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, and --amqp beside it: those of the gateways")
+		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, that of the gateways; and --amqp beside it if they have it")
 	}
 	sampled, err := o.Parse()
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis/link"
@@ -58,8 +60,44 @@ func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 		return p, r, err
 	}
 	defer s.changing.unlock(of.ID)
+	if p, r, err = s.beginTaken(ctx, of, c); p.r != nil {
+		return p, r, err
+	}
 	if p, err = s.snapshotWithInput(ctx, of); err == nil {
 		r, err = s.step(of, c).from(ctx, p)
+	}
+	return p, r, err
+}
+
+// beginTaken is begin of what was taken from the queue in Redis just now, with its record: one round
+// trip, which brings what was submitted. It answers without a snapshot if the record is not known,
+// or does not allow it; it may have changed meanwhile.
+func (s *Store) beginTaken(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (snapshot, lifecycle.Request, error) {
+	var none snapshot
+	was := s.taken.take(of.ID)
+	now, known := s.clock.Recent(s.ahead.Load())
+	if was == nil || !known || of.Life == lifecycle.AnyLife || !of.Of(&was.Request) {
+		return none, lifecycle.Request{}, nil
+	}
+	var input *goredis.StringCmd
+	st := s.step(of, c)
+	st.beside = func(p goredis.Pipeliner) {
+		input = p.GetRange(ctx, s.tags[st.partition]+"i:"+of.String(), 0, stageSize)
+	}
+	p := snapshot{now: now, r: was}
+	r, newer, err := st.try(ctx, p)
+	st.beside = nil
+	switch _, refused := errors.AsType[*lifecycle.TransitionError](err); {
+	case refused:
+		return none, lifecycle.Request{}, nil
+	case errors.Is(err, errConflict):
+		r, err = st.from(ctx, newer)
+	}
+	if err == nil && input != nil {
+		body, failure := input.Result()
+		if failure == nil && len(body) <= stageSize {
+			p.input = body
+		}
 	}
 	return p, r, err
 }
@@ -120,7 +158,8 @@ type step struct {
 	partition int
 	change    lifecycle.Change
 
-	body *staged // what is stored with it, if anything is
+	body   *staged                 // what is stored with it, if anything is
+	beside func(goredis.Pipeliner) // adds what is to be read in the same round trip; nil: nothing
 }
 
 func (s *Store) step(of lifecycle.Ref, c lifecycle.Change) *step {
@@ -174,7 +213,7 @@ func (st *step) try(ctx context.Context, p snapshot) (lifecycle.Request, snapsho
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
-	answer, err := s.client.RunTask(ctx, s.writers.change, s.tags[st.partition], micros(p.now), args...)
+	answer, err := s.client.RunTaskBeside(ctx, st.beside, s.writers.change, s.tags[st.partition], micros(p.now), args...)
 	if err != nil {
 		return lifecycle.Request{}, p, err
 	}
@@ -252,6 +291,9 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	working := ""
 	if next.Status == lifecycle.Processing && was.Status != lifecycle.Processing && next.Batch == nil {
 		working = workingOf(next.Route)
+	}
+	if s.options.Queue && next.Status == lifecycle.Pending && next.NotBefore.After(p.now) {
+		working = strconv.FormatInt(micros(next.NotBefore), 10)
 	}
 	sequence, owner, topic, hook := "", "", "", ""
 	var outboxes []int

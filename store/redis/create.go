@@ -138,8 +138,11 @@ func (c *creation) store(ctx context.Context, token string) (lifecycle.Created, 
 		return lifecycle.Created{}, err
 	}
 	slot := ""
-	if r.Concurrency.Limited() && !r.NotBefore.After(p.now) {
+	switch later := r.NotBefore.After(p.now); {
+	case r.Concurrency.Limited() && !later:
 		slot = slotArgument(slotEnter, r)
+	case later && s.options.Queue && sub.Batch == nil:
+		slot = "d" + strconv.FormatInt(micros(r.NotBefore), 10)
 	}
 	args := []any{
 		r.ID, r.Ref().String(), token, queue, position, is.appendRest(make([]byte, 0, recordSize)),

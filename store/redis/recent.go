@@ -39,6 +39,18 @@ func (c *recent) put(r *record) {
 		delete(c.old, r.ID)
 		return
 	}
+	c.keep(r)
+}
+
+// note remembers a record of whatever status.
+func (c *recent) note(r *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(r)
+}
+
+// keep is note, under the lock.
+func (c *recent) keep(r *record) {
 	if len(c.young) >= recentMost {
 		c.old, c.young = c.young, nil
 	}
@@ -46,6 +58,19 @@ func (c *recent) put(r *record) {
 		c.young = make(map[string]*record)
 	}
 	c.young[r.ID] = r
+}
+
+// take returns what get does, and forgets it.
+func (c *recent) take(id string) *record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.young[id]
+	if r == nil {
+		r = c.old[id]
+	}
+	delete(c.young, id)
+	delete(c.old, id)
+	return r
 }
 
 // age forgets what was not put since the call before.

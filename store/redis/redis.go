@@ -34,6 +34,10 @@ type Options struct {
 	// another number than the store was made with fails.
 	Partitions int
 
+	// Queue has the work queued in Redis, by the steps that let it be worked on: see [Store.Queue].
+	// All processes that share a store need the same.
+	Queue bool
+
 	// Timeout bounds every call to the store, retries included, but for one that
 	// sends those of others along, which may take twice as long; default 5 s.
 	Timeout time.Duration
@@ -114,8 +118,10 @@ type Store struct {
 	publish  string   // the command that publishes: PUBLISH or SPUBLISH
 	alone    bool     // whether all subscribe at the server that publishes, and it tells of them
 	writers  writers
+	works    works
 	clock    link.Clock
 	recent   recent
+	taken    recent // records of work that was taken, and is about to be started
 	changing keyedMutex // by id, of the requests that are being changed
 	name     string     // of this process
 	// When a sweep last saw what is due, in ns on this process's clock; 0: never.
@@ -178,7 +184,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.prepare(bound, ctx); err != nil {
 		return nil, errors.Join(opening(err), s.client.Close())
 	}
-	s.writers = s.newWriters()
+	s.writers, s.works = s.newWriters(), s.newWorks()
 	s.start()
 	return s, nil
 }

@@ -35,12 +35,13 @@ func open(t testing.TB, url string, o redis.Options) *redis.Store {
 
 func TestConformance(t *testing.T) {
 	server := servertest.Redis(t)
-	for _, partitions := range []int{1, 7} {
-		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
+	for _, how := range []redis.Options{{Partitions: 1}, {Partitions: 7}, {Partitions: 1, Queue: true}} {
+		partitions := how.Partitions
+		t.Run(fmt.Sprintf("partitions=%d,queue=%t", partitions, how.Queue), func(t *testing.T) {
 			var n atomic.Int32
 			storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
 				o := redis.Options{
-					Prefix: fmt.Sprintf("test%d-%d", partitions, n.Add(1)), Partitions: partitions,
+					Prefix: fmt.Sprintf("test%d-%t-%d", partitions, how.Queue, n.Add(1)), Partitions: partitions, Queue: how.Queue,
 					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter,
 				}
 				s := open(t, server.URL, o)

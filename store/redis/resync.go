@@ -95,6 +95,7 @@ func (s *Store) check(ctx context.Context) {
 			return
 		}
 		s.recent.age()
+		s.taken.age()
 		var watching []*watched
 		for _, subscriber := range s.subscribers {
 			for _, h := range subscriber.Subscribed() {

@@ -129,16 +129,33 @@ var (
 	unlistScript string
 	//go:embed scripts/void.lua
 	voidScript string
+	//go:embed scripts/work.lua
+	workScript string
+	//go:embed scripts/work_held.lua
+	workHeldScript string
+	//go:embed scripts/work_leave.lua
+	workLeaveScript string
+	//go:embed scripts/work_pass.lua
+	workPassScript string
+	//go:embed scripts/work_put.lua
+	workPutScript string
+	//go:embed scripts/work_return.lua
+	workReturnScript string
+	//go:embed scripts/work_revive.lua
+	workReviveScript string
+	//go:embed scripts/work_take.lua
+	workTakeScript string
+	//go:embed scripts/work_tend.lua
+	workTendScript string
 )
 
 var scripts = struct {
-	adopt, age, all, attend, bury, claim, denote, depths, due, forget, keep, lead, list, meta, newest, note, pace, read, reply, review, seek, session, snapshot, tidy, unclaim, void *goredis.Script
+	adopt, age, all, attend, bury, claim, denote, depths, due, forget, keep, lead, list, meta, newest, note, pace, read, reply, seek, session, snapshot, tidy, unclaim, void *goredis.Script
 }{
 	adopt: script(adoptScript), age: script(ageScript), all: script(recordScript, allScript), attend: script(attendScript), bury: script(recordScript, buryScript), claim: script(claimScript), denote: script(denoteScript), depths: script(depthsScript), due: script(dueScript),
 	forget: script(recordScript, unlistScript, forgetScript), keep: script(keepScript), lead: script(leadScript), list: script(recordScript, listScript), meta: script(metaScript),
 	newest: script(recordScript, newestScript), read: script(recordScript, readScript), reply: script(replyScript), seek: script(seekScript),
 	note: script(noteScript), pace: script(paceScript),
-	review:   script(recordScript, slotsFunction(), reviewScript),
 	session:  script(sessionScript),
 	snapshot: script(recordScript, snapshotScript), tidy: script(unlistScript, tidyScript), unclaim: script(unclaimScript), void: script(voidScript),
 }
@@ -147,9 +164,9 @@ var scripts = struct {
 // takes longer than a short script.
 func slotsFunction() string { return "local function slots(...)\n" + slotsScript + "end\n" }
 
-// writers are the scripts that append to feeds. A store has its own, with its settings in their
-// text: an argument costs the server more each time than a constant does.
-type writers struct{ change, create, relay *goredis.Script }
+// writers are the scripts that append to feeds, or queue work. A store has its own, with its
+// settings in their text: an argument costs the server more each time than a constant does.
+type writers struct{ change, create, relay, review *goredis.Script }
 
 func (s *Store) newWriters() writers {
 	keep, feed := s.options.History, s.options.FeedHistory
@@ -158,9 +175,34 @@ local function handover(...)
 %s%s%s%send
 %s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
-		change: script(recordScript, feeds, slotsFunction(), changeScript, manyScript),
-		create: script(recordScript, feeds, slotsFunction(), createScript, manyScript),
+		change: script(recordScript, feeds, s.workFunctions(), slotsFunction(), changeScript, manyScript),
+		create: script(recordScript, feeds, s.workFunctions(), slotsFunction(), createScript, manyScript),
 		relay:  script(feeds, relayScript),
+		review: script(recordScript, fmt.Sprintf("local publish, alone = '%s', %t\n", s.publish, s.alone), s.workFunctions(), slotsFunction(), reviewScript),
+	}
+}
+
+// workFunctions are what steps do to the queue, behind the settings; nothing if the work is queued
+// elsewhere.
+func (s *Store) workFunctions() string {
+	if !s.options.Queue {
+		return "local queued = false\n"
+	}
+	return workScript
+}
+
+// works are the scripts of work that is queued in Redis, but for what steps do to it: that is part
+// of the writers.
+type works struct{ leave, pass, put, back, revive, take, tend *goredis.Script }
+
+func (s *Store) newWorks() works {
+	of := func(sources ...string) *goredis.Script {
+		settings := fmt.Sprintf("local publish, alone = '%s', %t\n", s.publish, s.alone)
+		return script(recordScript, settings, workScript, strings.Join(sources, ""))
+	}
+	return works{
+		leave: of(workHeldScript, workLeaveScript), pass: of(workPassScript), put: of(workPutScript), back: of(workHeldScript, workReturnScript),
+		revive: of(workReviveScript), take: of(workHeldScript, workTakeScript), tend: of(workHeldScript, workTendScript),
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Store) tellFreed(answer link.Answer, from int) {
 func (s *Store) ReviewSlots(ctx context.Context, r *lifecycle.Request) error {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	answer, err := s.run(bound, scripts.review, s.partition(r.ID), slotArgument(slotReview, r))
+	answer, err := s.run(bound, s.writers.review, s.partition(r.ID), slotArgument(slotReview, r))
 	if err != nil {
 		return failed(ctx, err)
 	}

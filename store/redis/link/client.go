@@ -105,9 +105,21 @@ func (c *Client) RunAlone(ctx context.Context, script *goredis.Script, key strin
 // is short for a list of "ok", and "error" with a text is what went wrong with this task alone.
 // Errors are that, and those of go-redis.
 func (c *Client) RunTask(ctx context.Context, script *goredis.Script, key string, now int64, args ...any) (Answer, error) {
+	return c.RunTaskBeside(ctx, nil, script, key, now, args...)
+}
+
+// RunTaskBeside is RunTask, and sends the commands that add adds before it, on a single server in
+// the same round trip. Each has its error. If RunTaskBeside returns that of ctx, nothing of them may
+// be looked at. A nil add adds nothing.
+func (c *Client) RunTaskBeside(ctx context.Context, add func(goredis.Pipeliner), script *goredis.Script, key string, now int64, args ...any) (Answer, error) {
 	t := &task{script: script, key: key, now: now, args: args}
+	if c.pipe == nil && add != nil {
+		if err := c.Send(ctx, add); err != nil {
+			return nil, err
+		}
+	}
 	if c.pipe != nil {
-		if err := c.pipe.share(ctx, t); err != nil {
+		if err := c.pipe.share(ctx, add, t); err != nil {
 			return nil, err
 		}
 		if !goredis.HasErrorPrefix(t.err, "NOSCRIPT") {

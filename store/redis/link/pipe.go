@@ -118,8 +118,11 @@ func (p *pipe) do(ctx context.Context, add func(goredis.Pipeliner)) error {
 	return p.call(ctx, &call{add: add})
 }
 
-// share has a task done, and returns as do does; the task has its own error.
-func (p *pipe) share(ctx context.Context, t *task) error { return p.call(ctx, &call{task: t}) }
+// share has a task done, behind the commands that add adds, if it is not nil, and returns as do
+// does; the task has its own error.
+func (p *pipe) share(ctx context.Context, add func(goredis.Pipeliner), t *task) error {
+	return p.call(ctx, &call{add: add, task: t})
+}
 
 func (p *pipe) call(ctx context.Context, c *call) error {
 	p.mu.Lock()

@@ -8,7 +8,8 @@ local function given(argument) return argument ~= '' and argument or nil end
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
--- some, 2: and they are what comes as a value here; died: when it failed; working: see workingOf.
+-- some, 2: and they are what comes as a value here; died: when it failed; working: see workingOf; of what waits again, when it is due, in µs, if
+-- that is later and the work is queued here.
 local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, working, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
@@ -66,6 +67,9 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     end
     if was == 'p' then
       call('ZREM', tag .. 'pending', queue .. ticket .. id)
+      if queued and status ~= 'r' and #queue > 2 then
+        dequeue(queue, ticket .. name)
+      end
     elseif status ~= 'w' then
       call('ZREM', tag .. 'processing', id)
     end
@@ -97,6 +101,13 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   end
   if slot then
     has, freed = slots(slot, name, queue, ticket)
+  end
+  if queued and status == 'p' and was ~= 'p' and (has or not slot or string.byte(slot) ~= 97) then -- 97, a: and it waits for one
+    if given(working) then
+      postpone(queue, ticket .. name, working)
+    else
+      enqueue(queue, ticket .. name, '')
+    end
   end
   if expires then
     call('ZADD', tag .. 'expiry', expires, id)

@@ -20,7 +20,7 @@ local listed = {} -- routes that are known to be among those of which there are 
 
 -- made: when it is created. name: of this life of the id; position: '': found here; rest: of the record, behind it. hook: what is named of webhooks,
 -- see deliver. room: how many may wait on its route with it, '' for any number; of a batch that, and for each route how many it brings, and the name.
--- slot: see slots.lua. open, stored, waits: what it counts for; most_open, most_stored, most_waiting: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
+-- slot: see slots.lua; of what is delayed, d and when it is due, in µs, if the work is queued here. open, stored, waits: what it counts for; most_open, most_stored, most_waiting: what its owner may take, 0: any. feeds: of its owner, and of its topic, if it has one.
 local function task(id, name, token, queue, position, rest, made, expires, owner, member, body, stage, digest, fingerprint, locked, replaces, key_ttl,
   claim, open, stored, waits, most_open, most_stored, most_waiting, room, slot, hook, ...)
   local key = tag .. 'r:' .. id
@@ -79,8 +79,15 @@ local function task(id, name, token, queue, position, rest, made, expires, owner
   call('ZADD', tag .. 'expiry', expires, id)
   call('ZADD', tag .. 'pending', '0', queue .. ticket .. id)
   local has, freed
-  if slot ~= '' then
-    has, freed = slots(slot, name, queue, ticket)
+  if queued and string.byte(slot) == 100 then -- d
+    postpone(queue, ticket .. name, string.sub(slot, 2))
+  else
+    if slot ~= '' then
+      has, freed = slots(slot, name, queue, ticket)
+    end
+    if queued and has ~= false and route ~= '' then
+      enqueue(queue, ticket .. name, '')
+    end
   end
   if digest ~= '' then
     call('DEL', tag .. 'k:' .. digest)

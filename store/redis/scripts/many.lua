@@ -15,6 +15,9 @@ while at <= #ARGV do
   at = last + 1
 end
 count()
+if queued then
+  load()
+end
 if failed == #answers then
   -- What keeps the server from writing does so from the first write on, so it concerns all of them; the client knows what to do about some.
   return redis.error_reply(answers[1][2])

@@ -35,6 +35,9 @@ local function give(of, entry, name, its_most)
     has = true
   else
     freed[#freed + 1] = name
+    if queued then
+      enqueue(route .. '\0' .. string.sub(entry, 1, 1), string.sub(entry, 2, 17) .. name, '')
+    end
   end
 end
 

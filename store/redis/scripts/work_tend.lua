@@ -1,0 +1,40 @@
+-- Renews a lease, takes work back from those whose lease has run out, and lets be taken what is due. ARGV: the lease, for how long in µs, 1 if it is new,
+-- how long in µs nobody may have been here, how often work may be lost, time ahead, and the routes of the process, each behind a space ('': they
+-- are told elsewhere). Answers when the next is due, from now, in µs, -1 for never; how much the process holds; how many leases of
+-- others have run out, how much of theirs was handed out again, and how much put aside.
+local holder, now, limit = ARGV[1], time(ARGV[6]), tonumber(ARGV[5])
+local leases, until_then = tag .. 'q:leases', digits(now + ARGV[2])
+begin()
+local before = tonumber(call('GET', tag .. 'q:tended')) or 0
+call('SET', tag .. 'q:tended', digits(now))
+if now - before > tonumber(ARGV[4]) or now < before then
+  -- The server was away, or its clock was set: nobody could renew a lease.
+  for _, other in ipairs(call('ZRANGEBYSCORE', leases, '-inf', until_then)) do
+    call('ZADD', leases, until_then, other)
+  end
+end
+local known = call('ZSCORE', leases, holder)
+if ARGV[3] == '1' or known then
+  call('ZADD', leases, until_then, holder)
+end
+local over, back, buried = 0, 0, 0
+for _, other in ipairs(call('ZRANGEBYSCORE', leases, '-inf', digits(now), 'LIMIT', '0', '16')) do
+  local b, d = release(other, 'lost', limit, now)
+  over, back, buried = over + 1, back + b, buried + d
+  call('HDEL', tag .. 'q:on', other)
+end
+if ARGV[7] ~= '' then
+  call('HSET', tag .. 'q:on', holder, ARGV[7])
+end
+local later = tag .. 'q:later'
+local due = call('ZRANGEBYSCORE', later, '-inf', digits(now), 'LIMIT', '0', '1000')
+if #due > 0 then
+  for _, entry in ipairs(due) do
+    local queue, rest = parts(entry)
+    enqueue(queue, rest, '')
+  end
+  call('ZREM', later, unpack(due))
+end
+load()
+local next = call('ZRANGE', later, '0', '0', 'WITHSCORES')[2]
+return { (ARGV[3] == '1' or known) and 'ok' or 'lost', next and digits(math.max(next - now, 0)) or '-1', call('HLEN', tag .. 'q:h:' .. holder), over, back, buried }
