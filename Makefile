@@ -58,10 +58,12 @@ test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ, but t
 
 # The suites of store and broker say most of what versions differ in; of the gateway what lies between both.
 ON_SERVERS := Asking$$|Callback|Chaos|Dead|Keys|Lease$$|ManyNodes|Order|Positions|RabbitMQ|Redis|Restart|Retr
+ON_REDIS := Asking$$|DeadMessages|Keys$$|Lease$$|ManyNodes|Metrics$$|Positions|Restart|RetryAfter
 SUITE ?= trixie
 test-servers: ## store, broker, and what the gateway does with work, on RabbitMQ and Valkey of a newer suite of Debian: SUITE=trixie (default), or forky
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh "./servertest ./broker/rabbitmq ./store/redis/..." -vet=off -shuffle=on -timeout=50m
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh "./servertest ./broker/rabbitmq ./broker/redis ./store/redis/..." -vet=off -shuffle=on -timeout=50m
 	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh ./gateway/blackbox -vet=off -shuffle=on -timeout=50m -run='$(ON_SERVERS)'
+	HARK_TEST_BACKENDS=redis HARK_REQUIRE_SERVERS=1 GO="$(GO)" sh scripts/servers.sh $(SUITE) sh scripts/gotest.sh ./gateway/blackbox -vet=off -shuffle=on -timeout=50m -run='$(ON_REDIS)'
 
 test-js: ## the tests of the client module
 	cd web-demo && node --test

@@ -31,7 +31,8 @@ type PoolFigures struct {
 	Overtaken   int64 `json:"overtaken"`
 }
 
-// PoolQueue is what the broker counts, of which others than that in memory tell of this process alone.
+// PoolQueue is what the broker counts, of which others than that in memory tell of this process
+// alone.
 type PoolQueue struct {
 	Kind        string `json:"kind"` // memory, redis or rabbitmq
 	Connected   bool   `json:"connected"`

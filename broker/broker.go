@@ -66,13 +66,12 @@ type Broker interface {
 	// request. A hint: they may be delivered all the same.
 	Discard(j Job)
 
-	// Consume delivers the jobs of the routes to handle, at most prefetch at a
-	// time, each in a goroutine of its own: those of higher priority first, then,
-	// of one owner and route, the older first. A driver may have owners take turns,
-	// else the older are first whoever asked; one whose jobs lie in parts keeps to that in each. It blocks until ctx ends, then takes
-	// no more, waits until every handle that is running has returned, and returns
-	// nil. It survives the loss of a connection; it returns ErrUnknownRoute or
-	// ErrClosed.
+	// Consume delivers the jobs of the routes to handle, at most prefetch at a time, each in a
+	// goroutine of its own: those of higher priority first, then, of one owner and route, the older
+	// first. A driver may have owners take turns, else the older are first whoever asked; one whose
+	// jobs lie in parts keeps to that in each. It blocks until ctx ends, then takes no more, waits
+	// until every handle that is running has returned, and returns nil. It survives the loss of a
+	// connection; it returns ErrUnknownRoute or ErrClosed.
 	Consume(ctx context.Context, routes []string, prefetch int, handle func(Delivery)) error
 
 	// Close ends every Consume and releases what the broker holds. Deliveries

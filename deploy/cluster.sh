@@ -13,7 +13,8 @@
 # GATEWAY_2_PORT, REDIS_PORT, REDIS_MAXMEMORY (that of redis.conf), AMQP_PORT, EPMD_PORT, DIST_PORT,
 # MANAGEMENT_PORT (of RabbitMQ's management plugin, which rabbitmqadmin needs; without it the plugin is not there), DRAIN (the gateways' and the
 # workers' --drain), BIN (a folder with the programs "gateway" and "worker", else they are
-# built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone, "redis" for one), and whatever
+# built), PROGRAMS (those to run: "epmd rabbitmq redis" for the servers alone, "redis" for one; without
+# rabbitmq Redis carries the work, too), and whatever
 # the gateways take (HARK_MAX_WAIT=5s, HARK_CALLBACK_EXCHANGE=events).
 set -euo pipefail
 exec </dev/null
@@ -193,8 +194,10 @@ start_redis() { # the password over standard input, so that the list of processe
 }
 
 shared() { # runs a command with what gateways and workers have in common
-	HARK_REDIS="redis://:$REDIS_PASSWORD@127.0.0.1:$redis_port/0" \
-		HARK_AMQP="amqp://hark:$RABBITMQ_PASSWORD@127.0.0.1:$amqp_port/" "$@"
+	local HARK_REDIS="redis://:$REDIS_PASSWORD@127.0.0.1:$redis_port/0" HARK_AMQP="amqp://hark:$RABBITMQ_PASSWORD@127.0.0.1:$amqp_port/"
+	export HARK_REDIS
+	! wanted rabbitmq || export HARK_AMQP
+	"$@"
 }
 # On loopback they need no --insecure, and answer to loopback names only.
 start_gateway-1() { shared run gateway-1 "$bin/gateway" --listen "127.0.0.1:$gateway_1_port" --samples=false --drain "$drain"; }

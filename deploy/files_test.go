@@ -303,7 +303,7 @@ func TestComposeConfig(t *testing.T) {
 	if exec.Command("docker", "compose", "version").Run() != nil {
 		t.Skip("docker compose is not installed")
 	}
-	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}, {"docker-compose.yml", "deploy/compose.keys.yml"}, {"docker-compose.yml", "deploy/compose.management.yml"}} {
+	for _, files := range [][]string{{"docker-compose.yml"}, {"docker-compose.yml", "deploy/compose.caddy.yml"}, {"docker-compose.yml", "deploy/compose.keys.yml"}, {"docker-compose.yml", "deploy/compose.management.yml"}, {"docker-compose.yml", "deploy/compose.redis.yml"}} {
 		arguments := []string{"compose", "--env-file", "/dev/null"}
 		for _, f := range files {
 			arguments = append(arguments, "-f", f)

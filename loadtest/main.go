@@ -21,9 +21,10 @@
 // It speaks the public wires only and imports nothing of Hark but what receivers verify webhooks
 // with. It builds and starts what it puts under load by itself, on free ports, with data in a
 // temporary folder, and stops it again: a gateway with everything inside, with --backends=shared
-// one on Redis and RabbitMQ of its own, or with --on another server. CPU and memory are those of
-// the servers' processes, read from /proc, so the client's share does not count. It checks what it
-// counts: an event that is lost, doubled or out of order fails the run.
+// one on Redis and RabbitMQ of its own, with --backends=redis on Redis alone, or with --on another
+// server. CPU and memory are those of the servers' processes, read from /proc, so the client's
+// share does not count. It checks what it counts: an event that is lost, doubled or out of order
+// fails the run.
 package main
 
 import (

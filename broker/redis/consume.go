@@ -324,7 +324,7 @@ func (b *Broker) lose(p *part, of *lease) {
 	}
 	of.lost = true
 	b.counts.leasesLost.Add(1)
-	b.log.Warn("the lease of this process in Redis has run out: what it was working on is handed out again",
+	b.log.Warn("work of this process is handed out again: it was silent for longer than its lease in Redis lasts",
 		slog.Int("partition", p.number), slog.Int("deliveries", len(of.out)))
 	p.leases++
 	p.lease, p.done = newLease(b.name, p.leases), nil

@@ -203,7 +203,7 @@ func (b *Broker) quit(p *part) {
 		_, err = b.queue.Take(ctx, p.number, lease.name, b.name, done, nil)
 	}
 	if err = errors.Join(err, b.queue.Leave(ctx, p.number, lease.name, b.name, b.routes)); err != nil {
-		b.log.Warn("work could not be handed back; it is when the lease of this process runs out", slog.Any("error", err))
+		b.log.Warn("work could not be handed back; it is when its lease runs out", slog.Any("error", err))
 	}
 }
 
@@ -226,8 +226,8 @@ type Stats struct {
 	Delivered   int64 // handed to handles
 	Redelivered int64 // of these, marked as such
 	LeasesLost  int64 // of this process, which was cut off or stood still
-	TakenOver   int64 // work of others, whose leases had run out, that this process had handed out again
-	PutAside    int64 // work that this process has put aside because it was lost too often
+	TakenOver   int64 // of others whose leases had run out, had handed out again by this process
+	PutAside    int64 // by this process, because it was lost too often
 	Failures    int64 // calls that Redis did not answer
 }
 

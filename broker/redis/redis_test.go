@@ -3,6 +3,7 @@ package redis_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,7 +17,17 @@ import (
 	store "github.com/hark-push/hark/store/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// verify runs the tests, and fails if they leave goroutines behind.
+func verify(m *testing.M) int {
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
+}
 
 var prefixes atomic.Int32
 

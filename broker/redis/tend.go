@@ -27,7 +27,8 @@ func (b *Broker) tend(p *part) {
 	beat := b.options.Lease / renewals
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var next, due, looked time.Time // when it is renewed, and something due, by this process's clock
+	// When it is renewed, when something is due, when it was looked last, by this process's clock.
+	var next, due, looked time.Time
 	for failed := 0; ; {
 		select {
 		case <-timer.C:
@@ -78,7 +79,7 @@ func (b *Broker) tendOnce(p *part) (store.Tended, error) {
 	lost := errors.Is(err, store.ErrNoLease)
 	if err != nil && !lost {
 		if b.ctx.Err() == nil {
-			b.log.Debug("the lease of this process in Redis could not be renewed", slog.Int("partition", p.number), slog.Any("error", err))
+			b.log.Debug("what this process has of the work in Redis could not be renewed", slog.Int("partition", p.number), slog.Any("error", err))
 		}
 		return done, err
 	}

@@ -58,10 +58,10 @@ func newCluster(t testing.TB, nodes, workers int, options ...string) *cluster {
 	return c
 }
 
-// queueFaults are what may happen to what carries the work, if that is a server of its own.
+// queueFaults are what may happen to what carries the work.
 func (c *cluster) queueFaults() []func() {
 	if c.rabbit == nil {
-		return nil
+		return []func(){c.redis.Restart}
 	}
 	c.rabbit.Sync()
 	return []func(){c.rabbit.Restart}

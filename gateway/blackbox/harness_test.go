@@ -57,8 +57,8 @@ func anywhere(t testing.TB) {
 	}
 }
 
-// onServers reports whether gateways have real servers behind them, onRabbitMQ whether that is among
-// them: with HARK_TEST_BACKENDS=shared Redis and RabbitMQ, with redis Redis alone.
+// onServers reports whether gateways have real servers behind them, onRabbitMQ whether that is
+// among them: with HARK_TEST_BACKENDS=shared Redis and RabbitMQ, with redis Redis alone.
 func onServers() bool  { return onRabbitMQ() || onRedis() }
 func onRabbitMQ() bool { return os.Getenv("HARK_TEST_BACKENDS") == "shared" }
 func onRedis() bool    { return os.Getenv("HARK_TEST_BACKENDS") == "redis" }

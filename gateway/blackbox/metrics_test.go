@@ -116,7 +116,7 @@ func TestMetrics(t *testing.T) {
 			switch {
 			case slices.Contains(told, name) || row.By == "worker":
 			case !onRabbitMQ() && (strings.Contains(row.By, "RabbitMQ") || strings.Contains(row.By, "--callback-exchange")):
-			case !onRedis() && strings.Contains(row.By, "without RabbitMQ"):
+			case !onServers() && strings.Contains(row.By, "on Redis"), !onRedis() && strings.Contains(row.By, "Redis alone"):
 			case name == "hark_webhook_failed_attempts_total": // none has
 			default:
 				t.Errorf("docs/metrics.md lists %s, which is not told", name)

@@ -22,7 +22,10 @@ func newRedisCluster(t *testing.T) (*cluster, *servertest.RedisClusterServers) {
 	t.Helper()
 	c := emptyCluster(t)
 	servers := servertest.RedisCluster(t, true)
-	c.servers = []string{"--redis=" + servers.URL, "--partitions=64", "--amqp=" + shared.RabbitMQ(t).URL, "--prefix=t" + rand.Text()[:10]}
+	c.servers = []string{"--redis=" + servers.URL, "--partitions=64", "--prefix=t" + rand.Text()[:10]}
+	if !onRedis() {
+		c.servers = append(c.servers, "--amqp="+shared.RabbitMQ(t).URL)
+	}
 	c.topics = 5
 	c.grow(3, 3)
 	return c, servers

@@ -40,7 +40,7 @@ type Config struct {
 	Samples bool     `env:"HARK_SAMPLES" default:"true" negatable:"" help:"Run the sample processors inside, for those of the routes images, fetch, sleep and echo that exist."`
 
 	backends.Options `embed:""`
-	Requeue          time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there."`
+	Requeue          time.Duration `env:"HARK_REQUEUE" default:"1m" help:"Age at which a request that still waits is handed to RabbitMQ again, in case it was lost on the way there, or to the queue in Redis, in case it was put aside."`
 
 	CallbackExchange string `env:"HARK_CALLBACK_EXCHANGE" placeholder:"NAME" help:"Topic exchange of RabbitMQ to which every event is published as well. Goes with --amqp."`
 	CallbackRouting  string `env:"HARK_CALLBACK_ROUTING" default:"{topic}" placeholder:"KEY" help:"Routing key of the events there, in which {topic}, {route}, {type} and {id} are those of the event."`

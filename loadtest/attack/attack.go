@@ -80,6 +80,8 @@ func (s *Scene) Start(o *peer.Options) (_ *peer.Target, err error) {
 	case s.Redis != "" && s.AMQP != "":
 	case s.Redis != "" || s.AMQP != "":
 		return nil, errors.New("--redis and --amqp go together")
+	case o.Backends == "redis":
+		return nil, errors.New("this scene knows embedded and shared")
 	case o.Backends == "shared":
 		b, err := t.Servers("epmd rabbitmq redis")
 		if err != nil {

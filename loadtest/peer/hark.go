@@ -40,13 +40,13 @@ type Hark struct {
 const BeforeProgress = 2
 
 func startHark(o *Options) (_ *Target, err error) {
-	shared := o.Backends == "shared"
+	shared := o.Shared()
 	if o.Nodes > 1 && !shared {
-		return nil, errors.New("several gateways need --backends=shared")
+		return nil, errors.New("several gateways need --backends=shared, or redis")
 	}
 	t, h := &Target{Name: "Hark, embedded"}, &Hark{client: client.New(), form: o.Form}
 	if shared {
-		t.Name = "Hark on Redis and RabbitMQ"
+		t.Name = "Hark on " + o.behind()
 	}
 	program := Build
 	if o.Form == formThin {
@@ -87,12 +87,12 @@ func startHark(o *Options) (_ *Target, err error) {
 		"--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
 	}, o.Args...)
 	if shared {
-		s, err := t.Servers("epmd rabbitmq redis")
+		s, err := t.ServersOf(o)
 		if err != nil {
 			return nil, err
 		}
 		h.Redis, h.AMQP = s.Redis, s.AMQP
-		h.environment = []string{"HARK_REDIS=" + s.Redis, "HARK_AMQP=" + s.AMQP}
+		h.environment = s.Environment()
 		worker, err := program(dir, "./processor/cmd/worker")
 		if err != nil {
 			return nil, err

@@ -6,12 +6,41 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Backends are servers behind a gateway, by their URLs.
+// Backends are servers behind a gateway, by their URLs; AMQP is "" if there is no RabbitMQ.
 type Backends struct{ Redis, AMQP string }
+
+// Environment names them to gateways and workers.
+func (b Backends) Environment() []string {
+	named := []string{"HARK_REDIS=" + b.Redis}
+	if b.AMQP != "" {
+		named = append(named, "HARK_AMQP="+b.AMQP)
+	}
+	return named
+}
+
+// Shared reports whether servers are behind the gateways that are asked for.
+func (o *Options) Shared() bool { return o.Backends != "" && o.Backends != "embedded" }
+
+// behind says which.
+func (o *Options) behind() string {
+	if o.Backends == "redis" {
+		return "Redis alone"
+	}
+	return "Redis and RabbitMQ"
+}
+
+// ServersOf starts the servers that Hark is to have behind it.
+func (t *Target) ServersOf(o *Options) (Backends, error) {
+	if o.Backends == "redis" {
+		return t.Servers("redis")
+	}
+	return t.Servers("epmd rabbitmq redis")
+}
 
 // Servers starts those of deploy/cluster.sh, by their names there. Their CPU and memory count.
 func (t *Target) Servers(programs string) (b Backends, err error) {
@@ -56,6 +85,9 @@ func (t *Target) Servers(programs string) (b Backends, err error) {
 		password[key] = value
 	}
 	b.Redis = fmt.Sprintf("redis://:%s@127.0.0.1:%s/0", password["REDIS_PASSWORD"], ports[0])
+	if !slices.Contains(strings.Fields(programs), "rabbitmq") {
+		return b, nil
+	}
 	b.AMQP = fmt.Sprintf("amqp://hark:%s@127.0.0.1:%s/", password["RABBITMQ_PASSWORD"], ports[1])
 	return b, nil
 }

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	On           string   `default:"hark" enum:"hark,base,centrifugo,centrifuge,mercure,nchan,bare" help:"Server to put under load: hark; base (another version of it, see --base); centrifugo; centrifuge (stands in for it: a small server on its library); mercure (SSE only); nchan (nginx with its nchan module); bare (the floor: a loop of writes and nothing else)."`
 	Base         string   `placeholder:"FOLDER" help:"Folder with the programs gateway and worker of another version of Hark, as make build leaves them in bin."`
-	Backends     string   `default:"embedded" enum:"embedded,shared" help:"What is behind the server: embedded (nothing) or shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh)."`
+	Backends     string   `default:"embedded" enum:"embedded,shared,redis" help:"What is behind the server: embedded (nothing), shared (Redis, and RabbitMQ if it is Hark, started by deploy/cluster.sh) or redis (Redis alone)."`
 	Nodes        int      `default:"1" help:"Gateways of Hark, with --backends=shared. All calls go to the first one, but with soak."`
 	Args         []string `name:"gateway-arg" placeholder:"ARG" help:"Further argument for the gateway."`
 	Form         string   `default:"full" enum:"full,thin" help:"How much Hark's events say, see docs/follow.md: full or thin. Figures of bytes per delivery show what that saves."`
@@ -53,6 +53,9 @@ func (t *Target) Follow(wire, channel string) (*client.Follower, error) {
 
 // Start starts what was asked for. Whoever has the target stops it.
 func Start(o *Options) (*Target, error) {
+	if o.Backends == "redis" && o.On != "hark" && o.On != "base" {
+		return nil, errors.New("only Hark knows --backends=redis: the others have Redis alone with shared")
+	}
 	switch o.On {
 	case "bare":
 		return startBare(o.MessageBytes)

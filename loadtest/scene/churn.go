@@ -39,7 +39,7 @@ type Churn struct {
 // Start makes everything ready but the gateways and workers, which are the check's to start and to
 // end.
 func (s *Churn) Start(o *peer.Options) (_ *peer.Target, err error) {
-	shared := o.Backends == "shared"
+	shared := o.Shared()
 	t := &peer.Target{Name: "Hark, embedded"}
 	defer t.StopUnless(&err)
 	if o.On != "hark" {
@@ -53,7 +53,7 @@ func (s *Churn) Start(o *peer.Options) (_ *peer.Target, err error) {
 	if shared {
 		nodes = max(2, o.Nodes)
 	} else if o.Nodes > 1 {
-		return nil, errors.New("several gateways need --backends=shared")
+		return nil, errors.New("several gateways need --backends=shared, or redis")
 	}
 	ports, err := peer.FreePorts(nodes)
 	if err != nil {
@@ -74,15 +74,18 @@ func (s *Churn) Start(o *peer.Options) (_ *peer.Target, err error) {
 		"--heartbeat=2s", "--retry=200ms", "--retry-delay=200ms", "--feed-history=1000000", "--webhook-allow-cidrs=127.0.0.0/8", "--webhook-allow-http",
 	}
 	if shared {
-		t.Name = "Hark on Redis and RabbitMQ"
-		b, err := t.Servers("epmd rabbitmq redis")
+		t.Name = "Hark on servers"
+		b, err := t.ServersOf(o)
 		if err != nil {
 			return nil, err
 		}
-		environment = append(environment, "HARK_REDIS="+b.Redis, "HARK_AMQP="+b.AMQP, "HARK_FEED_HISTORY=1000000", "HARK_RETRY_DELAY=200ms")
+		environment = append(environment, b.Environment()...)
+		environment = append(environment, "HARK_FEED_HISTORY=1000000", "HARK_RETRY_DELAY=200ms")
 		args = append(args, "--samples=false", "--requeue=5s")
 		s.system.Kept = func(ctx context.Context) (map[string]float64, error) { return keysOf(ctx, b.Redis) }
-		s.system.Queues = func() (map[string]int, error) { return queued(b.AMQP) }
+		if b.AMQP != "" {
+			s.system.Queues = func() (map[string]int, error) { return queued(b.AMQP) }
+		}
 		worker, err := peer.Build(dir, "./processor/cmd/worker", flags...)
 		if err != nil {
 			return nil, err

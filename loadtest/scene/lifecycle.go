@@ -25,7 +25,7 @@ type Lifecycle struct {
 	Producers int           `default:"64" help:"Requests at the same time."`
 	Wire      string        `default:"sse" enum:"sse,ws" help:"sse or ws."`
 	Duration  time.Duration `default:"10s" help:"How long."`
-	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared: run asynq on the same Redis before it."`
+	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared or redis: run asynq on the same Redis before it."`
 	Floor     bool          `default:"true" negatable:"" help:"With --backends=shared and sse: run the floor on the same servers before it, a gateway and a worker that do the least there is to do."`
 
 	MetricsTurns int `placeholder:"N" help:"Instead of all that: so many turns with the gateway's metrics on and off, each on a gateway started for it, and the medians of both."`
@@ -146,12 +146,15 @@ func (s *Lifecycle) baselines(t *peer.Target, h *peer.Hark) ([]bench.Figure, err
 	if h.Redis == "" {
 		return nil, nil
 	}
-	t.Timed("RabbitMQ alone", s.Duration)
-	n, err := bareQueue(h.AMQP, s.Producers, s.Duration)
-	if err != nil {
-		return nil, fmt.Errorf("RabbitMQ alone: %w", err)
+	var figures []bench.Figure
+	if h.AMQP != "" {
+		t.Timed("RabbitMQ alone", s.Duration)
+		n, err := bareQueue(h.AMQP, s.Producers, s.Duration)
+		if err != nil {
+			return nil, fmt.Errorf("RabbitMQ alone: %w", err)
+		}
+		figures = append(figures, measure.Figure("RabbitMQ alone", n, "/s"))
 	}
-	figures := []bench.Figure{measure.Figure("RabbitMQ alone", n, "/s")}
 	if s.Asynq {
 		t.Timed("asynq", s.Duration)
 		n, err := s.asynq(h)
@@ -160,7 +163,7 @@ func (s *Lifecycle) baselines(t *peer.Target, h *peer.Hark) ([]bench.Figure, err
 		}
 		figures = append(figures, measure.Figure("asynq", n, "/s"))
 	}
-	if s.Floor && s.Wire == "sse" {
+	if s.Floor && s.Wire == "sse" && h.AMQP != "" {
 		t.Timed("floor", settle+s.Duration)
 		floor, err := s.floor(t, h)
 		if err != nil {

@@ -69,9 +69,9 @@ func (s *Store) begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 	return p, r, err
 }
 
-// beginTaken is begin of what was taken from the queue in Redis just now, with its record: one round
-// trip, which brings what was submitted. It answers without a snapshot if the record is not known,
-// or does not allow it; it may have changed meanwhile.
+// beginTaken is begin of what was taken from the queue in Redis just now, with its record: one
+// round trip, which brings what was submitted. It answers without a snapshot if the record is not
+// known, or does not allow it; it may have changed meanwhile.
 func (s *Store) beginTaken(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (snapshot, lifecycle.Request, error) {
 	var none snapshot
 	was := s.taken.take(of.ID)

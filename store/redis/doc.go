@@ -57,6 +57,16 @@
 // those that are not. A feed whose last event has aged is dropped, unless somebody listens; one
 // that begins again does so behind every offset that was given before.
 //
+// # Work
+//
+// With [Options.Queue] the work is queued here: each step that lets a request be worked on puts it
+// on the list of its route, in the request's partition and in the same script, and wakes a process
+// that waits for it. What is delayed stands in a list by time. A process takes work by a lease
+// ([Queue]); what it has taken is in a hash of that lease, so that one command renews the lease
+// for all of it, and whoever finds a lease run out puts all of it back. A piece of work is named by
+// the ticket that its request got when it began to wait, and so is its message: what is left over
+// of an earlier wait is known by that, and dropped when it is taken.
+//
 // # Notifications
 //
 // Each process subscribes to the channels that are watched in it and no others. When a

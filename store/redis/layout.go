@@ -63,6 +63,7 @@ import (
 //	callback:dropped  how many were dropped because there were too many
 //	s:<token>    a large body on its way into i:, o: or a:
 //	w:…          webhooks, see below
+//	q:…          work, see below
 //	probe        written by who asks whether it can be, for a second
 //	clock        the newest ticket, serial or tick: microseconds, rising
 //
@@ -71,6 +72,23 @@ import (
 // webhook deliveries become due. Without a tag: meta (how the store was made) and the channels
 // cancel, which carries names, and worker, which carries numbers of new sessions and the keys of
 // their workers.
+//
+// Work, if it is queued here (meta has the field queue then). An entry is the queue (route NUL
+// inverse-priority), the ticket, and the name of a request; of what is not stored, behind a line
+// feed each, message and sequence:
+//
+//	q:r:<route>  what may be taken, sorted by name: entries without the route; behind one that was handed out
+//	             before, behind a carriage return, how often it was lost
+//	q:later      entries of what is delayed, by when it is due, in µs
+//	q:leases     leases of processes by when they run out, in µs
+//	q:h:<lease>  what was taken by one: entry to how often it was lost, '' if it was never handed out before
+//	q:tended     when somebody renewed a lease last, in µs
+//	q:w:<route>  processes that wait for work of it
+//	q:on         leases to routes that their processes work on, each behind a space (where present is)
+//	q:dead:<route>  what was put aside, by when: reason, a space, and the entry
+//
+// and, published, b:work:<process>, a route of which there may be work, and b:work, when the next
+// of what is delayed is due, in µs.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an
 // endpoint, a ticket that it got when it was made, so that what is left of one that is gone is

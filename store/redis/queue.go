@@ -41,8 +41,8 @@ type Work struct {
 	Entry string // its name in the queue
 	Route string
 	Rank  int // 9 first
-	// Request is what the work is of; Message names it, as [lifecycle.Start] has it. Sequence is that
-	// of the event since which it waits, 0 if that is not known.
+	// Request is what the work is of; Message names it, as [lifecycle.Start] has it. Sequence is
+	// that of the event since which it waits, 0 if that is not known.
 	Request  lifecycle.Ref
 	Message  string
 	Sequence uint64

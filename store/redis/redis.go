@@ -121,7 +121,7 @@ type Store struct {
 	works    works
 	clock    link.Clock
 	recent   recent
-	taken    recent // records of work that was taken, and is about to be started
+	taken    recent     // records of work that was taken, and is about to be started
 	changing keyedMutex // by id, of the requests that are being changed
 	name     string     // of this process
 	// When a sweep last saw what is due, in ns on this process's clock; 0: never.

@@ -109,8 +109,8 @@ func (c *Client) RunTask(ctx context.Context, script *goredis.Script, key string
 }
 
 // RunTaskBeside is RunTask, and sends the commands that add adds before it, on a single server in
-// the same round trip. Each has its error. If RunTaskBeside returns that of ctx, nothing of them may
-// be looked at. A nil add adds nothing.
+// the same round trip. Each has its error. If RunTaskBeside returns that of ctx, nothing of them
+// may be looked at. A nil add adds nothing.
 func (c *Client) RunTaskBeside(ctx context.Context, add func(goredis.Pipeliner), script *goredis.Script, key string, now int64, args ...any) (Answer, error) {
 	t := &task{script: script, key: key, now: now, args: args}
 	if c.pipe == nil && add != nil {

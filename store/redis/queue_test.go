@@ -1,0 +1,266 @@
+package redis_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/servertest"
+	"github.com/hark-push/hark/store/redis"
+)
+
+// taker takes what is queued in the one partition of a store.
+type taker struct {
+	*testing.T
+	s     *redis.Store
+	q     *redis.Queue
+	lease string
+}
+
+func newTaker(t *testing.T, s *redis.Store, lease string) *taker {
+	x := &taker{t, s, s.Queue(), lease}
+	x.tend(true)
+	return x
+}
+
+func (x *taker) tend(begins bool) redis.Tended {
+	x.Helper()
+	done, err := x.q.Tend(x.Context(), 0, redis.Tending{Lease: x.lease, New: begins, For: time.Minute, Gap: time.Hour, Limit: 3})
+	if err != nil {
+		x.Fatal(err)
+	}
+	return done
+}
+
+// take returns what is to be taken of images now, and is done with it.
+func (x *taker) take() []redis.Work {
+	x.Helper()
+	taken, err := x.q.Take(x.Context(), 0, x.lease, "sleeper", nil, []redis.Want{{Routes: []string{"images"}, Most: 10}})
+	if err != nil {
+		x.Fatal(err)
+	}
+	var done []string
+	for _, w := range taken[0] {
+		done = append(done, w.Entry)
+	}
+	if len(done) > 0 {
+		if _, err := x.q.Take(x.Context(), 0, x.lease, "sleeper", done, nil); err != nil {
+			x.Fatal(err)
+		}
+	}
+	return taken[0]
+}
+
+// wants asserts that these are there to be taken.
+func (x *taker) wants(what string, ids ...string) []redis.Work {
+	x.Helper()
+	all := x.take()
+	var got []string
+	for _, w := range all {
+		got = append(got, w.Request.ID)
+	}
+	if !slices.Equal(got, ids) {
+		x.Errorf("%s: %v are there, want %v", what, got, ids)
+	}
+	return all
+}
+
+// step makes a change that has to succeed.
+func (x *taker) step(id string, c lifecycle.Change) lifecycle.Request {
+	x.Helper()
+	r, err := x.s.Apply(x.Context(), lifecycle.Ref{ID: id}, c)
+	if err != nil {
+		x.Fatalf("%s: %T: %v", id, c, err)
+	}
+	return r
+}
+
+func (x *taker) create(sub lifecycle.Submission) {
+	x.Helper()
+	if _, err := x.s.Create(x.Context(), sub); err != nil {
+		x.Fatal(err)
+	}
+}
+
+// TestStepsQueue: whatever lets a request be worked on has queued it when it is made, and nothing
+// else has.
+func TestStepsQueue(t *testing.T) {
+	s := open(t, servertest.Redis(t).URL, redis.Options{Queue: true})
+	x := newTaker(t, s, "one")
+	begin := func(id string) redis.Work {
+		t.Helper()
+		w := x.wants("before a start", id)
+		r, content, err := s.Begin(t.Context(), w[0].Request, lifecycle.Start{Message: w[0].Message, Sequence: w[0].Sequence, Redelivered: w[0].Again})
+		if err != nil || r.StartedBy != w[0].Message || string(content.Data) != string(submission(id).Content.Data) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return w[0]
+	}
+
+	x.create(submission("a"))
+	first := begin("a")
+	x.step("a", lifecycle.Fail{Retry: true, Delay: 20 * time.Minute})
+	x.wants("a retry that waits")
+	if done := x.tend(false); done.Due <= 19*time.Minute || done.Due > 20*time.Minute {
+		t.Errorf("it is due in %v", done.Due)
+	}
+	s.Advance(20 * time.Minute)
+	x.tend(false)
+	if again := begin("a"); again.Message == first.Message || again.Again {
+		t.Errorf("the retry came by the message of before, or as if it were that: %+v", again)
+	}
+	x.step("a", lifecycle.Release{})
+	begin("a")
+	question := lifecycle.Question{Name: "q", Message: "Well?"}
+	x.step("a", lifecycle.Ask{Question: question, Timeout: time.Hour})
+	x.wants("a question")
+	x.step("a", lifecycle.Answer{Asked: 1, Answers: &lifecycle.Content{Type: "application/json", Data: []byte(`{"q":1}`)}})
+	begin("a")
+	x.step("a", lifecycle.Fail{Failure: lifecycle.Failure{Code: "no"}})
+	x.wants("a failure")
+	x.step("a", lifecycle.Redrive{})
+	begin("a")
+	x.step("a", lifecycle.Succeed{})
+	x.wants("a success")
+
+	later := submission("later")
+	later.Delay = 20 * time.Minute
+	x.create(later)
+	x.create(submission("canceled"))
+	x.step("canceled", lifecycle.Cancel{})
+	x.wants("a delay and a cancellation")
+	s.Advance(20 * time.Minute)
+	x.tend(false)
+	x.wants("what is due", "later")
+
+	for _, id := range []string{"k1", "k2", "k3"} {
+		limited := submission(id)
+		limited.Concurrency = lifecycle.Concurrency{Key: "k", Limit: 1}
+		x.create(limited)
+	}
+	begin("k1")
+	x.step("k1", lifecycle.Succeed{})
+	begin("k2")
+	x.step("k2", lifecycle.Fail{Retry: true, Delay: 0}) // it waits behind the third one
+	begin("k3")
+	x.step("k3", lifecycle.Succeed{})
+	begin("k2")
+
+	batch := submission("batch")
+	batch.Route, batch.Batch = "", &lifecycle.Batch{Total: 1}
+	x.create(batch)
+	high := submission("high")
+	high.Priority = 9
+	x.create(submission("low"))
+	x.create(high)
+	x.wants("priorities, and a batch", "high", "low")
+}
+
+// TestLostWork: what is lost is handed out again, marked and with its message, until that has
+// happened too often. Put aside, it can be looked at, queued again, and forgotten.
+func TestLostWork(t *testing.T) {
+	s := open(t, servertest.Redis(t).URL, redis.Options{Queue: true})
+	x := newTaker(t, s, "one")
+	x.create(submission("a"))
+	want := []redis.Want{{Routes: []string{"images"}, Most: 10}}
+	var message string
+	for n := range 3 {
+		taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, want)
+		if err != nil || len(taken[0]) != 1 {
+			t.Fatalf("time %d: %v, %v", n, taken, err)
+		}
+		w := taken[0][0]
+		if w.Again != (n > 0) || n > 0 && w.Message != message || w.Sequence != 1 {
+			t.Errorf("time %d: %+v", n, w)
+		}
+		message = w.Message
+		how := redis.Lost
+		if n == 1 { // which does not count
+			if err := x.q.Return(t.Context(), 0, "one", redis.Returned, 3, w.Entry); err != nil {
+				t.Fatal(err)
+			}
+			if taken, err = x.q.Take(t.Context(), 0, "one", "sleeper", nil, want); err != nil || !taken[0][0].Again {
+				t.Fatalf("%v, %v", taken, err)
+			}
+		}
+		if err := x.q.Return(t.Context(), 0, "one", how, 3, w.Entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.wants("what was lost too often")
+	aside, err := x.q.ListAside(t.Context(), "images", 10)
+	if err != nil || len(aside) != 1 || aside[0].Work.Request.ID != "a" || aside[0].Reason != "delivery_limit" {
+		t.Fatalf("%+v, %v", aside, err)
+	}
+	if n, err := x.q.ReviveAside(t.Context(), "images"); n != 1 || err != nil {
+		t.Errorf("%d are queued again, %v", n, err)
+	}
+	x.wants("what was queued again", "a")
+	if n, err := x.q.ForgetAside(t.Context(), "images"); n != 0 || err != nil {
+		t.Errorf("%d are left, %v", n, err)
+	}
+	// A request that nobody has queued any more is queued when it is looked after, and once.
+	for range 2 {
+		if err := x.q.Put(t.Context(), redis.Work{Route: "images", Request: lifecycle.Ref{ID: "a"}}, time.Time{}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.wants("what was put there", "a")
+}
+
+// TestAgreeOnQueue: what waits and what runs in a store whose work another queue has carried is
+// queued when that is no longer so, and not while others go on with it.
+func TestAgreeOnQueue(t *testing.T) {
+	server := servertest.Redis(t)
+	before := open(t, server.URL, redis.Options{})
+	for _, id := range []string{"waits", "runs", "ended"} {
+		if _, err := before.Create(t.Context(), submission(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"runs", "ended"} {
+		if _, _, err := before.Begin(t.Context(), lifecycle.Ref{ID: id}, lifecycle.Start{Message: "of-rabbitmq"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := before.Apply(t.Context(), lifecycle.Ref{ID: "ended"}, lifecycle.Succeed{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.AgreeOnQueue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Attend(t.Context(), lifecycle.Process{Name: "gateway"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+
+	s := open(t, server.URL, redis.Options{Queue: true})
+	if err := s.AgreeOnQueue(t.Context()); !errors.Is(err, redis.ErrOtherQueue) {
+		t.Fatalf("while another process is there: %v", err)
+	}
+	if err := before.Leave(t.Context(), "gateway"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.AgreeOnQueue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := newTaker(t, s, "one")
+	all := x.take()
+	slices.SortFunc(all, func(a, b redis.Work) int { return len(a.Request.ID) - len(b.Request.ID) })
+	if len(all) != 2 || all[0].Request.ID != "runs" || !all[0].Again || all[0].Message != "of-rabbitmq" || all[1].Request.ID != "waits" || all[1].Again {
+		t.Fatalf("%+v", all)
+	}
+	r, _, err := s.Begin(t.Context(), all[0].Request, lifecycle.Start{Message: all[0].Message, Sequence: all[0].Sequence, Redelivered: true})
+	if err != nil || r.Attempt != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if err := s.Attend(t.Context(), lifecycle.Process{Name: "gateway"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.AgreeOnQueue(t.Context()); !errors.Is(err, redis.ErrOtherQueue) {
+		t.Errorf("back to the other queue while a process is there: %v", err)
+	}
+}
