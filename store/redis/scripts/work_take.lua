@@ -14,7 +14,6 @@ end
 if not call('ZSCORE', tag .. 'q:leases', holder) then
   return { 'lost' }
 end
-begin()
 
 -- The first of one route, or of several: by priority, then by how long it waits.
 local function pop(routes, n)
@@ -64,25 +63,24 @@ while at <= #ARGV do
     routes[i] = ARGV[at + 1 + i]
   end
   at = at + 2 + count
-  local given, n = {}, 0
-  while n < most do
-    local taken = pop(routes, math.min(most - n, 1000))
-    if #taken == 0 then
-      break
-    end
+  local given, n, more = {}, 0, true
+  while n < most and more do
+    local asked = math.min(most - n, 1000)
+    local taken = pop(routes, asked)
+    more = #taken == asked -- what is dropped below makes room for the next ones
     local keys, stored, found = {}, {}, nil
     for i, piece in ipairs(taken) do
       local rest, again = string.match(piece[2], '^(.*)\r(%d+)$')
       rest, again = rest or piece[2], again or ''
       local ticket = string.match(rest, '^%d(%d+)')
       ticket = ticket and #ticket >= 16 and string.sub(ticket, 1, 16) -- names may begin with digits, too
-      local name, more = string.match(rest, '^([^\n]*)(.*)$', 18)
+      local name, extra = string.match(rest, '^([^\n]*)(.*)$', 18)
       if not ticket or not name or name == '' then
         bury(piece[1], time(0), 'no_job', piece[1] .. '\0' .. piece[2])
         piece[2] = false
       else
         piece[2], piece[3], piece[4] = piece[1] .. '\0' .. rest, again, ticket
-        if more == '' then
+        if extra == '' then
           keys[#keys + 1] = tag .. 'r:' .. string.match(name, '^[^/]*')
           stored[i] = #keys
         end
