@@ -1,4 +1,4 @@
-// Dead letters: what has failed on each route, and what RabbitMQ has put aside there.
+// Dead letters: what has failed on each route, and what the queue has put aside there.
 
 import { call } from './key.js';
 import { $, does, say } from './page.js';
@@ -124,7 +124,7 @@ $('dead-routes').addEventListener('click', ({ target }) => {
   if (button) location.hash = `#dead/${button.dataset.route}`;
 });
 
-// What RabbitMQ has put aside.
+// What RabbitMQ or Redis has put aside.
 
 async function messages() {
   const { count, messages } = await call('GET', `${at()}/messages?limit=30`).catch((error) => {

@@ -323,7 +323,7 @@ func TestOddities(t *testing.T) {
 		return err == nil && n["a"] == len(bad)
 	})
 	aside, err := b.Queue().ListAside(t.Context(), "a", 100)
-	if err != nil || len(aside) != len(bad) || aside[0].Reason != "no_job" || aside[0].Work.Request.ID != "" {
+	if err != nil || len(aside) != len(bad) || aside[0].Reason != "rejected" || aside[0].Work.Request.ID != "" {
 		t.Errorf("%d were put aside, %v: %+v", len(aside), err, aside)
 	}
 	if n, err := b.Queue().ReviveAside(t.Context(), "a"); n != 0 || err != nil {
@@ -350,6 +350,31 @@ func TestLostAnswer(t *testing.T) {
 		t.Fatalf("%v, %v", taken, err)
 	}
 	if d := consume(t, b, 1).next(); d.Job().ID != "1" || !d.Redelivered() {
+		t.Errorf("%+v", d.Job())
+	}
+}
+
+// TestUnheard: work that nobody was woken for is found when leases are renewed, and who waits is
+// woken again, although the server has forgotten that he does.
+func TestUnheard(t *testing.T) {
+	server := servertest.Redis(t)
+	s := openStore(t, server.URL, store.Options{Prefix: "hark"})
+	b := open(t, s, redis.Options{Lease: short}, "a")
+	c := consume(t, b, 5)
+	admin := client(t, server)
+	sleeps := func() bool { return admin.SCard(t.Context(), "hark:{p0}:q:w:a").Val() == 1 }
+	eventually(t, "it sleeps", sleeps)
+	// As if the process that was woken had died just then.
+	admin.Del(t.Context(), "hark:{p0}:q:w:a")
+	publish(t, b, "1")
+	if d := c.next(); d.Job().ID != "1" {
+		t.Errorf("%+v", d.Job())
+	}
+	eventually(t, "it sleeps again", sleeps)
+	admin.Del(t.Context(), "hark:{p0}:q:w:a")
+	eventually(t, "it is noted that it sleeps", sleeps)
+	publish(t, b, "2")
+	if d := c.next(); d.Job().ID != "2" {
 		t.Errorf("%+v", d.Job())
 	}
 }

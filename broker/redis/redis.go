@@ -7,10 +7,10 @@
 // A process takes work of all its consumers together, up to what they have room for, with one
 // script a partition at a time: what becomes free while one is under way is asked for by the next.
 // The script notes what was taken under the lease of this process. Where there is less than was
-// wanted the process sleeps, and is woken by the step that queues something; it asks anew now and
-// then, should that not be heard. What is done with is told with the next script, or a moment
-// later: if it is not told, because the process dies, the work is handed out once more, and its
-// start refused.
+// wanted the process sleeps, and is woken by the step that queues something; should that not be
+// heard, it finds out when it renews its lease. What is done with is told with the next script, or
+// a moment later: if it is not told, because the process dies, the work is handed out once more,
+// and its start refused.
 //
 // With several partitions what is wanted is spread over those in which there may be work, and the
 // first of them is another one each time. So priorities and order hold within a partition.

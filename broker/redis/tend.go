@@ -71,10 +71,11 @@ func (b *Broker) tendOnce(p *part) (store.Tended, error) {
 	b.mu.Lock()
 	of := p.lease
 	routes := b.consuming()
-	begins := !of.begun
+	begins, asleep := !of.begun, b.asleep(p)
 	b.mu.Unlock()
 	done, err := b.queue.Tend(b.ctx, p.number, store.Tending{
 		Lease: of.name, New: begins, For: b.options.Lease, Gap: b.options.Lease / gaps, Limit: b.options.DeliveryLimit, Routes: routes,
+		Sleeper: b.name, Asleep: asleep,
 	})
 	lost := errors.Is(err, store.ErrNoLease)
 	if err != nil && !lost {
@@ -101,8 +102,9 @@ func (b *Broker) tendOnce(p *part) (store.Tended, error) {
 	if p.number == b.queue.Told() {
 		b.told = routes
 	}
-	// Should nobody have woken this process that might have.
-	b.rouse(p, "")
+	if done.Ready > 0 { // nobody has woken this process that should have
+		b.rouse(p, "")
+	}
 	if done.Holds > len(of.out) && !p.busy && len(p.done) == 0 {
 		p.busy = true
 		b.tasks.Go(func() { b.audit(p, of) })
@@ -116,6 +118,19 @@ func (b *Broker) consuming() []string {
 	routes := make(map[string]struct{})
 	for _, c := range b.classes {
 		if len(c.consumers) > 0 {
+			for _, route := range c.routes {
+				routes[route] = struct{}{}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(routes))
+}
+
+// asleep are the routes for whose work this process waits to be woken. The caller holds the lock.
+func (b *Broker) asleep(p *part) []string {
+	routes := make(map[string]struct{})
+	for _, c := range b.classes {
+		if c.asleep[p.number] && c.room() > 0 {
 			for _, route := range c.routes {
 				routes[route] = struct{}{}
 			}

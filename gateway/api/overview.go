@@ -25,7 +25,7 @@ type RouteFigures struct {
 	lifecycle.Depth
 	lifecycle.Standing
 	Dead         int64 // requests that have failed and are kept
-	DeadMessages *int  // that RabbitMQ has put aside; nil: that is not known, or there is none
+	DeadMessages *int  // that the queue has put aside; nil: that is not known, or it is in memory
 	// Processors are as [lifecycle.Process] counts them, or the consumers of the queue, if those
 	// are more.
 	Processors int64

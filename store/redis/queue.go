@@ -164,6 +164,9 @@ type Tending struct {
 	Gap    time.Duration
 	Limit  int      // see [Queue.Return]
 	Routes []string // that the process works on, see [Queue.Told]
+	// Sleeper is the name of the process, Asleep the routes for which it waits to be woken.
+	Sleeper string
+	Asleep  []string
 }
 
 // Tended is what came of it.
@@ -173,6 +176,9 @@ type Tended struct {
 	// Leases of other processes that have run out, what of theirs is handed out again, and what was
 	// put aside because it was lost too often.
 	Over, Again, Aside int
+	// Of the routes for which the process sleeps, how many have work all the same: it was not
+	// woken.
+	Ready int
 }
 
 // Tend renews a lease in a partition, hands out again what those have whose lease has run out, and
@@ -185,17 +191,21 @@ func (q *Queue) Tend(ctx context.Context, partition int, t Tending) (Tended, err
 	if partition == q.Told() {
 		routes = " " + strings.Join(t.Routes, " ")
 	}
+	args := []any{t.Lease, t.For.Microseconds(), begins, t.Gap.Microseconds(), t.Limit, q.s.ahead.Load(), routes, t.Sleeper}
+	for _, route := range t.Asleep {
+		args = append(args, route)
+	}
 	bound, cancel := q.s.bounded(ctx)
 	defer cancel()
-	answer, err := q.s.run(bound, q.s.works.tend, partition, t.Lease, t.For.Microseconds(), begins, t.Gap.Microseconds(), t.Limit, q.s.ahead.Load(), routes)
+	answer, err := q.s.run(bound, q.s.works.tend, partition, args...)
 	if err != nil {
 		return Tended{}, failed(ctx, err)
 	}
-	n, err := answer.Numbers(1, 5)
+	n, err := answer.Numbers(1, 6)
 	if err != nil {
 		return Tended{}, failed(ctx, err)
 	}
-	done := Tended{Due: time.Duration(n[0]) * time.Microsecond, Holds: int(n[1]), Over: int(n[2]), Again: int(n[3]), Aside: int(n[4])}
+	done := Tended{Due: time.Duration(n[0]) * time.Microsecond, Holds: int(n[1]), Over: int(n[2]), Again: int(n[3]), Aside: int(n[4]), Ready: int(n[5])}
 	if answer.Verdict() != "ok" {
 		return done, ErrNoLease
 	}
@@ -306,7 +316,7 @@ func (q *Queue) Consumers(ctx context.Context) (map[string]int, error) {
 // Aside is work that was put aside.
 type Aside struct {
 	At     time.Time
-	Reason string // delivery_limit: it was lost too often; no_job: it is none
+	Reason string // delivery_limit: it was lost too often; rejected: it is none
 	Entry  string
 	Work   Work // zero if it is none
 }
@@ -348,7 +358,7 @@ func (q *Queue) ListAside(ctx context.Context, route string, limit int) ([]Aside
 			member, _ := z.Member.(string)
 			a := Aside{At: time.UnixMicro(int64(z.Score)).UTC()}
 			a.Reason, a.Entry, _ = strings.Cut(member, " ")
-			if a.Reason != "no_job" {
+			if a.Reason != "rejected" {
 				a.Work, _ = workOf(a.Entry)
 			}
 			all = append(all, a)

@@ -76,7 +76,7 @@ while at <= #ARGV do
       ticket = ticket and #ticket >= 16 and string.sub(ticket, 1, 16) -- names may begin with digits, too
       local name, extra = string.match(rest, '^([^\n]*)(.*)$', 18)
       if not ticket or not name or name == '' then
-        bury(piece[1], time(0), 'no_job', piece[1] .. '\0' .. piece[2])
+        bury(piece[1], time(0), 'rejected', piece[1] .. '\0' .. piece[2])
         piece[2] = false
       else
         piece[2], piece[3], piece[4] = piece[1] .. '\0' .. rest, again, ticket

@@ -1,7 +1,8 @@
 -- Renews a lease, takes work back from those whose lease has run out, and lets be taken what is due. ARGV: the lease, for how long in µs, 1 if it is new,
--- how long in µs nobody may have been here, how often work may be lost, time ahead, and the routes of the process, each behind a space ('': they
--- are told elsewhere). Answers when the next is due, from now, in µs, -1 for never; how much the process holds; how many leases of
--- others have run out, how much of theirs was handed out again, and how much put aside.
+-- how long in µs nobody may have been here, how often work may be lost, time ahead, the routes of the process, each behind a space ('': they
+-- are told elsewhere), the name of the process, and the routes for which it sleeps: it is noted again that it does, should that be lost. Answers when the next is due, from now, in µs, -1 for never; how much the process holds; how many leases of
+-- others have run out, how much of theirs was handed out again, and how much put aside; for how many of the routes
+-- there is something that it was not woken for.
 local holder, now, limit = ARGV[1], time(ARGV[6]), tonumber(ARGV[5])
 local leases, until_then = tag .. 'q:leases', digits(now + ARGV[2])
 begin()
@@ -36,5 +37,13 @@ if #due > 0 then
   call('ZREM', later, unpack(due))
 end
 load()
+local ready = 0
+for i = 9, #ARGV do
+  if call('EXISTS', tag .. 'q:r:' .. ARGV[i]) == 1 then
+    ready = ready + 1
+  else
+    call('SADD', tag .. 'q:w:' .. ARGV[i], ARGV[8])
+  end
+end
 local next = call('ZRANGE', later, '0', '0', 'WITHSCORES')[2]
-return { (ARGV[3] == '1' or known) and 'ok' or 'lost', next and digits(math.max(next - now, 0)) or '-1', call('HLEN', tag .. 'q:h:' .. holder), over, back, buried }
+return { (ARGV[3] == '1' or known) and 'ok' or 'lost', next and digits(math.max(next - now, 0)) or '-1', call('HLEN', tag .. 'q:h:' .. holder), over, back, buried, ready }
