@@ -306,7 +306,7 @@ func (q *Queue) Consumers(ctx context.Context) (map[string]int, error) {
 	}
 	count := make(map[string]int)
 	for _, routes := range all {
-		for _, route := range strings.Fields(routes) {
+		for route := range strings.FieldsSeq(routes) {
 			count[route]++
 		}
 	}

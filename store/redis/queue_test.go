@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -262,5 +263,47 @@ func TestAgreeOnQueue(t *testing.T) {
 	}
 	if err := before.AgreeOnQueue(t.Context()); !errors.Is(err, redis.ErrOtherQueue) {
 		t.Errorf("back to the other queue while a process is there: %v", err)
+	}
+}
+
+// TestCommandsOfWork: that its work is queued costs a request two commands inside the script that
+// stores it, and little for all that is taken together.
+func TestCommandsOfWork(t *testing.T) {
+	server := servertest.Redis(t)
+	const requests = 10
+	life := func(s *redis.Store, x *taker, name string) {
+		var refs []lifecycle.Ref
+		for i := range requests {
+			created, err := s.Create(t.Context(), submission(fmt.Sprint(name, i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			refs = append(refs, created.Request.Ref())
+		}
+		if x != nil && len(x.take()) != requests {
+			t.Error("not all are taken at once")
+		}
+		for _, of := range refs {
+			if _, _, err := s.Begin(t.Context(), of, lifecycle.Start{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Apply(t.Context(), of, lifecycle.Succeed{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	plain := open(t, server.URL, redis.Options{Prefix: "plain"})
+	life(plain, nil, "warm")
+	scripts, inside := executed(t, server, func() { life(plain, nil, "r") })
+	s := open(t, server.URL, redis.Options{Prefix: "queued", Queue: true})
+	x := newTaker(t, s, "one")
+	life(s, x, "warm")
+	queued, more := executed(t, server, func() { life(s, x, "r") })
+	// Besides, either gets to know how fast the route works, ten times a second at most.
+	if queued > scripts+2+requests/2 {
+		t.Errorf("%d scripts for %d requests, and %d without the queue", queued, requests, scripts)
+	}
+	if more > inside+2*requests+10+4*requests/2 {
+		t.Errorf("%d commands for %d requests, and %d without the queue", more, requests, inside)
 	}
 }
