@@ -55,7 +55,11 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		for _, service := range []string{"proxy", "gateway-1", "gateway-2", "worker", "redis", "rabbitmq"} {
+		services := []string{"proxy", "gateway-1", "gateway-2", "worker", "redis", "rabbitmq"}
+		if strings.HasSuffix(name, "compose.redis.yml") { // that one has no RabbitMQ
+			services = services[:5]
+		}
+		for _, service := range services {
 			if _, err := p.GetService(service); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
