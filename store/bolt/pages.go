@@ -212,7 +212,7 @@ func (p *pages) walk() error {
 	}
 	meta := first.newest
 	p.page, p.high = meta.page, meta.high
-	if p.high < 3 || int64(p.high) > p.size/int64(p.page) {
+	if p.high < 3 || p.high > uint64(p.size/int64(p.page)) {
 		return fmt.Errorf("it ends after %d bytes, and has pages beyond that: it was cut", p.size)
 	}
 	p.seen = make([]uint64, p.high/64+1)
