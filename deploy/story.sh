@@ -61,7 +61,7 @@ until_so() { # what command...
 bin=${BIN:+$(cd "$BIN" && pwd)}
 if [ -z "$bin" ]; then
 	bin=$work/bin
-	(cd "$here/.." && CGO_ENABLED=0 go build -trimpath -o "$bin/" ./gateway ./processor/cmd/worker)
+	(cd "$here/.." && CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$bin/" ./gateway ./processor/cmd/worker)
 fi
 hark() { "$bin/gateway" "$@"; } # hark is the same program
 
@@ -177,7 +177,7 @@ tell "  no alert fires any more, and hark doctor finds nothing"
 
 # --- whether it is what the document shows ---
 
-masked() { sed -E 's/[0-9][0-9TZ:.-]*(s|m[0-9.]*s)?/#/g'; } # figures and times differ
+masked() { sed -E 's/[0-9][0-9TZ:.-]*(s|m ?[0-9.]*s)?/#/g'; } # figures and times differ
 shown=$(awk '/^\$ make story$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$here/../docs/operate.md" | masked)
 [ "$shown" = "$(masked <"$work/told")" ] || {
 	diff <(echo "$shown") <(masked <"$work/told") >&2 || true

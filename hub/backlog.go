@@ -21,6 +21,7 @@ type waiting struct {
 	bytes      []byte  // shared, never changed
 	event      About   // what coalesce may ask; nil for what stays in any case
 	subject    subject // of such an event; its name once coalesce has asked
+	thin       bool    // only progress says again what such progress says
 }
 
 // subject is what an event tells of. A newer one in the same channel supersedes it.
@@ -55,7 +56,7 @@ func (q *backlog) pushMessages(b *batch, f form, taken int) {
 		if taken > 0 {
 			one.bytes, taken = one.bytes[taken:], 0
 		} else {
-			one.event, one.subject.channel = m.About, b.channel
+			one.event, one.subject.channel, one.thin = m.About, b.channel, f.thin()
 		}
 		q.push(one)
 	}
@@ -106,8 +107,9 @@ func (q *backlog) skip(written int) {
 }
 
 // coalesce drops progress that is superseded by a newer event of its subject behind it in the
-// same channel, and returns how many events that were. Each message is looked at
-// once, so that a connection that stays at its bound costs no more for each message.
+// same channel, in thin form by newer progress, because only that says all of it again, and returns
+// how many events that were. Each message is looked at once, so that a connection that stays at its
+// bound costs no more for each message.
 func (q *backlog) coalesce() (dropped uint64) {
 	if q.newest == nil {
 		q.newest = make(map[subject]*waiting)
@@ -121,7 +123,11 @@ func (q *backlog) coalesce() (dropped uint64) {
 			continue
 		}
 		of := subject{w.subject.channel, name}
-		if old := q.newest[of]; old != nil {
+		switch old := q.newest[of]; {
+		case old == nil:
+		case old.thin && !progress:
+			delete(q.newest, of) // it stays
+		default:
 			q.remove(old)
 			q.bytes -= len(old.bytes)
 			dropped++

@@ -88,9 +88,10 @@ func TestCoalesceAgainstModel(t *testing.T) {
 				before := len(model)
 				var kept []item
 				for i, a := range model {
-					superseded := slices.ContainsFunc(model[i+1:], func(b item) bool {
+					next := slices.IndexFunc(model[i+1:], func(b item) bool {
 						return b.may && b.channel == a.channel && b.of == a.of
 					})
+					superseded := next >= 0 && (!form.thin() || model[i+1+next].progress)
 					if !a.may || !a.progress || !superseded {
 						kept = append(kept, a)
 					}

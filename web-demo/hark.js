@@ -91,8 +91,8 @@
  * @typedef {object} FollowOptions
  * @property {Transport} [transport] what to try first; default `sse`, of which there is one: further followers share a WebSocket
  * @property {'full'|'thin'} [form] `thin`: a quarter of the bytes travel. Of events the document is made here, of what they say and of those before, so it has
- *   no value of the result, no `eta`, no `position` that is not said, null for `expiresAt`, and null for what was said before `after` (`route`, `topic`,
- *   `createdAt`, `startedAt`), unless `request` is a document that has it. Default `full`
+ *   no value of the result, no `eta`, no `position` that is not said, null for `expiresAt`, and null for what was said before `after`, or before the first event
+ *   that is kept (`route`, `topic`, `createdAt`, `startedAt`), unless `request` is a document that has it. Default `full`
  * @property {number|string} [after] the offset of the last event that is known, or the cursor of another follower; default 0
  * @property {(event: HarkEvent, offset: number) => void} [onEvent] once for each event, in order
  * @property {(event: HarkEvent, offset: number) => void} [onReset]
@@ -1629,7 +1629,7 @@ function whole(thin, self, sequence, life, before) {
   if (fresh || before?.life !== life) before = undefined;
   const status = thin.status ?? IMPLIED[kind] ?? kind;
   const ended = hasEnded(status);
-  const says = kind === 'started' || kind === 'progress' || fresh;
+  const says = kind === 'started' || kind === 'progress' || fresh || Boolean(thin.batch);
   const of = (name) => (says ? thin[name] : kind === 'redriven' ? undefined : before?.[name]) ?? null;
   const { time, result } = thin;
   const data = {
@@ -1649,9 +1649,10 @@ function whole(thin, self, sequence, life, before) {
     sequence,
     createdAt: thin.createdAt ?? before?.createdAt ?? (kind === 'accepted' ? time : null),
     updatedAt: time ?? before?.updatedAt ?? null,
-    startedAt: thin.startedAt ?? before?.startedAt ?? (kind === 'started' ? time : null),
+    // What was begun before it was followed began then, whenever this attempt did.
+    startedAt: kind === 'redriven' ? null : thin.startedAt ?? before?.startedAt ?? (kind === 'started' && before?.createdAt ? time : null),
     endedAt: thin.endedAt ?? (ended ? time : null),
-    expiresAt: ended ? null : before?.expiresAt ?? null,
+    expiresAt: thin.question?.expiresAt ?? (ended || before?.question || ['redriven', 'answered'].includes(kind) ? null : before?.expiresAt ?? null),
     ...optional('concurrencyKey', thin.concurrencyKey ?? before?.concurrencyKey),
     ...optional('batchId', thin.batchId ?? before?.batchId),
     ...optional('redriven', thin.redriven ?? before?.redriven),
@@ -1669,7 +1670,7 @@ function whole(thin, self, sequence, life, before) {
 function knownOf(document, after) {
   if (Number.parseInt(after, 10) === document.sequence) return document;
   const { life, route, topic, createdAt, expiresAt, concurrencyKey, batchId } = document;
-  return { life, route, topic, createdAt, expiresAt, concurrencyKey, batchId };
+  return { life, route, topic, createdAt, ...(hasEnded(document.status) || document.question ? {} : { expiresAt }), concurrencyKey, batchId };
 }
 
 const optional = (name, value) => (value === undefined ? {} : { [name]: value });

@@ -1589,6 +1589,31 @@ test('thin form: a reset says all, and full events are told as they are', async 
   assert.deepEqual(told.at(-1), event(4, 'succeeded', { attempt: 3 }));
 });
 
+test('thin form: a batch says how far it is to its end, and what is redriven begins anew', async () => {
+  const batch = (failed) => ({ batch: { total: 2, succeeded: 1, failed } });
+  const { told } = await thinly('sse', async () => {
+    await until(() => FakeEventSource.made.length === 1);
+    const [source] = FakeEventSource.made;
+    source.open();
+    source.send({ type: 'request.accepted', time: AT(1), ...batch(0) }, 1);
+    source.send({ type: 'request.progress', percent: 50, ...batch(0) }, 2);
+    source.send({ type: 'request.failed', time: AT(3), percent: 100, error: { code: 'c', message: 'm' }, ...batch(1) }, 3);
+  });
+  assert.deepEqual(told.map((e) => e.data.percent), [null, 50, 100]);
+
+  const known = { id: 'r1', status: 'failed', route: 'images', createdAt: AT(1), startedAt: AT(2), endedAt: AT(3), expiresAt: AT(9), sequence: 3, links: [{ rel: 'self', href: '/v1/requests/r1' }, { rel: 'events', href: '/v1/requests/r1/events' }, { rel: 'socket', href: '/v1/ws?channel=request:r1' }] };
+  const again = await thinly('sse', async () => {
+    await until(() => FakeEventSource.made.length === 1);
+    const [source] = FakeEventSource.made;
+    source.open();
+    source.send({ type: 'request.redriven', time: AT(4), redriven: 1 }, 4);
+    source.send({ type: 'request.started', time: AT(5), attempt: 2 }, 5);
+    source.send({ type: 'request.waiting', time: AT(6), attempt: 2, question: { name: 'q', message: 'm', expiresAt: AT(8) } }, 6);
+    source.send({ type: 'request.succeeded', time: AT(7), attempt: 2, result: { type: 'text/plain', size: 1 } }, 7);
+  }, undefined, known, { after: 3 });
+  assert.deepEqual(again.told.map((e) => [e.data.startedAt, e.data.expiresAt]), [[null, null], [AT(5), null], [AT(5), AT(8)], [AT(5), null]]);
+});
+
 test('thin form: an unknown form is refused at once', () => {
   assert.throws(() => world().follow({ form: 'thick' }), /form is thick: it must be 'full' or 'thin'/);
 });

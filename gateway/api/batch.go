@@ -213,12 +213,12 @@ func (r *reader) fingerprintAll(requests []*reader, then *reader) {
 
 // makeOneOffs makes the endpoints that are named, the same one once.
 func makeOneOffs(endpoint func(*oneOff) (*lifecycle.Webhook, error), all []*reader) error {
-	made := make(map[[2]string]string)
+	made := make(map[[4]string]string)
 	for _, r := range all {
 		if r.webhook == nil {
 			continue
 		}
-		which := [2]string{*r.webhook.URL, r.webhook.Secret}
+		which := [4]string{*r.webhook.URL, r.webhook.Secret, r.webhook.Type, r.webhook.Form}
 		if id, ok := made[which]; ok {
 			r.sub.Webhook = &lifecycle.Webhook{Endpoint: id, Types: r.webhook.Events}
 			continue

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
 )
 
@@ -52,7 +53,7 @@ func fingerprint(s *lifecycle.Submission, w *oneOff) string {
 		for _, t := range w.Events {
 			part([]byte(t))
 		}
-		if w.Form != "" { // named, as above
+		if w.Form == hub.FormThin { // named, as above; full is what it is anyway
 			part([]byte("form"))
 			part([]byte(w.Form))
 		}

@@ -288,7 +288,7 @@ func TestThinWebhook(t *testing.T) {
 	}, async).want(202).json()["id"].(string)
 	s.process(id)
 	s.eventually(func() bool { return thin.count() == 4 && full.count() == 4 && own.count() == 1 })
-	want := []string{`{"position":0,"route":"default"}`, `{}`, `{"percent":50,"step":"half"}`, `{"result":{"type":"application/json","size":11}}`}
+	want := []string{`{"position":0,"route":"default"}`, `{}`, `{"percent":50,"step":"half"}`, `{"percent":100,"step":"half","result":{"type":"application/json","size":11}}`}
 	for i, got := range thin.all() {
 		e, whole := cloudEvent(t, got.body), cloudEvent(t, full.all()[i].body)
 		if e.ID() != whole.ID() || e.Source() != whole.Source() || e.Type() != whole.Type() || e.Subject() != "t" || !e.Time().Equal(whole.Time()) || string(e.Data()) != want[i] ||
@@ -312,6 +312,20 @@ func TestThinWebhook(t *testing.T) {
 	s.eventually(func() bool { return late.count() == 5 })
 	if e := cloudEvent(t, late.all()[4].body); e.Type() != "webhook.test" {
 		t.Errorf("%s: %s", sent.body, e)
+	}
+	// Members of a batch share an endpoint if all of it is the same.
+	both := newReceiver(t, nil)
+	to := func(form string) map[string]any {
+		return map[string]any{"route": "default", "content": 1, "webhook": map[string]any{"url": both.url, "form": form, "events": []string{"request.accepted"}}}
+	}
+	s.call("POST", "/v1/batches", map[string]any{"requests": []any{to("thin"), to("full")}}, async).want(202)
+	s.eventually(func() bool { return both.count() == 2 })
+	forms := map[bool]int{}
+	for _, got := range both.all() {
+		forms[strings.Contains(string(got.body), `"links"`)]++
+	}
+	if forms[false] != 1 || forms[true] != 1 {
+		t.Errorf("of two members with other forms %v came in full", forms)
 	}
 	// It may be changed, for what is delivered from then on.
 	if doc := s.call("PATCH", l.path, `{"form":"full"}`).want(200).json(); doc["form"] != nil {

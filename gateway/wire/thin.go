@@ -49,7 +49,7 @@ func ThinJSON(e *lifecycle.Event) []byte {
 	dst = appendTime(append(dst, `,"time":`...), r.UpdatedAt)
 	dst = append(dst, `,"data":{`...)
 	data := len(dst)
-	if dst = appendThinState(dst, r, e.Type); len(dst) > data {
+	if dst = appendThinState(dst, r, e.Type, true); len(dst) > data {
 		dst = append(dst[:data], dst[data+1:]...) // the comma in front of the first member
 	}
 	return append(dst, "}}"...)
@@ -72,7 +72,7 @@ func appendThin(dst []byte, e *lifecycle.Event, kind lifecycle.ChannelKind) []by
 		}
 		dst = appendTime(append(dst, `,"time":`...), r.UpdatedAt)
 	}
-	return append(appendThinState(dst, r, e.Type), '}')
+	return append(appendThinState(dst, r, e.Type, false), '}')
 }
 
 // told reports whether an event of type t says what holds as long as the request is there.
@@ -108,8 +108,9 @@ func implied(t lifecycle.EventType, batch bool) (status lifecycle.Status, attemp
 }
 
 // appendThinState appends what an event of type t says of r in thin form wherever it is told, each
-// member with a comma in front.
-func appendThinState(dst []byte, r *lifecycle.Request, t lifecycle.EventType) []byte {
+// member with a comma in front. alone says that events before it may not have come, even progress
+// that only another type supersedes: a webhook that coalesces.
+func appendThinState(dst []byte, r *lifecycle.Request, t lifecycle.EventType, alone bool) []byte {
 	status, attempt := implied(t, r.Batch != nil)
 	if r.Status != status {
 		dst = appendString(append(dst, `,"status":`...), string(r.Status))
@@ -118,8 +119,8 @@ func appendThinState(dst []byte, r *lifecycle.Request, t lifecycle.EventType) []
 		dst = strconv.AppendInt(append(dst, `,"attempt":`...), int64(r.Attempt), 10)
 	}
 	// Whole wherever it may have changed, so that progress may be left out which other progress
-	// supersedes.
-	if t == lifecycle.EventProgress || t == lifecycle.EventStarted || t == lifecycle.EventReset {
+	// supersedes. Of a batch the step that ends it counts, too.
+	if alone || t == lifecycle.EventProgress || t == lifecycle.EventStarted || t == lifecycle.EventReset || r.Batch != nil {
 		dst = appendProgress(dst, r)
 	}
 	if r.Error != nil {
