@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -96,7 +97,7 @@ func main() {
 // run works until ctx ends and what was running is settled.
 func run(ctx context.Context, o backends.Options, log *slog.Logger) (err error) {
 	if o.Redis == "" {
-		return errors.New("it needs --redis and --amqp, those of the gateways; beside a gateway with the embedded store see examples/lease")
+		return errors.New("it needs --redis, and --amqp if the gateways have it; beside a gateway with the embedded store see examples/lease")
 	}
 	if err := o.Check(); err != nil {
 		return err
@@ -111,5 +112,20 @@ func run(ctx context.Context, o backends.Options, log *slog.Logger) (err error) 
 		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout},
 	})
 	defer service.Close()
-	return processor.New(service, b.Store, b.Broker, mine, processor.Options{Retry: retries, Logger: log}).Run(ctx)
+	working := processor.New(service, b.Store, b.Broker, mine, processor.Options{Retry: retries, Logger: log})
+	processors := make(map[string]*processor.Processor)
+	for route := range mine {
+		processors[route] = working // one for all of them
+	}
+	// Others see that it is there: an overview shows it, and gateways are not started meanwhile
+	// with work that is queued elsewhere.
+	self := backends.NewProcess("words", b.Now())
+	var attending sync.WaitGroup
+	present, leave := context.WithCancel(context.Background())
+	attending.Go(func() { b.Attend(present, func() lifecycle.Process { return b.Working(self, processors) }, log) })
+	defer func() {
+		leave()
+		attending.Wait()
+	}()
+	return working.Run(ctx)
 }

@@ -362,7 +362,10 @@ func (g *Node) Serve(ctx context.Context) error {
 	running.Go(func() { g.dispatcher.Run(work, g.config.Drain) })
 	running.Go(func() { g.reconcile(sweeping, g.config.Requeue) })
 	running.Go(func() { g.countDead(sweeping) })
-	running.Go(func() { g.Attend(sweeping, g.process, g.log) })
+	var attending sync.WaitGroup
+	present, leave := context.WithCancel(context.Background())
+	defer leave()
+	attending.Go(func() { g.Attend(present, g.process, g.log) })
 	if g.Shared {
 		running.Go(func() { g.requeue(sweeping, g.config.Requeue) })
 	}
@@ -401,6 +404,8 @@ func (g *Node) Serve(ctx context.Context) error {
 	stopWork()
 	stopSweeping()
 	running.Wait()
+	leave() // samples may have worked until now
+	attending.Wait()
 	g.log.Info("stopped")
 	return err
 }
