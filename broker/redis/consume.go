@@ -237,10 +237,10 @@ func (b *Broker) take(p *part, of *lease, woken uint64, done []string, wishes []
 	default:
 		p.failed = 0
 		for i, w := range wishes {
-			if len(taken[i]) < w.most && p.woken == woken {
+			if len(taken[i].Work) < w.most && !taken[i].More && p.woken == woken {
 				w.class.asleep[p.number] = true
 			}
-			left = append(left, b.hand(p, of, w.class, taken[i])...)
+			left = append(left, b.hand(p, of, w.class, taken[i].Work)...)
 		}
 	}
 	b.plan()

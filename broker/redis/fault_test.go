@@ -346,7 +346,7 @@ func TestLostAnswer(t *testing.T) {
 	eventually(t, "it has its lease", func() bool { return b.Stats().Connected })
 	publish(t, b, "1")
 	lease := client(t, server).ZRange(t.Context(), "hark:{p0}:q:leases", 0, -1).Val()
-	if taken, err := b.Queue().Take(t.Context(), 0, lease[0], "nobody", nil, []store.Want{{Routes: []string{"a"}, Most: 1}}); err != nil || len(taken[0]) != 1 {
+	if taken, err := b.Queue().Take(t.Context(), 0, lease[0], "nobody", nil, []store.Want{{Routes: []string{"a"}, Most: 1}}); err != nil || len(taken[0].Work) != 1 {
 		t.Fatalf("%v, %v", taken, err)
 	}
 	if d := consume(t, b, 1).next(); d.Job().ID != "1" || !d.Redelivered() {

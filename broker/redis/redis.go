@@ -114,20 +114,27 @@ func (b *Broker) QueuedByStore() bool { return true }
 // Publish implements broker.Broker. Of a request that is stored it does something only if that
 // waits and is not queued, which no step of it leaves behind.
 func (b *Broker) Publish(ctx context.Context, j broker.Job) error {
+	_, err := b.Ensure(ctx, j)
+	return err
+}
+
+// Ensure is Publish, and reports whether that did something.
+func (b *Broker) Ensure(ctx context.Context, j broker.Job) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
 	if b.ctx.Err() != nil {
-		return broker.ErrClosed
+		return false, broker.ErrClosed
 	}
 	if !b.knows(j.Route) {
-		return fmt.Errorf("%w: %q", broker.ErrUnknownRoute, j.Route)
+		return false, fmt.Errorf("%w: %q", broker.ErrUnknownRoute, j.Route)
 	}
 	w := store.Work{Route: j.Route, Rank: j.Priority, Request: lifecycle.Ref{ID: j.ID, Life: j.Life}, Message: j.Message, Sequence: j.Sequence}
-	if err := b.queue.Put(ctx, w, j.NotBefore, false); err != nil {
-		return fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	done, err := b.queue.Put(ctx, w, j.NotBefore, false)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
-	return nil
+	return done, nil
 }
 
 func (b *Broker) knows(route string) bool {

@@ -92,17 +92,20 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 			}
 			w, ok := seen[r.Ref()]
 			if !ok || w.sequence != r.Sequence {
-				w = waiting{since: time.Now(), sequence: r.Sequence, next: age + max(0, r.NotBefore.Sub(r.UpdatedAt))}
+				w = waiting{since: time.Now(), sequence: r.Sequence, next: age + max(0, r.NotBefore.Sub(g.Now()))}
 			}
 			if time.Since(w.since) >= w.next {
-				if err := g.Broker.Publish(ctx, processor.BrokerJob(r)); err != nil {
+				done, err := g.queueAgain(ctx, r)
+				if err != nil {
 					g.log.Warn("pending request could not be queued again", slog.String("request", r.ID), slog.Any("error", err))
 					all = false
 					break
 				}
 				w.next *= 2
-				again++
-				g.log.Debug("pending request was queued again", slog.String("request", r.ID))
+				if done {
+					again++
+					g.log.Debug("pending request was queued again", slog.String("request", r.ID))
+				}
 			}
 			if still[r.Ref()] = w; len(still) >= most {
 				all = false
@@ -117,6 +120,14 @@ func (g *Node) requeue(ctx context.Context, age time.Duration) {
 			g.prune(ctx, due, pruned)
 		}
 	}
+}
+
+// queueAgain hands a request to the queue. It reports false if the queue is known to have it.
+func (g *Node) queueAgain(ctx context.Context, r lifecycle.Request) (bool, error) {
+	if g.Work != nil {
+		return g.Work.Ensure(ctx, processor.BrokerJob(r))
+	}
+	return true, g.Broker.Publish(ctx, processor.BrokerJob(r))
 }
 
 // reviewSlots looks after the slots that requests wait for, given one of each lane.

@@ -292,6 +292,10 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if next.Status == lifecycle.Processing && was.Status != lifecycle.Processing && next.Batch == nil {
 		working = workingOf(next.Route)
 	}
+	direct := ""
+	if working != "" && s.options.Queue && was.Status == lifecycle.Pending && next.StartedBy != was.ticket {
+		direct = "1"
+	}
 	if s.options.Queue && next.Status == lifecycle.Pending && next.NotBefore.After(p.now) {
 		working = strconv.FormatInt(micros(next.NotBefore), 10)
 	}
@@ -308,7 +312,7 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	// The last ones of these mostly are not given.
 	given := []string{
 		next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next),
-		answers, died, working,
+		answers, died, direct, working,
 	}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]

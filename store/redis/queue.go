@@ -74,14 +74,23 @@ type Want struct {
 	Most   int
 }
 
+// Taken is what came of a [Want].
+type Taken struct {
+	Work []Work
+	// More: there may be more, and nobody is woken for it. Much of what was looked at is needed by
+	// nobody any more, and others wait for the server meanwhile.
+	More bool
+}
+
 // ErrNoLease: a lease in a partition has run out, or there never was one.
 var ErrNoLease = errors.New("the lease has run out")
 
 // Take takes work in a partition by a lease, in one step, and lets go of entries that are done
 // with. It answers for each of wants. Where less comes than is wanted, sleeper is woken, see
-// [Queue.Listen], when there may be more. ErrNoLease: nothing was taken, and what was taken before
-// is somebody else's. After another error some may have been taken: see [Queue.Held].
-func (q *Queue) Take(ctx context.Context, partition int, lease, sleeper string, done []string, wants []Want) ([][]Work, error) {
+// [Queue.Listen], when there may be more, unless there is now. ErrNoLease: nothing was taken, and
+// what was taken before is somebody else's. After another error some may have been taken: see
+// [Queue.Held].
+func (q *Queue) Take(ctx context.Context, partition int, lease, sleeper string, done []string, wants []Want) ([]Taken, error) {
 	args := make([]any, 0, 3+len(done)+3*len(wants))
 	args = append(args, lease, sleeper, len(done))
 	for i := range done {
@@ -104,9 +113,10 @@ func (q *Queue) Take(ctx context.Context, partition int, lease, sleeper string, 
 	case answer.Verdict() != "ok" || len(answer) > 1+len(wants):
 		return nil, failed(ctx, link.ErrAnswer)
 	}
-	taken := make([][]Work, len(wants))
+	taken := make([]Taken, len(wants))
 	for i := range len(answer) - 1 {
 		pieces := answer.List(1 + i)
+		taken[i].More = len(pieces)%3 == 1 // it stands behind them by itself
 		for n := 0; n+2 < len(pieces); n += 3 {
 			w, ok := workOf(pieces.Text(n))
 			if !ok {
@@ -120,7 +130,7 @@ func (q *Queue) Take(ctx context.Context, partition int, lease, sleeper string, 
 					q.s.taken.note(r)
 				}
 			}
-			taken[i] = append(taken[i], w)
+			taken[i].Work = append(taken[i].Work, w)
 		}
 	}
 	return taken, nil
@@ -230,9 +240,9 @@ func (q *Queue) Pass(ctx context.Context, partition int, route string) error {
 }
 
 // Put queues work that no step has queued: of a request that is stored, if it waits and is not
-// queued, or, with working, is worked on and nobody has it; and of one that is not stored.
-// Otherwise it does nothing.
-func (q *Queue) Put(ctx context.Context, w Work, notBefore time.Time, working bool) error {
+// queued, or, with working, is worked on and nobody has it; and of one that is not stored. It
+// reports whether it did so; otherwise it does nothing.
+func (q *Queue) Put(ctx context.Context, w Work, notBefore time.Time, working bool) (bool, error) {
 	due, begun := "", ""
 	if notBefore.After(q.s.Now()) {
 		due = strconv.FormatInt(micros(notBefore), 10)
@@ -242,9 +252,13 @@ func (q *Queue) Put(ctx context.Context, w Work, notBefore time.Time, working bo
 	}
 	bound, cancel := q.s.bounded(ctx)
 	defer cancel()
-	_, err := q.s.run(bound, q.s.works.put, q.s.partition(w.Request.ID), w.Request.ID, w.Request.String(), queueOf(w.Route, w.Rank), due,
+	answer, err := q.s.run(bound, q.s.works.put, q.s.partition(w.Request.ID), w.Request.ID, w.Request.String(), queueOf(w.Route, w.Rank), due,
 		w.Message, w.Sequence, q.s.ahead.Load(), begun)
-	return failed(ctx, err)
+	if err != nil {
+		return false, failed(ctx, err)
+	}
+	n, err := answer.Number(1)
+	return n == 1, failed(ctx, err)
 }
 
 // Awake is what a process is told by [Queue.Listen].
@@ -296,17 +310,22 @@ func (e ear) Message(payload string) {
 func (e ear) Missed() { e.f.Missed(e.partition) }
 
 // Consumers returns how many processes work on each route, as they say when they renew their
-// leases.
+// leases. Who has none any more is not counted.
 func (q *Queue) Consumers(ctx context.Context) (map[string]int, error) {
 	bound, cancel := q.s.bounded(ctx)
 	defer cancel()
-	all, err := q.s.client.HGetAll(bound, q.s.tags[q.Told()]+"q:on").Result()
-	if err != nil {
+	tag := q.s.tags[q.Told()]
+	var all *goredis.MapStringStringCmd
+	var leases *goredis.StringSliceCmd
+	if _, err := q.s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
+		all, leases = p.HGetAll(bound, tag+"q:on"), p.ZRange(bound, tag+"q:leases", 0, -1)
+		return nil
+	}); err != nil {
 		return nil, failed(ctx, err)
 	}
-	count := make(map[string]int)
-	for _, routes := range all {
-		for route := range strings.FieldsSeq(routes) {
+	count, on := make(map[string]int), all.Val()
+	for _, lease := range leases.Val() {
+		for route := range strings.FieldsSeq(on[lease]) {
 			count[route]++
 		}
 	}
@@ -321,14 +340,19 @@ type Aside struct {
 	Work   Work // zero if it is none
 }
 
-// Asides counts what was put aside of routes.
+// asideTime is for how long it is kept, as in dead queues of RabbitMQ; see work_held.lua, too.
+const asideTime = 7 * 24 * time.Hour
+
+// Asides counts what was put aside of routes, and forgets what was so too long ago.
 func (q *Queue) Asides(ctx context.Context, routes []string) (map[string]int, error) {
 	bound, cancel := q.s.bounded(ctx)
 	defer cancel()
 	counts := make([]*goredis.IntCmd, 0, len(routes)*len(q.s.tags))
+	oldest := strconv.FormatInt(micros(q.s.Now().Add(-asideTime)), 10)
 	_, err := q.s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
 		for _, route := range routes {
 			for _, tag := range q.s.tags {
+				p.ZRemRangeByScore(bound, tag+"q:dead:"+route, "-inf", oldest)
 				counts = append(counts, p.ZCard(bound, tag+"q:dead:"+route))
 			}
 		}
@@ -369,7 +393,8 @@ func (q *Queue) ListAside(ctx context.Context, route string, limit int) ([]Aside
 }
 
 // ReviveAside queues again what was put aside of a route, as far as its request still waits for it
-// or is worked on by it, and returns how much that was. The rest stays.
+// or is worked on by it and it is not queued again already, and returns how much that was. The rest
+// stays.
 func (q *Queue) ReviveAside(ctx context.Context, route string) (int, error) {
 	revived := 0
 	for partition := range q.s.tags {
@@ -380,12 +405,12 @@ func (q *Queue) ReviveAside(ctx context.Context, route string) (int, error) {
 			if err != nil {
 				return revived, failed(ctx, err)
 			}
-			n, err := answer.Numbers(1, 2)
+			n, err := answer.Numbers(1, 3)
 			if err != nil {
 				return revived, failed(ctx, err)
 			}
 			revived += int(n[1])
-			from, more = from+n[0]-n[1], n[0] > 0
+			from, more = from+n[2], n[0] > 0
 		}
 	}
 	return revived, nil
@@ -450,7 +475,7 @@ func (s *Store) AgreeOnQueue(ctx context.Context) error {
 			continue
 		}
 		w := Work{Route: r.Route, Request: r.Ref(), Message: r.StartedBy, Sequence: r.Sequence}
-		if err := q.Put(ctx, w, r.NotBefore, true); err != nil {
+		if _, err := q.Put(ctx, w, r.NotBefore, true); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
@@ -43,7 +45,7 @@ func (x *taker) take() []redis.Work {
 		x.Fatal(err)
 	}
 	var done []string
-	for _, w := range taken[0] {
+	for _, w := range taken[0].Work {
 		done = append(done, w.Entry)
 	}
 	if len(done) > 0 {
@@ -51,7 +53,7 @@ func (x *taker) take() []redis.Work {
 			x.Fatal(err)
 		}
 	}
-	return taken[0]
+	return taken[0].Work
 }
 
 // wants asserts that these are there to be taken.
@@ -169,10 +171,10 @@ func TestLostWork(t *testing.T) {
 	var message string
 	for n := range 3 {
 		taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, want)
-		if err != nil || len(taken[0]) != 1 {
+		if err != nil || len(taken[0].Work) != 1 {
 			t.Fatalf("time %d: %v, %v", n, taken, err)
 		}
-		w := taken[0][0]
+		w := taken[0].Work[0]
 		if w.Again != (n > 0) || n > 0 && w.Message != message || w.Sequence != 1 {
 			t.Errorf("time %d: %+v", n, w)
 		}
@@ -182,7 +184,7 @@ func TestLostWork(t *testing.T) {
 			if err := x.q.Return(t.Context(), 0, "one", redis.Returned, 3, w.Entry); err != nil {
 				t.Fatal(err)
 			}
-			if taken, err = x.q.Take(t.Context(), 0, "one", "sleeper", nil, want); err != nil || !taken[0][0].Again {
+			if taken, err = x.q.Take(t.Context(), 0, "one", "sleeper", nil, want); err != nil || !taken[0].Work[0].Again {
 				t.Fatalf("%v, %v", taken, err)
 			}
 		}
@@ -204,7 +206,7 @@ func TestLostWork(t *testing.T) {
 	}
 	// A request that nobody has queued any more is queued when it is looked after, and once.
 	for range 2 {
-		if err := x.q.Put(t.Context(), redis.Work{Route: "images", Request: lifecycle.Ref{ID: "a"}}, time.Time{}, false); err != nil {
+		if _, err := x.q.Put(t.Context(), redis.Work{Route: "images", Request: lifecycle.Ref{ID: "a"}}, time.Time{}, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -280,11 +282,17 @@ func TestCommandsOfWork(t *testing.T) {
 			}
 			refs = append(refs, created.Request.Ref())
 		}
-		if x != nil && len(x.take()) != requests {
-			t.Error("not all are taken at once")
+		messages := make(map[lifecycle.Ref]string)
+		if x != nil {
+			for _, w := range x.take() {
+				messages[w.Request] = w.Message
+			}
+			if len(messages) != requests {
+				t.Error("not all are taken at once")
+			}
 		}
 		for _, of := range refs {
-			if _, _, err := s.Begin(t.Context(), of, lifecycle.Start{}); err != nil {
+			if _, _, err := s.Begin(t.Context(), of, lifecycle.Start{Message: messages[of]}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Apply(t.Context(), of, lifecycle.Succeed{}); err != nil {
@@ -305,5 +313,190 @@ func TestCommandsOfWork(t *testing.T) {
 	}
 	if more > inside+2*requests+10+4*requests/2 {
 		t.Errorf("%d commands for %d requests, and %d without the queue", more, requests, inside)
+	}
+}
+
+// TestNoLease: who has no lease is not counted among those who work, whatever he says, and whatever
+// is left of what he said.
+func TestNoLease(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true, Prefix: "hark"})
+	x := newTaker(t, s, "one")
+	tend := func(lease string, begins bool) error {
+		_, err := x.q.Tend(t.Context(), 0, redis.Tending{Lease: lease, New: begins, For: time.Minute, Gap: time.Hour, Limit: 3, Routes: []string{"images"}})
+		return err
+	}
+	if err := tend("two", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.q.Leave(t.Context(), 0, "two", "two", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := tend("two", false); !errors.Is(err, redis.ErrNoLease) {
+		t.Fatal(err)
+	}
+	admin := client(t, server)
+	if left := admin.HGetAll(t.Context(), "hark:{p0}:q:on").Val(); left["two"] != "" {
+		t.Errorf("it is noted for ever: %v", left)
+	}
+	admin.HSet(t.Context(), "hark:{p0}:q:on", "three", " images")
+	if n, err := x.q.Consumers(t.Context()); err != nil || n["images"] != 0 {
+		t.Errorf("%v work, %v", n, err)
+	}
+	if err := tend("one", false); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := x.q.Consumers(t.Context()); err != nil || n["images"] != 1 {
+		t.Errorf("%v work, %v", n, err)
+	}
+}
+
+// TestClockSetBack: the lease of one who is gone lasts no longer because the clock of the server
+// was set back, or one took over whose clock is behind.
+func TestClockSetBack(t *testing.T) {
+	s := open(t, servertest.Redis(t).URL, redis.Options{Queue: true})
+	x := newTaker(t, s, "one")
+	x.create(submission("a"))
+	s.Advance(24 * time.Hour)
+	newTaker(t, s, "dead")
+	if taken, err := x.q.Take(t.Context(), 0, "dead", "sleeper", nil, []redis.Want{{Routes: []string{"images"}, Most: 1}}); err != nil || len(taken[0].Work) != 1 {
+		t.Fatalf("%+v, %v", taken, err)
+	}
+	s.Advance(-24 * time.Hour)
+	x.tend(true)
+	s.Advance(2 * time.Minute)
+	if done := x.tend(true); done.Over != 1 || done.Again != 1 {
+		t.Errorf("%+v", done)
+	}
+	x.wants("what the dead one had", "a")
+}
+
+// TestDamagedWork: a record that is damaged hinders nothing that is beside it. Whoever starts its
+// request is told.
+func TestDamagedWork(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true, Prefix: "hark"})
+	x := newTaker(t, s, "one")
+	for _, id := range []string{"a", "b", "c"} {
+		x.create(submission(id))
+	}
+	admin := client(t, server)
+	whole := admin.Get(t.Context(), "hark:{p0}:r:b").Val()
+	admin.Set(t.Context(), "hark:{p0}:r:b", whole[:49], 0)
+	if done, err := x.q.Put(t.Context(), redis.Work{Route: "images", Request: lifecycle.Ref{ID: "b"}}, time.Time{}, false); done || err != nil {
+		t.Errorf("put: %v, %v", done, err)
+	}
+	all := x.wants("all of them", "a", "b", "c")
+	if len(all) != 3 {
+		return
+	}
+	if _, _, err := s.Begin(t.Context(), all[1].Request, lifecycle.Start{Message: all[1].Message}); err == nil {
+		t.Error("a damaged one was started")
+	}
+	admin.ZAdd(t.Context(), "hark:{p0}:q:dead:images", goredis.Z{Score: float64(time.Now().UnixMicro()), Member: "delivery_limit " + all[1].Entry})
+	if n, err := x.q.ReviveAside(t.Context(), "images"); n != 0 || err != nil {
+		t.Errorf("%d were revived, %v", n, err)
+	}
+}
+
+// TestReviveOnce: what was put aside and is there again, in the queue or with somebody, is not
+// queued twice.
+func TestReviveOnce(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true, Prefix: "hark"})
+	x := newTaker(t, s, "one")
+	admin := client(t, server)
+	const key = "hark:{p0}:q:dead:images"
+	aside := func(w redis.Work) {
+		admin.ZAdd(t.Context(), key, goredis.Z{Score: float64(time.Now().UnixMicro()), Member: "delivery_limit " + w.Entry})
+	}
+	x.create(submission("held"))
+	taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, []redis.Want{{Routes: []string{"images"}, Most: 1}})
+	if err != nil || len(taken[0].Work) != 1 {
+		t.Fatal(err)
+	}
+	held := taken[0].Work[0]
+	if _, _, err := s.Begin(t.Context(), held.Request, lifecycle.Start{Message: held.Message}); err != nil {
+		t.Fatal(err)
+	}
+	x.create(submission("lost"))
+	lost := x.wants("one", "lost")[0]
+	x.create(submission("queued"))
+	queued := x.wants("another", "queued")[0]
+	if done, err := x.q.Put(t.Context(), redis.Work{Request: queued.Request}, time.Time{}, false); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	for _, w := range []redis.Work{held, queued, lost} {
+		aside(w)
+	}
+	admin.ZAdd(t.Context(), key, goredis.Z{Member: "rejected junk"})
+	if n, err := x.q.ReviveAside(t.Context(), "images"); n != 1 || err != nil {
+		t.Errorf("%d were revived, %v", n, err)
+	}
+	if left := admin.ZRange(t.Context(), key, 0, -1).Val(); !slices.Equal(left, []string{"rejected junk"}) {
+		t.Errorf("%q are left", left)
+	}
+	// What is left is of 1970.
+	if n, err := x.q.Asides(t.Context(), []string{"images"}); n["images"] != 0 || err != nil {
+		t.Errorf("%d are put aside, %v", n["images"], err)
+	}
+	if all := x.wants("each once", "lost", "queued"); len(all) == 2 && (!all[0].Again || all[1].Again) {
+		t.Errorf("%+v", all)
+	}
+}
+
+// TestDirectStarts: a request that is started by one who did not take it is not in the queue any
+// more; and much that nobody needs there is gone through in several steps.
+func TestDirectStarts(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true, Prefix: "hark"})
+	x := newTaker(t, s, "one")
+	admin := client(t, server)
+	const list = "hark:{p0}:q:r:images"
+	x.create(submission("a"))
+	if _, _, err := s.Begin(t.Context(), lifecycle.Ref{ID: "a"}, lifecycle.Start{Message: "mine"}); err != nil {
+		t.Fatal(err)
+	}
+	if left := admin.ZRange(t.Context(), list, 0, -1).Val(); len(left) != 0 {
+		t.Errorf("left in the queue: %q", left)
+	}
+	const needless = 5000
+	var members []goredis.Z
+	for i := range needless {
+		members = append(members, goredis.Z{Member: fmt.Sprintf("5%016dgone%d", i+1, i)})
+	}
+	admin.ZAdd(t.Context(), list, members...)
+	x.create(submission("b"))
+	for steps := 1; ; steps++ {
+		taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, []redis.Want{{Routes: []string{"images"}, Most: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken[0].More {
+			if len(taken[0].Work) > 0 || steps > needless/1000 || admin.Exists(t.Context(), "hark:{p0}:q:w:images").Val() > 0 {
+				t.Fatalf("step %d: %+v", steps, taken)
+			}
+			continue
+		}
+		if steps < 2 || len(taken[0].Work) != 1 || taken[0].Work[0].Request.ID != "b" {
+			t.Errorf("after %d steps: %+v", steps, taken)
+		}
+		break
+	}
+}
+
+// TestTakenWhenFull: a server without memory has work taken, whatever else is wanted before.
+func TestTakenWhenFull(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true})
+	x := newTaker(t, s, "one")
+	x.create(submission("a"))
+	admin := client(t, server)
+	if err := admin.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, []redis.Want{{Routes: []string{"idle", "none"}, Most: 1}, {Routes: []string{"images"}, Most: 1}})
+	if err != nil || len(taken[1].Work) != 1 {
+		t.Errorf("%+v, %v", taken, err)
 	}
 }

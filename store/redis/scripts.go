@@ -147,6 +147,8 @@ var (
 	workTakeScript string
 	//go:embed scripts/work_tend.lua
 	workTendScript string
+	//go:embed scripts/work_there.lua
+	workThereScript string
 )
 
 var scripts = struct {
@@ -201,8 +203,8 @@ func (s *Store) newWorks() works {
 		return script(recordScript, settings, workScript, strings.Join(sources, ""))
 	}
 	return works{
-		leave: of(workHeldScript, workLeaveScript), pass: of(workPassScript), put: of(workPutScript), back: of(workHeldScript, workReturnScript),
-		revive: of(workReviveScript), take: of(workHeldScript, workTakeScript), tend: of(workHeldScript, workTendScript),
+		leave: of(workHeldScript, workLeaveScript), pass: of(workPassScript), put: of(workThereScript, workPutScript), back: of(workHeldScript, workReturnScript),
+		revive: of(workThereScript, workReviveScript), take: of(workHeldScript, workTakeScript), tend: of(workHeldScript, workTendScript),
 	}
 }
 

@@ -8,9 +8,10 @@ local function given(argument) return argument ~= '' and argument or nil end
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
--- some, 2: and they are what comes as a value here; died: when it failed; working: see workingOf; of what waits again, when it is due, in µs, if
+-- some, 2: and they are what comes as a value here; died: when it failed; direct: it is started by one who did not take it from the queue here;
+-- working: see workingOf; of what waits again, when it is due, in µs, if
 -- that is later and the work is queued here.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, working, output)
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, direct, working, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -67,7 +68,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     end
     if was == 'p' then
       call('ZREM', tag .. 'pending', queue .. ticket .. id)
-      if queued and status ~= 'r' and #queue > 2 then
+      if queued and #queue > 2 and (status ~= 'r' or given(direct)) then
         dequeue(queue, ticket .. name)
       end
     elseif status ~= 'w' then

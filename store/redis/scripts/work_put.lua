@@ -4,6 +4,9 @@ local id, name, queue, due, message, sequence = ARGV[1], ARGV[2], ARGV[3], ARGV[
 local record, ticket = call('GET', tag .. 'r:' .. id), nil
 local rest, again = nil, ''
 if record then
+  if not whole(record) then
+    return { 'ok', 0 }
+  end
   local _, status, its, its_queue = header(record)
   if status ~= 'p' and not (status == 'r' and ARGV[8] == '1') or its_queue == '' then
     return { 'ok', 0 }
@@ -15,15 +18,8 @@ if record then
       rest = rest .. '\n' .. message .. '\n' .. sequence
     end
   end
-  local route, first = string.sub(queue, 1, -3), string.sub(queue, -1)
-  if call('ZLEXCOUNT', tag .. 'q:r:' .. route, '[' .. first .. rest, '(' .. first .. rest .. '\14') > 0
-    or call('ZSCORE', tag .. 'q:later', queue .. rest) then
+  if there(queue, rest) then
     return { 'ok', 0 }
-  end
-  for _, holder in ipairs(call('ZRANGE', tag .. 'q:leases', '0', '-1')) do
-    if call('HEXISTS', tag .. 'q:h:' .. holder, queue .. rest) == 1 then
-      return { 'ok', 0 }
-    end
   end
 else
   ticket = string.format('%016d', tick(time(ARGV[7])))

@@ -1,6 +1,7 @@
 -- Takes work for a process. ARGV: its lease, its name, how many entries it is done with, and those; then what it wants, as often as it likes: how many at
 -- most, of how many routes, and those. Answers, for each wish, a list: of each piece the entry, how often it was lost ('' if it was never handed out), and
--- the record, if there is one. Where less came than was wanted, the process is woken when there is more.
+-- the record, if there is one; behind them, by itself, 'more' if there is more to look at now. Where less came than was wanted, and all was looked at,
+-- the process is woken when there is more.
 local holder, sleeper, done = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local held, at = tag .. 'q:h:' .. holder, 4
 while done > 0 do
@@ -47,14 +48,21 @@ local function pop(routes, n)
   return taken
 end
 
--- Whether a request still waits for this entry, or runs by it and the process that ran it has died. redelivered: it was handed out before.
+-- Whether a request still waits for this entry, or runs by it and the process that ran it has died. redelivered: it was handed out before. Whoever
+-- starts what is damaged is told.
 local function needed(record, ticket, redelivered)
   if not record then
     return false
   end
+  if not string.find(record, '\n', 50, true) then
+    return true
+  end
   local _, status, its = header(record)
   return its == ticket and (status == 'p' or status == 'r' and redelivered)
 end
+
+-- Others wait while this runs: so many are looked at for a wish at most that nobody needs any more.
+local patience = 2000
 
 local answer, notes = { 'ok' }, {}
 while at <= #ARGV do
@@ -63,10 +71,11 @@ while at <= #ARGV do
     routes[i] = ARGV[at + 1 + i]
   end
   at = at + 2 + count
-  local given, n, more = {}, 0, true
-  while n < most and more do
+  local given, n, more, looked = {}, 0, true, 0
+  while n < most and more and looked - n < patience do
     local asked = math.min(most - n, 1000)
     local taken = pop(routes, asked)
+    looked = looked + #taken
     more = #taken == asked -- what is dropped below makes room for the next ones
     local keys, stored, found = {}, {}, nil
     for i, piece in ipairs(taken) do
@@ -99,7 +108,10 @@ while at <= #ARGV do
       end
     end
   end
-  if n < most then
+  if n < most and more then
+    given[#given + 1] = 'more'
+  elseif n < most then
+    begin() -- it may be the first that is written, and others are behind it that a server without memory can do
     for _, route in ipairs(routes) do
       call('SADD', tag .. 'q:w:' .. route, sleeper)
     end

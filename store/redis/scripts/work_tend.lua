@@ -9,13 +9,13 @@ begin()
 local before = tonumber(call('GET', tag .. 'q:tended')) or 0
 call('SET', tag .. 'q:tended', digits(now))
 if now - before > tonumber(ARGV[4]) or now < before then
-  -- The server was away, or its clock was set: nobody could renew a lease.
-  for _, other in ipairs(call('ZRANGEBYSCORE', leases, '-inf', until_then)) do
+  -- The server was away, or its clock was set: nobody could renew a lease. By a clock that was set back they would last longer, too.
+  for _, other in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now < before and '+inf' or until_then)) do
     call('ZADD', leases, until_then, other)
   end
 end
-local known = call('ZSCORE', leases, holder)
-if ARGV[3] == '1' or known then
+local holds = ARGV[3] == '1' or call('ZSCORE', leases, holder)
+if holds then
   call('ZADD', leases, until_then, holder)
 end
 local over, back, buried = 0, 0, 0
@@ -24,7 +24,7 @@ for _, other in ipairs(call('ZRANGEBYSCORE', leases, '-inf', digits(now), 'LIMIT
   over, back, buried = over + 1, back + b, buried + d
   call('HDEL', tag .. 'q:on', other)
 end
-if ARGV[7] ~= '' then
+if ARGV[7] ~= '' and holds then -- nobody would ever take back what a lease says that is none
   call('HSET', tag .. 'q:on', holder, ARGV[7])
 end
 local later = tag .. 'q:later'
@@ -46,4 +46,4 @@ for i = 9, #ARGV do
   end
 end
 local next = call('ZRANGE', later, '0', '0', 'WITHSCORES')[2]
-return { (ARGV[3] == '1' or known) and 'ok' or 'lost', next and digits(math.max(next - now, 0)) or '-1', call('HLEN', tag .. 'q:h:' .. holder), over, back, buried, ready }
+return { holds and 'ok' or 'lost', next and digits(math.max(next - now, 0)) or '-1', call('HLEN', tag .. 'q:h:' .. holder), over, back, buried, ready }
