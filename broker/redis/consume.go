@@ -38,6 +38,7 @@ type part struct {
 	again   time.Time // when the next may follow, if some have failed
 	done    []string  // entries to be let go of
 	telling bool      // that is to happen in a moment
+	look    bool      // what Redis says that the lease has is to be compared with what is known
 	// Woken counts what has been heard: an answer that says that there is no more is out of date
 	// if that was in between.
 	woken uint64
@@ -144,7 +145,7 @@ func (b *Broker) plan() {
 		var open []*part
 		for i := range b.parts {
 			p := b.parts[(c.turn+i)%len(b.parts)]
-			if !c.asleep[p.number] && p.open(now) {
+			if !c.asleep[p.number] && !p.look && p.open(now) {
 				open = append(open, p)
 			}
 		}
@@ -161,6 +162,10 @@ func (b *Broker) plan() {
 	}
 	for _, p := range b.parts {
 		switch {
+		case p.look && !p.busy:
+			p.look, p.busy = false, true
+			of := p.lease
+			b.tasks.Go(func() { b.audit(p, of) })
 		case len(wants[p]) > 0, len(p.done) >= mostDone && p.open(now):
 			b.begin(p, wants[p])
 		case len(p.done) > 0 && !p.telling && !p.busy:
@@ -232,7 +237,9 @@ func (b *Broker) take(p *part, of *lease, woken uint64, done []string, wishes []
 	case errors.Is(err, store.ErrNoLease):
 		b.lose(p, of)
 	case err != nil:
-		p.done = append(done, p.done...) // once more does no harm
+		if p.lease == of { // else they are nobody's of this process any more
+			p.done = append(done, p.done...) // once more does no harm
+		}
 		b.failed(p, err)
 	default:
 		p.failed = 0
@@ -327,7 +334,7 @@ func (b *Broker) lose(p *part, of *lease) {
 	b.log.Warn("work of this process is handed out again: it was silent for longer than its lease in Redis lasts",
 		slog.Int("partition", p.number), slog.Int("deliveries", len(of.out)))
 	p.leases++
-	p.lease, p.done = newLease(b.name, p.leases), nil
+	p.lease, p.done, p.look = newLease(b.name, p.leases), nil, false
 	p.hurry(time.Now())
 }
 
@@ -350,6 +357,9 @@ func (b *Broker) putBack(ctx context.Context, p *part, all []*delivery, how stri
 	byLease := make(map[*lease][]string)
 	b.mu.Lock()
 	for _, d := range all {
+		if d.lease.out[d.work.Entry] != d {
+			continue // it was given to this process once more, and is that delivery's
+		}
 		if delete(d.lease.out, d.work.Entry); !d.lease.lost {
 			byLease[d.lease] = append(byLease[d.lease], d.work.Entry)
 		}

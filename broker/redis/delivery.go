@@ -49,10 +49,13 @@ func (d *delivery) Ack() error {
 		return errSettled
 	}
 	delete(d.consumer.out, d)
-	delete(d.lease.out, d.work.Entry)
 	closed := b.closed
-	if d.lease == d.part.lease {
-		d.part.done = append(d.part.done, d.work.Entry)
+	// Else it was given to this process once more, and is that delivery's.
+	if d.lease.out[d.work.Entry] == d {
+		delete(d.lease.out, d.work.Entry)
+		if d.lease == d.part.lease {
+			d.part.done = append(d.part.done, d.work.Entry)
+		}
 	}
 	d.release()
 	b.plan()

@@ -378,3 +378,47 @@ func TestUnheard(t *testing.T) {
 		t.Errorf("%+v", d.Job())
 	}
 }
+
+// TestGivenTwice: of a job that comes to one process twice the newer delivery is the one that
+// counts, and what becomes of the older one says nothing.
+func TestGivenTwice(t *testing.T) {
+	server := servertest.Redis(t)
+	s := openStore(t, server.URL, store.Options{Prefix: "hark"})
+	b := open(t, s, redis.Options{}, "a")
+	c := consume(t, b, 10)
+	publish(t, b, "1")
+	older := c.next()
+	admin := client(t, server)
+	held := admin.Keys(t.Context(), "hark:{p0}:q:h:*").Val()
+	if len(held) != 1 {
+		t.Fatal(held)
+	}
+	entry := admin.HKeys(t.Context(), held[0]).Val()[0]
+	admin.ZAdd(t.Context(), "hark:{p0}:q:r:a", goredis.Z{Member: strings.TrimPrefix(entry, "a\x00") + "\r0"})
+	publish(t, b, "2") // which wakes it
+	newer := c.next()
+	if other := c.next(); newer.Job().ID != "1" || !newer.Redelivered() {
+		newer = other
+	}
+	if newer.Job().ID != "1" || !newer.Redelivered() {
+		t.Fatalf("%+v", newer.Job())
+	}
+	if err := older.Ack(); err != nil {
+		t.Error(err)
+	}
+	second := consume(t, b, 10)
+	publish(t, b, "3") // with it Redis is told what is done with
+	select {
+	case <-c.given:
+	case <-second.given:
+	case <-time.After(patience):
+		t.Fatal("no delivery")
+	}
+	if !admin.HExists(t.Context(), held[0], entry).Val() {
+		t.Error("the newer delivery is nobody's any more")
+	}
+	if err := newer.Ack(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "it is let go of", func() bool { return !admin.HExists(t.Context(), held[0], entry).Val() })
+}

@@ -98,16 +98,18 @@ func (b *Broker) tendOnce(p *part) (store.Tended, error) {
 		b.lose(p, of)
 		return done, nil
 	}
-	of.begun = true
+	if of.lost { // meanwhile
+		return done, nil
+	}
+	of.begun, p.failed = true, 0
 	if p.number == b.queue.Told() {
 		b.told = routes
 	}
 	if done.Ready > 0 { // nobody has woken this process that should have
 		b.rouse(p, "")
 	}
-	if done.Holds > len(of.out) && !p.busy && len(p.done) == 0 {
-		p.busy = true
-		b.tasks.Go(func() { b.audit(p, of) })
+	if done.Holds > len(of.out)+len(p.done) {
+		p.look = true // as soon as no script is under way, whose answer may say why
 	}
 	b.plan()
 	return done, nil
@@ -169,13 +171,13 @@ func (b *Broker) audit(p *part, of *lease) {
 }
 
 // rouse has a partition asked again for work of a route, or of any. It reports whether somebody
-// wants it. The caller holds the lock.
+// wants it, besides what was asked for already. The caller holds the lock.
 func (b *Broker) rouse(p *part, route string) (wanted bool) {
 	p.woken++
 	for _, c := range b.classes {
 		if route == "" || slices.Contains(c.routes, route) {
 			c.asleep[p.number] = false
-			wanted = wanted || c.room() > 0
+			wanted = wanted || c.room() > c.asked
 		}
 	}
 	return wanted
