@@ -73,9 +73,9 @@ import (
 // cancel, which carries names, and worker, which carries numbers of new sessions and the keys of
 // their workers.
 //
-// Work, if it is queued here (meta has the field queue then). An entry is the queue (route NUL
-// inverse-priority), the ticket, and the name of a request; of what is not stored, behind a line
-// feed each, message and sequence:
+// Work, if it is queued here (meta has the field queue then: redis; moves, while what is left of it
+// is being removed). An entry is the queue (route NUL inverse-priority), the ticket, and the name
+// of a request; of what is not stored, behind a line feed each, message and sequence:
 //
 //	q:r:<route>  what may be taken, sorted by name: entries without the route; behind one that was handed out
 //	             before, behind a carriage return, how often it was lost

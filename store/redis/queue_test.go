@@ -1,9 +1,11 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -498,5 +500,125 @@ func TestTakenWhenFull(t *testing.T) {
 	taken, err := x.q.Take(t.Context(), 0, "one", "sleeper", nil, []redis.Want{{Routes: []string{"idle", "none"}, Most: 1}, {Routes: []string{"images"}, Most: 1}})
 	if err != nil || len(taken[1].Work) != 1 {
 		t.Errorf("%+v, %v", taken, err)
+	}
+}
+
+// TestLeaveRedis: what dead processes had of a store whose work goes to another queue waits then,
+// and nothing is left of the queue but what was put aside. Nobody does so while somebody has a
+// lease.
+func TestLeaveRedis(t *testing.T) {
+	server := servertest.Redis(t)
+	s := open(t, server.URL, redis.Options{Queue: true, Prefix: "hark", Partitions: 3})
+	if err := s.AgreeOnQueue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	q := s.Queue()
+	for partition := range q.Partitions() {
+		if _, err := q.Tend(t.Context(), partition, redis.Tending{Lease: "dead", New: true, For: time.Minute, Gap: time.Hour, Limit: 3, Routes: []string{"images"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 9 {
+		sub := submission(fmt.Sprint("r", i))
+		sub.MaxAttempts = 1 + i%2 // of which one ends by that
+		if _, err := s.Create(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := submission("later")
+	later.Delay = time.Hour
+	if _, err := s.Create(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	var begun []lifecycle.Ref
+	for partition := range q.Partitions() {
+		taken, err := q.Take(t.Context(), partition, "dead", "sleeper", nil, []redis.Want{{Routes: []string{"images"}, Most: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range taken[0].Work {
+			if _, _, err := s.Begin(t.Context(), w.Request, lifecycle.Start{Message: w.Message, Sequence: w.Sequence}); err != nil {
+				t.Fatal(err)
+			}
+			begun = append(begun, w.Request)
+		}
+	}
+	if len(begun) == 0 {
+		t.Fatal("nothing is worked on")
+	}
+	admin := client(t, server)
+	admin.ZAdd(t.Context(), "hark:{p0}:q:dead:images", goredis.Z{Member: "rejected junk"})
+
+	other := open(t, server.URL, redis.Options{Prefix: "hark", Partitions: 3})
+	if err := other.AgreeOnQueue(t.Context()); !errors.Is(err, redis.ErrOtherQueue) {
+		t.Fatalf("while there is a lease: %v", err)
+	}
+	for partition := range q.Partitions() { // it runs out
+		admin.ZAdd(t.Context(), fmt.Sprintf("hark:{p%d}:q:leases", partition), goredis.Z{Score: 1, Member: "dead"})
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			if err := other.AgreeOnQueue(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	for _, of := range begun {
+		r, err := other.Get(t.Context(), of)
+		want := lifecycle.Pending
+		if r.MaxAttempts == 1 {
+			want = lifecycle.Failed
+		}
+		if err != nil || r.Status != want {
+			t.Errorf("%s is %s, want %s, %v", of.ID, r.Status, want, err)
+		}
+	}
+	if left := admin.Keys(t.Context(), "hark:*:q:*").Val(); !slices.Equal(left, []string{"hark:{p0}:q:dead:images"}) {
+		t.Errorf("%q are left", left)
+	}
+	if where := admin.HGet(t.Context(), "hark:meta", "queue").Val(); where != "" {
+		t.Errorf("the work is queued in %q", where)
+	}
+}
+
+// TestMovedOnce: of several processes that find the work queued elsewhere one moves it.
+func TestMovedOnce(t *testing.T) {
+	server := servertest.Redis(t)
+	before := open(t, server.URL, redis.Options{Prefix: "hark"})
+	const requests = 300
+	for i := range requests {
+		if _, err := before.Create(t.Context(), submission(fmt.Sprint("r", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin := client(t, server)
+	// Somebody does it, and dies.
+	admin.Set(t.Context(), "hark:{p0}:lead:queue", "somebody", 0)
+	var all []*redis.Store
+	for range 3 {
+		all = append(all, open(t, server.URL, redis.Options{Prefix: "hark", Queue: true}))
+	}
+	impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := all[0].AgreeOnQueue(impatient); err == nil {
+		t.Error("two move it")
+	}
+	if n := admin.ZCard(t.Context(), "hark:{p0}:q:r:images").Val(); n != 0 {
+		t.Errorf("%d are queued already", n)
+	}
+	admin.Del(t.Context(), "hark:{p0}:lead:queue")
+	var moving sync.WaitGroup
+	for _, s := range all {
+		moving.Go(func() {
+			if err := s.AgreeOnQueue(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	moving.Wait()
+	if n := admin.ZCard(t.Context(), "hark:{p0}:q:r:images").Val(); n != requests {
+		t.Errorf("%d are queued of %d", n, requests)
 	}
 }
