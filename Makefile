@@ -39,10 +39,12 @@ test-beside: # one after the other: the first ones share a folder of packages, t
 	@$(MAKE) test-shared
 	@$(MAKE) test-servers
 
-# Without vet, which lint calls. What fails beside others, and not alone, is told and does not fail.
+# Without vet, which lint calls. What fails beside others, and not alone, is told and does not fail. Tests that may run beside each other
+# wait for servers and processes most of the time, so twice as many do as there are processors.
 GOTEST = GO="$(GO)" sh scripts/gotest.sh
+BESIDE := -parallel=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))))
 test-go: ## the Go tests, with the race detector, in random order
-	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GOTEST) ./... -vet=off -race -shuffle=on -timeout=60m
+	HARK_REQUIRE_BROWSER=1 HARK_REQUIRE_SERVERS=1 $(GOTEST) ./... -vet=off -race $(BESIDE) -shuffle=on -timeout=60m
 	$(GO) test -C loadtest/centrifuge -vet=off ./...
 	$(GO) test -C deploy/schemas -vet=off ./...
 	$(GOTEST) ./hub -vet=off -race -shuffle=on -tags=portable
@@ -54,7 +56,7 @@ test-portable: ## hub and gateway as they are on systems other than Linux, tried
 
 # Without the race detector: test-go has it, on clusters of real servers, too.
 test-shared: ## the gateway's tests once more, on real Redis and RabbitMQ, but those that are the same anywhere
-	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GOTEST) ./gateway/blackbox -vet=off -shuffle=on -timeout=50m
+	HARK_TEST_BACKENDS=shared HARK_REQUIRE_SERVERS=1 $(GOTEST) ./gateway/blackbox -vet=off $(BESIDE) -shuffle=on -timeout=50m
 
 # The suites of store and broker say most of what versions differ in; of the gateway what lies between both.
 ON_SERVERS := Asking$$|Callback|Chaos|Dead|Keys|Lease$$|ManyNodes|Order|Positions|RabbitMQ|Redis|Restart|Retr

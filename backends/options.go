@@ -38,7 +38,7 @@ type Options struct {
 // Check returns a [*settings.Error] if a value is not allowed.
 func (o *Options) Check() error {
 	if o.AMQP != "" && o.Redis == "" {
-		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, because --amqp is given: many nodes need --redis, with or without --amqp, one alone neither")
+		return settings.NotAllowed("redis", "", "a URL like redis://host:6379/0, because --amqp is given: RabbitMQ carries the work of requests that Redis keeps; with neither this process keeps them itself")
 	}
 	if !lifecycle.ValidRoute(o.Prefix) {
 		return settings.NotAllowed("prefix", o.Prefix, "1 to 64 of the characters A-Z a-z 0-9 . _ -")

@@ -110,7 +110,7 @@ func TestErrorsSayWhatIsAllowed(t *testing.T) {
 		{[]string{"--log-level=loud"}, []string{"log-level", "loud", "debug"}},
 		{[]string{"--log-level=info,hob=debug"}, []string{"log-level", `"hob" is no package`, "hub"}},
 		{[]string{"--log-level=info,hub=debug,hub=info"}, []string{"log-level", `"hub=info" is there twice`}},
-		{[]string{"--amqp=amqp://x"}, []string{"redis is not given", "redis://host:6379/0", "with or without --amqp"}},
+		{[]string{"--amqp=amqp://x"}, []string{"redis is not given", "redis://host:6379/0", "RabbitMQ carries the work"}},
 		{[]string{"--redis=redis://x", "--callback-exchange=events"}, []string{"callback-exchange", `"events"`, "--amqp"}},
 		{[]string{"--redis=redis://x", "--route-queue=images=legacy"}, []string{"route-queue", `"images=legacy"`, "--amqp"}},
 		{[]string{"--callback-exchange=events"}, []string{"callback-exchange", `"events"`, "--amqp"}},
