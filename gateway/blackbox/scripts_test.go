@@ -52,7 +52,7 @@ func TestMistakes(t *testing.T) {
 		Dir:                 "testdata/mistakes",
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		RequireExplicitExec: true,
-		Deadline:            time.Now().Add(patience), // of a program that should have ended, and runs
+		Deadline:            time.Now().Add(patience), // of a program that should have ended
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", filepath.Dir(path)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			e.Setenv("REDIS", redis.URL)
