@@ -135,7 +135,8 @@ func TestMigrationFromJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range h.Messages {
-			h.Messages[i].About = nil // its time is more exact than that of the text
+			// The time of the event itself is more exact than that of its text.
+			h.Messages[i].About, h.Messages[i].Thin = nil, nil
 		}
 		return h
 	}
