@@ -135,15 +135,26 @@ func (h *Hark) Start(t *Target) error {
 	return Ready(context.Background(), h.client, h.Addr)
 }
 
-// Restart stops the gateway and starts it with further flags, which are forgotten at the next.
-func (h *Hark) Restart(t *Target, flags ...string) error {
-	if err := h.Stop(); err != nil {
-		return err
+// Twin starts another gateway as the first one was started, with further flags, a port and a folder
+// of its own, and nothing in common with it: h has the embedded store.
+func (h *Hark) Twin(flags ...string) (_ *Target, err error) {
+	t := &Target{Name: "a twin"}
+	defer t.StopUnless(&err)
+	dir, ports, err := t.place(1)
+	if err != nil {
+		return nil, err
 	}
-	args := h.args
-	defer func() { h.args = args }()
-	h.args = append(slices.Clone(args), flags...)
-	return h.Start(t)
+	twin := &Hark{client: client.New(), form: h.form, binary: h.binary, environment: h.environment}
+	twin.Addr = "127.0.0.1:" + ports[0]
+	twin.Addrs = []string{twin.Addr}
+	// Of two flags with one name the last one holds.
+	twin.args = append(append(slices.Clone(h.args), flags...), "--listen="+twin.Addr, "--data="+filepath.Join(dir, "data"))
+	t.Peer = twin
+	t.onStop(twin.Stop)
+	if err := twin.Start(t); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Stop lets the gateway drain and waits for its end.

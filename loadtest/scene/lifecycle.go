@@ -28,7 +28,7 @@ type Lifecycle struct {
 	Asynq     bool          `default:"true" negatable:"" help:"With --backends=shared or redis: run asynq on the same Redis before it."`
 	Floor     bool          `default:"true" negatable:"" help:"With --backends=shared and sse: run the floor on the same servers before it, a gateway and a worker that do the least there is to do."`
 
-	MetricsTurns int `placeholder:"N" help:"Instead of all that: so many turns with the gateway's metrics on and off, each on a gateway started for it, and the medians of both."`
+	MetricsTurns int `placeholder:"N" help:"Instead of all that: so many turns with two gateways side by side, one with its metrics and one without, and the medians of both. Embedded store only."`
 }
 
 // Run puts the load on a target and returns what was measured.

@@ -1,39 +1,56 @@
 package scene
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/hark-push/hark/loadtest/bench"
 	"github.com/hark-push/hark/loadtest/measure"
 	"github.com/hark-push/hark/loadtest/peer"
 )
 
-// metricsCost puts the same load on the gateway with its metrics and without, in turns, each on a
-// gateway that was started for it, and returns the medians of both and how they compare. Which of
-// the two is first alternates, so that what changes with time is in both.
+// metricsCost puts the same load on two gateways at the same time, one with its metrics and one
+// without, in turns, each on gateways that were started for it, and returns the medians of both and
+// how they compare. Side by side, because a machine that is shared changes by more from one minute
+// to the next than there is to be seen. Which of the two is started first alternates.
 func (s *Lifecycle) metricsCost(t *peer.Target, h *peer.Hark) (measure.Results, error) {
-	if len(h.Addrs) > 1 {
-		return measure.Results{}, fmt.Errorf("--metrics-turns is for one gateway, not %d", len(h.Addrs))
+	if h.Redis != "" {
+		return measure.Results{}, errors.New("--metrics-turns is for the embedded store: two gateways on one Redis work for each other")
 	}
 	ways := []struct{ name, flag string }{{"on", "--metrics"}, {"off", "--no-metrics"}}
 	var names []bench.Figure // as the first turn has them, for order and unit
 	values := make(map[string][]float64)
 	for turn := range s.MetricsTurns {
+		t.Timed(fmt.Sprintf("turn %d of %d", turn+1, s.MetricsTurns), settle+s.Duration)
+		var twins [2]*peer.Target
+		var measured [2]measure.Results
+		var failed [2]error
 		for i := range ways {
-			way := ways[(turn+i)%len(ways)]
-			t.Timed(fmt.Sprintf("turn %d of %d, metrics %s", turn+1, s.MetricsTurns, way.name), settle+s.Duration)
-			if err := h.Restart(t, way.flag); err != nil {
-				return measure.Results{}, err
+			n := (turn + i) % len(ways)
+			twins[n], failed[n] = h.Twin(ways[n].flag)
+		}
+		if errors.Join(failed[:]...) == nil {
+			var both sync.WaitGroup
+			for n, twin := range twins {
+				both.Go(func() {
+					measured[n], failed[n] = s.load(twin, twin.Peer.(*peer.Hark), "producer")
+				})
 			}
-			measured, err := s.load(t, h, fmt.Sprintf("turn%d-%s-producer", turn, way.name))
-			if err != nil {
-				return measure.Results{}, err
+			both.Wait()
+		}
+		for n, twin := range twins {
+			if twin != nil {
+				failed[n] = errors.Join(failed[n], twin.Stop())
 			}
-			if names == nil {
-				names = measured.Figures
-			}
-			for _, f := range measured.Figures {
+		}
+		if err := errors.Join(failed[:]...); err != nil {
+			return measure.Results{}, err
+		}
+		names = measured[0].Figures
+		for n, way := range ways {
+			for _, f := range measured[n].Figures {
 				values[f.Name+way.name] = append(values[f.Name+way.name], f.Value)
 			}
 		}
@@ -45,7 +62,6 @@ func (s *Lifecycle) metricsCost(t *peer.Target, h *peer.Hark) (measure.Results, 
 			measure.Figure("metrics on: "+f.Name, median(on), f.Unit),
 			measure.Figure("metrics off: "+f.Name, median(off), f.Unit))
 		if f.Name == completedPerSecond || slices.ContainsFunc(t.Processes, func(p peer.Process) bool { return f.Name == cpuPerCompleted+p.Name }) {
-			// Each turn is compared with itself: a machine that gets slower is no difference.
 			ratios := make([]float64, len(on))
 			for i := range on {
 				ratios[i] = on[i] / off[i]
