@@ -88,7 +88,7 @@ func OpenEmbedded(folder string, routes []string, o Options, stalls *stall.Watch
 	damages, traffic := codec.NewDamages(log), new(lifecycle.Traffic)
 	s, err := bolt.Open(path, bolt.Options{
 		History: o.History, FeedHistory: o.FeedHistory, FeedRetention: o.FeedRetention,
-		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: steps{traffic, meter},
+		WebhookRetention: o.WebhookRetention, Stall: stalls, Damages: damages, Meter: steps{traffic, meter}, Calls: meter.calls(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data (--data, HARK_DATA): %w", err)
@@ -137,7 +137,7 @@ func OpenShared(ctx context.Context, o Options, w Shared) (*Backends, error) {
 	s, err := redis.OpenPatiently(ctx, o.Redis, redis.Options{
 		Prefix: o.Prefix, Partitions: o.Partitions, History: o.History, FeedHistory: o.FeedHistory,
 		FeedRetention: o.FeedRetention, WebhookRetention: o.WebhookRetention,
-		Queue: o.AMQP == "", Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: steps{traffic, w.Meter},
+		Queue: o.AMQP == "", Stall: w.Stall, Logger: w.Logger.With(slog.String("redis", servers)), Damages: damages, Meter: steps{traffic, w.Meter}, Calls: w.Meter.calls(),
 	}, func(error) {
 		if w.Waiting != nil {
 			w.Waiting()

@@ -127,9 +127,6 @@ func (m *Meter) Stepped(s lifecycle.Step) {
 
 // Stored implements lifecycle.Meter.
 func (m *Meter) Stored(o lifecycle.Operation, took time.Duration, failed bool) {
-	if m == nil {
-		return
-	}
 	m.operations[o].Observe(took)
 	if failed {
 		m.failures[o].Inc()
@@ -144,8 +141,16 @@ func (m *Meter) Queued(took time.Duration, failed bool) {
 	}
 }
 
-// Lifecycle returns m as stores and services take it: nil if it is nil.
-func (m *Meter) Lifecycle() lifecycle.Meter {
+// Queue returns m as services take it: nil if it is nil.
+func (m *Meter) Queue() lifecycle.QueueMeter {
+	if m == nil {
+		return nil
+	}
+	return m
+}
+
+// calls returns m as stores take it, nil if it is nil.
+func (m *Meter) calls() lifecycle.CallMeter {
 	if m == nil {
 		return nil
 	}

@@ -38,7 +38,7 @@ type DeadQuery struct {
 
 // dead returns what the store tells of requests that have failed.
 func (s *Service) dead() (Dead, error) {
-	dead, ok := s.bare.(Dead)
+	dead, ok := s.store.(Dead)
 	if !ok {
 		return nil, errors.New("the store does not tell of requests that have failed")
 	}

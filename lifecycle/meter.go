@@ -11,9 +11,19 @@ import (
 // must not block, and should not allocate.
 type Meter interface {
 	StepMeter
+	CallMeter
+	QueueMeter
+}
+
+// CallMeter is told of calls to a store. It is called as a [Meter] is.
+type CallMeter interface {
 	// Stored is told of each call to the store, and how long it took. failed says that the store
 	// did not do what it should; a refusal, or that something is not there, is an answer.
 	Stored(o Operation, took time.Duration, failed bool)
+}
+
+// QueueMeter is told of the work that is handed to a queue. It is called as a [Meter] is.
+type QueueMeter interface {
 	// Queued is told of each hand-over of work to the queue.
 	Queued(took time.Duration, failed bool)
 }
@@ -105,85 +115,18 @@ func StoreFailed(err error) bool {
 	return errors.Is(err, ErrUnavailable) && !errors.Is(err, context.Canceled)
 }
 
-// metered is a store whose calls are told to a meter. What else the store can do is asked of the
-// store itself.
-type metered struct {
-	Store
-	meter Meter
-}
-
-func (m metered) told(o Operation, began time.Time, err error) {
-	m.meter.Stored(o, time.Since(began), err != nil && StoreFailed(err))
-}
-
-// Create implements Store.
-func (m metered) Create(ctx context.Context, sub Submission) (Created, error) {
-	began := time.Now()
-	created, err := m.Store.Create(ctx, sub)
-	m.told(OpCreate, began, err)
-	return created, err
-}
-
-// SaveReply implements Store.
-func (m metered) SaveReply(ctx context.Context, of Ref, owner, key string, r Reply) error {
-	began := time.Now()
-	err := m.Store.SaveReply(ctx, of, owner, key, r)
-	m.told(OpReply, began, err)
-	return err
-}
-
-// Apply implements Store.
-func (m metered) Apply(ctx context.Context, of Ref, c Change) (Request, error) {
-	began := time.Now()
-	r, err := m.Store.Apply(ctx, of, c)
-	m.told(OpApply, began, err)
-	return r, err
-}
-
-// Begin implements Store.
-func (m metered) Begin(ctx context.Context, of Ref, c Start) (Request, Content, error) {
-	began := time.Now()
-	r, content, err := m.Store.Begin(ctx, of, c)
-	m.told(OpBegin, began, err)
-	return r, content, err
-}
-
-// Get implements Store.
-func (m metered) Get(ctx context.Context, of Ref) (Request, error) {
-	began := time.Now()
-	r, err := m.Store.Get(ctx, of)
-	m.told(OpGet, began, err)
-	return r, err
-}
-
-// Content implements Store.
-func (m metered) Content(ctx context.Context, of Ref, p Part) (Content, error) {
-	began := time.Now()
-	content, err := m.Store.Content(ctx, of, p)
-	m.told(OpContent, began, err)
-	return content, err
-}
-
-// List implements Store.
-func (m metered) List(ctx context.Context, q Query) (Page, error) {
-	began := time.Now()
-	page, err := m.Store.List(ctx, q)
-	m.told(OpList, began, err)
-	return page, err
-}
-
-// Delete implements Store.
-func (m metered) Delete(ctx context.Context, of Ref) error {
-	began := time.Now()
-	err := m.Store.Delete(ctx, of)
-	m.told(OpDelete, began, err)
-	return err
+// Told tells a meter, nil for none, of a call to a store that began then. A store defers it in what
+// it is asked for by its interface, so that nobody stands between it and who calls.
+func Told(m CallMeter, o Operation, began time.Time, err *error) {
+	if m != nil {
+		m.Stored(o, time.Since(began), *err != nil && StoreFailed(*err))
+	}
 }
 
 // meteredQueue is a queue of which each hand-over is told to a meter.
 type meteredQueue struct {
 	Queue
-	meter Meter
+	meter QueueMeter
 }
 
 // Enqueue implements Queue.
@@ -192,25 +135,4 @@ func (m meteredQueue) Enqueue(ctx context.Context, r Request) error {
 	err := m.Queue.Enqueue(ctx, r)
 	m.meter.Queued(time.Since(began), err != nil && !errors.Is(err, context.Canceled))
 	return err
-}
-
-// MeteredSource returns a source whose reads are told to a meter. A nil meter returns s.
-func MeteredSource(s Source, m Meter) Source {
-	if m == nil {
-		return s
-	}
-	return meteredSource{s, m}
-}
-
-type meteredSource struct {
-	Source
-	meter Meter
-}
-
-// Read implements Source.
-func (m meteredSource) Read(ctx context.Context, channel string, after uint64, limit int) (History, error) {
-	began := time.Now()
-	h, err := m.Source.Read(ctx, channel, after, limit)
-	m.meter.Stored(OpHistory, time.Since(began), err != nil && StoreFailed(err))
-	return h, err
 }

@@ -75,7 +75,6 @@ func (l Limits) WithDefaults() Limits {
 // matter, so any number may run on one store. Close it before the store.
 type Service struct {
 	store    Store // told to the meter, if there is one
-	bare     Store // itself, for what else it can do
 	queue    Queue
 	limits   atomic.Pointer[Limits]
 	log      *slog.Logger
@@ -93,9 +92,9 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// Now is the time on the store's clock, for estimates. Default time.Now.
 	Now func() time.Time
-	// Meter is told of each call to the store and the queue. Steps of requests are told by the
-	// store, which needs the same one. Nil: nobody is told.
-	Meter Meter
+	// Meter is told of what is handed to the queue. Of steps of requests, and of calls to the store,
+	// that tells. Nil: nobody is told.
+	Meter QueueMeter
 }
 
 // New returns a service over a store and a queue.
@@ -107,12 +106,12 @@ func New(store Store, queue Queue, o Options) *Service {
 		o.Now = time.Now
 	}
 	s := &Service{
-		store: store, bare: store, queue: queue, log: o.Logger,
+		store: store, queue: queue, log: o.Logger,
 		notWithdrawn: burst{level: slog.LevelError, text: "request could not be withdrawn"},
 		notQueued:    burst{level: slog.LevelWarn, text: "request that waits again could not be queued yet"},
 	}
 	if o.Meter != nil {
-		s.store, s.queue = metered{store, o.Meter}, meteredQueue{queue, o.Meter}
+		s.queue = meteredQueue{queue, o.Meter}
 	}
 	s.SetLimits(o.Limits)
 	s.batches, s.paces.now = newBatches(s), o.Now
@@ -195,7 +194,7 @@ func (s *Service) Submitted(ctx context.Context, caller Principal, of Ref, room 
 // it, as [Service.Get], [Service.Start] or [Service.Running] have found. ErrNotFound if it is not
 // there any more.
 func (s *Service) ReadContent(ctx context.Context, of Ref, part Part, p []byte, offset int64) (int, error) {
-	if pieces, ok := s.bare.(Pieces); ok {
+	if pieces, ok := s.store.(Pieces); ok {
 		return pieces.ReadContent(ctx, of, part, p, offset)
 	}
 	content, err := s.store.Content(ctx, of, part)

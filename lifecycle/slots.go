@@ -99,7 +99,7 @@ var ErrUnfitID = errors.New("the id cannot be that of a request whose concurrenc
 
 // fit gives a submission an id under which it can be counted, if its client has chosen none.
 func (s *Service) fit(sub *Submission, chosen bool) error {
-	slots, ok := s.bare.(Slots)
+	slots, ok := s.store.(Slots)
 	if !ok || !sub.Concurrency.Limited() {
 		return nil
 	}

@@ -23,9 +23,7 @@ func (g *Node) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		began := time.Now()
 		swept, err := g.Store.Sweep(ctx, batch)
-		g.steps.Stored(lifecycle.OpSweep, time.Since(began), err != nil && lifecycle.StoreFailed(err))
 		if err != nil && ctx.Err() == nil {
 			g.log.Warn("sweep failed", slog.Any("error", err))
 		}

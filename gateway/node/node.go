@@ -122,14 +122,14 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	if g.Backends, err = openBackends(ctx, c, g.stall, g.steps, g.lobby, log); err != nil {
 		return nil, err
 	}
-	source := wire.Source(tracing.Source(g.tracer, lifecycle.MeteredSource(g.Store, g.steps.Lifecycle())))
+	source := wire.Source(tracing.Source(g.tracer, g.Store))
 	g.hub = hub.New(source, g.admission(hub.Options{
 		Heartbeat: c.Heartbeat, Retry: c.Retry, Subscriptions: c.Subscriptions, MessageBytes: int64(c.MaxMessage),
 		Logger: log, Patience: g.stall.Left, Delivered: g.delivered(),
 	}))
 	g.streams.Store(g.hub)
 	g.service = lifecycle.New(g.Store, tracing.Queue(g.tracer, processor.Queue(g.Broker)), lifecycle.Options{
-		Logger: log, Now: g.Now, Limits: limitsOf(c), Meter: g.steps.Lifecycle(),
+		Logger: log, Now: g.Now, Limits: limitsOf(c), Meter: g.steps.Queue(),
 	})
 	// What was there a moment ago may be away again, or a part of it still.
 	if err = g.lobby.until(ctx, func() (err error) { g.guard, err = guard(ctx, g.Store, c, log); return err }); err != nil {

@@ -177,7 +177,7 @@ func run(ctx context.Context, o options, out io.Writer, log *slog.Logger) (err e
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	service := lifecycle.New(b.Store, tracing.Queue(tracer, processor.Queue(b.Broker)), lifecycle.Options{
-		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout}, Meter: meter.Lifecycle(),
+		Logger: log, Limits: lifecycle.Limits{RetryBase: o.RetryDelay, MaxTimeout: o.MaxTimeout}, Meter: meter.Queue(),
 	})
 	defer service.Close()
 

@@ -73,6 +73,8 @@ type Options struct {
 
 	// Meter is told of steps of requests, when they are durable; nil: nobody is.
 	Meter lifecycle.StepMeter
+	// Calls is told of the calls to the store; nil: nobody is.
+	Calls lifecycle.CallMeter
 
 	// NoSync leaves out the sync to disk. UNSAFE: the death of the machine
 	// can lose what was acknowledged, and the whole file. For tests.

@@ -50,7 +50,7 @@ func TestConformance(t *testing.T) {
 		clock := newClock()
 		o := bolt.Options{
 			Now: clock.Now, NoSync: true,
-			History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter,
+			History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter, Calls: c.Calls,
 		}
 		s := open(t, path, o)
 		return storetest.Instance{

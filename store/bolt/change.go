@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
@@ -17,10 +18,11 @@ const perRequest = 8 << 10
 var errFull = errors.New("the file has reached its maximum size")
 
 // Create implements lifecycle.Store.
-func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (_ lifecycle.Created, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpCreate, time.Now(), &err)
 	body := &written{id: sub.ID, part: lifecycle.Input, body: codec.EncodeBody(sub.Content)}
 	var created lifecycle.Created
-	err := s.writeBody(ctx, body, func(b *batch) error {
+	err = s.writeBody(ctx, body, func(b *batch) error {
 		found, err := b.found(&sub)
 		if err != nil {
 			return err
@@ -146,7 +148,8 @@ func (b *batch) create(sub *lifecycle.Submission, before *lifecycle.KeyUse, acce
 }
 
 // SaveReply implements lifecycle.Store.
-func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) error {
+func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) (err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpReply, time.Now(), &err)
 	return s.write(ctx, func(b *batch) error {
 		known, err := b.loadKey(owner, key)
 		if err != nil || known == nil || known.Request != of.ID || known.Life != of.Life {
@@ -187,7 +190,8 @@ func (b *batch) saveKeyAt(digest []byte, known *keyRecord) {
 }
 
 // Apply implements lifecycle.Store.
-func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
+func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (_ lifecycle.Request, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpApply, time.Now(), &err)
 	if c == nil {
 		return lifecycle.Request{}, errors.New("no change to apply")
 	}
@@ -197,7 +201,6 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 		changed, err = b.change(of, c, body)
 		return err
 	}
-	var err error
 	if content, part := lifecycle.BodyOf(c); content != nil {
 		body = &written{id: of.ID, part: part, body: codec.EncodeBody(*content)}
 		err = s.writeBody(ctx, body, run)
@@ -212,7 +215,8 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 
 // Begin implements lifecycle.Store. The content is read by the operation: it is there before the
 // start, and a reader would have to wait for the batch after it.
-func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (_ lifecycle.Request, _ lifecycle.Content, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpBegin, time.Now(), &err)
 	var r lifecycle.Request
 	var content lifecycle.Content
 	var unread error
@@ -377,7 +381,8 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 }
 
 // Delete implements lifecycle.Store.
-func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
+func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) (err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpDelete, time.Now(), &err)
 	return s.write(ctx, func(b *batch) error {
 		r, err := b.findRequest(of)
 		if err != nil {

@@ -31,7 +31,8 @@ const damagedAgain = time.Hour
 
 // Sweep implements lifecycle.Housekeeping. It also drops events that are too old from feeds, and
 // what is settled of webhooks, which next does not tell of: sweep every few minutes in any case.
-func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
+func (s *Store) Sweep(ctx context.Context, limit int) (_ lifecycle.Swept, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpSweep, time.Now(), &err)
 	var all lifecycle.Swept
 	for {
 		var swept lifecycle.Swept

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // Get implements lifecycle.Store.
-func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
+func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (_ lifecycle.Request, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpGet, time.Now(), &err)
 	r, err := s.load(ctx, of.ID)
 	if err != nil {
 		return lifecycle.Request{}, err
@@ -39,9 +41,10 @@ func (s *Store) present(r *record) lifecycle.Request {
 }
 
 // Content implements lifecycle.Store.
-func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
+func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (_ lifecycle.Content, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpContent, time.Now(), &err)
 	var content lifecycle.Content
-	err := s.view(ctx, func(tx *bolt.Tx) (err error) {
+	err = s.view(ctx, func(tx *bolt.Tx) (err error) {
 		if of.Life != lifecycle.AnyLife { // the bodies belong to whichever is there
 			if _, err := s.readRecord(tx, of); err != nil {
 				return err
@@ -58,7 +61,8 @@ func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part)
 const maxScanned = 2000
 
 // List implements lifecycle.Store. The newest is the one that was created last.
-func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
+func (s *Store) List(ctx context.Context, q lifecycle.Query) (_ lifecycle.Page, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpList, time.Now(), &err)
 	if q.All {
 		return s.listAll(ctx, q)
 	}
@@ -71,7 +75,7 @@ func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, er
 		before = serial
 	}
 	var page lifecycle.Page
-	err := s.view(ctx, func(tx *bolt.Tx) error {
+	err = s.view(ctx, func(tx *bolt.Tx) error {
 		page = lifecycle.Page{}
 		prefix := ownerPrefix(q.Owner)
 		before, first := before, uint64(0)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // Read implements lifecycle.Source.
-func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
+func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (_ lifecycle.History, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpHistory, time.Now(), &err)
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err

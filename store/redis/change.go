@@ -16,7 +16,8 @@ import (
 )
 
 // Apply implements lifecycle.Store.
-func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (lifecycle.Request, error) {
+func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change) (_ lifecycle.Request, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpApply, time.Now(), &err)
 	if c == nil {
 		return lifecycle.Request{}, errors.New("no change to apply")
 	}
@@ -34,7 +35,8 @@ func (s *Store) Apply(ctx context.Context, of lifecycle.Ref, c lifecycle.Change)
 }
 
 // Begin implements lifecycle.Store: what was submitted comes with the record, unless it is large.
-func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (lifecycle.Request, lifecycle.Content, error) {
+func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) (_ lifecycle.Request, _ lifecycle.Content, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpBegin, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, lifecycle.Content{}, err
 	}
@@ -364,7 +366,8 @@ func pause(ctx context.Context, n int) error {
 }
 
 // Delete implements lifecycle.Store.
-func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) error {
+func (s *Store) Delete(ctx context.Context, of lifecycle.Ref) (err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpDelete, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func TestClusterConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
 		s := open(t, url, redis.Options{
 			Prefix: fmt.Sprint("test", n.Add(1)), Partitions: 64,
-			History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter,
+			History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter, Calls: c.Calls,
 		})
 		return storetest.Instance{Store: s, Approximate: true, Advance: func(d time.Duration) { s.Advance(d) }}
 	})

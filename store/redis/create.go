@@ -21,7 +21,8 @@ var (
 )
 
 // Create implements lifecycle.Store.
-func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (lifecycle.Created, error) {
+func (s *Store) Create(ctx context.Context, sub lifecycle.Submission) (_ lifecycle.Created, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpCreate, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Created{}, err
 	}

@@ -155,7 +155,8 @@ func (c *creation) withdraw(ctx context.Context, token string, failure error) er
 }
 
 // SaveReply implements lifecycle.Store.
-func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) error {
+func (s *Store) SaveReply(ctx context.Context, of lifecycle.Ref, owner, key string, reply lifecycle.Reply) (err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpReply, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strconv"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -18,7 +19,8 @@ import (
 )
 
 // Get implements lifecycle.Store.
-func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
+func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (_ lifecycle.Request, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpGet, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, err
 	}
@@ -32,7 +34,8 @@ func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, e
 }
 
 // Content implements lifecycle.Store.
-func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
+func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (_ lifecycle.Content, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpContent, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Content{}, err
 	}
@@ -104,7 +107,8 @@ type listed struct {
 }
 
 // List implements lifecycle.Store. The newest is the one that was created last.
-func (s *Store) List(ctx context.Context, q lifecycle.Query) (lifecycle.Page, error) {
+func (s *Store) List(ctx context.Context, q lifecycle.Query) (_ lifecycle.Page, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpList, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Page{}, err
 	}

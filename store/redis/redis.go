@@ -74,6 +74,8 @@ type Options struct {
 
 	// Meter is told of the steps of requests that this process has made; nil: nobody is.
 	Meter lifecycle.StepMeter
+	// Calls is told of the calls to the store; nil: nobody is.
+	Calls lifecycle.CallMeter
 
 	Logger *slog.Logger // default: discard
 }

@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 			storetest.Run(t, func(t *testing.T, c storetest.Config) storetest.Instance {
 				o := redis.Options{
 					Prefix: fmt.Sprintf("test%d-%t-%d", partitions, how.Queue, n.Add(1)), Partitions: partitions, Queue: how.Queue,
-					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter,
+					History: c.History, FeedHistory: c.FeedHistory, FeedRetention: c.FeedRetention, Meter: c.Meter, Calls: c.Calls,
 				}
 				s := open(t, server.URL, o)
 				return storetest.Instance{

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // Read implements lifecycle.Source.
-func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
+func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (_ lifecycle.History, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpHistory, time.Now(), &err)
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err

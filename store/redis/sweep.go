@@ -16,7 +16,8 @@ import (
 // Sweep implements lifecycle.Housekeeping. It also drops events that are too old from feeds,
 // forgets webhook deliveries and relays what others could not, which next does not tell of: sweep
 // every few minutes in any case.
-func (s *Store) Sweep(ctx context.Context, limit int) (lifecycle.Swept, error) {
+func (s *Store) Sweep(ctx context.Context, limit int) (_ lifecycle.Swept, err error) {
+	defer lifecycle.Told(s.options.Calls, lifecycle.OpSweep, time.Now(), &err)
 	var swept lifecycle.Swept
 	if err := ctx.Err(); err != nil {
 		return swept, err

@@ -33,6 +33,8 @@ type Config struct {
 	FeedRetention time.Duration
 	// Meter is told of steps; nil: nobody is.
 	Meter lifecycle.StepMeter
+	// Calls is told of calls; nil: nobody is.
+	Calls lifecycle.CallMeter
 }
 
 // Instance is an open and empty store.
@@ -100,6 +102,7 @@ func Run(t *testing.T, open func(t *testing.T, c Config) Instance) {
 		{"Pace", Config{}, testPace},
 		{"Depths", Config{}, testDepths},
 		{"Steps", Config{Meter: new(stepLog)}, testSteps},
+		{"Calls", Config{Calls: new(callLog)}, testCalls},
 		{"Slots", Config{}, testSlots},
 		{"SlotsAgainstModel", Config{}, testSlotsAgainstModel},
 		{"Room", Config{}, testRoom},
