@@ -148,7 +148,12 @@ func (ch *channel) deliver(messages []Message, r *round) {
 		all.round = r
 	}
 	all.fanOut(ch.subs, ch.thin > 0)
-	ch.hub.delivered(all.messages[0].About)
+	switch what := all.messages[0].About; {
+	case r == nil:
+		ch.hub.delivered(what)
+	case r.first == nil:
+		r.first = what
+	}
 	ch.hub.stats.delivered.Add(uint64(len(ch.subs) * len(all.messages)))
 }
 

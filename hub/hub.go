@@ -58,9 +58,9 @@ type Options struct {
 	// always.
 	Patience func() time.Duration
 
-	// Delivered is called when messages that came together in a channel were handed to all who
-	// follow it here, with when the oldest of them was made. What waits for a full socket was
-	// handed over, too. It must not block. Nil: nobody wants to know.
+	// Delivered is called when messages that came together, in one channel or in several, were
+	// handed to all who follow those here, with when one of the first was made. What waits for a
+	// full socket was handed over, too. It must not block. Nil: nobody wants to know.
 	Delivered func(made time.Time)
 }
 
@@ -154,7 +154,7 @@ func New(source Source, o Options) *Hub {
 		panic("hub: " + err.Error())
 	}
 	for i := range h.shards {
-		h.shards[i] = &shard{channels: make(map[string]*channel), wake: make(chan struct{}, 1)}
+		h.shards[i] = &shard{hub: h, channels: make(map[string]*channel), wake: make(chan struct{}, 1)}
 		h.tasks.Go(func() { h.shards[i].run(ctx) })
 	}
 	h.tasks.Go(func() { h.wheel.run(ctx) })

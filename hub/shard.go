@@ -8,6 +8,7 @@ import (
 // shard owns a part of the channels. One goroutine delivers all their messages, so
 // that a channel's order is that of the notifications.
 type shard struct {
+	hub      *Hub
 	mu       sync.Mutex
 	channels map[string]*channel // those that somebody here follows
 	ready    []*channel          // the ready queue: those with something in their inbox
@@ -54,7 +55,8 @@ func (s *shard) push(key string, m Message) {
 // earlier if it is long. It belongs to the shard's goroutine.
 type round struct {
 	gathering []*outbox
-	sends     int // since the first of them may have begun
+	sends     int   // since the first of them may have begun
+	first     About // of the pass, what its first message tells of
 }
 
 // roundSends bounds for how many sends a message may be held back: a millisecond or two.
@@ -142,6 +144,10 @@ func (s *shard) run(ctx context.Context) {
 			ready[i] = nil
 		}
 		several.end()
+		if what := several.first; what != nil {
+			several.first = nil
+			s.hub.delivered(what)
+		}
 		s.spare = ready
 		if len(heavy) > 0 {
 			ch := heavy[0]

@@ -209,9 +209,6 @@ func (a *API) Serve(l net.Listener) error {
 // route is the table of all resources.
 func (a *API) route() {
 	app := a.app
-	if a.Meter != nil {
-		app.Use(noteRoute)
-	}
 	if a.Tracer != nil {
 		app.Use(a.trace)
 	}
@@ -313,7 +310,12 @@ func (a *API) route() {
 // limitCalls counts a call while it is under way, and refuses it if there are too many.
 func (a *API) limitCalls(c *fiber.Ctx) error {
 	under := a.calls.Add(1)
-	defer a.calls.Add(-1)
+	defer func() {
+		a.calls.Add(-1)
+		if a.Meter != nil {
+			noteRoute(c)
+		}
+	}()
 	if a.MaxCalls > 0 && under > int64(a.MaxCalls) && !always(c.Path()) {
 		a.limited(policyAll)
 		return &problem.Details{Kind: problem.Unavailable, Detail: "The gateway has too many calls under way.", RetryAfter: 1 + rand.IntN(5)}

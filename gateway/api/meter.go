@@ -40,12 +40,10 @@ const (
 // Roles are all that a [Meter] is told of.
 var Roles = []string{string(lifecycle.RoleAdmin), string(lifecycle.RoleProcessor), string(lifecycle.RoleClient), roleAnybody, roleTicket, roleNone}
 
-// noteRoute notes which resource a call has reached.
-func noteRoute(c *fiber.Ctx) error {
-	err := c.Next()
+// noteRoute notes which resource a call has reached, when it has.
+func noteRoute(c *fiber.Ctx) {
 	conn, route := httpbody.ConnOf(c.Context()), c.Route()
 	conn.Method, conn.Route = route.Method, route.Path
-	return err
 }
 
 // measured answers a call and tells the meter of it.

@@ -53,7 +53,7 @@ func newMeter() *meter {
 	roles := metrics.NewCounters("hark_http_requests_by_role_total", "HTTP calls that were answered, by the strongest role of who made them.", "role")
 	problems := metrics.NewCounters("hark_http_problems_total", "HTTP calls that were answered with a problem, by its type.", "problem")
 	lag := metrics.NewHistograms("hark_event_lag_seconds",
-		"Time from when an event was made until it was written to all who follow it at this gateway; what came together in a channel counts once.", metrics.Quick)
+		"Time from when an event was made until it was written to all who follow it at this gateway; what came together counts once.", metrics.Quick)
 	attempts := metrics.NewHistograms("hark_webhook_attempt_seconds",
 		"Webhook attempts made, and the time until they were answered or failed.", metrics.Slow)
 	m := &meter{
