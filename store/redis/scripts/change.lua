@@ -145,7 +145,7 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
   if cancels then
     call('PUBLISH', cancels, name)
   end
-  if slot then
+  if slot and (freed[1] or string.byte(slot) == 97) then -- nothing to be told of otherwise
     table.insert(freed, 1, has and '1' or '0')
     table.insert(freed, 1, 'slots')
     return freed

@@ -4,6 +4,18 @@
 -- has a slot then, and the names of those that waited and have one now.
 local how, mine, queue, ticket = ...
 local op, limit, most, lane = string.match(how, '^(%a)(%d+) (%d+) (.*)$')
+
+-- Mostly only the key limits, and nobody waits: that needs none of what is made below. Where nobody has a slot of a lane, nobody waits for one.
+if most == '0' then
+  local holders = tag .. 'c:h:' .. lane
+  if op == 's' and call('SISMEMBER', holders, mine) == 1 or op == 'e' and call('SCARD', holders) == 0 and call('SADD', holders, mine) then
+    return true, {}
+  elseif op == 'l' and call('EXISTS', tag .. 'c:w:' .. lane) == 0 then
+    call('SREM', holders, mine)
+    return false, {}
+  end
+end
+
 local route = string.match(lane, '^[^%z]*')
 local of_route, turns = tag .. 'c:r:' .. route, tag .. 'c:t:' .. route
 local has, freed, parked = false, {}, 0
