@@ -20,6 +20,7 @@ const (
 	largeBody = 256 << 10        // bytes from which on a body is large
 	aheadStep = 64               // pieces that are written in a batch
 	aheadMark = "ahead\x00"      // in kept, id 0x00 part → nothing
+	mostAside = time.Second      // how long it gives way at most
 	unAhead   = 10 * time.Second // how long it is tried to take back what was written in vain
 )
 
@@ -125,6 +126,7 @@ func (s *Store) writeAhead(ctx context.Context, w *written, run func(*batch) err
 		return err
 	}
 	for from := 1; from < w.pieces() && err == nil; from += aheadStep {
+		began, beside := time.Now(), false
 		err = s.write(ctx, func(b *batch) error {
 			if !b.spare(aheadStep*pieceSize, reserveCreate) {
 				return unavailable(errFull)
@@ -133,8 +135,12 @@ func (s *Store) writeAhead(ctx context.Context, w *written, run func(*batch) err
 				b.putPiece(w.id, w.part, n, w.piece(n))
 			}
 			b.s.journal.touched(aheadStep * pieceSize)
+			beside = len(b.ops) > 1 || b.before != nil
 			return nil
 		})
+		if beside && err == nil {
+			err = s.giveWay(ctx, time.Since(began))
+		}
 	}
 	if err == nil {
 		w.phase = finishes
@@ -149,6 +155,21 @@ func (s *Store) writeAhead(ctx context.Context, w *written, run func(*batch) err
 	defer cancel()
 	_ = s.write(ctx, func(b *batch) error { b.endAhead(w); return nil })
 	return err
+}
+
+// giveWay leaves the disk to others for as long as a part of a large body has taken: while somebody
+// else writes, large bodies have half of it.
+func (s *Store) giveWay(ctx context.Context, took time.Duration) error {
+	timer := time.NewTimer(min(took, mostAside))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return unavailable(errClosed)
+	}
 }
 
 // beginAhead notes that the pieces of a body are no body yet.

@@ -104,10 +104,17 @@ const residentBytes = 16 << 20
 // as the process's memory, although the system has them anyway and whoever reads something else
 // does not need them.
 func (j *journal) touched(n int) {
-	if j.resident.Add(int64(n)) < residentBytes {
+	if j.resident.Add(int64(n)) >= residentBytes {
+		j.letGo()
+	}
+}
+
+// letGo lets go of the pages of the file that are mapped, if bodies were read or written since it
+// did so last. Called under mu.
+func (j *journal) letGo() {
+	if j.resident.Swap(0) == 0 || j.tx == nil {
 		return
 	}
-	j.resident.Store(0)
 	info, err := os.Stat(j.db.Path())
 	if err != nil {
 		return

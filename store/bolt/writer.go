@@ -130,11 +130,13 @@ func (s *Store) gather(ops []*op, most int) []*op {
 	return ops
 }
 
-// emptyLog writes what is in the log into the file. Nothing is in flight.
+// emptyLog writes what is in the log into the file, and lets go of memory. Nothing is in flight.
 func (s *Store) emptyLog() error {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
-	return s.journal.emptyLog()
+	err := s.journal.emptyLog()
+	s.journal.letGo()
+	return err
 }
 
 // view runs f on what is durable. f must not keep what it reads, and begins anew when it runs
