@@ -17,6 +17,11 @@ import (
 // Get implements lifecycle.Store.
 func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (_ lifecycle.Request, err error) {
 	defer lifecycle.Told(s.options.Calls, lifecycle.OpGet, time.Now(), &err)
+	return s.get(ctx, of)
+}
+
+// get is Get for a call that is none of the interface.
+func (s *Store) get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
 	r, err := s.load(ctx, of.ID)
 	if err != nil {
 		return lifecycle.Request{}, err

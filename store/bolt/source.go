@@ -17,6 +17,11 @@ import (
 // Read implements lifecycle.Source.
 func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (_ lifecycle.History, err error) {
 	defer lifecycle.Told(s.options.Calls, lifecycle.OpHistory, time.Now(), &err)
+	return s.history(ctx, channel, after, limit)
+}
+
+// history is Read for a call that is none of the interface.
+func (s *Store) history(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err
@@ -192,13 +197,13 @@ func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, e
 		return lifecycle.Message{}, err
 	}
 	if c.Feed() {
-		history, err := s.Read(ctx, channel, math.MaxUint64, 0)
+		history, err := s.history(ctx, channel, math.MaxUint64, 0)
 		if err != nil {
 			return lifecycle.Message{}, err
 		}
 		return message(history.Top, lifecycle.FeedReset(c, history.Top), false), nil
 	}
-	r, err := s.Get(ctx, c.Ref())
+	r, err := s.get(ctx, c.Ref())
 	if err != nil {
 		return lifecycle.Message{}, err
 	}

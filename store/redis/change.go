@@ -47,7 +47,7 @@ func (s *Store) Begin(ctx context.Context, of lifecycle.Ref, c lifecycle.Start) 
 		return r, lifecycle.Content{}, answered(ctx, err)
 	}
 	if p.input == "" {
-		content, err := s.Content(ctx, r.Ref(), lifecycle.Input)
+		content, err := s.content(ctx, r.Ref(), lifecycle.Input)
 		return r, content, err
 	}
 	content, err := codec.OpenBody([]byte(p.input))

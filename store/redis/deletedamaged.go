@@ -64,7 +64,7 @@ func (s *Store) deleteAs(ctx context.Context, id, name, stored string) (lifecycl
 	takes := r.Usage()
 	if !open {
 		takes.Open, takes.Waiting = 0, 0
-		if result, err := s.Content(ctx, r.Ref(), lifecycle.Output); err == nil && r.Result == nil {
+		if result, err := s.content(ctx, r.Ref(), lifecycle.Output); err == nil && r.Result == nil {
 			takes.Bytes += int64(len(result.Data))
 		}
 	}

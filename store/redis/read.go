@@ -21,6 +21,11 @@ import (
 // Get implements lifecycle.Store.
 func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (_ lifecycle.Request, err error) {
 	defer lifecycle.Told(s.options.Calls, lifecycle.OpGet, time.Now(), &err)
+	return s.get(ctx, of)
+}
+
+// get is Get for a call that has been counted.
+func (s *Store) get(ctx context.Context, of lifecycle.Ref) (lifecycle.Request, error) {
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Request{}, err
 	}
@@ -36,13 +41,18 @@ func (s *Store) Get(ctx context.Context, of lifecycle.Ref) (_ lifecycle.Request,
 // Content implements lifecycle.Store.
 func (s *Store) Content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (_ lifecycle.Content, err error) {
 	defer lifecycle.Told(s.options.Calls, lifecycle.OpContent, time.Now(), &err)
+	return s.content(ctx, of, p)
+}
+
+// content is Content for a call that has been counted.
+func (s *Store) content(ctx context.Context, of lifecycle.Ref, p lifecycle.Part) (lifecycle.Content, error) {
 	if err := ctx.Err(); err != nil {
 		return lifecycle.Content{}, err
 	}
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	if of.Life == lifecycle.AnyLife {
-		r, err := s.Get(ctx, of)
+		r, err := s.get(ctx, of)
 		if err != nil {
 			return lifecycle.Content{}, err
 		}

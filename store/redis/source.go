@@ -15,6 +15,11 @@ import (
 // Read implements lifecycle.Source.
 func (s *Store) Read(ctx context.Context, channel string, after uint64, limit int) (_ lifecycle.History, err error) {
 	defer lifecycle.Told(s.options.Calls, lifecycle.OpHistory, time.Now(), &err)
+	return s.history(ctx, channel, after, limit)
+}
+
+// history is Read for a call that has been counted, or is none.
+func (s *Store) history(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err
@@ -109,7 +114,7 @@ func (s *Store) lost(ctx context.Context, c lifecycle.Channel, offset uint64, er
 	if c.Feed() {
 		return lifecycle.FeedReset(c, offset), nil
 	}
-	r, err := s.Get(ctx, c.Ref())
+	r, err := s.get(ctx, c.Ref())
 	if err != nil {
 		return nil, err
 	}
@@ -153,13 +158,13 @@ func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, e
 		return lifecycle.Message{}, err
 	}
 	if c.Feed() {
-		history, err := s.Read(ctx, channel, math.MaxInt64, 0)
+		history, err := s.history(ctx, channel, math.MaxInt64, 0)
 		if err != nil {
 			return lifecycle.Message{}, err
 		}
 		return event{Event: lifecycle.FeedReset(c, history.Top), offset: history.Top}.message(), nil
 	}
-	r, err := s.Get(ctx, c.Ref())
+	r, err := s.get(ctx, c.Ref())
 	if err != nil {
 		return lifecycle.Message{}, err
 	}
