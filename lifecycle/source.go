@@ -1,6 +1,10 @@
 package lifecycle
 
-import "context"
+import (
+	"context"
+
+	"github.com/hark-push/hark/stream"
+)
 
 // Source is where the events of a store are read, and heard of, by the key of their channel.
 //
@@ -28,10 +32,10 @@ type Source interface {
 
 	// Listen sets the function that is called with new messages of watched channels, those of one
 	// channel in order, though some may be missing or repeated: it only notifies. It may be called
-	// with messages of other channels too. A message without Event says that the end of the channel
-	// was replaced, as when a server without its newest writes takes over: offsets stand for other
-	// messages now. The function does not block for long. Listen is called once, before any other
-	// method.
+	// with messages of other channels too. A message without Event and Chunk says that the end of
+	// the channel was replaced, as when a server without its newest writes takes over: offsets stand
+	// for other messages now. The function does not block for long. Listen is called once, before
+	// any other method.
 	Listen(f func(channel string, m Message))
 }
 
@@ -47,9 +51,14 @@ type History struct {
 	Begin uint64
 }
 
-// Message is an event as it stands in a channel.
+// Message is an event, or a chunk of a stream, as it stands in a channel.
 type Message struct {
 	Offset uint64
-	Event  *Event
-	Last   bool // the request has ended with it, and was not redriven
+	// Span is how many offsets before Offset it covers too: 0 of an event, and of the bytes From
+	// up to To of a stream, whose Offset is To, those that follow on From.
+	Span  uint64
+	Event *Event
+	// Chunk is set instead of Event in the channel of a stream. See [stream.Chunk] for its offsets.
+	Chunk *stream.Chunk
+	Last  bool // the request has ended with it, and was not redriven; the stream is closed
 }
