@@ -76,7 +76,7 @@ var rooms = map[string][]string{
 	"gateway": {"lifecycle", "store", "backends", "processor/samples/drivers", "processor/worker", "cli", "github.com/alecthomas"},
 	"gateway/api": {
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
-		"gateway/lease", "gateway/strictjson", "gateway/wire", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
+		"gateway/lease", "gateway/strictjson", "gateway/wire", "gateway/durable", "stream", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
 	},
 	"gateway/api/field": {"lifecycle/suggest"},
 	"gateway/api/httpbody": {
@@ -96,12 +96,13 @@ var rooms = map[string][]string{
 	"gateway/intake": {"backoff", "gateway/authority", "golang.org/x"},
 	"gateway/lease":  {"lifecycle", "broker"},
 	"gateway/node": {
-		"lifecycle", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
+		"lifecycle", "stream", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
 		"gateway/api", "gateway/auth", "gateway/config", "gateway/filewatch", "gateway/intake", "gateway/lease", "gateway/wire",
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/strictjson": {},
-	"gateway/wire":       {"lifecycle", "hub", "store/codec"},
+	"gateway/wire":       {"lifecycle", "hub", "stream", "store/codec"},
+	"gateway/durable":    {"stream"},
 	// What only tests use.
 	"deploy":             {},
 	"docs":               {},

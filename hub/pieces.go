@@ -20,12 +20,12 @@ func (pieces) first(b []byte) int { return len(b) }
 
 func (p pieces) heartbeat(string) []byte { return p.framed(":\n") }
 
-// fits returns how many messages can be told: those in front of a text that does not survive, and
-// of the end of the stream itself.
-func (p pieces) fits(messages []Message) int {
+// fits returns how many messages of a channel with an epoch can be told: those in front of a text that
+// does not survive, of the loss of the stream, and of another one of its name.
+func (p pieces) fits(messages []Message, epoch string) int {
 	for i := range messages {
 		piece := messages[i].Piece
-		if piece.Gone || piece.Kind == PieceText && !piece.Plain && !p.base64 {
+		if piece.Gone || piece.Epoch != epoch || piece.Kind == PieceText && !piece.Plain && !p.base64 {
 			return i
 		}
 	}

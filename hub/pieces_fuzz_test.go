@@ -52,7 +52,7 @@ func wantedPieces(data []byte, cuts []byte, kind PieceKind, at uint64, closed bo
 		at += uint64(len(piece))
 		messages = append(messages, Message{
 			Offset: at, Span: uint64(len(piece)) - 1, Event: piece,
-			Piece: &Piece{Kind: kind, Plain: utf8.Valid(piece) && !bytes.ContainsAny(piece, "\r\ufeff"), Attempt: len(messages) / 2},
+			Piece: &Piece{Kind: kind, Plain: utf8.Valid(piece) && !bytes.ContainsAny(piece, "\r\ufeff"), Attempt: len(messages) / 2, Epoch: "tag"},
 		})
 	}
 	for _, n := range cuts {
@@ -69,7 +69,7 @@ func wantedPieces(data []byte, cuts []byte, kind PieceKind, at uint64, closed bo
 		add(data)
 	}
 	if closed {
-		messages = append(messages, Message{Offset: at + 1, Event: []byte{}, Last: true, Piece: &Piece{Kind: kind, Plain: true}})
+		messages = append(messages, Message{Offset: at + 1, Event: []byte{}, Last: true, Piece: &Piece{Kind: kind, Plain: true, Epoch: "tag"}})
 	}
 	return messages
 }
@@ -104,7 +104,7 @@ func FuzzPieces(f *testing.F) {
 		b := &batch{channel: "stream:a", epoch: "tag", messages: messages, top: top, cursor: 77}
 		for form := formDurable; form < forms; form++ {
 			transport := transports[form].(StreamTransport)
-			n := transports[form].(interface{ fits([]Message) int }).fits(messages)
+			n := transports[form].(interface{ fits([]Message, string) int }).fits(messages, "tag")
 			if plain := slices.IndexFunc(messages, func(m Message) bool { return !m.Piece.Plain }); kind != PieceText || plain < 0 || strings.Contains(fmt.Sprintf("%+v", transport), "base64:true") {
 				if n != len(messages) {
 					t.Fatalf("transport %d tells %d of %d messages", form, n, len(messages))

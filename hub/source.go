@@ -70,7 +70,9 @@ type Message struct {
 func (m *Message) first() uint64 { return m.Offset - m.Span }
 
 // ends reports whether it is the end of a stream, which has an offset and no bytes.
-func (m *Message) ends() bool { return m.Piece != nil && m.Last && len(m.Event) == 0 }
+func (m *Message) ends() bool {
+	return m.Piece != nil && m.Last && len(m.Event) == 0 && !m.Piece.Gone
+}
 
 // Piece is what the bytes of a message of a stream are.
 type Piece struct {
@@ -78,8 +80,9 @@ type Piece struct {
 	// Plain says that the bytes of a text survive as lines of server-sent events: it is UTF-8
 	// without CR and without U+FEFF.
 	Plain   bool
-	Attempt int  // of the output of a request: whose bytes they are; else 0
-	Gone    bool // the stream is not there any more, and there are no bytes
+	Attempt int    // of the output of a request: whose bytes they are; else 0
+	Epoch   string // of the stream, see [Channel]: one that comes later may have its name
+	Gone    bool   // the stream is not there any more, and there are no bytes
 }
 
 // PieceKind says how bytes are told.

@@ -195,7 +195,7 @@ func (s *stream) send(sub *subscription, b *batch, history bool) {
 	if s.turned {
 		return
 	}
-	n := transports[s.form].(interface{ fits([]Message) int }).fits(b.messages)
+	n := transports[s.form].(interface{ fits([]Message, string) int }).fits(b.messages, b.epoch)
 	if n > 0 {
 		if t, ok := transports[s.form].(native); ok {
 			if attempt := int32(b.messages[0].Piece.Attempt); attempt != s.attempt {

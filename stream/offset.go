@@ -23,14 +23,15 @@ func (s *Stream) AppendOffset(dst []byte, position uint64) []byte {
 
 // Position reads an offset of the stream. [ErrOffset] if it has none such: because it is of another
 // stream, lies behind the end, or, of JSON messages, is made up. A caller with the bytes at hand
-// has to see that an offset of JSON messages is the beginning of one.
+// has to see that an offset of JSON messages is the beginning of one. The beginning has no tag: who
+// has seen nothing of another stream misses nothing of this one.
 func (s *Stream) Position(offset string) (uint64, error) {
 	digits, tag, ok := strings.Cut(offset, "_")
-	if !ok || len(digits) != offsetDigits || tag != s.Tag {
+	if !ok || len(digits) != offsetDigits {
 		return 0, ErrOffset
 	}
 	position, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || position > s.Tail {
+	if err != nil || position > s.Tail || position > 0 && tag != s.Tag {
 		return 0, ErrOffset
 	}
 	return position, nil

@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"unicode/utf8"
@@ -34,7 +33,7 @@ type cutter struct {
 func (c *cutter) tell(m lifecycle.Message, f func(hub.Message)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.Chunk == nil || m.Chunk.Gone {
+	if m.Chunk == nil {
 		c.rest = nil
 		f(hub.Message{Offset: m.Offset})
 		return
@@ -45,9 +44,16 @@ func (c *cutter) tell(m lifecycle.Message, f func(hub.Message)) {
 // add passes on what is whole with a chunk.
 func (c *cutter) add(m lifecycle.Message, f func(hub.Message)) {
 	chunk := m.Chunk
+	if chunk.Gone {
+		c.rest = nil
+		gone := gone()
+		gone.Offset = m.Offset
+		f(gone)
+		return
+	}
 	if m.Last {
 		c.flush(f)
-		f(hub.Message{Offset: m.Offset, Event: []byte{}, Last: true, Piece: &hub.Piece{Kind: c.kind, Plain: true, Attempt: chunk.Attempt}})
+		f(hub.Message{Offset: m.Offset, Event: []byte{}, Last: true, Piece: &hub.Piece{Kind: c.kind, Plain: true, Attempt: chunk.Attempt, Epoch: chunk.Tag}})
 		return
 	}
 	data, from := chunk.Bytes, chunk.From
@@ -60,7 +66,7 @@ func (c *cutter) add(m lifecycle.Message, f func(hub.Message)) {
 	default:
 		data, from = slices.Concat(c.rest, data), c.at
 	}
-	c.of = stream.Chunk{Type: chunk.Type, Attempt: chunk.Attempt}
+	c.of = stream.Chunk{Type: chunk.Type, Tag: chunk.Tag, Attempt: chunk.Attempt}
 	n := whole(c.kindOf(chunk.Type), data)
 	c.rest, c.at = bytes.Clone(data[n:]), from+uint64(n)
 	c.pass(data[:n], from, f)
@@ -80,7 +86,7 @@ func (c *cutter) pass(data []byte, from uint64, f func(hub.Message)) {
 	kind := c.kindOf(c.of.Type)
 	f(hub.Message{
 		Offset: from + uint64(len(data)), Span: uint64(len(data)) - 1, Event: data,
-		Piece: &hub.Piece{Kind: kind, Plain: kind == hub.PieceText && plain(data), Attempt: c.of.Attempt},
+		Piece: &hub.Piece{Kind: kind, Plain: kind == hub.PieceText && plain(data), Attempt: c.of.Attempt, Epoch: c.of.Tag},
 	})
 }
 
@@ -135,9 +141,6 @@ func (s *source) readStream(ctx context.Context, channel string, after uint64, l
 	take := func(m hub.Message) { out.Messages = append(out.Messages, m) }
 	for at := after; ; {
 		h, err := s.from.Read(ctx, channel, at, limit)
-		if errors.Is(err, stream.ErrNotFound) || errors.Is(err, stream.ErrGone) || errors.Is(err, lifecycle.ErrNotFound) {
-			return hub.History{}, nil
-		}
 		if err != nil {
 			return hub.History{}, err
 		}
@@ -146,15 +149,11 @@ func (s *source) readStream(ctx context.Context, channel string, after uint64, l
 			return out, nil
 		}
 		for _, m := range h.Messages {
-			if m.Chunk == nil || m.Chunk.Gone {
+			if m.Chunk == nil { // a store says that only of what it tells
 				continue
 			}
 			at = m.Offset
 			c.add(m, take)
-		}
-		if h.Ended && at == h.Top-1 {
-			at = h.Top
-			c.add(lifecycle.Message{Offset: at, Last: true, Chunk: &stream.Chunk{}}, take)
 		}
 		if at >= h.Top {
 			out.Top -= uint64(len(c.rest))
@@ -169,5 +168,5 @@ func (s *source) readStream(ctx context.Context, channel string, after uint64, l
 // gone is told to who follows a stream that was deleted, or whose end was lost: what it has read does
 // not hold any more.
 func gone() hub.Message {
-	return hub.Message{Event: []byte{}, Piece: &hub.Piece{Gone: true}}
+	return hub.Message{Event: []byte{}, Last: true, Piece: &hub.Piece{Gone: true}}
 }
