@@ -137,6 +137,7 @@ func New(o Options) *API {
 	if o.MaxChunk <= 0 {
 		o.MaxChunk = 1 << 20
 	}
+	o.MaxChunk = min(o.MaxChunk, o.MaxBody)
 	if o.MaxOutput <= 0 {
 		o.MaxOutput = 64 << 20
 	}

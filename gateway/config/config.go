@@ -380,7 +380,7 @@ func (c *Config) check() error {
 		settings.Between("callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000),
 		settings.Between("body-stall", c.BodyStall, time.Second, time.Hour),
 		settings.Between("max-wait", c.MaxWait, 0, 10*time.Minute),
-		settings.Between("max-chunk", c.MaxChunk, 1, c.MaxBody),
+		settings.Between("max-chunk", c.MaxChunk, 1, 1<<30),
 		settings.Between("max-output", c.MaxOutput, 1, 1<<40),
 		settings.Between("long-poll", c.LongPoll, 100*time.Millisecond, 10*time.Minute),
 		settings.Between("timeout", c.Timeout, time.Millisecond, c.MaxTimeout),
