@@ -192,7 +192,8 @@ func (b *batch) deliver(subs []*subscription) {
 			continue
 		default:
 			rest, whole := b.after(s.last) // if it is a repetition in part
-			if !whole {                    // a notification was missed, or it was read in other pieces
+			if !whole {
+				// A notification was missed, or a part of this was read already.
 				s.live = false
 				s.hold(b.messages)
 				s.ch.hub.resync(s)

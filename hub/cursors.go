@@ -7,10 +7,10 @@ import (
 )
 
 // cursors are what a client of a durable stream gives back when it calls again, so that no cache
-// answers with what it has answered before (PROTOCOL.md of Durable Streams, section 10.1): never one
-// that a client has got already. All who follow a stream share the bytes of its pieces, and with
-// them the cursor. So it is the time in milliseconds, instead of an interval of 20 s and something
-// random for who has that already, and never stands still.
+// answers with what it has answered before (PROTOCOL.md of Durable Streams, section 10.1): never
+// one that a client has got already. All who follow a stream share the bytes of its pieces, and
+// with them the cursor. So it is the time in milliseconds, instead of an interval of 20 s and
+// something random for who has that already, and never stands still.
 type cursors struct{ last atomic.Uint64 }
 
 // cursorsBegin is what the protocol counts from.

@@ -9,9 +9,9 @@ import (
 )
 
 // durable are server-sent events as Durable Streams has them (PROTOCOL.md, section 5.8): each piece
-// is an event "data", with an event "control" behind it that says where its reader is, in one write,
-// because a reader hands out what it has read when that comes. A native EventSource that reads them
-// finds the id where it looks for it.
+// is an event "data", with an event "control" behind it that says where its reader is, in one
+// write, because a reader hands out what it has read when that comes. A native EventSource that
+// reads them finds the id where it looks for it.
 //
 // Its readers take a connection that breaks off for broken, and come back after one that has ended.
 // So whatever ends one that can be resumed ends the body, too, behind a control event; and never
@@ -19,9 +19,9 @@ import (
 // transport for one that does not get through, and polls.
 type durable struct{ pieces }
 
-// Durable returns the transport of server-sent events by Durable Streams; with base64 the bytes of a
-// text are told in that, as those of other media types are anyway, and only those of JSON are not.
-// Cursors, see [StreamOptions], are in its control events.
+// Durable returns the transport of server-sent events by Durable Streams; with base64 the bytes of
+// a text are told in that, as those of other media types are anyway, and only those of JSON are
+// not. Cursors, see [StreamOptions], are in its control events.
 func Durable(chunked, base64 bool) StreamTransport {
 	return durable{pieces{body{chunked}, base64}}
 }

@@ -8,9 +8,9 @@ import (
 )
 
 // native are server-sent events for the EventSource of a browser (WHATWG HTML, section 9.2), which
-// comes back by itself with the id that it has got last: a block for each piece, or for each message
-// of JSON, with nothing but the bytes and the id. The beginning, another attempt and the end have
-// names, as those of events have.
+// comes back by itself with the id that it has got last: a block for each piece, or for each
+// message of JSON, with nothing but the bytes and the id. The beginning, another attempt and the
+// end have names, as those of events have.
 type native struct{ pieces }
 
 // Native returns the transport of streams for an EventSource; with base64 the bytes of a text are

@@ -20,8 +20,8 @@ func (pieces) first(b []byte) int { return len(b) }
 
 func (p pieces) heartbeat(string) []byte { return p.framed(":\n") }
 
-// fits returns how many messages of a channel with an epoch can be told: those in front of a text that
-// does not survive, of the loss of the stream, and of another one of its name.
+// fits returns how many messages of a channel with an epoch can be told: those in front of a text
+// that does not survive, of the loss of the stream, and of another one of its name.
 func (p pieces) fits(messages []Message, epoch string) int {
 	for i := range messages {
 		piece := messages[i].Piece
@@ -37,9 +37,9 @@ func (p pieces) encoded(kind PieceKind) bool {
 	return kind == PieceBytes || kind == PieceText && p.base64
 }
 
-// appendData appends the data lines of a block (WHATWG HTML, section 9.2.6). What stands in front of
-// the bytes of a line is as short as it can be: one space there is dropped by who reads, so it has to
-// be there only in front of another one. So a reader that looks for "data:" finds it.
+// appendData appends the data lines of a block (WHATWG HTML, section 9.2.6). What stands in front
+// of the bytes of a line is as short as it can be: one space there is dropped by who reads, so it
+// has to be there only in front of another one. So a reader that looks for "data:" finds it.
 func (p pieces) appendData(dst []byte, m *Message) []byte {
 	if p.encoded(m.Piece.Kind) {
 		return append(base64.StdEncoding.AppendEncode(append(dst, dataLine...), m.Event), '\n')
@@ -62,9 +62,9 @@ const (
 // positionDigits is how wide positions are in offsets.
 const positionDigits = 16
 
-// appendOffset appends an offset as clients of a stream have it: a position with its digits, and the
-// tag of the stream, which is the epoch of its channel. It is stream.Stream.Offset, of which this
-// package knows nothing; a test holds the two together.
+// appendOffset appends an offset as clients of a stream have it: a position with its digits, and
+// the tag of the stream, which is the epoch of its channel. It is stream.Stream.Offset, of which
+// this package knows nothing; a test holds the two together.
 func appendOffset(dst []byte, position uint64, epoch string) []byte {
 	var digits [20]byte
 	text := strconv.AppendUint(digits[:0], position, 10)

@@ -16,8 +16,8 @@ import (
 // block is what a reader of server-sent events dispatches.
 type block struct{ name, data, id string }
 
-// dispatched reads an event stream by the letter of WHATWG HTML, section 9.2.6: any of the three ends
-// of a line, one space behind the colon dropped, data joined by line feeds, what is not UTF-8
+// dispatched reads an event stream by the letter of WHATWG HTML, section 9.2.6: any of the three
+// ends of a line, one space behind the colon dropped, data joined by line feeds, what is not UTF-8
 // replaced.
 func dispatched(text string) (all []block) {
 	text = strings.ToValidUTF8(text, "\uFFFD")

@@ -112,7 +112,8 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 	return nil
 }
 
-// answerFields returns the fields that were set for the answer to a call, as the hub is to send them.
+// answerFields returns the fields that were set for the answer to a call, as the hub is to send
+// them.
 func answerFields(c *fiber.Ctx) http.Header {
 	header := make(http.Header)
 	for key, value := range c.Response().Header.All() {

@@ -21,8 +21,8 @@ import (
 )
 
 // routeStreams is the table of the streams of a caller's own, which speak Durable Streams (see
-// package durable). That has clients send options that are not of the protocol, for whoever stands in
-// between.
+// package durable). That has clients send options that are not of the protocol, for whoever stands
+// in between.
 func (a *API) routeStreams(client func(handler) fiber.Handler) {
 	streams := func(h handler) fiber.Handler {
 		next := client(h)

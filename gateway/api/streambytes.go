@@ -25,8 +25,8 @@ type part struct {
 }
 
 // bytesOf returns a part of a stream, which is read from the store while it is sent. JSON messages
-// come as an array (PROTOCOL.md, section 9.1.5), which has as many bytes and one more: each line feed
-// behind one becomes a comma, and the last one the end.
+// come as an array (PROTOCOL.md, section 9.1.5), which has as many bytes and one more: each line
+// feed behind one becomes a comma, and the last one the end.
 func (a *API) bytesOf(name stream.Name, s *stream.Stream, from, to uint64) part {
 	size := to - from
 	if !s.JSON() {
@@ -63,8 +63,8 @@ func (p part) send(c *fiber.Ctx) error {
 	return httpbody.SendParts(c, []io.WriterTo{p.Section}, int(p.size))
 }
 
-// awaitStream returns a stream once it has something behind a position or is closed, or as it is when
-// the time for long polls has passed, the server drains, or the client has hung up.
+// awaitStream returns a stream once it has something behind a position or is closed, or as it is
+// when the time for long polls has passed, the server drains, or the client has hung up.
 func (a *API) awaitStream(c *fiber.Ctx, caller auth.Caller, name stream.Name, s stream.Stream, from uint64) (stream.Stream, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, a.LongPoll)
 	defer cancel()
@@ -104,8 +104,8 @@ func (a *API) awaitStream(c *fiber.Ctx, caller auth.Caller, name stream.Name, s 
 }
 
 // needsBase64 reports whether the bytes of a stream are told in base64 to one who follows it from a
-// position on: all but JSON and texts, and a text if what comes first would not survive as lines. If
-// such bytes come later its connection ends in front of them, and it comes back.
+// position on: all but JSON and texts, and a text if what comes first would not survive as lines.
+// If such bytes come later its connection ends in front of them, and it comes back.
 func (a *API) needsBase64(name stream.Name, s *stream.Stream, from uint64) (bool, error) {
 	switch wire.PieceKind(s.Type) {
 	case hub.PieceBytes:
@@ -138,9 +138,9 @@ const holdTime = 10 * time.Second
 // holdPause is what lies between two tries.
 const holdPause = 100 * time.Millisecond
 
-// hold makes a change of a stream, and waits for a store that is away. What may be repeated, because
-// the store knows it again, is tried until it is back. Else nobody knows whether a try has gone
-// through, so only such calls wait as come while the store is known to be away.
+// hold makes a change of a stream, and waits for a store that is away. What may be repeated,
+// because the store knows it again, is tried until it is back. Else nobody knows whether a try has
+// gone through, so only such calls wait as come while the store is known to be away.
 func (a *API) hold(repeats bool, change func(context.Context) error) error {
 	end := time.Now().Add(holdTime)
 	if a.away.Load() && a.Ready != nil {

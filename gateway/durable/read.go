@@ -90,8 +90,8 @@ var epoch = time.Date(2024, time.October, 9, 0, 0, 0, 0, time.UTC)
 
 // Cursor returns what a reader by long poll gives back with its next call, so that no cache answers
 // that with what it has answered before: the number of the interval in which now lies, or, for one
-// that has this already or a later one, something beyond what it has. random returns a number from 0
-// up to n, n excluded.
+// that has this already or a later one, something beyond what it has. random returns a number from
+// 0 up to n, n excluded.
 func Cursor(now time.Time, got string, random func(n int) int) string {
 	next := max(int64(now.Sub(epoch)/interval), 0)
 	if had, ok := number(got, maxInteger); ok && had >= next {
@@ -101,8 +101,8 @@ func Cursor(now time.Time, got string, random func(n int) int) string {
 	return strconv.FormatInt(next, 10)
 }
 
-// ETag returns the tag of what lies from one position up to another; of a stream that is closed it is
-// another one (section 10.1).
+// ETag returns the tag of what lies from one position up to another; of a stream that is closed it
+// is another one (section 10.1).
 func ETag(s *stream.Stream, from, to uint64) string {
 	tag := `"` + s.Tag + ":" + strconv.FormatUint(from, 10) + ":" + strconv.FormatUint(to, 10)
 	if s.Closed {

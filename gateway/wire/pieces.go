@@ -12,10 +12,10 @@ import (
 	"github.com/hark-push/hark/stream"
 )
 
-// Stores tell of a stream in chunks, which end where an append ended, or a page. Who reads gets them
-// as pieces that can be understood by themselves: of JSON whole messages, of a text whole characters.
-// What is not whole waits for its rest, and of a text for the end of the stream: then it is told as it
-// is.
+// Stores tell of a stream in chunks, which end where an append ended, or a page. Who reads gets
+// them as pieces that can be understood by themselves: of JSON whole messages, of a text whole
+// characters. What is not whole waits for its rest, and of a text for the end of the stream: then
+// it is told as it is.
 
 // cutter makes pieces of the chunks of a channel, as they come. The zero value is ready.
 type cutter struct {
@@ -127,14 +127,14 @@ func whole(kind hub.PieceKind, data []byte) int {
 	return len(data)
 }
 
-// plain reports whether a text survives as lines of server-sent events (WHATWG HTML, section 9.2.5):
-// there CR ends a line as LF does, what is no UTF-8 is replaced, and decoders drop U+FEFF.
+// plain reports whether a text survives as lines of server-sent events (WHATWG HTML, section
+// 9.2.5): there CR ends a line as LF does, what is no UTF-8 is replaced, and decoders drop U+FEFF.
 func plain(text []byte) bool {
 	return bytes.IndexByte(text, '\r') < 0 && utf8.Valid(text) && !bytes.Contains(text, []byte("\ufeff"))
 }
 
-// readStream is Read for the channel of a stream. Its answer ends where a piece does, also if more is
-// there: with so many bytes that are not whole that is the top.
+// readStream is Read for the channel of a stream. Its answer ends where a piece does, also if more
+// is there: with so many bytes that are not whole that is the top.
 func (s *source) readStream(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
 	var c cutter
 	var out hub.History
@@ -165,8 +165,8 @@ func (s *source) readStream(ctx context.Context, channel string, after uint64, l
 	}
 }
 
-// gone is told to who follows a stream that was deleted, or whose end was lost: what it has read does
-// not hold any more.
+// gone is told to who follows a stream that was deleted, or whose end was lost: what it has read
+// does not hold any more.
 func gone() hub.Message {
 	return hub.Message{Event: []byte{}, Last: true, Piece: &hub.Piece{Gone: true}}
 }

@@ -168,8 +168,8 @@ func readAll(t *testing.T, source hub.Source, kind hub.PieceKind) gather {
 	}
 }
 
-// TestNotificationIsMissed: what follows on one that did not come is passed on by itself, so that its
-// follower sees the gap.
+// TestNotificationIsMissed: what follows on one that did not come is passed on by itself, so that
+// its follower sees the gap.
 func TestNotificationIsMissed(t *testing.T) {
 	store := &streams{page: 100, mime: "text/plain"}
 	source := wire.Source(store)
