@@ -146,9 +146,13 @@ func (s *stream) silence() {
 // StreamHeader returns the fields of a stream's answer, besides those that say how its body is
 // framed.
 func StreamHeader(t StreamTransport) http.Header {
+	caches := "no-store"
+	if t.form().ofStream() { // there are readers of streams that look for this, too
+		caches = "no-cache, no-store"
+	}
 	return http.Header{
 		"Content-Type":      {t.mediaType()},
-		"Cache-Control":     {"no-store"},
+		"Cache-Control":     {caches},
 		"X-Accel-Buffering": {"no"}, // nginx: pass on at once
 	}
 }
