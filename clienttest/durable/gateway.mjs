@@ -22,7 +22,9 @@ export async function start({ args = [], ...rest } = {}) {
     listen: `127.0.0.1:${port}`,
     ...rest,
     args: [
-      `--public-url=http://127.0.0.1:${port}`, '--long-poll=1s', // some tests wait for the end of one, for 5 s
+      `--public-url=http://127.0.0.1:${port}`,
+      '--origins=https://example.com', // the page that one test is
+      '--long-poll=1s', // some wait for the end of one, for 5 s
       ...(redis ? [`--redis=${redis}`, `--prefix=streams${port}`] : []), ...args,
     ],
   });

@@ -151,7 +151,7 @@ func (a *API) appendStream(c *fiber.Ctx, _ auth.Caller, name stream.Name) error 
 	}
 	c.Set(durable.FieldEpoch, strconv.FormatInt(p.Epoch, 10))
 	c.Set(durable.FieldProducerSeq, strconv.FormatInt(added.Seq, 10))
-	if added.Repeated && tried == 1 {
+	if added.Repeated && tried == 1 || len(appended.Body) == 0 {
 		return c.SendStatus(fiber.StatusNoContent)
 	}
 	c.Status(fiber.StatusOK) // also if it was a try of this call that had gone through

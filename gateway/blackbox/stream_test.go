@@ -315,7 +315,7 @@ func TestStreamProducers(t *testing.T) {
 	const path = "/v1/stream/producer"
 	s.call("PUT", path, nil, textType).want(201)
 	by := func(epoch, seq int) answer {
-		return s.call("POST", path, []byte(fmt.Sprint(epoch, seq, ";")), textType, "Producer-Id: p", fmt.Sprint("Producer-Epoch: ", epoch), fmt.Sprint("Producer-Seq: ", seq))
+		return s.call("POST", path, fmt.Appendf(nil, "%d.%d;", epoch, seq), textType, "Producer-Id: p", fmt.Sprint("Producer-Epoch: ", epoch), fmt.Sprint("Producer-Seq: ", seq))
 	}
 	by(0, 0).want(200)
 	if again := by(0, 0).want(204); again.header.Get("Producer-Seq") != "0" || again.header.Get("Producer-Epoch") != "0" {
@@ -329,7 +329,7 @@ func TestStreamProducers(t *testing.T) {
 	if stale := by(0, 1); stale.problem(403, "producer-stale") == nil || stale.header.Get("Producer-Epoch") != "1" {
 		t.Errorf("%v", stale.header)
 	}
-	if got := s.call("GET", path, nil).want(200).body; string(got) != "0 0 ;1 0 ;" {
+	if got := s.call("GET", path, nil).want(200).body; string(got) != "0.0;1.0;" {
 		t.Errorf("%q", got)
 	}
 }
