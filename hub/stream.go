@@ -185,7 +185,8 @@ func (s *stream) transport() StreamTransport { return transports[s.form].(Stream
 // there is is told so, because it may be long until something comes.
 func (s *stream) begin(_ *subscription, at, top uint64, recovered bool) {
 	if t, ok := transports[s.form].(durable); ok && recovered && at == top {
-		_ = s.write(t.caughtUp(at, s.sub.ch.epoch, s.hub.cursors.next()), true) // a failure has closed the outbox
+		// A failure has closed the outbox.
+		_ = s.write(t.caughtUp(at, s.sub.ch.epoch, s.hub.cursors.next()), true)
 	}
 }
 

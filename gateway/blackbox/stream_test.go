@@ -21,8 +21,8 @@ import (
 
 const textType = "Content-Type: text/plain"
 
-// TestStreams: a stream is made once, appended to, read from any offset, closed and deleted, and says
-// with each answer where to go on.
+// TestStreams: a stream is made once, appended to, read from any offset, closed and deleted, and
+// says with each answer where to go on.
 func TestStreams(t *testing.T) {
 	s := start(t)
 	const path = "/v1/stream/a/b%20c"
@@ -192,8 +192,8 @@ func TestStreamIsFollowed(t *testing.T) {
 }
 
 // TestTextThatTurnsOut: a text in which something comes that lines cannot say ends its reader's
-// connection in front of that, behind a control, no earlier than a second after it began; from there
-// on it comes in base64.
+// connection in front of that, behind a control, no earlier than a second after it began; from
+// there on it comes in base64.
 func TestTextThatTurnsOut(t *testing.T) {
 	s := start(t)
 	const path = "/v1/stream/turns"
@@ -217,8 +217,8 @@ func TestTextThatTurnsOut(t *testing.T) {
 	}
 }
 
-// TestStreamsDrain: a gateway that goes away ends its readers' connections cleanly, behind a control,
-// and answers those that poll at once.
+// TestStreamsDrain: a gateway that goes away ends its readers' connections cleanly, behind a
+// control, and answers those that poll at once.
 func TestStreamsDrain(t *testing.T) {
 	s := start(t, "--long-poll=10m", "--drain=5s")
 	const path = "/v1/stream/drain"
@@ -242,8 +242,8 @@ func TestStreamsDrain(t *testing.T) {
 	s.stop()
 }
 
-// TestEventSourceFollowsStream: a client of server-sent events that knows nothing of Durable Streams
-// gets the bytes, comes back with its id, and is told of the end.
+// TestEventSourceFollowsStream: a client of server-sent events that knows nothing of Durable
+// Streams gets the bytes, comes back with its id, and is told of the end.
 func TestEventSourceFollowsStream(t *testing.T) {
 	s := start(t)
 	const path = "/v1/stream/native"
@@ -280,8 +280,8 @@ func TestEventSourceFollowsStream(t *testing.T) {
 	}
 }
 
-// TestStreamDeleted: who follows a stream that is deleted, or waits for it, finds out; one that comes
-// later with its name is another one.
+// TestStreamDeleted: who follows a stream that is deleted, or waits for it, finds out; one that
+// comes later with its name is another one.
 func TestStreamDeleted(t *testing.T) {
 	s := start(t, "--long-poll=10m")
 	const path = "/v1/stream/deleted"
@@ -348,7 +348,8 @@ func TestStreamBounds(t *testing.T) {
 	}
 }
 
-// TestStreamReadsAll: however much there is, and however it was appended, one read brings all of it.
+// TestStreamReadsAll: however much there is, and however it was appended, one read brings all of
+// it.
 func TestStreamReadsAll(t *testing.T) {
 	s := start(t)
 	want := make([]byte, 0, 5<<20)
