@@ -119,10 +119,16 @@ type Store struct {
 	alone    bool     // whether all subscribe at the server that publishes, and it tells of them
 	writers  writers
 	works    works
+
+	streamWriters streamWriters
+
 	clock    link.Clock
 	recent   recent
 	taken    recent     // records of work that was taken, and is about to be started
-	changing keyedMutex // by id, of the requests that are being changed
+	changing keyedMutex // by id, of the requests that are being changed, and by key, of the streams
+	streams  recentStreams
+	appends  appends
+	places   places // of watched streams
 	name     string     // of this process
 	// When a sweep last saw what is due, in ns on this process's clock; 0: never.
 	swept  atomic.Int64
@@ -184,7 +190,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.prepare(bound, ctx); err != nil {
 		return nil, errors.Join(opening(err), s.client.Close())
 	}
-	s.writers, s.works = s.newWriters(), s.newWorks()
+	s.writers, s.works, s.streamWriters = s.newWriters(), s.newWorks(), s.newStreamWriters()
 	s.start()
 	return s, nil
 }

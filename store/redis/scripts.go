@@ -121,6 +121,16 @@ var (
 	slotsScript string
 	//go:embed scripts/seek.lua
 	seekScript string
+	//go:embed scripts/stream_append.lua
+	streamAppendScript string
+	//go:embed scripts/stream_due.lua
+	streamDueScript string
+	//go:embed scripts/stream_look.lua
+	streamLookScript string
+	//go:embed scripts/stream_void.lua
+	streamVoidScript string
+	//go:embed scripts/stream_write.lua
+	streamWriteScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
@@ -205,6 +215,21 @@ func (s *Store) newWorks() works {
 	return works{
 		leave: of(workHeldScript, workLeaveScript), pass: of(workPassScript), put: of(workThereScript, workPutScript), back: of(workHeldScript, workReturnScript),
 		revive: of(workThereScript, workReviveScript), take: of(workHeldScript, workTakeScript), tend: of(workHeldScript, workTendScript),
+	}
+}
+
+// streamScripts are those of streams that publish nothing, streamWriters those that do.
+var streamScripts = struct{ due, look, void *goredis.Script }{
+	due: script(streamDueScript), look: script(streamLookScript), void: script(streamVoidScript),
+}
+
+type streamWriters struct{ append, write *goredis.Script }
+
+func (s *Store) newStreamWriters() streamWriters {
+	settings := fmt.Sprintf("local publish = '%s'\n", s.publish)
+	return streamWriters{
+		append: script(recordScript, settings, streamAppendScript, manyScript),
+		write:  script(recordScript, settings, streamWriteScript),
 	}
 }
 

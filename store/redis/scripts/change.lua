@@ -5,6 +5,14 @@ local now = ARGV[1]
 -- An argument, unless it stands there only because another one comes behind it.
 local function given(argument) return argument ~= '' and argument or nil end
 
+-- Tells who follows the output of a request that it is closed (e), or open again (o): with what is known of it, which is nothing if nobody has appended to it.
+local function tell_output(what, name)
+  local key = 'output:' .. name
+  if has_subscribers(key) then
+    call(publish, tag .. 'b:' .. key, what .. (call('GET', tag .. 'y:' .. key) or ''))
+  end
+end
+
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
@@ -95,9 +103,10 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       if call('EXISTS', tag .. 'dead:' .. route) == 0 then
         call('ZREM', tag .. 'dead', route)
       end
-      for _, kind in ipairs({ 'h:', 'i:', 'a:' }) do
+      for _, kind in ipairs({ 'h:', 'i:', 'a:', 'y:output:', 'd:output:', 'z:output:' }) do
         call('PERSIST', tag .. kind .. name)
       end
+      tell_output('o', name)
     end
   end
   if slot then
@@ -140,6 +149,13 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('PEXPIRE', tag .. 'i:' .. name, ended)
     if given(answers) then
       call('PEXPIRE', tag .. 'a:' .. name, ended)
+    end
+    if call('PEXPIRE', tag .. 'y:output:' .. name, ended) == 1 then
+      call('PEXPIRE', tag .. 'd:output:' .. name, ended)
+      call('PEXPIRE', tag .. 'z:output:' .. name, ended)
+    end
+    if was ~= status then
+      tell_output('e', name)
     end
   end
   if cancels then
