@@ -110,15 +110,15 @@ func (o Options) withDefaults() Options {
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
 type Store struct {
-	options  Options
-	log      *slog.Logger
-	client   *link.Client
-	tags     []string // the beginning of every key of each partition
-	all      []int    // the partitions
-	publish  string   // the command that publishes: PUBLISH or SPUBLISH
-	alone    bool     // whether all subscribe at the server that publishes, and it tells of them
-	writers  writers
-	works    works
+	options Options
+	log     *slog.Logger
+	client  *link.Client
+	tags    []string // the beginning of every key of each partition
+	all     []int    // the partitions
+	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	alone   bool     // whether all subscribe at the server that publishes, and it tells of them
+	writers writers
+	works   works
 
 	streamWriters streamWriters
 
@@ -129,7 +129,7 @@ type Store struct {
 	streams  recentStreams
 	appends  appends
 	places   places // of watched streams
-	name     string     // of this process
+	name     string // of this process
 	// When a sweep last saw what is due, in ns on this process's clock; 0: never.
 	swept  atomic.Int64
 	usages usages

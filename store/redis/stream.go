@@ -24,9 +24,10 @@ var _ stream.Store = (*Store)(nil)
 // kept is what is stored of a stream beside its bytes: its value of y:.
 type kept struct {
 	stream.Stream
-	// The token of the last write, and behind it the last one of other processes that have written
-	// it, as far as they are among the last keptTokens: whoever does not know whether his write was
-	// made looks for it there. Each is named by the process that wrote, see nameSize.
+	// The token of the last write, and behind it those of writes before: whoever does not know
+	// whether his was made looks for it there. A token begins with a name of the process that wrote,
+	// see nameSize. Each process keeps ownTokens of its own, so that one that writes often does not
+	// drive out those of others; there are keptTokens in all.
 	tokens string
 	sum    uint32 // of the bytes behind the last whole chunk of its own
 
@@ -35,6 +36,7 @@ type kept struct {
 
 const (
 	keptTokens = 8
+	ownTokens  = 3
 	nameSize   = 6
 )
 
@@ -64,10 +66,15 @@ func (s *Store) next(k *kept, is stream.Stream, bytes []byte) (next *kept, sums 
 	length := uint64(0)
 	if k != nil {
 		next.partition, next.sum, length = k.partition, k.sum, k.Tail-k.own()
+		own := 1
 		for rest := k.tokens; rest != "" && len(next.tokens) < keptTokens*tokenSize; rest = rest[tokenSize:] {
-			if !strings.HasPrefix(rest, s.name[:nameSize]) {
-				next.tokens += rest[:tokenSize]
+			if strings.HasPrefix(rest, s.name[:nameSize]) {
+				own++
+				if own > ownTokens {
+					continue
+				}
 			}
+			next.tokens += rest[:tokenSize]
 		}
 	}
 	for len(bytes) > 0 {

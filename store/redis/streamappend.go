@@ -253,8 +253,15 @@ func (s *Store) appendDecided(ctx context.Context, n stream.Name, v *view, d dec
 	}
 	head := next.head(d.is.Tail-uint64(len(d.stored)), len(d.stored))
 	args := []any{key, v.k.token(), next.encode(), due, owner, most, head, d.stored, sums}
+	var r *record
 	if n.Output() {
 		args = append(args, id, fence)
+		if !v.r.HasOutput {
+			r = new(record)
+			*r = *v.r
+			r.HasOutput, r.token, r.event = true, newToken(), ""
+			args = append(args, r.append(make([]byte, 0, recordSize)))
+		}
 	}
 	run := s.client.RunTask
 	if len(d.stored) > stageSize {
@@ -271,6 +278,9 @@ func (s *Store) appendDecided(ctx context.Context, n stream.Name, v *view, d dec
 	switch answer.Verdict() {
 	case "ok":
 		s.streams.put(key, next)
+		if r != nil {
+			s.recent.put(r)
+		}
 		s.usages.taken(owner, partition, lifecycle.Usage{Bytes: int64(len(d.stored))})
 		return *v, nil
 	case "conflict":

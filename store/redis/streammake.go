@@ -248,7 +248,12 @@ func (s *Store) unpoint(ctx context.Context, n stream.Name, f found) error {
 	if err != nil || answer.Text(0) != "" {
 		return err
 	}
-	_, err = s.write(ctx, s.partition(n.Key()), "", change{name: n, raw: [2]rawPointer{rawPointer(f.pointer), ""}})
+	return s.dropPointer(ctx, n, f)
+}
+
+// dropPointer removes a pointer, unless there is another one.
+func (s *Store) dropPointer(ctx context.Context, n stream.Name, f found) error {
+	_, err := s.write(ctx, s.partition(n.Key()), "", change{name: n, raw: [2]rawPointer{rawPointer(f.pointer), ""}})
 	return err
 }
 
@@ -333,9 +338,7 @@ func (s *Store) remove(ctx context.Context, n stream.Name, f found) error {
 		return errors.Join(err, conflictUnless(done || err != nil))
 	}
 	if f.pointer != "" {
-		if err := s.unpoint(ctx, n, f); err != nil {
-			return nil //nolint:nilerr // it is gone, and the sweep removes what points at it
-		}
+		_ = s.dropPointer(ctx, n, f) // else the sweep does
 	}
 	return nil
 }
@@ -352,28 +355,38 @@ func (s *Store) sweepStream(ctx context.Context, partition int, key string) (boo
 		return false, failed(ctx, err)
 	}
 	defer s.changing.unlock(key)
-	f, err := s.find(bound, n)
+	for i := range attempts {
+		forgot, err := s.sweepNamed(bound, partition, n)
+		if !errors.Is(err, errConflict) {
+			return forgot, failed(ctx, err)
+		}
+		if err := pause(bound, i); err != nil {
+			return false, failed(ctx, err)
+		}
+	}
+	return false, failed(ctx, errContended)
+}
+
+// sweepNamed is sweepStream, once. errConflict: others were faster.
+func (s *Store) sweepNamed(ctx context.Context, partition int, n stream.Name) (bool, error) {
+	f, err := s.find(ctx, n)
 	if isA[*lifecycle.DamageError](err) { // it was told, and the others go on
-		again := goredis.Z{Score: float64(micros(s.Now().Add(damagedAgain))), Member: key}
-		return false, failed(ctx, s.client.ZAddXX(bound, s.tags[partition]+"y:due", again).Err())
+		again := goredis.Z{Score: float64(micros(s.Now().Add(damagedAgain))), Member: n.Key()}
+		return false, s.client.ZAddXX(ctx, s.tags[partition]+"y:due", again).Err()
 	}
 	if err != nil {
-		return false, failed(ctx, err)
+		return false, err
 	}
 	switch {
 	case f.k == nil && f.pointer != "":
-		return false, failed(ctx, s.unpoint(bound, n, f))
+		return false, s.unpoint(ctx, n, f)
 	case f.k != nil && f.k.partition == partition && !f.k.Deleted:
-		due := f.k.Due()
-		if !due.IsZero() && !f.now.Before(due) {
-			err := s.remove(bound, n, f)
-			if errors.Is(err, errConflict) { // another one was faster, or it was written to
-				return false, nil
-			}
-			return err == nil, failed(ctx, err)
+		if due := f.k.Due(); !due.IsZero() && !f.now.Before(due) {
+			err := s.remove(ctx, n, f)
+			return err == nil, err
 		}
 	}
-	return false, failed(ctx, s.settleDue(bound, partition, key, f))
+	return false, s.settleDue(ctx, partition, n.Key(), f)
 }
 
 // settleDue has the index of a partition say when a stream is due, by what was found.

@@ -25,7 +25,7 @@ const (
 
 // Flags of what is published of an append.
 const (
-	toldClosed = 1 << iota
+	toldClosed  = 1 << iota
 	toldWithout // the bytes are so many that they are left out
 )
 

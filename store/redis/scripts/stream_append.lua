@@ -8,8 +8,9 @@ local most_published = 65536
 
 -- name: of the stream; expected: the token of what is known of it, '' if it is not there; value: what is known of it then; due: when its time runs out, in µs,
 -- '' if it does not; owner: who takes its bytes, and most: how many he may take, 0: any; head: of what is published, '' for nothing; body: its bytes;
--- sums: of the chunks of all its bytes that these have made full; id, fence: of an output, the request and the token of its record.
-local function task(name, expected, value, due, owner, most, head, body, sums, id, fence)
+-- sums: of the chunks of all its bytes that these have made full; id, fence: of an output, the request and the token of its record; record: what that is from now
+-- on, if it changes.
+local function task(name, expected, value, due, owner, most, head, body, sums, id, fence, record)
   local key = tag .. 'y:' .. name
   local written = call('GETRANGE', key, '0', '15')
   if written ~= expected then
@@ -33,6 +34,9 @@ local function task(name, expected, value, due, owner, most, head, body, sums, i
     call('APPEND', tag .. 'd:' .. name, body)
   end
   call('SET', key, value)
+  if record then
+    call('SET', tag .. 'r:' .. id, record)
+  end
   if sums ~= '' then
     call('APPEND', tag .. 'z:' .. name, sums)
   end
