@@ -117,7 +117,7 @@
 // record is the one by which the attempt was let append. The step that ends the request changes
 // nothing of its output, which is closed by that; it tells those who follow it.
 //
-// What is appended is published with its position, at most 64 KiB of it: of more only that it is
+// What is appended is published with its position, at most 256 KiB of it: of more only that it is
 // there. Notifications that were missed are found as those of events are. Whether a channel has lost
 // its end is told by the bytes that were seen: if the same were appended again, nothing was lost.
 //

@@ -94,7 +94,7 @@ import (
 // Streams, where <stream> is its stream.Name.Key: outputs in the partition of their request, and those
 // of a caller's own in that of their name, or, of a fork, of the one that it comes from in the end:
 //
-//	y:<stream>   what is known of it, see kept; of an output not before somebody has appended to it. Where a fork has its
+//	y:<stream>   what is known of it, see streamRecord; of an output not before somebody has appended to it. Where a fork has its
 //	             name but does not live: a pointer, see pointerSign
 //	d:<stream>   its bytes, but for those that it has of another one
 //	z:<stream>   of each 64 KiB of them the sum, CRC-32C

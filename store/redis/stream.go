@@ -21,8 +21,8 @@ var _ stream.Store = (*Store)(nil)
 // stores the outcome if that has not been changed meanwhile. Those of one name take turns within
 // the process.
 
-// kept is what is stored of a stream beside its bytes: its value of y:.
-type kept struct {
+// streamRecord is what is stored of a stream beside its bytes: its value of y:.
+type streamRecord struct {
 	stream.Stream
 	// The token of the last write, and behind it those of writes before: whoever does not know
 	// whether his was made looks for it there. A token begins with a name of the process that wrote,
@@ -41,7 +41,7 @@ const (
 )
 
 // own is the position at which the bytes begin that it does not have of another stream.
-func (k *kept) own() uint64 {
+func (k *streamRecord) own() uint64 {
 	if k.Fork == nil {
 		return 0
 	}
@@ -49,7 +49,7 @@ func (k *kept) own() uint64 {
 }
 
 // token is that of the last write.
-func (k *kept) token() string {
+func (k *streamRecord) token() string {
 	if k == nil {
 		return ""
 	}
@@ -61,8 +61,8 @@ func (s *Store) streamToken() string { return s.name[:nameSize] + newToken()[nam
 
 // next returns what is stored when a stream has become another by a write of this process, with
 // bytes behind what it had, and the sums of the chunks of its own that are whole with them.
-func (s *Store) next(k *kept, is stream.Stream, bytes []byte) (next *kept, sums []byte) {
-	next = &kept{Stream: is, tokens: s.streamToken()}
+func (s *Store) next(k *streamRecord, is stream.Stream, bytes []byte) (next *streamRecord, sums []byte) {
+	next = &streamRecord{Stream: is, tokens: s.streamToken()}
 	length := uint64(0)
 	if k != nil {
 		next.partition, next.sum, length = k.partition, k.sum, k.Tail-k.own()
@@ -95,7 +95,7 @@ var errStream = errors.New("what is known of it is not what was stored")
 
 // encode is the value of y:: the tokens, a line feed, the sum of what follows, that of the bytes,
 // and what codec.AppendStream writes.
-func (k *kept) encode() string {
+func (k *streamRecord) encode() string {
 	value := make([]byte, 0, 256)
 	value = append(append(value, k.tokens...), '\n')
 	at := len(value)
@@ -106,7 +106,7 @@ func (k *kept) encode() string {
 	return string(value)
 }
 
-func decodeKept(value string, partition int) (*kept, error) {
+func decodeStreamRecord(value string, partition int) (*streamRecord, error) {
 	tokens, rest, ok := strings.Cut(value, "\n")
 	if !ok || len(tokens) == 0 || len(tokens)%tokenSize != 0 || len(rest) < 8 {
 		return nil, errStream
@@ -115,13 +115,13 @@ func decodeKept(value string, partition int) (*kept, error) {
 	if binary.BigEndian.Uint32(raw) != crc32.Checksum([]byte(rest[4:]), castagnoli) {
 		return nil, errStream
 	}
-	k := &kept{tokens: tokens, sum: binary.BigEndian.Uint32(raw[4:]), partition: partition}
+	k := &streamRecord{tokens: tokens, sum: binary.BigEndian.Uint32(raw[4:]), partition: partition}
 	return k, codec.DecodeStream(rest[8:], &k.Stream)
 }
 
-// keptOf is decodeKept, and tells of damage.
-func (s *Store) keptOf(key, value string, partition int) (*kept, error) {
-	k, err := decodeKept(value, partition)
+// streamRecordOf is decodeStreamRecord, and tells of damage.
+func (s *Store) streamRecordOf(key, value string, partition int) (*streamRecord, error) {
+	k, err := decodeStreamRecord(value, partition)
 	if err != nil {
 		return nil, s.damaged("", "stream "+strconv.Quote(key), err)
 	}
@@ -148,7 +148,7 @@ func (s *Store) pointerOf(value string) (token string, to int, ok bool) {
 // found is what there is of a stream of a caller's own under a name, at a time.
 type found struct {
 	now     time.Time
-	k       *kept  // nil: nothing
+	k       *streamRecord  // nil: nothing
 	pointer string // the token of the pointer that stands where the name lives; "": none
 	to      int    // where that points
 }
@@ -185,7 +185,7 @@ func (s *Store) find(ctx context.Context, n stream.Name) (f found, err error) {
 		home = to
 	}
 	if value != "" {
-		f.k, err = s.keptOf(key, value, home)
+		f.k, err = s.streamRecordOf(key, value, home)
 	}
 	return f, err
 }
@@ -193,7 +193,7 @@ func (s *Store) find(ctx context.Context, n stream.Name) (f found, err error) {
 // view is what is known of a stream in this process, and of an output's request, at some time.
 type view struct {
 	now   time.Time
-	k     *kept   // nil: there is none
+	k     *streamRecord   // nil: there is none
 	r     *record // of an output; nil: it is not there
 	fresh bool    // it was just read
 }
@@ -230,7 +230,7 @@ func (s *Store) see(ctx context.Context, n stream.Name, fresh bool) (v view, err
 	}
 	value, _, err := s.look(ctx, partition, key)
 	if err == nil && value != "" {
-		v.k, err = s.keptOf(key, value, partition)
+		v.k, err = s.streamRecordOf(key, value, partition)
 	}
 	return v, err
 }
@@ -277,11 +277,11 @@ func isA[E error](err error) bool {
 // that. The zero value is ready.
 type recentStreams struct {
 	mu         sync.Mutex
-	young, old map[string]*kept
+	young, old map[string]*streamRecord
 }
 
 // get returns what is known of a stream, nil if nothing is. Nobody changes it.
-func (c *recentStreams) get(key string) *kept {
+func (c *recentStreams) get(key string) *streamRecord {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.young[key]; k != nil {
@@ -290,14 +290,14 @@ func (c *recentStreams) get(key string) *kept {
 	return c.old[key]
 }
 
-func (c *recentStreams) put(key string, k *kept) {
+func (c *recentStreams) put(key string, k *streamRecord) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= recentMost {
 		c.old, c.young = c.young, nil
 	}
 	if c.young == nil {
-		c.young = make(map[string]*kept)
+		c.young = make(map[string]*streamRecord)
 	}
 	c.young[key] = k
 }

@@ -360,7 +360,7 @@ func TestStreamFollowedFromElsewhere(t *testing.T) {
 			makeStream(t, s, fork, stream.Create{Type: plain, Fork: &stream.ForkOf{From: root}})
 			want = "root "
 			forked := read(t, open(t, server.URL, o), fork)
-			for _, part := range []string{"a", "b", strings.Repeat("large", 50_000), "c", strings.Repeat("x", 70_000)} {
+			for _, part := range []string{"a", "b", strings.Repeat("large", 50_000), "c", strings.Repeat("x", 300_000)} {
 				appendTo(t, s, fork, part)
 				appendTo(t, s, root, "not of it")
 				want += part

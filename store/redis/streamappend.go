@@ -223,7 +223,7 @@ func (s *Store) decide(n stream.Name, v *view, all []*appending) (d decided) {
 }
 
 // begin is own of what may not be there.
-func (k *kept) begin() uint64 {
+func (k *streamRecord) begin() uint64 {
 	if k == nil {
 		return 0
 	}
@@ -292,7 +292,7 @@ func (s *Store) appendDecided(ctx context.Context, n stream.Name, v *view, d dec
 			return newer, errors.Join(err, errConflict)
 		}
 		if value != "" {
-			newer.k, err = s.keptOf(key, value, partition)
+			newer.k, err = s.streamRecordOf(key, value, partition)
 		}
 		return newer, errors.Join(err, errConflict)
 	case "fenced":
@@ -332,7 +332,7 @@ func (s *Store) wasWritten(ctx context.Context, partition int, key, token string
 	if err != nil {
 		return false
 	}
-	k, err := decodeKept(value, partition)
+	k, err := decodeStreamRecord(value, partition)
 	if err != nil {
 		return false
 	}

@@ -16,8 +16,8 @@ import (
 // change is one of what is known of a stream.
 type change struct {
 	name   stream.Name
-	was    *kept         // nil: it was not there
-	is     *kept         // nil: it goes
+	was    *streamRecord         // nil: it was not there
+	is     *streamRecord         // nil: it goes
 	bytes  []byte        // that it begins with, and their sums
 	sums   []byte        //
 	stored int64         // how many bytes more its owner has
@@ -192,7 +192,7 @@ func (s *Store) createFork(ctx context.Context, n stream.Name, c *stream.Create,
 		return is, false, lost
 	}
 	at, offset, err := source.k.Parting(c.Fork, func(p []byte, position uint64) (int, error) {
-		return s.readKept(ctx, from.Key(), source.k, p, position)
+		return s.readOwn(ctx, from.Key(), source.k, p, position)
 	})
 	if err != nil {
 		return is, false, err
@@ -318,7 +318,7 @@ func (s *Store) remove(ctx context.Context, n stream.Name, f found) error {
 		if value == "" {
 			return errConflict
 		}
-		root, err := s.keptOf(source.Key(), value, k.partition)
+		root, err := s.streamRecordOf(source.Key(), value, k.partition)
 		if err != nil {
 			return err
 		}

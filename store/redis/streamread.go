@@ -31,7 +31,7 @@ func (s *Store) StreamState(ctx context.Context, n stream.Name, touch bool) (str
 
 // state returns a stream that is there as it is now, and what is stored of it, which of an output
 // may be nothing.
-func (s *Store) state(ctx context.Context, n stream.Name) (is stream.Stream, k *kept, now time.Time, err error) {
+func (s *Store) state(ctx context.Context, n stream.Name) (is stream.Stream, k *streamRecord, now time.Time, err error) {
 	if n, err = s.resolve(ctx, n); err != nil {
 		return is, nil, now, err
 	}
@@ -76,12 +76,12 @@ func (s *Store) state(ctx context.Context, n stream.Name) (is stream.Stream, k *
 		return is, nil, now, err
 	}
 	if text != "" {
-		if k, err = s.keptOf(key, text, partition); err != nil {
+		if k, err = s.streamRecordOf(key, text, partition); err != nil {
 			return is, nil, now, err
 		}
 		is = k.Stream
 	}
-	return lifecycle.Output(&r.Request, is), k, now, nil
+	return lifecycle.OutputOf(&r.Request, is), k, now, nil
 }
 
 // orNothing is what a command has found, "" if that is nothing.
@@ -137,7 +137,7 @@ func (s *Store) readStream(ctx context.Context, n stream.Name, p []byte, from ui
 	if err != nil {
 		return 0, err
 	}
-	return s.readKept(ctx, n.Key(), k, p, from)
+	return s.readOwn(ctx, n.Key(), k, p, from)
 }
 
 // readOutput reads in one round trip: an output has all its bytes itself, and is there as long as
@@ -168,15 +168,15 @@ func (s *Store) readOutput(ctx context.Context, n stream.Name, p []byte, from ui
 	if err != nil || text == "" {
 		return 0, err
 	}
-	k, err := s.keptOf(key, text, partition)
+	k, err := s.streamRecordOf(key, text, partition)
 	if err != nil {
 		return 0, err
 	}
 	return s.takePiece(key, k, piece, p, from)
 }
 
-// readKept reads from a position of a stream on, through those that it was forked from.
-func (s *Store) readKept(ctx context.Context, key string, k *kept, p []byte, from uint64) (n int, err error) {
+// readOwn reads from a position of a stream on, through those that it was forked from.
+func (s *Store) readOwn(ctx context.Context, key string, k *streamRecord, p []byte, from uint64) (n int, err error) {
 	if from >= k.Tail || len(p) == 0 {
 		return 0, nil
 	}
@@ -188,11 +188,11 @@ func (s *Store) readKept(ctx context.Context, key string, k *kept, p []byte, fro
 		if err != nil {
 			return 0, err
 		}
-		root, err := s.keptOf(source, value, k.partition)
+		root, err := s.streamRecordOf(source, value, k.partition)
 		if err != nil {
 			return 0, err
 		}
-		if n, err = s.readKept(ctx, source, root, p[:min(uint64(len(p)), own-from)], from); err != nil || n == len(p) {
+		if n, err = s.readOwn(ctx, source, root, p[:min(uint64(len(p)), own-from)], from); err != nil || n == len(p) {
 			return n, err
 		}
 		from += uint64(n)
@@ -225,7 +225,7 @@ func (x *piece) ask(ctx context.Context, pipe goredis.Pipeliner, tag, key string
 
 // takePiece fills p with the bytes of a stream from a position on. What was appended since k was
 // read is left out.
-func (s *Store) takePiece(key string, k *kept, x *piece, p []byte, from uint64) (int, error) {
+func (s *Store) takePiece(key string, k *streamRecord, x *piece, p []byte, from uint64) (int, error) {
 	data, err := x.bytes.Result()
 	if err != nil {
 		return 0, err
@@ -274,7 +274,7 @@ func (s *Store) readChannel(ctx context.Context, n stream.Name, after uint64, li
 		return lifecycle.History{}, streamAnswer(ctx, err)
 	}
 	h, err := lifecycle.StreamHistory(&is, after, limit, func(p []byte, from uint64) (int, error) {
-		return s.readKept(bound, n.Key(), k, p, from)
+		return s.readOwn(bound, n.Key(), k, p, from)
 	})
 	if err != nil {
 		return lifecycle.History{}, streamAnswer(ctx, err)

@@ -31,7 +31,7 @@ const (
 
 // head is what is published in front of bytes that were stored from a position on, with which the
 // stream has become k.
-func (k *kept) head(from uint64, n int) string {
+func (k *streamRecord) head(from uint64, n int) string {
 	flags := byte(0)
 	if k.Closed {
 		flags |= toldClosed
@@ -56,12 +56,12 @@ func (k *kept) head(from uint64, n int) string {
 }
 
 // mostPublished is how many bytes are published, as stream_append.lua has it: more are read.
-const mostPublished = 64 << 10
+const mostPublished = 256 << 10
 
 // told is what was published of a stream.
 type told struct {
 	is      stream.Stream // as far as it is known: tail, type, tag, closed, its last attempt
-	sum     uint32        // see kept
+	sum     uint32        // see streamRecord
 	bytes   []byte        // those before its tail
 	without bool          // they were left out
 }
@@ -154,10 +154,10 @@ func (w *watchedStream) published(payload string) error {
 		w.notify(mark{t.is.Tail, streamMark(t.is.Tag, t.sum)}, lifecycle.StreamAppended(&t.is, t.bytes)...)
 		return nil
 	}
-	k := &kept{Stream: stream.NewOutput(w.name)}
+	k := &streamRecord{Stream: stream.NewOutput(w.name)}
 	if value := payload[1:]; value != "" {
 		var err error
-		if k, err = decodeKept(value, 0); err != nil {
+		if k, err = decodeStreamRecord(value, 0); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (s *Store) watchedStreamAs(n stream.Name) *watchedStream {
 
 // noteStream remembers what was read of a stream of which nothing was heard yet: followers have
 // seen that although it was not published to them.
-func (s *Store) noteStream(n stream.Name, k *kept) {
+func (s *Store) noteStream(n stream.Name, k *streamRecord) {
 	w := s.watchedStreamAs(n)
 	if w == nil || k == nil {
 		return
@@ -342,7 +342,7 @@ func (s *Store) compareStream(ctx context.Context, n stream.Name, before seen) e
 
 // newestBytes returns the bytes of a stream behind a position, or the last ones of many: of JSON
 // whole messages.
-func (s *Store) newestBytes(ctx context.Context, n stream.Name, k *kept, from uint64) ([]byte, error) {
+func (s *Store) newestBytes(ctx context.Context, n stream.Name, k *streamRecord, from uint64) ([]byte, error) {
 	if k.Tail-from > lifecycle.PageBytes {
 		from = k.Tail - stream.ChunkBytes
 	} else {
@@ -361,14 +361,14 @@ func (s *Store) newestBytes(ctx context.Context, n stream.Name, k *kept, from ui
 }
 
 // bytesFrom returns all bytes of a stream from a position on.
-func (s *Store) bytesFrom(ctx context.Context, n stream.Name, k *kept, from uint64) ([]byte, error) {
+func (s *Store) bytesFrom(ctx context.Context, n stream.Name, k *streamRecord, from uint64) ([]byte, error) {
 	p := make([]byte, k.Tail-from)
-	count, err := s.readKept(ctx, n.Key(), k, p, from)
+	count, err := s.readOwn(ctx, n.Key(), k, p, from)
 	return p[:count], err
 }
 
 // lostEnd reports whether a stream has not any more what was seen of it.
-func (s *Store) lostEnd(ctx context.Context, n stream.Name, k *kept, was seen, top uint64) (bool, error) {
+func (s *Store) lostEnd(ctx context.Context, n stream.Name, k *streamRecord, was seen, top uint64) (bool, error) {
 	at := was.mark.offset
 	if top < was.received || at > 0 && k == nil {
 		return true, nil
@@ -382,7 +382,7 @@ func (s *Store) lostEnd(ctx context.Context, n stream.Name, k *kept, was seen, t
 	}
 	begin := (at - k.own()) / codec.BodyChunk * codec.BodyChunk
 	seen := make([]byte, at-k.own()-begin)
-	if _, err := s.readKept(ctx, n.Key(), k, seen, k.own()+begin); err != nil {
+	if _, err := s.readOwn(ctx, n.Key(), k, seen, k.own()+begin); err != nil {
 		return false, err
 	}
 	return crc32.Checksum(seen, castagnoli) != sum, nil

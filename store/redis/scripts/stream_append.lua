@@ -4,7 +4,7 @@ local queued = false
 local function count() end
 
 -- What is published of more bytes than that says only that there are more.
-local most_published = 65536
+local most_published = 262144
 
 -- name: of the stream; expected: the token of what is known of it, '' if it is not there; value: what is known of it then; due: when its time runs out, in µs,
 -- '' if it does not; owner: who takes its bytes, and most: how many he may take, 0: any; head: of what is published, '' for nothing; body: its bytes;
