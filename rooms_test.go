@@ -111,6 +111,7 @@ var rooms = map[string][]string{
 	"gateway/blackbox":   {},
 	"gateway/misuse":     {"github.com/getkin"},
 	"store/storetest":    {"lifecycle", "gateway/wire", "store/codec"},
+	"store/streamtest":   {"lifecycle", "stream"},
 	"store/transfertest": {"lifecycle", "store/transfer"},
 	"store/webhooktest":  {"lifecycle", "gateway/wire", "webhook/dispatch"},
 }

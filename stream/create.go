@@ -22,9 +22,61 @@ func New(now time.Time, c *Create) (s Stream, stored []byte, err error) {
 	return s, stored, err
 }
 
-// NewFork decides what stream a creation makes of a source. at is where the two part, which the
-// driver has found by [Create.Fork] and [Stream.Position], and with a sub-offset by the bytes of
-// the source: [Parting]. [ErrConflict], [ErrJSON], [*SizeError].
+// Parting finds where a fork of the stream parts from it, and which position its offset names: that
+// many bytes, or JSON messages, behind it, see [ForkOf]. read is [Store.ReadStream] of the stream.
+// [ErrOffset] if the offset is none, or none of a JSON message, or what is wanted lies behind the
+// end.
+func (s *Stream) Parting(f *ForkOf, read func(p []byte, from uint64) (int, error)) (at, offset uint64, err error) {
+	offset = s.Tail
+	if f.Offset != "" {
+		if offset, err = s.Position(f.Offset); err != nil {
+			return 0, 0, err
+		}
+	}
+	if f.Sub < 0 || uint64(f.Sub) > s.Tail-offset {
+		return 0, 0, ErrOffset
+	}
+	if !s.JSON() {
+		return offset + uint64(f.Sub), offset, nil
+	}
+	if offset > 0 && offset < s.Tail {
+		before := make([]byte, 1)
+		if n, err := read(before, offset-1); err != nil {
+			return 0, 0, err
+		} else if n != 1 || before[0] != '\n' {
+			return 0, 0, ErrOffset
+		}
+	}
+	at, err = skipMessages(offset, s.Tail, f.Sub, read)
+	return at, offset, err
+}
+
+// skipMessages returns where so many messages end that begin at a position.
+func skipMessages(at, tail uint64, messages int64, read func(p []byte, from uint64) (int, error)) (uint64, error) {
+	piece := make([]byte, ChunkBytes)
+	for messages > 0 {
+		n, err := read(piece[:min(uint64(len(piece)), tail-at)], at)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			return 0, ErrOffset
+		}
+		for _, b := range piece[:n] {
+			at++
+			if b == '\n' {
+				if messages--; messages == 0 {
+					break
+				}
+			}
+		}
+	}
+	return at, nil
+}
+
+// NewFork decides what stream a creation makes of a source that is there, see [Stream.Lost]. at is
+// where the two part, and offset what [Create.Fork] names: [Stream.Parting] says both.
+// [ErrConflict], [ErrJSON], [*SizeError].
 func NewFork(now time.Time, c *Create, source *Stream, at, offset uint64) (s Stream, stored []byte, err error) {
 	if source.Deleted || c.Type != "" && !SameType(c.Type, source.Type) {
 		return Stream{}, nil, ErrConflict

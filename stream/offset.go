@@ -22,15 +22,16 @@ func (s *Stream) AppendOffset(dst []byte, position uint64) []byte {
 }
 
 // Position reads an offset of the stream. [ErrOffset] if it has none such: because it is of another
-// stream, lies behind the end, or, of JSON messages, is made up. A caller with the bytes at hand
-// has to see that an offset of JSON messages is the beginning of one.
+// stream or lies behind the end. The beginning is the same in all streams, so its tag does not
+// count. A caller with the bytes at hand has to see that an offset of JSON messages is the
+// beginning of one.
 func (s *Stream) Position(offset string) (uint64, error) {
 	digits, tag, ok := strings.Cut(offset, "_")
-	if !ok || len(digits) != offsetDigits || tag != s.Tag {
+	if !ok || len(digits) != offsetDigits || strings.Trim(digits, "0123456789") != "" {
 		return 0, ErrOffset
 	}
 	position, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || position > s.Tail {
+	if err != nil || position > s.Tail || position > 0 && tag != s.Tag {
 		return 0, ErrOffset
 	}
 	return position, nil

@@ -25,8 +25,9 @@ type Store interface {
 
 	// AppendStream appends and closes as [Stream.Append] decides, in one atomic step, and wakes
 	// whoever follows the stream. Of an output it is refused with a *lifecycle.TransitionError
-	// unless the request is being worked on in the attempt that a names, and [ErrNotFound]
-	// (lifecycle.ErrNotFound) if there is no such request.
+	// unless the request is being worked on in the attempt that a names, see lifecycle.AppendOutput,
+	// and lifecycle.ErrNoOutput, which wraps [ErrNotFound], if there is no such request; Close is
+	// not looked at.
 	AppendStream(ctx context.Context, n Name, a Append) (Appended, error)
 
 	// StreamState returns a stream. [ErrNotFound]; [ErrGone] if it is kept for its forks only. With
@@ -44,7 +45,7 @@ type Store interface {
 	DeleteStream(ctx context.Context, n Name) error
 }
 
-// Chunk is what was appended to a stream in one step, as its followers hear of it. A stream is a
+// Chunk is a part of what was appended to a stream, as its followers hear of it. A stream is a
 // channel with the key [Name.Key]. An offset of that channel is a position in the stream, and one
 // more at the end of a stream that is closed: the channel ends with the offset Tail+1. So the chunk
 // of the positions from From up to To covers the offsets From+1 to To, and the end is a message of
@@ -52,9 +53,10 @@ type Store interface {
 type Chunk struct {
 	From, To uint64
 	Bytes    []byte // To-From of them; nobody changes them
-	Type     string // of the stream
-	Attempt  int    // of an output: whose they are
-	Gone     bool   // the stream was deleted; there are no bytes
+	Type     string // of the stream, as is the tag of its offsets
+	Tag      string
+	Attempt  int  // of an output: whose they are
+	Gone     bool // the stream was deleted; there are no bytes
 }
 
 // Create says what stream is to be made.

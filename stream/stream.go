@@ -71,7 +71,7 @@ type Stream struct {
 	Created time.Time
 
 	TTL     time.Duration // since Touched; 0: none
-	Touched time.Time     // when it was read or written last, as far as TTL wants to know
+	Touched time.Time     // when it was read or written last, see [Stream.Touch]
 	Expires time.Time     // zero: never
 
 	Seq       string              // the last [Append.Seq]; they rise, byte by byte
@@ -126,6 +126,34 @@ func (s *Stream) Due() time.Time {
 		return s.Touched.Add(s.TTL)
 	}
 	return s.Expires
+}
+
+// Lost returns why the stream is not there for those who name it, at a time of the store's clock:
+// [ErrNotFound] if its time has run out, and [ErrGone] if it is kept for its forks only. Nil: it is
+// there.
+func (s *Stream) Lost(now time.Time) error {
+	due := s.Due()
+	expired := !due.IsZero() && !now.Before(due)
+	switch {
+	case s.Deleted || expired && s.Forks > 0:
+		return ErrGone
+	case expired:
+		return ErrNotFound
+	}
+	return nil
+}
+
+// Touched reads of a stream are stored only now and then: a TTL may end so much of it too early, or
+// so long, whichever is less.
+const (
+	touchPart = 100
+	touchMost = time.Second
+)
+
+// Touch returns whether a read at a time is to be stored as [Stream.Touched]: without a TTL never,
+// and else unless that was done just before.
+func (s *Stream) Touch(now time.Time) bool {
+	return s.TTL > 0 && now.Sub(s.Touched) > min(s.TTL/touchPart, touchMost)
 }
 
 // essence is a media type without its parameters, in small letters.
