@@ -113,7 +113,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 4, 52)
+	check("without webhooks", scripts, inside, 4, 53)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -130,7 +130,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 4, 52+24)
+	check("enqueued for an endpoint", scripts, inside, 4, 53+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }

@@ -182,10 +182,10 @@ type writers struct{ change, create, relay, review *goredis.Script }
 
 func (s *Store) newWriters() writers {
 	keep, feed := s.options.History, s.options.FeedHistory
-	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk = '%s', %t, %d, %d, %d, %d
+	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk, trimmed = '%s', %t, %d, %d, %d, %d, %d
 local function handover(...)
 %s%s%s%send
-%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
+%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), trimmed, exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
 		change: script(recordScript, feeds, s.workFunctions(), slotsFunction(), changeScript, manyScript),
 		create: script(recordScript, feeds, s.workFunctions(), slotsFunction(), createScript, manyScript),
@@ -223,10 +223,14 @@ var streamScripts = struct{ due, look, void *goredis.Script }{
 	due: script(streamDueScript), look: script(streamLookScript), void: script(streamVoidScript),
 }
 
+// trimmed is up to how many bytes of a stream are stored once more when it is closed, which takes
+// the memory back that Redis has set aside for more.
+const trimmed = 256 << 10
+
 type streamWriters struct{ append, write *goredis.Script }
 
 func (s *Store) newStreamWriters() streamWriters {
-	settings := fmt.Sprintf("local publish = '%s'\n", s.publish)
+	settings := fmt.Sprintf("local publish, trimmed, most_published = '%s', %d, %d\n", s.publish, trimmed, mostPublished)
 	return streamWriters{
 		append: script(recordScript, settings, streamAppendScript, manyScript),
 		write:  script(recordScript, settings, streamWriteScript),

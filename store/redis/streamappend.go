@@ -251,8 +251,12 @@ func (s *Store) appendDecided(ctx context.Context, n stream.Name, v *view, d dec
 	if at := d.is.Due(); !at.IsZero() {
 		due = strconv.FormatInt(micros(at), 10)
 	}
+	last := ""
+	if d.is.Closed {
+		last = "1"
+	}
 	head := next.head(d.is.Tail-uint64(len(d.stored)), len(d.stored))
-	args := []any{key, v.k.token(), next.encode(), due, owner, most, head, d.stored, sums}
+	args := []any{key, v.k.token(), next.encode(), due, owner, most, head, d.stored, sums, last}
 	var r *record
 	if n.Output() {
 		args = append(args, id, fence)

@@ -55,7 +55,7 @@ func (k *streamRecord) head(from uint64, n int) string {
 	return string(head)
 }
 
-// mostPublished is how many bytes are published, as stream_append.lua has it: more are read.
+// mostPublished is how many bytes are published, more are read.
 const mostPublished = 256 << 10
 
 // told is what was published of a stream.

@@ -18,8 +18,8 @@ end
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
 -- some, 2: and they are what comes as a value here; died: when it failed; direct: it is started by one who did not take it from the queue here;
 -- working: see workingOf; of what waits again, when it is due, in µs, if
--- that is later and the work is queued here.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, direct, working, output)
+-- that is later and the work is queued here; has_output: of what has ended: something was appended to its output.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, direct, working, has_output, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -150,9 +150,14 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     if given(answers) then
       call('PEXPIRE', tag .. 'a:' .. name, ended)
     end
-    if call('PEXPIRE', tag .. 'y:output:' .. name, ended) == 1 then
-      call('PEXPIRE', tag .. 'd:output:' .. name, ended)
-      call('PEXPIRE', tag .. 'z:output:' .. name, ended)
+    if given(has_output) then
+      local bytes = tag .. 'd:output:' .. name
+      if was ~= status and call('STRLEN', bytes) <= trimmed then
+        call('SET', bytes, call('GET', bytes)) -- a string that was appended to has room for as much again
+      end
+      for _, kind in ipairs({ 'y', 'd', 'z' }) do
+        call('PEXPIRE', tag .. kind .. ':output:' .. name, ended)
+      end
     end
     if was ~= status then
       tell_output('e', name)

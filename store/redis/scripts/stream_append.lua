@@ -1,16 +1,14 @@
 -- Appends to a stream, and stores what is known of it then, if it has not been changed meanwhile: see streamappend.go. Of an output, too, only if its
 -- request has not, whose record says whether the attempt may.
+-- Of more bytes than most_published it is published only that there are more.
 local queued = false
 local function count() end
 
--- What is published of more bytes than that says only that there are more.
-local most_published = 262144
-
 -- name: of the stream; expected: the token of what is known of it, '' if it is not there; value: what is known of it then; due: when its time runs out, in µs,
 -- '' if it does not; owner: who takes its bytes, and most: how many he may take, 0: any; head: of what is published, '' for nothing; body: its bytes;
--- sums: of the chunks of all its bytes that these have made full; id, fence: of an output, the request and the token of its record; record: what that is from now
+-- sums: of the chunks of all its bytes that these have made full; last: '1' if it is closed then; id, fence: of an output, the request and the token of its record; record: what that is from now
 -- on, if it changes.
-local function task(name, expected, value, due, owner, most, head, body, sums, id, fence, record)
+local function task(name, expected, value, due, owner, most, head, body, sums, last, id, fence, record)
   local key = tag .. 'y:' .. name
   local written = call('GETRANGE', key, '0', '15')
   if written ~= expected then
@@ -39,6 +37,12 @@ local function task(name, expected, value, due, owner, most, head, body, sums, i
   end
   if sums ~= '' then
     call('APPEND', tag .. 'z:' .. name, sums)
+  end
+  if last == '1' then
+    local length = call('STRLEN', tag .. 'd:' .. name)
+    if length > 0 and length <= trimmed then
+      call('SET', tag .. 'd:' .. name, call('GET', tag .. 'd:' .. name))
+    end
   end
   if due ~= '' then
     call('ZADD', tag .. 'y:due', due, name)
