@@ -60,7 +60,15 @@ func (s *Stream) Append(now time.Time, a *Append) (added Appended, stored []byte
 		if after.Type == "" {
 			after.Type = a.Type
 		}
-		if stored, err = after.stored(a.Body, false); err != nil {
+		switch {
+		case !after.JSON():
+			stored = a.Body
+		case a.ready != nil:
+			stored, err = a.ready.stored, a.ready.err
+		default:
+			stored, err = linesOf(a.Body, false)
+		}
+		if err != nil {
 			return same, nil, err
 		}
 		if most := a.Quota.Size; most > 0 && s.Tail+uint64(len(stored)) > uint64(most) {
@@ -117,12 +125,24 @@ func (s *Stream) withProducer(p *Stamp, now time.Time) map[string]Producer {
 	return all
 }
 
-// stored returns what is kept of a body. Of JSON it is a message, or those of an array, which is
-// flattened by one level (PROTOCOL.md, section 9.1). Only where a stream is made may that be empty.
-func (s *Stream) stored(body []byte, making bool) ([]byte, error) {
-	if !s.JSON() {
-		return body, nil
+// ready is what is stored of a body of JSON, or why nothing is.
+type ready struct {
+	stored []byte
+	err    error
+}
+
+// Prepare does ahead of [Stream.Append] what takes long of it with a large body of JSON, so that it
+// can be done where nobody waits. The body does not change afterwards.
+func (a *Append) Prepare() {
+	if to := (Stream{Type: a.Type}); to.JSON() && len(a.Body) > 0 {
+		stored, err := linesOf(a.Body, false)
+		a.ready = &ready{stored, err}
 	}
+}
+
+// linesOf returns what is kept of a body of JSON: a message, or those of an array, which is
+// flattened by one level (PROTOCOL.md, section 9.1). Only where a stream is made may that be empty.
+func linesOf(body []byte, making bool) ([]byte, error) {
 	var messages []json.RawMessage
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
 		if err := json.Unmarshal(body, &messages); err != nil {

@@ -92,11 +92,27 @@ func NewFork(now time.Time, c *Create, source *Stream, at, offset uint64) (s Str
 	return s, stored, err
 }
 
+// Prepare is for [New] and [NewFork] what [Append.Prepare] is for [Stream.Append].
+func (c *Create) Prepare() {
+	if to := (Stream{Type: c.Type}); to.JSON() && len(c.Body) > 0 {
+		stored, err := linesOf(c.Body, true)
+		c.ready = &ready{stored, err}
+	}
+}
+
+// first lets a new stream have its first bytes, and returns what is stored of them.
 func (s *Stream) first(c *Create) ([]byte, error) {
 	if len(c.Body) == 0 {
 		return nil, nil
 	}
-	stored, err := s.stored(c.Body, true)
+	stored, err := c.Body, error(nil)
+	switch {
+	case !s.JSON():
+	case c.ready != nil:
+		stored, err = c.ready.stored, c.ready.err
+	default:
+		stored, err = linesOf(c.Body, true)
+	}
 	if err != nil {
 		return nil, err
 	}

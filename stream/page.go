@@ -66,12 +66,16 @@ func (s *Stream) Page(from uint64, limit, most int, read func(p []byte, from uin
 			return nil, err
 		}
 		b = b[:n]
-		if whole := bytes.LastIndexByte(b, '\n') + 1; s.JSON() && from+uint64(n) < s.Tail {
-			if whole == 0 && n == int(size) { // of a message that goes on
+		if s.JSON() {
+			whole := bytes.LastIndexByte(b, '\n')
+			if size > uint64(most) { // it was made larger for one message
+				whole = bytes.IndexByte(b, '\n')
+			}
+			if whole < 0 && n == int(size) && size < s.Tail-from { // which goes on
 				size = min(2*size, s.Tail-from)
 				continue
 			}
-			b = b[:whole]
+			b = b[:whole+1]
 		}
 		chunks := s.Cut(from, b)
 		return chunks[:min(limit, len(chunks))], nil

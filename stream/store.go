@@ -68,6 +68,7 @@ type Create struct {
 	Body    []byte // its first bytes; JSON as it came
 	Fork    *ForkOf
 	Quota   Quota
+	ready   *ready
 }
 
 // ForkOf says what a stream is to be forked from.
@@ -87,6 +88,7 @@ type Append struct {
 	Producer *Stamp
 	Attempt  int // of an output: who appends
 	Quota    Quota
+	ready    *ready
 }
 
 // Quota is what a stream, and its owner, may take. Zero: any.

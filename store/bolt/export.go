@@ -295,7 +295,8 @@ func (e *exporter) kept() error {
 		// work goes is soon seen again.
 		case string(key) == probeName || bytes.HasPrefix(key, usageKey("")), bytes.HasPrefix(key, paceKey("")),
 			bytes.HasPrefix(key, deadCount("")), bytes.Equal(key, unindexed), bytes.Equal(key, unmade),
-			bytes.HasPrefix(key, []byte(aheadMark)): // of a body that was none yet
+			bytes.HasPrefix(key, []byte(aheadMark)), // of a body that was none yet
+			bytes.HasPrefix(key, []byte(leftMark)):  // of a stream that is gone
 			return nil
 		case bytes.Equal(key, floorKey):
 			return e.emit(transfer.Line{Kind: transfer.Floor, Offset: positionOf(value)})

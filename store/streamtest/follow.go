@@ -34,6 +34,13 @@ func (s *suite) listen() *ear {
 	return e
 }
 
+// count returns how many messages of a channel have come.
+func (e *ear) count(n stream.Name) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.heard[n.Key()])
+}
+
 func (s *suite) watch(n stream.Name) {
 	s.Helper()
 	if err := s.Watch(s.ctx, n.Key()); err != nil {
