@@ -219,6 +219,8 @@ func TestSafetyTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	appendTo(t, s, lifecycle.OutputName(lifecycle.Ref{ID: "running"}), "what it says")
+	appendTo(t, s, lifecycle.OutputName(lifecycle.Ref{ID: "ended"}), strings.Repeat("x", 100_000))
 	if _, err := s.Apply(t.Context(), lifecycle.Named("ended"), lifecycle.Succeed{Result: &lifecycle.Content{Data: make([]byte, 100_000)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -228,11 +230,11 @@ func TestSafetyTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch _, name, _ := strings.Cut(key, "}:"); name {
-		case "r:ended", "h:ended", "i:ended", "o:ended":
+		case "r:ended", "h:ended", "i:ended", "o:ended", "y:output:ended", "d:output:ended", "z:output:ended":
 			if ttl < time.Hour || ttl > time.Hour+time.Minute {
 				t.Errorf("%s: %v", key, ttl)
 			}
-		case "r:running", "h:running", "i:running":
+		case "r:running", "h:running", "i:running", "y:output:running", "d:output:running":
 			if ttl > 0 {
 				t.Errorf("%s goes after %v", key, ttl)
 			}

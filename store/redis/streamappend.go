@@ -102,6 +102,7 @@ func (s *Store) AppendStream(ctx context.Context, n stream.Name, a stream.Append
 	if err != nil {
 		return stream.Appended{}, streamAnswer(ctx, err)
 	}
+	a.Prepare() // while nobody waits
 	c, key := &appending{a: a}, n.Key()
 	all, err := s.appends.begin(bound, key, c)
 	if err != nil {

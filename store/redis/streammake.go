@@ -92,6 +92,7 @@ func (s *Store) CreateStream(ctx context.Context, n stream.Name, c stream.Create
 	if err := ctx.Err(); err != nil {
 		return stream.Stream{}, false, err
 	}
+	c.Prepare()
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
 	key := n.Key()

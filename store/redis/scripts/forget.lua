@@ -68,6 +68,9 @@ if ARGV[5] ~= '' then
     call('UNLINK', tag .. 'k:' .. ARGV[5])
   end
 end
+if ARGV[3] == '' then -- of what is damaged it may not be known whose it is
+  appended = 0
+end
 if appended > 0 then
   use(ARGV[3], '0', digits(-appended), '0')
 end
