@@ -253,7 +253,7 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 			_, err := s.Settle(ctx, dispatch.Claim{}, dispatch.Outcome{State: dispatch.Dead})
 			return err
 		},
-		"Hold":  func() error { return s.Hold(ctx, "a", "x", time.Minute) },
+		"Hold":         func() error { return s.Hold(ctx, "a", "x", time.Minute) },
 		"CreateStream": func() error { _, _, err := s.CreateStream(ctx, ownStream("x"), stream.Create{}); return err },
 		"AppendStream": func() error {
 			_, err := s.AppendStream(ctx, ownStream("x"), stream.Append{Body: []byte("x")})

@@ -148,9 +148,9 @@ func (s *Store) pointerOf(value string) (token string, to int, ok bool) {
 // found is what there is of a stream of a caller's own under a name, at a time.
 type found struct {
 	now     time.Time
-	k       *streamRecord  // nil: nothing
-	pointer string // the token of the pointer that stands where the name lives; "": none
-	to      int    // where that points
+	k       *streamRecord // nil: nothing
+	pointer string        // the token of the pointer that stands where the name lives; "": none
+	to      int           // where that points
 }
 
 // look reads the value of y: in a partition, "" for none.
@@ -193,9 +193,9 @@ func (s *Store) find(ctx context.Context, n stream.Name) (f found, err error) {
 // view is what is known of a stream in this process, and of an output's request, at some time.
 type view struct {
 	now   time.Time
-	k     *streamRecord   // nil: there is none
-	r     *record // of an output; nil: it is not there
-	fresh bool    // it was just read
+	k     *streamRecord // nil: there is none
+	r     *record       // of an output; nil: it is not there
+	fresh bool          // it was just read
 }
 
 // see returns what is known of a stream; as it was seen last if it need not be fresh.

@@ -16,8 +16,8 @@ import (
 // change is one of what is known of a stream.
 type change struct {
 	name   stream.Name
-	was    *streamRecord         // nil: it was not there
-	is     *streamRecord         // nil: it goes
+	was    *streamRecord // nil: it was not there
+	is     *streamRecord // nil: it goes
 	bytes  []byte        // that it begins with, and their sums
 	sums   []byte        //
 	stored int64         // how many bytes more its owner has
