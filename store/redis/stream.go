@@ -34,6 +34,9 @@ type streamRecord struct {
 	partition int
 }
 
+// streamsDue is the index of streams by when they are due, where others have what is known of one.
+const streamsDue = "due"
+
 const (
 	keptTokens = 8
 	ownTokens  = 3
@@ -77,16 +80,22 @@ func (s *Store) next(k *streamRecord, is stream.Stream, bytes []byte) (next *str
 			next.tokens += rest[:tokenSize]
 		}
 	}
+	return next, next.add(length, bytes)
+}
+
+// add adds bytes of its own to the sum of a stream that has a number of them already, and returns
+// the sums of the chunks that are whole with them.
+func (k *streamRecord) add(length uint64, bytes []byte) (sums []byte) {
 	for len(bytes) > 0 {
 		n := min(len(bytes), int(codec.BodyChunk-length%codec.BodyChunk))
-		next.sum = crc32.Update(next.sum, castagnoli, bytes[:n])
+		k.sum = crc32.Update(k.sum, castagnoli, bytes[:n])
 		length, bytes = length+uint64(n), bytes[n:]
 		if length%codec.BodyChunk == 0 {
-			sums = binary.BigEndian.AppendUint32(sums, next.sum)
-			next.sum = 0
+			sums = binary.BigEndian.AppendUint32(sums, k.sum)
+			k.sum = 0
 		}
 	}
-	return next, sums
+	return sums
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
@@ -295,6 +299,82 @@ func TestStreamsThroughCutConnections(t *testing.T) {
 		t.Logf("%s: %d were there that were not acknowledged", n.Path, unknown)
 	}
 	follower.until(whole(ctx, t, stores[0], numbered), false)
+}
+
+// loseAnswer lets the first script whose arguments name a stream fail, with or without having run.
+type loseAnswer struct {
+	name string
+	runs bool
+	lost *atomic.Bool
+}
+
+func (l loseAnswer) of(cmd goredis.Cmder) bool {
+	name := cmd.Name()
+	return (name == "evalsha" || name == "eval") && slices.ContainsFunc(cmd.Args(), func(arg any) bool { return arg == l.name })
+}
+
+func (l loseAnswer) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+func (l loseAnswer) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
+	return func(ctx context.Context, cmd goredis.Cmder) error {
+		if len(cmd.Args()) < 10 || !l.of(cmd) || !l.lost.CompareAndSwap(false, true) {
+			return next(ctx, cmd)
+		}
+		if l.runs {
+			_ = next(ctx, cmd)
+		}
+		cmd.SetErr(io.ErrUnexpectedEOF)
+		return io.ErrUnexpectedEOF
+	}
+}
+
+func (l loseAnswer) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []goredis.Cmder) error {
+		for _, cmd := range cmds {
+			if len(cmd.Args()) >= 10 && l.of(cmd) && l.lost.CompareAndSwap(false, true) {
+				if l.runs {
+					_ = next(ctx, cmds)
+				}
+				for _, cmd := range cmds {
+					cmd.SetErr(io.ErrUnexpectedEOF)
+				}
+				return io.ErrUnexpectedEOF
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestAppendWhoseAnswerIsLost: it is asked for, so that an append that was made is acknowledged, and
+// one that was not is not.
+func TestAppendWhoseAnswerIsLost(t *testing.T) {
+	server := servertest.Redis(t)
+	for _, size := range []int{5, 100_000} {
+		for _, runs := range []bool{true, false} {
+			t.Run(fmt.Sprintf("size=%d,runs=%t", size, runs), func(t *testing.T) {
+				s := open(t, server.URL, redis.Options{Prefix: fmt.Sprint("lost", size, runs)})
+				n, body := ownStream("a"), strings.Repeat("x", size)
+				makeStream(t, s, n, stream.Create{Type: plain, Body: []byte("begin")})
+				appendTo(t, s, n, "more")
+				lost := new(atomic.Bool)
+				redis.Hook(s, loseAnswer{n.Key(), runs, lost})
+				added, err := s.AppendStream(t.Context(), n, stream.Append{Type: plain, Body: []byte(body)})
+				switch {
+				case !lost.Load():
+					t.Fatal("no answer was lost")
+				case runs && (err != nil || added.Stream.Tail != uint64(9+size)):
+					t.Errorf("made: %+v, %v", added, err)
+				case !runs && !errors.Is(err, lifecycle.ErrUnavailable):
+					t.Errorf("not made: %+v, %v", added, err)
+				}
+				appendTo(t, s, n, "end")
+				want := "beginmore" + strings.Repeat(body, map[bool]int{true: 1}[runs]) + "end"
+				if got := whole(t.Context(), t, s, n); got != want {
+					t.Errorf("%d bytes, want %d", len(got), len(want))
+				}
+			})
+		}
+	}
 }
 
 // TestStreamsOfKilledServer: with appendfsync always what was acknowledged is there when the server
