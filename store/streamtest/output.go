@@ -172,6 +172,7 @@ func testOutputSegments(s *suite) {
 	if fmt.Sprint(st.Segments) != "[{1 0} {3 7}]" {
 		s.Errorf("segments %v", st.Segments)
 	}
+	heard := e.until(s, n, 12)
 	s.reopened()
 	if st := s.state(n); fmt.Sprint(st.Segments) != "[{1 0} {3 7}]" {
 		s.Errorf("segments %v", st.Segments)
@@ -193,7 +194,7 @@ func testOutputSegments(s *suite) {
 		s.Fatal(err)
 	}
 	attempts("read", h.Messages)
-	attempts("heard", e.until(s, n, 12))
+	attempts("heard", heard)
 }
 
 // testOutputEnds: whatever the end of a request, it closes the output in the same step, and
