@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 	"metrics":          {"github.com/prometheus"},
 	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
-		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
+		"backoff", "lifecycle", "stream", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
 		"version", "github.com/prometheus",
 	},
 	"processor/cmd":             {"processor/worker", "processor/samples/drivers"},
@@ -96,7 +96,7 @@ var rooms = map[string][]string{
 	"gateway/intake": {"backoff", "gateway/authority", "golang.org/x"},
 	"gateway/lease":  {"lifecycle", "broker"},
 	"gateway/node": {
-		"lifecycle", "stream", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
+		"lifecycle", "broker", "hub", "processor", "webhook/dispatch", "web-demo", "backends", "metrics", "tracing",
 		"gateway/api", "gateway/auth", "gateway/config", "gateway/filewatch", "gateway/intake", "gateway/lease", "gateway/wire",
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},

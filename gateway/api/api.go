@@ -45,7 +45,7 @@ type Options struct {
 	Webhooks *dispatch.Service
 	Guard    *auth.Guard // tells who calls
 	Leases   *lease.Leases
-	Streams  stream.Store // nil: there are none
+	Streams  stream.Store
 	// Hosts, if not empty, are the host names under which browsers may reach
 	// the gateway. An open gateway on loopback needs it: otherwise any web
 	// page could reach it by letting its own name point there.
@@ -309,9 +309,7 @@ func (a *API) route() {
 	a.handle("PUT", "/v1/work/:id/question", processor, a.askWork, reportOptions...)
 	a.handle("POST", "/v1/work/:id/release", processor, a.release, reportOptions...)
 	a.handle("GET", "/v1/health", processor, a.pool)
-	if a.Streams != nil {
-		a.routeStreams(client)
-	}
+	a.routeStreams(client)
 
 	// What is not of the API takes any query: whoever probes adds something so that no cache
 	// answers, and pages keep their state there.

@@ -35,7 +35,6 @@ import (
 	"github.com/hark-push/hark/processor"
 	"github.com/hark-push/hark/processor/samples"
 	"github.com/hark-push/hark/processor/traced"
-	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/tracing"
 	webdemo "github.com/hark-push/hark/web-demo"
 	"github.com/hark-push/hark/webhook/dispatch"
@@ -159,9 +158,8 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	g.self = backends.NewProcess("gateway", g.Now())
 	g.overview = newOverview(g)
 	registry := g.register()
-	streams, _ := g.Store.(stream.Store)
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases, Streams: streams,
+		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases, Streams: g.Store,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
 		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, MaxChunk: c.MaxChunk, MaxOutput: c.MaxOutput, LongPoll: c.LongPoll, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
