@@ -5,7 +5,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-chromium test-browsers test-generators test-shared test-servers pictures cluster story upgrade chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
+.PHONY: help run build cross test test-all test-beside test-go test-portable test-js test-clients test-streams test-chromium test-browsers test-generators test-shared test-servers pictures cluster story upgrade chaos setup lint fmt fuzz damages churn attack bench bench-work bench-peers bench-docs idle clean
 
 help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ test-all:
 test-beside: # one after the other: the first ones share a folder of packages, the last ones wait for servers
 	@$(MAKE) test-js
 	@$(MAKE) test-clients
+	@$(MAKE) test-streams
 	@$(MAKE) test-chromium
 	@$(MAKE) test-generators
 	@$(MAKE) test-shared
@@ -72,6 +73,9 @@ test-js: ## the tests of the client module
 
 test-clients: ## streams, sockets, webhooks and polling with what others have written, in JavaScript, Go, PHP, Python (see docs/)
 	@GO="$(GO)" sh scripts/clients.sh
+
+test-streams: ## the conformance suite of Durable Streams, and its client (see clienttest/durable/README.md)
+	@GO="$(GO)" sh scripts/streams.sh
 
 test-chromium: ## hark.js in Chromium, through everything that may happen to a connection or a page; prints a table
 	@GO="$(GO)" sh scripts/clients.sh browsers chromium

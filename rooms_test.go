@@ -18,17 +18,18 @@ const module = "github.com/hark-push/hark"
 // the rooms inside it unless they have one of their own.
 var rooms = map[string][]string{
 	"backoff":          {},
-	"lifecycle":        {"backoff"},
+	"lifecycle":        {"backoff", "stream"},
+	"stream":           {},
 	"broker":           {},
 	"hub":              {"backoff", "github.com/coder/websocket", "golang.org/x/sys", "golang.org/x/time"},
 	"egress":           {"code.dny.dev/ssrf"},
 	"webhook":          {},
 	"webhook/dispatch": {"backoff", "webhook", "lifecycle", "egress", "golang.org/x"},
-	"store/codec":      {"lifecycle"},
-	"store/transfer":   {"lifecycle", "store/codec", "webhook/dispatch"},
-	"store/bolt":       {"lifecycle", "store/codec", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
+	"store/codec":      {"lifecycle", "stream"},
+	"store/transfer":   {"lifecycle", "stream", "store/codec", "webhook/dispatch"},
+	"store/bolt":       {"lifecycle", "stream", "store/codec", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
 	"store/bolt/wal":   {},
-	"store/redis":      {"backoff", "lifecycle", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
+	"store/redis":      {"backoff", "lifecycle", "stream", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
 	"store/redis/link": {"backoff", "github.com/redis"},
 	"broker/rabbitmq":  {"backoff", "broker", "github.com/rabbitmq"},
 	"broker/redis":     {"backoff", "broker", "lifecycle", "store/redis"},
@@ -38,7 +39,7 @@ var rooms = map[string][]string{
 	"metrics":          {"github.com/prometheus"},
 	"metrics/otlp":     {"tracing", "github.com/prometheus", "go.opentelemetry.io", "google.golang.org/protobuf"},
 	"backends": {
-		"backoff", "lifecycle", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
+		"backoff", "lifecycle", "stream", "broker", "store", "processor", "webhook/dispatch", "settings", "logs", "metrics",
 		"version", "github.com/prometheus",
 	},
 	"processor/cmd":             {"processor/worker", "processor/samples/drivers"},
@@ -75,7 +76,7 @@ var rooms = map[string][]string{
 	"gateway": {"lifecycle", "store", "backends", "processor/samples/drivers", "processor/worker", "cli", "github.com/alecthomas"},
 	"gateway/api": {
 		"lifecycle", "hub", "webhook/dispatch", "tracing", "gateway/auth", "gateway/authority", "gateway/budget", "gateway/hangup", "gateway/intake",
-		"gateway/lease", "gateway/strictjson", "gateway/wire", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
+		"gateway/lease", "gateway/strictjson", "gateway/wire", "gateway/durable", "stream", "github.com/gofiber", "github.com/google", "github.com/valyala", "go.opentelemetry.io",
 	},
 	"gateway/api/field": {"lifecycle/suggest"},
 	"gateway/api/httpbody": {
@@ -100,7 +101,8 @@ var rooms = map[string][]string{
 		"github.com/prometheus", "go.opentelemetry.io", "golang.org/x",
 	},
 	"gateway/strictjson": {},
-	"gateway/wire":       {"lifecycle", "hub", "store/codec"},
+	"gateway/wire":       {"lifecycle", "hub", "stream", "store/codec"},
+	"gateway/durable":    {"stream"},
 	// What only tests use.
 	"deploy":             {},
 	"docs":               {},
@@ -110,7 +112,8 @@ var rooms = map[string][]string{
 	"gateway/blackbox":   {},
 	"gateway/misuse":     {"github.com/getkin"},
 	"store/storetest":    {"lifecycle", "gateway/wire", "store/codec"},
-	"store/transfertest": {"lifecycle", "store/transfer"},
+	"store/streamtest":   {"lifecycle", "stream"},
+	"store/transfertest": {"lifecycle", "stream", "store/transfer"},
 	"store/webhooktest":  {"lifecycle", "gateway/wire", "webhook/dispatch"},
 }
 

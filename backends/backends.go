@@ -24,6 +24,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/redis"
 	"github.com/hark-push/hark/store/redis/link"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -34,6 +35,7 @@ type Store interface {
 	lifecycle.Cancellations
 	dispatch.Store
 	lifecycle.Source
+	stream.Store
 	Close() error
 }
 

@@ -34,14 +34,15 @@ export function program(variable) {
   return path;
 }
 
-/** A gateway of its own process. Without `data` it has a folder that goes with it. `headers` go with each call of the tests. */
+/** A gateway of its own process. Without `data` it has a folder that goes with it. `headers` go with each call of the tests, and
+ * `listen` is where it is to be, if not at any port. */
 export class Gateway {
-  static async start({ data, args = [], headers } = {}) {
+  static async start({ data, args = [], headers, listen = '127.0.0.1:0' } = {}) {
     const gateway = new Gateway();
     gateway.headers = headers;
     gateway.temporary = data ? undefined : await mkdtemp(join(tmpdir(), 'hark-clients-'));
     gateway.child = spawn(program('HARK_GATEWAY'), [
-      '--listen=127.0.0.1:0', `--data=${data ?? gateway.temporary}`, '--routes=default', '--samples=false',
+      `--listen=${listen}`, `--data=${data ?? gateway.temporary}`, '--routes=default', '--samples=false',
       '--retry=100ms', '--drain=100ms', '--heartbeat=5m', '--log-level=warn', ...args,
     ], { stdio: ['ignore', 'pipe', 'pipe'] });
     gateway.said = '';

@@ -43,8 +43,13 @@ func (q *backlog) push(w *waiting) {
 }
 
 // pushMessages pushes what a socket has not taken of a batch's bytes. The message that has
-// left in part stays whatever comes; of the others each is by itself.
+// left in part stays whatever comes; of the others each is by itself, but for those of a stream, of
+// which none is ever left out.
 func (q *backlog) pushMessages(b *batch, f form, taken int) {
+	if f.ofStream() {
+		q.push(&waiting{bytes: b.encoded(f)[taken:]})
+		return
+	}
 	t, rest := transports[f], b.encoded(f)
 	for _, m := range b.messages {
 		size := t.first(rest)

@@ -62,7 +62,7 @@ func TestCoalesceAgainstModel(t *testing.T) {
 	}
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 7))
-		form := form(seed % uint64(forms))
+		form := form(seed % uint64(eventForms))
 		q := new(backlog)
 		var model []item
 		inHand, n := 0, uint64(0)

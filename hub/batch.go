@@ -8,14 +8,28 @@ type batch struct {
 	messages []Message
 	round    *round // in which sockets may gather it; nil: it leaves at once
 
+	// Of a stream.
+	top    uint64 // how far its channel was when the messages were read, or told of
+	cursor uint64 // see cursors
+
 	bytes [fullForms][]byte
-	thin  *[forms - fullForms][]byte // nil as long as nobody wants them
+	more  *[forms - fullForms][]byte // nil as long as nobody wants them
 }
 
-// after returns the part of b behind an offset that it holds.
-func (b *batch) after(offset uint64) batch {
-	skip := int(offset + 1 - b.messages[0].Offset)
-	return batch{channel: b.channel, epoch: b.epoch, messages: b.messages[skip:], round: b.round}
+// after returns the part of b behind an offset that it holds. ok is false if that is inside of a
+// message.
+func (b *batch) after(offset uint64) (rest batch, ok bool) {
+	skip := 0
+	for skip < len(b.messages) && b.messages[skip].Offset <= offset {
+		skip++
+	}
+	rest = batch{channel: b.channel, epoch: b.epoch, messages: b.messages[skip:], round: b.round, top: b.top, cursor: b.cursor}
+	return rest, skip < len(b.messages) && rest.messages[0].first() == offset+1
+}
+
+// head returns the first n messages of b.
+func (b *batch) head(n int) batch {
+	return batch{channel: b.channel, epoch: b.epoch, messages: b.messages[:n], round: b.round, top: b.top, cursor: b.cursor}
 }
 
 // encoded returns the messages as a transport has them.
@@ -29,20 +43,19 @@ func (b *batch) encoded(f form) []byte {
 
 // made is where the bytes of a transport are kept.
 func (b *batch) made(f form) *[]byte {
-	if !f.thin() {
+	if f < fullForms {
 		return &b.bytes[f]
 	}
-	if b.thin == nil {
-		b.thin = new([forms - fullForms][]byte)
+	if b.more == nil {
+		b.more = new([forms - fullForms][]byte)
 	}
-	return &b.thin[f-fullForms]
+	return &b.more[f-fullForms]
 }
 
-// encodeAll makes the bytes of every transport, so that goroutines may share b; in thin form only
-// if somebody wants that.
-func (b *batch) encodeAll(thin bool) {
+// encodeAll makes the bytes of the transports that somebody has, so that goroutines may share b.
+func (b *batch) encodeAll(used formSet) {
 	for f := range forms {
-		if thin || !f.thin() {
+		if used.has(f) {
 			b.encoded(f)
 		}
 	}

@@ -29,7 +29,7 @@ type channel struct {
 	watched bool       // under watch; read by the last one to leave
 
 	mu   sync.Mutex // held while delivering
-	thin int32      // how many of subs want the thin form
+	used formSet    // the forms that subs have, or had
 	subs []*subscription
 }
 
@@ -99,8 +99,8 @@ func (ch *channel) add(s *subscription) {
 	ch.mu.Lock()
 	s.index = int32(len(ch.subs))
 	ch.subs = append(ch.subs, s)
-	if s.form.thin() {
-		ch.thin++
+	if !s.any { // a waiter reads nothing of what comes
+		ch.used.add(s.form)
 	}
 	ch.mu.Unlock()
 }
@@ -117,9 +117,6 @@ func (ch *channel) remove(s *subscription) {
 		ch.subs[last] = nil
 		ch.subs = ch.subs[:last]
 		s.index, s.pending = -1, nil
-		if s.form.thin() {
-			ch.thin--
-		}
 	}
 	ch.mu.Unlock()
 	if in {
@@ -129,7 +126,11 @@ func (ch *channel) remove(s *subscription) {
 
 // batch returns messages of the channel as they go to followers.
 func (ch *channel) batch(messages []Message) batch {
-	return batch{channel: ch.name, epoch: ch.epoch, messages: messages}
+	b := batch{channel: ch.name, epoch: ch.epoch, messages: messages}
+	if newest := &messages[len(messages)-1]; newest.Piece != nil {
+		b.top, b.cursor = newest.Offset, ch.hub.cursors.next()
+	}
+	return b
 }
 
 // deliver sends messages, as the source told of them, to all subscriptions. With a round
@@ -147,7 +148,7 @@ func (ch *channel) deliver(messages []Message, r *round) {
 	if r.admits(len(ch.subs)) {
 		all.round = r
 	}
-	all.fanOut(ch.subs, ch.thin > 0)
+	all.fanOut(ch.subs, ch.used)
 	switch what := all.messages[0].About; {
 	case r == nil:
 		ch.hub.delivered(what)
@@ -161,15 +162,15 @@ func (ch *channel) deliver(messages []Message, r *round) {
 const perPart = 512
 
 // fanOut is deliver, by several goroutines if there are many subscriptions, so that the last of
-// them need not wait until one processor has come to it. It returns when all have. thin says
-// whether some of them want the thin form.
-func (b *batch) fanOut(subs []*subscription, thin bool) {
+// them need not wait until one processor has come to it. It returns when all have. used are the
+// forms that they have.
+func (b *batch) fanOut(subs []*subscription, used formSet) {
 	parts := min(len(subs)/perPart, runtime.GOMAXPROCS(0))
 	if parts <= 1 {
 		b.deliver(subs)
 		return
 	}
-	b.encodeAll(thin) // now, so that the parts only read
+	b.encodeAll(used) // now, so that the parts only read
 	var others sync.WaitGroup
 	for ; parts > 1; parts-- {
 		some := subs[:len(subs)/parts]
@@ -182,7 +183,7 @@ func (b *batch) fanOut(subs []*subscription, thin bool) {
 
 // deliver sends b, whose offsets have no gap, to subscriptions of its channel. Called under ch.mu.
 func (b *batch) deliver(subs []*subscription) {
-	first, last := b.messages[0].Offset, b.messages[len(b.messages)-1]
+	first, last := b.messages[0].first(), &b.messages[len(b.messages)-1]
 	for _, s := range subs {
 		switch {
 		case s.any:
@@ -194,15 +195,17 @@ func (b *batch) deliver(subs []*subscription) {
 			s.to.send(s, b, false)
 		case last.Offset <= s.last: // a repetition
 			continue
-		case first <= s.last: // a repetition in part
-			rest := b.after(s.last)
+		default:
+			rest, whole := b.after(s.last) // if it is a repetition in part
+			if !whole {
+				// A notification was missed, or a part of this was read already.
+				s.live = false
+				s.hold(b.messages)
+				s.ch.hub.resync(s)
+				continue
+			}
 			s.last = last.Offset
 			s.to.send(s, &rest, false)
-		default: // a notification was missed
-			s.live = false
-			s.hold(b.messages)
-			s.ch.hub.resync(s)
-			continue
 		}
 		if s.live && last.Last {
 			s.to.ended(s, last.Offset)
@@ -249,7 +252,7 @@ func sizeOf(messages []Message) (bytes int) {
 // contiguous returns the longest beginning of messages without a gap.
 func contiguous(messages []Message) []Message {
 	for i := 1; i < len(messages); i++ {
-		if messages[i].Offset != messages[i-1].Offset+1 {
+		if messages[i].first() != messages[i-1].Offset+1 {
 			return messages[:i]
 		}
 	}

@@ -53,6 +53,8 @@ var (
 		why: reasonExpired, code: CloseExpired, text: "the token has expired",
 		name: nameUnproven, members: `"detail":"The token has expired, or was revoked."`,
 	}
+	// Of a stream that cannot be told on like this, or is not there any more: its client finds out.
+	farewellTurn     = &farewell{why: reasonTurned, name: nameRestart, returns: true}
 	farewellSlow     = &farewell{why: reasonSlow, code: CloseSlow, text: "too slow, resume from your last offset"}
 	farewellUnproven = &farewell{why: reasonUnproven, code: CloseUnauthenticated, text: "no token was sent in time"}
 	farewellSilent   = &farewell{why: reasonSilent, code: CloseSilent, text: "no ping was answered, reconnect"}

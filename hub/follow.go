@@ -153,11 +153,11 @@ func (h *Hub) advance(ctx context.Context, s *subscription, from cursor, at uint
 		case from.live:
 			at, messages = history.Top, nil
 		case len(messages) > 0: // nothing is lost for one who asked for nothing
-			at = messages[0].Offset - 1
+			at = messages[0].first() - 1
 		}
 	}
 	lost := s.life != life || at > history.Top ||
-		(len(messages) > 0 && messages[0].Offset != at+1) ||
+		(len(messages) > 0 && messages[0].first() != at+1) ||
 		(len(messages) == 0 && at < history.Top)
 	if first && from.fresh {
 		s.to.begin(s, at, history.Top, !lost)
@@ -175,6 +175,7 @@ func (h *Hub) advance(ctx context.Context, s *subscription, from cursor, at uint
 		return progress{at: at, top: history.Top, last: history.Ended}, nil
 	}
 	b := s.ch.batch(messages)
+	b.top = history.Top
 	s.to.send(s, &b, true)
 	newest := messages[len(messages)-1]
 	return progress{at: newest.Offset, top: history.Top, sent: true, last: newest.Last}, nil
@@ -201,7 +202,7 @@ func (s *subscription) release(at uint64) bool {
 		held = held[1:]
 	}
 	if len(held) > 0 {
-		if held[0].Offset != at+1 || len(contiguous(held)) < len(held) {
+		if held[0].first() != at+1 || len(contiguous(held)) < len(held) {
 			return false
 		}
 		b := ch.batch(held)

@@ -12,7 +12,8 @@ type webSocket struct {
 	thin bool // what it says of events
 }
 
-func (webSocket) converses() bool { return true }
+func (webSocket) converses() bool      { return true }
+func (webSocket) stays() time.Duration { return 0 }
 
 func (w webSocket) messages(b *batch) []byte {
 	if w.thin {

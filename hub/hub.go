@@ -126,6 +126,8 @@ type Hub struct {
 	flushing  atomic.Int64 // connections whose socket is full
 	crowd     crowd
 	stats     counters
+	made      time.Time
+	cursors   cursors
 
 	mu     sync.Mutex
 	closed bool
@@ -142,7 +144,7 @@ func New(source Source, o Options) *Hub {
 		shards:   make([]*shard, max(2, runtime.GOMAXPROCS(0))),
 		catchUps: make(chan struct{}, o.CatchUps),
 		ctx:      ctx, cancel: cancel,
-		admission: newAdmission(o),
+		admission: newAdmission(o), made: time.Now(),
 	}
 	h.wheel = newWheel(h, o.Heartbeat)
 	h.signs = newSigns(h.wheel.interval(), o.Retry)
@@ -163,6 +165,9 @@ func New(source Source, o Options) *Hub {
 	source.Listen(h.publish)
 	return h
 }
+
+// clock returns the milliseconds since the hub was made; they wrap.
+func (h *Hub) clock() uint32 { return uint32(time.Since(h.made).Milliseconds()) }
 
 // publish receives notifications: it hands a message to the shard of its channel, if anyone
 // here follows it. It does not block.

@@ -38,6 +38,7 @@ type outbox struct {
 
 	from     seat   // where it comes from, 0 if addresses are not counted
 	unproven bool   // it is counted among those that have yet to say who they are
+	opened   uint32 // when, in milliseconds since the hub was made; they wrap
 	pings    uint8  // sent since its client has said anything
 	reads    uint16 // of what it said, since the last heartbeat
 	tells    bool   // its client is to see the heartbeats
@@ -69,6 +70,7 @@ func (o *outbox) init(h *Hub, conn net.Conn, f form, owner connection, p place, 
 	o.keep(p)
 	o.credential.Store(credential)
 	o.conn, o.fd = takeDescriptor(conn)
+	o.opened = h.clock()
 	h.stats.opened(f)
 	h.wheel.add(o)
 }
@@ -93,8 +95,11 @@ func (o *outbox) write(b []byte, paced bool) error {
 func (o *outbox) send(s *subscription, b *batch, history bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.state == outboxOpen {
-		_ = o.put(b.encoded(s.form), b, s.form, history) // a failure has closed the outbox
+	if o.state != outboxOpen {
+		return
+	}
+	if bytes := b.encoded(s.form); len(bytes) > 0 { // of the end of a stream there may be none
+		_ = o.put(bytes, b, s.form, history) // a failure has closed the outbox
 	}
 }
 
@@ -306,8 +311,15 @@ func (o *outbox) timeout(d time.Duration) {
 	})
 }
 
-// dismiss ends the connection before its channels have ended, and says why.
+// dismiss ends the connection before its channels have ended, and says why: at once, or as soon as
+// it has been there for as long as its transport wants.
 func (o *outbox) dismiss(f *farewell) {
+	if stays := transports[o.form].stays(); stays > 0 {
+		if left := stays - time.Duration(o.hub.clock()-o.opened)*time.Millisecond; left > 0 {
+			time.AfterFunc(left, func() { o.dismiss(f) })
+			return
+		}
+	}
 	o.finish(transports[o.form].farewell(f, o.hub.retry()), f.why)
 }
 

@@ -30,7 +30,7 @@ func (s *shard) push(key string, m Message) {
 	if len(ch.inbox) >= inboxLimit {
 		ch.inbox = ch.inbox[:0]
 	}
-	if m.Event == nil {
+	if m.Event == nil && m.Piece == nil {
 		ch.inbox, ch.replaced = ch.inbox[:0], true // what came before may not hold either
 		ch.life++
 	} else {

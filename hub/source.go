@@ -34,7 +34,7 @@ type Source interface {
 	// Listen sets the function that is called with new messages of watched
 	// channels, those of one channel in order, though some may be missing or
 	// repeated: it only notifies. It may be called with messages of other channels
-	// too. A message without Event says that the end of the channel was replaced, as
+	// too. A message without Event and Piece says that the end of the channel was replaced, as
 	// when a server without its newest writes takes over: offsets that followers have seen
 	// stand for other messages now. They are told of it as of a loss, see Reset.
 	// The function does not block for long and keeps the message.
@@ -52,15 +52,48 @@ type History struct {
 	Begin uint64
 }
 
-// Message is one event of a channel. It is shared by all followers: nobody
+// Message is one event of a channel, or a piece of a stream. It is shared by all followers: nobody
 // changes the bytes.
 type Message struct {
 	Offset uint64
-	Event  []byte  // CloudEvents JSON, one line
-	Last   bool    // nothing follows in this channel for now
-	About  About   // what the event tells of; nil if that is not known
-	Thin   Thinner // the event in thin form; nil if it has none: those who want that get Event
+	// Span is how many offsets before Offset the message covers, too: 0 of an event. In the channel
+	// of a stream offsets are positions, so it is one less than a piece has bytes.
+	Span  uint64
+	Event []byte  // CloudEvents JSON, one line; of a piece, its bytes
+	Last  bool    // nothing follows in this channel for now
+	About About   // what the event tells of; nil if that is not known
+	Thin  Thinner // the event in thin form; nil if it has none: those who want that get Event
+	Piece *Piece  // of a stream, what its bytes are; nil for an event
 }
+
+// first returns the first offset that the message covers.
+func (m *Message) first() uint64 { return m.Offset - m.Span }
+
+// ends reports whether it is the end of a stream, which has an offset and no bytes.
+func (m *Message) ends() bool {
+	return m.Piece != nil && m.Last && len(m.Event) == 0 && !m.Piece.Gone
+}
+
+// Piece is what the bytes of a message of a stream are.
+type Piece struct {
+	Kind PieceKind
+	// Plain says that the bytes of a text survive as lines of server-sent events: it is UTF-8
+	// without CR and without U+FEFF.
+	Plain   bool
+	Attempt int    // of the output of a request: whose bytes they are; else 0
+	Epoch   string // of the stream, see [Channel]: one that comes later may have its name
+	Gone    bool   // the stream is not there any more, and there are no bytes
+}
+
+// PieceKind says how bytes are told.
+type PieceKind uint8
+
+// The kinds of bytes.
+const (
+	PieceBytes PieceKind = iota // of any media type
+	PieceText                   // whole characters
+	PieceJSON                   // whole messages, a line feed behind each and nowhere else
+)
 
 // Thinner is an event that can be told in fewer words, to those who have asked for that. It is
 // asked only when somebody has, once for each transport. It does not block and may be called

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -29,8 +30,15 @@ func (t sse) form() form {
 	return formPlain
 }
 
-func (sse) mediaType() string { return "text/event-stream" }
-func (sse) converses() bool   { return false }
+func (sse) mediaType() string    { return "text/event-stream" }
+func (sse) converses() bool      { return false }
+func (sse) stays() time.Duration { return 0 }
+
+// refusal implements [StreamTransport]: with any other status than 200 an EventSource would never
+// come back.
+func (t sse) refusal(header http.Header, f *farewell, retry time.Duration) []byte {
+	return append(streamHead(t, header), t.farewell(f, retry)...)
+}
 
 // What stands around event and offset in a server-sent event.
 const (

@@ -18,10 +18,11 @@ const (
 	reasonUnproven         // it did not say who it is
 	reasonForbidden        // it said who it is, and may not be here
 	reasonSilent           // it answered no ping
+	reasonTurned           // it is to come back for another encoding, or its stream was deleted
 	reasons                // how many there are
 )
 
-var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden", "silent"}
+var reasonNames = [reasons]string{"none", "gone", "ended", "slow", "shutdown", "protocol", "source", "shed", "expired", "unauthenticated", "forbidden", "silent", "turned"}
 
 type counters struct {
 	open      [forms]atomic.Int64

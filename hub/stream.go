@@ -15,7 +15,9 @@ import (
 // one allocation.
 type stream struct {
 	outbox
-	sub subscription
+	sub     subscription
+	attempt int32 // of the pieces that were sent last; told by native
+	turned  bool  // nothing more is sent: its client has to come back
 }
 
 // StreamOptions of [Hub.ServeStream].
@@ -30,14 +32,15 @@ type StreamOptions struct {
 	Transport StreamTransport
 	// Heartbeats says that the client wants to see the heartbeats, the first one at once.
 	Heartbeats bool
+	// Cursor is the last one that the client of a durable stream has got, see [Durable].
+	Cursor uint64
 }
 
 // ServeStream answers on conn with the events of a channel until the channel ends or the client
 // goes away. It takes conn over and returns when the stream is live; from then on the stream holds
 // no goroutine. Only the end of the channel ends the chunked body (RFC 9112, section 7.1): whatever
-// else closes the connection leaves it incomplete, so that no client takes that for the end. A
-// stream that is one too many is told to come back much later: with any other answer than 200 an
-// EventSource would never come back.
+// else closes the connection leaves it incomplete, so that no client takes that for the end;
+// [Durable] is the exception. A stream that is one too many is told to come back much later.
 func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if !h.enter() {
 		_ = conn.Close()
@@ -48,13 +51,12 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	if transport == nil {
 		transport = SSE(true, false)
 	}
-	head := streamHead(transport, o.Header)
 	place, met := h.admission.admit(o.Caller, o.Address, false, h.stats.openNow())
 	if met != nil {
 		h.stats.shed()
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		// If it does not arrive, it is lost on somebody who has gone.
-		_, _ = conn.Write(append(head, transport.farewell(h.stats.meets(met), h.shedRetry())...))
+		_, _ = conn.Write(transport.refusal(o.Header, h.stats.meets(met), h.shedRetry()))
 		_ = conn.Close()
 		return
 	}
@@ -70,7 +72,13 @@ func (h *Hub) ServeStream(conn net.Conn, c Channel, o StreamOptions) {
 	}
 	s.tells = o.Heartbeats
 	s.init(h, conn, transport.form(), s, place, o.Credential)
-	if s.write(append(head, s.opening(transport, after, fresh)...), true) != nil {
+	h.cursors.pass(o.Cursor)
+	if s.write(append(streamHead(transport, o.Header), s.opening(transport, after, fresh)...), true) != nil {
+		return
+	}
+	if transport.form().ofStream() && s.sub.ch.epoch != c.Epoch {
+		// Others follow a stream yet that had the name before, and are about to be told.
+		s.dismiss(farewellSource)
 		return
 	}
 	if h.draining.Load() {
@@ -138,9 +146,13 @@ func (s *stream) silence() {
 // StreamHeader returns the fields of a stream's answer, besides those that say how its body is
 // framed.
 func StreamHeader(t StreamTransport) http.Header {
+	caches := "no-store"
+	if t.form().ofStream() { // there are readers of streams that look for this, too
+		caches = "no-cache, no-store"
+	}
 	return http.Header{
 		"Content-Type":      {t.mediaType()},
-		"Cache-Control":     {"no-store"},
+		"Cache-Control":     {caches},
 		"X-Accel-Buffering": {"no"}, // nginx: pass on at once
 	}
 }
@@ -169,10 +181,49 @@ func (h *Hub) retry() time.Duration {
 // transport returns that of the stream.
 func (s *stream) transport() StreamTransport { return transports[s.form].(StreamTransport) }
 
-// begin implements follower: what opens the stream has said it.
-func (*stream) begin(*subscription, uint64, uint64, bool) {}
+// begin implements follower. What opens a stream of events has said it; of others one that has all
+// there is is told so, because it may be long until something comes.
+func (s *stream) begin(_ *subscription, at, top uint64, recovered bool) {
+	if t, ok := transports[s.form].(durable); ok && recovered && at == top {
+		// A failure has closed the outbox.
+		_ = s.write(t.caughtUp(at, s.sub.ch.epoch, s.hub.cursors.next()), true)
+	}
+}
+
+// send implements follower. What the transport cannot say ends the connection in front of it: its
+// client comes back, and is answered in another one.
+func (s *stream) send(sub *subscription, b *batch, history bool) {
+	if !s.form.ofStream() {
+		s.outbox.send(sub, b, history)
+		return
+	}
+	if s.turned {
+		return
+	}
+	n := transports[s.form].(interface{ fits([]Message, string) int }).fits(b.messages, b.epoch)
+	if n > 0 {
+		if t, ok := transports[s.form].(native); ok {
+			if attempt := int32(b.messages[0].Piece.Attempt); attempt != s.attempt {
+				_ = s.write(t.attempt(b.messages[0].first()-1, b.epoch, int(attempt)), history)
+			}
+			s.attempt = int32(b.messages[n-1].Piece.Attempt)
+		}
+		part := b
+		if n < len(b.messages) {
+			part = new(b.head(n))
+		}
+		s.outbox.send(sub, part, history)
+	}
+	if n < len(b.messages) {
+		s.turned = true
+		s.dismiss(farewellTurn)
+	}
+}
 
 func (s *stream) ended(_ *subscription, offset uint64) {
+	if s.turned {
+		return
+	}
 	s.finish(s.transport().end(Cursor{offset, s.sub.ch.epoch}), reasonEnded)
 }
 

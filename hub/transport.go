@@ -1,6 +1,9 @@
 package hub
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // transport is how everything leaves a connection: one way to write messages, signs of life and
 // farewells. It is a value without state that all connections of its kind share. What it returns
@@ -18,6 +21,8 @@ type transport interface {
 	farewell(f *farewell, retry time.Duration) []byte
 	// converses reports whether the client answers: heartbeats, and the end.
 	converses() bool
+	// stays returns how long a connection has to be there before its client is sent away.
+	stays() time.Duration
 }
 
 // StreamTransport is the transport of the answer to a call, whose client has nothing more to say;
@@ -30,12 +35,15 @@ type StreamTransport interface {
 	// opening returns the beginning of the body. at is where the client is, nil if that could not
 	// be read.
 	opening(at *Cursor, retry time.Duration, about string) []byte
+	// refusal returns the whole answer to a client that is sent away at once. header has the fields
+	// that any answer has to it.
+	refusal(header http.Header, f *farewell, retry time.Duration) []byte
 	// end returns the end of the body: the channel ends there.
 	end(at Cursor) []byte
 }
 
-// form is the place of a transport in transports: a connection has one byte for it. Of each there
-// are two, which say events in full and in thin form and are the same otherwise.
+// form is the place of a transport in transports: a connection has one byte for it. Of those of
+// events there are two each, which say them in full and in thin form and are the same otherwise.
 type form uint8
 
 const (
@@ -45,18 +53,40 @@ const (
 	formThinSSE // from here on in thin form
 	formThinPlain
 	formThinSocket
+	formDurable // from here on of streams; see durable
+	formDurablePlain
+	formDurableBase64
+	formDurableBase64Plain
+	formNative // see native
+	formNativePlain
+	formNativeBase64
+	formNativeBase64Plain
 	forms // how many there are
 
-	fullForms = formThinSSE
+	fullForms  = formThinSSE
+	eventForms = formDurable
 )
 
 var transports = [forms]transport{
 	formSSE: sse{body: body{chunked: true}}, formPlain: sse{}, formSocket: webSocket{},
 	formThinSSE: sse{body: body{chunked: true}, thin: true}, formThinPlain: sse{thin: true}, formThinSocket: webSocket{thin: true},
+	formDurable: durable{pieces{body{chunked: true}, false}}, formDurablePlain: durable{},
+	formDurableBase64: durable{pieces{body{chunked: true}, true}}, formDurableBase64Plain: durable{pieces{base64: true}},
+	formNative: native{pieces{body{chunked: true}, false}}, formNativePlain: native{},
+	formNativeBase64: native{pieces{body{chunked: true}, true}}, formNativeBase64Plain: native{pieces{base64: true}},
 }
 
 // thin reports whether events are said in thin form.
-func (f form) thin() bool { return f >= fullForms }
+func (f form) thin() bool { return f >= fullForms && f < eventForms }
+
+// ofStream reports whether it is for the pieces of a stream, and not for events.
+func (f form) ofStream() bool { return f >= eventForms }
+
+// formSet is a set of forms.
+type formSet uint16
+
+func (s *formSet) add(f form)     { *s |= 1 << f }
+func (s formSet) has(f form) bool { return s&(1<<f) != 0 }
 
 // The forms of events, by their names.
 const (

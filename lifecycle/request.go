@@ -52,6 +52,8 @@ type Request struct {
 	Resumes bool `json:"resumes,omitzero"`
 	// How large the [Answers] are that are kept, in bytes; 0: there are none.
 	AnswersSize int64 `json:"answersSize,omitzero"`
+	// Something was appended to its output, see [OutputName]: the store says so.
+	HasOutput bool `json:"hasOutput,omitzero"`
 	// Submitted more than once before it started, see Repeat.
 	Repeated bool `json:"repeated,omitzero"`
 	// In what its owner takes, see [Request.Usage].

@@ -1,8 +1,13 @@
 package lifecycle
 
-import "context"
+import (
+	"context"
 
-// Source is where the events of a store are read, and heard of, by the key of their channel.
+	"github.com/hark-push/hark/stream"
+)
+
+// Source is where the events of a store are read, and heard of, by the key of their channel, and
+// likewise what is appended to streams, see [StreamHistory].
 //
 // Offsets in a channel have no gaps. They start at 1, or behind [History.Begin], which is how a
 // store that has dropped a channel keeps its offsets from coming again. Every method may be called
@@ -17,7 +22,7 @@ type Source interface {
 
 	// Reset returns the message that tells a follower that it missed messages for good. Its offset
 	// is the channel's top. Last is set if nothing will follow. ErrNotFound if it is the channel of
-	// a request that is not there.
+	// a request that is not there, stream.ErrNotFound if it is that of such a stream.
 	Reset(ctx context.Context, channel string) (Message, error)
 
 	// Watch returns once every message that is appended to the channel from now on will reach the
@@ -28,10 +33,10 @@ type Source interface {
 
 	// Listen sets the function that is called with new messages of watched channels, those of one
 	// channel in order, though some may be missing or repeated: it only notifies. It may be called
-	// with messages of other channels too. A message without Event says that the end of the channel
-	// was replaced, as when a server without its newest writes takes over: offsets stand for other
-	// messages now. The function does not block for long. Listen is called once, before any other
-	// method.
+	// with messages of other channels too. A message without Event and Chunk says that the end of
+	// the channel was replaced, as when a server without its newest writes takes over: offsets
+	// stand for other messages now. The function does not block for long. Listen is called once,
+	// before any other method.
 	Listen(f func(channel string, m Message))
 }
 
@@ -47,9 +52,13 @@ type History struct {
 	Begin uint64
 }
 
-// Message is an event as it stands in a channel.
+// Message is an event as it stands in a channel, or a part of a stream.
 type Message struct {
 	Offset uint64
-	Event  *Event
-	Last   bool // the request has ended with it, and was not redriven
+	// Span is how many offsets before Offset it covers, too: of a chunk one less than it has bytes.
+	Span  uint64
+	Event *Event        // one of the two
+	Chunk *stream.Chunk // is set
+	// The request has ended with it, and was not redriven; the stream is closed or deleted.
+	Last bool
 }

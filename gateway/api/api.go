@@ -32,6 +32,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/deadline"
 	"github.com/hark-push/hark/lifecycle/stall"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -44,6 +45,7 @@ type Options struct {
 	Webhooks *dispatch.Service
 	Guard    *auth.Guard // tells who calls
 	Leases   *lease.Leases
+	Streams  stream.Store
 	// Hosts, if not empty, are the host names under which browsers may reach
 	// the gateway. An open gateway on loopback needs it: otherwise any web
 	// page could reach it by letting its own name point there.
@@ -64,6 +66,9 @@ type Options struct {
 	BodyStall    time.Duration // how long a body may stand still; 1 minute
 	MaxBatch     int           // requests of a batch; 1000
 	MaxWait      time.Duration // longest that a call waits for the end; 30 s
+	MaxChunk     int           // bytes of one append to a stream; 1 MiB
+	MaxOutput    int64         // bytes of a whole stream; 64 MiB
+	LongPoll     time.Duration // how long a long poll of a stream waits; 25 s
 	AsyncDefault bool          // answer 202 at once also without respond-async
 	// Field whose value is the id of what is submitted without one; "": none is.
 	IDHeader string
@@ -110,6 +115,7 @@ type API struct {
 	takes  map[string][]string // by method and path: the options of the query
 	calls  atomic.Int64        // under way
 	bodies *httpbody.Bounds
+	away   atomic.Bool // the store was when a stream was changed last
 
 	callers   inFlight[string]
 	addresses inFlight[netip.Addr]
@@ -127,6 +133,16 @@ func New(o Options) *API {
 	}
 	if o.MaxWait <= 0 {
 		o.MaxWait = 30 * time.Second
+	}
+	if o.MaxChunk <= 0 {
+		o.MaxChunk = 1 << 20
+	}
+	o.MaxChunk = min(o.MaxChunk, o.MaxBody)
+	if o.MaxOutput <= 0 {
+		o.MaxOutput = 64 << 20
+	}
+	if o.LongPoll <= 0 {
+		o.LongPoll = 25 * time.Second
 	}
 	if o.BodyBudget <= 0 {
 		o.BodyBudget = max(32<<20, budget.For(int64(o.MaxBody)))
@@ -219,7 +235,7 @@ func (a *API) route() {
 		app.Use(cors.New(cors.Config{
 			AllowOrigins:     strings.Join(a.Origins, ","),
 			AllowHeaders:     "", // those that the preflight asks for
-			ExposeHeaders:    "Accept-Ranges,Allow,Content-Location,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,RateLimit,RateLimit-Policy,Retry-After,WWW-Authenticate",
+			ExposeHeaders:    exposed,
 			AllowMethods:     "GET,HEAD,POST,PUT,PATCH,DELETE",
 			MaxAge:           600,
 			AllowCredentials: true,
@@ -290,6 +306,7 @@ func (a *API) route() {
 	a.handle("PUT", "/v1/work/:id/question", processor, a.askWork, reportOptions...)
 	a.handle("POST", "/v1/work/:id/release", processor, a.release, reportOptions...)
 	a.handle("GET", "/v1/health", processor, a.pool)
+	a.routeStreams(client)
 
 	// What is not of the API takes any query: whoever probes adds something so that no cache
 	// answers, and pages keep their state there.
@@ -306,6 +323,12 @@ func (a *API) route() {
 		a.serveDemo()
 	}
 }
+
+// exposed are the fields of answers that pages of other origins may read. A reader of a stream that
+// does not see those of Durable Streams begins again, or asks without end.
+const exposed = "Accept-Ranges,Allow,Content-Location,Content-Range,ETag,Idempotency-Replayed,Location,Operation-Location,Preference-Applied,RateLimit,RateLimit-Policy,Retry-After,WWW-Authenticate," +
+	"Stream-Next-Offset,Stream-Up-To-Date,Stream-Closed,Stream-Cursor,Stream-TTL,Stream-Expires-At,Stream-SSE-Data-Encoding," +
+	"Producer-Epoch,Producer-Seq,Producer-Expected-Seq,Producer-Received-Seq"
 
 // limitCalls counts a call while it is under way, and refuses it if there are too many.
 func (a *API) limitCalls(c *fiber.Ctx) error {

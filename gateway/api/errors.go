@@ -12,9 +12,11 @@ import (
 
 	"github.com/hark-push/hark/gateway/api/problem"
 	"github.com/hark-push/hark/gateway/auth"
+	"github.com/hark-push/hark/gateway/durable"
 	"github.com/hark-push/hark/gateway/lease"
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -136,6 +138,9 @@ func (a *API) asProblem(err error) *problem.Details {
 			RetryAfter: int(math.Ceil(e.Retry.Seconds())),
 		}
 	}
+	if p := streamProblem(err); p != nil {
+		return p
+	}
 	known := func(k problem.Kind, detail string) *problem.Details { return &problem.Details{Kind: k, Detail: detail} }
 	switch {
 	case errors.Is(err, lifecycle.ErrNotFound):
@@ -195,6 +200,56 @@ func (a *API) asProblem(err error) *problem.Details {
 	default:
 		return known(problem.Internal, "Something went wrong inside the gateway.")
 	}
+}
+
+// streamProblem translates what is said of streams, nil for anything else.
+func streamProblem(err error) *problem.Details {
+	if e, ok := errors.AsType[*durable.Error](err); ok {
+		return problem.MalformedAt(e.At, e.Detail)
+	}
+	if e, ok := errors.AsType[*stream.SizeError](err); ok {
+		if e.What == "owner" {
+			return &problem.Details{
+				Kind: problem.Stored, RetryAfter: quotaRetry, Detail: "You may have " + strconv.FormatInt(e.Limit, 10) + " bytes stored (--max-stored-per-caller). Nothing was appended.",
+				Members: map[string]any{"violated-policies": []string{lifecycle.PolicyStored}},
+			}
+		}
+		return &problem.Details{Kind: problem.TooLarge, Detail: "A stream may have " + strconv.FormatInt(e.Limit, 10) + " bytes (--max-output). Nothing was appended."}
+	}
+	if e, ok := errors.AsType[*stream.ClosedError](err); ok {
+		return &problem.Details{Kind: problem.StreamClosed, Detail: "The stream is closed. Nothing was appended.", Members: map[string]any{"offset": e.Stream.Offset(e.Stream.Tail)}}
+	}
+	if e, ok := errors.AsType[*stream.StaleError](err); ok {
+		return &problem.Details{Kind: problem.ProducerStale, Detail: "The producer's epoch has ended: " + strconv.FormatInt(e.Epoch, 10) + " counts. Nothing was appended."}
+	}
+	if e, ok := errors.AsType[*stream.GapError](err); ok {
+		return &problem.Details{
+			Kind:   problem.ProducerGap,
+			Detail: "The producer's sequence number is " + strconv.FormatInt(e.Received, 10) + ", and " + strconv.FormatInt(e.Expected, 10) + " comes next. Nothing was appended.",
+		}
+	}
+	known := func(k problem.Kind, detail string) *problem.Details { return &problem.Details{Kind: k, Detail: detail} }
+	switch {
+	case errors.Is(err, stream.ErrNotFound):
+		return known(problem.NoStream, "The path names no stream of yours.")
+	case errors.Is(err, stream.ErrGone):
+		return known(problem.GoneStream, "The stream was deleted. Others that were forked from it still use its bytes.")
+	case errors.Is(err, stream.ErrConflict):
+		return known(problem.StreamTaken, "A stream is there that is not as it is wanted, or what is to be forked is deleted or of another media type.")
+	case errors.Is(err, stream.ErrType):
+		return known(problem.StreamType, "The stream has another media type. Nothing was appended.")
+	case errors.Is(err, stream.ErrSeq):
+		return known(problem.StreamSeq, "The Stream-Seq does not lie behind that of the last append. Nothing was appended.")
+	case errors.Is(err, stream.ErrEmpty):
+		return known(problem.Malformed, "There is nothing to append: the body is empty, or an empty array.")
+	case errors.Is(err, stream.ErrJSON):
+		return known(problem.Malformed, "The stream is of JSON messages, and the body is no JSON.")
+	case errors.Is(err, stream.ErrOffset):
+		return known(problem.Malformed, "The stream has no such offset.")
+	case errors.Is(err, stream.ErrEpoch):
+		return problem.MalformedAt("Producer-Seq", "must be 0: a new epoch begins there")
+	}
+	return nil
 }
 
 // fiberProblem translates what the HTTP server itself refuses.

@@ -95,14 +95,7 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		// Nothing will follow: 204 tells an EventSource to stay away.
 		return c.SendStatus(fiber.StatusNoContent)
 	}
-	header := make(http.Header)
-	for key, value := range c.Response().Header.All() {
-		switch name := string(key); name {
-		case fiber.HeaderContentType, fiber.HeaderContentLength, fiber.HeaderServer, fiber.HeaderDate, fiber.HeaderConnection:
-		default:
-			header.Add(name, string(value))
-		}
-	}
+	header := answerFields(c)
 	transport := hub.SSE(c.Request().Header.IsHTTP11(), thin) // of which HTTP/1.0 has no chunks
 	if c.Method() == http.MethodHead {
 		return headOfStream(c, transport)
@@ -117,6 +110,20 @@ func (a *API) stream(c *fiber.Ctx, caller auth.Caller, channel lifecycle.Channel
 		a.Hub.ServeStream(raw, ChannelOf(channel), options)
 	})
 	return nil
+}
+
+// answerFields returns the fields that were set for the answer to a call, as the hub is to send
+// them.
+func answerFields(c *fiber.Ctx) http.Header {
+	header := make(http.Header)
+	for key, value := range c.Response().Header.All() {
+		switch name := string(key); name {
+		case fiber.HeaderContentType, fiber.HeaderContentLength, fiber.HeaderServer, fiber.HeaderDate, fiber.HeaderConnection:
+		default:
+			header.Add(name, string(value))
+		}
+	}
+	return header
 }
 
 // wantsHeartbeats reads ?heartbeat=, which says how a stream shows that it lives.

@@ -23,7 +23,8 @@ import (
 var (
 	onceFields = []string{
 		"authorization", "content-type", "hark-attempt", "hark-life", "idempotency-key", "last-event-id", "origin", "range",
-		"sec-fetch-site", "sec-websocket-key",
+		"producer-epoch", "producer-id", "producer-seq", "sec-fetch-site", "sec-websocket-key", "stream-closed", "stream-expires-at", "stream-fork-offset",
+		"stream-fork-sub-offset", "stream-forked-from", "stream-seq", "stream-ttl",
 	}
 	manyFields = []string{
 		"accept", "accept-language", "baggage", "content-disposition", "content-encoding", "content-language", "forwarded", "if-match", "if-none-match",
@@ -157,7 +158,7 @@ const longestField = 64
 // exactHead checks a head as it was sent, whose Host the server has seen to. Fields that are not
 // read may hold what they like. fields has those that are: true if they may stand there once only.
 func exactHead(head []byte, fields map[string]bool) *problem.Details {
-	var once [16]string // those that were seen
+	var once [24]string // those that were seen
 	seen := once[:0]
 	length, coding := false, false
 	for len(head) > 0 {

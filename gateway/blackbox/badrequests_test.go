@@ -96,7 +96,8 @@ func whatIsThere(s *server) misuse.There {
 	s.call("POST", "/v1/work/"+ended+"/start", nil).want(200)
 	s.call("PUT", "/v1/work/"+ended+"/result", []byte("0123456789"), "Content-Type: text/plain").want(200)
 	batch := s.call("POST", "/v1/batches", `{"requests":[{"content":1},{"content":2}]}`).want(202).json()["id"].(string)
-	there := misuse.There{Request: s.submit("default", 1), Ended: ended, Batch: batch, Webhook: hook, URL: "https://127.0.0.1:9/"}
+	there := misuse.There{Request: s.submit("default", 1), Ended: ended, Batch: batch, Webhook: hook, URL: "https://127.0.0.1:9/", Stream: "there"}
+	s.call("PUT", "/v1/stream/there", "[1]").want(201)
 	s.eventually(func() bool {
 		deliveries := s.call("GET", "/v1/webhooks/"+hook+"/deliveries", nil).want(http.StatusOK).json()["deliveries"].([]any)
 		if len(deliveries) > 0 {

@@ -224,6 +224,9 @@ func (v validating) RoundTrip(r *http.Request) (*http.Response, error) {
 		route, _, _ := strings.Cut(rest, "/")
 		plain.URL.Path, plain.URL.RawPath = "/v1/call/"+route+"/path", ""
 	}
+	if strings.HasPrefix(plain.URL.Path, "/v1/stream/") {
+		plain.URL.Path, plain.URL.RawPath = "/v1/stream/path", ""
+	}
 	route, _, err := description.FindRoute(plain)
 	if err != nil {
 		if !undocumented(res.StatusCode) && !strings.HasSuffix(r.URL.Path, ".js") && r.URL.Path != "/" {

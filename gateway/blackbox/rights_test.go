@@ -140,6 +140,7 @@ func wanted(op *misuse.Operation, who caller) string {
 	socket := op.Path == "/v1/ws"
 	// What is of everybody.
 	all := strings.HasPrefix(op.Path, "/v1/dead") || strings.HasPrefix(op.Path, "/v1/routes") || op.Path == "/v1/nodes" || op.Path == "/v1/requests/{id}/redrive"
+	streams := strings.HasPrefix(op.Path, "/v1/stream/")
 	names := strings.Contains(op.Path, "{id}") || strings.Contains(op.Path, "{webhook}")
 	switch {
 	case who == nobody && socket: // it may show it in its first message, and does nothing before
@@ -156,6 +157,8 @@ func wanted(op *misuse.Operation, who caller) string {
 		return "401"
 	case who == roleless:
 		return "403"
+	case streams && (who == stranger || who == admin): // each has paths of its own
+		return map[bool]string{false: "404", true: "served"}[op.Method == "PUT"]
 	case who == admin || who == worker && work || who == owner && !work && !all:
 		return "served"
 	case who == worker || work || all:
@@ -191,7 +194,7 @@ func (r *rights) call(op *misuse.Operation, p proof, want string) string {
 		target += map[bool]string{false: "?", true: "&"}[strings.Contains(target, "?")] + "ticket=" + p.ticket(r)
 	}
 	body := op.Body()
-	if text, ok := map[string]string{"submitRequest": `{"content":1}`, "submitBatch": `{"requests":[{"content":1}]}`, "putResult": `"` + marker + `"`}[op.ID]; ok {
+	if text, ok := map[string]string{"submitRequest": `{"content":1}`, "submitBatch": `{"requests":[{"content":1}]}`, "createStream": `["` + marker + `"]`, "appendStream": "1", "putResult": `"` + marker + `"`}[op.ID]; ok {
 		body = []byte(text)
 	}
 	request, _ := http.NewRequest(op.Method, r.url+target, bytes.NewReader(body))
@@ -306,6 +309,8 @@ func (r *rights) make(operation string) misuse.There {
 		Batch: alice.call("POST", "/v1/batches", `{"requests":[{"content":"`+marker+`"}]}`).want(202).json()["id"].(string),
 	}
 	end(there.Ended)
+	there.Stream = marker + "/" + there.Ended
+	alice.call("PUT", "/v1/stream/"+there.Stream, `["`+marker+`"]`).want(201)
 	switch method, path, _ := strings.Cut(operation, " "); {
 	case method == "DELETE" && path == "/v1/requests/{id}":
 		end(there.Request)

@@ -80,6 +80,9 @@ type Config struct {
 	BodyBudget   int           `env:"HARK_BODY_BUDGET" default:"0" placeholder:"BYTES" help:"Memory for the bodies of all calls together that are not whole and stored yet; half of it at most for one caller, and for one address. 0: three times --max-body, 32 MiB at least."`
 	BodyStall    time.Duration `env:"HARK_BODY_STALL" default:"1m" help:"How long a body may stand still, and the stretch in which it has to come with a KiB a second; else the call is answered with 408."`
 	MaxWait      time.Duration `env:"HARK_MAX_WAIT" default:"30s" help:"Longest that a call waits for the end of its request, or for work."`
+	MaxChunk     int           `env:"HARK_MAX_CHUNK" default:"1048576" placeholder:"BYTES" help:"Largest body that is appended to a stream at once."`
+	MaxOutput    int64         `env:"HARK_MAX_OUTPUT" default:"67108864" placeholder:"BYTES" help:"Bytes that a stream may have."`
+	LongPoll     time.Duration `env:"HARK_LONG_POLL" default:"25s" help:"How long a long poll of a stream waits for something."`
 	Async        bool          `env:"HARK_ASYNC" help:"Answer 202 at once also without Prefer: respond-async."`
 	IDHeader     string        `env:"HARK_ID_HEADER" name:"id-header" placeholder:"NAME" help:"Header field whose value is the id of a request or a batch that is submitted without one, like X-Request-Id."`
 	Timeout      time.Duration `env:"HARK_TIMEOUT" default:"1h" help:"Time after which a request expires, if it does not say."`
@@ -377,6 +380,9 @@ func (c *Config) check() error {
 		settings.Between("callback-backlog", c.CallbackBacklog, 1000, 1_000_000_000),
 		settings.Between("body-stall", c.BodyStall, time.Second, time.Hour),
 		settings.Between("max-wait", c.MaxWait, 0, 10*time.Minute),
+		settings.Between("max-chunk", c.MaxChunk, 1, 1<<30),
+		settings.Between("max-output", c.MaxOutput, 1, 1<<40),
+		settings.Between("long-poll", c.LongPoll, 100*time.Millisecond, 10*time.Minute),
 		settings.Between("timeout", c.Timeout, time.Millisecond, c.MaxTimeout),
 		settings.Between("max-retention", c.MaxRetention, time.Second, 365*24*time.Hour),
 		settings.Between("retention", c.Retention, time.Millisecond, c.MaxRetention),

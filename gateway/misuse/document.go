@@ -37,6 +37,7 @@ type There struct {
 	Webhook string // the id of an endpoint
 	Message string // the id of a delivery to it
 	URL     string // one that endpoints may have
+	Stream  string // the path of one of JSON messages
 }
 
 // parameter returns what a parameter of a path is.
@@ -59,6 +60,9 @@ func (t There) parameter(path, name string) (string, error) {
 	case "route":
 		return "default", nil
 	case "path":
+		if strings.HasPrefix(path, streams) {
+			return t.Stream, nil
+		}
 		return "x", nil
 	case "name":
 		return "forbidden", nil
@@ -175,7 +179,15 @@ func (o *Operation) query() (all []*openapi3.Parameter) {
 
 // ofAPI reports whether it is of the API, which takes no option that it does not know.
 func (o *Operation) ofAPI() bool {
-	return strings.HasPrefix(o.Path, "/v1/") && !strings.HasPrefix(o.Path, "/v1/call/")
+	return strings.HasPrefix(o.Path, "/v1/") && !o.anyPath()
+}
+
+// streams is what stands in front of the paths of streams.
+const streams = "/v1/stream/"
+
+// anyPath reports whether the rest of its path is the caller's, and its query takes any option.
+func (o *Operation) anyPath() bool {
+	return strings.HasPrefix(o.Path, "/v1/call/") || strings.HasPrefix(o.Path, streams)
 }
 
 // with returns the target with more of a query.

@@ -180,6 +180,18 @@ func fieldValues(p *openapi3.Parameter, history bool) []string {
 		if history {
 			return []string{"x", "-1", "1.5", "1-", "+1", "18446744073709551616", "é", "\xff", "1,2"}
 		}
+	case "Stream-TTL":
+		return []string{"", "-1", "+1", "01", "1.5", "1e3", "x", "9000000001", "99999999999999999999", "é", "\xff"}
+	case "Stream-Expires-At":
+		return []string{"", "x", "2030", "2030-01-31", "2030-13-01T00:00:00Z", "1893456000", "é", "\xff"}
+	case "Stream-Forked-From":
+		return []string{"", "x", "/x", "/v1/stream/", "/v1/stream/a//b", "/v1/stream/..", "/v1/stream/%zz", "https://example.org/v1/stream/x", "\xff"}
+	case "Stream-Fork-Offset", "Stream-Fork-Sub-Offset": // without a source
+		return []string{"0", "1", "x"}
+	case "Producer-Id", "Producer-Epoch", "Producer-Seq": // each without the others
+		return []string{"", "0", "1", "x", "\xff"}
+	case "Stream-Seq":
+		return []string{"", "\xff"}
 	case "Range":
 		return []string{"bytes=x", "bytes=5-2", "bytes=-", "bytes=", "bytes=a-b", "bytes=1-2-3", "bytes=-0", "bytes=99999999-", "bytes=0x1-2", "bytes=1.5-2", "bytes=--1", "bytes=99999999999999999999-"}
 	}
@@ -189,7 +201,8 @@ func fieldValues(p *openapi3.Parameter, history bool) []string {
 // wantsOf is how a field of the head is refused whose value is not allowed.
 func wantsOf(name string) []Outcome {
 	switch name {
-	case "Idempotency-Key":
+	case "Idempotency-Key", "Stream-TTL", "Stream-Expires-At", "Stream-Forked-From", "Stream-Fork-Offset", "Stream-Fork-Sub-Offset", "Producer-Id", "Producer-Epoch", "Producer-Seq",
+		"Stream-Seq":
 		return []Outcome{malformed}
 	case "Range":
 		return []Outcome{badRange}

@@ -40,11 +40,25 @@ func (b *builder) names(op *Operation) {
 			b.call(op, "percent-encoding that is none", p.Name+": "+s, b.naming(op, p.Name, s), append(op.contentType(), "Accept: application/json"), op.text, "", append(slices.Clone(wants), notFound, malformed)...)
 		}
 	}
-	if strings.HasPrefix(op.Path, "/v1/call/") {
+	if op.anyPath() {
+		front := strings.TrimSuffix(b.naming(op, "path", ""), "?")
 		for _, s := range []string{"%zz", "%", "a/%4", "a%/b", "%%31"} {
-			b.plain(op, "percent-encoding that is none", "path: "+s, "/v1/call/default/"+s, nil, "", malformed)
+			b.plain(op, "percent-encoding that is none", "path: "+s, front+s, nil, "", malformed)
 		}
 	}
+	if strings.HasPrefix(op.Path, streams) {
+		for _, s := range append([]string{"a//b", "/a", "a/", "a/./b", ".", "a/..", "../b", "%2e%2e", "a%2f", "a%00", "a%0ab", "a%7f", strings.Repeat("a", 1025), strings.Repeat("%C3%A9", 513)}, encoded(notUTF8)...) {
+			b.plain(op, "a path of a stream", fmt.Sprintf("%.60s", s), streams+s, nil, "", malformed)
+		}
+	}
+}
+
+// encoded are texts with each byte percent-encoded.
+func encoded(texts []string) (all []string) {
+	for _, t := range texts {
+		all = append(all, percent(t))
+	}
+	return all
 }
 
 // naming returns the target with another value of one of the path's parameters.
@@ -69,7 +83,7 @@ func (b *builder) spellings(op *Operation, paths []string) {
 	if asked {
 		query = "?" + query
 	}
-	call := strings.HasPrefix(op.Path, "/v1/call/")
+	call := op.anyPath()
 	wrong := map[string]string{
 		"upper case":                strings.ToUpper(path),
 		"one letter in upper case":  strings.Replace(path, path[1:2], strings.ToUpper(path[1:2]), 1),

@@ -159,9 +159,9 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger) (_ *Node, err 
 	g.overview = newOverview(g)
 	registry := g.register()
 	options := api.Options{
-		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases,
+		Service: g.service, Hub: g.hub, Source: source, Routes: c.Routes, Webhooks: g.webhooks, Leases: g.leases, Streams: g.Store,
 		Guard: g.guard, Origins: c.Origins, PublicURL: c.PublicURL, TrustedProxies: c.Proxies(), Now: g.Now,
-		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, AsyncDefault: c.Async, IDHeader: c.IDHeader,
+		MaxCalls: c.MaxCalls, Shares: g.calls(), MaxBody: c.MaxBody, BodyBudget: int64(c.BodyBudget), BodyStall: c.BodyStall, MaxBatch: c.MaxBatch, ForwardHeaders: c.ForwardHeaders, MaxWait: c.MaxWait, MaxChunk: c.MaxChunk, MaxOutput: c.MaxOutput, LongPoll: c.LongPoll, AsyncDefault: c.Async, IDHeader: c.IDHeader,
 		Elsewhere: func(route string) bool { return g.Rabbit != nil && g.Rabbit.Elsewhere(route) },
 		Stall:     g.stall, Ready: g.Ready, Unserved: g.attendance.unserved, Pool: g.pool, DeadMessages: g.deadMessages(), Overview: g.overview, Metrics: metrics.Handler(registry), Meter: g.callMeter(), Tracer: g.tracer, Demo: webdemo.FS, Logger: log,
 	}

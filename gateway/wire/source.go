@@ -8,19 +8,20 @@ import (
 
 	"github.com/hark-push/hark/hub"
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/stream"
 )
 
-// Source returns the events of a store as the hub passes them on. What nobody follows is not
-// written.
+// Source returns the events and the streams of a store as the hub passes them on. What nobody
+// follows is not written.
 func Source(from lifecycle.Source) hub.Source {
-	return &source{from: from, watched: make(map[string]struct{})}
+	return &source{from: from, watched: make(map[string]*cutter)}
 }
 
 type source struct {
 	from lifecycle.Source
 
 	mu      sync.RWMutex
-	watched map[string]struct{}
+	watched map[string]*cutter // nil for a channel of events
 
 	// The event that was written last: it often comes again at once, in its feeds.
 	last atomic.Pointer[written]
@@ -63,6 +64,9 @@ func message(m lifecycle.Message, w *written) hub.Message {
 
 // Read implements hub.Source.
 func (s *source) Read(ctx context.Context, channel string, after uint64, limit int) (hub.History, error) {
+	if _, ok := stream.ParseKey(channel); ok {
+		return s.readStream(ctx, channel, after, limit)
+	}
 	h, err := s.from.Read(ctx, channel, after, limit)
 	if err != nil {
 		return hub.History{}, err
@@ -79,6 +83,9 @@ func (s *source) Read(ctx context.Context, channel string, after uint64, limit i
 
 // Reset implements hub.Source.
 func (s *source) Reset(ctx context.Context, channel string) (hub.Message, error) {
+	if _, ok := stream.ParseKey(channel); ok {
+		return gone(), nil
+	}
 	m, err := s.from.Reset(ctx, channel)
 	if err != nil {
 		return hub.Message{}, err
@@ -89,8 +96,12 @@ func (s *source) Reset(ctx context.Context, channel string) (hub.Message, error)
 // Watch implements hub.Source. What is stored before the channel is among the watched ones is found
 // by who reads after that.
 func (s *source) Watch(ctx context.Context, channel string) error {
+	var cut *cutter
+	if _, ok := stream.ParseKey(channel); ok {
+		cut = new(cutter)
+	}
 	s.mu.Lock()
-	s.watched[channel] = struct{}{}
+	s.watched[channel] = cut
 	s.mu.Unlock()
 	err := s.from.Watch(ctx, channel)
 	if err != nil {
@@ -115,10 +126,12 @@ func (s *source) forget(channel string) {
 func (s *source) Listen(f func(channel string, m hub.Message)) {
 	s.from.Listen(func(channel string, m lifecycle.Message) {
 		s.mu.RLock()
-		_, watched := s.watched[channel]
+		cut, watched := s.watched[channel]
 		s.mu.RUnlock()
 		switch {
 		case !watched:
+		case cut != nil:
+			cut.tell(m, func(m hub.Message) { f(channel, m) })
 		case m.Event == nil:
 			f(channel, hub.Message{Offset: m.Offset, Last: m.Last})
 		default:

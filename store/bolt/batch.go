@@ -39,6 +39,7 @@ type batch struct {
 	steps         []lifecycle.Step   // for the meter
 	touched       map[*endpoint]bool // what undo restores
 	due           bool               // something of an endpoint may be
+	streams       map[uint64]uint64  // by serial: those that it changes, and their end then
 
 	// Kept from batch to batch.
 	encoded []byte      // scratch, a record or an event
@@ -64,6 +65,7 @@ func newBatch(s *Store) *batch {
 		s:       s,
 		changed: make(map[string]*record),
 		touched: make(map[*endpoint]bool),
+		streams: make(map[uint64]uint64),
 	}
 }
 
@@ -125,6 +127,7 @@ func (b *batch) answer(err error) {
 	if failed := err != nil; failed != b.s.failing.Load() && (failed || b.writes > 0) {
 		b.s.failing.Store(failed)
 	}
+	b.s.fresh.settle(b)
 	b.outcome.lost = err != nil
 	close(b.outcome.known)
 	if err == nil {
@@ -177,6 +180,7 @@ func (b *batch) reset() {
 	clear(b.undo)
 	clear(b.notifications)
 	clear(b.touched)
+	clear(b.streams)
 	b.due = false
 	b.err, b.writes, b.begun, b.cramped, b.outcome, b.frame = nil, 0, 0, false, nil, nil
 	b.ops, b.undo, b.notifications, b.canceled = b.ops[:0], b.undo[:0], b.notifications[:0], b.canceled[:0]
@@ -294,6 +298,9 @@ func (b *batch) forget(r *record) {
 	}
 	b.forgetKeys(r)
 	b.use(r.Owner, r.Usage(), lifecycle.Usage{})
+	if r.HasOutput {
+		b.forgetOutput(r.Ref(), r.Owner)
+	}
 	b.changed[r.ID] = nil
 }
 

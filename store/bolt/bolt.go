@@ -1,4 +1,4 @@
-// Package bolt keeps requests, their events, webhooks and all their indexes in one bbolt file:
+// Package bolt keeps requests, their events, webhooks, streams and all their indexes in one bbolt file:
 // the store of a single process that needs no server beside it.
 //
 // One goroutine writes. It takes whatever operations wait and runs them as one batch; another one
@@ -29,6 +29,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/lifecycle/stall"
 	"github.com/hark-push/hark/store/codec"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -106,7 +107,7 @@ func (o Options) withDefaults() Options {
 }
 
 // Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations,
-// lifecycle.Source and dispatch.Store over one file. All methods may be called concurrently.
+// lifecycle.Source, dispatch.Store and stream.Store over one file. All methods may be called concurrently.
 type Store struct {
 	options Options
 	journal *journal
@@ -121,7 +122,8 @@ type Store struct {
 
 	failing atomic.Bool // the last change could not be made durable
 
-	live cache
+	live  cache
+	fresh fresh
 
 	// The writer's, with what is not durable yet. Who reads may look at the queue.
 	queue      positions
@@ -153,6 +155,7 @@ var (
 	_ lifecycle.Standings     = (*Store)(nil)
 	_ lifecycle.Dead          = (*Store)(nil)
 	_ dispatch.Store          = (*Store)(nil)
+	_ stream.Store            = (*Store)(nil)
 )
 
 // ErrInUse: another process has the store.

@@ -377,6 +377,9 @@ func (b *batch) emit(r *record, t lifecycle.EventType) lifecycle.Request {
 	if len(takers) > 0 {
 		b.deliverEvent(takers, &r.Request, t, at)
 	}
+	if r.Status.Terminal() {
+		b.endOutput(r)
+	}
 	return out
 }
 

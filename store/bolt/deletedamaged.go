@@ -178,6 +178,7 @@ func (b *batch) deleteRemains(found *remains) (lifecycle.Request, error) {
 	b.leaveSlot(found.id)
 	b.forgetKeys(&record{Request: r})
 	b.use(r.Owner, r.Usage(), lifecycle.Usage{})
+	b.forgetOutput(r.Ref(), r.Owner)
 	b.changed[found.id] = nil
 	return r, nil
 }

@@ -50,9 +50,13 @@ func (s *Store) Sweep(ctx context.Context, limit int) (_ lifecycle.Swept, err er
 			break
 		}
 	}
+	if err := s.sweepStreams(ctx, &all, limit); err != nil {
+		all.Next = time.Time{}
+		return all, err
+	}
 	for through := false; !through; {
 		err := s.write(ctx, func(b *batch) error {
-			through = b.age(sweepEvents) && b.leftovers(sweepEvents) && b.prune(sweepEvents)
+			through = b.age(sweepEvents) && b.leftovers(sweepEvents) && b.prune(sweepEvents) && b.clearLeft(sweepEvents)
 			return nil
 		})
 		if err != nil {
@@ -60,6 +64,26 @@ func (s *Store) Sweep(ctx context.Context, limit int) (_ lifecycle.Swept, err er
 		}
 	}
 	return all, nil
+}
+
+// sweepStreams lets go of streams that are due, as many as a limit of all leaves.
+func (s *Store) sweepStreams(ctx context.Context, all *lifecycle.Swept, limit int) error {
+	var next time.Time
+	for more := true; more; {
+		done := 0
+		if err := s.write(ctx, func(b *batch) error {
+			done, next, more = b.sweepStreams(min(limit-all.Done, sweepRequests))
+			return nil
+		}); err != nil {
+			return err
+		}
+		all.Done += done
+		more = more && all.Done < limit
+	}
+	if all.Next.IsZero() || !next.IsZero() && next.Before(all.Next) {
+		all.Next = next
+	}
+	return nil
 }
 
 // sweep does the first limit of what is due and reports whether more is.

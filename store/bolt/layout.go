@@ -13,7 +13,7 @@ import (
 	"github.com/hark-push/hark/store/codec"
 )
 
-// The layout, version 9. Numbers are big-endian, so that keys sort by them; ids,
+// The layout, version 10. Numbers are big-endian, so that keys sort by them; ids,
 // owners, routes and topics hold no NUL.
 var (
 	// requests: id → record.
@@ -71,7 +71,7 @@ var (
 	settledBucket = []byte("settled")
 	// kept: name → value; 0x00 feeds → the highest offset that a feed had which is gone; usage 0x00
 	// owner → what the owner takes, see usage.go; pace 0x00 name → how fast that goes, see
-	// paces.go.
+	// paces.go; left 0x00 serial → nothing: the stream is gone, its pieces not yet.
 	keptBucket = []byte("kept")
 
 	// Since version 5, lives of requests, which their records name.
@@ -92,6 +92,17 @@ var (
 	// made (since version 9): route 0x00 time of the creation, id → topic, of everybody's requests;
 	// of a batch the route is "".
 	madeBucket = []byte("made")
+
+	// Since version 10, streams, see stream.go.
+
+	// streams: stream.Name.Key → streamRecord: what is known of a stream, or of the output of a
+	// request to which something was appended. Serials of pieces are its numbers.
+	streamsBucket = []byte("streams")
+	// stream-pieces: serial, position of the first byte → bytes.
+	streamPiecesBucket = []byte("stream-pieces")
+	// stream-due: time, stream.Name.Key → nothing. As in expiry, the time may be before the stream
+	// is due.
+	streamDueBucket = []byte("stream-due")
 )
 
 // tableNames are the buckets that batches change. Their places are what stands for them in the log:
@@ -102,15 +113,16 @@ var tableNames = [][]byte{
 	endpointsBucket, healthBucket, deletedBucket, deliveriesBucket, attemptsBucket, messagesBucket,
 	messageIndexBucket, lanesBucket, dueBucket, settledBucket, keptBucket,
 	requestKeysBucket, piecesBucket, deadBucket, madeBucket,
+	streamsBucket, streamPiecesBucket, streamDueBucket,
 }
 
 // fillPercent is how full pages become before they are split.
 func fillPercent(bucket []byte) float64 {
 	switch &bucket[0] {
-	case &eventsBucket[0], &piecesBucket[0]:
+	case &eventsBucket[0], &piecesBucket[0], &streamPiecesBucket[0]:
 		// It grows at its end or at the ends of its parts, and each piece is a good part of a page.
 		return 1
-	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0], &deadBucket[0], &madeBucket[0]:
+	case &feedsBucket[0], &ownersBucket[0], &pendingBucket[0], &expiryBucket[0], &deadBucket[0], &madeBucket[0], &streamDueBucket[0]:
 		// It grows at the ends of its parts.
 		return 0.9
 	default:

@@ -42,6 +42,7 @@ var migrations = []migration{
 	moveValuesOut,
 	createDead,
 	createMade,
+	createStreams,
 }
 
 // boundSince is the version since which a file says whether it has a log.
@@ -53,8 +54,15 @@ const deadSince = 8
 // madeSince is the version since which a file has an index of everybody's requests.
 const madeSince = 9
 
-// indexedSince are the tables that came with indexes which are made when an older file is opened.
-var indexedSince = map[*byte]uint64{&deadBucket[0]: deadSince, &madeBucket[0]: madeSince}
+// streamsSince is the version since which a file may have streams.
+const streamsSince = 10
+
+// indexedSince are the tables that a file of a version which has all others need not have: those of
+// indexes, which are made when it is opened, and those of streams, of which it has none.
+var indexedSince = map[*byte]uint64{
+	&deadBucket[0]: deadSince, &madeBucket[0]: madeSince,
+	&streamsBucket[0]: streamsSince, &streamPiecesBucket[0]: streamsSince, &streamDueBucket[0]: streamsSince,
+}
 
 // versionOf returns the version of the layout of a file.
 func versionOf(tx *bolt.Tx) uint64 { return positionOf(tx.Bucket(metaBucket).Get(versionKey)) }
@@ -224,6 +232,12 @@ func createMade(tx *bolt.Tx) error {
 		return err
 	}
 	return tx.Bucket(keptBucket).Put(unmade, withSeal(keptBucket, unmade, nil))
+}
+
+// createStreams makes a program refuse the file that knows no streams, and would not forget the
+// output of a request with that.
+func createStreams(tx *bolt.Tx) error {
+	return create(tx, streamsBucket, streamPiecesBucket, streamDueBucket)
 }
 
 func create(tx *bolt.Tx, names ...[]byte) error {

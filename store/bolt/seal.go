@@ -29,6 +29,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // sealedTables are those whose values have a sum.
 var sealedTables = [][]byte{
 	requestsBucket, eventsBucket, piecesBucket, keysBucket, endpointsBucket, healthBucket, deliveriesBucket, attemptsBucket, messagesBucket, keptBucket,
+	streamsBucket, streamPiecesBucket,
 }
 
 // isSealed and marks are by the place of a table in tableNames.
@@ -78,6 +79,7 @@ func unseal(strict bool, bucket, key, stored []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if strict || len(stored) == 0 || &bucket[0] == &piecesBucket[0] || &bucket[0] == &keptBucket[0] ||
+		&bucket[0] == &streamsBucket[0] || &bucket[0] == &streamPiecesBucket[0] ||
 		&bucket[0] == &requestsBucket[0] && (stored[0] < 'a' || stored[0] > 'z') {
 		return nil, errSum
 	}

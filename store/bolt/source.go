@@ -12,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/stream"
 )
 
 // Read implements lifecycle.Source.
@@ -22,6 +23,9 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 
 // history is Read for a call that is none of the interface.
 func (s *Store) history(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
+	if n, ok := stream.ParseKey(channel); ok {
+		return s.readChannel(ctx, n, after, limit)
+	}
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err
@@ -192,6 +196,13 @@ func (p *page) add(offset, at uint64, last bool) bool {
 // Reset implements lifecycle.Source. The channel of an unknown request is
 // lifecycle.ErrNotFound.
 func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, error) {
+	if n, ok := stream.ParseKey(channel); ok {
+		st, err := s.StreamState(ctx, n, false)
+		if err != nil {
+			return lifecycle.Message{}, err
+		}
+		return lifecycle.StreamGone(&st), nil
+	}
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.Message{}, err

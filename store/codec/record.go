@@ -72,6 +72,7 @@ const (
 	fieldTimeout // ns
 	fieldRedriven
 	fieldPast
+	fieldHasOutput
 )
 
 // statuses are those of a request by what stands for them.
@@ -191,6 +192,7 @@ func AppendReferring(dst []byte, r *lifecycle.Request, mark byte) []byte {
 	dst = appendNumber(dst, fieldTimeout, int64(r.Timeout))
 	dst = appendNumber(dst, fieldRedriven, int64(r.Redriven))
 	dst = appendNumber(dst, fieldPast, int64(r.Past))
+	dst = appendMark(dst, fieldHasOutput, r.HasOutput)
 	if r.Reported != (lifecycle.Reported{}) {
 		dst = appendNested(dst, fieldReported, func(dst []byte) []byte {
 			return appendText(appendNumber(dst, 1, int64(r.Reported.Attempt)), 2, r.Reported.Digest)
@@ -413,6 +415,8 @@ func DecodeReferring(data string, r *lifecycle.Request) (mark byte, err error) {
 			r.Redriven = f.int()
 		case fieldPast:
 			r.Past = f.int()
+		case fieldHasOutput:
+			r.HasOutput = f.varint != 0
 		case fieldReported:
 			ok = f.nested(func(f field) {
 				switch f.number {

@@ -311,10 +311,14 @@ func (st *step) args(ctx context.Context, is *record, p snapshot, asked bool, sl
 	if asked {
 		cancels = s.cancelChannel()
 	}
+	hasOutput := ""
+	if next.HasOutput && ended != "" {
+		hasOutput = "1"
+	}
 	// The last ones of these mostly are not given.
 	given := []string{
 		next.ID, next.Ref().String(), was.token, "", sequence, owner, topic, expires, ended, body.name, cancels, hook, user, opened, stored, waits, slotOf(slot, next),
-		answers, died, direct, working,
+		answers, died, direct, working, hasOutput,
 	}
 	for (body.value == nil || inRecord(next, st.change)) && len(given) > 4 && given[len(given)-1] == "" {
 		given = given[:len(given)-1]

@@ -103,6 +103,28 @@
 // Bodies are kept by digest, counted, once for all deliveries of a partition. Nothing of webhooks
 // expires by itself, because what is paused may wait for ever: Sweep forgets what was settled.
 //
+// # Streams
+//
+// The bytes of a stream are one string that grows, so that many small appends take no more room
+// than one large one; beside it stands what is known of it, and the sum of each 64 KiB, against
+// which whatever is read is held. What an append does is decided in this process, on what is known
+// of the stream, and one script stores it if that has not been changed meanwhile. That is mostly
+// known from the append before, so an append takes one script. Those that come for a stream while
+// one is on its way go together in the next one; on a single server, scripts of different streams
+// travel, and run, together.
+//
+// The output of a request is in its partition. The script that appends checks that the request's
+// record is the one by which the attempt was let append. The step that ends the request changes
+// nothing of its output, which is closed by that; it tells those who follow it.
+//
+// What is appended is published with its position, at most 256 KiB of it: of more only that it is
+// there. Notifications that were missed are found as those of events are. Whether a channel has lost
+// its end is told by the bytes that were seen: if the same were appended again, nothing was lost.
+//
+// A fork lives in the partition of its root, together with the count of those that were made of
+// each, so that all of them change in one step. Where its name belongs to another partition there
+// is a pointer to it.
+//
 // # What may be lost
 //
 // With appendonly yes and appendfsync always, nothing that was acknowledged. With appendfsync

@@ -24,14 +24,14 @@ var _ transfer.Source = (*Store)(nil)
 const exportPage = 256
 
 // Export implements transfer.Source. It is a snapshot only while nobody changes anything. It needs
-// memory for the names of owners, feeds, endpoints and keys.
+// memory for the names of owners, feeds, endpoints, streams and keys.
 func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) error {
 	e := exporter{s: s, ctx: context.Background(), emit: emit, skip: skip}
 	for _, kind := range []struct {
 		pattern string
 		each    func(partition int, key, name string) error
 	}{
-		{"own:", e.requests}, {"k:", e.key}, {"t:", e.feed}, {"w:e:", e.endpoint}, {"floor", e.floor}, {"w:kept:", e.kept},
+		{"own:", e.requests}, {"k:", e.key}, {"t:", e.feed}, {"w:e:", e.endpoint}, {"y:", e.stream}, {"floor", e.floor}, {"w:kept:", e.kept},
 	} {
 		for partition, tag := range s.tags {
 			names, err := s.client.Names(e.ctx, tag+kind.pattern)
@@ -57,7 +57,8 @@ type exporter struct {
 	emit func(transfer.Line) error
 	skip func(error)
 
-	highest uint64 // offset that a feed had which is gone
+	highest uint64          // offset that a feed had which is gone
+	streams map[string]bool // those that were looked at, by key: whether they are whole
 }
 
 func (e *exporter) floor(_ int, key, _ string) error {

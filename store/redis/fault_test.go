@@ -15,6 +15,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/servertest"
 	"github.com/hark-push/hark/store/redis"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -252,7 +253,22 @@ func everyCall(ctx context.Context, s *redis.Store) map[string]func() error {
 			_, err := s.Settle(ctx, dispatch.Claim{}, dispatch.Outcome{State: dispatch.Dead})
 			return err
 		},
-		"Hold":  func() error { return s.Hold(ctx, "a", "x", time.Minute) },
+		"Hold":         func() error { return s.Hold(ctx, "a", "x", time.Minute) },
+		"CreateStream": func() error { _, _, err := s.CreateStream(ctx, ownStream("x"), stream.Create{}); return err },
+		"AppendStream": func() error {
+			_, err := s.AppendStream(ctx, ownStream("x"), stream.Append{Body: []byte("x")})
+			return err
+		},
+		"AppendOutput": func() error {
+			_, err := s.AppendStream(ctx, lifecycle.OutputName(lifecycle.Ref{ID: "a"}), stream.Append{Body: []byte("x")})
+			return err
+		},
+		"StreamState":  func() error { _, err := s.StreamState(ctx, ownStream("x"), true); return err },
+		"ReadStream":   func() error { _, err := s.ReadStream(ctx, ownStream("x"), make([]byte, 1), 0); return err },
+		"DeleteStream": func() error { return s.DeleteStream(ctx, ownStream("x")) },
+		"ReadChannel":  func() error { _, err := s.Read(ctx, ownStream("x").Key(), 0, 1); return err },
+		"WatchStream":  func() error { return s.Watch(ctx, ownStream("x").Key()) },
+
 		"Read":  func() error { _, err := s.Read(ctx, aliceFeed.Key(), 0, 1); return err },
 		"Reset": func() error { _, err := s.Reset(ctx, aliceFeed.Key()); return err },
 		"Watch": func() error { return s.Watch(ctx, "owner:somebody") },

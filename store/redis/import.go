@@ -17,6 +17,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -85,6 +86,9 @@ type importer struct {
 	endpoint *dispatch.Endpoint
 	number   string
 	order    int
+	stream   *imported
+	spoken   map[string]*record // requests that have an output, by their name
+	forks    map[stream.Name]fork
 }
 
 // importBytes is how much is sent at a time.
@@ -97,6 +101,13 @@ func (i *importer) all(lines iter.Seq2[transfer.Line, error]) error {
 		return err
 	}
 	i.closeFeed()
+	i.closeStream()
+	if err := i.flush(); err != nil {
+		return err
+	}
+	if err := i.settleForks(); err != nil {
+		return err
+	}
 	for partition, n := range i.clock {
 		if n > 0 {
 			i.pipe.Set(i.ctx, i.s.tags[partition]+"clock", fmt.Sprintf("%016d", n), 0)
@@ -123,6 +134,9 @@ func (i *importer) line(l *transfer.Line) error {
 	if l.Kind != transfer.Entry {
 		i.closeFeed()
 	}
+	if l.Kind != transfer.Bytes {
+		i.closeStream()
+	}
 	switch l.Kind {
 	case transfer.Request:
 		return i.addRequest(l)
@@ -140,6 +154,10 @@ func (i *importer) line(l *transfer.Line) error {
 		return i.addEndpoint(l)
 	case transfer.Delivery:
 		return i.addDelivery(l)
+	case transfer.Stream:
+		return i.addStream(l)
+	case transfer.Bytes:
+		return i.addBytes(l)
 	case transfer.Floor:
 		for _, tag := range i.s.tags { // whichever has a feed
 			i.pipe.Set(i.ctx, tag+"floor", l.Offset, 0)
@@ -161,8 +179,11 @@ func (i *importer) rise(partition int, n uint64) {
 }
 
 // expire lets Redis drop a key of an ended request by itself, some time after its retention.
-func (i *importer) expire(key string) {
-	if r := i.request; r.Status.Terminal() {
+func (i *importer) expire(key string) { i.expireOf(i.request, key) }
+
+// expireOf is expire for a request that came before.
+func (i *importer) expireOf(r *record, key string) {
+	if r.Status.Terminal() {
 		i.pipe.PExpireAt(i.ctx, key, r.ExpiresAt.Add(i.s.options.Margin))
 	}
 }
@@ -179,6 +200,12 @@ func (i *importer) addRequest(l *transfer.Line) error {
 		r.ticket = fmt.Sprintf("%016d", l.Ticket)
 	}
 	i.request = r
+	if r.HasOutput {
+		if i.spoken == nil {
+			i.spoken = make(map[string]*record)
+		}
+		i.spoken[r.Ref().String()] = r
+	}
 	tag, partition := i.tag(r.ID), i.s.partition(r.ID)
 	i.rise(partition, max(l.Serial, l.Ticket))
 	value := r.append(nil)

@@ -113,7 +113,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		}
 	}
 	scripts, inside := executed(t, server, func() { life("r") })
-	check("without webhooks", scripts, inside, 4, 52)
+	check("without webhooks", scripts, inside, 4, 53)
 
 	endpoint(t, s, dispatch.Endpoint{ID: "e", Types: []string{"request.succeeded"}})
 	deliver := func() {
@@ -130,7 +130,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	life("warm")
 	deliver()
 	scripts, inside = executed(t, server, func() { life("hooked") })
-	check("enqueued for an endpoint", scripts, inside, 4, 52+24)
+	check("enqueued for an endpoint", scripts, inside, 4, 53+24)
 	scripts, inside = executed(t, server, deliver)
 	check("claimed and settled", scripts, inside, 2, 43)
 }
@@ -219,6 +219,8 @@ func TestSafetyTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	appendTo(t, s, lifecycle.OutputName(lifecycle.Ref{ID: "running"}), "what it says")
+	appendTo(t, s, lifecycle.OutputName(lifecycle.Ref{ID: "ended"}), strings.Repeat("x", 100_000))
 	if _, err := s.Apply(t.Context(), lifecycle.Named("ended"), lifecycle.Succeed{Result: &lifecycle.Content{Data: make([]byte, 100_000)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -228,11 +230,11 @@ func TestSafetyTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch _, name, _ := strings.Cut(key, "}:"); name {
-		case "r:ended", "h:ended", "i:ended", "o:ended":
+		case "r:ended", "h:ended", "i:ended", "o:ended", "y:output:ended", "d:output:ended", "z:output:ended":
 			if ttl < time.Hour || ttl > time.Hour+time.Minute {
 				t.Errorf("%s: %v", key, ttl)
 			}
-		case "r:running", "h:running", "i:running":
+		case "r:running", "h:running", "i:running", "y:output:running", "d:output:running":
 			if ttl > 0 {
 				t.Errorf("%s goes after %v", key, ttl)
 			}

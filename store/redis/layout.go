@@ -39,7 +39,7 @@ import (
 //	worker:<key> sessions of a worker over HTTP by their number, the newest 16, until none has called for a day
 //	workers:<owner>  the keys of its workers by when they called last, in µs, until none has for a day
 //	own:<owner>  by serial: codec.OwnerEntry
-//	use:<owner>  what its requests in this partition take: o open ones, b bytes of contents and results, w those that wait, see usage.go
+//	use:<owner>  what its requests and streams in this partition take: o open ones, b bytes of contents, results, and streams, w those that wait, see usage.go
 //	n:<name>     how fast something goes, lifecycle.Pace: count, seconds that they took, busy seconds, time of the newest in µs
 //	c:h:<lane>   set of the names of those that have a slot, see slots.lua
 //	c:w:<lane>   those that wait for one, sorted by name: inverse priority, ticket, limits of its key and its route, name
@@ -62,6 +62,7 @@ import (
 //	callback:lease    until when, in µs, and token of who publishes them
 //	callback:dropped  how many were dropped because there were too many
 //	s:<token>    a large body on its way into i:, o: or a:
+//	y:… d:… z:…  streams, see below
 //	w:…          webhooks, see below
 //	q:…          work, see below
 //	probe        written by who asks whether it can be, for a second
@@ -89,6 +90,19 @@ import (
 //
 // and, published, b:work:<process>, a route of which there may be work, and b:work, when the next
 // of what is delayed is due, in µs.
+//
+// Streams, where <stream> is its stream.Name.Key: outputs in the partition of their request, and those
+// of a caller's own in that of their name, or, of a fork, of the one that it comes from in the end:
+//
+//	y:<stream>   what is known of it, see streamRecord; of an output not before somebody has appended to it. Where a fork has its
+//	             name but does not live: a pointer, see pointerSign
+//	d:<stream>   its bytes, but for those that it has of another one
+//	z:<stream>   of each 64 KiB of them the sum, CRC-32C
+//	y:due        by the time when they run out, in µs: streams; by when they are looked at, pointers
+//	v:<token>    a pointer that was given up: its fork must not be made
+//
+// and, published, b:<stream>: what was appended, see head, or that its request has ended or was redriven, or that it
+// was deleted.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an
 // endpoint, a ticket that it got when it was made, so that what is left of one that is gone is

@@ -112,20 +112,26 @@ func (o Options) withDefaults() Options {
 //
 // Whatever goes wrong with Redis is lifecycle.ErrUnavailable, within Options.Timeout.
 type Store struct {
-	options  Options
-	log      *slog.Logger
-	client   *link.Client
-	tags     []string // the beginning of every key of each partition
-	all      []int    // the partitions
-	publish  string   // the command that publishes: PUBLISH or SPUBLISH
-	alone    bool     // whether all subscribe at the server that publishes, and it tells of them
-	writers  writers
-	works    works
+	options Options
+	log     *slog.Logger
+	client  *link.Client
+	tags    []string // the beginning of every key of each partition
+	all     []int    // the partitions
+	publish string   // the command that publishes: PUBLISH or SPUBLISH
+	alone   bool     // whether all subscribe at the server that publishes, and it tells of them
+	writers writers
+	works   works
+
+	streamWriters streamWriters
+
 	clock    link.Clock
 	recent   recent
 	taken    recent     // records of work that was taken, and is about to be started
-	changing keyedMutex // by id, of the requests that are being changed
-	name     string     // of this process
+	changing keyedMutex // by id, of the requests that are being changed, and by key, of the streams
+	streams  recentStreams
+	appends  appends
+	places   places // of watched streams
+	name     string // of this process
 	// When a sweep last saw what is due, in ns on this process's clock; 0: never.
 	swept  atomic.Int64
 	usages usages
@@ -186,7 +192,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.prepare(bound, ctx); err != nil {
 		return nil, errors.Join(opening(err), s.client.Close())
 	}
-	s.writers, s.works = s.newWriters(), s.newWorks()
+	s.writers, s.works, s.streamWriters = s.newWriters(), s.newWorks(), s.newStreamWriters()
 	s.start()
 	return s, nil
 }

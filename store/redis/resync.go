@@ -10,6 +10,7 @@ import (
 	"github.com/hark-push/hark/backoff"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis/link"
+	"github.com/hark-push/hark/stream"
 )
 
 // stale is the channels in which messages may have been missed, with what was known of
@@ -96,10 +97,11 @@ func (s *Store) check(ctx context.Context) {
 		}
 		s.recent.age()
 		s.taken.age()
-		var watching []*watched
+		s.streams.age()
+		var watching []knowing
 		for _, subscriber := range s.subscribers {
 			for _, h := range subscriber.Subscribed() {
-				if w, ok := h.(*watched); ok {
+				if w, ok := h.(knowing); ok {
 					watching = append(watching, w)
 				}
 			}
@@ -111,7 +113,7 @@ func (s *Store) check(ctx context.Context) {
 			if n > 0 {
 				known := make(map[string]seen, n)
 				for _, w := range watching[:n] {
-					known[w.key] = w.known()
+					known[w.channel()] = w.known()
 				}
 				if err := s.compare(ctx, known); err != nil && ctx.Err() == nil {
 					s.log.LogAttrs(ctx, slog.LevelDebug, "watched channels could not be checked", slog.Any("error", err))
@@ -135,6 +137,12 @@ func (s *Store) compare(ctx context.Context, channels map[string]seen) error {
 	parts := make(map[int][]asked)
 	args := make(map[int][]any)
 	for key, before := range channels {
+		if n, ok := stream.ParseKey(key); ok {
+			if err := s.compareStream(ctx, n, before); err != nil {
+				return err
+			}
+			continue
+		}
 		c, err := lifecycle.ParseKey(key)
 		if err != nil {
 			continue

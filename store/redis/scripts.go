@@ -121,6 +121,16 @@ var (
 	slotsScript string
 	//go:embed scripts/seek.lua
 	seekScript string
+	//go:embed scripts/stream_append.lua
+	streamAppendScript string
+	//go:embed scripts/stream_due.lua
+	streamDueScript string
+	//go:embed scripts/stream_look.lua
+	streamLookScript string
+	//go:embed scripts/stream_void.lua
+	streamVoidScript string
+	//go:embed scripts/stream_write.lua
+	streamWriteScript string
 	//go:embed scripts/tidy.lua
 	tidyScript string
 	//go:embed scripts/unclaim.lua
@@ -172,10 +182,10 @@ type writers struct{ change, create, relay, review *goredis.Script }
 
 func (s *Store) newWriters() writers {
 	keep, feed := s.options.History, s.options.FeedHistory
-	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk = '%s', %t, %d, %d, %d, %d
+	feeds := fmt.Sprintf(`local publish, alone, keep, chunk, feed_keep, feed_chunk, trimmed = '%s', %t, %d, %d, %d, %d, %d
 local function handover(...)
 %s%s%s%send
-%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
+%s`, s.publish, s.alone, keep, chunkOf(keep), feed, chunkOf(feed), trimmed, exchangeLeaseScript, exchangeAppendScript, deliveriesScript, handoverScript, feedsScript)
 	return writers{
 		change: script(recordScript, feeds, s.workFunctions(), slotsFunction(), changeScript, manyScript),
 		create: script(recordScript, feeds, s.workFunctions(), slotsFunction(), createScript, manyScript),
@@ -205,6 +215,25 @@ func (s *Store) newWorks() works {
 	return works{
 		leave: of(workHeldScript, workLeaveScript), pass: of(workPassScript), put: of(workThereScript, workPutScript), back: of(workHeldScript, workReturnScript),
 		revive: of(workThereScript, workReviveScript), take: of(workHeldScript, workTakeScript), tend: of(workHeldScript, workTendScript),
+	}
+}
+
+// streamScripts are those of streams that publish nothing, streamWriters those that do.
+var streamScripts = struct{ due, look, void *goredis.Script }{
+	due: script(streamDueScript), look: script(streamLookScript), void: script(streamVoidScript),
+}
+
+// trimmed is up to how many bytes of a stream are stored once more when it is closed, which takes
+// the memory back that Redis has set aside for more.
+const trimmed = 256 << 10
+
+type streamWriters struct{ append, write *goredis.Script }
+
+func (s *Store) newStreamWriters() streamWriters {
+	settings := fmt.Sprintf("local publish, trimmed, most_published = '%s', %d, %d\n", s.publish, trimmed, mostPublished)
+	return streamWriters{
+		append: script(recordScript, settings, streamAppendScript, manyScript),
+		write:  script(recordScript, settings, streamWriteScript),
 	}
 }
 

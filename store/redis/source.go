@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/stream"
 )
 
 // Read implements lifecycle.Source.
@@ -20,6 +21,12 @@ func (s *Store) Read(ctx context.Context, channel string, after uint64, limit in
 
 // history is Read for a call that has been counted, or is none.
 func (s *Store) history(ctx context.Context, channel string, after uint64, limit int) (lifecycle.History, error) {
+	if n, ok := stream.ParseKey(channel); ok {
+		if err := ctx.Err(); err != nil {
+			return lifecycle.History{}, err
+		}
+		return s.readChannel(ctx, n, after, limit)
+	}
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.History{}, err
@@ -153,6 +160,9 @@ func offsetOf(id string) (uint64, error) {
 // Reset implements lifecycle.Source. The channel of an unknown request is
 // lifecycle.ErrNotFound.
 func (s *Store) Reset(ctx context.Context, channel string) (lifecycle.Message, error) {
+	if n, ok := stream.ParseKey(channel); ok {
+		return s.resetChannel(ctx, n)
+	}
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return lifecycle.Message{}, err

@@ -44,24 +44,24 @@ const sweepers = 16
 
 // sweepAll expires or forgets what is due. Whoever fails with one takes no other, so that one that
 // cannot be done does not keep those behind it waiting, and a store that is away few.
-func (s *Store) sweepAll(ctx context.Context, due []due, patient bool, swept *lifecycle.Swept) error {
+func (s *Store) sweepAll(ctx context.Context, all []due, patient bool, swept *lifecycle.Swept) error {
 	var mu sync.Mutex
 	var errs []error
-	take := func() (id string, ok bool) {
+	take := func() (next due, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(due) == 0 {
-			return "", false
+		if len(all) == 0 {
+			return next, false
 		}
-		id, due = due[0].id, due[1:]
-		return id, true
+		next, all = all[0], all[1:]
+		return next, true
 	}
 	var sweeping sync.WaitGroup
-	for range min(sweepers, len(due)) {
+	for range min(sweepers, len(all)) {
 		sweeping.Go(func() {
-			for id, ok := take(); ok; id, ok = take() {
+			for next, ok := take(); ok; next, ok = take() {
 				var one lifecycle.Swept
-				err := s.expireOrForget(ctx, id, patient, &one)
+				err := s.sweepOne(ctx, next, patient, &one)
 				mu.Lock()
 				swept.Done += one.Done
 				swept.Ended = append(swept.Ended, one.Ended...)
@@ -96,10 +96,23 @@ func (s *Store) reached(now time.Time) time.Duration {
 	return s.options.Stall.Left()
 }
 
-// due is a request whose time has come.
+// due is a request whose time has come, or a stream.
 type due struct {
-	at int64 // µs
-	id string
+	at        int64 // µs
+	id        string
+	stream    string // its key; "": it is a request
+	partition int    // of a stream
+}
+
+func (s *Store) sweepOne(ctx context.Context, d due, patient bool, swept *lifecycle.Swept) error {
+	if d.stream == "" {
+		return s.expireOrForget(ctx, d.id, patient, swept)
+	}
+	forgot, err := s.sweepStream(ctx, d.partition, d.stream)
+	if forgot {
+		swept.Done++
+	}
+	return err
 }
 
 // gather returns the first limit of what is due in all partitions. On its way it
@@ -121,7 +134,15 @@ func (s *Store) gather(ctx context.Context, limit int) ([]due, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, due{at, entries.Text(n)})
+			all = append(all, due{at: at, id: entries.Text(n)})
+		}
+		streams := answer.List(5)
+		for n := 0; n+1 < len(streams); n += 2 {
+			at, err := streams.Number(n + 1)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, due{at: at, stream: streams.Text(n), partition: i})
 		}
 		if aging, err := answer.Number(2); err != nil {
 			return nil, err
@@ -208,14 +229,14 @@ func (s *Store) expireOrForget(ctx context.Context, id string, patient bool, swe
 	return err
 }
 
-// nextDue returns when the next request is due, zero if none is stored.
+// nextDue returns when the next request, or stream, is due, zero if none is stored.
 func (s *Store) nextDue(ctx context.Context) (time.Time, error) {
 	bound, cancel := s.bounded(ctx)
 	defer cancel()
-	commands := make([]*goredis.ZSliceCmd, len(s.tags))
+	commands := make([]*goredis.ZSliceCmd, 0, 2*len(s.tags))
 	if _, err := s.client.Pipelined(bound, func(p goredis.Pipeliner) error {
-		for i, tag := range s.tags {
-			commands[i] = p.ZRangeWithScores(bound, tag+"expiry", 0, 0)
+		for _, tag := range s.tags {
+			commands = append(commands, p.ZRangeWithScores(bound, tag+"expiry", 0, 0), p.ZRangeWithScores(bound, tag+"y:due", 0, 0))
 		}
 		return nil
 	}); err != nil {

@@ -21,11 +21,13 @@ import (
 	"github.com/hark-push/hark/store/transfer"
 	"github.com/hark-push/hark/store/transfertest"
 	"github.com/hark-push/hark/store/webhooktest"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
 type anyStore interface {
 	storetest.Store
+	stream.Store
 	webhooktest.Store
 	transfer.Source
 }
@@ -67,6 +69,7 @@ func furnish(t *testing.T, s anyStore) {
 			}
 		}
 	}
+	furnishStreams(t, s)
 	claims, _, err := s.Claim(ctx, 4, time.Minute)
 	if err != nil || len(claims) == 0 {
 		t.Fatal(claims, err)
@@ -75,6 +78,79 @@ func furnish(t *testing.T, s anyStore) {
 		if _, err := s.Settle(ctx, c, dispatch.Outcome{State: dispatch.Delivered, Attempt: dispatch.Attempt{Status: 204}}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// furnishStreams puts streams of all kinds into a store: outputs of requests that run and that have
+// ended, forks of forks, whatever the order of their names, and some that are kept for those only.
+func furnishStreams(t *testing.T, s anyStore) {
+	t.Helper()
+	appended := func(n stream.Name, a stream.Append) {
+		t.Helper()
+		if _, err := s.AppendStream(t.Context(), n, a); err != nil {
+			t.Fatalf("%s: %v", n.Path, err)
+		}
+	}
+	for i := range 20 {
+		if i%5 == 1 || i%5 == 2 { // it runs
+			out := lifecycle.OutputName(lifecycle.Ref{ID: fmt.Sprintf("r%02d", i)})
+			appended(out, stream.Append{Type: plain, Body: []byte(strings.Repeat("said ", 1+i*2000)), Producer: &stream.Stamp{ID: "p", Epoch: 2}})
+			appended(out, stream.Append{Type: plain, Body: []byte("more")})
+		}
+	}
+	if _, err := s.Apply(t.Context(), lifecycle.Named("r07"), lifecycle.Fail{Failure: lifecycle.Failure{Code: "no"}}); err != nil {
+		t.Fatal(err)
+	}
+	root, middle, leaf := ownStream("m/root"), ownStream("z/middle"), ownStream("a/leaf")
+	for _, c := range []struct {
+		stream.Name
+		stream.Create
+	}{
+		{ownStream("json"), stream.Create{Type: "application/json", Body: []byte("[1, 2, {}]"), TTL: 48 * time.Hour}},
+		{stream.Name{Owner: "bob", Path: "empty"}, stream.Create{Closed: true}},
+		{root, stream.Create{Type: plain, Body: []byte(strings.Repeat("root ", 40_000))}},
+		{middle, stream.Create{Fork: &stream.ForkOf{From: root}, Body: []byte(strings.Repeat("middle ", 20_000))}},
+		{leaf, stream.Create{Fork: &stream.ForkOf{From: middle}, Body: []byte("leaf")}},
+	} {
+		if _, _, err := s.CreateStream(t.Context(), c.Name, c.Create); err != nil {
+			t.Fatalf("%s: %v", c.Path, err)
+		}
+	}
+	appended(ownStream("json"), stream.Append{Type: "application/json", Body: []byte(`"last"`), Seq: "1", Close: true})
+	if err := s.DeleteStream(t.Context(), middle); err != nil { // which the other one needs
+		t.Fatal(err)
+	}
+}
+
+// goOnStreams holds that what was furnished goes on elsewhere.
+func goOnStreams(t *testing.T, where string, s stream.Store) {
+	t.Helper()
+	ctx := t.Context()
+	leaf, out := ownStream("a/leaf"), lifecycle.OutputName(lifecycle.Ref{ID: "r11"})
+	want := strings.Repeat("root ", 40_000) + strings.Repeat("middle ", 20_000) + "leaf"
+	for n, body := range map[stream.Name]string{leaf: want, out: strings.Repeat("said ", 22_001) + "more"} {
+		if _, err := s.AppendStream(ctx, n, stream.Append{Type: plain, Body: []byte(" on")}); err != nil {
+			t.Errorf("%s: %s: %v", where, n.Path, err)
+		}
+		p := make([]byte, 1<<20)
+		if got, err := s.ReadStream(ctx, n, p, 0); err != nil || string(p[:got]) != body+" on" {
+			t.Errorf("%s: %s has %d bytes, want %d, %v", where, n.Path, got, len(body)+3, err)
+		}
+	}
+	if _, err := s.StreamState(ctx, ownStream("z/middle"), false); !errors.Is(err, stream.ErrGone) {
+		t.Errorf("%s: a deleted source: %v", where, err)
+	}
+	if added, err := s.AppendStream(ctx, out, stream.Append{Type: plain, Body: []byte("x"), Producer: &stream.Stamp{ID: "p", Epoch: 2}}); err != nil || !added.Repeated {
+		t.Errorf("%s: repeated by its producer: %+v, %v", where, added, err)
+	}
+	if _, err := s.AppendStream(ctx, lifecycle.OutputName(lifecycle.Ref{ID: "r07"}), stream.Append{Type: plain, Body: []byte("x")}); !errors.As(err, new(*lifecycle.TransitionError)) {
+		t.Errorf("%s: to the output of what has ended: %v", where, err)
+	}
+	if err := s.DeleteStream(ctx, leaf); err != nil { // and with it the one that was kept for it
+		t.Errorf("%s: %v", where, err)
+	}
+	if _, made, err := s.CreateStream(ctx, ownStream("z/middle"), stream.Create{}); err != nil || !made {
+		t.Errorf("%s: the name of what is gone: %v", where, err)
 	}
 }
 
@@ -147,6 +223,7 @@ func TestTransfer(t *testing.T) {
 			if h, err := s.Read(t.Context(), feed, before.Top, 10); err != nil || len(h.Messages) != 1 || h.Messages[0].Offset != before.Top+1 {
 				t.Errorf("%s: after the cursor: %+v, %v", name, h, err)
 			}
+			goOnStreams(t, name, s)
 			if err := s.(lifecycle.Store).Delete(t.Context(), lifecycle.Named("r03")); err != nil {
 				t.Error(name, err)
 			}

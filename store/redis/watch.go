@@ -11,6 +11,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/redis/link"
+	"github.com/hark-push/hark/stream"
 )
 
 // subscriber is what subscribes to the channels of a partition.
@@ -27,6 +28,9 @@ func (s *Store) subscription(c lifecycle.Channel) (*link.Subscriber, string) {
 // Watch implements lifecycle.Source. It returns once the server has confirmed the
 // subscription.
 func (s *Store) Watch(ctx context.Context, channel string) error {
+	if n, ok := stream.ParseKey(channel); ok {
+		return s.watchStream(ctx, n)
+	}
 	c, err := lifecycle.ParseKey(channel)
 	if err != nil {
 		return err
@@ -42,6 +46,10 @@ func (s *Store) Watch(ctx context.Context, channel string) error {
 
 // Unwatch implements lifecycle.Source. Messages may come for about a second more.
 func (s *Store) Unwatch(channel string) {
+	if n, ok := stream.ParseKey(channel); ok {
+		s.unwatchStream(n)
+		return
+	}
 	if c, err := lifecycle.ParseKey(channel); err == nil {
 		subscriber, name := s.subscription(c)
 		subscriber.Unsubscribe(name)
@@ -62,6 +70,14 @@ type watched struct {
 	mu   sync.Mutex
 	seen seen
 }
+
+// knowing is a watched channel of either kind.
+type knowing interface {
+	channel() string
+	known() seen
+}
+
+func (w *watched) channel() string { return w.key }
 
 // seen is what was known of a channel at some time.
 type seen struct {

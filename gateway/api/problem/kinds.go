@@ -58,6 +58,14 @@ var (
 	Webhooks      = Kind{"too-many-webhooks", 429, "Too many webhooks", "The caller has as many webhook endpoints as it may have. Those that are not needed can be deleted."}
 	Subscriptions = Kind{"too-many-subscriptions", 429, "Too many subscriptions", "The connection has as many subscriptions as it may have."}
 	Bytes         = Kind{"too-many-bytes", 429, "Too many bytes at once", "Calls of one caller, or from one address, have more bytes of bodies under way at the same time than their share of this gateway's memory. Repeat the call after Retry-After."}
+	NoStream      = Kind{"stream-not-found", 404, "No such stream", "The path names no stream of the caller: it was never made, it was deleted, or its time has run out."}
+	GoneStream    = Kind{"stream-gone", 410, "The stream was deleted", "The stream was deleted. Its bytes are kept for others that were forked from it, and its path is free when these are gone."}
+	StreamTaken   = Kind{"stream-conflict", 409, "There is another stream", "A stream with this path is there and is not as the call wants it, or what is to be forked is deleted or of another media type."}
+	StreamType    = Kind{"stream-media-type", 409, "Another media type", "What is appended is of another media type than the stream."}
+	StreamSeq     = Kind{"stream-sequence", 409, "The sequence was used", "The Stream-Seq of an append has to lie behind that of the append before it, byte by byte."}
+	StreamClosed  = Kind{"stream-closed", 409, "The stream is closed", "Nothing can be appended to a stream that is closed. Stream-Next-Offset says where it ends."}
+	ProducerStale = Kind{"producer-stale", 403, "The producer's epoch has ended", "Another run of this producer has appended with a higher epoch, which Producer-Epoch says. This one is to stop."}
+	ProducerGap   = Kind{"producer-gap", 409, "Appends are missing", "The producer's sequence number does not follow on the last one. Producer-Expected-Seq says which does."}
 	NoTokens      = Kind{"tokens-not-used", 400, "No tokens", "This gateway runs without keys and takes no tokens."}
 )
 
@@ -68,4 +76,5 @@ var All = []Kind{
 	NoWebhook, WebhookState, Unproven,
 	Timeout, Precondition, TooLarge, MediaType, Range, Invalid, KeyReused, Upgrade, Headers, Failed, Internal, Damaged,
 	Unavailable, RouteFull, Expired, Message, UnknownOp, Channel, NotSubscribed, Calls, Connections, Open, Waiting, Stored, Webhooks, Subscriptions, Bytes, NoTokens,
+	NoStream, GoneStream, StreamTaken, StreamType, StreamSeq, StreamClosed, ProducerStale, ProducerGap,
 }

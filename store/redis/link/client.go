@@ -126,6 +126,12 @@ func (c *Client) RunTaskBeside(ctx context.Context, add func(goredis.Pipeliner),
 			return t.answer, t.err
 		}
 	}
+	return c.RunTaskAlone(ctx, script, key, now, args...)
+}
+
+// RunTaskAlone is RunTask for a task that is large, so that others should not wait behind it.
+func (c *Client) RunTaskAlone(ctx context.Context, script *goredis.Script, key string, now int64, args ...any) (Answer, error) {
+	t := &task{script: script, key: key, now: now, args: args}
 	answers, err := c.RunAlone(ctx, script, key, append([]any{now, len(args)}, args...)...)
 	t.take(answers, 0, err)
 	return t.answer, t.err

@@ -5,13 +5,21 @@ local now = ARGV[1]
 -- An argument, unless it stands there only because another one comes behind it.
 local function given(argument) return argument ~= '' and argument or nil end
 
+-- Tells who follows the output of a request that it is closed (e), or open again (o): with what is known of it, which is nothing if nobody has appended to it.
+local function tell_output(what, name)
+  local key = 'output:' .. name
+  if has_subscribers(key) then
+    call(publish, tag .. 'b:' .. key, what .. (call('GET', tag .. 'y:' .. key) or ''))
+  end
+end
+
 -- name: of this life of the id; sequence: nil: no event. What mostly is not given comes last: topic, the feed; expires, if that has changed; ended: ttl in ms, if it has; stage, output:
 -- the result, or the answers, by name or itself; cancels: channel that tells of a cancellation, if one was asked for; hook: what is named of webhooks, see deliver;
 -- user: the request's owner, if it takes more or less from now on: open requests, bytes, and requests that wait, opened, stored and waits; slot: see slots.lua; answers: there are
 -- some, 2: and they are what comes as a value here; died: when it failed; direct: it is started by one who did not take it from the queue here;
 -- working: see workingOf; of what waits again, when it is due, in µs, if
--- that is later and the work is queued here.
-local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, direct, working, output)
+-- that is later and the work is queued here; has_output: of what has ended: something was appended to its output.
+local function task(id, name, expected, record, sequence, owner, topic, expires, ended, stage, cancels, hook, user, opened, stored, waits, slot, answers, died, direct, working, has_output, output)
   local token, status, ticket, queue = header(record) -- ticket and queue are those of the old one, too, if it is the expected one
   sequence, topic, expires, ended, stage, cancels = given(sequence), given(topic), given(expires), given(ended), given(stage), given(cancels)
   slot = given(slot)
@@ -95,9 +103,10 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
       if call('EXISTS', tag .. 'dead:' .. route) == 0 then
         call('ZREM', tag .. 'dead', route)
       end
-      for _, kind in ipairs({ 'h:', 'i:', 'a:' }) do
+      for _, kind in ipairs({ 'h:', 'i:', 'a:', 'y:output:', 'd:output:', 'z:output:' }) do
         call('PERSIST', tag .. kind .. name)
       end
+      tell_output('o', name)
     end
   end
   if slot then
@@ -140,6 +149,18 @@ local function task(id, name, expected, record, sequence, owner, topic, expires,
     call('PEXPIRE', tag .. 'i:' .. name, ended)
     if given(answers) then
       call('PEXPIRE', tag .. 'a:' .. name, ended)
+    end
+    if given(has_output) then
+      local bytes = tag .. 'd:output:' .. name
+      if was ~= status and call('STRLEN', bytes) <= trimmed then
+        call('SET', bytes, call('GET', bytes)) -- a string that was appended to has room for as much again
+      end
+      for _, kind in ipairs({ 'y', 'd', 'z' }) do
+        call('PEXPIRE', tag .. kind .. ':output:' .. name, ended)
+      end
+    end
+    if was ~= status then
+      tell_output('e', name)
     end
   end
   if cancels then

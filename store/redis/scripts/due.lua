@@ -12,4 +12,5 @@ if ARGV[4] ~= '1' then
 end
 local kept = digits(now - ARGV[5])
 local forgotten = call('ZCOUNT', tag .. 'w:settled', '-inf', kept) + call('ZCOUNT', tag .. 'w:once', '-inf', kept) + call('EXISTS', tag .. 'w:gone')
-return { digits(now), call('ZRANGEBYSCORE', tag .. 'expiry', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]), aging, outboxes, forgotten }
+return { digits(now), call('ZRANGEBYSCORE', tag .. 'expiry', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]), aging, outboxes, forgotten,
+  call('ZRANGEBYSCORE', tag .. 'y:due', '-inf', digits(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2]) }

@@ -14,8 +14,11 @@ if ARGV[13] then
 elseif header(old) ~= ARGV[2] then
   return { 'conflict' }
 end
+local output = 'output:' .. name
+local appended = call('STRLEN', tag .. 'd:' .. output)
 local events = call('LRANGE', tag .. 'h:' .. name, 0, -1)
-call('UNLINK', tag .. 'r:' .. id, tag .. 'h:' .. name, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name, tag .. 'a:' .. name) -- first: a server without memory refuses what follows if it is
+call('UNLINK', tag .. 'r:' .. id, tag .. 'h:' .. name, tag .. 'e:' .. name, tag .. 'i:' .. name, tag .. 'o:' .. name, tag .. 'a:' .. name,
+  tag .. 'y:' .. output, tag .. 'd:' .. output, tag .. 'z:' .. output) -- first: a server without memory refuses what follows if it is
 -- In feeds its events leave their places empty, so that offsets stay contiguous. Those that have
 -- left its own channel before are not found here: who reads a feed asks whether the request is
 -- there, see told.
@@ -65,8 +68,16 @@ if ARGV[5] ~= '' then
     call('UNLINK', tag .. 'k:' .. ARGV[5])
   end
 end
+if ARGV[3] == '' then -- of what is damaged it may not be known whose it is
+  appended = 0
+end
+if appended > 0 then
+  use(ARGV[3], '0', digits(-appended), '0')
+end
 if ARGV[10] ~= '' then
   use(ARGV[3], ARGV[10], ARGV[11], ARGV[12])
+end
+if appended > 0 or ARGV[10] ~= '' then
   unused(ARGV[3])
 end
 return { 'ok' }
