@@ -19,15 +19,16 @@ import (
 type Store interface {
 	// CreateStream makes a stream, in one atomic step with its first bytes, or finds that it is
 	// there and as c wants it: made is false then. [ErrConflict] if it is there and different, or
-	// kept for its forks; what [New] and [NewFork] refuse; of a fork [ErrNotFound] without a source,
-	// [ErrConflict] if that is deleted or of another type, [ErrOffset] for one beyond its end.
+	// kept for its forks; what [New] and [NewFork] refuse; of a fork [ErrNotFound] without a
+	// source, [ErrConflict] if that is deleted or of another type, [ErrOffset] for one beyond its
+	// end.
 	CreateStream(ctx context.Context, n Name, c Create) (s Stream, made bool, err error)
 
 	// AppendStream appends and closes as [Stream.Append] decides, in one atomic step, and wakes
 	// whoever follows the stream. Of an output it is refused with a *lifecycle.TransitionError
-	// unless the request is being worked on in the attempt that a names, see lifecycle.AppendOutput,
-	// and lifecycle.ErrNoOutput, which wraps [ErrNotFound], if there is no such request; Close is
-	// not looked at.
+	// unless the request is being worked on in the attempt that a names, see
+	// lifecycle.AppendOutput, and lifecycle.ErrNoOutput, which wraps [ErrNotFound], if there is no
+	// such request; Close is not looked at.
 	AppendStream(ctx context.Context, n Name, a Append) (Appended, error)
 
 	// StreamState returns a stream. [ErrNotFound]; [ErrGone] if it is kept for its forks only. With
