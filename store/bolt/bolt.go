@@ -1,5 +1,5 @@
-// Package bolt keeps requests, their events, webhooks, streams and all their indexes in one bbolt file:
-// the store of a single process that needs no server beside it.
+// Package bolt keeps requests, their events, webhooks, streams and all their indexes in one bbolt
+// file: the store of a single process that needs no server beside it.
 //
 // One goroutine writes. It takes whatever operations wait and runs them as one batch; another one
 // writes that to a log, syncs the log once, and then answers all of them, while the next batch is
@@ -107,7 +107,8 @@ func (o Options) withDefaults() Options {
 }
 
 // Store implements lifecycle.Store, lifecycle.Housekeeping, lifecycle.Cancellations,
-// lifecycle.Source, dispatch.Store and stream.Store over one file. All methods may be called concurrently.
+// lifecycle.Source, dispatch.Store and stream.Store over one file. All methods may be called
+// concurrently.
 type Store struct {
 	options Options
 	journal *journal

@@ -135,7 +135,7 @@ func TestKilled(t *testing.T) {
 		}
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
-			if n == 2000 {
+			if n == 3000 {
 				cmd.Process.Kill() // SIGKILL; what it printed before is still read
 			}
 			var path string
@@ -147,7 +147,7 @@ func TestKilled(t *testing.T) {
 			var id, status string
 			var sequence uint64
 			if _, err := fmt.Sscanf(lines.Text(), "done %s %d %s", &id, &sequence, &status); err != nil {
-				if n < 2000 || strings.HasPrefix(lines.Text(), "error") {
+				if n < 3000 || strings.HasPrefix(lines.Text(), "error") {
 					t.Errorf("child: %s", lines.Text())
 				}
 				continue // the last line may be cut

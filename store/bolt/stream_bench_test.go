@@ -35,8 +35,8 @@ func BenchmarkStreamAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkStreamRead reads a closed stream of 64 MiB, which came in appends of a size, in pieces of
-// 64 KiB. It also says how large the file is beside the bytes.
+// BenchmarkStreamRead reads a closed stream of 64 MiB, which came in appends of a size, in pieces
+// of 64 KiB. It also says how large the file is beside the bytes.
 func BenchmarkStreamRead(b *testing.B) {
 	const size = 64 << 20
 	for _, chunk := range []int{200, 64 << 10} {

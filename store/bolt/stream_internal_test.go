@@ -257,8 +257,8 @@ func TestStreamPieces(t *testing.T) {
 	}
 }
 
-// TestSalvageStreams: of a store in which a byte of a stream is damaged all others are exported; the
-// stream, and what was forked from it, is told.
+// TestSalvageStreams: of a store in which a byte of a stream is damaged all others are exported;
+// the stream, and what was forked from it, is told.
 func TestSalvageStreams(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hark.db")
 	s := openLogged(t, path)

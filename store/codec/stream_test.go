@@ -43,3 +43,25 @@ func TestStream(t *testing.T) {
 		}
 	}
 }
+
+// FuzzStream: whatever is taken for a stream is written as it is read.
+func FuzzStream(f *testing.F) {
+	f.Add(string(codec.AppendStream(nil, &stream.Stream{
+		Type: "text/plain", Tail: 7, Tag: "abc", Producers: map[string]stream.Producer{"p": {Epoch: 1}}, ClosedBy: &stream.Stamp{ID: "p"},
+		Fork: &stream.Fork{From: stream.Name{Owner: "a", Path: "b"}, At: 3}, Segments: []stream.Segment{{Attempt: 1}, {Attempt: 2, Offset: 5}},
+	})))
+	f.Add("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01a")
+	f.Fuzz(func(t *testing.T, data string) {
+		var s, again stream.Stream
+		if codec.DecodeStream(data, &s) != nil {
+			return
+		}
+		record := string(codec.AppendStream(nil, &s))
+		if err := codec.DecodeStream(record, &again); err != nil {
+			t.Fatal(err)
+		}
+		if twice := string(codec.AppendStream(nil, &again)); twice != record {
+			t.Errorf("%x is written as %x", record, twice)
+		}
+	})
+}

@@ -3,8 +3,8 @@
 //
 // The first line says what it is, the last one how many there were, and CRC-32C of all before it: a
 // file that was cut or changed is told from a whole one. Between them come, for each request,
-// itself, its bodies, its events; then what names requests, feeds, webhooks, streams with their bytes,
-// and what is kept by name. Secrets are among them.
+// itself, its bodies, its events; then what names requests, feeds, webhooks, streams with their
+// bytes, and what is kept by name. Secrets are among them.
 package transfer
 
 import (

@@ -5,8 +5,8 @@ import (
 	"github.com/hark-push/hark/stream"
 )
 
-// wrongStreams are streams that no gateway can have written. An export has one that is no fork, with
-// bytes, and it is the first.
+// wrongStreams are streams that no gateway can have written. An export has one that is no fork,
+// with bytes, and it is the first.
 func wrongStreams() []wrong {
 	change := func(change func(*stream.Stream)) func(*transfer.Line) {
 		return func(l *transfer.Line) {

@@ -21,7 +21,8 @@ type wrong struct {
 
 // Imports holds that a driver takes nothing of an export that no gateway can have written, though
 // its count and its sum are right. Of what it is given, export has a request with events first, and
-// an endpoint with a delivery, and of streams one with bytes that is no fork. take imports, and holds that nothing is left.
+// an endpoint with a delivery, and of streams one with bytes that is no fork. take imports, and
+// holds that nothing is left.
 func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transfer.Line, error]) error) {
 	t.Helper()
 	find := func(t *testing.T, lines []transfer.Line, kind transfer.Kind) int {
