@@ -197,15 +197,19 @@ func (r *reader) catchUp(ctx context.Context) {
 			return
 		}
 		r.mu.Lock()
+		if r.at != at || r.replaced != times { // more was told of meanwhile
+			r.mu.Unlock()
+			continue
+		}
 		for _, m := range h.Messages {
-			if r.replaced == times && m.Offset > r.at {
+			if m.Offset > r.at {
 				if m.Offset-m.Span != r.at+1 {
 					r.t.Errorf("%d behind %d, of %d bytes", m.Offset, r.at, m.Span+1)
 				}
 				r.take(m)
 			}
 		}
-		done := r.replaced == times && (len(h.Messages) == 0 || r.at >= h.Top)
+		done := len(h.Messages) == 0 || r.at >= h.Top
 		r.mu.Unlock()
 		if done {
 			return
