@@ -26,7 +26,7 @@ var rooms = map[string][]string{
 	"webhook":          {},
 	"webhook/dispatch": {"backoff", "webhook", "lifecycle", "egress", "golang.org/x"},
 	"store/codec":      {"lifecycle", "stream"},
-	"store/transfer":   {"lifecycle", "store/codec", "webhook/dispatch"},
+	"store/transfer":   {"lifecycle", "stream", "store/codec", "webhook/dispatch"},
 	"store/bolt":       {"lifecycle", "stream", "store/codec", "store/transfer", "webhook/dispatch", "go.etcd.io/bbolt"},
 	"store/bolt/wal":   {},
 	"store/redis":      {"backoff", "lifecycle", "stream", "store/codec", "store/transfer", "webhook/dispatch", "github.com/redis"},
@@ -112,7 +112,7 @@ var rooms = map[string][]string{
 	"gateway/misuse":     {"github.com/getkin"},
 	"store/storetest":    {"lifecycle", "gateway/wire", "store/codec"},
 	"store/streamtest":   {"lifecycle", "stream"},
-	"store/transfertest": {"lifecycle", "store/transfer"},
+	"store/transfertest": {"lifecycle", "stream", "store/transfer"},
 	"store/webhooktest":  {"lifecycle", "gateway/wire", "webhook/dispatch"},
 }
 

@@ -29,7 +29,7 @@ func (s *Store) consistent(tx *bolt.Tx) error {
 		return nil
 	}
 	c := checker{s: s, tx: tx}
-	for _, part := range []func() error{c.requests, c.owners, c.keys, c.feeds, c.deliveries, c.references} {
+	for _, part := range []func() error{c.requests, c.owners, c.keys, c.feeds, c.deliveries, c.references, c.streams} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -47,6 +47,7 @@ type checker struct {
 	unindexed           bool   // they are not in their index yet
 	unmade              bool   // nor are all in that of everybody's
 	referred            uint64 // references to events
+	outputs             int    // requests to whose output something was appended
 }
 
 // has reports whether a bucket has a key. bbolt's Get does not tell an empty value that is not
@@ -115,6 +116,9 @@ func (c *checker) requests() error {
 			if !c.has(processingBucket, processingKey(r)) {
 				return damagedIndex("request %s is not among those that are worked on", r.ID)
 			}
+		}
+		if r.HasOutput {
+			c.outputs++
 		}
 		if isDead(r) {
 			if c.dead++; !c.unindexed && !c.has(deadBucket, deadKey(r)) {

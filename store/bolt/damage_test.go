@@ -20,6 +20,7 @@ import (
 	"github.com/hark-push/hark/gateway/wire"
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -62,11 +63,21 @@ func furnish(t *testing.T, s *Store) {
 			lifecycle.Succeed{Result: result},
 		}
 		for _, c := range changes[:min(i%5, 3)] {
-			if _, err := s.Apply(ctx, lifecycle.Named(sub.ID), c); err != nil {
+			r, err := s.Apply(ctx, lifecycle.Named(sub.ID), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Status != lifecycle.Processing || i%5 == 1 && i%2 == 0 {
+				continue
+			}
+			if _, err := s.AppendStream(ctx, lifecycle.OutputName(r.Ref()), stream.Append{
+				Type: "text/plain", Body: bytes.Repeat([]byte(">"+sub.ID), 1+i*i), Attempt: 1,
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	furnishStreams(t, s)
 	claims, _, err := s.Claim(ctx, 4, time.Minute)
 	if err != nil || len(claims) == 0 {
 		t.Fatal(claims, err)
@@ -138,6 +149,7 @@ func answers(t *testing.T, s *Store) map[string]string {
 			note("delivery "+id+" "+d.ID, err, fmt.Sprint(d.State, d.Attempts, text(d.Event), d.Log))
 		}
 	}
+	streamAnswers(t, s, note)
 	kept, err := s.PutIfAbsent(t.Context(), "tickets", []byte("another"))
 	note("kept", err, string(kept))
 	for i := 0; i < 40; i += 4 {

@@ -59,7 +59,7 @@ func TestDeadOfOlderFile(t *testing.T) {
 	s = reopen(t, s, path, func(tx *bolt.Tx) error {
 		kept := tx.Bucket(keptBucket)
 		return errors.Join(
-			tx.DeleteBucket(deadBucket), tx.DeleteBucket(madeBucket), kept.Delete(deadCount("a")), kept.Delete(deadCount("b")),
+			withoutStreams(tx), tx.DeleteBucket(deadBucket), tx.DeleteBucket(madeBucket), kept.Delete(deadCount("a")), kept.Delete(deadCount("b")),
 			tx.Bucket(metaBucket).Put(versionKey, position(nil, deadSince-1)),
 		)
 	})

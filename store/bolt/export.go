@@ -12,6 +12,7 @@ import (
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
 	"github.com/hark-push/hark/store/transfer"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -34,7 +35,7 @@ func (s *Store) Export(emit func(transfer.Line) error, skip func(error)) (err er
 		return unavailable(errFile)
 	}
 	e := exporter{s: s, tx: s.journal.tx, emit: emit, skip: skip}
-	for _, part := range []func() error{e.requests, e.keys, e.feeds, e.webhooks, e.kept} {
+	for _, part := range []func() error{e.brokenStreams, e.requests, e.keys, e.feeds, e.webhooks, e.streams, e.kept} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -47,6 +48,9 @@ type exporter struct {
 	tx   *bolt.Tx
 	emit func(transfer.Line) error
 	skip func(error)
+
+	broken map[stream.Name]bool // streams that are left out
+	forks  map[stream.Name]int  // how many forks of a stream are not
 }
 
 // lost is called with what cannot be read.
@@ -102,6 +106,14 @@ func (e *exporter) request(r *record) error {
 		r = whole
 	} else if err := e.lost(unread); err != nil {
 		return err
+	}
+	output, err := e.hasOutput(r)
+	if err != nil {
+		return err
+	}
+	if output != r.HasOutput {
+		r = new(*r)
+		r.HasOutput = output
 	}
 	l := transfer.Line{Kind: transfer.Request, Request: (*transfer.Record)(&r.Request), Serial: r.Serial}
 	if r.Status == lifecycle.Pending {

@@ -67,6 +67,8 @@ type importer struct {
 	top      uint64
 	last     uint64 // offset of the entry before
 	endpoint *endpoint
+	stream   *streamRecord
+	end      uint64 // of the bytes that it has so far
 }
 
 // Of how many lines, or bytes, one change of the store is made.
@@ -154,6 +156,10 @@ func (i *importer) line(l *transfer.Line) error {
 		return i.addEndpoint(l)
 	case transfer.Delivery:
 		return i.addDelivery(l)
+	case transfer.Stream:
+		return i.addStream(l)
+	case transfer.Bytes:
+		return i.addBytes(l)
 	case transfer.Floor:
 		floor := l.Offset
 		return i.do(0, func(b *batch) error { b.put(keptBucket, floorKey, position(nil, floor)); return nil })

@@ -190,7 +190,9 @@ func old3(tx *bolt.Tx) error {
 			return err
 		}
 	}
-	return errors.Join(tx.DeleteBucket(piecesBucket), tx.DeleteBucket(deadBucket), tx.DeleteBucket(madeBucket), meta.Put(versionKey, position(nil, 3)))
+	return errors.Join(
+		withoutStreams(tx), tx.DeleteBucket(piecesBucket), tx.DeleteBucket(deadBucket), tx.DeleteBucket(madeBucket), meta.Put(versionKey, position(nil, 3)),
+	)
 }
 
 // FuzzStored: whatever is taken for a record or an event is one.

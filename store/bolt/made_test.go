@@ -75,7 +75,7 @@ func TestMadeOfOlderFile(t *testing.T) {
 	}
 	check("this version")
 	s = reopen(t, s, path, func(tx *bolt.Tx) error {
-		return errors.Join(tx.DeleteBucket(madeBucket), tx.Bucket(metaBucket).Put(versionKey, position(nil, madeSince-1)))
+		return errors.Join(withoutStreams(tx), tx.DeleteBucket(madeBucket), tx.Bucket(metaBucket).Put(versionKey, position(nil, madeSince-1)))
 	})
 	check("an older file")
 	s = reopen(t, s, path, func(tx *bolt.Tx) error { // as if it had not come far

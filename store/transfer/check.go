@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"net/url"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/hark-push/hark/lifecycle"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -25,6 +27,9 @@ type checker struct {
 
 	last  uint64          // offset of the event before
 	parts map[string]bool // of the request, those that have come
+
+	stream    string // key of the one before
+	next, end uint64 // where its next bytes begin, and it ends
 }
 
 func newChecker() *checker {
@@ -94,6 +99,11 @@ func validURL(s string) bool {
 
 // line returns what is wrong with a line.
 func (c *checker) line(l *Line) error {
+	if l.Kind != Bytes {
+		if err := c.streamEnd(); err != nil {
+			return err
+		}
+	}
 	switch l.Kind {
 	case Request:
 		return c.request(l)
@@ -132,6 +142,10 @@ func (c *checker) line(l *Line) error {
 	case Kept:
 		kept := l.ID != "" && len(l.ID) <= maxMessage && utf8.ValidString(l.ID) && !strings.ContainsRune(l.ID, 0)
 		return cmp.Or(check(rule{kept, "a name", l.ID}), c.once(l.Kind, l.ID))
+	case Stream:
+		return c.streamLine(l)
+	case Bytes:
+		return c.bytesLine(l)
 	case Floor:
 		return c.once(l.Kind)
 	default: // that is the driver's to refuse
@@ -202,4 +216,54 @@ func (c *checker) delivery(l *Line) error {
 		rule{validMessage(m.Lane), "a lane", m.Lane},
 		rule{state, "a state", string(m.State)},
 	), c.once(l.Kind, c.of, m.ID))
+}
+
+// streamLine returns what is wrong with a stream.
+func (c *checker) streamLine(l *Line) error {
+	if l.Stream == nil {
+		return errors.New("it has no stream")
+	}
+	s := stream.Stream(*l.Stream)
+	begin := uint64(0)
+	if s.Fork != nil {
+		begin = s.Fork.At
+	}
+	if begin > s.Tail || s.Tail > math.MaxInt64 {
+		return fmt.Errorf("the stream begins at %d and ends at %d", begin, s.Tail)
+	}
+	c.stream, c.next, c.end = l.Channel, begin, s.Tail
+	name, ok := stream.ParseKey(l.Channel)
+	return cmp.Or(check(
+		rule{ok && validStream(name), "a stream", l.Channel},
+		rule{s.Fork == nil || !name.Output() && validStream(s.Fork.From) && !s.Fork.From.Output(), "a source of a fork", fmt.Sprint(s.Fork)},
+		rule{s.Tag != "" && !strings.ContainsAny(s.Tag, "_,&=?/"), "a tag", s.Tag},
+		rule{s.Forks >= 0 && (!s.Deleted || s.Forks > 0), "a count of forks", fmt.Sprint(s.Forks)},
+	), c.once(l.Kind, l.Channel))
+}
+
+// validStream reports whether there may be a stream of a name.
+func validStream(n stream.Name) bool {
+	if n.Output() {
+		of := lifecycle.ParseRef(n.Path)
+		return lifecycle.ValidID(of.ID) && validLife(of.Life)
+	}
+	return validOwner(n.Owner) && stream.ValidPath(n.Path)
+}
+
+// bytesLine returns what is wrong with bytes of the stream before.
+func (c *checker) bytesLine(l *Line) error {
+	size := uint64(len(l.Data))
+	if size == 0 || l.Offset != c.next || size > c.end-c.next {
+		return fmt.Errorf("%d bytes at %d are none of the stream before: it has %d of %d", size, l.Offset, c.next, c.end)
+	}
+	c.next += size
+	return nil
+}
+
+// streamEnd returns an error if the stream before lacks bytes.
+func (c *checker) streamEnd() error {
+	if c.next != c.end {
+		return fmt.Errorf("the stream %.80q before it has %d bytes, and those from %d on are missing", c.stream, c.end, c.next)
+	}
+	return nil
 }

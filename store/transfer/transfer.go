@@ -3,8 +3,8 @@
 //
 // The first line says what it is, the last one how many there were, and CRC-32C of all before it: a
 // file that was cut or changed is told from a whole one. Between them come, for each request,
-// itself, its bodies, its events; then what names requests, feeds, webhooks, and what is kept by
-// name. Secrets are among them.
+// itself, its bodies, its events; then what names requests, feeds, webhooks, streams with their bytes,
+// and what is kept by name. Secrets are among them.
 package transfer
 
 import (
@@ -22,6 +22,7 @@ import (
 
 	"github.com/hark-push/hark/lifecycle"
 	"github.com/hark-push/hark/store/codec"
+	"github.com/hark-push/hark/stream"
 	"github.com/hark-push/hark/webhook/dispatch"
 )
 
@@ -43,9 +44,14 @@ const (
 	Entry    Kind = "entry"    // of the feed before: Offset, Event
 	Endpoint Kind = "endpoint" // Endpoint, Health, Named
 	Delivery Kind = "delivery" // of the endpoint before, the oldest first: Delivery
-	Floor    Kind = "floor"    // Offset: the highest that a feed had which is gone
-	Kept     Kind = "kept"     // ID: the name; Data
-	End      Kind = "end"      // Lines: how many there are, the first and this one included; Sum
+	// Channel: stream.Name.Key, Stream. Of the output of a request, which came before.
+	Stream Kind = "stream"
+	// Of the stream before, all that is its own, one behind the other: Offset, the position of the
+	// first byte, and Data.
+	Bytes Kind = "bytes"
+	Floor Kind = "floor" // Offset: the highest that a feed had which is gone
+	Kept  Kind = "kept"  // ID: the name; Data
+	End   Kind = "end"   // Lines: how many there are, the first and this one included; Sum
 )
 
 // Line is one of an export. Times are cut to microseconds where a driver keeps no more.
@@ -84,6 +90,8 @@ type Line struct {
 	Health   *dispatch.Health   `json:"health,omitzero"`
 	Named    time.Time          `json:"named,omitzero"`
 	Delivery *Message           `json:"delivery,omitzero"`
+
+	Stream *StreamRecord `json:"stream,omitzero"`
 }
 
 // Record is a request as it is written down: what tells it from others, and all of it as
@@ -119,6 +127,39 @@ func (r *Record) UnmarshalJSON(raw []byte) error {
 		return fmt.Errorf("request %.80q: its owner, route or status is not that of its record, where they would have to change, too", from.ID)
 	}
 	*r = Record(of)
+	return nil
+}
+
+// StreamRecord is a stream as it is written down: how much it has, and all that is known of it
+// as [codec.AppendStream] writes it.
+type StreamRecord stream.Stream
+
+type streamRecord struct {
+	Type   string `json:"type,omitzero"`
+	Size   uint64 `json:"size"` // bytes, those that a fork inherits included
+	Record []byte `json:"record"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s *StreamRecord) MarshalJSON() ([]byte, error) {
+	of := stream.Stream(*s)
+	return json.Marshal(streamRecord{of.Type, of.Tail, codec.AppendStream(nil, &of)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *StreamRecord) UnmarshalJSON(raw []byte) error {
+	var from streamRecord
+	if err := decode(raw, &from); err != nil {
+		return err
+	}
+	var of stream.Stream
+	if err := codec.DecodeStream(string(from.Record), &of); err != nil {
+		return err
+	}
+	if from.Size != of.Tail || from.Type != of.Type && utf8.ValidString(of.Type) {
+		return errors.New("the size or the type of a stream is not that of its record, where it would have to change, too")
+	}
+	*s = StreamRecord(of)
 	return nil
 }
 
@@ -357,6 +398,9 @@ func Each(lines iter.Seq2[Line, error], take func(*Line) error) error {
 		if err != nil {
 			return fmt.Errorf("line %d, of kind %q: %w. Nothing was taken over", number, l.Kind, err)
 		}
+	}
+	if err := c.streamEnd(); err != nil {
+		return fmt.Errorf("%w. Nothing was taken over", err)
 	}
 	return nil
 }

@@ -11,9 +11,17 @@ import (
 	"github.com/hark-push/hark/store/transfer"
 )
 
+// wrong is an export in which the first line of a kind is another.
+type wrong struct {
+	name   string
+	kind   transfer.Kind
+	change func(*transfer.Line) // nil: the line comes twice
+	says   string
+}
+
 // Imports holds that a driver takes nothing of an export that no gateway can have written, though
 // its count and its sum are right. Of what it is given, export has a request with events first, and
-// an endpoint with a delivery. take imports, and holds that nothing is left.
+// an endpoint with a delivery, and of streams one with bytes that is no fork. take imports, and holds that nothing is left.
 func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transfer.Line, error]) error) {
 	t.Helper()
 	find := func(t *testing.T, lines []transfer.Line, kind transfer.Kind) int {
@@ -31,12 +39,7 @@ func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transf
 			l.Request = (*transfer.Record)(&r)
 		}
 	}
-	for _, c := range []struct {
-		name   string
-		kind   transfer.Kind
-		change func(*transfer.Line) // nil: the line comes twice
-		says   string
-	}{
+	for _, c := range append(wrongStreams(), []wrong{
 		{"a request twice", transfer.Request, nil, "twice"},
 		{"a content twice", transfer.Content, nil, "twice"},
 		{"an event twice", transfer.Event, nil, "does not follow"},
@@ -79,7 +82,7 @@ func Imports(t *testing.T, export string, take func(*testing.T, iter.Seq2[transf
 			m.State, l.Delivery = "lost", &m
 		}, "a state that"},
 		{"a kept name", transfer.Kept, func(l *transfer.Line) { l.ID = "usage\x00alice" }, "a name that"},
-	} {
+	}...) {
 		t.Run("import of "+c.name, func(t *testing.T) {
 			var lines []transfer.Line
 			for l, err := range transfer.Read(strings.NewReader(export), nil) {
