@@ -197,15 +197,19 @@ func (r *reader) catchUp(ctx context.Context) {
 			return
 		}
 		r.mu.Lock()
+		if r.at != at || r.replaced != times { // more was told of meanwhile
+			r.mu.Unlock()
+			continue
+		}
 		for _, m := range h.Messages {
-			if r.replaced == times && m.Offset > r.at {
+			if m.Offset > r.at {
 				if m.Offset-m.Span != r.at+1 {
 					r.t.Errorf("%d behind %d, of %d bytes", m.Offset, r.at, m.Span+1)
 				}
 				r.take(m)
 			}
 		}
-		done := r.replaced == times && (len(h.Messages) == 0 || r.at >= h.Top)
+		done := len(h.Messages) == 0 || r.at >= h.Top
 		r.mu.Unlock()
 		if done {
 			return
@@ -558,6 +562,55 @@ func TestStreamMemory(t *testing.T) {
 	}
 	if got := whole(t.Context(), t, s, n); got != strings.Repeat("twenty bytes, no more", 10_000) {
 		t.Errorf("%d bytes", len(got))
+	}
+}
+
+// TestStreamsInFullServer: a server without memory takes no append, and nothing of it; what was
+// there can be read, and what makes room goes on.
+func TestStreamsInFullServer(t *testing.T) {
+	server := servertest.Redis(t, "--maxmemory", "60mb")
+	admin := client(t, server)
+	s := open(t, server.URL, redis.Options{Partitions: 3})
+	out, n, fork := output(t, s, "r"), ownStream("a"), ownStream("fork")
+	makeStream(t, s, n, stream.Create{Type: plain, Body: []byte("begin")})
+	makeStream(t, s, fork, stream.Create{Fork: &stream.ForkOf{From: n}, Body: []byte(" of it")})
+	appendTo(t, s, out, "said")
+	set := func(maxmemory string) {
+		t.Helper()
+		if err := admin.ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("1mb") // below what is used
+	for _, name := range []stream.Name{n, fork, out} {
+		for _, size := range []int{5, 100_000} {
+			_, err := s.AppendStream(t.Context(), name, stream.Append{Type: plain, Body: make([]byte, size)})
+			if !errors.Is(err, lifecycle.ErrUnavailable) || !errors.Is(err, lifecycle.ErrFull) {
+				t.Errorf("%d bytes to %s: %v", size, name.Path, err)
+			}
+		}
+	}
+	if _, _, err := s.CreateStream(t.Context(), ownStream("b"), stream.Create{Body: []byte("x")}); !errors.Is(err, lifecycle.ErrFull) {
+		t.Errorf("another one: %v", err)
+	}
+	for name, want := range map[stream.Name]string{n: "begin", fork: "begin of it", out: "said"} {
+		if got := whole(t.Context(), t, s, name); got != want {
+			t.Errorf("%s: %q", name.Path, got)
+		}
+	}
+	if err := s.DeleteStream(t.Context(), fork); err != nil {
+		t.Errorf("delete a fork: %v", err)
+	}
+	if err := s.DeleteStream(t.Context(), n); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	set("60mb")
+	appendTo(t, s, out, " more")
+	if is, err := s.StreamState(t.Context(), out, false); err != nil || is.Tail != 9 {
+		t.Errorf("%+v, %v", is, err)
+	}
+	if _, err := s.StreamState(t.Context(), n, false); !errors.Is(err, stream.ErrNotFound) {
+		t.Errorf("what was deleted: %v", err)
 	}
 }
 

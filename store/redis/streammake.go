@@ -303,9 +303,9 @@ func (s *Store) remove(ctx context.Context, n stream.Name, f found) error {
 		return errors.Join(err, conflictUnless(done || err != nil))
 	}
 	if f.pointer != "" {
-		// If this process dies, the sweep removes it.
+		// If this process dies, the sweep removes it, unless the server has no memory for that.
 		look := goredis.Z{Score: float64(micros(f.now.Add(pointerLook))), Member: n.Key()}
-		if err := s.client.ZAdd(ctx, s.tags[s.partition(n.Key())]+"y:due", look).Err(); err != nil {
+		if err := s.client.ZAdd(ctx, s.tags[s.partition(n.Key())]+"y:due", look).Err(); err != nil && !link.Full(err) {
 			return err
 		}
 	}
