@@ -92,8 +92,8 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// Now is the time on the store's clock, for estimates. Default time.Now.
 	Now func() time.Time
-	// Meter is told of what is handed to the queue. Of steps of requests, and of calls to the store,
-	// that tells. Nil: nobody is told.
+	// Meter is told of what is handed to the queue. The store tells of steps of requests, and of
+	// calls to it. Nil: nobody is told.
 	Meter QueueMeter
 }
 

@@ -118,8 +118,9 @@
 // nothing of its output, which is closed by that; it tells those who follow it.
 //
 // What is appended is published with its position, at most 256 KiB of it: of more only that it is
-// there. Notifications that were missed are found as those of events are. Whether a channel has lost
-// its end is told by the bytes that were seen: if the same were appended again, nothing was lost.
+// there. Notifications that were missed are found as those of events are. Whether a channel has
+// lost its end is told by the bytes that were seen: if the same were appended again, nothing was
+// lost.
 //
 // A fork lives in the partition of its root, together with the count of those that were made of
 // each, so that all of them change in one step. Where its name belongs to another partition there

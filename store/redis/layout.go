@@ -91,8 +91,9 @@ import (
 // and, published, b:work:<process>, a route of which there may be work, and b:work, when the next
 // of what is delayed is due, in µs.
 //
-// Streams, where <stream> is its stream.Name.Key: outputs in the partition of their request, and those
-// of a caller's own in that of their name, or, of a fork, of the one that it comes from in the end:
+// Streams, where <stream> is its stream.Name.Key: outputs in the partition of their request, and
+// those of a caller's own in that of their name, or, of a fork, of the one that it comes from in
+// the end:
 //
 //	y:<stream>   what is known of it, see streamRecord; of an output not before somebody has appended to it. Where a fork has its
 //	             name but does not live: a pointer, see pointerSign
@@ -101,8 +102,8 @@ import (
 //	y:due        by the time when they run out, in µs: streams; by when they are looked at, pointers
 //	v:<token>    a pointer that was given up: its fork must not be made
 //
-// and, published, b:<stream>: what was appended, see head, or that its request has ended or was redriven, or that it
-// was deleted.
+// and, published, b:<stream>: what was appended, see head, or that its request has ended or was
+// redriven, or that it was deleted.
 //
 // Webhooks, in the partition of their owner's feed; times are in µs, <n> is the number of an
 // endpoint, a ticket that it got when it was made, so that what is left of one that is gone is

@@ -25,9 +25,9 @@ var _ stream.Store = (*Store)(nil)
 type streamRecord struct {
 	stream.Stream
 	// The token of the last write, and behind it those of writes before: whoever does not know
-	// whether his was made looks for it there. A token begins with a name of the process that wrote,
-	// see nameSize. Each process keeps ownTokens of its own, so that one that writes often does not
-	// drive out those of others; there are keptTokens in all.
+	// whether his was made looks for it there. A token begins with a name of the process that
+	// wrote, see nameSize. Each process keeps ownTokens of its own, so that one that writes often
+	// does not drive out those of others; there are keptTokens in all.
 	tokens string
 	sum    uint32 // of the bytes behind the last whole chunk of its own
 

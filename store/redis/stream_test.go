@@ -349,8 +349,8 @@ func (l loseAnswer) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredi
 	}
 }
 
-// TestAppendWhoseAnswerIsLost: it is asked for, so that an append that was made is acknowledged, and
-// one that was not is not.
+// TestAppendWhoseAnswerIsLost: it is asked for, so that an append that was made is acknowledged,
+// and one that was not is not.
 func TestAppendWhoseAnswerIsLost(t *testing.T) {
 	server := servertest.Redis(t)
 	for _, size := range []int{5, 100_000} {
