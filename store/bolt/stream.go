@@ -50,6 +50,7 @@ func (s *Store) CreateStream(ctx context.Context, n stream.Name, c stream.Create
 		return stream.Stream{}, false, errOutput
 	}
 	c.Prepare()
+	c.Body = bytes.Clone(c.Body) // followers get it, and the caller's is the caller's
 	for {
 		var parts parting
 		if c.Fork != nil {
@@ -395,7 +396,9 @@ func (b *batch) dropStream(r *streamRecord, owner string) {
 		b.unschedule(r)
 		b.delete(streamsBucket, []byte(r.name.Key()))
 		b.changedStream(r, r.Tail)
-		b.use(owner, lifecycle.Usage{Bytes: r.size()}, lifecycle.Usage{})
+		if owner != "" { // that of a request whose record was damaged may not be known
+			b.use(owner, lifecycle.Usage{Bytes: r.size()}, lifecycle.Usage{})
+		}
 		b.dropPieces(r)
 		if r.Fork == nil {
 			return
