@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -75,7 +76,7 @@ func (s *Stream) Append(now time.Time, a *Append) (added Appended, stored []byte
 			return same, nil, &SizeError{"stream", most}
 		}
 		if n := len(s.Segments); a.Attempt > 0 && (n == 0 || s.Segments[n-1].Attempt != a.Attempt) {
-			after.Segments = append(s.Segments[:n:n], Segment{a.Attempt, s.Tail})
+			after.Segments = append(slices.Clip(s.Segments), Segment{a.Attempt, s.Tail})
 		}
 		after.Tail += uint64(len(stored))
 	}

@@ -356,7 +356,7 @@ func TestStreamReadsAll(t *testing.T) {
 	s.call("PUT", "/v1/stream/all", nil).want(201)
 	s.call("PUT", "/v1/stream/messages", "[]").want(201)
 	for n := 0; len(want) < 5<<20; n++ {
-		part := bytes.Repeat([]byte(fmt.Sprint(n, ",")), 1<<18/len(fmt.Sprint(n, ",")))
+		part := bytes.Repeat(fmt.Append(nil, n, ","), 1<<18/len(fmt.Sprint(n, ",")))
 		want = append(want, part...)
 		s.call("POST", "/v1/stream/all", part, "Content-Type: application/octet-stream").want(204)
 		s.call("POST", "/v1/stream/messages", fmt.Sprintf("[%q]", part)).want(204)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -19,13 +18,11 @@ import (
 
 // streams is a store of one stream, which hands out pages that end anywhere.
 type streams struct {
-	mu       sync.Mutex
-	bytes    []byte
-	appended []lifecycle.Message
-	page     int // bytes
-	closed   bool
-	mime     string
-	tell     func(channel string, m lifecycle.Message)
+	bytes  []byte
+	page   int // bytes
+	closed bool
+	mime   string
+	tell   func(channel string, m lifecycle.Message)
 }
 
 const streamKey = "stream:o\x00p"

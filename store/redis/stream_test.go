@@ -438,22 +438,22 @@ func TestStreamFollowedFromElsewhere(t *testing.T) {
 		t.Run(fmt.Sprintf("partitions=%d", partitions), func(t *testing.T) {
 			o := redis.Options{Prefix: fmt.Sprint("followed", partitions), Partitions: partitions}
 			s := open(t, server.URL, o)
-			want := ""
 			root, fork := ownStream("root"), ownStream("fork")
 			makeStream(t, s, root, stream.Create{Type: plain, Body: []byte("root ")})
 			makeStream(t, s, fork, stream.Create{Type: plain, Fork: &stream.ForkOf{From: root}})
-			want = "root "
+			var want strings.Builder
+			want.WriteString("root ")
 			forked := read(t, open(t, server.URL, o), fork)
 			for _, part := range []string{"a", "b", strings.Repeat("large", 50_000), "c", strings.Repeat("x", 300_000)} {
 				appendTo(t, s, fork, part)
 				appendTo(t, s, root, "not of it")
-				want += part
+				want.WriteString(part)
 			}
-			forked.until(want, false)
+			forked.until(want.String(), false)
 			if _, err := s.AppendStream(t.Context(), fork, stream.Append{Type: plain, Body: []byte("end"), Close: true}); err != nil {
 				t.Fatal(err)
 			}
-			forked.until(want+"end", true)
+			forked.until(want.String()+"end", true)
 
 			silent, spoken := output(t, s, "silent"), output(t, s, "spoken")
 			hears, listens := read(t, open(t, server.URL, o), silent), read(t, open(t, server.URL, o), spoken)

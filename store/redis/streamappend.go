@@ -233,8 +233,8 @@ func (k *streamRecord) begin() uint64 {
 
 // appendDecided stores what was decided. With errConflict comes what is there now.
 func (s *Store) appendDecided(ctx context.Context, n stream.Name, v *view, d decided) (view, error) {
-	key, partition := n.Key(), 0
-	owner, id, fence := n.Owner, "", ""
+	key, owner, id, fence := n.Key(), n.Owner, "", ""
+	var partition int
 	if n.Output() {
 		owner, id, fence = v.r.Owner, v.r.ID, v.r.token
 		partition = s.partition(id)

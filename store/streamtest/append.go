@@ -23,15 +23,15 @@ func testAppendBytes(s *suite) {
 	for _, mediaType := range []string{text, raw, "application/x-ndjson"} {
 		n := own(mediaType)
 		s.made(n, stream.Create{Type: mediaType})
-		want := ""
+		var want strings.Builder
 		for i, part := range []string{"a", " ", "\r\n", "\x00\xff\xfe", "[1,", "ü"[:1], "ü"[1:], strings.Repeat("long ", 10_000), "\ufeff", "{}\n"} {
 			st := s.append(n, mediaType, part)
-			want += part
-			if st.Tail != uint64(len(want)) {
-				s.Errorf("part %d of %s: tail %d, want %d", i, mediaType, st.Tail, len(want))
+			want.WriteString(part)
+			if st.Tail != uint64(len(want.String())) {
+				s.Errorf("part %d of %s: tail %d, want %d", i, mediaType, st.Tail, len(want.String()))
 			}
 		}
-		s.holds(n, want)
+		s.holds(n, want.String())
 	}
 }
 
@@ -40,7 +40,7 @@ func testAppendBytes(s *suite) {
 func testAppendJSON(s *suite) {
 	n := own("a")
 	s.made(n, stream.Create{Type: "application/json; charset=utf-8"})
-	want := ""
+	var want strings.Builder
 	for body, stored := range map[string]string{
 		`{"event": "created"}`:        `{"event":"created"}` + "\n",
 		`[{"a": 1}, {"b": 2}]`:        `{"a":1}` + "\n" + `{"b":2}` + "\n",
@@ -51,12 +51,12 @@ func testAppendJSON(s *suite) {
 		`[null, true, "ü", "\u00fc"]`: "null\ntrue\n\"ü\"\n\"\\u00fc\"\n",
 	} {
 		st := s.append(n, jsons, body)
-		want += stored
-		if st.Tail != uint64(len(want)) {
-			s.Errorf("%s: tail %d, want %d", body, st.Tail, len(want))
+		want.WriteString(stored)
+		if st.Tail != uint64(len(want.String())) {
+			s.Errorf("%s: tail %d, want %d", body, st.Tail, len(want.String()))
 		}
 	}
-	s.holds(n, want)
+	s.holds(n, want.String())
 	for _, body := range []string{"", `{"a":`, "[1,]", "1 2", "nul", " ", "[1] 2"} {
 		_, err := s.AppendStream(s.ctx, n, stream.Append{Type: jsons, Body: []byte(body)})
 		if want := stream.ErrJSON; body == "" {
@@ -67,7 +67,7 @@ func testAppendJSON(s *suite) {
 	}
 	_, err := s.AppendStream(s.ctx, n, stream.Append{Type: jsons, Body: []byte(" [ ] ")})
 	s.fails("an empty array", err, stream.ErrEmpty)
-	s.holds(n, want)
+	s.holds(n, want.String())
 }
 
 // testAppendRefused: what an append is refused for, and in which order.
@@ -183,7 +183,7 @@ func testClose(s *suite) {
 		}
 	}
 	_, err := s.AppendStream(s.ctx, n, stream.Append{Type: text, Body: []byte("b"), Close: true})
-	failsAs[*stream.ClosedError](s, "once more, with something", err)
+	_ = failsAs[*stream.ClosedError](s, "once more, with something", err)
 
 	n = own("with the last")
 	s.made(n, stream.Create{Type: text})
@@ -191,7 +191,7 @@ func testClose(s *suite) {
 		s.Errorf("%+v", added)
 	}
 	_, err = s.AppendStream(s.ctx, n, stream.Append{Type: text, Body: []byte("all"), Close: true})
-	failsAs[*stream.ClosedError](s, "the same again", err)
+	_ = failsAs[*stream.ClosedError](s, "the same again", err)
 	s.holds(n, "all")
 
 	n = own("by a producer")
@@ -207,7 +207,7 @@ func testClose(s *suite) {
 	for _, other := range []stream.Stamp{{ID: "p", Epoch: 2, Seq: 1}, {ID: "p", Epoch: 3}, {ID: "q", Epoch: 2}} {
 		last.Producer = &other
 		_, err = s.AppendStream(s.ctx, n, last)
-		failsAs[*stream.ClosedError](s, fmt.Sprintf("by %+v", other), err)
+		_ = failsAs[*stream.ClosedError](s, fmt.Sprintf("by %+v", other), err)
 	}
 	s.holds(n, "end")
 
@@ -237,7 +237,7 @@ func testSizes(s *suite) {
 	}
 	s.appended(n, stream.Append{Type: jsons, Body: []byte("[12,34]"), Quota: most})
 	_, err = s.AppendStream(s.ctx, n, stream.Append{Type: jsons, Body: []byte("1"), Quota: most})
-	failsAs[*stream.SizeError](s, "12", err)
+	_ = failsAs[*stream.SizeError](s, "12", err)
 	s.holds(n, "1\n2\n12\n34\n")
 	s.appended(n, stream.Append{Close: true, Quota: most})
 }

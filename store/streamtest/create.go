@@ -77,7 +77,7 @@ func testCreateWithBody(s *suite) {
 		s.Errorf("%+v", st)
 	}
 	_, err := s.AppendStream(s.ctx, own("closed"), stream.Append{Type: text, Body: []byte("x")})
-	failsAs[*stream.ClosedError](s, "append to a closed one", err)
+	_ = failsAs[*stream.ClosedError](s, "append to a closed one", err)
 	s.holds(own("closed"), "all")
 	if st := s.made(own("empty"), stream.Create{Closed: true}); st.Tail != 0 || !st.Closed {
 		s.Errorf("%+v", st)
@@ -90,7 +90,7 @@ func testCreateWithBody(s *suite) {
 	_, _, err = s.CreateStream(s.ctx, own("bad"), stream.Create{Type: jsons, Body: []byte(`{"a":`)})
 	s.fails("bad JSON", err, stream.ErrJSON)
 	_, _, err = s.CreateStream(s.ctx, own("bad"), stream.Create{Type: text, Body: []byte("12345"), Quota: stream.Quota{Size: 4}})
-	failsAs[*stream.SizeError](s, "too large", err)
+	_ = failsAs[*stream.SizeError](s, "too large", err)
 	s.gone(own("bad"), stream.ErrNotFound)
 }
 
@@ -99,11 +99,11 @@ func testCreateConcurrently(s *suite) {
 	var made atomic.Int32
 	tags := make([]string, 20)
 	parallel(len(tags), func(i int) {
-		st, new, err := s.CreateStream(s.ctx, own("a"), stream.Create{Type: text, Body: []byte("once")})
+		st, first, err := s.CreateStream(s.ctx, own("a"), stream.Create{Type: text, Body: []byte("once")})
 		if err != nil {
 			s.Error(err)
 		}
-		if new {
+		if first {
 			made.Add(1)
 		}
 		tags[i] = st.Tag

@@ -166,7 +166,7 @@ func testForkRefused(s *suite) {
 	_, _, err := s.CreateStream(s.ctx, own("b"), stream.Create{
 		Body: []byte("too much"), Quota: stream.Quota{Size: 10}, Fork: &stream.ForkOf{From: own("a")},
 	})
-	failsAs[*stream.SizeError](s, "too large with what it inherits", err)
+	_ = failsAs[*stream.SizeError](s, "too large with what it inherits", err)
 	if st := s.state(own("a")); st.Forks != 0 {
 		s.Errorf("the source has %d forks", st.Forks)
 	}

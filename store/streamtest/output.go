@@ -371,7 +371,7 @@ func testOutputUsage(s *suite) {
 	sub.Content.Data = pattern(100)
 	s.create(sub)
 	_, _, err := s.CreateStream(s.ctx, own("x"), stream.Create{Body: []byte("x"), Quota: most})
-	failsAs[*stream.SizeError](s, "a stream beside it", err)
+	_ = failsAs[*stream.SizeError](s, "a stream beside it", err)
 }
 
 // testOutputConcurrently: while attempts follow on each other, whatever was appended is whose the

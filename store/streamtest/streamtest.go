@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -231,19 +232,20 @@ func shown(s stream.Stream) string {
 		}
 		return t.UTC().Truncate(time.Millisecond).Format(form)
 	}
-	out := fmt.Sprintf("%q tail %d closed %v tag %s made %s ttl %v expires %s seq %q", s.Type, s.Tail, s.Closed, s.Tag, cut(s.Created),
+	var out strings.Builder
+	fmt.Fprintf(&out, "%q tail %d closed %v tag %s made %s ttl %v expires %s seq %q", s.Type, s.Tail, s.Closed, s.Tag, cut(s.Created),
 		s.TTL, cut(s.Expires), s.Seq)
 	for _, id := range sortedKeys(s.Producers) {
 		p := s.Producers[id]
-		out += fmt.Sprintf(" producer %q %d/%d", id, p.Epoch, p.Seq)
+		fmt.Fprintf(&out, " producer %q %d/%d", id, p.Epoch, p.Seq)
 	}
 	if s.ClosedBy != nil {
-		out += fmt.Sprintf(" closed by %+v", *s.ClosedBy)
+		fmt.Fprintf(&out, " closed by %+v", *s.ClosedBy)
 	}
 	if s.Fork != nil {
-		out += fmt.Sprintf(" fork %+v", *s.Fork)
+		fmt.Fprintf(&out, " fork %+v", *s.Fork)
 	}
-	return out + fmt.Sprintf(" forks %d deleted %v segments %v", s.Forks, s.Deleted, s.Segments)
+	return out.String() + fmt.Sprintf(" forks %d deleted %v segments %v", s.Forks, s.Deleted, s.Segments)
 }
 
 // sweep has the store forget what is over.
