@@ -90,7 +90,7 @@ func FuzzPieces(f *testing.F) {
 		if kind == PieceJSON {
 			var lines bytes.Buffer
 			for line := range bytes.SplitSeq(data, []byte{'\n'}) {
-				if json.Compact(&lines, line) == nil && len(line) > 0 {
+				if utf8.Valid(line) && json.Compact(&lines, line) == nil && len(line) > 0 { // as package stream keeps it
 					lines.WriteByte('\n')
 				}
 			}

@@ -7,11 +7,12 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxProducers is how many producers a stream remembers. Beyond, the one that has not appended for
 // the longest time is forgotten: should it come back, it is new.
-const MaxProducers = 1000
+const MaxProducers = 200
 
 // Append decides what an append does to the stream. s does not change: after is what it is then,
 // and bytes what is stored behind its end, which for JSON differ from the body. Repeated is told
@@ -144,28 +145,47 @@ func (a *Append) Prepare() {
 // linesOf returns what is kept of a body of JSON: a message, or those of an array, which is
 // flattened by one level (PROTOCOL.md, section 9.1). Only where a stream is made may that be empty.
 func linesOf(body []byte, making bool) ([]byte, error) {
-	var messages []json.RawMessage
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
-		if err := json.Unmarshal(body, &messages); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrJSON, err)
-		}
-		if len(messages) == 0 && !making {
-			return nil, ErrEmpty
-		}
-	} else {
-		if !json.Valid(body) {
-			var v any
-			return nil, fmt.Errorf("%w: %w", ErrJSON, json.Unmarshal(body, &v))
-		}
-		messages = []json.RawMessage{body}
+	if !utf8.Valid(body) {
+		return nil, fmt.Errorf("%w: it is not in UTF-8 (RFC 8259, section 8.1)", ErrJSON)
 	}
-	var lines bytes.Buffer
-	lines.Grow(len(body) + len(messages))
-	for _, m := range messages {
-		if err := json.Compact(&lines, m); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrJSON, err)
-		}
-		lines.WriteByte('\n')
+	var compact bytes.Buffer
+	compact.Grow(len(body) + 1)
+	if err := json.Compact(&compact, body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJSON, err)
 	}
-	return lines.Bytes(), nil
+	lines := compact.Bytes()
+	switch {
+	case lines[0] != '[':
+		return append(lines, '\n'), nil
+	case len(lines) > len("[]"):
+		return linesIn(lines), nil
+	case making:
+		return nil, nil
+	}
+	return nil, ErrEmpty
+}
+
+// linesIn makes lines of the elements of an array without white space, in its place: an array may
+// have as many as half of its bytes, so that nothing is made for each.
+func linesIn(array []byte) []byte {
+	lines := array[1:]
+	last := len(lines) - 1
+	depth, quoted := 0, false
+	for i := 0; i < last; i++ {
+		switch c := lines[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			depth++
+		case c == ']' || c == '}':
+			depth--
+		case c == ',' && depth == 0:
+			lines[i] = '\n'
+		}
+	}
+	lines[last] = '\n'
+	return lines
 }

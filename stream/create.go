@@ -74,16 +74,27 @@ func skipMessages(at, tail uint64, messages int64, read func(p []byte, from uint
 	return at, nil
 }
 
+// MaxDepth is how many forks of forks there may be: whoever reads one looks for its bytes in all that
+// it comes from.
+const MaxDepth = 64
+
 // NewFork decides what stream a creation makes of a source that is there, see [Stream.Lost]. at is
 // where the two part, and offset what [Create.Fork] names: [Stream.Parting] says both.
-// [ErrConflict], [ErrJSON], [*SizeError].
+// [ErrConflict], [ErrDepth], [ErrJSON], [*SizeError].
 func NewFork(now time.Time, c *Create, source *Stream, at, offset uint64) (s Stream, stored []byte, err error) {
 	if source.Deleted || c.Type != "" && !SameType(c.Type, source.Type) {
 		return Stream{}, nil, ErrConflict
 	}
+	depth := 1
+	if source.Fork != nil {
+		depth += source.Fork.Depth
+	}
+	if depth > MaxDepth {
+		return Stream{}, nil, ErrDepth
+	}
 	s = Stream{
 		Type: source.Type, Tag: source.Tag, Tail: at, Created: now, Touched: now, TTL: c.TTL, Expires: c.Expires, Closed: c.Closed,
-		Fork: &Fork{From: c.Fork.From, At: at, Offset: offset, Sub: c.Fork.Sub},
+		Fork: &Fork{From: c.Fork.From, At: at, Offset: offset, Sub: c.Fork.Sub, Depth: depth},
 	}
 	if c.TTL == 0 && c.Expires.IsZero() { // PROTOCOL.md, section 4.2: it lives as its source does
 		s.TTL, s.Expires = source.TTL, source.Expires

@@ -13,6 +13,8 @@ var (
 	// ErrConflict: a stream of that name is there and is not as it is wanted, or the source of a
 	// fork cannot be one.
 	ErrConflict = errors.New("there is another stream of that name")
+	// ErrDepth: the source of a fork comes from too many others already, see [MaxDepth].
+	ErrDepth = errors.New("the source was forked from too many others, one behind the other")
 	// ErrType: the append is of another media type than the stream.
 	ErrType = errors.New("the stream has another media type")
 	// ErrSeq: the sequence of the append does not lie behind that of the one before.

@@ -40,6 +40,22 @@ func wholeMessages(b []byte) int {
 	return len(b)
 }
 
+// pageMessages is how many JSON messages a page has at most: each is told by itself to some.
+const pageMessages = 1024
+
+// firstMessages returns as many messages of whole ones as a page has.
+func firstMessages(b []byte) []byte {
+	end := 0
+	for range pageMessages {
+		n := bytes.IndexByte(b[end:], '\n')
+		if n < 0 {
+			return b
+		}
+		end += n + 1
+	}
+	return b[:end]
+}
+
 // attemptAt returns whose byte is at a position of an output, and where the next attempt begins, 0
 // if none does.
 func (s *Stream) attemptAt(position uint64) (attempt int, next uint64) {
@@ -75,7 +91,7 @@ func (s *Stream) Page(from uint64, limit, most int, read func(p []byte, from uin
 				size = min(2*size, s.Tail-from)
 				continue
 			}
-			b = b[:whole+1]
+			b = firstMessages(b[:whole+1])
 		}
 		chunks := s.Cut(from, b)
 		return chunks[:min(limit, len(chunks))], nil

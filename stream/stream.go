@@ -102,6 +102,8 @@ type Stamp struct {
 type Fork struct {
 	From Name
 	At   uint64 // it has the bytes of From up to here
+	// Depth is how many streams its bytes come from besides itself, one behind the other.
+	Depth int
 	// What was asked for, by which a repetition is known.
 	Offset uint64
 	Sub    int64

@@ -236,6 +236,8 @@ func streamProblem(err error) *problem.Details {
 		return known(problem.GoneStream, "The stream was deleted. Others that were forked from it still use its bytes.")
 	case errors.Is(err, stream.ErrConflict):
 		return known(problem.StreamTaken, "A stream is there that is not as it is wanted, or what is to be forked is deleted or of another media type.")
+	case errors.Is(err, stream.ErrDepth):
+		return known(problem.StreamTaken, "What is to be forked is a fork of a fork, "+strconv.Itoa(stream.MaxDepth)+" deep: make a stream of its bytes, and fork that.")
 	case errors.Is(err, stream.ErrType):
 		return known(problem.StreamType, "The stream has another media type. Nothing was appended.")
 	case errors.Is(err, stream.ErrSeq):
@@ -243,7 +245,7 @@ func streamProblem(err error) *problem.Details {
 	case errors.Is(err, stream.ErrEmpty):
 		return known(problem.Malformed, "There is nothing to append: the body is empty, or an empty array.")
 	case errors.Is(err, stream.ErrJSON):
-		return known(problem.Malformed, "The stream is of JSON messages, and the body is no JSON.")
+		return known(problem.Malformed, "The stream is of JSON messages, and the body is no JSON in UTF-8.")
 	case errors.Is(err, stream.ErrOffset):
 		return known(problem.Malformed, "The stream has no such offset.")
 	case errors.Is(err, stream.ErrEpoch):

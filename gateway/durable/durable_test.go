@@ -41,6 +41,9 @@ func TestCreate(t *testing.T) {
 		{[]string{"Stream-TTL: 3600"}, stream.Create{TTL: time.Hour}},
 		{[]string{"Stream-TTL: 0"}, stream.Create{TTL: 1}},
 		{[]string{"Stream-Expires-At: 2030-01-31T13:00:00+01:00"}, stream.Create{Expires: expires}},
+		// What cannot be counted is as good as never, or over.
+		{[]string{"Stream-Expires-At: 9999-12-31T23:59:59Z"}, stream.Create{Expires: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		{[]string{"Stream-Expires-At: 1066-10-14T09:00:00Z"}, stream.Create{Expires: time.Unix(1, 0)}},
 		{[]string{"Stream-Closed: TRUE"}, stream.Create{Closed: true}},
 		{[]string{"Stream-Closed: yes"}, stream.Create{}},
 		{[]string{"Stream-Closed:"}, stream.Create{}},

@@ -55,9 +55,23 @@ func Create(h Header) (stream.Create, error) {
 		if c.Expires, err = time.Parse(time.RFC3339, text); err != nil || c.Expires.IsZero() {
 			return c, &Error{FieldExpires, "must be a time like 2030-01-31T00:00:00Z (RFC 3339)"}
 		}
+		c.Expires = counted(c.Expires)
 	}
 	c.Fork, err = fork(h)
 	return c, err
+}
+
+// counted is a time as stores can count it, in nanoseconds since 1970: what lies before is over, and
+// what lies behind 2200 is as good as never.
+func counted(t time.Time) time.Time {
+	first, last := time.Unix(1, 0).UTC(), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+	switch {
+	case t.Before(first):
+		return first
+	case t.After(last):
+		return last
+	}
+	return t
 }
 
 // maxTTL is the longest time to live, in seconds: no clock counts further.
@@ -119,6 +133,9 @@ func Append(h Header) (stream.Append, error) {
 		if seq == "" {
 			return a, &Error{FieldSeq, "is empty: say what is meant, or leave it out"}
 		}
+		if len(seq) > maxProducer {
+			return a, &Error{FieldSeq, "must have at most " + strconv.Itoa(maxProducer) + " bytes"}
+		}
 		a.Seq = seq
 	}
 	var err error
@@ -129,8 +146,8 @@ func Append(h Header) (stream.Append, error) {
 // maxInteger is the highest number that clients in JavaScript hold exactly.
 const maxInteger = 1<<53 - 1
 
-// maxProducer is how many bytes the id of a producer may have.
-const maxProducer = 256
+// maxProducer is how many bytes the id of a producer, or a sequence, may have: streams keep them.
+const maxProducer = 128
 
 // producer reads the three fields of a producer, nil if none of them is there.
 func producer(h Header) (*stream.Stamp, error) {

@@ -165,6 +165,12 @@ func (b *batch) createStream(n stream.Name, c *stream.Create, parts *parting) (s
 	}
 	if there != nil { // its time is over
 		b.endStream(there)
+		if source != nil { // which may have counted that one
+			if source, err = b.source(c.Fork); err != nil {
+				b.err = err // something was changed already
+				return stream.Stream{}, false, err
+			}
+		}
 	}
 	if source != nil {
 		source.Forks++
@@ -218,7 +224,7 @@ func (b *batch) addStream(r *streamRecord, stored []byte) {
 	b.putBytes(r, before, stored)
 	b.use(r.name.Owner, lifecycle.Usage{}, lifecycle.Usage{Bytes: int64(len(stored))})
 	if due := r.Due(); !due.IsZero() {
-		r.due = nanosAt(due)
+		r.due = dueAt(due)
 		b.put(streamDueBucket, streamDueKey(r.due, r.name), nil)
 	}
 	b.saveStream(r)
@@ -465,6 +471,9 @@ func (b *batch) clearLeft(limit int) (through bool) {
 }
 
 // streamDueKey is where a stream stands in the index of what expires.
+// dueAt is a time in the index of what expires, in which 0 is none.
+func dueAt(t time.Time) int64 { return max(nanosAt(t), 1) }
+
 func streamDueKey(due int64, n stream.Name) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(due)), n.Key()...)
 }
@@ -514,8 +523,10 @@ func (b *batch) sweepStream(key []byte) bool {
 		b.endStream(r)
 		return true
 	}
-	r.due = nanosAt(r.Due())
-	b.put(streamDueBucket, streamDueKey(r.due, name), nil)
+	if due := r.Due(); !due.IsZero() {
+		r.due = dueAt(due)
+		b.put(streamDueBucket, streamDueKey(r.due, name), nil)
+	}
 	b.changedStream(r, r.Tail)
 	b.saveStream(r)
 	return false

@@ -173,7 +173,7 @@ func (i *importer) addStream(l *transfer.Line) error {
 	return i.do(512, func(b *batch) error {
 		r.serial = b.sequence(streamsBucket)
 		if due := r.Due(); !due.IsZero() && !r.Deleted {
-			r.due = nanosAt(due)
+			r.due = dueAt(due)
 			b.put(streamDueBucket, streamDueKey(r.due, name), nil)
 		}
 		b.saveStream(r)

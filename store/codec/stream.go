@@ -60,7 +60,8 @@ func AppendStream(dst []byte, s *stream.Stream) []byte {
 	if f := s.Fork; f != nil {
 		dst = appendNested(dst, streamFork, func(dst []byte) []byte {
 			dst = appendTexts(dst, f.From.Owner, f.From.Path)
-			return appendNumber(appendNumber(appendNumber(dst, 3, int64(f.At)), 4, int64(f.Offset)), 5, f.Sub)
+			dst = appendNumber(appendNumber(appendNumber(dst, 3, int64(f.At)), 4, int64(f.Offset)), 5, f.Sub)
+			return appendNumber(dst, 6, int64(f.Depth))
 		})
 	}
 	dst = appendNumber(dst, streamForks, int64(s.Forks))
@@ -182,6 +183,8 @@ func (f field) fork(to *stream.Fork) bool {
 			to.Offset = f.varint
 		case 5:
 			to.Sub = f.int64()
+		case 6:
+			to.Depth = f.int()
 		}
 	})
 }

@@ -320,3 +320,56 @@ func testForkExpires(s *suite) {
 		s.Errorf("nothing is left, and %d were swept, next %v", done, next)
 	}
 }
+
+// testForkAgain: a fork that is made once more, when its time was over and nobody has looked yet,
+// counts once.
+func testForkAgain(s *suite) {
+	s.made(own("a"), stream.Create{Type: text, Body: []byte("0123")})
+	for range 3 {
+		s.made(own("b"), stream.Create{TTL: time.Minute, Fork: &stream.ForkOf{From: own("a")}})
+		s.in.Advance(time.Hour)
+	}
+	s.made(own("b"), stream.Create{Fork: &stream.ForkOf{From: own("a")}})
+	if st := s.state(own("a")); st.Forks != 1 {
+		s.Errorf("the source has %d forks", st.Forks)
+	}
+	s.reopened()
+	s.holds(own("b"), "0123")
+	for _, path := range []string{"b", "a"} {
+		if err := s.DeleteStream(s.ctx, own(path)); err != nil {
+			s.Error(err)
+		}
+	}
+	s.made(own("a"), stream.Create{Type: text}) // nothing of the old one is kept
+}
+
+// testForkDepth: forks of forks come to an end, which is said, and leaves the source as it was.
+func testForkDepth(s *suite) {
+	s.made(own("0"), stream.Create{Type: text, Body: []byte("root")})
+	for n := range stream.MaxDepth {
+		s.fork(fmt.Sprint(n+1), stream.ForkOf{From: own(fmt.Sprint(n))})
+	}
+	last := own(fmt.Sprint(stream.MaxDepth))
+	s.holds(last, "root")
+	if _, _, err := s.CreateStream(s.ctx, own("beyond"), stream.Create{Fork: &stream.ForkOf{From: last}}); !errors.Is(err, stream.ErrDepth) {
+		s.Errorf("%v, want %v", err, stream.ErrDepth)
+	}
+	if st := s.state(last); st.Forks != 0 {
+		s.Errorf("%d forks", st.Forks)
+	}
+}
+
+// testExpiresLongAgo: a stream whose time was over before the clocks of computers began to count is
+// like any other that is over.
+func testExpiresLongAgo(s *suite) {
+	gone := stream.Create{Type: text, Body: []byte("a"), Expires: time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC)}
+	s.made(own("a"), gone)
+	s.reopened()
+	s.made(own("a"), gone)
+	s.made(own("a"), stream.Create{Type: text, Body: []byte("b")})
+	if done, _ := s.sweep(); done > 1 {
+		s.Errorf("the sweep has done %d", done)
+	}
+	s.reopened()
+	s.holds(own("a"), "b")
+}
