@@ -90,7 +90,8 @@ func FuzzPieces(f *testing.F) {
 		if kind == PieceJSON {
 			var lines bytes.Buffer
 			for line := range bytes.SplitSeq(data, []byte{'\n'}) {
-				if utf8.Valid(line) && json.Compact(&lines, line) == nil && len(line) > 0 { // as package stream keeps it
+				// As package stream keeps it.
+				if utf8.Valid(line) && json.Compact(&lines, line) == nil && len(line) > 0 {
 					lines.WriteByte('\n')
 				}
 			}

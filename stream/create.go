@@ -74,8 +74,8 @@ func skipMessages(at, tail uint64, messages int64, read func(p []byte, from uint
 	return at, nil
 }
 
-// MaxDepth is how many forks of forks there may be: whoever reads one looks for its bytes in all that
-// it comes from.
+// MaxDepth is how many forks of forks there may be: whoever reads one looks for its bytes in all
+// that it comes from.
 const MaxDepth = 64
 
 // NewFork decides what stream a creation makes of a source that is there, see [Stream.Lost]. at is

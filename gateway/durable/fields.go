@@ -61,8 +61,8 @@ func Create(h Header) (stream.Create, error) {
 	return c, err
 }
 
-// counted is a time as stores can count it, in nanoseconds since 1970: what lies before is over, and
-// what lies behind 2200 is as good as never.
+// counted is a time as stores can count it, in nanoseconds since 1970: what lies before is over,
+// and what lies behind 2200 is as good as never.
 func counted(t time.Time) time.Time {
 	first, last := time.Unix(1, 0).UTC(), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 	switch {
