@@ -30,7 +30,7 @@ done
 if command -v shellcheck >/dev/null 2>&1; then
 	shellcheck scripts/*.sh findings/*.sh
 fi
-if grep -n '"resolved"' clienttest/package-lock.json clienttest/receivers/package-lock.json clienttest/generated/package-lock.json; then
+if grep -n '"resolved"' clienttest/package-lock.json clienttest/receivers/package-lock.json clienttest/generated/package-lock.json clienttest/durable/package-lock.json; then
 	echo "these lock files name where packages come from: make them with the .npmrc beside them" >&2
 	exit 1
 fi
