@@ -162,9 +162,8 @@ func TestKilled(t *testing.T) {
 	if slices.Sort(got); !slices.Equal(got, ids) || len(c.given) > 0 {
 		t.Errorf("%v came back, and %d more", got, len(c.given))
 	}
-	if b.Stats().TakenOver != 5 {
-		t.Errorf("%+v", b.Stats())
-	}
+	// Whoever gets them is handed them by the server, and may be before who has found them counts.
+	eventually(t, "the five are counted", func() bool { return b.Stats().TakenOver == 5 })
 }
 
 // TestNobodyTwice: however many processes take from one queue, each piece comes to one of them.
